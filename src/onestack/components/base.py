@@ -1,0 +1,226 @@
+"""The shape every component has, and what it is given to answer with.
+
+A component says what it wants as data: packages, users, files, databases,
+identity, processes, tasks. The engine in `onestack.plan` makes it so; it
+knows no component by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onestack.answers.key import Key
+from onestack.cloud import Cloud
+from onestack.host.change import Change
+from onestack.supervise.spec import Process
+
+if TYPE_CHECKING:
+    from onestack.answers.values import Answers
+    from onestack.answers.secrets import Secrets
+    from onestack.host.facts import HostFacts
+    from onestack.release.release import Release
+
+Value = str | int | float | bool | list[str] | tuple[str, ...]
+Ini = dict[str, dict[str, Value]]
+"""Section to option to value; booleans and lists are rendered as oslo.config reads them."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a component may look at. Nothing here changes during a run."""
+
+    cloud: Cloud
+    answers: Answers
+    """``answers["CONFIG_…"]`` gives the typed value."""
+    secrets: Secrets
+    """``secrets["nova_db"]`` gives a random secret, made once and kept 0600."""
+    host: HostFacts
+    release: Release
+    """``release.services`` is the services' environment (a `Path`)."""
+    components: tuple[Component, ...] = ()
+    """Those switched on, in order."""
+
+    @property
+    def public(self) -> str:
+        """The address at which the TLS front listens."""
+        return self.host.public_address
+
+    @property
+    def internal(self) -> str:
+        """The cloud's own loopback address."""
+        return self.cloud.loopback
+
+    def has(self, component: str) -> bool:
+        return any(c.name == component for c in self.components)
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A file made for a component, owned root:``group``, mode 0640 unless told."""
+
+    path: Path
+    content: str
+    group: str = "root"
+    mode: int = 0o640
+    ini: Ini | None = field(default=None, compare=False)
+    namespaces: tuple[str, ...] = ()
+    """oslo.config namespaces whose options may stand in it (checked by tests)."""
+
+
+@dataclass(frozen=True)
+class Directory:
+    path: Path
+    user: str = "root"
+    group: str = "root"
+    mode: int = 0o750
+
+
+@dataclass(frozen=True)
+class Database:
+    """``sync`` is a job (``module:function``) that runs upstream's own migrations.
+
+    ``versions`` are folders in the services' environment's site-packages with
+    alembic's version files: the schema is current when the database's
+    ``alembic_version`` holds exactly their heads.
+    """
+
+    name: str
+    user: str
+    sync: str
+    versions: tuple[str, ...]
+    config: tuple[Path, ...] = ()
+    after: tuple[str, ...] = ()
+    """Databases that must be migrated before."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One catalog entry; ``path`` follows the port in its URL."""
+
+    name: str
+    type: str
+    port: int
+    path: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A service user (roles admin and service in project service) and its endpoints."""
+
+    user: str
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True)
+class Front:
+    """One TLS port on the public address, served by ``backend`` (``ADDRESS:PORT``)."""
+
+    name: str
+    port: int
+    backend: str
+    websocket: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something only this component needs done.
+
+    ``ensure`` looks at the world and yields what is missing. ``needs`` names
+    steps: ``packages``, ``users``, ``release``, ``supervisor``,
+    ``files:COMPONENT``, ``database:NAME``, ``process:NAME`` (started and
+    ready), ``identity:COMPONENT``, or another task as ``COMPONENT:TASK``.
+    With ``before_start`` the component's processes wait for it.
+    """
+
+    name: str
+    ensure: Callable[[], Iterator[Change]]
+    needs: tuple[str, ...] = ()
+    before_start: bool = False
+
+
+class Component:
+    """One OpenStack service, or one daemon it needs. Subclasses override what they have."""
+
+    name: str = ""
+    title: str = ""
+    keys: tuple[Key, ...] = ()
+
+    def enabled(self, answers: Answers) -> bool:
+        return True
+
+    def packages(self, ctx: Context) -> Iterable[str]:
+        """Debian packages."""
+        return ()
+
+    def users(self, ctx: Context) -> Iterable[str]:
+        """System users, by `Cloud.user`; usually one, the component's own."""
+        return (ctx.cloud.user(self.name),)
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        return ()
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        return ()
+
+    def databases(self, ctx: Context) -> Iterable[Database]:
+        return ()
+
+    def identity(self, ctx: Context) -> Iterable[Identity]:
+        return ()
+
+    def fronts(self, ctx: Context) -> Iterable[Front]:
+        return ()
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        return ()
+
+    def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
+        """Unix user to the privsep contexts it may ask the supervisor for."""
+        return {}
+
+    def preload(self, ctx: Context) -> Iterable[str]:
+        """Modules worth importing once, in the warm parent; none may import eventlet."""
+        return ()
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        return ()
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        """The likely cause and cure behind a log line of this component, if known."""
+        return None
+
+
+def ini_text(sections: Ini) -> str:
+    """Render ``sections`` for oslo.config, in the order given."""
+
+    def value(v: Value) -> str:
+        if isinstance(v, bool):
+            return "true" if v else "false"
+        if isinstance(v, (list, tuple)):
+            return ",".join(v)
+        return str(v)
+
+    return "\n".join(
+        "\n".join([f"[{section}]", *(f"{k} = {value(v)}" for k, v in options.items()), ""])
+        for section, options in sections.items()
+    )
+
+
+def ini_file(path: Path, group: str, sections: Ini, *namespaces: str) -> ConfigFile:
+    """A `ConfigFile` of ``sections``, readable by ``group``."""
+    return ConfigFile(path, ini_text(sections), group, ini=sections, namespaces=namespaces)
+
+
+def json_safe(value: Any) -> Any:
+    """``value`` with paths as text, for `Process.arguments`."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, dict):
+        return {k: json_safe(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_safe(v) for v in value]
+    return value

@@ -1,0 +1,39 @@
+"""Every error onestack shows: what failed, why, and what to do about it."""
+
+from __future__ import annotations
+
+
+class OnestackError(Exception):
+    """A failure worth one screen: *what* failed, *why*, and the *cure*.
+
+    ``exit_code`` is what the program ends with: 1 failed, 2 bad usage or
+    answers, 3 refused by preflight.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, why: str = "", cure: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.cure = cure
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.why:
+            parts.append(f"why: {self.why}")
+        if self.cure:
+            parts.append(f"cure: {self.cure}")
+        return "\n".join(parts)
+
+
+class BadAnswers(OnestackError):
+    """The operator's answers or command line cannot be used."""
+
+    exit_code = 2
+
+
+class PreflightRefused(OnestackError):
+    """The machine is not fit; nothing was changed."""
+
+    exit_code = 3
