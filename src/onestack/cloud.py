@@ -98,7 +98,8 @@ class Cloud:
         if self.name == DEFAULT_NAME:
             return "127.77.0.1"
         digest = hashlib.sha256(self.name.encode()).digest()
-        return str(
+        number = (127 << 24) | (78 << 16) | (digest[0] << 8) | (digest[1] | 1)
+        return str(ipaddress.IPv4Address(number))
             ipaddress.IPv4Address((127 << 24) | (78 << 16) | (digest[0] << 8) | (digest[1] | 1))
         )
 

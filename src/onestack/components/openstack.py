@@ -1,0 +1,107 @@
+"""What the configuration of every OpenStack service has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from onestack.components.base import Context, Ini, Value
+
+REGION = "RegionOne"
+
+
+def site_packages(ctx: Context) -> Path:
+    """Where upstream's packages lie in the services' environment."""
+    return next((ctx.release.services / "lib").glob("python3*")) / "site-packages"
+
+
+def keystone_url(ctx: Context) -> str:
+    return f"http://{ctx.internal}:5000/v3"
+
+
+def database(ctx: Context, user: str, name: str) -> dict[str, Value]:
+    """Options of a ``[database]`` section: the cloud's own MariaDB on its unix socket."""
+    socket = ctx.cloud.run / "mariadb" / "mariadb.sock"
+    password = ctx.secrets[f"{user}_db"]
+    return {
+        "connection": f"mysql+pymysql://{user}:{password}@localhost/{name}"
+        f"?unix_socket={socket}&charset=utf8mb4",
+        "max_pool_size": 5,
+        "max_overflow": 20,
+        "connection_recycle_time": 3600,
+    }
+
+
+def transport_url(ctx: Context) -> str:
+    return f"rabbit://openstack:{ctx.secrets['rabbitmq']}@{ctx.internal}:5672/"
+
+
+def credentials(ctx: Context, user: str) -> dict[str, Value]:
+    """keystoneauth options for the service user ``user``."""
+    return {
+        "auth_type": "password",
+        "auth_url": keystone_url(ctx),
+        "username": user,
+        "password": ctx.secrets[f"{user}_keystone"],
+        "user_domain_name": "Default",
+        "project_domain_name": "Default",
+        "project_name": "service",
+        "region_name": REGION,
+        "valid_interfaces": "internal",
+    }
+
+
+def authtoken(ctx: Context, user: str, service_type: str) -> dict[str, Value]:
+    """The ``[keystone_authtoken]`` section: who may call, checked with ``user``'s help."""
+    options = {k: v for k, v in credentials(ctx, user).items() if k != "valid_interfaces"}
+    return options | {
+        "www_authenticate_uri": f"https://{ctx.public}:5000/v3",
+        "interface": "internal",
+        "memcached_servers": f"{ctx.internal}:11211",
+        "memcache_use_advanced_pool": True,
+        "service_token_roles": "service",
+        "service_token_roles_required": True,
+        "service_type": service_type,
+    }
+
+
+def service_user(ctx: Context, user: str) -> dict[str, Value]:
+    """The ``[service_user]`` section: calls to others carry a service token too."""
+    options = {k: v for k, v in credentials(ctx, user).items() if k != "valid_interfaces"}
+    return options | {"send_service_user_token": True}
+
+
+def logging(ctx: Context) -> dict[str, Value]:
+    """Log to stderr, which the supervisor keeps in a file per process."""
+    return {"debug": bool(ctx.answers["CONFIG_DEBUG_MODE"]), "use_stderr": True}
+
+
+def messaging() -> Ini:
+    """Small classic queues on the cloud's own broker; nobody listens to notifications."""
+    return {
+        "oslo_messaging_rabbit": {"rabbit_quorum_queue": False, "amqp_durable_queues": False},
+        "oslo_messaging_notifications": {"driver": "noop"},
+    }
+
+
+def locks(ctx: Context, component: str) -> dict[str, Value]:
+    """The ``[oslo_concurrency]`` section."""
+    return {"lock_path": str(ctx.cloud.data / component / "lock")}
+
+
+def privsep(ctx: Context, contexts: Sequence[str], *config: Path) -> Ini:
+    """Sections that make privsep daemons come from the supervisor's warm parent.
+
+    ``contexts`` are the configuration sections of upstream's privsep contexts.
+    """
+    helper = ctx.release.program / "onestack" / "supervise" / "privsep-helper"
+    command = " ".join(
+        [str(helper), str(ctx.cloud.run / "supervisor" / "privsep.sock")]
+        + [f"--config-file {path}" for path in config]
+    )
+    return {section: {"helper_command": command} for section in contexts}
+
+
+def proxied() -> Ini:
+    """Believe the TLS front's word on the scheme the client used."""
+    return {"oslo_middleware": {"enable_proxy_headers_parsing": True}}
