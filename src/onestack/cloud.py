@@ -100,8 +100,6 @@ class Cloud:
         digest = hashlib.sha256(self.name.encode()).digest()
         number = (127 << 24) | (78 << 16) | (digest[0] << 8) | (digest[1] | 1)
         return str(ipaddress.IPv4Address(number))
-            ipaddress.IPv4Address((127 << 24) | (78 << 16) | (digest[0] << 8) | (digest[1] | 1))
-        )
 
     def user(self, component: str) -> str:
         """The unprivileged system user (and group) of a component."""
