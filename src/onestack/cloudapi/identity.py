@@ -1,0 +1,185 @@
+"""Service users, services and endpoints, through keystone's own API."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from keystoneauth1.exceptions import Conflict
+from keystoneauth1.session import Session
+
+from onestack.cloudapi.session import admin_session
+from onestack.host.change import Change
+
+if TYPE_CHECKING:
+    from onestack.components.base import Context, Endpoint, Identity
+
+Item = dict[str, Any]
+SERVICE_PROJECT = "service"
+
+
+@dataclass
+class Directory:
+    """What keystone holds, read once and kept up to date by our own writes."""
+
+    session: Session
+    url: str
+    users: dict[str, Item] = field(default_factory=dict)
+    projects: dict[str, Item] = field(default_factory=dict)
+    roles: dict[str, Item] = field(default_factory=dict)
+    services: dict[str, Item] = field(default_factory=dict)
+    endpoints: dict[tuple[str, str], Item] = field(default_factory=dict)
+    grants: set[tuple[str, str, str]] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def read(self) -> None:
+        self.users = {u["name"]: u for u in self._list("users", domain_id="default")}
+        self.projects = {p["name"]: p for p in self._list("projects", domain_id="default")}
+        self.roles = {r["name"]: r for r in self._list("roles")}
+        self.services = {s["type"]: s for s in self._list("services")}
+        self.endpoints = {(e["service_id"], e["interface"]): e for e in self._list("endpoints")}
+        self.grants = {
+            (g["user"]["id"], g["scope"]["project"]["id"], g["role"]["id"])
+            for g in self._list("role_assignments")
+            if "user" in g and "project" in g["scope"]
+        }
+
+    def create(self, kind: str, body: Item) -> Item:
+        """Make one; one of the same name that came in between is taken as it is."""
+        key = kind[:-1]
+        try:
+            answer = self.session.post(f"{self.url}/{kind}", json={key: body})
+        except Conflict:
+            found = self._list(kind, name=body["name"])
+            return found[0]
+        item: Item = answer.json()[key]
+        return item
+
+    def update(self, kind: str, item: Item, body: Item) -> Item:
+        key = kind[:-1]
+        answer = self.session.patch(f"{self.url}/{kind}/{item['id']}", json={key: body})
+        changed: Item = answer.json()[key]
+        return changed
+
+    def grant(self, user: str, project: str, role: str) -> None:
+        self.session.put(f"{self.url}/projects/{project}/users/{user}/roles/{role}")
+        self.grants.add((user, project, role))
+
+    def _list(self, kind: str, **query: str) -> list[Item]:
+        items: list[Item] = self.session.get(f"{self.url}/{kind}", params=query).json()[kind]
+        return items
+
+
+_directories: dict[str, Directory] = {}
+_lock = threading.Lock()
+
+
+def directory(ctx: Context) -> Directory:
+    """Keystone's contents as this run knows them."""
+    with _lock:
+        key = str(ctx.cloud.root)
+        if key not in _directories:
+            found = Directory(admin_session(ctx), f"http://{ctx.internal}:5000/v3")
+            found.read()
+            _directories[key] = found
+        return _directories[key]
+
+
+def ensure_service_project(ctx: Context) -> Iterator[Change]:
+    """The project ``service``, in which all service users are."""
+    known = directory(ctx)
+    if SERVICE_PROJECT not in known.projects:
+
+        def make() -> None:
+            known.projects[SERVICE_PROJECT] = known.create(
+                "projects",
+                {
+                    "name": SERVICE_PROJECT,
+                    "domain_id": "default",
+                    "description": "The services' own users",
+                },
+            )
+
+        yield Change("make the project 'service'", make)
+
+
+def ensure_identity(ctx: Context, identity: Identity) -> Iterator[Change]:
+    """The service user (roles admin and service) and the endpoints of ``identity``."""
+    known = directory(ctx)
+    with known.lock:
+        yield from _ensure_user(ctx, known, identity.user)
+        for endpoint in identity.endpoints:
+            yield from _ensure_endpoint(ctx, known, endpoint)
+
+
+def _ensure_user(ctx: Context, known: Directory, name: str) -> Iterator[Change]:
+    if name not in known.users:
+
+        def make() -> None:
+            known.users[name] = known.create(
+                "users",
+                {
+                    "name": name,
+                    "domain_id": "default",
+                    "password": ctx.secrets[f"{name}_keystone"],
+                },
+            )
+
+        yield Change(f"make the service user {name}", make)
+    for role in ("admin", "service"):
+        user, project = known.users.get(name), known.projects.get(SERVICE_PROJECT)
+        wanted = (user["id"], project["id"], known.roles[role]["id"]) if user and project else None
+        if wanted not in known.grants:
+
+            def give(role: str = role) -> None:
+                known.grant(
+                    known.users[name]["id"],
+                    known.projects[SERVICE_PROJECT]["id"],
+                    known.roles[role]["id"],
+                )
+
+            yield Change(f"give {name} the role {role}", give)
+
+
+def _ensure_endpoint(ctx: Context, known: Directory, endpoint: Endpoint) -> Iterator[Change]:
+    if endpoint.type not in known.services:
+
+        def make() -> None:
+            known.services[endpoint.type] = known.create(
+                "services",
+                {
+                    "name": endpoint.name,
+                    "type": endpoint.type,
+                    "description": endpoint.description,
+                },
+            )
+
+        yield Change(f"make the service {endpoint.type}", make)
+    internal = f"http://{ctx.internal}:{endpoint.port}{endpoint.path}"
+    urls = {
+        "public": f"https://{ctx.public}:{endpoint.port}{endpoint.path}",
+        "internal": internal,
+        "admin": internal,
+    }
+    for interface, url in urls.items():
+        service = known.services.get(endpoint.type)
+        present = known.endpoints.get((service["id"], interface)) if service else None
+        if present and present["url"] == url:
+            continue
+
+        def put(interface: str = interface, url: str = url, present: Item | None = present) -> None:
+            service = known.services[endpoint.type]["id"]
+            body = {"url": url, "interface": interface, "service_id": service}
+            known.endpoints[service, interface] = (
+                known.update("endpoints", present, body)
+                if present
+                else known.create("endpoints", body | {"region_id": _region(ctx)})
+            )
+
+        yield Change(f"point {endpoint.type} ({interface}) to {url}", put)
+
+
+def _region(ctx: Context) -> str:
+    return str(ctx.answers["CONFIG_KEYSTONE_REGION"])

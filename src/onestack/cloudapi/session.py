@@ -1,0 +1,32 @@
+"""One session and one token for all that onestack itself asks of the cloud."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from keystoneauth1.identity.v3 import Password
+from keystoneauth1.session import Session
+
+if TYPE_CHECKING:
+    from onestack.components.base import Context
+
+_sessions: dict[str, Session] = {}
+_lock = threading.Lock()
+
+
+def admin_session(ctx: Context) -> Session:
+    """The administrator's session, on the internal address, shared by all steps of a run."""
+    with _lock:
+        key = str(ctx.cloud.root)
+        if key not in _sessions:
+            auth = Password(
+                auth_url=f"http://{ctx.internal}:5000/v3",
+                username=str(ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"]),
+                password=ctx.secrets["CONFIG_KEYSTONE_ADMIN_PW"],
+                project_name="admin",
+                user_domain_name="Default",
+                project_domain_name="Default",
+            )
+            _sessions[key] = Session(auth, timeout=60)
+        return _sessions[key]

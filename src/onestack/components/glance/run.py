@@ -1,0 +1,16 @@
+"""Glance's API, in a child of the warm parent (services' environment)."""
+
+from __future__ import annotations
+
+import sys
+from socket import socket
+
+from onestack.supervise import wsgi
+from onestack.supervise.spec import Process
+
+
+def api(spec: Process, sockets: dict[str, socket]) -> None:
+    sys.argv[:] = ["glance-api"]
+    from glance.common import wsgi_app
+
+    wsgi.serve(wsgi_app.init_app(), sockets["api"])

@@ -1,0 +1,58 @@
+"""Keystone's first contents: what must be there before its API can serve anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from keystoneauth1.exceptions import Unauthorized
+
+from onestack.cloudapi.session import admin_session
+from onestack.components.base import Context
+from onestack.components.mariadb.sql import connect
+from onestack.host.change import Change
+from onestack.supervise.client import Supervisor
+
+
+def ensure_bootstrap(ctx: Context) -> Iterator[Change]:
+    """The default domain, the administrator, the roles and the identity endpoints."""
+    with connect(ctx.cloud, "keystone") as database, database.cursor() as cursor:
+        cursor.execute(
+            "SELECT COUNT(*) FROM local_user WHERE name = %s AND domain_id = 'default'",
+            (ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"],),
+        )
+        users = cursor.fetchone()
+        # the endpoints are the last thing a bootstrap makes
+        cursor.execute(
+            "SELECT COUNT(*) FROM endpoint JOIN service ON service.id = endpoint.service_id"
+            " WHERE service.type = 'identity'"
+        )
+        endpoints = cursor.fetchone()
+    if not users or not users[0] or not endpoints or endpoints[0] < 3:
+        yield Change("bootstrap keystone", lambda: bootstrap(ctx))
+
+
+def ensure_password(ctx: Context) -> Iterator[Change]:
+    """The administrator's password is the one of the answers."""
+    try:
+        admin_session(ctx).get_token()
+    except Unauthorized:
+        yield Change("set the administrator's password", lambda: bootstrap(ctx))
+
+
+def bootstrap(ctx: Context) -> None:
+    """Run upstream's own bootstrap, which may be repeated."""
+    url = f"{ctx.public}:5000/v3"
+    etc = ctx.cloud.etc / "keystone"
+    Supervisor(ctx.cloud).job(
+        run="onestack.components.keystone.jobs:bootstrap",
+        user=ctx.cloud.user("keystone"),
+        arguments={
+            "config": str(etc / "keystone.conf"),
+            "secret": str(etc / "admin.json"),
+            "region": str(ctx.answers["CONFIG_KEYSTONE_REGION"]),
+            "public": f"https://{url}",
+            "internal": f"http://{ctx.internal}:5000/v3",
+        },
+        env={},
+        log="keystone-bootstrap",
+    )

@@ -1,0 +1,42 @@
+"""Keystone's one-time work, in a child of the warm parent (services' environment)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def sync(arguments: dict[str, Any]) -> None:
+    """Upstream's own migrations of the database ``keystone``."""
+    from keystone.cmd import cli
+
+    cli.main(["keystone-manage", "--config-file", arguments["config"][0], "db_sync"])
+
+
+def bootstrap(arguments: dict[str, Any]) -> None:
+    """First domain, project, roles, administrator and identity endpoints.
+
+    ``arguments``: ``config`` (path), ``secret`` (path of a JSON file, 0600,
+    with ``username`` and ``password``), ``region``, ``public``, ``internal``.
+    """
+    import keystone.conf
+    from keystone.cmd.bootstrap import Bootstrapper
+    from keystone.common import sql
+
+    keystone.conf.configure()
+    sql.initialize()
+    keystone.conf.CONF(args=[], project="keystone", default_config_files=[arguments["config"]])
+    keystone.conf.setup_logging()
+    admin = json.loads(Path(arguments["secret"]).read_text())
+    work = Bootstrapper()
+    work.admin_username, work.admin_password = admin["username"], admin["password"]
+    work.project_name = "admin"
+    work.admin_role_name = "admin"
+    work.service_name = "keystone"
+    work.region_id = arguments["region"]
+    work.public_url = arguments["public"]
+    work.internal_url = arguments["internal"]
+    work.admin_url = arguments["internal"]
+    work.immutable_roles = True
+    work.bootstrap()

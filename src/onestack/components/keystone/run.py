@@ -1,0 +1,16 @@
+"""Keystone's API, in a child of the warm parent (services' environment)."""
+
+from __future__ import annotations
+
+import sys
+from socket import socket
+
+from onestack.supervise import wsgi
+from onestack.supervise.spec import Process
+
+
+def api(spec: Process, sockets: dict[str, socket]) -> None:
+    sys.argv[:] = ["keystone-api"]
+    from keystone.server.wsgi import initialize_public_application
+
+    wsgi.serve(initialize_public_application(), sockets["api"])

@@ -1,0 +1,293 @@
+"""Nova, the compute service: API, metadata, scheduler, conductor, compute, consoles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from onestack.answers.key import Key, Kind
+from onestack.answers.values import Answers
+from onestack.components import openstack
+from onestack.components.base import (
+    Component,
+    ConfigFile,
+    Context,
+    Database,
+    Directory,
+    Endpoint,
+    Front,
+    Identity,
+    Ini,
+    Task,
+    ini_file,
+)
+from onestack.components.nova.cells import ensure_cells
+from onestack.components.nova.novnc import ensure_novnc, novnc_directory
+from onestack.supervise.spec import Probe, Process
+
+PORT = 8774
+METADATA_PORT = 8775
+CONSOLE_PORT = 6080
+PRIVSEP = {
+    "nova_sys_admin": "nova.privsep.sys_admin_pctxt",
+    "vif_plug_ovs_privileged": "vif_plug_ovs.privsep.vif_plug",
+    "privsep_osbrick": "os_brick.privileged.default",
+}
+"""Upstream's privsep contexts, by configuration section."""
+
+NAMESPACES = (
+    "nova.conf",
+    "keystonemiddleware.auth_token",
+    "os_brick",
+    "os_vif",
+    "oslo.concurrency",
+    "oslo.db",
+    "oslo.log",
+    "oslo.messaging",
+    "oslo.middleware",
+    "oslo.privsep",
+)
+
+
+class Nova(Component):
+    name = "nova"
+    title = "Compute"
+    keys = (
+        Key("CONFIG_NOVA_INSTALL", "y", "Turn the compute service on.", Kind.FLAG),
+        Key(
+            "CONFIG_NOVA_DB_PW", "PW_PLACEHOLDER", "Password of nova's database user.", Kind.SECRET
+        ),
+        Key("CONFIG_NOVA_KS_PW", "PW_PLACEHOLDER", "Password of nova's service user.", Kind.SECRET),
+        Key(
+            "CONFIG_NOVA_SCHED_CPU_ALLOC_RATIO",
+            "16.0",
+            "Virtual CPUs promised per core; 1.0 turns overcommit off.",
+            Kind.RATIO,
+        ),
+        Key(
+            "CONFIG_NOVA_SCHED_RAM_ALLOC_RATIO",
+            "1.5",
+            "Guest memory promised per byte of the host's; 1.0 turns overcommit off.",
+            Kind.RATIO,
+        ),
+        Key(
+            "CONFIG_NOVA_LIBVIRT_VIRT_TYPE",
+            "",
+            "kvm or qemu; empty lets onestack find out by starting a guest.",
+            Kind.CHOICE,
+            ("", "kvm", "qemu"),
+        ),
+    )
+
+    def enabled(self, answers: Answers) -> bool:
+        return bool(answers["CONFIG_NOVA_INSTALL"])
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        user = ctx.cloud.user(self.name)
+        data = ctx.cloud.data / self.name
+        # QEMU, another user, passes through to reach the disks of its guests.
+        for path in (data, data / "instances"):
+            yield Directory(path, user, user, 0o711)
+        yield Directory(data / "lock", user, user, 0o750)
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        group = ctx.cloud.user(self.name)
+        yield ini_file(_config(ctx), group, _sections(ctx), *NAMESPACES)
+        yield ini_file(
+            _cell0_config(ctx),
+            group,
+            {
+                "database": {
+                    "connection": openstack.database(ctx, "nova", "nova_cell0")["connection"]
+                }
+            },
+            *NAMESPACES,
+        )
+
+    def databases(self, ctx: Context) -> Iterable[Database]:
+        main = ("nova/db/main/migrations/versions",)
+        sync = "onestack.components.nova.jobs:"
+        yield Database(
+            "nova_api",
+            "nova",
+            f"{sync}sync_api",
+            ("nova/db/api/migrations/versions",),
+            (_config(ctx),),
+        )
+        yield Database("nova", "nova", f"{sync}sync_main", main, (_config(ctx),))
+        yield Database(
+            "nova_cell0", "nova", f"{sync}sync_main", main, (_config(ctx), _cell0_config(ctx))
+        )
+
+    def identity(self, ctx: Context) -> Iterable[Identity]:
+        yield Identity("nova", (Endpoint("nova", "compute", PORT, "/v2.1", "Compute"),))
+
+    def fronts(self, ctx: Context) -> Iterable[Front]:
+        yield Front("nova", PORT, f"{ctx.internal}:{PORT}")
+        yield Front("novnc", CONSOLE_PORT, f"{ctx.internal}:{CONSOLE_PORT}", websocket=True)
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        config = str(_config(ctx))
+        user = ctx.cloud.user(self.name)
+        paste = ctx.release.services / "etc" / "nova" / "api-paste.ini"
+        env = {
+            "OS_NOVA_DISABLE_EVENTLET_PATCHING": "1",
+            "OS_NOVA_CONFIG_DIR": str(_config(ctx).parent),
+            "OS_NOVA_CONFIG_FILES": f"{paste};nova.conf",
+        }
+        run = "onestack.components.nova.run:"
+        services = f"http://{ctx.internal}:{PORT}/v2.1/os-services"
+
+        def process(name: str, needs: tuple[str, ...], probe: Probe, **more: Any) -> Process:
+            arguments = {"config": config, "web": str(novnc_directory(ctx))}
+            return Process(
+                name=f"nova-{name}",
+                component=self.name,
+                user=user,
+                run=run + name,
+                arguments=arguments,
+                env=env,
+                files=(config,),
+                needs=needs,
+                probe=probe,
+                **more,
+            )
+
+        bus = ("mariadb", "memcached", "rabbitmq")
+        yield process(
+            "api",
+            bus,
+            Probe("api", f"http://{ctx.internal}:{PORT}/v2.1/flavors?limit=1"),
+            sockets={
+                "api": f"tcp:{ctx.internal}:{PORT}",
+                "metadata": f"tcp:{ctx.internal}:{METADATA_PORT}",
+            },
+        )
+        for name in ("conductor", "scheduler"):
+            yield process(name, bus, Probe("agent", services, f"nova-{name}"))
+        yield process(
+            "compute",
+            (*bus, "libvirtd", "keystone-api", "placement-api", "nova-conductor"),
+            Probe("agent", services, "nova-compute"),
+            groups=(ctx.cloud.user("libvirt"), ctx.cloud.user("openvswitch")),
+            stop_seconds=30.0,
+        )
+        yield process(
+            "novncproxy",
+            bus,
+            Probe("http", f"http://{ctx.internal}:{CONSOLE_PORT}/vnc_lite.html"),
+            sockets={"console": f"tcp:{ctx.internal}:{CONSOLE_PORT}"},
+        )
+
+    def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
+        return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
+
+    def preload(self, ctx: Context) -> Iterable[str]:
+        return (
+            "oslo_concurrency.processutils",
+            "oslo_db.sqlalchemy.enginefacade",
+            "oslo_messaging._drivers.impl_rabbit",
+            "oslo_policy.policy",
+            "oslo_versionedobjects.base",
+            "keystonemiddleware.auth_token",
+            "keystoneauth1.loading",
+            "openstack.connection",
+            "routes",
+            "webob",
+            "paste.deploy",
+            "taskflow.engines",
+            "lxml.etree",
+            "libvirt",
+        )
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        yield Task("cells", lambda: ensure_cells(ctx), ("database:nova_api",), before_start=True)
+        yield Task("novnc", lambda: ensure_novnc(ctx), ("packages",), before_start=True)
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        if "No valid host was found" in text:
+            return (
+                "no compute host has room for the flavor (see `openstack hypervisor stats show`), "
+                "or nova-compute is down (see `onestack status`)"
+            )
+        if "Failed to connect socket to" in text and "libvirt" in text:
+            return (
+                "libvirtd does not answer; `onestack restart libvirt`, then `onestack logs libvirt`"
+            )
+        return None
+
+
+def _config(ctx: Context) -> Path:
+    return ctx.cloud.etc / "nova" / "nova.conf"
+
+
+def _cell0_config(ctx: Context) -> Path:
+    return ctx.cloud.etc / "nova" / "cell0.conf"
+
+
+def _virt_type(ctx: Context) -> str:
+    return str(ctx.answers["CONFIG_NOVA_LIBVIRT_VIRT_TYPE"]) or ("kvm" if ctx.host.kvm else "qemu")
+
+
+def _sections(ctx: Context) -> Ini:
+    data = ctx.cloud.data / "nova"
+    virt_type = _virt_type(ctx)
+    console = f"https://{ctx.public}:{CONSOLE_PORT}/vnc_lite.html"
+    libvirt_socket = ctx.cloud.run / "libvirt" / "libvirt-sock"
+    ovs_socket = ctx.cloud.run / "openvswitch" / "db.sock"
+    nova = openstack.credentials(ctx, "nova")
+    return {
+        "DEFAULT": {
+            **openstack.logging(ctx),
+            "transport_url": openstack.transport_url(ctx),
+            "my_ip": ctx.internal,
+            "state_path": str(data),
+            "compute_driver": "libvirt.LibvirtDriver",
+            "resume_guests_state_on_host_boot": True,
+            "instance_usage_audit": False,
+            "cpu_allocation_ratio": float(ctx.answers["CONFIG_NOVA_SCHED_CPU_ALLOC_RATIO"]),
+            "ram_allocation_ratio": float(ctx.answers["CONFIG_NOVA_SCHED_RAM_ALLOC_RATIO"]),
+        },
+        "api_database": openstack.database(ctx, "nova", "nova_api"),
+        "database": openstack.database(ctx, "nova", "nova"),
+        "keystone_authtoken": openstack.authtoken(ctx, "nova", "compute"),
+        "service_user": openstack.service_user(ctx, "nova"),
+        "keystone": nova,
+        "placement": openstack.credentials(ctx, "placement"),
+        "neutron": {
+            **openstack.credentials(ctx, "neutron"),
+            "service_metadata_proxy": True,
+            "metadata_proxy_shared_secret": ctx.secrets["neutron_metadata"],
+        },
+        "glance": nova,
+        "cinder": {
+            **{k: v for k, v in nova.items() if k not in ("region_name", "valid_interfaces")},
+            "os_region_name": openstack.REGION,
+            "catalog_info": "block-storage::internalURL",
+        },
+        "vnc": {
+            "enabled": True,
+            "server_listen": ctx.internal,
+            "server_proxyclient_address": ctx.internal,
+            "novncproxy_base_url": console,
+        },
+        "wsgi": {"api_paste_config": str(ctx.release.services / "etc" / "nova" / "api-paste.ini")},
+        "libvirt": {
+            "virt_type": virt_type,
+            "cpu_mode": "host-model" if virt_type == "kvm" else "none",
+            "connection_uri": f"qemu+unix:///system?socket={libvirt_socket}",
+            "inject_partition": -2,
+            "swtpm_enabled": False,
+        },
+        "os_vif_ovs": {"ovsdb_connection": f"unix:{ovs_socket}"},
+        "cache": {
+            "enabled": True,
+            "backend": "oslo_cache.memcache_pool",
+            "memcache_servers": [f"{ctx.internal}:11211"],
+        },
+        "oslo_concurrency": openstack.locks(ctx, "nova"),
+        **openstack.privsep(ctx, tuple(PRIVSEP), _config(ctx)),
+        **openstack.messaging(),
+        **openstack.proxied(),
+    }

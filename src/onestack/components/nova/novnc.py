@@ -1,0 +1,24 @@
+"""The noVNC pages, from Debian's package without its dependencies.
+
+The package depends on a second websocket proxy and numpy (200 MB), of which
+nova's own proxy needs nothing: only the pages are unpacked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from onestack.cloud import CACHE
+from onestack.components.base import Context
+from onestack.host.change import Change
+from onestack.host.debs import unpack
+
+
+def novnc_directory(ctx: Context) -> Path:
+    return CACHE / "novnc" / "usr" / "share" / "novnc"
+
+
+def ensure_novnc(ctx: Context) -> Iterator[Change]:
+    if not novnc_directory(ctx).is_dir():
+        yield Change("unpack the noVNC pages", lambda: unpack(("novnc",), CACHE / "novnc"))

@@ -1,0 +1,104 @@
+"""Nova's services, each in a child of the warm parent (services' environment).
+
+The functions do what upstream's ``nova/cmd`` modules do, without the
+launcher's master process beside each worker.
+"""
+
+from __future__ import annotations
+
+import sys
+from socket import socket
+from typing import Any
+
+from onestack.supervise import service, wsgi
+from onestack.supervise.spec import Process
+
+
+def api(spec: Process, sockets: dict[str, socket]) -> None:
+    """The compute API and the metadata API."""
+    sys.argv[:] = ["nova-api"]
+    _native_threads()
+    from nova.api.openstack import wsgi_app
+
+    compute = wsgi_app.init_application("osapi_compute", "nova-api-os-compute")
+    metadata = wsgi_app.init_application("metadata", "nova-metadata-api")
+    wsgi.serve_many([(compute, sockets["api"], 8), (metadata, sockets["metadata"], 4)])
+
+
+def conductor(spec: Process, sockets: dict[str, socket]) -> None:
+    _configure("nova-conductor", spec)
+    from nova.conductor import rpcapi
+
+    _serve("nova-conductor", topic=rpcapi.RPC_TOPIC)
+
+
+def scheduler(spec: Process, sockets: dict[str, socket]) -> None:
+    _configure("nova-scheduler", spec)
+    from nova.scheduler import rpcapi
+
+    _serve("nova-scheduler", topic=rpcapi.RPC_TOPIC)
+
+
+def compute(spec: Process, sockets: dict[str, socket]) -> None:
+    _configure("nova-compute", spec)
+    import nova.conf
+    import nova.db.main.api
+    import os_brick
+    import os_vif
+    from nova.compute import rpcapi
+    from nova.conductor import rpcapi as conductor_rpcapi
+    from nova.objects import base
+    from oslo_service import opts
+
+    opts.register_service_opts(nova.conf.CONF)
+    os_brick.setup(nova.conf.CONF)
+    os_vif.initialize()
+    # compute reaches the database only through the conductor
+    nova.db.main.api.DISABLE_DB_ACCESS = True
+    base.NovaObject.indirection_api = conductor_rpcapi.ConductorAPI()
+    _serve("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT)
+
+
+def novncproxy(spec: Process, sockets: dict[str, socket]) -> None:
+    _configure("nova-novncproxy", spec)
+    import nova.conf
+    from nova.conf import novnc, vnc
+    from nova.console import websocketproxy
+    from nova.console.securityproxy import rfb
+
+    conf = nova.conf.CONF
+    vnc.register_opts(conf)
+    novnc.register_opts(conf)
+    websocketproxy.NovaWebSocketProxy(
+        listen_fd=sockets["console"].fileno(),
+        web=spec.arguments["web"],
+        file_only=True,
+        RequestHandlerClass=websocketproxy.NovaProxyRequestHandler,
+        security_proxy=rfb.RFBSecurityProxy(),
+    ).start_server()
+
+
+def _native_threads() -> None:
+    from nova import monkey_patch
+
+    monkey_patch.patch(backend="threading")
+
+
+def _configure(binary: str, spec: Process) -> None:
+    sys.argv[:] = [binary, "--config-file", spec.arguments["config"]]
+    _native_threads()
+    import nova.conf
+    from nova import config, objects
+    from oslo_log import log
+
+    config.parse_args(sys.argv)
+    log.setup(nova.conf.CONF, "nova")
+    objects.register_all()
+
+
+def _serve(binary: str, **topics: Any) -> None:
+    from nova import objects
+    from nova import service as nova_service
+
+    objects.Service.enable_min_version_cache()
+    service.serve(nova_service.Service.create(binary=binary, **topics))
