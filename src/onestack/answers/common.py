@@ -1,0 +1,63 @@
+"""Keys that belong to no single component.
+
+The passwords of service users and databases are here too: they are used
+through `onestack.answers.secrets`, by name, whichever component asks.
+"""
+
+from __future__ import annotations
+
+from onestack.answers.key import Key, Kind
+
+_SERVICES = {
+    "KEYSTONE": "identity",
+    "GLANCE": "images",
+    "NOVA": "compute",
+    "NEUTRON": "networks",
+    "CINDER": "volumes",
+}
+
+PASSWORDS = {
+    **{f"CONFIG_{name}_DB_PW": f"{name.lower()}_db" for name in _SERVICES},
+    **{f"CONFIG_{name}_KS_PW": f"{name.lower()}_keystone" for name in _SERVICES},
+    "CONFIG_KEYSTONE_ADMIN_PW": "admin_keystone",
+    "CONFIG_KEYSTONE_DEMO_PW": "demo_keystone",
+    "CONFIG_AMQP_AUTH_PASSWORD": "rabbitmq",
+    "CONFIG_NEUTRON_METADATA_PW": "neutron_metadata",
+}
+"""Answer key to the name of the secret that it sets (keystone has no service user)."""
+del PASSWORDS["CONFIG_KEYSTONE_KS_PW"]
+
+
+def _password(name: str) -> Key:
+    helps = {
+        "CONFIG_KEYSTONE_ADMIN_PW": "Password of the first administrator.",
+        "CONFIG_KEYSTONE_DEMO_PW": "Password of the demo user.",
+        "CONFIG_AMQP_AUTH_PASSWORD": "Password of the message bus.",
+        "CONFIG_NEUTRON_METADATA_PW": "Secret with which the metadata proxy signs its requests.",
+    }
+    service = _SERVICES.get(name.split("_")[1], "")
+    what = "database" if name.endswith("_DB_PW") else "service user"
+    help_ = helps.get(name) or f"Password of the {what} of {service}."
+    return Key(name, "PW_PLACEHOLDER", help_, Kind.SECRET)
+
+
+KEYS: tuple[Key, ...] = (
+    Key(
+        "CONFIG_CONTROLLER_HOST",
+        "",
+        "Address of this machine at which the cloud answers. Empty: the address that the "
+        "machine's default route uses.",
+        Kind.ADDRESS,
+    ),
+    Key(
+        "CONFIG_DEFAULT_PASSWORD",
+        "",
+        "One password for every PW_PLACEHOLDER that was not set by hand. Empty: each gets a "
+        "random one of its own.",
+        Kind.SECRET,
+    ),
+    Key("CONFIG_DEBUG_MODE", "n", "Log every service at debug level.", Kind.FLAG),
+    Key("CONFIG_KEYSTONE_REGION", "RegionOne", "Name of the region."),
+    Key("CONFIG_KEYSTONE_ADMIN_USERNAME", "admin", "Name of the first administrator."),
+    *(_password(name) for name in PASSWORDS),
+)

@@ -1,0 +1,96 @@
+"""All keys there are: the components' own, the common ones, and packstack's table."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from onestack.answers import common, table
+from onestack.answers.key import Class, Key
+from onestack.answers.values import Answers
+
+
+@dataclass(frozen=True)
+class Group:
+    """Keys that stand together in an answer file."""
+
+    title: str
+    keys: tuple[Key, ...]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """``keys`` holds every known name once; ``targets`` older names to today's."""
+
+    keys: Mapping[str, Key]
+    groups: tuple[Group, ...]
+    targets: Mapping[str, str]
+    options: Mapping[str, str]
+    """Name -> packstack's long option, without dashes."""
+
+    def nearest(self, name: str) -> str | None:
+        """The known key most like ``name``, if any is near."""
+        known = [*self.keys, *self.targets]
+        for cutoff in (0.75, 0.6):
+            if found := difflib.get_close_matches(name, known, 1, cutoff):
+                return found[0]
+        short = [k for k in known if k.removeprefix("CONFIG_") == name.removeprefix("CONFIG_")]
+        return short[0] if short else None
+
+    def answers(self, given: Mapping[str, str] | None = None) -> Answers:
+        """`Answers` without the checks of `validate` (raises `BadValue`)."""
+        return Answers(self.keys, given)
+
+
+def build(declared: Iterable[tuple[str, Iterable[Key]]]) -> Registry:
+    """A registry of ``declared`` (title, keys) and all keys that nobody declared.
+
+    Raises `ValueError` when two components declare one key differently.
+    """
+    rows = table.rows()
+    keys: dict[str, Key] = {}
+    targets: dict[str, str] = {row.key.name: row.target for row in rows.values() if row.target}
+    groups: list[Group] = []
+    for title, those in declared:
+        mine: list[Key] = []
+        for key in those:
+            for alias in key.aliases:
+                targets[alias] = key.name
+            targets.pop(key.name, None)
+            if key.name not in keys:
+                mine.append(key)
+            elif keys[key.name] != key:
+                raise ValueError(f"{key.name} is declared twice, differently")
+            keys[key.name] = key
+        groups.append(Group(title, tuple(mine)))
+    general = tuple(k for k in common.KEYS if k.name not in keys)
+    keys.update({key.name: key for key in general})
+    groups.insert(0, Group("General", general))
+    titles = {
+        Class.MAPPED: "Packstack's keys that have a counterpart here",
+        Class.IGNORED: "Packstack's keys that are accepted and have no effect",
+        Class.REFUSED: "Packstack's keys that are refused unless left at their default",
+    }
+    for outcome, title in titles.items():
+        rest = [r for r in rows.values() if r.key.outcome is outcome and r.key.name not in keys]
+        groups.append(Group(title, tuple(r.key for r in rest if not r.old)))
+        keys.update({r.key.name: r.key for r in rest})
+    # A declared name must not also be redirected to another key.
+    targets = {old: new for old, new in targets.items() if new in keys and old != new}
+    for old, new in targets.items():
+        if old in keys:
+            aliases = tuple(dict.fromkeys((*keys[new].aliases, old)))
+            keys[new] = dataclasses.replace(keys[new], aliases=aliases)
+    options = {name: row.option for name, row in rows.items() if row.option}
+    return Registry(keys, tuple(g for g in groups if g.keys), targets, options)
+
+
+@functools.cache
+def registry() -> Registry:
+    """The registry of this program: imports every component."""
+    import onestack.components as components
+
+    return build((c.title or c.name, c.keys) for c in getattr(components, "ALL", ()))

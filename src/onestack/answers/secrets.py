@@ -1,0 +1,95 @@
+"""A cloud's secrets: what the operator gave, else the default password, else random.
+
+Random ones are made once and kept in ``ROOT/etc/secrets.json`` (0600).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets as randomness
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from onestack.answers.atomic import write
+from onestack.answers.common import PASSWORDS
+from onestack.answers.key import Kind
+from onestack.answers.values import Answers
+from onestack.errors import OnestackError
+
+_KEYS = {secret: key for key, secret in PASSWORDS.items()}
+
+
+class Secrets:
+    """``secrets[name]`` gives a secret of 32 hexadecimal digits, or the operator's own.
+
+    ``name`` is a secret's name (``nova_db``) or an answer key
+    (``CONFIG_NOVA_DB_PW``): both mean the same secret. With ``keep`` false
+    (a dry run) nothing is written, and new secrets live as long as this
+    object. Threads may share one.
+    """
+
+    def __init__(self, path: Path, answers: Answers, keep: bool = True) -> None:
+        self._path = path
+        self._answers = answers
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._made: dict[str, str] | None = None
+
+    def __getitem__(self, name: str) -> str:
+        key = name if name in self._answers else _KEYS.get(name, "")
+        if key in self._answers and self._answers.key(key).kind is Kind.SECRET:
+            if own := str(self._answers[key]):
+                return own
+            if default := str(self._answers["CONFIG_DEFAULT_PASSWORD"]):
+                return default
+        return self._random(PASSWORDS.get(name, name))
+
+    def _random(self, name: str) -> str:
+        with self._lock:
+            if self._made is None:
+                self._made = self._load()
+            if name not in self._made:
+                self._made[name] = randomness.token_hex(16)
+                if self._keep:
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                    write(self._path, json.dumps(self._made, indent=1, sort_keys=True), 0o600)
+            return self._made[name]
+
+    def ensure(self, names: Iterable[str]) -> None:
+        """Make all of ``names`` at once."""
+        for name in names:
+            self[name]
+
+    def known(self) -> frozenset[str]:
+        """The secret values themselves that are in use so far, to hide them or look for them."""
+        with self._lock:
+            made = self._load() if self._made is None else self._made
+        own = {
+            str(self._answers[name])
+            for name in self._answers
+            if self._answers.key(name).kind is Kind.SECRET
+        }
+        return frozenset({*made.values(), *own} - {""})
+
+    def _load(self) -> dict[str, str]:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return {}
+        except OSError as problem:
+            raise OnestackError(
+                f"the cloud's secrets in {self._path} cannot be read",
+                problem.strerror or str(problem),
+                "run the command as root",
+            ) from problem
+        try:
+            raw = json.loads(text)
+            return {str(k): str(v) for k, v in raw.items()}
+        except (ValueError, AttributeError) as problem:
+            raise OnestackError(
+                f"the cloud's secrets in {self._path} are damaged",
+                str(problem),
+                "put the file back from a backup; without it the cloud must be destroyed and "
+                "made anew",
+            ) from problem
