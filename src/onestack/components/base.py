@@ -152,6 +152,10 @@ class Component:
     def enabled(self, answers: Answers) -> bool:
         return True
 
+    def contradictions(self, answers: Answers) -> Iterable[str]:
+        """Answers of this component that cannot be together, each as a sentence."""
+        return ()
+
     def packages(self, ctx: Context) -> Iterable[str]:
         """Debian packages."""
         return ()
