@@ -1,0 +1,202 @@
+"""The one runner of external commands.
+
+Every command has no input unless given, its output kept, a time limit, and a
+session of its own, so that Ctrl-C at the terminal reaches us and not it.
+A failure shows what was run, how it ended and what it said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onestack.errors import OnestackError
+
+SHOWN = 4000
+"""Characters of each output that an error shows, from its end."""
+
+abort = threading.Event()
+"""Set when the operator wants to stop: commands that may be cut short then are."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended; ``code`` is negative for a signal. Secrets are hidden."""
+
+    argv: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+
+class CommandFailed(OnestackError):
+    """A command ended badly; ``result`` has all of it."""
+
+    def __init__(self, result: Result, reason: str, cure: str = "") -> None:
+        parts = [reason]
+        for name, text in (("output", result.out), ("errors", result.err)):
+            if text.strip():
+                shown = text.strip()
+                if len(shown) > SHOWN:
+                    shown = f"…{shown[-SHOWN:]}"
+                parts.append(f"its {name}:\n{shown}")
+        super().__init__(f"{shlex.join(result.argv)} failed", "\n".join(parts), cure)
+        self.result = result
+
+
+class Aborted(OnestackError):
+    """The operator stopped the run."""
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """``text`` with each secret replaced by asterisks."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "********")
+    return text
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Ours, with messages in English and the administrator's programs on the path."""
+    path = os.environ.get("PATH", "")
+    missing = [
+        p
+        for p in ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
+        if p not in path.split(":")
+    ]
+    return {
+        **os.environ,
+        "LC_ALL": "C.UTF-8",
+        "PATH": ":".join(filter(None, [path, *missing])),
+        **(extra or {}),
+    }
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float = 60.0,
+    check: bool = True,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str | Path | None = None,
+    stdout: Path | None = None,
+    secrets: Iterable[str] = (),
+    finish: bool = False,
+) -> Result:
+    """Run ``argv`` to its end, at most ``timeout`` seconds.
+
+    ``stdin`` is text, or a file to read from; ``stdout`` a file to write to
+    (mode 0600) instead of keeping the output. With ``finish`` it is not cut
+    short when the operator stops the run. Raises `CommandFailed` for an exit
+    code other than 0 (unless ``check`` is off), always for a timeout, and
+    `OnestackError` when it cannot be started.
+    """
+    words = [str(word) for word in argv]
+    shown = tuple(hide(word, secrets) for word in words)
+    started = time.monotonic()
+    source = open(stdin, "rb") if isinstance(stdin, Path) else None  # noqa: SIM115
+    target = None
+    try:
+        if stdout is not None:
+            target = os.open(stdout, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        text = stdin.encode() if isinstance(stdin, str) else None
+        given = source if source else subprocess.DEVNULL if text is None else subprocess.PIPE
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=given,
+                stdout=subprocess.PIPE if target is None else target,
+                stderr=subprocess.PIPE,
+                env=environment(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            missing = cwd if cwd and not cwd.is_dir() else words[0]
+            raise OnestackError(
+                f"{shlex.join(shown)} cannot be run", f"{missing} is not there"
+            ) from error
+        except OSError as error:
+            raise OnestackError(
+                f"{shlex.join(shown)} cannot be run", error.strerror or ""
+            ) from error
+        ended = _wait(process, text, started + timeout, finish)
+    finally:
+        if source:
+            source.close()
+        if target is not None:
+            os.close(target)
+    out, err, reason = ended
+    result = Result(
+        shown,
+        process.returncode,
+        hide(out, secrets),
+        hide(err, secrets),
+        time.monotonic() - started,
+    )
+    if reason == "aborted":
+        raise Aborted(f"{shlex.join(shown)} was stopped")
+    if reason == "timeout":
+        raise CommandFailed(result, f"it did not end within {timeout:g} s")
+    if check and result.code:
+        raise CommandFailed(result, _ending(result.code))
+    return result
+
+
+def _wait(
+    process: subprocess.Popen[bytes], text: bytes | None, until: float, finish: bool
+) -> tuple[str, str, str]:
+    """Output, errors, and why it was ended by us ("", "timeout", "aborted")."""
+    reason = ""
+    while True:
+        try:
+            out, err = process.communicate(text, timeout=0.25)
+            break
+        except subprocess.TimeoutExpired:
+            # communicate() keeps its place; what was given is being written already.
+            text = None
+            if not finish and abort.is_set():
+                reason = "aborted"
+            elif time.monotonic() >= until:
+                reason = "timeout"
+            if reason:
+                out, err = _end(process)
+                break
+        except BaseException:
+            _end(process)
+            raise
+    return (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace"), reason
+
+
+def _end(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """End the command and what it started: politely, then for sure."""
+    for number, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        try:
+            return process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            continue
+    return b"", b""
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        try:
+            return f"it was ended by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"it was ended by signal {-code}"
+    return f"it ended with exit code {code}"

@@ -1,0 +1,141 @@
+"""What a cloud made on the host outside its root, kept until it is undone.
+
+An entry is on disk before the thing is made, so that a run killed in
+between leaves at worst an entry for something that is not there; each undo
+takes that as done. The undo of a kind is registered beside the operation
+that makes it, with `undoes`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onestack.cloud import Cloud
+from onestack.errors import OnestackError
+
+Undo = Callable[[dict[str, Any]], None]
+_UNDO: dict[str, Undo] = {}
+_LOCKS: dict[Path, threading.Lock] = {}
+_LOCKS_LOCK = threading.Lock()
+
+
+def undoes(kind: str) -> Callable[[Undo], Undo]:
+    """Register the undo of ``kind``: idempotent, and content when all is gone already."""
+
+    def register(undo: Undo) -> Undo:
+        if kind in _UNDO:
+            raise ValueError(f"the ledger's kind {kind!r} is registered twice")
+        _UNDO[kind] = undo
+        return undo
+
+    return register
+
+
+@dataclass(frozen=True)
+class Entry:
+    """``data`` is what the undo needs; ``at`` seconds since 1970, for people."""
+
+    kind: str
+    data: dict[str, Any]
+    at: float = 0.0
+
+    def undo(self) -> None:
+        """Raises `OnestackError` when it cannot be undone."""
+        try:
+            undo = _UNDO[self.kind]
+        except KeyError:
+            raise OnestackError(
+                f"the ledger has an entry of the unknown kind {self.kind!r}",
+                "it was written by another version of onestack",
+                "destroy the cloud with the version that made it",
+            ) from None
+        undo(self.data)
+
+    def __str__(self) -> str:
+        values = ", ".join(
+            " ".join(map(str, v)) if isinstance(v, list) else str(v)
+            for v in self.data.values()
+            if v
+        )
+        return f"{self.kind} {values}"
+
+
+class Ledger:
+    """``ROOT/etc/ledger.json`` (0600); any number of objects and threads may share it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _LOCKS_LOCK:
+            self._thread_lock = _LOCKS.setdefault(path, threading.Lock())
+
+    @classmethod
+    def of(cls, cloud: Cloud) -> Ledger:
+        return cls(cloud.etc / "ledger.json")
+
+    def entries(self) -> list[Entry]:
+        """All, oldest first. Raises `OnestackError` for a file that cannot be read."""
+        try:
+            raw = json.loads(self.path.read_text())
+        except FileNotFoundError:
+            return []
+        except (ValueError, OSError) as error:
+            raise OnestackError(
+                f"the ledger {self.path} cannot be read",
+                str(error),
+                "put it back from a backup; without it destroy cannot know what to undo",
+            ) from error
+        return [Entry(e["kind"], e["data"], e.get("at", 0.0)) for e in raw]
+
+    def record(self, kind: str, **data: Any) -> None:
+        """Write down, before making it, something of ``kind``. The same twice is kept once."""
+        if kind not in _UNDO:
+            raise ValueError(f"nothing is registered to undo {kind!r}")
+        entry = Entry(kind, data, time.time())
+        with self._locked():
+            entries = self.entries()
+            if not any(e.kind == kind and e.data == data for e in entries):
+                self._write([*entries, entry])
+
+    def forget(self, kind: str, **data: Any) -> None:
+        """Strike out what has been undone."""
+        with self._locked():
+            entries = self.entries()
+            rest = [e for e in entries if not (e.kind == kind and e.data == data)]
+            if len(rest) < len(entries):
+                self._write(rest)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._thread_lock:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(lock)
+
+    def _write(self, entries: list[Entry]) -> None:
+        # Not host.files, which needs the ledger itself.
+        text = json.dumps([vars(e) for e in entries], indent=1)
+        temporary = self.path.with_suffix(".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, self.path)
+        directory = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

@@ -1,0 +1,69 @@
+"""Locks between programs: two clouds that come up at once share packages and releases."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from onestack.host.command import Aborted, abort
+
+Tell = Callable[[str], None]
+
+
+def silent(sentence: str) -> None:
+    """Tell nobody."""
+
+
+def locked(path: Path) -> bool:
+    """Whether somebody holds the lock ``path`` now."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextmanager
+def file_lock(path: Path, why: str, tell: Tell = silent) -> Iterator[None]:
+    """Hold the lock file ``path`` (0600); the kernel frees it however we end.
+
+    Waits as long as it takes, having told ``why`` once. Raises `Aborted`
+    when the operator stops the run meanwhile.
+    """
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            told = False
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if abort.is_set():
+                        raise Aborted(f"waiting for {path} was stopped") from None
+                    if not told:
+                        tell(f"waiting: {why}")
+                        told = True
+                    time.sleep(0.2)
+            # Somebody may have removed the file (destroy) while we waited for it.
+            try:
+                same = os.path.sameopenfile(descriptor, probe := os.open(path, os.O_RDONLY))
+                os.close(probe)
+            except FileNotFoundError:
+                same = False
+            if same:
+                yield
+                return
+        finally:
+            os.close(descriptor)

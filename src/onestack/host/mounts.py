@@ -1,0 +1,95 @@
+"""Mounts that a cloud needs outside a process's own view."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onestack.host.change import Change
+from onestack.host.command import run
+from onestack.host.ledger import Ledger, undoes
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of the kernel's table of mounts."""
+
+    target: Path
+    kind: str
+    source: str
+    options: tuple[str, ...]
+
+
+def table(text: str | None = None) -> list[Mount]:
+    """All mounts, in the order they were made (``text``: as /proc/self/mountinfo)."""
+    if text is None:
+        text = Path("/proc/self/mountinfo").read_text()
+    mounts = []
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, rest = before.split(" "), after.split(" ")
+        options = fields[5].split(",") + (rest[2].split(",") if len(rest) > 2 else [])
+        mounts.append(
+            Mount(Path(_plain(fields[4])), rest[0], _plain(rest[1]), tuple(dict.fromkeys(options)))
+        )
+    return mounts
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), text)
+
+
+def holding(path: Path, mounts: list[Mount] | None = None) -> Mount | None:
+    """The mount that ``path`` (or its nearest parent that exists) is on."""
+    path = Path(os.path.realpath(path))
+    best: Mount | None = None
+    for mount in table() if mounts is None else mounts:
+        inside = path == mount.target or mount.target in path.parents
+        # Of two on one place the later one covers the earlier.
+        if inside and (best is None or len(mount.target.parts) >= len(best.target.parts)):
+            best = mount
+    return best
+
+
+def is_mounted(target: Path) -> bool:
+    return any(mount.target == target for mount in table())
+
+
+def ensure_mount(
+    source: str | Path,
+    target: Path,
+    ledger: Ledger,
+    *,
+    kind: str = "",
+    options: tuple[str, ...] = (),
+) -> Iterator[Change]:
+    """``source`` mounted on the directory ``target``; ``kind`` "" lets mount(8) find out."""
+    if is_mounted(target):
+        return
+
+    def make() -> None:
+        ledger.record("mount", target=str(target))
+        words = ["mount"] + (["-t", kind] if kind else [])
+        if options:
+            words += ["-o", ",".join(options)]
+        run([*words, str(source), str(target)], timeout=60, finish=True)
+
+    yield Change(f"mount {source} on {target}", make)
+
+
+def unmount(target: Path) -> None:
+    """All mounts on and below ``target``, deepest first. Raises `CommandFailed` when busy."""
+    below = [m.target for m in table() if m.target == target or target in m.target.parents]
+    for place in reversed(below):
+        if not run(["umount", str(place)], timeout=60, check=False, finish=True).ok:
+            # Busy: let go of it now, for good once its last user has ended.
+            run(["umount", "--lazy", str(place)], timeout=60, finish=True)
+
+
+@undoes("mount")
+def undo_mount(data: dict[str, Any]) -> None:
+    unmount(Path(data["target"]))

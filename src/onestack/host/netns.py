@@ -1,0 +1,135 @@
+"""Network namespaces: a cloud's own, with loopback and one public address."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from onestack.errors import OnestackError
+from onestack.host.change import Change
+from onestack.host.command import run
+from onestack.host.ledger import Ledger, undoes
+
+NAMES = Path("/run/netns")
+PUBLIC_DEVICE = "public0"
+PUBLIC_ADDRESS = "100.64.0.1"
+"""Where a cloud in a namespace of its own is reached, from inside it."""
+
+_CLONE_NEWNET = 0x40000000
+
+
+def exists(name: str) -> bool:
+    """Whether the namespace is there (a file without the namespace on it is not)."""
+    try:
+        return os.stat(NAMES / name).st_dev != os.stat(NAMES).st_dev
+    except FileNotFoundError:
+        return False
+
+
+def enter(name: str) -> None:
+    """Move the calling thread, and all it starts from now on, into the namespace.
+
+    Raises `OnestackError` when it is not there.
+    """
+    try:
+        descriptor = os.open(NAMES / name, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise OnestackError(
+            f"there is no network namespace {name}",
+            "it is made by up, and is gone after a reboot",
+            "run onestack up",
+        ) from error
+    try:
+        _setns(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def inside(name: str | None) -> Iterator[None]:
+    """The calling thread in the namespace ``name`` (``None``: where it is) for a while."""
+    if name is None:
+        yield
+        return
+    here = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
+    try:
+        enter(name)
+        try:
+            yield
+        finally:
+            _setns(here)
+    finally:
+        os.close(here)
+
+
+def _setns(descriptor: int) -> None:
+    # os.setns comes with Python 3.12 only.
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, _CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OnestackError("the network namespace cannot be entered", os.strerror(number))
+
+
+def _addresses(name: str) -> dict[str, tuple[bool, list[str]]]:
+    """Device to (up, addresses) inside the namespace."""
+    devices = json.loads(run(["ip", "-n", name, "-j", "address"], timeout=20).out or "[]")
+    return {
+        device["ifname"]: ("UP" in device["flags"], [a["local"] for a in device["addr_info"]])
+        for device in devices
+    }
+
+
+def ensure_netns(name: str, ledger: Ledger) -> Iterator[Change]:
+    """The namespace with all of 127.0.0.0/8 and `PUBLIC_ADDRESS`."""
+    devices: dict[str, tuple[bool, list[str]]] = {}
+    if exists(name):
+        devices = _addresses(name)
+    else:
+        yield Change(f"make the network namespace {name}", lambda: _make(name, ledger))
+    if not devices.get("lo", (False, []))[0]:
+        yield Change(
+            f"start loopback in {name}",
+            lambda: _ip(name, "link", "set", "lo", "up"),
+        )
+    up, addresses = devices.get(PUBLIC_DEVICE, (False, []))
+    if not up or PUBLIC_ADDRESS not in addresses:
+        yield Change(f"give {name} the address {PUBLIC_ADDRESS}", lambda: _public(name))
+
+
+def _make(name: str, ledger: Ledger) -> None:
+    ledger.record("netns", name=name)
+    # A run killed between the file and the mount leaves the file alone.
+    (NAMES / name).unlink(missing_ok=True)
+    run(["ip", "netns", "add", name], timeout=20, finish=True)
+
+
+def _ip(name: str, *words: str) -> None:
+    run(["ip", "-n", name, *words], timeout=20)
+
+
+def _public(name: str) -> None:
+    if PUBLIC_DEVICE not in _addresses(name):
+        made = run(
+            ["ip", "-n", name, "link", "add", PUBLIC_DEVICE, "type", "dummy"],
+            timeout=20,
+            check=False,
+        )
+        if not made.ok:
+            # A kernel without the dummy module; a bridge without ports does as well.
+            _ip(name, "link", "add", PUBLIC_DEVICE, "type", "bridge")
+    _ip(name, "link", "set", PUBLIC_DEVICE, "up")
+    _ip(name, "address", "replace", f"{PUBLIC_ADDRESS}/32", "dev", PUBLIC_DEVICE)
+
+
+@undoes("netns")
+def undo_netns(data: dict[str, Any]) -> None:
+    name = str(data["name"])
+    if exists(name):
+        run(["ip", "netns", "delete", name], timeout=30, finish=True)
+    (NAMES / name).unlink(missing_ok=True)

@@ -1,0 +1,91 @@
+"""Who listens where, from /proc. Standard library only (preflight)."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from onestack.host.dpkg import command_of
+
+LISTEN = "0A"
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening TCP socket; ``pid`` is 0 until `owners` has looked for it."""
+
+    address: str
+    port: int
+    inode: int
+    pid: int = 0
+
+    @property
+    def command(self) -> str:
+        return command_of(self.pid) if self.pid else ""
+
+    def blocks(self, address: str) -> bool:
+        """Whether it keeps others from listening on the same port of ``address``."""
+        mine, wanted = ipaddress.ip_address(self.address), ipaddress.ip_address(address)
+        if isinstance(mine, ipaddress.IPv6Address) and mine.ipv4_mapped:
+            mine = mine.ipv4_mapped
+        # An unbound IPv6 listener usually takes IPv4's port as well.
+        return mine == wanted or mine.is_unspecified or wanted.is_unspecified
+
+
+def _address(text: str) -> str:
+    """The kernel's hexadecimal, in words of the machine's byte order."""
+    raw = bytes.fromhex(text)
+    words = [raw[i : i + 4][::-1] for i in range(0, len(raw), 4)]
+    return str(ipaddress.ip_address(b"".join(words)))
+
+
+def listeners(proc: Path = PROC / "self") -> list[Listener]:
+    """All listening TCP sockets of our network namespace."""
+    found = []
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = (proc / "net" / name).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == LISTEN:
+                address, _, port = fields[1].partition(":")
+                found.append(Listener(_address(address), int(port, 16), int(fields[9])))
+    return found
+
+
+def owners(wanted: Iterable[Listener], proc: Path = PROC) -> list[Listener]:
+    """``wanted`` with the pid of the first process that has each open."""
+    wanted = list(wanted)
+    missing = {f"socket:[{listener.inode}]": listener for listener in wanted}
+    pids: dict[int, int] = {}
+    for process in sorted(
+        (p for p in proc.iterdir() if p.name.isdigit()), key=lambda p: int(p.name)
+    ):
+        if not missing:
+            break
+        try:
+            links = [os.readlink(link) for link in (process / "fd").iterdir()]
+        except OSError:
+            continue
+        for link in links:
+            if listener := missing.pop(link, None):
+                pids[listener.inode] = int(process.name)
+    return [Listener(w.address, w.port, w.inode, pids.get(w.inode, 0)) for w in wanted]
+
+
+def ancestors(pid: int, proc: Path = PROC) -> list[int]:
+    """``pid`` and its parents, up to the first process."""
+    line = []
+    while pid > 0 and pid not in line:
+        line.append(pid)
+        try:
+            pid = int((proc / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+    return line
