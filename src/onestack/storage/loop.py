@@ -1,0 +1,83 @@
+"""Loop devices: files seen as disks."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from onestack.errors import OnestackError
+from onestack.host.command import run
+
+_SYS = Path("/sys/block")
+_CONTROL = Path("/dev/loop-control")
+_MAJOR = 7
+
+
+def available() -> bool:
+    """Whether this machine gives out loop devices."""
+    return os.access(_CONTROL, os.R_OK | os.W_OK)
+
+
+def device_of(file: Path, sys: Path = _SYS) -> Path | None:
+    """The loop device that ``file`` is attached to, or ``None``."""
+    for backing in sys.glob("loop*/loop/backing_file"):
+        try:
+            name = backing.read_text().rstrip("\n")
+        except OSError:  # detached while we looked
+            continue
+        if name == str(file):
+            return Path("/dev") / backing.parts[-3]
+    return None
+
+
+def attach(file: Path) -> Path:
+    """The loop device of ``file``, attached if it is not yet. May be repeated.
+
+    Direct I/O is asked for, so that no block is cached twice; a filesystem
+    that has none is used without. Raises `OnestackError`.
+    """
+    if device := device_of(file):
+        return device
+    if not available():
+        raise OnestackError(
+            f"{file} cannot be attached to a loop device",
+            "this machine has no /dev/loop-control",
+            "load the loop module (modprobe loop), or give the container /dev/loop-control",
+        )
+    _make_node()
+    result = run(
+        ["losetup", "--find", "--show", "--direct-io=on", str(file)], timeout=30, check=False
+    )
+    if not result.ok and not device_of(file):
+        run(["losetup", "--find", "--show", str(file)], timeout=30)
+    device = device_of(file)
+    if device is None:
+        raise OnestackError(
+            f"{file} was attached to a loop device and is not to be found there",
+            "/sys/block does not list it",
+            "look at the output of: losetup --list",
+        )
+    return device
+
+
+def detach(file: Path) -> None:
+    """Detach ``file`` from its loop device, if it has one."""
+    if device := device_of(file):
+        run(["losetup", "--detach", str(device)], timeout=30)
+
+
+def resized(device: Path) -> None:
+    """Let ``device`` see that its file has grown."""
+    run(["losetup", "--set-capacity", str(device)], timeout=30)
+
+
+def _make_node() -> None:
+    """Make the device file of the next free loop device where nobody else does (containers)."""
+    answer = run(["losetup", "--find"], timeout=30, check=False)
+    if not (match := re.fullmatch(r"/dev/loop(\d+)", answer.out.strip())):
+        return
+    node = Path(match[0])
+    if not node.exists():
+        os.mknod(node, stat.S_IFBLK | 0o660, os.makedev(_MAJOR, int(match[1])))
