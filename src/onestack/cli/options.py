@@ -1,0 +1,113 @@
+"""Options that several verbs share, and what they come to."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from onestack.answers import packstack_file
+from onestack.answers.packstack_file import AnswerFile, Entry
+from onestack.answers.registry import Registry, registry
+from onestack.answers.validate import Rule, read
+from onestack.answers.values import Answers
+from onestack.cloud import DEFAULT_NAME, Cloud
+from onestack.errors import BadAnswers
+
+KEPT = "answers.txt"
+"""The answers a cloud was made with, in ``ROOT/etc``."""
+
+
+def cloud_options(parser: argparse.ArgumentParser, netns: bool = False) -> None:
+    """``--name`` and ``--root``; with ``netns`` also ``--netns``."""
+    group = parser.add_argument_group("which cloud")
+    group.add_argument("--name", default=DEFAULT_NAME, help="its name (default: %(default)s)")
+    group.add_argument("--root", type=Path, help="its directory (default: /var/lib/onestack…)")
+    if netns:
+        group.add_argument(
+            "--netns",
+            action="store_true",
+            help="give the cloud a network namespace of its own",
+        )
+
+
+def answer_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("answers")
+    group.add_argument("--answer-file", type=Path, metavar="FILE", help="packstack's answer file")
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one answer; counts more than a file's (may be repeated)",
+    )
+
+
+def json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON for scripts")
+
+
+def yes_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
+
+
+def cloud_of(args: argparse.Namespace) -> Cloud:
+    return Cloud.named(args.name, args.root, getattr(args, "netns", False))
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The answers of one run and what the operator should be told about them."""
+
+    answers: Answers
+    notices: tuple[str, ...]
+    registry: Registry
+
+
+def wishes(cloud: Cloud, args: argparse.Namespace) -> Wishes:
+    """Answers from what the cloud was made with, the file and the flags, merged.
+
+    Raises `BadAnswers` with every problem.
+    """
+    files: list[AnswerFile] = []
+    layers: list[tuple[Entry, ...]] = []
+    kept = cloud.etc / KEPT
+    if kept.exists():
+        layers.append(packstack_file.read(kept).entries)
+    if getattr(args, "answer_file", None):
+        file = packstack_file.read(args.answer_file)
+        files.append(file)
+        layers.append(file.entries)
+    layers.append(tuple(_pair(text) for text in getattr(args, "set", None) or ()))
+    known = registry()
+    answers, notices = read(known, layers, files, rules())
+    return Wishes(answers, tuple(notices), known)
+
+
+def rules() -> list[Rule]:
+    """What each component knows about answers that cannot be together."""
+    import onestack.components as components
+
+    return [c.contradictions for c in getattr(components, "ALL", ())]
+
+
+def _pair(text: str) -> Entry:
+    name, found, value = text.partition("=")
+    if not found:
+        raise BadAnswers(
+            f"--set {text} has no '='",
+            cure="write --set KEY=VALUE, such as --set CONFIG_DEBUG_MODE=y",
+        )
+    return Entry(name.strip().upper(), value.strip(), "--set")
+
+
+def keep(cloud: Cloud, wanted: Wishes) -> str:
+    """The text of ``ROOT/etc/answers.txt``."""
+    return packstack_file.given_text(
+        wanted.registry,
+        wanted.answers.given,
+        (
+            f"The answers that the cloud {cloud.name!r} was made with; the next `onestack up`",
+            "begins from them. Made by onestack: use --set or --answer-file to change one.",
+        ),
+    )

@@ -1,0 +1,141 @@
+"""packstack's command line, carried out by onestack.
+
+``--gen-answer-file``, ``--answer-file``, ``--allinone``, ``--dry-run`` and
+``--validate-answer-file`` do what they did there, and every key of the answer
+file is an option, by packstack's own name for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from onestack import errors
+from onestack.answers import table
+from onestack.answers.key import Class
+from onestack.answers.registry import registry
+from onestack.cli import main as program
+from onestack.cli.options import cloud_options
+
+MAIN_OPTIONS = """\
+usage: packstack [OPTION]...
+
+Carried out by onestack; the cloud is OpenStack 2026.2.
+
+  -h, --help                    this text; --help-keys adds an option for each key
+  --gen-answer-file FILE        write an answer file with every key; values that
+                                FILE already has are kept
+  -a, --answer-file FILE        make the cloud that FILE describes
+  --validate-answer-file FILE   only say what is wrong with FILE
+  --allinone                    make a cloud on this machine with the defaults
+  --install-hosts HOST          the same; HOST must be this machine
+  -y, --dry-run                 say what would be done, and do nothing
+  -o, --options                 list all keys and their options
+  --name, --root, --netns       which cloud (as with onestack)
+
+Exit: 0 done, 1 failed, 2 bad usage or answers, 3 refused by the preflight checks."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="packstack", add_help=False, allow_abbrev=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--help-keys", action="store_true")
+    parser.add_argument("-o", "--options", action="store_true")
+    parser.add_argument("--version", action="store_true")
+    parser.add_argument("--gen-answer-file", type=Path, metavar="FILE")
+    parser.add_argument("-a", "--answer-file", type=Path, metavar="FILE")
+    parser.add_argument("--validate-answer-file", type=Path, metavar="FILE")
+    parser.add_argument("--allinone", action="store_true")
+    parser.add_argument("--install-hosts", metavar="HOST")
+    parser.add_argument("-y", "--dry-run", action="store_true")
+    # What packstack also took, and what means nothing here.
+    parser.add_argument("-d", "--debug", action="store_true")
+    parser.add_argument("-t", "--timeout", type=int)
+    cloud_options(parser, netns=True)
+    for name, option in key_options().items():
+        parser.add_argument(f"--{option}", dest=name, metavar="VALUE")
+    return parser
+
+
+def key_options() -> dict[str, str]:
+    """Key name -> packstack's option, without dashes; ours last."""
+    known = registry()
+    rows = table.rows()
+    return {name: row.option for name, row in rows.items() if row.option and name in known.keys}
+
+
+def key_help() -> str:
+    """One line for each key: its option, name, default."""
+    keys = registry().keys
+    lines = []
+    for name, option in sorted(key_options().items(), key=lambda pair: pair[1]):
+        key = keys[name]
+        fate = "" if key.outcome is Class.IMPLEMENTED else f"  [{key.outcome.value}]"
+        lines.append(f"  --{option}=VALUE  ({name}, default {key.default or 'empty'}){fate}")
+    return "\n".join(lines)
+
+
+def translate(argv: Sequence[str]) -> list[str]:
+    """``argv`` as onestack's own; empty when only a text was wanted, and printed."""
+    args = _parser().parse_args(list(argv))
+    if args.help or args.help_keys or args.options:
+        if not args.options:
+            print(MAIN_OPTIONS)
+        if args.options or args.help_keys:
+            print(key_help())
+        return []
+    if args.version:
+        print(f"packstack, carried out by onestack {program.VERSION}")
+        return []
+    modes = [
+        o
+        for o in ("gen_answer_file", "answer_file", "validate_answer_file", "allinone")
+        if getattr(args, o)
+    ]
+    if args.install_hosts:
+        modes.append("install_hosts")
+    if len(modes) != 1:
+        names = ", ".join("--" + mode.replace("_", "-") for mode in modes)
+        raise errors.BadAnswers(
+            f"packstack cannot do {names} at once"
+            if modes
+            else "packstack was not told what to do",
+            "" if modes else "it has no questions to ask; it works from answers",
+            "packstack --gen-answer-file FILE, edit FILE, packstack --answer-file FILE; "
+            "or packstack --allinone",
+        )
+    which = ["--name", args.name]
+    if args.root:
+        which += ["--root", str(args.root)]
+    if args.netns:
+        which.append("--netns")
+    given = [f"--set={name}={value}" for name in key_options() if (value := getattr(args, name))]
+    if args.install_hosts:
+        given.append(f"--set=CONFIG_COMPUTE_HOSTS={args.install_hosts}")
+    if args.gen_answer_file:
+        return ["answers", *which[:4], *given, "--write", str(args.gen_answer_file)]
+    if args.validate_answer_file:
+        file = str(args.validate_answer_file)
+        return ["answers", *which[:4], *given, "--check", "--answer-file", file]
+    words = ["up", *which, *given]
+    if args.answer_file:
+        words += ["--answer-file", str(args.answer_file)]
+    if args.dry_run:
+        words.append("--dry-run")
+    return words
+
+
+def run(argv: Sequence[str]) -> int:
+    words = translate(argv)
+    return program.run(words) if words else 0
+
+
+def main() -> int:
+    argv = sys.argv[1:]
+    return program.guarded(lambda: run(argv), " ".join(["packstack", *argv]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

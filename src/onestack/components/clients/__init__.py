@@ -1,0 +1,128 @@
+"""The command line clients: credentials for them, and commands that find this cloud.
+
+The tools are upstream's, unmodified, in the release's clients environment
+(pinned so that the legacy ``neutron``, ``cinder``, ``nova`` and the like are
+among them). What is made here is ``ROOT/bin/TOOL``, which starts one inside
+the cloud's network namespace if it has one, with the cloud's own CA trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from onestack.answers.key import Key, Kind
+from onestack.components.base import Component, ConfigFile, Context, Directory
+
+TOOLS = ("openstack", "neutron", "cinder", "glance", "nova", "heat", "swift")
+KEYSTONE_PORT = 5000
+
+
+class Clients(Component):
+    name = "clients"
+    title = "Command line clients"
+    keys = (
+        Key(
+            "CONFIG_CLIENT_INSTALL",
+            "y",
+            "Put the command line clients into ROOT/bin.",
+            Kind.FLAG,
+        ),
+    )
+
+    def users(self, ctx: Context) -> Iterable[str]:
+        return ()
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        yield Directory(ctx.cloud.bin, mode=0o755)
+
+    def files(self, ctx: Context) -> Iterator[ConfigFile]:
+        # Passwords are in these two: for root only.
+        yield ConfigFile(ctx.cloud.etc / "admin-openrc", openrc(ctx), mode=0o600)
+        yield ConfigFile(ctx.cloud.etc / "clouds.yaml", clouds_yaml(ctx), mode=0o600)
+        if ctx.answers["CONFIG_CLIENT_INSTALL"]:
+            for tool in TOOLS:
+                yield ConfigFile(ctx.cloud.bin / tool, wrapper(ctx, tool), mode=0o755)
+
+
+def auth_url(ctx: Context) -> str:
+    return f"https://{host(ctx.public)}:{KEYSTONE_PORT}/v3"
+
+
+def host(address: str) -> str:
+    """``address`` as it stands in a URL."""
+    return f"[{address}]" if ":" in address else address
+
+
+def ca_file(ctx: Context) -> Path:
+    return ctx.cloud.etc / "tls" / "ca.pem"
+
+
+def environment(ctx: Context) -> dict[str, str]:
+    """What a client needs to be the administrator of this cloud."""
+    return {
+        "OS_AUTH_URL": auth_url(ctx),
+        "OS_IDENTITY_API_VERSION": "3",
+        "OS_USERNAME": str(ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"]),
+        "OS_PASSWORD": ctx.secrets["admin_keystone"],
+        "OS_PROJECT_NAME": "admin",
+        "OS_USER_DOMAIN_NAME": "Default",
+        "OS_PROJECT_DOMAIN_NAME": "Default",
+        "OS_REGION_NAME": str(ctx.answers["CONFIG_KEYSTONE_REGION"]),
+        "OS_INTERFACE": "public",
+        "OS_CACERT": str(ca_file(ctx)),
+        # The legacy clients of volumes and images ask for these.
+        "OS_VOLUME_API_VERSION": "3",
+        "OS_IMAGE_API_VERSION": "2",
+    }
+
+
+def openrc(ctx: Context) -> str:
+    """A file for a shell to source."""
+    lines = [f"# The administrator of the cloud {ctx.cloud.name!r}. Made by onestack."]
+    # Left over from another cloud, these would win over what follows.
+    lines.append(
+        "unset OS_CLOUD OS_TOKEN OS_SYSTEM_SCOPE OS_DOMAIN_NAME OS_PROJECT_ID OS_TENANT_ID"
+    )
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in environment(ctx).items()]
+    place = shlex.quote(str(ctx.cloud.bin))
+    lines.append(f'case ":$PATH:" in *:{place}:*) ;; *) export PATH={place}:"$PATH" ;; esac')
+    return "\n".join(lines) + "\n"
+
+
+def clouds_yaml(ctx: Context) -> str:
+    """``clouds.yaml`` (JSON, which is YAML too), with one cloud by this cloud's name."""
+    env = environment(ctx)
+    cloud = {
+        "auth": {
+            "auth_url": env["OS_AUTH_URL"],
+            "username": env["OS_USERNAME"],
+            "password": env["OS_PASSWORD"],
+            "project_name": env["OS_PROJECT_NAME"],
+            "user_domain_name": env["OS_USER_DOMAIN_NAME"],
+            "project_domain_name": env["OS_PROJECT_DOMAIN_NAME"],
+        },
+        "region_name": env["OS_REGION_NAME"],
+        "interface": env["OS_INTERFACE"],
+        "identity_api_version": 3,
+        "cacert": env["OS_CACERT"],
+    }
+    return json.dumps({"clouds": {ctx.cloud.name: cloud}}, indent=2) + "\n"
+
+
+def wrapper(ctx: Context, tool: str) -> str:
+    """A small program that starts ``tool`` where this cloud can be reached."""
+    enter = f"ip netns exec {ctx.cloud.netns} " if ctx.cloud.netns else ""
+    program = shlex.quote(str(ctx.release.clients / "bin" / tool))
+    ca, clouds = (shlex.quote(str(p)) for p in (ca_file(ctx), ctx.cloud.etc / "clouds.yaml"))
+    return (
+        "#!/bin/sh\n"
+        f"# {tool}, for the cloud {ctx.cloud.name!r}. Made by onestack.\n"
+        f'[ -n "${{OS_CACERT-}}" ] || export OS_CACERT={ca}\n'
+        # Only root may read the clouds file; a client that cannot would stop there.
+        f'[ -n "${{OS_CLIENT_CONFIG_FILE-}}" ] || [ ! -r {clouds} ] || '
+        f"export OS_CLIENT_CONFIG_FILE={clouds}\n"
+        f'exec {enter}{program} "$@"\n'
+    )
