@@ -1,0 +1,90 @@
+"""packstack's answer file: reading, writing, and back."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from onestack.answers import packstack_file
+from onestack.answers.registry import registry
+from onestack.answers.validate import read
+from onestack.errors import BadAnswers
+
+TEXT = """\
+# made by hand
+[general]
+
+; why not
+config_debug_mode = y
+CONFIG_KEYSTONE_ADMIN_PW=cen#tos;=%x
+"""
+
+
+def test_reading() -> None:
+    file = packstack_file.parse(TEXT, "f")
+    assert [(e.name, e.text, e.line) for e in file.entries] == [
+        ("CONFIG_DEBUG_MODE", "y", 5),
+        ("CONFIG_KEYSTONE_ADMIN_PW", "cen#tos;=%x", 6),
+    ]
+    assert not file.faults
+
+
+def test_lines_that_cannot_be_read_are_all_named() -> None:
+    file = packstack_file.parse("[general]\nCONFIG_A\n[other]\nCONFIG_B=1\n", "f")
+    assert len(file.faults) == 2
+    assert file.faults[0].startswith("f:2:") and "CONFIG_A" in file.faults[0]
+    assert file.faults[1].startswith("f:3:") and "[other]" in file.faults[1]
+    assert not file.entries
+
+
+def test_a_whole_file_reads_back_as_it_was_written() -> None:
+    known = registry()
+    given = {"CONFIG_DEBUG_MODE": "y", "CONFIG_KEYSTONE_ADMIN_PW": "centos"}
+    text = packstack_file.full_text(known, given)
+    answers, notices = read(known, [packstack_file.parse(text, "f").entries])
+    assert notices == []
+    assert {n: answers[n] for n in known.keys} == {n: known.answers(given)[n] for n in known.keys}
+    again = packstack_file.full_text(known, answers.given)
+    assert again == text
+
+
+def test_each_key_stands_under_its_comment() -> None:
+    lines = packstack_file.full_text(registry(), {}).splitlines()
+    assert max(len(line) for line in lines if line.startswith("#")) <= 80
+    at = lines.index("CONFIG_DEBUG_MODE=n")
+    assert lines[at - 1].startswith("# ")
+
+
+def test_no_secret_is_written_that_the_operator_did_not_give() -> None:
+    for line in packstack_file.full_text(registry(), {}).splitlines():
+        name, _, value = line.partition("=")
+        if name.endswith(("_PW", "_PASSWORD")):
+            assert value in ("", "PW_PLACEHOLDER", "ubuntu"), line
+
+
+def test_an_update_keeps_comments_and_order() -> None:
+    file = packstack_file.parse(TEXT, "f")
+    text = file.updated(
+        {"CONFIG_DEBUG_MODE": "n", "CONFIG_KEYSTONE_REGION": "here"}, lambda n: f"# new\n{n}=here"
+    )
+    assert text.splitlines()[:5] == [*TEXT.splitlines()[:4], "CONFIG_DEBUG_MODE=n"]
+    assert text.endswith("# new\nCONFIG_KEYSTONE_REGION=here\n")
+
+
+def test_saved_for_its_owner_only_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(0o644)
+    packstack_file.save(path, "new")
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_file_is_a_bad_answer(tmp_path: Path) -> None:
+    with pytest.raises(BadAnswers, match="cannot be read"):
+        packstack_file.read(tmp_path / "none")
+    with pytest.raises(BadAnswers, match="cannot be written"):
+        packstack_file.save(tmp_path / "none" / "f", "")

@@ -1,0 +1,110 @@
+"""Validation: all problems at once, each with its place and a way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from onestack.answers.key import Class, Key, Kind
+from onestack.answers.packstack_file import parse
+from onestack.answers.registry import Registry, build
+from onestack.answers.validate import read
+from onestack.answers.values import Answers
+from onestack.errors import BadAnswers
+
+KNOWN = build(
+    [
+        (
+            "X",
+            [
+                Key("CONFIG_ONESTACK_SIZE", "1G", "A size.", Kind.SIZE),
+                Key("CONFIG_ONESTACK_GONE", "n", "Gone.", Kind.FLAG, (), Class.REFUSED, "it went"),
+            ],
+        )
+    ]
+)
+
+
+def answers(text: str, *more: str, known: Registry = KNOWN) -> tuple[Answers, list[str]]:
+    files = [parse(f"[general]\n{t}", name) for name, t in zip("fgh", (text, *more), strict=False)]
+    return read(known, [f.entries for f in files], files)
+
+
+def problems(text: str, *more: str) -> list[str]:
+    with pytest.raises(BadAnswers) as caught:
+        answers(text, *more)
+    assert caught.value.exit_code == 2
+    return caught.value.why.splitlines()
+
+
+def test_everything_wrong_is_said_at_once() -> None:
+    found = problems(
+        "CONFIG_ONESTACK_SISE=1G\nCONFIG_ONESTACK_SIZE=much\nnonsense\nCONFIG_ONESTACK_GONE=y\n"
+    )
+    assert found == [
+        "f:4: 'nonsense' is not followed by '=' and a value",
+        "f:2: CONFIG_ONESTACK_SISE is not a known key; did you mean CONFIG_ONESTACK_SIZE?",
+        "f:3: CONFIG_ONESTACK_SIZE=much: a size is digits and a unit, such as 20G or 512M",
+        "f:5: CONFIG_ONESTACK_GONE=y is refused: it went",
+    ]
+
+
+def test_a_refused_key_at_its_default_is_no_matter() -> None:
+    assert answers("CONFIG_ONESTACK_GONE=n")[1] == []
+
+
+def test_services_of_later_are_refused_with_the_reason() -> None:
+    (found,) = problems("CONFIG_SAHARA_INSTALL=y")
+    assert "retired" in found and "set it to n" in found
+
+
+def test_later_layers_win_but_one_layer_must_agree_with_itself() -> None:
+    assert answers("CONFIG_ONESTACK_SIZE=2G", "CONFIG_ONESTACK_SIZE=3G")[0][
+        "CONFIG_ONESTACK_SIZE"
+    ] == (3 << 30)
+    (found,) = problems("CONFIG_ONESTACK_SIZE=2G\nCONFIG_ONESTACK_SIZE=3G")
+    assert found.startswith("f:3:") and "f:2" in found
+
+
+def test_a_later_layer_can_go_back_to_the_default() -> None:
+    both = answers("CONFIG_DEBUG_MODE=y", "CONFIG_DEBUG_MODE=n")[0]
+    assert both["CONFIG_DEBUG_MODE"] is False
+
+
+def test_a_placeholder_says_nothing() -> None:
+    got = answers("CONFIG_KEYSTONE_ADMIN_PW=centos", "CONFIG_KEYSTONE_ADMIN_PW=PW_PLACEHOLDER")[0]
+    assert got["CONFIG_KEYSTONE_ADMIN_PW"] == "centos"
+
+
+def test_a_key_without_effect_is_told() -> None:
+    _, notices = answers("CONFIG_NAGIOS_INSTALL=n")
+    assert len(notices) == 1 and notices[0].startswith("CONFIG_NAGIOS_INSTALL has no effect")
+
+
+def test_older_names_set_todays() -> None:
+    got, _ = answers("CONFIG_KEYSTONE_HOST=192.0.2.7")
+    assert got["CONFIG_CONTROLLER_HOST"] == "192.0.2.7"
+
+
+def test_several_machines_are_refused() -> None:
+    (found,) = problems("CONFIG_CONTROLLER_HOST=192.0.2.7\nCONFIG_COMPUTE_HOSTS=192.0.2.8")
+    assert "contradicts" in found
+    (found,) = problems("CONFIG_COMPUTE_HOSTS=192.0.2.7,192.0.2.8")
+    assert "one machine" in found
+
+
+def test_a_wrong_secret_is_not_repeated() -> None:
+    strict = Key("CONFIG_ONESTACK_PW", "", "P.", Kind.SECRET, check=lambda t: "too short")
+    with pytest.raises(BadAnswers) as caught:
+        answers("CONFIG_ONESTACK_PW=abc", known=build([("X", [strict])]))
+    assert "abc" not in str(caught.value)
+
+
+def test_contradictions_are_asked_of_the_components() -> None:
+    def rule(given: Answers) -> Iterator[str]:
+        if given["CONFIG_DEBUG_MODE"]:
+            yield "no debugging here"
+
+    with pytest.raises(BadAnswers, match="no debugging here"):
+        read(KNOWN, [parse("CONFIG_DEBUG_MODE=y", "f").entries], (), [rule])
