@@ -20,14 +20,10 @@ def bootstrap(arguments: dict[str, Any]) -> None:
     ``arguments``: ``config`` (path), ``secret`` (path of a JSON file, 0600,
     with ``username`` and ``password``), ``region``, ``public``, ``internal``.
     """
-    import keystone.conf
+    import keystone.server
     from keystone.cmd.bootstrap import Bootstrapper
-    from keystone.common import sql
 
-    keystone.conf.configure()
-    sql.initialize()
-    keystone.conf.CONF(args=[], project="keystone", default_config_files=[arguments["config"]])
-    keystone.conf.setup_logging()
+    keystone.server.configure(config_files=[arguments["config"]])
     admin = json.loads(Path(arguments["secret"]).read_text())
     work = Bootstrapper()
     work.admin_username, work.admin_password = admin["username"], admin["password"]
