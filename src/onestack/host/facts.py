@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shutil
 import socket
@@ -117,20 +118,28 @@ def resolve(hostname: str) -> str:
         return ""
 
 
+def gateway(table: str) -> str:
+    """The default gateway with the lowest metric in ``table`` (/proc/net/route), or ``""``."""
+    best: tuple[int, str] | None = None
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 7 and fields[1] == "00000000" and fields[7] == "00000000":
+            address = str(ipaddress.ip_address(bytes.fromhex(fields[2])[::-1]))
+            if best is None or int(fields[6]) < best[0]:
+                best = (int(fields[6]), address)
+    return best[1] if best else ""
+
+
 def route_address() -> str:
-    """The source address of the default route: connecting a UDP socket sends nothing."""
-    for family, far in (
-        (socket.AF_INET, ("192.0.2.255", 9)),
-        (socket.AF_INET, ("198.18.0.1", 9)),
-    ):
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-                probe.connect(far)
-                return str(probe.getsockname()[0])
-            except OSError:
-                continue
-    return ""
+    """The source address of the default route (connecting a UDP socket sends nothing)."""
+    far = gateway(_text("/proc/net/route"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # A gateway of 0.0.0.0 is a device without one; any far address will do.
+            probe.connect((far if far and far != "0.0.0.0" else "198.18.0.1", 9))
+            return str(probe.getsockname()[0]) if far else ""
+        except OSError:
+            return ""
 
 
 def module_available(name: str) -> bool:

@@ -71,15 +71,11 @@ def start_guest(qemu: str, accelerator: str = "kvm", seconds: float = SECONDS) -
     with tempfile.TemporaryDirectory(prefix="onestack-kvm-") as folder:
         disk = Path(folder) / "disk"
         disk.write_bytes(BOOT_SECTOR.ljust(1 << 20, b"\0"))
+        words = f"{qemu} -accel {accelerator} -machine pc -m 16 -nodefaults -no-user-config"
+        words += " -display none -no-reboot -device isa-debug-exit,iobase=0x501,iosize=2"
+        argv = [*words.split(), "-drive", f"file={disk},format=raw,if=ide"]
         try:
-            result = run(
-                [qemu, "-accel", accelerator, "-machine", "pc", "-m", "16", "-nodefaults"]
-                + ["-no-user-config", "-display", "none", "-no-reboot"]
-                + ["-device", "isa-debug-exit,iobase=0x501,iosize=2"]
-                + ["-drive", f"file={disk},format=raw,if=ide"],
-                timeout=seconds,
-                check=False,
-            )
+            result = run(argv, timeout=seconds, check=False)
         except Aborted:
             raise
         except CommandFailed:

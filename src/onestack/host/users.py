@@ -44,12 +44,9 @@ def ensure_users(names: Iterable[str], ledger: Ledger) -> Iterator[Change]:
                 if not group_exists(name):
                     run(["groupadd", "--system", name], timeout=60, finish=True)
                 if not exists(name):
-                    run(
-                        ["useradd", "--system", "--gid", name, "--no-create-home"]
-                        + ["--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name],
-                        timeout=60,
-                        finish=True,
-                    )
+                    words = f"useradd --system --gid {name} --no-create-home"
+                    words += f" --home-dir /nonexistent --shell /usr/sbin/nologin {name}"
+                    run(words.split(), timeout=60, finish=True)
 
         yield Change(f"make the system user {name}", make)
 

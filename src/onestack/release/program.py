@@ -1,0 +1,82 @@
+"""The copy of onestack that services run: readable by all, named by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import onestack
+from onestack.host.change import Change
+from onestack.host.command import run
+from onestack.host.files import remove_tree
+from onestack.host.locks import Tell, file_lock, silent
+
+SOURCE = Path(onestack.__file__).resolve().parent
+VERSION = "0.1.0"
+DISTRIBUTION = f"onestack-{VERSION}.dist-info"
+_SKIPPED = {"__pycache__"}
+
+
+def contents(source: Path = SOURCE) -> list[Path]:
+    """The files that are copied, in a fixed order, relative to ``source``."""
+    found = []
+    for folder, folders, files in os.walk(source):
+        folders[:] = sorted(f for f in folders if f not in _SKIPPED)
+        found += [
+            Path(folder, name).relative_to(source)
+            for name in sorted(files)
+            if not name.endswith((".pyc", ".onestack-new", "~")) and not name.startswith(".")
+        ]
+    return found
+
+
+def content_hash(source: Path = SOURCE) -> str:
+    """Twelve digits that change with any name, content or execute bit."""
+    digest = hashlib.sha256()
+    for name in contents(source):
+        path = source / name
+        raw = path.read_bytes()
+        executable = os.access(path, os.X_OK)
+        digest.update(f"{name} {executable} {len(raw)}\n".encode())
+        digest.update(raw)
+    return digest.hexdigest()[:12]
+
+
+def ensure_program(
+    place: Path, python: Path, *, source: Path = SOURCE, tell: Tell = silent
+) -> Iterator[Change]:
+    """``place``/onestack as a copy of ``source``, byte-compiled by ``python``."""
+    if not place.is_dir():
+        yield Change(
+            f"copy onestack to {place}", lambda: install(place, python, source=source, tell=tell)
+        )
+
+
+def install(place: Path, python: Path, *, source: Path = SOURCE, tell: Tell = silent) -> None:
+    """Make the copy beside ``place`` and rename it: whole, or not there."""
+    with file_lock(place.parent / ".lock", "another cloud copies onestack", tell):
+        work = place.parent / f".{place.name}.new"
+        remove_tree(work)
+        if place.is_dir():
+            return
+        package = work / "onestack"
+        for name in contents(source):
+            target = package / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target)
+            target.chmod(0o755 if os.access(source / name, os.X_OK) else 0o644)
+        information = work / DISTRIBUTION
+        information.mkdir()
+        (information / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: onestack\nVersion: {VERSION}\n"
+        )
+        shutil.copyfile(source / "release" / "entry_points.txt", information / "entry_points.txt")
+        for folder, _, _ in os.walk(work):
+            os.chmod(folder, 0o755)
+        # A run of plain python3 in the copy must not find stale byte code, nor write any.
+        run([python, "-m", "compileall", "-q", str(package)], timeout=120)
+        run(["sync", "-f", str(work)], timeout=300)
+        work.rename(place)
