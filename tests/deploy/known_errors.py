@@ -1,0 +1,12 @@
+"""Log lines at ERROR that a clean run may show, each with its reason."""
+
+from __future__ import annotations
+
+import re
+
+KNOWN: tuple[tuple[str, str], ...] = ()
+"""Pattern over ``LOG: LINE``, and why it is no defect."""
+
+
+def unexpected(lines: list[str]) -> list[str]:
+    return [line for line in lines if not any(re.search(p, line) for p, _ in KNOWN)]

@@ -1,0 +1,203 @@
+"""One cloud's life: up, up again, down and up, killed, a process lost, destroyed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.deploy.known_errors import unexpected
+from tests.support import machine
+from tests.support.clouds import LAUNCHER, CloudUnderTest, run, wait_until
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[str, set[str]]:
+    return machine.portrait()
+
+
+@pytest.fixture(scope="module")
+def cloud(before: dict[str, set[str]]) -> Iterator[CloudUnderTest]:
+    cloud = CloudUnderTest("life", answers=("CONFIG_NEUTRON_L2_AGENT=ovn",))
+    yield cloud
+    cloud.destroy()
+
+
+def pids_of(root: Path) -> list[int]:
+    """Processes whose environment names the cloud's root."""
+    mark = f"ONESTACK_ROOT={root}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def ready(cloud: CloudUnderTest) -> bool:
+    return {process["state"] for process in cloud.status()} == {"READY"}
+
+
+class TestLife:
+    def test_fresh_up(self, cloud: CloudUnderTest) -> None:
+        done = cloud.up()
+        assert "https://" in done.stdout
+        assert f"{cloud.root}/etc/admin-openrc" in done.stdout
+        assert ready(cloud)
+
+    def test_clients(self, cloud: CloudUnderTest) -> None:
+        catalog = cloud.type("openstack catalog list")
+        for name in ("identity", "image", "placement", "compute", "network", "block-storage"):
+            assert name in catalog
+        assert "True" in cloud.type("openstack network agent list -f value -c Alive")
+        services = cloud.type("openstack volume service list -f value -c State")
+        assert set(services.split()) == {"up"}
+
+    def test_second_up_changes_nothing(self, cloud: CloudUnderTest) -> None:
+        pids = {p["name"]: p["pid"] for p in cloud.status()}
+        done = cloud.up()
+        assert "0 changes" in done.stdout
+        assert {p["name"]: p["pid"] for p in cloud.status()} == pids
+
+    def test_dry_run_changes_nothing(self, cloud: CloudUnderTest) -> None:
+        done = cloud.onestack("up", "--dry-run", "--set", "CONFIG_DEBUG_MODE=y")
+        assert "nova.conf" in done.stdout
+        assert "debug = false" in (cloud.root / "etc" / "nova" / "nova.conf").read_text()
+
+    def test_unprivileged(self, cloud: CloudUnderTest) -> None:
+        """Services do not run as root; secrets are for their owners only."""
+        for process in cloud.status():
+            if process["component"] in ("keystone", "glance", "placement", "nova", "cinder"):
+                uid = Path(f"/proc/{process['pid']}").stat().st_uid
+                assert uid != 0, process["name"]
+        for path in (cloud.root / "etc").rglob("*"):
+            mode = path.stat().st_mode & 0o777
+            if path.is_file() and path.suffix not in (".pem",):
+                text = path.read_text(errors="replace")
+                secret = any(v in text for v in cloud.secrets().values() if len(v) >= 12)
+                assert not (secret and mode & 0o007), f"{path} is {mode:o}"
+
+    def test_no_secret_in_an_argument(self, cloud: CloudUnderTest) -> None:
+        values = [v for v in cloud.secrets().values() if len(v) >= 12]
+        for pid in pids_of(cloud.root):
+            try:
+                line = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+            except OSError:
+                continue
+            assert not any(v in line for v in values), pid
+
+    def test_a_lost_process_comes_back(self, cloud: CloudUnderTest) -> None:
+        victim = next(p for p in cloud.status() if p["name"] == "nova-conductor")
+        os.kill(victim["pid"], signal.SIGKILL)
+        wait_until(
+            "another conductor",
+            lambda: (
+                next(p for p in cloud.status() if p["name"] == "nova-conductor")["pid"]
+                not in (None, victim["pid"])
+            ),
+            30,
+        )
+        wait_until("all ready", lambda: ready(cloud), 60)
+
+    def test_changed_answer_restarts_only_its_users(self, cloud: CloudUnderTest) -> None:
+        pids = {p["name"]: p["pid"] for p in cloud.status()}
+        cloud.onestack("up", "--set", "CONFIG_NOVA_SCHED_CPU_ALLOC_RATIO=8.0", timeout=300)
+        changed = {p["name"] for p in cloud.status() if p["pid"] != pids[p["name"]]}
+        assert changed and all(name.startswith("nova-") for name in changed)
+
+    def test_down_and_up(self, cloud: CloudUnderTest) -> None:
+        cloud.onestack("down", timeout=180)
+        left = pids_of(cloud.root)
+        assert left == [], [Path(f"/proc/{pid}/cmdline").read_text() for pid in left]
+        cloud.up()
+        assert ready(cloud)
+
+    def test_supervisor_killed(self, cloud: CloudUnderTest) -> None:
+        """After kill -9 of the supervisor itself, up brings all back."""
+        supervisor = int((cloud.root / "run" / "supervisor" / "pid").read_text())
+        os.kill(supervisor, signal.SIGKILL)
+        time.sleep(0.5)
+        cloud.up()
+        assert ready(cloud)
+
+    def test_logs(self, cloud: CloudUnderTest) -> None:
+        values = [v for v in cloud.secrets().values() if len(v) >= 12]
+        for path in (cloud.root / "log").iterdir():
+            text = path.read_text(errors="replace")
+            assert not any(v in text for v in values), f"a secret in {path.name}"
+        assert unexpected(cloud.error_lines()) == []
+
+    def test_destroy_leaves_the_machine_as_it_was(
+        self, cloud: CloudUnderTest, before: dict[str, set[str]]
+    ) -> None:
+        cloud.destroy()
+        found = machine.differences(before, machine.portrait())
+        made = found.pop("packages", {"came": []})
+        print("packages that stay:", *made["came"])
+        for kind in ("users", "groups"):
+            # users of packages stay with their packages
+            kept = [x for x in found.get(kind, {}).get("came", []) if "onestack" in x]
+            assert kept == []
+            found.pop(kind, None)
+        assert found == {}
+        assert pids_of(cloud.root) == []
+
+
+MOMENTS = (0.5, 1.5, 3, 5, 8, 11, 15, 20, 25, 32)
+"""Seconds after the start of ``up`` at which it is killed."""
+
+
+def test_killed_at_ten_moments() -> None:
+    """Each time a little later, each time on what the last one left; the next up converges."""
+    cloud = CloudUnderTest("kill", answers=("CONFIG_NEUTRON_L2_AGENT=openvswitch",))
+    words = [str(LAUNCHER), "up", "--name", "kill", *cloud.up_words()]
+    try:
+        for moment in MOMENTS:
+            process = subprocess.Popen(
+                words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+            try:
+                process.wait(moment)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            # the supervisor too, every other time: as a power cut would
+            pid_file = cloud.root / "run" / "supervisor" / "pid"
+            if MOMENTS.index(moment) % 2 and pid_file.exists():
+                for pid in pids_of(cloud.root):
+                    with_error = run(["kill", "-9", str(pid)], expect=None)
+                    assert with_error.returncode in (0, 1)
+        cloud.up()
+        assert ready(cloud)
+        assert "0 changes" in cloud.up().stdout
+        assert "compute" in cloud.type("openstack catalog list")
+    finally:
+        cloud.destroy()
+
+
+def test_interrupted_by_the_operator() -> None:
+    """Ctrl-C ends up with 1 and says how to go on."""
+    cloud = CloudUnderTest("ctrl", answers=("CONFIG_NEUTRON_L2_AGENT=openvswitch",))
+    words = [str(LAUNCHER), "up", "--name", "ctrl", *cloud.up_words()]
+    try:
+        process = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        time.sleep(6)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1, output
+        assert re.search(r"again", output), output
+        assert "Traceback" not in output
+    finally:
+        cloud.destroy()

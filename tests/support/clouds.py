@@ -1,0 +1,143 @@
+"""A cloud under test: brought up by the launcher, used through the unmodified clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LAUNCHER = REPOSITORY / "onestack"
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+
+class CommandFailed(AssertionError):
+    """A command of a test ended otherwise than it had to."""
+
+
+def run(
+    words: list[str], *, expect: int | None = 0, timeout: float = 600, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, text in and out; ``expect=None`` accepts any exit code."""
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, **more
+    )
+    if expect is not None and done.returncode != expect:
+        raise CommandFailed(
+            f"{shlex.join(words)} ended with {done.returncode}, not {expect}\n"
+            f"--- stdout\n{done.stdout[-6000:]}\n--- stderr\n{done.stderr[-6000:]}"
+        )
+    return done
+
+
+def table(text: str) -> dict[str, str]:
+    """The two columns of a client's ``Field | Value`` table."""
+    rows = [line.strip("| ").split("|") for line in text.splitlines() if line.startswith("|")]
+    found: dict[str, str] = {}
+    last = ""
+    for row in rows:
+        cells = [cell.strip() for cell in row]
+        if len(cells) == 2:
+            last = cells[0] or last
+            found[last] = (found.get(last, "") + cells[1]) if not cells[0] else cells[1]
+    return found
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    """The lines of a client's list, each a mapping from column to cell."""
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]] if lines else []
+
+
+def wait_until(what: str, check: Callable[[], Any], seconds: float, pause: float = 1.0) -> Any:
+    """Ask ``check`` until it answers something true; `CommandFailed` names ``what`` after that."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            answer = check()
+            last: object = answer
+        except CommandFailed as error:
+            answer, last = None, error
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            raise CommandFailed(f"{what}: not within {seconds:.0f} s; last: {last}")
+        time.sleep(pause)
+
+
+@dataclass
+class CloudUnderTest:
+    """``answers`` are ``KEY=VALUE`` texts for ``--set``."""
+
+    name: str
+    netns: bool = True
+    answer_file: Path | None = None
+    answers: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        return Path("/var/lib") / ("onestack" if self.name == "onestack" else self.prefix)
+
+    @property
+    def prefix(self) -> str:
+        return "onestack" if self.name == "onestack" else f"onestack-{self.name}"
+
+    def onestack(self, verb: str, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """``./onestack VERB --name …``."""
+        return run([str(LAUNCHER), verb, "--name", self.name, *words], **more)
+
+    def up_words(self) -> list[str]:
+        words = ["--netns"] if self.netns else []
+        if self.answer_file:
+            words += ["--answer-file", str(self.answer_file)]
+        for answer in self.answers:
+            words += ["--set", answer]
+        return words
+
+    def up(self, **more: Any) -> subprocess.CompletedProcess[str]:
+        return self.onestack("up", *self.up_words(), timeout=more.pop("timeout", 900), **more)
+
+    def status(self) -> list[dict[str, Any]]:
+        text = self.onestack("status", "--json", expect=None).stdout
+        found: list[dict[str, Any]] = json.loads(text)["processes"]
+        return found
+
+    def inside(self, command: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """A shell line as the guide's reader types it: inside the cloud's network."""
+        words = ["bash", "-c", f". {self.root}/etc/admin-openrc && {command}"]
+        if self.netns:
+            words = ["ip", "netns", "exec", self.prefix, *words]
+        return run(words, env=dict(os.environ) | self.variables, **more)
+
+    def type(self, command: str, **more: Any) -> str:
+        """What a line of the guide prints."""
+        return self.inside(command, **more).stdout
+
+    def destroy(self) -> None:
+        self.onestack("destroy", "--yes", timeout=300)
+
+    def error_lines(self) -> list[str]:
+        """ERROR and CRITICAL lines of all service logs, with the log's name before each."""
+        level = re.compile(r"^\S+ \S+ \d+ (ERROR|CRITICAL) |\|(EMER|ERR)\|")
+        return [
+            f"{path.name}: {line}"
+            for path in sorted((self.root / "log").glob("*.log"))
+            for line in path.read_text(errors="replace").splitlines()
+            if level.search(line)
+        ]
+
+    def secrets(self) -> dict[str, str]:
+        found: dict[str, str] = json.loads((self.root / "etc" / "secrets.json").read_text())
+        return found
