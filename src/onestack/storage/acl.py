@@ -12,7 +12,8 @@ import os
 import struct
 from pathlib import Path
 
-DEFAULT = "system.posix_acl_default"
+_DEFAULT = "system.posix_acl_default"
+_ACCESS = "system.posix_acl_access"
 _VERSION = 2
 _USER_OBJ, _USER, _GROUP_OBJ, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x10, 0x20
 _READ_WRITE = 6
@@ -30,17 +31,22 @@ def _encoded(uid: int) -> bytes:
     return struct.pack("<I", _VERSION) + b"".join(struct.pack("<HHI", *e) for e in entries)
 
 
-def has_inherited_user(directory: Path, uid: int) -> bool:
+def inherited(directory: Path, uid: int) -> bool:
     """Whether files made in ``directory`` will be ``uid``'s to read and write for ever."""
     try:
-        return os.getxattr(directory, DEFAULT) == _encoded(uid)
+        return os.getxattr(directory, _DEFAULT) == _encoded(uid)
     except OSError:
         return False
 
 
-def set_inherited_user(directory: Path, uid: int) -> None:
+def set_inherited(directory: Path, uid: int) -> None:
     """Let ``uid`` read and write every file that is made in ``directory`` from now on.
 
     Raises `OSError` (``EOPNOTSUPP``) where the filesystem keeps no such lists.
     """
-    os.setxattr(directory, DEFAULT, _encoded(uid))
+    os.setxattr(directory, _DEFAULT, _encoded(uid))
+
+
+def set_own(file: Path, uid: int) -> None:
+    """Give ``file`` the list that it would have inherited."""
+    os.setxattr(file, _ACCESS, _encoded(uid))

@@ -28,9 +28,6 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         for sentence in pool.attach(place):
             print(sentence, file=sys.stderr)
-        if place.size() is None:
-            print(f"{place.directory} holds no volume pool: run onestack up", file=sys.stderr)
-            return 1
     except OnestackError as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code

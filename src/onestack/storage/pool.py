@@ -5,13 +5,20 @@ volume never meets a full disk later. XFS shares blocks between files, which
 makes snapshots and clones a matter of milliseconds. Where the machine gives
 out no loop device or knows no XFS, but the root's own filesystem shares
 blocks, the pool is a plain directory, kept to its size by the volume driver.
+
+The pool is mounted by `onestack.storage.attach`, which the supervisor runs:
+in its own mount namespace, where the services and guests see it. Others who
+want to look inside, or to let it grow, mount the same device for a moment.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +28,24 @@ from onestack.answers.values import show_size
 from onestack.cloud import Cloud
 from onestack.errors import OnestackError
 from onestack.host.change import Change
-from onestack.host.command import run
-from onestack.host.files import gid_of, remove_tree, uid_of, write_file
+from onestack.host.command import CommandFailed, run
+from onestack.host.files import gid_of, remove_tree, sync_directory, uid_of, write_file
 from onestack.host.ledger import Ledger, undoes
-from onestack.storage import acl, loop, mounts, reflink
+from onestack.host.mounts import is_mounted
+from onestack.storage import acl, loop, reflink
 
 MARKER = ".pool"
-"""A file in the pool that says its size: without it the pool is not there (not mounted)."""
+"""A file in the pool: where it is missing, the pool is not mounted."""
 
-SMALLEST = 300 << 20
-"""XFS is not made smaller than this, bytes."""
+SMALLEST = 512 << 20
+"""XFS is not made smaller than 300 MiB; bytes."""
 
 LEFT_FREE = 1 << 30
 """What a pool leaves free on the disk that holds it, bytes."""
 
 _MIB = 1 << 20
+_OPTIONS = "noatime,nodev,nosuid,noexec,nouuid"
+"""nouuid: a copy of the cloud (snapshot, backup) may be mounted beside it."""
 
 
 @dataclass(frozen=True)
@@ -49,34 +59,60 @@ class Pool:
         return cls(cloud.root)
 
     @property
+    def home(self) -> Path:
+        return self.root / "data" / "pool"
+
+    @property
     def image(self) -> Path:
-        return self.root / "data" / "pool" / "cinder.img"
+        return self.home / "cinder.img"
+
+    @property
+    def record(self) -> Path:
+        """What the pool is; the volume driver reads its size from here."""
+        return self.home / "pool.json"
 
     @property
     def directory(self) -> Path:
         """Where the volumes' files are seen."""
         return self.root / "data" / "cinder" / "volumes"
 
-    @property
-    def marker(self) -> Path:
-        return self.directory / MARKER
-
-    @property
-    def exists(self) -> bool:
-        return self.image.exists() or self.marker.exists()
-
-    def size(self) -> int | None:
-        """What the pool offers to volumes, bytes; ``None`` while it is not there."""
+    def load(self) -> Record | None:
+        """``None`` while there is no pool. Raises `OnestackError` for a damaged record."""
         try:
-            return int(json.loads(self.marker.read_text())["size"])
+            return Record(**json.loads(self.record.read_text()))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError) as problem:
+        except (OSError, ValueError, TypeError) as problem:
             raise OnestackError(
-                f"the pool's own file {self.marker} cannot be read",
+                f"the pool's record {self.record} cannot be read",
                 str(problem),
-                'write {"size": BYTES} into it, then run the same command again',
+                'write {"size": BYTES, "user": "USER", "file": true} into it, '
+                "then run the same command again",
             ) from problem
+
+    def known(self) -> Record:
+        """As `load`, and `OnestackError` when there is no pool."""
+        if record := self.load():
+            return record
+        raise OnestackError(
+            "the cloud has no volume pool", f"{self.record} is not there", "run onestack up"
+        )
+
+    def save(self, record: Record) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        # The volume service passes through, to the record.
+        os.chmod(self.home, 0o711)
+        write_file(self.record, json.dumps(vars(record)) + "\n", mode=0o644)
+
+
+@dataclass(frozen=True)
+class Record:
+    """``size`` is what volumes may take together, bytes; ``user`` works in the pool."""
+
+    size: int
+    user: str
+    file: bool
+    """Whether it is a file with a filesystem; else a plain directory."""
 
 
 @dataclass(frozen=True)
@@ -84,18 +120,18 @@ class PoolFacts:
     """A pool as it is, for people and scripts; sizes in bytes."""
 
     kind: str
-    """``xfs on a loop file``, or ``directory``."""
+    """``file`` (XFS inside, on a loop device) or ``directory``."""
     size: int
     provisioned: int
     """The sum of the sizes of all volumes and snapshots; no more than ``size`` is given out."""
-    used: int
-    """What is really stored."""
+    stored: int
+    """What they really take of the disk; shared blocks count once."""
     volumes: int
     snapshots: int
-    directory: str
-    file: str
+    place: str
+    """The file, or the directory."""
     device: str
-    """The loop device; empty for a directory."""
+    """The loop device, while there is one."""
 
     @property
     def free(self) -> int:
@@ -108,187 +144,182 @@ def image_size(size: int) -> int:
     As packstack does, 3 % are added for the filesystem's own needs, and
     192 MiB: XFS's log takes 64 MiB and each of its structures a floor.
     """
-    whole = size * 103 // 100 + 192 * _MIB
-    return -(-whole // _MIB) * _MIB
+    return -(-(size * 103 // 100 + 192 * _MIB) // _MIB) * _MIB
 
 
-def _size_offered(pool: Pool, wanted: int) -> int:
-    """What the file of a pool that lost its marker offers: ``wanted`` if it was made for that."""
-    length = pool.image.stat().st_size
-    if image_size(wanted) == length:
-        return wanted
-    return (length - 192 * _MIB) * 100 // 103 // _MIB * _MIB
+def check(cloud: Cloud, size: int, sparse: bool = False) -> None:
+    """Raises `OnestackError` when this machine cannot hold a pool of ``size`` bytes.
+
+    Changes nothing. A pool that is there already is only asked for what it lacks.
+    """
+    pool = Pool.of(cloud)
+    if size < SMALLEST:
+        raise OnestackError(
+            f"a volume pool of {show_size(size)} is too small",
+            "XFS wants 300 MiB for itself",
+            "choose CONFIG_CINDER_VOLUMES_SIZE=1G or more",
+        )
+    record = pool.load()
+    if (record is None and _loops_possible()) or (record and record.file):
+        length = pool.image.stat().st_size if pool.image.exists() else 0
+        if not sparse:
+            _check_disk(pool.home, image_size(size) - length)
+        return
+    here = _nearest(pool.directory)
+    if record is None and not reflink.supported(here):
+        raise OnestackError(
+            "this machine cannot hold a volume pool",
+            "it has no loop device with XFS (/dev/loop-control, mkfs.xfs, the kernel's xfs), "
+            f"and the filesystem of {here} cannot share blocks between files",
+            "load the modules loop and xfs, or put the cloud's root (--root) on XFS or btrfs",
+        )
+    _check_disk(here, size - (record.size if record else 0))
 
 
 def ensure(cloud: Cloud, user: str, size: int, sparse: bool = False) -> Iterator[Change]:
-    """The pool, of ``size`` bytes or more, mounted and ``user``'s to work in.
+    """The pool, of ``size`` bytes or more, for ``user`` to work in; not yet mounted.
 
     With ``sparse`` the disk's space is taken only as volumes are written. An
     existing pool grows to ``size`` and never shrinks. Raises `OnestackError`
     when the disk or the machine cannot hold it.
     """
     pool = Pool.of(cloud)
-    if not pool.exists and not _loops_possible():
-        yield from _ensure_directory_pool(pool, user, size)
-    else:
-        if not pool.image.exists() and not pool.marker.exists():
-            check_room(pool, image_size(size), sparse)
-            yield Change(
-                f"make the volume pool of {show_size(size)} in {pool.image}",
-                lambda: _make_image(cloud, pool, size, sparse),
-            )
-        if pool.image.exists():
-            yield from ensure_attached(pool)
-        if not pool.marker.exists() or not _prepared(pool, user):
-            yield Change(
-                f"give the volume pool to {user}",
-                lambda: _prepare(pool, user, pool.size() or _size_offered(pool, size)),
-            )
-    if (present := pool.size()) is not None and present < size:
+    record = pool.load()
+    if record is None:
+        check(cloud, size, sparse)
         yield Change(
-            f"grow the volume pool from {show_size(present)} to {show_size(size)}",
+            f"make the volume pool of {show_size(size)} in {pool.home}",
+            lambda: _make(cloud, user, size, sparse),
+        )
+        return
+    if record.file and not pool.image.exists():
+        raise OnestackError(
+            f"the volume pool's file {pool.image} is gone",
+            "something else than onestack removed or moved it, and all volumes with it",
+            f"put it back; or remove {pool.record} to begin with an empty pool",
+        )
+    if record.user != user:
+        yield Change(
+            f"give the volume pool to {user}",
+            lambda: pool.save(Record(pool.known().size, user, record.file)),
+        )
+    if record.size < size:
+        check(cloud, size, sparse)
+        yield Change(
+            f"grow the volume pool from {show_size(record.size)} to {show_size(size)}",
             lambda: grow(cloud, size, sparse),
         )
 
 
-def ensure_attached(pool: Pool) -> Iterator[Change]:
-    """A pool's file on its loop device and mounted, as after each boot."""
-    if not loop.device_of(pool.image):
-        yield Change(f"attach {pool.image} to a loop device", lambda: _attach(pool))
-    if not mounts.source_of(pool.directory):
-        yield Change(f"mount the volume pool on {pool.directory}", lambda: _mount(pool))
-
-
 def attach(pool: Pool) -> list[str]:
-    """Do what `ensure_attached` finds missing; says what it did."""
+    """Mount the pool where the volume service looks for it; says what was done.
+
+    Only what is missing is done: after a boot all of it, else nothing.
+    """
+    record = pool.known()
     done = []
-    if pool.image.exists():
-        for change in ensure_attached(pool):
-            change.do()
-            done.append(change.what)
+    with _locked(pool):
+        if record.file and not is_mounted(pool.directory):
+            pool.directory.mkdir(parents=True, exist_ok=True)
+            device = loop.attach(pool.image)
+            run(["mount", "-t", "xfs", "-o", _OPTIONS, device, pool.directory], finish=True)
+            done.append(f"mounted {pool.image} ({device}) on {pool.directory}")
+        elif not record.file and not pool.directory.is_dir():
+            pool.directory.mkdir(parents=True)
+            done.append(f"made {pool.directory}")
+        if _adopt(pool.directory, record.user):
+            done.append(f"gave {pool.directory} to {record.user}")
     return done
 
 
 def detach(pool: Pool) -> bool:
     """Unmount the pool and free its loop device. False while something still uses it."""
-    if mounts.source_of(pool.directory) and not mounts.unmount(pool.directory):
-        return False
-    loop.detach(pool.image)
+    with _locked(pool):
+        if is_mounted(pool.directory):
+            result = run(["umount", pool.directory], check=False, finish=True)
+            if not result.ok:
+                if "busy" in result.err:
+                    return False
+                raise CommandFailed(result, f"{pool.directory} cannot be unmounted")
+        loop.detach(pool.image)
     return True
 
 
 def grow(cloud: Cloud, size: int, sparse: bool = False) -> None:
     """Enlarge the pool to ``size`` bytes, in use or not; volumes are not disturbed.
 
-    May be repeated after an interruption. Raises `OnestackError` for a size
-    below the present one, or when the disk has no room.
+    May be repeated after an interruption. The scheduler sees the new size
+    with cinder-volume's next report. Raises `OnestackError` for a size below
+    the present one, or when the disk has no room.
     """
     pool = Pool.of(cloud)
-    attach(pool)
-    present = pool.size()
-    if present is None:
-        raise OnestackError(
-            "there is no volume pool to grow",
-            f"{pool.directory} holds none",
-            "run onestack up first",
-        )
-    if size < present:
+    record = pool.known()
+    if size < record.size:
         raise OnestackError(
             f"the volume pool cannot shrink to {show_size(size)}",
-            f"it has {show_size(present)}, and XFS only grows",
-            f"name a size above {show_size(present)}",
+            f"it has {show_size(record.size)}, and XFS only grows",
+            f"name a size above {show_size(record.size)}",
         )
-    if mounts.source_of(pool.directory):
-        wanted, length = image_size(size), pool.image.stat().st_size
-        if wanted > length:
-            check_room(pool, wanted - length, sparse)
-            _take_space(pool.image, length, wanted - length, sparse)
-        # Also after a run that was killed here: both see by themselves what is to be done.
-        loop.resized(loop.attach(pool.image))
-        run(["xfs_growfs", "-d", str(pool.directory)], timeout=120)
-    elif size > present:
-        _check_disk(pool.directory, size - present)
-    _write_marker(pool, size)
+    check(cloud, size, sparse)
+    if record.file:
+        length = pool.image.stat().st_size
+        if image_size(size) > length:
+            _take_space(pool.image, length, image_size(size) - length, sparse)
+        with _opened(pool) as (place, device):
+            # Both see by themselves whether anything is left to do.
+            loop.resized(device or loop.attach(pool.image))
+            run(["xfs_growfs", "-d", place], timeout=120, finish=True)
+    pool.save(Record(size, record.user, record.file))
 
 
 def facts(cloud: Cloud) -> PoolFacts | None:
-    """The pool as it is now; ``None`` when there is none or it is not mounted."""
+    """The pool as it is now; ``None`` when there is none. Needs root."""
     pool = Pool.of(cloud)
-    size = pool.size()
-    if size is None:
+    record = pool.load()
+    if record is None:
         return None
     counts = {"volume": 0, "snapshot": 0}
-    provisioned = used = 0
-    with os.scandir(pool.directory) as entries:
+    provisioned = stored = 0
+    with _opened(pool) as (place, device), os.scandir(place) as entries:
         for entry in entries:
             kind = entry.name.partition("-")[0]
             if kind in counts:
                 info = entry.stat(follow_symlinks=False)
                 counts[kind] += 1
                 provisioned += info.st_size
-                used += info.st_blocks * 512
-    mounted = mounts.source_of(pool.directory)
-    if mounted:
-        # Shared blocks count once for the filesystem, and for each file that has them.
-        state = os.statvfs(pool.directory)
-        used = (state.f_blocks - state.f_bfree) * state.f_frsize
+                stored += info.st_blocks * 512
+        if device:
+            state = os.statvfs(place)
+            stored = min(stored, (state.f_blocks - state.f_bfree) * state.f_frsize)
     return PoolFacts(
-        kind="xfs on a loop file" if mounted else "directory",
-        size=size,
+        kind="file" if record.file else "directory",
+        size=record.size,
         provisioned=provisioned,
-        used=used,
+        stored=stored,
         volumes=counts["volume"],
         snapshots=counts["snapshot"],
-        directory=str(pool.directory),
-        file=str(pool.image) if mounted else "",
-        device=mounted or "",
+        place=str(pool.image if record.file else pool.directory),
+        device=str(device or ""),
     )
 
 
-def check_room(pool: Pool, needed: int, sparse: bool = False) -> None:
-    """Raises `OnestackError` when the disk has no ``needed`` bytes for the pool's file."""
-    if not sparse:
-        _check_disk(pool.image, needed)
+def _make(cloud: Cloud, user: str, size: int, sparse: bool) -> None:
+    pool = Pool.of(cloud)
+    file = _loops_possible()
+    if file:
+        Ledger.of(cloud).record("volume pool", root=str(pool.root))
+        pool.home.mkdir(parents=True, exist_ok=True)
+        if pool.image.exists():
+            # Made by a run that was killed before it could say so. No volume is in it yet,
+            # unless the record was removed by hand: then it must not be lost.
+            size = min(size, (pool.image.stat().st_size - 192 * _MIB) * 100 // 103)
+        else:
+            _make_image(pool, size, sparse)
+    pool.save(Record(size, user, file))
 
 
-def _check_disk(place: Path, needed: int) -> None:
-    here = next(parent for parent in (place, *place.parents) if parent.exists())
-    state = os.statvfs(here)
-    free = state.f_bavail * state.f_frsize
-    if free < needed + LEFT_FREE:
-        fits = max(0, (free - LEFT_FREE - 192 * _MIB) * 100 // 103 >> 30)
-        raise OnestackError(
-            f"the disk of {here} is too full for the volume pool",
-            f"it needs {_gib(needed)} GiB, {_gib(free)} GiB are free, and "
-            f"{_gib(LEFT_FREE)} GiB must stay so",
-            f"free some space, or choose a smaller pool: CONFIG_CINDER_VOLUMES_SIZE={fits}G"
-            if fits
-            else "free some space",
-        )
-
-
-def _gib(count: int) -> str:
-    return f"{count / (1 << 30):.1f}"
-
-
-def _loops_possible() -> bool:
-    if not loop.available() or not shutil.which("mkfs.xfs"):
-        return False
-    known = Path("/proc/filesystems").read_text().split()
-    return "xfs" in known or run(["modprobe", "--dry-run", "xfs"], check=False).ok
-
-
-def _make_image(cloud: Cloud, pool: Pool, size: int, sparse: bool) -> None:
+def _make_image(pool: Pool, size: int, sparse: bool) -> None:
     """The file with its filesystem, under another name until it is whole."""
-    if image_size(size) < SMALLEST:
-        raise OnestackError(
-            f"a volume pool of {show_size(size)} is too small",
-            "XFS wants 300 MiB",
-            "choose CONFIG_CINDER_VOLUMES_SIZE=1G or more",
-        )
-    Ledger.of(cloud).record("volume pool", root=str(pool.root))
-    pool.image.parent.mkdir(parents=True, exist_ok=True)
-    os.chmod(pool.image.parent, 0o700)
     work = pool.image.with_name(".cinder.img.part")
     work.unlink(missing_ok=True)
     try:
@@ -296,7 +327,7 @@ def _make_image(cloud: Cloud, pool: Pool, size: int, sparse: bool) -> None:
         _take_space(work, 0, image_size(size), sparse)
         # -K: discarding would give the space back that was just taken. Without the reverse
         # map: it costs 1.6 % of the pool and only serves repairs.
-        run(["mkfs.xfs", "-q", "-K", "-m", "reflink=1,rmapbt=0", str(work)], timeout=120)
+        run(["mkfs.xfs", "-q", "-K", "-m", "reflink=1,rmapbt=0", work], timeout=120)
         descriptor = os.open(work, os.O_RDWR)
         try:
             os.fsync(descriptor)
@@ -306,16 +337,20 @@ def _make_image(cloud: Cloud, pool: Pool, size: int, sparse: bool) -> None:
     except BaseException:
         work.unlink(missing_ok=True)
         raise
-    reflink.sync_directory(pool.image.parent)
+    sync_directory(pool.home)
 
 
 def _take_space(file: Path, start: int, length: int, sparse: bool) -> None:
     if not sparse:
-        result = run(
-            ["fallocate", "--offset", str(start), "--length", str(length), str(file)],
-            timeout=600,
-            check=False,
-        )
+        words: list[str | Path] = [
+            "fallocate",
+            "--offset",
+            str(start),
+            "--length",
+            str(length),
+            file,
+        ]
+        result = run(words, timeout=600, check=False)
         if result.ok:
             return
         if "not supported" not in result.err.lower():
@@ -328,55 +363,96 @@ def _take_space(file: Path, start: int, length: int, sparse: bool) -> None:
     os.truncate(file, start + length)
 
 
-def _attach(pool: Pool) -> None:
-    loop.attach(pool.image)
-
-
-def _mount(pool: Pool) -> None:
-    pool.directory.mkdir(parents=True, exist_ok=True)
-    device = loop.attach(pool.image)
-    # nouuid: a copy of the cloud (snapshot, backup) may be mounted beside it.
-    mounts.mount(device, pool.directory, "xfs", "noatime,nodev,nosuid,noexec,nouuid")
-
-
-def _ensure_directory_pool(pool: Pool, user: str, size: int) -> Iterator[Change]:
-    here = next(p for p in (pool.directory, *pool.directory.parents) if p.exists())
-    if not reflink.supported(here):
-        raise OnestackError(
-            "this machine cannot hold a volume pool",
-            "it has no loop device with XFS (/dev/loop-control, mkfs.xfs, the kernel's xfs), "
-            f"and the filesystem of {here} cannot share blocks between files",
-            "load the modules loop and xfs, or put the cloud's root (--root) on XFS or btrfs",
-        )
-    _check_disk(pool.directory, size)
-
-    def make() -> None:
-        pool.directory.mkdir(parents=True, exist_ok=True)
-        _prepare(pool, user, size)
-
-    yield Change(f"make the volume pool of {show_size(size)} in {pool.directory}", make)
-
-
-def _prepared(pool: Pool, user: str) -> bool:
-    info = pool.directory.stat()
+def _adopt(directory: Path, user: str) -> bool:
+    """Make what is in the pool ``user``'s; False when it was already."""
     uid, gid = uid_of(user), gid_of(user)
-    return (info.st_uid, info.st_gid, info.st_mode & 0o7777) == (
-        uid,
-        gid,
-        0o711,
-    ) and acl.has_inherited_user(pool.directory, uid)
-
-
-def _prepare(pool: Pool, user: str, size: int) -> None:
+    info = directory.stat()
+    marker = directory / MARKER
+    if (
+        (info.st_uid, info.st_gid, info.st_mode & 0o7777) == (uid, gid, 0o711)
+        and acl.inherited(directory, uid)
+        and marker.exists()
+    ):
+        return False
+    acl.set_inherited(directory, uid)
+    for path in directory.iterdir():
+        # A pool from another machine, where the user had another number.
+        if path.name != MARKER and path.is_file() and not path.is_symlink():
+            os.chown(path, uid, gid)
+            acl.set_own(path, uid)
     # Others may pass (QEMU opens its volumes by name) but not look around.
-    os.chown(pool.directory, uid_of(user), gid_of(user))
-    os.chmod(pool.directory, 0o711)
-    acl.set_inherited_user(pool.directory, uid_of(user))
-    _write_marker(pool, size)
+    os.chown(directory, uid, gid)
+    os.chmod(directory, 0o711)
+    write_file(marker, "", mode=0o644)
+    return True
 
 
-def _write_marker(pool: Pool, size: int) -> None:
-    write_file(pool.marker, json.dumps({"size": size}) + "\n", mode=0o644)
+@contextlib.contextmanager
+def _opened(pool: Pool) -> Iterator[tuple[Path, Path | None]]:
+    """Where the pool's files are seen by this process, and its loop device, for a while."""
+    if not pool.known().file or is_mounted(pool.directory):
+        yield pool.directory, loop.device_of(pool.image)
+        return
+    # The cloud is down, or its supervisor has mounts of its own.
+    with _locked(pool):
+        attached = loop.device_of(pool.image)
+        place = Path(tempfile.mkdtemp(prefix=".pool-", dir=pool.home))
+        try:
+            device = loop.attach(pool.image)
+            run(["mount", "-t", "xfs", "-o", _OPTIONS, device, place], finish=True)
+            try:
+                yield place, device
+            finally:
+                run(["umount", place], finish=True)
+        finally:
+            if not attached:
+                loop.detach(pool.image)
+            place.rmdir()
+
+
+@contextlib.contextmanager
+def _locked(pool: Pool) -> Iterator[None]:
+    """Only one process at a time attaches or detaches."""
+    if not pool.home.is_dir():
+        yield
+        return
+    descriptor = os.open(pool.home / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _loops_possible() -> bool:
+    if not loop.available() or not shutil.which("mkfs.xfs", path=f"{os.environ['PATH']}:/sbin"):
+        return False
+    known = Path("/proc/filesystems").read_text().split()
+    return "xfs" in known or run(["modprobe", "--dry-run", "xfs"], check=False).ok
+
+
+def _check_disk(place: Path, needed: int) -> None:
+    here = _nearest(place)
+    state = os.statvfs(here)
+    free = state.f_bavail * state.f_frsize
+    if needed > 0 and free < needed + LEFT_FREE:
+        fits = max(0, (free - LEFT_FREE - 192 * _MIB) * 100 // 103 >> 30)
+        raise OnestackError(
+            f"the disk of {here} is too full for the volume pool",
+            f"it needs {_gib(needed)} GiB, {_gib(free)} GiB are free, and "
+            f"{_gib(LEFT_FREE)} GiB must stay so",
+            f"free some space; what fits now is {fits} GiB (CONFIG_CINDER_VOLUMES_SIZE={fits}G)"
+            if fits
+            else "free some space",
+        )
+
+
+def _nearest(place: Path) -> Path:
+    return next(path for path in (place, *place.parents) if path.exists())
+
+
+def _gib(count: int) -> str:
+    return f"{count / (1 << 30):.1f}"
 
 
 @undoes("volume pool")
@@ -388,4 +464,4 @@ def _undo(data: dict[str, Any]) -> None:
             "a process has one of its files open",
             f"find it with: fuser -vm {pool.directory}",
         )
-    remove_tree(pool.image.parent)
+    remove_tree(pool.home)

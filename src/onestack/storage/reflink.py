@@ -8,6 +8,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from onestack.host.files import sync_directory
+
 FICLONE = 0x40049409
 """``ioctl_ficlone(2)``: make the open file share all blocks of another one."""
 
@@ -54,12 +56,3 @@ def supported(directory: Path) -> bool:
                     return False
                 raise
     return True
-
-
-def sync_directory(directory: Path) -> None:
-    """Let names made or removed in ``directory`` survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

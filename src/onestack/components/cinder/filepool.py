@@ -28,17 +28,22 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_utils import units
 
+from onestack.host.files import sync_directory
 from onestack.storage import reflink
 
 LOG = logging.getLogger(__name__)
 
 MARKER = ".pool"
-"""Written by `onestack.storage.pool`; says the pool's size, is absent when it is not mounted."""
+"""Made by `onestack.storage.pool`; absent when the pool is not mounted."""
 
 OPTIONS = [
     cfg.StrOpt(
         "filepool_directory",
         help="Directory of the file pool, made and mounted by onestack.",
+    ),
+    cfg.StrOpt(
+        "filepool_record",
+        help="JSON file that says the size of the file pool; it may change at any time.",
     ),
 ]
 cfg.CONF.register_opts(OPTIONS, group=configuration.SHARED_CONF_GROUP)
@@ -55,6 +60,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.configuration.append_config_values(OPTIONS)
         self._directory = Path(self.configuration.filepool_directory or "/nonexistent")
+        self._record = Path(self.configuration.filepool_record or "/nonexistent")
         # Between counting what is given out and giving out more.
         self._counting = threading.Lock()
 
@@ -70,8 +76,9 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
             left.unlink(missing_ok=True)
 
     def check_for_setup_error(self) -> None:
-        if not self.configuration.filepool_directory:
-            raise exception.InvalidConfigurationValue(option="filepool_directory", value="")
+        for option in OPTIONS:
+            if not self.configuration.safe_get(option.name):
+                raise exception.InvalidConfigurationValue(option=option.name, value="")
         self._size()
         try:
             able = reflink.supported(self._directory)
@@ -112,13 +119,15 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
 
     def _size(self) -> int:
         """The pool's size, bytes. It is read each time: the pool may have grown."""
-        try:
-            return int(json.loads((self._directory / MARKER).read_text())["size"])
-        except (OSError, ValueError, KeyError) as problem:
+        if not (self._directory / MARKER).exists():
             raise _failure(
-                f"the pool {self._directory} is not there ({problem}); "
-                "restart the volume service, which mounts it again"
-            ) from problem
+                f"the pool is not mounted on {self._directory}; "
+                "restart the volume service (onestack restart cinder), which mounts it"
+            )
+        try:
+            return int(json.loads(self._record.read_text())["size"])
+        except (OSError, ValueError, KeyError) as problem:
+            raise _failure(f"the pool's record cannot be read: {problem}") from problem
 
     def _provisioned(self) -> int:
         """What volumes and snapshots may grow to, bytes."""
@@ -158,7 +167,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         path.unlink(missing_ok=True)  # left by an attempt that was cut short
         with self._room_for(size):
             _make_file(path, size)
-        reflink.sync_directory(self._directory)
+        sync_directory(self._directory)
 
     def delete_volume(self, volume: Any) -> None:
         self._remove(self._path(volume))
@@ -227,7 +236,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
             os.replace(work, path)
         finally:
             work.unlink(missing_ok=True)
-        reflink.sync_directory(self._directory)
+        sync_directory(self._directory)
 
     def copy_volume_to_image(
         self, context: Any, volume: Any, image_service: Any, image_meta: Any
@@ -298,7 +307,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         except FileNotFoundError:
             LOG.warning("%s was not there to be deleted", path)
             return
-        reflink.sync_directory(self._directory)
+        sync_directory(self._directory)
 
 
 def _make_file(path: Path, size: int) -> None:
