@@ -1,0 +1,37 @@
+"""Where the time of the last run went, step by step, the slowest first."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+
+from onestack.cli import output
+from onestack.cli.options import cloud_of, cloud_options, json_option
+from onestack.errors import OnestackError
+from onestack.plan import timing
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    cloud_options(parser)
+    json_option(parser)
+    parser.add_argument("--verb", default="up", help="which verb's last run (default: up)")
+    parser.add_argument("-n", type=int, default=20, metavar="COUNT", help="at most so many steps")
+
+
+def run(args: argparse.Namespace) -> int:
+    cloud = cloud_of(args)
+    runs = [r for r in timing.load(cloud.log) if r.verb == args.verb]
+    if not runs:
+        raise OnestackError(
+            f"no `onestack {args.verb}` of the cloud {cloud.name!r} is on record",
+            f"there is none in {cloud.log}/timings.json",
+        )
+    last = runs[-1]
+    if args.json:
+        output.as_json(dataclasses.asdict(last))
+        return 0
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.at))
+    output.say(f"onestack {last.verb}, ended {when}: {last.seconds:.1f} s")
+    output.table(("BEGAN", "TOOK", "STEP", "BECAME"), timing.blame(last)[: args.n])
+    return 0

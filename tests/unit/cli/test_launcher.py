@@ -1,0 +1,123 @@
+"""The launcher, on a copy of the checkout: its environment, and what needs none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+LOCK = "# A lock of nothing: the environment is quick to make.\n"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    place = tmp_path / "check out"
+    place.mkdir()
+    for name in ("onestack", "packstack"):
+        shutil.copy2(REPOSITORY / name, place)
+    shutil.copytree(
+        REPOSITORY / "src", place / "src", ignore=shutil.ignore_patterns("__pycache__", ".*")
+    )
+    (place / "requirements.lock").write_text(LOCK)
+    return place
+
+
+def launch(
+    checkout: Path, *words: str, program: str = "onestack", **env: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(checkout / program), *words],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        cwd="/",
+        env={**os.environ, **env},
+        timeout=120,
+    )
+
+
+def test_help_and_answers_need_no_environment(checkout: Path, tmp_path: Path) -> None:
+    done = launch(checkout, "--help")
+    assert done.returncode == 0 and "usage: onestack" in done.stdout, done.stderr
+    file = tmp_path / "answers.txt"
+    done = launch(checkout, "--gen-answer-file", str(file), program="packstack")
+    assert done.returncode == 0, done.stderr
+    assert file.stat().st_mode & 0o777 == 0o600
+    done = launch(checkout, "--validate-answer-file", str(file), program="packstack")
+    assert done.returncode == 0, done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_bad_usage_and_bad_answers_touch_nothing(checkout: Path) -> None:
+    for words in (
+        ("upp",),
+        ("up", "--no-such-option"),
+        ("up", "--root", "/nonexistent/cloud", "--set", "CONFIG_NO_SUCH=1"),
+    ):
+        assert launch(checkout, *words).returncode == 2, words
+    assert not (checkout / ".venv").exists()
+
+
+def test_python_variables_of_the_caller_do_not_matter(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "argparse.py").write_text("raise SystemExit(9)")
+    done = launch(checkout, "--help", PYTHONPATH=str(tmp_path), PYTHONHOME="/nonexistent")
+    assert done.returncode == 0, done.stderr
+
+
+def test_started_through_a_link(checkout: Path, tmp_path: Path) -> None:
+    for name in ("onestack", "packstack"):
+        (tmp_path / name).symlink_to(checkout / name)
+        assert launch(tmp_path, "--help", program=name).returncode == 0
+
+
+def environment(checkout: Path, place: Path) -> subprocess.CompletedProcess[str]:
+    return launch(checkout, "--environment", str(place), str(checkout / "requirements.lock"))
+
+
+def test_an_environment_is_whole_or_made_again(checkout: Path, tmp_path: Path) -> None:
+    place = tmp_path / "env"
+    done = environment(checkout, place)
+    assert done.returncode == 0, done.stderr
+    assert (place / "complete").read_text().strip() == hashlib.sha256(LOCK.encode()).hexdigest()
+    assert (place / "bin" / "python").exists() and not (place / "begun").exists()
+
+    before = (place / "complete").stat().st_mtime_ns
+    started = time.monotonic()
+    assert environment(checkout, place).returncode == 0
+    assert (place / "complete").stat().st_mtime_ns == before
+    assert time.monotonic() - started < 2
+
+    # Killed while it was being made: the leftovers go.
+    (place / "complete").unlink()
+    (place / "begun").touch()
+    (place / "leftover").touch()
+    assert environment(checkout, place).returncode == 0
+    assert not (place / "leftover").exists()
+
+    # Another lock: another environment.
+    (checkout / "requirements.lock").write_text(LOCK + "# more\n")
+    assert environment(checkout, place).returncode == 0
+    assert (place / "complete").stat().st_mtime_ns != before
+
+
+def test_two_at_once_make_one_environment(checkout: Path, tmp_path: Path) -> None:
+    words = [str(checkout / "onestack"), "--environment", str(tmp_path / "env")]
+    words.append(str(checkout / "requirements.lock"))
+    both = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum("making" in text for text in said) == 1
+
+
+def test_a_lock_that_cannot_be_satisfied_is_a_clear_refusal(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "requirements.lock").write_text("rich==15.0.0\n")  # without its hash
+    done = environment(checkout, tmp_path / "env")
+    assert done.returncode == 3
+    assert "cure:" in done.stderr
+    assert not (tmp_path / "env" / "complete").exists()

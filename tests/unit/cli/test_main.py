@@ -1,0 +1,232 @@
+"""The command line: exit codes, and one screen for an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onestack import errors
+from onestack.cli import main as program
+from onestack.cli import options, packstack
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """A cloud's root that is short enough for unix sockets."""
+    with tempfile.TemporaryDirectory(prefix="onestack-", dir="/tmp") as place:
+        yield Path(place)
+
+
+def onestack(
+    *words: str, module: str = "onestack.cli.main", user: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", module, *words],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
+        timeout=60,
+        user=user,
+    )
+
+
+def test_help() -> None:
+    done = onestack("--help")
+    assert done.returncode == 0
+    for verb in program.VERBS:
+        assert f"\n  {verb} " in done.stdout
+    assert onestack().returncode == 2
+
+
+@pytest.mark.parametrize("verb", program.VERBS)
+def test_each_verb_tells_its_options(verb: str) -> None:
+    done = onestack(verb, "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: onestack {verb}")
+
+
+def test_a_mistyped_verb() -> None:
+    done = onestack("stauts")
+    assert done.returncode == 2
+    assert "onestack status" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_mistyped_answers_end_with_2_and_all_of_them(tmp_path: Path, root: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("[general]\nCONFIG_HEAT_INSTAL=y\nCONFIG_DEBUG_MODE=perhaps\n")
+    done = onestack("up", "--root", str(root / "c"), "--answer-file", str(file))
+    assert done.returncode == 2, done.stderr
+    assert f"{file}:2: " in done.stderr and "CONFIG_HEAT_INSTALL" in done.stderr
+    assert f"{file}:3: " in done.stderr
+    assert not (root / "c").exists()
+
+
+def test_set_counts_more_than_a_file_and_a_file_more_than_before(
+    tmp_path: Path, root: Path
+) -> None:
+    (root / "etc").mkdir()
+    kept = root / "etc" / options.KEPT
+    kept.write_text("CONFIG_KEYSTONE_REGION=kept\nCONFIG_DEBUG_MODE=y\n")
+    file = tmp_path / "a.txt"
+    file.write_text("[general]\nCONFIG_KEYSTONE_REGION=file\nCONFIG_KEYSTONE_ADMIN_USERNAME=me\n")
+    words = ["answers", "--root", str(root), "--json", "--answer-file", str(file)]
+    words += ["--set", "CONFIG_KEYSTONE_ADMIN_USERNAME=boss"]
+    shown = json.loads(onestack(*words).stdout)
+    assert shown["CONFIG_DEBUG_MODE"] == {"given": True, "value": "y"}
+    assert shown["CONFIG_KEYSTONE_REGION"]["value"] == "file"
+    assert shown["CONFIG_KEYSTONE_ADMIN_USERNAME"]["value"] == "boss"
+
+
+def test_what_is_kept_reads_back(root: Path) -> None:
+    from argparse import Namespace
+
+    from onestack.cloud import Cloud
+
+    cloud = Cloud("a", root)
+    args = Namespace(answer_file=None, set=["CONFIG_KEYSTONE_ADMIN_PW=centos"])
+    wanted = options.wishes(cloud, args)
+    (root / "etc").mkdir()
+    (root / "etc" / options.KEPT).write_text(options.keep(cloud, wanted))
+    again = options.wishes(cloud, Namespace())
+    assert again.answers.given == {"CONFIG_KEYSTONE_ADMIN_PW": "centos"}
+
+
+def test_secrets_are_not_shown(root: Path) -> None:
+    words = ["answers", "--root", str(root), "--set", "CONFIG_KEYSTONE_ADMIN_PW=centos"]
+    assert "centos" not in onestack(*words).stdout
+    assert "centos" not in onestack(*words, "--json").stdout
+
+
+def test_completing_a_file_keeps_what_stands_there(tmp_path: Path, root: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("# mine\n[general]\nCONFIG_DEBUG_MODE=y\n")
+    done = onestack("answers", "--root", str(root), "--write", str(file))
+    assert done.returncode == 0, done.stderr
+    lines = file.read_text().splitlines()
+    assert lines[:3] == ["# mine", "[general]", "CONFIG_DEBUG_MODE=y"]
+    assert "CONFIG_KEYSTONE_REGION=RegionOne" in lines
+    before = file.read_text()
+    onestack("answers", "--root", str(root), "--write", str(file))
+    assert file.read_text() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_verbs_that_change_the_machine_want_root(root: Path) -> None:
+    for verb in ("down", "destroy", "restart"):
+        words = [verb, "--root", str(root)] + (["nova"] if verb == "restart" else [])
+        done = onestack(*words, user=65534)
+        assert done.returncode == 3, done.stderr
+        assert "root" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_no_credentials_without_a_cloud(root: Path) -> None:
+    done = onestack("openrc", "--root", str(root))
+    assert done.returncode == 1
+    assert "onestack up" in done.stderr
+
+
+def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert program.guarded(interrupted, "onestack up --name a") == 1
+    assert "run the same command again: onestack up --name a" in capsys.readouterr().err
+
+
+def test_an_error_of_ours_is_short_and_its_traceback_kept(
+    capsys: pytest.CaptureFixture[str], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "log").mkdir()
+    monkeypatch.setattr(sys, "argv", ["onestack", "status", "--root", str(root)])
+
+    def broken() -> int:
+        raise LookupError("odd")
+
+    assert program.guarded(broken, "") == 1
+    said = capsys.readouterr().err
+    assert "LookupError: odd" in said and "Traceback" not in said
+    kept = root / "log" / "onestack.log"
+    assert "Traceback" in kept.read_text() and str(kept) in said
+
+
+def test_each_error_has_its_exit_code() -> None:
+    for problem, code in (
+        (errors.OnestackError("x"), 1),
+        (errors.BadAnswers("x"), 2),
+        (errors.PreflightRefused("x"), 3),
+    ):
+
+        def work(problem: errors.OnestackError = problem) -> int:
+            raise problem
+
+        assert program.guarded(work, "") == code
+
+
+@pytest.mark.parametrize(
+    ("typed", "means"),
+    [
+        (["--gen-answer-file", "f"], ["answers", "--name", "onestack", "--write", "f"]),
+        (["--gen-answer-file=f"], ["answers", "--name", "onestack", "--write", "f"]),
+        (["--answer-file", "f"], ["up", "--name", "onestack", "--answer-file", "f"]),
+        (["--allinone", "--dry-run"], ["up", "--name", "onestack", "--dry-run"]),
+        (
+            ["--allinone", "--os-debug-mode=y", "--keystone-admin-passwd", "centos"],
+            [
+                "up",
+                "--name",
+                "onestack",
+                "--set=CONFIG_DEBUG_MODE=y",
+                "--set=CONFIG_KEYSTONE_ADMIN_PW=centos",
+            ],
+        ),
+        (
+            ["--validate-answer-file", "f"],
+            ["answers", "--name", "onestack", "--check", "--answer-file", "f"],
+        ),
+        (["--help"], []),
+    ],
+)
+def test_packstacks_command_line(typed: list[str], means: list[str]) -> None:
+    assert packstack.translate(typed) == means
+    if means:
+        program.parse(means)
+
+
+def test_packstack_must_be_told_one_thing() -> None:
+    for typed in ([], ["--allinone", "--gen-answer-file", "f"]):
+        with pytest.raises(errors.BadAnswers):
+            packstack.translate(typed)
+
+
+def test_every_option_of_packstack_is_known() -> None:
+    assert len(packstack.key_options()) > 350
+    done = onestack("--options", module="onestack.cli.packstack")
+    assert done.returncode == 0
+    assert "--os-neutron-l2-agent=VALUE" in done.stdout
+
+
+def test_nothing_but_the_standard_library_is_needed_before_the_environment() -> None:
+    """What runs before our environment exists must not import from it."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import onestack.cli.first, onestack.cli.session, onestack.cli.packstack\n"
+        "from onestack.cli.main import VERBS, verb_module\n"
+        "from onestack.answers.registry import registry\n"
+        "registry(); [verb_module(v) for v in VERBS]\n"
+        "bad = [m for m in ('rich', 'keystoneauth1', 'pymysql', 'cryptography', 'uv')"
+        " if m in sys.modules]\n"
+        "assert not bad, bad\n"
+    )
+    words = [sys.executable, "-I", "-S", "-B", "-c", code, str(REPOSITORY / "src")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
