@@ -100,21 +100,26 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
             "vendor_name": "onestack",
             "driver_version": self.VERSION,
             "storage_protocol": "file",
-            "total_capacity_gb": _gib(size),
-            "free_capacity_gb": max(0.0, _gib(free)),
-            "provisioned_capacity_gb": _gib(provisioned),
-            "reserved_percentage": 0,
-            "max_over_subscription_ratio": "1.0",
-            # What a volume may grow to is taken at once, as on thick LVM.
-            "thick_provisioning_support": True,
-            "thin_provisioning_support": False,
-            "multiattach": False,
-            # nova has no way to tell a running guest that a file has grown.
-            "online_extend_support": False,
             "sparse_copy_volume": True,
-            "backend_state": "up",
-            "filter_function": self.get_filter_function(),
-            "goodness_function": self.get_goodness_function(),
+            "pools": [
+                {
+                    "pool_name": name,
+                    "total_capacity_gb": _gib(size),
+                    "free_capacity_gb": max(0.0, _gib(free)),
+                    "provisioned_capacity_gb": _gib(provisioned),
+                    "reserved_percentage": 0,
+                    "max_over_subscription_ratio": "1.0",
+                    # What a volume may grow to is taken at once, as on thick LVM.
+                    "thick_provisioning_support": True,
+                    "thin_provisioning_support": False,
+                    "multiattach": False,
+                    # nova has no way to tell a running guest that a file has grown.
+                    "online_extend_support": False,
+                    "QoS_support": False,
+                    "filter_function": self.get_filter_function(),
+                    "goodness_function": self.get_goodness_function(),
+                }
+            ],
         }
 
     def _size(self) -> int:

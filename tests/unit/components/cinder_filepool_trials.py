@@ -1,0 +1,326 @@
+"""Trials of the volume driver, run by the services' own Python (see test_cinder_filepool.py).
+
+``python cinder_filepool_trials.py TRIAL POOL RECORD``, as the volume service's user.
+Each trial is a function here that takes a driver; it raises when something is wrong.
+"""
+# ruff: noqa: E402 -- cinder must be told to use native threads before anything else of it
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+os.environ["OS_CINDER_DISABLE_EVENTLET_PATCHING"] = "1"
+from cinder import monkey_patch
+
+monkey_patch.patch()
+
+from cinder import exception, objects, privsep
+from cinder.interface import volume_driver, volume_snapshot_revert
+from cinder.volume import configuration
+from os_brick.initiator import connector
+from oslo_config import cfg
+
+from onestack.components.cinder import filepool
+
+GIB = 1 << 30
+CONTEXT = SimpleNamespace(user_id="user", project_id="project")
+
+
+def make_driver(pool: str, record: str) -> filepool.FilePoolDriver:
+    scratch = tempfile.mkdtemp(prefix="trial-")
+    file = Path(scratch, "cinder.conf")
+    file.write_text(
+        f"[DEFAULT]\nstate_path={scratch}\nimage_conversion_dir={scratch}\n"
+        f"[oslo_concurrency]\nlock_path={scratch}\n"
+        f"[pool]\nvolume_backend_name=pool\nfilepool_directory={pool}\nfilepool_record={record}\n"
+    )
+    # What cinder does as root in a process apart, here in this one: reading a file suffices.
+    privsep.sys_admin_pctxt.set_client_mode(False)
+    objects.register_all()
+    cfg.CONF(["--config-file", str(file)], project="cinder")
+    driver = filepool.FilePoolDriver(
+        configuration=configuration.Configuration(filepool.OPTIONS, config_group="pool"),
+        host="here@pool",
+    )
+    driver.do_setup(None)
+    driver.check_for_setup_error()
+    driver.set_initialized()
+    return driver
+
+
+def volume(size: int) -> Any:
+    identity = str(uuid.uuid4())
+    return SimpleNamespace(
+        id=identity,
+        name=f"volume-{identity}",
+        size=size,
+        encryption_key_id=None,
+        glance_metadata={},
+        volume_type=SimpleNamespace(extra_specs={}),
+    )
+
+
+def snapshot(of: Any) -> Any:
+    identity = str(uuid.uuid4())
+    return SimpleNamespace(id=identity, name=f"snapshot-{identity}", volume=of, volume_size=of.size)
+
+
+def write(driver: Any, thing: Any, data: bytes, at: int = 0) -> None:
+    with open(driver.local_path(thing), "r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def read(driver: Any, thing: Any, count: int, at: int = 0) -> bytes:
+    with open(driver.local_path(thing), "rb") as file:
+        file.seek(at)
+        return file.read(count)
+
+
+def free(driver: Any) -> float:
+    return float(driver.get_volume_stats(refresh=True)["pools"][0]["free_capacity_gb"])
+
+
+def refused(call: Any, *arguments: Any) -> str:
+    try:
+        call(*arguments)
+    except exception.VolumeBackendAPIException as problem:
+        return str(problem)
+    raise AssertionError("it was not refused")
+
+
+# Trials
+
+
+def follows_cinders_interface(driver: Any) -> None:
+    assert isinstance(driver, volume_driver.VolumeDriverCore)
+    assert isinstance(driver, volume_snapshot_revert.VolumeSnapshotRevertDriver)
+    assert driver.supported
+
+
+def life_of_a_volume(driver: Any) -> None:
+    before = free(driver)
+    one = volume(2)
+    driver.create_volume(one)
+    path = Path(driver.local_path(one))
+    assert path.stat().st_size == 2 * GIB
+    assert path.stat().st_blocks < 100, "a new volume is not sparse"
+    assert round(before - free(driver), 2) == 2
+    driver.extend_volume(one, 3)
+    assert path.stat().st_size == 3 * GIB
+    driver.create_volume(one)  # again, as after a kill
+    assert path.stat().st_size == 2 * GIB
+    driver.delete_volume(one)
+    driver.delete_volume(one)  # again, as after a kill
+    assert not path.exists()
+    assert free(driver) == before
+
+
+def snapshots_and_clones(driver: Any) -> None:
+    one, two, three = volume(1), volume(1), volume(2)
+    driver.create_volume(one)
+    write(driver, one, b"first")
+    shot = snapshot(one)
+    driver.create_snapshot(shot)
+    write(driver, one, b"later")
+    driver.create_cloned_volume(two, one)
+    driver.create_volume_from_snapshot(three, shot)
+    assert read(driver, two, 5) == b"later"
+    assert read(driver, three, 5) == b"first"
+    assert Path(driver.local_path(three)).stat().st_size == 2 * GIB
+    write(driver, three, b"third")
+    driver.revert_to_snapshot(None, one, shot)
+    assert read(driver, one, 5) == b"first"
+    driver.delete_snapshot(shot)
+    assert read(driver, one, 5) == b"first"
+    for each in (one, two, three):
+        driver.delete_volume(each)
+
+
+def the_pool_is_never_overdrawn(driver: Any) -> None:
+    record = json.loads(driver._record.read_text())
+    size = record["size"] // GIB
+    big = volume(size + 1)
+    assert "onestack pool grow" in refused(driver.create_volume, big)
+    assert not Path(driver.local_path(big)).exists()
+    most = volume(size - 1)
+    driver.create_volume(most)
+    shot, two = snapshot(most), volume(size - 1)
+    refused(driver.create_snapshot, shot)
+    refused(driver.create_cloned_volume, two, most)
+    refused(driver.extend_volume, most, size + 1)
+    driver.extend_volume(most, size)
+    stats = driver.get_volume_stats(refresh=True)["pools"][0]
+    assert stats["free_capacity_gb"] == 0
+    assert stats["provisioned_capacity_gb"] == stats["total_capacity_gb"] == size
+    driver.delete_volume(most)
+
+
+def images(driver: Any) -> None:
+    """Out as raw and as qcow2, and back in."""
+    one = volume(1)
+    driver.create_volume(one)
+    write(driver, one, b"boot", 4096)
+    for kind in ("raw", "qcow2"):
+        store = Images(kind)
+        driver.copy_volume_to_image(CONTEXT, one, store, store.meta)
+        assert len(store.content) > 4096
+        two = volume(2)
+        driver.create_volume(two)
+        driver.copy_image_to_volume(CONTEXT, two, store, store.meta["id"])
+        path = Path(driver.local_path(two))
+        assert read(driver, two, 4, 4096) == b"boot"
+        assert path.stat().st_size == 2 * GIB
+        assert path.stat().st_blocks < 4096, "the volume is not sparse"
+        assert path.stat().st_mode & 0o777 == 0o660
+        driver.delete_volume(two)
+    driver.delete_volume(one)
+    assert not list(driver._directory.glob(".*.part"))
+
+
+class Images:
+    """As much of cinder's image service as the driver's helpers ask for."""
+
+    def __init__(self, kind: str) -> None:
+        self.content = b""
+        self.temp_images = None
+        self.meta = {
+            "id": str(uuid.uuid4()),
+            "name": "image",
+            "disk_format": kind,
+            "container_format": "bare",
+            "size": 0,
+            "properties": {},
+            "min_disk": 0,
+        }
+
+    def show(self, context: Any, identity: str) -> dict[str, Any]:
+        return self.meta
+
+    def update(self, context: Any, identity: str, meta: Any, data: Any = None, **more: Any) -> None:
+        self.content = data.read()
+
+    def download(self, context: Any, identity: str, file: Any) -> None:
+        file.write(self.content)
+
+    def get_location(self, context: Any, identity: str) -> tuple[None, None]:
+        return None, None
+
+
+def connections_are_local_files(driver: Any) -> None:
+    one = volume(1)
+    driver.create_volume(one)
+    answer = driver.initialize_connection(one, {})
+    kind = answer["driver_volume_type"]
+    brick = connector.InitiatorConnector.factory(kind, "")
+    assert brick.connect_volume(answer["data"])["path"] == driver.local_path(one)
+    driver.terminate_connection(one, {})
+    driver.delete_volume(one)
+
+
+def encrypted_volumes_are_refused(driver: Any) -> None:
+    one = volume(1)
+    one.encryption_key_id = str(uuid.uuid4())
+    assert "encrypted" in refused(driver.create_volume, one)
+
+
+def make_for_libvirt(driver: Any) -> None:
+    """First half of what libvirt does to a file: made here, given away by the test (as root)."""
+    one = volume(1)
+    one.name = "volume-given-away"
+    driver.create_volume(one)
+    write(driver, one, b"mine")
+
+
+def use_after_libvirt(driver: Any) -> None:
+    """The second half: the file is another's now."""
+    one, two = volume(1), volume(1)
+    one.name = "volume-given-away"
+    assert Path(driver.local_path(one)).stat().st_uid != os.getuid()
+    assert read(driver, one, 4) == b"mine"
+    write(driver, one, b"ours")
+    shot = snapshot(one)
+    driver.create_snapshot(shot)
+    driver.create_cloned_volume(two, one)
+    driver.extend_volume(one, 2)
+    store = Images("raw")
+    driver.copy_volume_to_image(CONTEXT, one, store, store.meta)
+    assert store.content[:4] == b"ours"
+    driver.revert_to_snapshot(None, one, shot)
+    driver.delete_snapshot(shot)
+    driver.delete_volume(one)
+    driver.delete_volume(two)
+
+
+def unmounted_is_noticed(driver: Any) -> None:
+    """Called with another directory, which has no marker."""
+    for call in (driver.check_for_setup_error, driver._update_volume_stats):
+        assert "not mounted" in refused(call)
+    refused(driver.create_volume, volume(1))
+
+
+def measure(driver: Any) -> None:
+    """Prints milliseconds; asserts none."""
+    figures: dict[str, float] = {}
+
+    def timed(name: str, call: Any, *arguments: Any) -> None:
+        started = time.monotonic()
+        call(*arguments)
+        figures[name] = round((time.monotonic() - started) * 1000, 1)
+
+    large, one, two, three = volume(50), volume(1), volume(1), volume(1)
+    shot = snapshot(one)
+    timed("create 50 GiB", driver.create_volume, large)
+    driver.create_volume(one)
+    with open(driver.local_path(one), "r+b") as file:
+        block = os.urandom(1 << 20)
+        for _ in range(512):
+            file.write(block)
+        os.fsync(file.fileno())
+    timed("snapshot of 512 MiB", driver.create_snapshot, shot)
+    timed("clone of 512 MiB", driver.create_cloned_volume, two, one)
+    timed("volume from snapshot of 512 MiB", driver.create_volume_from_snapshot, three, shot)
+    timed("revert to snapshot of 512 MiB", driver.revert_to_snapshot, None, one, shot)
+    timed("extend", driver.extend_volume, two, 2)
+    timed("statistics", driver._update_volume_stats)
+    timed("delete 512 MiB", driver.delete_volume, two)
+    for each in (large, one, three):
+        driver.delete_volume(each)
+    driver.delete_snapshot(shot)
+    print(json.dumps(figures))
+
+
+TRIALS = {
+    call.__name__: call
+    for call in (
+        follows_cinders_interface,
+        life_of_a_volume,
+        snapshots_and_clones,
+        the_pool_is_never_overdrawn,
+        images,
+        connections_are_local_files,
+        encrypted_volumes_are_refused,
+        make_for_libvirt,
+        use_after_libvirt,
+        unmounted_is_noticed,
+        measure,
+    )
+}
+
+
+if __name__ == "__main__":
+    name, pool, record = sys.argv[1:]
+    if name == "unmounted_is_noticed":
+        prepared = make_driver(pool, record)
+        prepared._directory = Path(tempfile.mkdtemp(prefix="trial-"))
+        TRIALS[name](prepared)
+    else:
+        TRIALS[name](make_driver(pool, record))
