@@ -148,6 +148,10 @@ class Component:
     name: str = ""
     title: str = ""
     keys: tuple[Key, ...] = ()
+    provides: tuple[str, ...] = ()
+    """What others get without naming it: ``database`` (the server behind
+    ROOT/run/mariadb/mariadb.sock: every database waits for its processes) and
+    ``identity`` (every `Identity` waits for its processes and tasks)."""
 
     def enabled(self, answers: Answers) -> bool:
         return True

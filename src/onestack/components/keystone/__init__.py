@@ -36,6 +36,7 @@ PROBE_USER = "onestack"
 class Keystone(Component):
     name = "keystone"
     title = "Identity"
+    provides = ("identity",)
     keys = (
         Key(
             "CONFIG_KEYSTONE_DB_PW",
