@@ -1,0 +1,102 @@
+"""Verbs about processes: which are meant, their logs, and one program at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onestack.cli import lock, logs
+from onestack.cli.select import roster, select
+from onestack.cloud import Cloud
+from onestack.errors import BadAnswers, OnestackError
+from onestack.supervise.spec import Process, Roster
+
+PROCESSES = (
+    Process("mariadb", "mariadb", "u", argv=("x",)),
+    Process("nova-api", "nova", "u", argv=("x",)),
+    Process("nova-conductor", "nova", "u", argv=("x",)),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("nova", ["nova-api", "nova-conductor"]),
+        ("nova/api", ["nova-api"]),
+        ("nova/nova-api", ["nova-api"]),
+        ("nova-conductor", ["nova-conductor"]),
+        ("mariadb", ["mariadb"]),
+    ],
+)
+def test_what_is_meant(text: str, names: list[str]) -> None:
+    assert [p.name for p in select(PROCESSES, text)] == names
+
+
+@pytest.mark.parametrize("text", ["nvoa", "nova/apii", "mariadb/api", ""])
+def test_what_there_is_not(text: str) -> None:
+    with pytest.raises(BadAnswers, match="its components: mariadb, nova"):
+        select(PROCESSES, text)
+
+
+def test_without_a_roster_there_is_no_cloud(tmp_path: Path) -> None:
+    with pytest.raises(OnestackError, match="onestack up"):
+        roster(Cloud("a", tmp_path))
+
+
+def test_roster_is_read_from_the_cloud(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    text = Roster("a", str(tmp_path), None, (), PROCESSES).to_json()
+    (tmp_path / "etc" / "roster.json").write_text(text)
+    assert json.loads(text)["cloud"] == "a"
+    assert [p.name for p in roster(Cloud("a", tmp_path)).processes] == [p.name for p in PROCESSES]
+
+
+def test_logs_are_followed_over_a_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("old\n")
+    steps = iter(
+        [
+            lambda: path.open("a").write("one\ntw"),
+            lambda: path.open("a").write("o\n"),
+            lambda: path.write_text("a\n"),  # cut and begun anew
+        ]
+    )
+    monkeypatch.setattr(logs.time, "sleep", lambda seconds: next(steps)())
+    found = logs.follow({"a": path}, {"a": path.stat().st_size})
+    assert [next(found) for _ in range(3)] == [("a", "one"), ("a", "two"), ("a", "a")]
+
+
+def test_two_programs_do_not_change_one_cloud(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from onestack.cli.lock import changing; from onestack.cloud import Cloud\n"
+        "with changing(Cloud('a', Path(sys.argv[1])), 'up'):\n"
+        "    print('held', flush=True); sys.stdin.read()\n"
+    )
+    src = str(Path(lock.__file__).resolve().parents[2])
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": src},
+    )
+    cloud = Cloud("a", tmp_path)
+    try:
+        assert other.stdout and other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(lock.Busy, match=rf"`onestack up` is at work.*process {other.pid}"),
+            lock.changing(cloud, "down"),
+        ):
+            pass
+    finally:
+        other.kill()
+        other.communicate()
+    # Killed: the kernel has freed the lock.
+    with lock.changing(cloud, "down"):
+        pass
