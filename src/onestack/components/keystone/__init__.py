@@ -37,6 +37,7 @@ class Keystone(Component):
     name = "keystone"
     title = "Identity"
     provides = ("identity",)
+    provides = ("identity",)
     keys = (
         Key(
             "CONFIG_KEYSTONE_DB_PW",

@@ -168,7 +168,7 @@ class Nova(Component):
             yield process(name, bus, Probe("agent", services, f"nova-{name}"))
         yield process(
             "compute",
-            (*bus, "libvirtd", "keystone-api", "placement-api", "nova-conductor"),
+            (*bus, "guests", "keystone-api", "placement-api", "nova-conductor"),
             Probe("agent", services, "nova-compute"),
             groups=(ctx.cloud.user("libvirt"), ctx.cloud.user("openvswitch")),
             stop_seconds=30.0,
