@@ -37,7 +37,6 @@ class Keystone(Component):
     name = "keystone"
     title = "Identity"
     provides = ("identity",)
-    provides = ("identity",)
     keys = (
         Key(
             "CONFIG_KEYSTONE_DB_PW",
