@@ -49,6 +49,16 @@ OPTIONS = [
 cfg.CONF.register_opts(OPTIONS, group=configuration.SHARED_CONF_GROUP)
 
 
+def list_opts() -> list[tuple[str, list[Any]]]:
+    """All options of the backend's section, for oslo.config's tools."""
+    from cinder import objects
+
+    objects.register_all()  # without it the next line fails
+    from cinder.volume import manager
+
+    return [("filepool", [*OPTIONS, *manager.volume_backend_opts, *driver.volume_opts])]
+
+
 @interface.volumedriver
 class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
     """Raw files in a local pool, with instant snapshots and clones."""

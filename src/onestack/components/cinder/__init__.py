@@ -1,0 +1,327 @@
+"""Cinder, the block storage service: API, scheduler, and volumes in a pool of files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from onestack.answers.key import Class, Key, Kind
+from onestack.answers.values import Answers, BadValue, size
+from onestack.components import openstack
+from onestack.components.base import (
+    Component,
+    ConfigFile,
+    Context,
+    Database,
+    Directory,
+    Endpoint,
+    Front,
+    Identity,
+    Ini,
+    Task,
+    ini_file,
+)
+from onestack.host.change import Change
+from onestack.storage import pool
+from onestack.supervise.spec import Probe, Process
+
+PORT = 8776
+BACKEND = "filepool"
+"""The backend's section in cinder.conf, and the name after ``@`` in a volume's host."""
+
+PRIVSEP = {
+    "cinder_sys_admin": "cinder.privsep.sys_admin_pctxt",
+    "privsep_osbrick": "os_brick.privileged.default",
+}
+"""Upstream's privsep contexts, by configuration section."""
+
+NAMESPACES = (
+    "cinder",
+    "onestack.cinder",
+    "keystonemiddleware.auth_token",
+    "os_brick",
+    "oslo.concurrency",
+    "oslo.db",
+    "oslo.log",
+    "oslo.messaging",
+    "oslo.middleware",
+    "oslo.privsep",
+    "castellan.config",
+)
+
+_OTHER_BACKENDS = ("gluster", "nfs", "vmdk", "netapp", "solidfire")
+
+
+def _wrong_backend(text: str) -> str | None:
+    if text.strip() in ("lvm", BACKEND):
+        return None
+    asked = {part.strip() for part in text.split(",")}
+    if asked & set(_OTHER_BACKENDS):
+        return "volumes are kept in onestack's own pool; write lvm, or leave the key out"
+    return "write lvm"
+
+
+def _wrong_size(text: str) -> str | None:
+    try:
+        return None if size(text) >= pool.SMALLEST else "a pool has at least 512M"
+    except BadValue as problem:
+        return str(problem)
+
+
+class Cinder(Component):
+    name = "cinder"
+    title = "Block storage"
+    keys = (
+        Key("CONFIG_CINDER_INSTALL", "y", "Turn the block storage service on.", Kind.FLAG),
+        Key(
+            "CONFIG_CINDER_DB_PW",
+            "PW_PLACEHOLDER",
+            "Password of cinder's database user.",
+            Kind.SECRET,
+        ),
+        Key(
+            "CONFIG_CINDER_KS_PW",
+            "PW_PLACEHOLDER",
+            "Password of cinder's service user.",
+            Kind.SECRET,
+        ),
+        Key(
+            "CONFIG_CINDER_BACKEND",
+            "lvm",
+            "Where volumes are kept.",
+            outcome=Class.MAPPED,
+            note="lvm means onestack's own pool, a file of CONFIG_CINDER_VOLUMES_SIZE with XFS "
+            "inside, in the place of a volume group: snapshots and clones are instant",
+            check=_wrong_backend,
+        ),
+        Key(
+            "CONFIG_CINDER_VOLUMES_CREATE",
+            "y",
+            "Make the place that volumes are kept in.",
+            Kind.FLAG,
+            outcome=Class.REFUSED,
+            note="onestack makes the pool itself; a volume group made by hand is not used",
+        ),
+        Key(
+            "CONFIG_CINDER_VOLUMES_SIZE",
+            "20G",
+            "Size of the pool that holds all volumes and snapshots: they never take more "
+            "together, and a volume that does not fit ends in error. A larger value lets an "
+            "existing pool grow; it never shrinks.",
+            Kind.SIZE,
+            check=_wrong_size,
+        ),
+        Key(
+            "CONFIG_CINDER_VOLUMES_SPARSE",
+            "n",
+            "Take disk space only as volumes are written, instead of all at once. Volumes then "
+            "fail when the disk runs full.",
+            Kind.FLAG,
+        ),
+    )
+
+    def enabled(self, answers: Answers) -> bool:
+        return bool(answers["CONFIG_CINDER_INSTALL"])
+
+    def packages(self, ctx: Context) -> Iterable[str]:
+        return ("xfsprogs", "qemu-utils")
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        user = ctx.cloud.user(self.name)
+        data = ctx.cloud.data / self.name
+        # QEMU, another user, passes through to reach the volumes of its guests.
+        yield Directory(data, user, user, 0o711)
+        for name in ("conversion", "coordination", "lock"):
+            yield Directory(data / name, user, user, 0o750)
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        yield ini_file(_config(ctx), ctx.cloud.user(self.name), _sections(ctx), *NAMESPACES)
+
+    def databases(self, ctx: Context) -> Iterable[Database]:
+        yield Database(
+            "cinder",
+            "cinder",
+            "onestack.components.cinder.jobs:sync",
+            ("cinder/db/migrations/versions",),
+            (_config(ctx),),
+        )
+
+    def identity(self, ctx: Context) -> Iterable[Identity]:
+        yield Identity(
+            "cinder",
+            (
+                # Today's tools look for the one type, older clients for the other.
+                Endpoint("cinder", "block-storage", PORT, "/v3", "Block storage"),
+                Endpoint("cinderv3", "volumev3", PORT, "/v3", "Block storage, for older clients"),
+            ),
+        )
+
+    def fronts(self, ctx: Context) -> Iterable[Front]:
+        yield Front("cinder", PORT, f"{ctx.internal}:{PORT}")
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        config = str(_config(ctx))
+        services = f"http://{ctx.internal}:{PORT}/v3/os-services"
+
+        def process(name: str, needs: tuple[str, ...], probe: Probe, **more: Any) -> Process:
+            return Process(
+                name=f"cinder-{name}",
+                component=self.name,
+                user=ctx.cloud.user(self.name),
+                run=f"onestack.components.cinder.run:{name}",
+                arguments={"config": config, "backend": BACKEND},
+                env={"OS_CINDER_DISABLE_EVENTLET_PATCHING": "1"},
+                files=(config,),
+                needs=needs,
+                probe=probe,
+                **more,
+            )
+
+        yield process(
+            "api",
+            ("mariadb", "memcached", "rabbitmq"),
+            Probe("api", f"http://{ctx.internal}:{PORT}/v3/volumes?limit=1"),
+            sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
+        )
+        bus = ("mariadb", "rabbitmq")
+        yield process("scheduler", bus, Probe("agent", services, "cinder-scheduler"))
+        yield process(
+            "volume",
+            bus,
+            Probe("agent", services, "cinder-volume"),
+            prepare=(attach_command(ctx),),
+            cleanup=((*attach_command(ctx), "--detach"),),
+        )
+
+    def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
+        return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
+
+    def preload(self, ctx: Context) -> Iterable[str]:
+        return (
+            "oslo_concurrency.processutils",
+            "oslo_db.sqlalchemy.enginefacade",
+            "oslo_messaging._drivers.impl_rabbit",
+            "oslo_policy.policy",
+            "oslo_versionedobjects.base",
+            "keystonemiddleware.auth_token",
+            "keystoneauth1.loading",
+            "castellan.key_manager",
+            "tooz.coordination",
+            "taskflow.engines",
+            "taskflow.patterns.linear_flow",
+            "routes",
+            "webob",
+            "paste.deploy",
+            "jsonschema",
+            "lxml.etree",
+        )
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        yield Task("pool", lambda: ensure_pool(ctx), ("packages", "users"), before_start=True)
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        if "is not mounted on" in text:
+            return (
+                "the volume pool is not mounted; `onestack restart cinder` mounts it, and "
+                "`onestack logs cinder-volume` says why if it cannot"
+            )
+        if any(
+            sign in text
+            for sign in (
+                "Insufficient free space for volume creation",
+                "No weighed backends available",
+                "Could not find any available weighted backend",
+                "GiB are wanted",
+            )
+        ):
+            return (
+                "the volume pool has no room for that (see `onestack pool show`): volumes and "
+                "snapshots count with their full size; delete some, or `onestack pool grow +10G`"
+            )
+        if "cannot share blocks between files" in text:
+            return (
+                "the volume pool lies on a filesystem without reflinks; make loop devices and "
+                "XFS available, or put the cloud's root on XFS or btrfs"
+            )
+        if "for image conversion" in text or "No space left on device" in text:
+            return f"the disk of {ctx.cloud.data} is full: `df -h {ctx.cloud.data}`"
+        if "Access denied for user 'cinder'" in text:
+            return "cinder's database password is not the one in its configuration; run up again"
+        if "doesn't fit in a volume of size" in text:
+            return "the image is larger than the volume asked for; ask for a larger one"
+        return None
+
+
+def attach_command(ctx: Context) -> tuple[str, ...]:
+    """What mounts the pool in the mount namespace it is run in (as root); may be repeated."""
+    return (
+        "env",
+        f"PYTHONPATH={ctx.release.program}",
+        str(ctx.release.services / "bin" / "python"),
+        "-m",
+        "onestack.storage.attach",
+        str(ctx.cloud.root),
+    )
+
+
+def ensure_pool(ctx: Context) -> Iterator[Change]:
+    """The pool of the size that the answers ask for, or larger."""
+    return pool.ensure(
+        ctx.cloud,
+        ctx.cloud.user("cinder"),
+        int(ctx.answers["CONFIG_CINDER_VOLUMES_SIZE"]),
+        bool(ctx.answers["CONFIG_CINDER_VOLUMES_SPARSE"]),
+    )
+
+
+def _config(ctx: Context) -> Path:
+    return ctx.cloud.etc / "cinder" / "cinder.conf"
+
+
+def _sections(ctx: Context) -> Ini:
+    place = pool.Pool.of(ctx.cloud)
+    data = ctx.cloud.data / "cinder"
+    shared = ctx.release.services / "etc" / "cinder"
+    cinder = openstack.credentials(ctx, "cinder")
+    locks = openstack.locks(ctx, "cinder")
+    return {
+        "DEFAULT": {
+            **openstack.logging(ctx),
+            "transport_url": openstack.transport_url(ctx),
+            "my_ip": ctx.internal,
+            "state_path": str(data),
+            "api_paste_config": str(shared / "api-paste.ini"),
+            "resource_query_filters_file": str(shared / "resource_filters.json"),
+            "image_conversion_dir": str(data / "conversion"),
+            "glance_catalog_info": "image:glance:internalURL",
+            "enabled_backends": [BACKEND],
+            # How long the scheduler waits for the volume service to report before it begins.
+            "scheduler_driver_init_wait_time": 1,
+            # A pool that has grown is known to the scheduler after that many seconds.
+            "backend_stats_polling_interval": 10,
+        },
+        BACKEND: {
+            "volume_driver": "onestack.components.cinder.filepool.FilePoolDriver",
+            "volume_backend_name": BACKEND,
+            "filepool_directory": str(place.directory),
+            "filepool_record": str(place.record),
+        },
+        "database": openstack.database(ctx, "cinder", "cinder"),
+        "keystone_authtoken": openstack.authtoken(ctx, "cinder", "block-storage"),
+        "service_user": openstack.service_user(ctx, "cinder"),
+        "nova": {
+            **{k: v for k, v in cinder.items() if k != "valid_interfaces"},
+            "interface": "internal",
+        },
+        "key_manager": {
+            "backend": "cinder.keymgr.conf_key_mgr.ConfKeyManager",
+            "fixed_key": ctx.secrets["cinder_volume_key"],
+        },
+        "coordination": {"backend_url": f"file://{data}/coordination"},
+        "oslo_concurrency": locks,
+        "os_brick": locks,
+        **openstack.privsep(ctx, tuple(PRIVSEP), _config(ctx)),
+        **openstack.messaging(),
+        **openstack.proxied(),
+    }

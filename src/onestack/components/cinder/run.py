@@ -1,0 +1,67 @@
+"""Cinder's services, each in a child of the warm parent (services' environment).
+
+The functions do what upstream's ``cinder/cmd`` modules do, without the
+launcher's master process beside each worker. The volume service must have a
+process to itself: in one with others its heartbeats stop.
+"""
+
+from __future__ import annotations
+
+import sys
+from socket import socket
+
+from onestack.supervise import service, wsgi
+from onestack.supervise.spec import Process
+
+
+def api(spec: Process, sockets: dict[str, socket]) -> None:
+    _native_threads("cinder-api", spec)
+    from cinder.wsgi import wsgi as cinder_wsgi
+
+    wsgi.serve(cinder_wsgi.initialize_application(), sockets["api"])
+
+
+def scheduler(spec: Process, sockets: dict[str, socket]) -> None:
+    _configure("cinder-scheduler", spec)
+    from cinder import service as cinder_service
+
+    service.serve(cinder_service.Service.create(binary="cinder-scheduler"))
+
+
+def volume(spec: Process, sockets: dict[str, socket]) -> None:
+    _configure("cinder-volume", spec)
+    import os_brick
+    from cinder import service as cinder_service
+    from oslo_config import cfg
+
+    os_brick.setup(cfg.CONF)
+    backend = spec.arguments["backend"]
+    service.serve(
+        cinder_service.Service.create(
+            host=f"{cfg.CONF.host}@{backend}",
+            service_name=backend,
+            binary="cinder-volume",
+            coordination=True,
+        )
+    )
+
+
+def _native_threads(binary: str, spec: Process) -> None:
+    """Must come before anything else of cinder; the environment asks it for threads."""
+    sys.argv[:] = [binary, "--config-file", spec.arguments["config"]]
+    from cinder import monkey_patch
+
+    monkey_patch.patch()
+
+
+def _configure(binary: str, spec: Process) -> None:
+    _native_threads(binary, spec)
+    from cinder import i18n, objects, version
+    from cinder.common import config  # noqa: F401 - registers the options
+    from oslo_config import cfg
+    from oslo_log import log
+
+    i18n.enable_lazy()
+    objects.register_all()
+    cfg.CONF(sys.argv[1:], project="cinder", version=version.version_string())
+    log.setup(cfg.CONF, "cinder")
