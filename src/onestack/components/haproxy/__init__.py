@@ -1,0 +1,88 @@
+"""HAProxy: the one TLS front of all APIs, on the public address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from onestack.components.base import Component, ConfigFile, Context, Directory, Front, Task
+from onestack.components.haproxy.tls import ensure_tls, tls_directory
+from onestack.supervise.spec import Probe, Process
+
+
+class Haproxy(Component):
+    name = "haproxy"
+    title = "TLS front"
+
+    def packages(self, ctx: Context) -> Iterable[str]:
+        return ("haproxy",)
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        yield Directory(tls_directory(ctx), mode=0o755)
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        yield ConfigFile(self._config(ctx), self._text(ctx), ctx.cloud.user(self.name))
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        fronts = _fronts(ctx)
+        config = str(self._config(ctx))
+        low = any(front.port < 1024 for front in fronts)
+        yield Process(
+            name="haproxy",
+            component=self.name,
+            user=ctx.cloud.user(self.name),
+            argv=("/usr/sbin/haproxy", "-db", "-f", config),
+            files=(config, str(tls_directory(ctx) / "server.pem")),
+            capabilities=("net_bind_service",) if low else (),
+            probe=Probe("connect", f"tcp:{ctx.public}:{fronts[0].port}", seconds=15),
+        )
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        group = ctx.cloud.user(self.name)
+        yield Task("certificate", lambda: ensure_tls(ctx, group), ("users",), before_start=True)
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        if "cannot bind socket" in text:
+            return f"a port on {ctx.public} is taken; `onestack doctor` says by whom"
+        return None
+
+    @staticmethod
+    def _config(ctx: Context) -> Path:
+        return ctx.cloud.etc / "haproxy" / "haproxy.cfg"
+
+    def _text(self, ctx: Context) -> str:
+        certificate = tls_directory(ctx) / "server.pem"
+        head = """global
+    log stderr format raw local0 notice
+    maxconn 2000
+    nbthread 1
+    ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
+    tune.ssl.default-dh-param 2048
+
+defaults
+    mode http
+    log global
+    option dontlognull
+    timeout connect 5s
+    # an image of many gigabytes may be on its way, and an API may think for minutes
+    timeout client 10m
+    timeout server 10m
+    timeout http-request 30s
+    timeout tunnel 8h
+"""
+        parts = [
+            f"""
+listen {front.name}
+    bind {ctx.public}:{front.port} ssl crt {certificate} alpn http/1.1
+    http-request set-header X-Forwarded-Proto https
+    http-request del-header X-Forwarded-For
+    option forwardfor
+    server {front.name} {front.backend}
+"""
+            for front in _fronts(ctx)
+        ]
+        return head + "".join(parts)
+
+
+def _fronts(ctx: Context) -> list[Front]:
+    return [front for component in ctx.components for front in component.fronts(ctx)]

@@ -1,0 +1,117 @@
+"""MariaDB, a private server of the cloud: unix socket only, small, durable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from onestack.answers.key import Class, Key, Kind
+from onestack.components.base import Component, ConfigFile, Context, Directory, Task
+from onestack.components.mariadb.datadir import install
+from onestack.host.change import Change
+from onestack.supervise.spec import Probe, Process
+
+
+class Mariadb(Component):
+    name = "mariadb"
+    title = "MariaDB"
+    provides = ("database",)
+    keys = (
+        Key(
+            "CONFIG_MARIADB_INSTALL",
+            "y",
+            "Run a database server of the cloud's own.",
+            Kind.FLAG,
+            outcome=Class.REFUSED,
+            note="a server elsewhere cannot be used yet",
+        ),
+    )
+
+    def packages(self, ctx: Context) -> Iterable[str]:
+        # not mariadb-server, which makes a system-wide database and starts it
+        return ("mariadb-server-core", "mariadb-client-core")
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        user = ctx.cloud.user(self.name)
+        yield Directory(self._data(ctx).parent, user, user, 0o700)
+        # services of other users pass through to the socket, which asks for a password
+        yield Directory(ctx.cloud.run / self.name, user, user, 0o755)
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        yield ConfigFile(self._config(ctx), self._text(ctx), ctx.cloud.user(self.name))
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        socket = ctx.cloud.run / self.name / "mariadb.sock"
+        config = self._config(ctx)
+        yield Process(
+            name="mariadb",
+            component=self.name,
+            user=ctx.cloud.user(self.name),
+            argv=("/usr/sbin/mariadbd", f"--defaults-file={config}"),
+            env={"MALLOC_ARENA_MAX": "1"},
+            files=(str(config),),
+            probe=Probe("connect", f"unix:{socket}"),
+            stop_seconds=60.0,
+        )
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        yield Task("datadir", lambda: self._ensure_data(ctx), ("users",), before_start=True)
+
+    def _ensure_data(self, ctx: Context) -> Iterator[Change]:
+        data = self._data(ctx)
+        if not data.is_dir():
+            user = ctx.cloud.user(self.name)
+            yield Change("make the database server's first contents", lambda: install(data, user))
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        if "No space left on device" in text or "Errcode: 28" in text:
+            return f"the disk with {ctx.cloud.data} is full: make room, then run up again"
+        if "Unable to lock" in text and "ibdata1" in text:
+            return "another mariadbd still has this data directory; `onestack down`, then up"
+        return None
+
+    @staticmethod
+    def _data(ctx: Context) -> Path:
+        return ctx.cloud.data / "mariadb" / "data"
+
+    @staticmethod
+    def _config(ctx: Context) -> Path:
+        return ctx.cloud.etc / "mariadb" / "mariadb.cnf"
+
+    def _text(self, ctx: Context) -> str:
+        run = ctx.cloud.run / self.name
+        return f"""[mariadbd]
+datadir = {self._data(ctx)}
+socket = {run}/mariadb.sock
+pid-file = {run}/mariadb.pid
+tmpdir = {self._data(ctx).parent}
+skip-networking
+skip-name-resolve
+skip-log-bin
+plugin-load-add = auth_socket
+character-set-server = utf8mb4
+collation-server = utf8mb4_general_ci
+max_connections = 500
+
+# Durable: a commit that was answered survives a power cut.
+innodb_flush_log_at_trx_commit = 1
+innodb_doublewrite = ON
+
+# Small: a cloud's databases are some 30 MiB.
+performance_schema = OFF
+innodb_buffer_pool_size = 32M
+innodb_log_buffer_size = 4M
+innodb_log_file_size = 16M
+innodb_stats_persistent = OFF
+key_buffer_size = 256K
+aria_pagecache_buffer_size = 1M
+query_cache_size = 0
+table_open_cache = 400
+table_definition_cache = 400
+table_open_cache_instances = 1
+thread_stack = 256K
+thread_cache_size = 16
+join_buffer_size = 64K
+sort_buffer_size = 256K
+host_cache_size = 0
+"""

@@ -1,0 +1,33 @@
+"""memcached: tokens that services have already checked, keystone's cache, consoles' tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from onestack.components.base import Component, Context
+from onestack.supervise.spec import Probe, Process
+
+PORT = 11211
+
+
+class Memcached(Component):
+    name = "memcached"
+    title = "memcached"
+
+    def packages(self, ctx: Context) -> Iterable[str]:
+        return ("memcached",)
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        address = f"tcp:{ctx.internal}:{PORT}"
+        yield Process(
+            name="memcached",
+            component=self.name,
+            user=ctx.cloud.user(self.name),
+            # 32 MiB hold some 10,000 tokens; no UDP
+            argv=(
+                "/usr/bin/memcached",
+                *("-l", ctx.internal, "-p", str(PORT), "-U", "0", "-m", "32", "-t", "2"),
+            ),
+            probe=Probe("connect", address, seconds=10),
+            stop_seconds=5.0,
+        )
