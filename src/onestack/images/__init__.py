@@ -1,0 +1,1 @@
+"""Images for instances: fetching one, and building the test guest."""

@@ -1,0 +1,277 @@
+"""The test guest: a small Linux that behaves as a cloud's instance should.
+
+Made from Debian packages only: the cloud kernel, busybox, dropbear, sudo, and
+a few tools that tests of a cloud call (lsblk, mkfs, sftp). What it does when it
+starts is in ``rootfs/`` beside this file. Nothing is mounted or installed
+on the way.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from onestack.errors import OnestackError
+from onestack.host.command import run
+from onestack.host.debs import unpack
+from onestack.images import elf
+from onestack.images.cpio import Archive
+from onestack.images.disk import EPOCH, write_disk
+from onestack.images.kernel import closure
+
+HERE = Path(__file__).parent
+KERNEL = "linux-image-cloud-amd64"
+PACKAGES = (
+    *("busybox-static", "dropbear-bin", "sudo", "util-linux", "e2fsprogs", "openssh-sftp-server"),
+    *("syslinux", "mtools"),
+    *("libc6", "libcrypt1", "zlib1g", "libtomcrypt1", "libtommath1", "libgmp10"),
+    *("libpam0g", "libpam-modules", "libaudit1", "libcap-ng0", "libselinux1", "libpcre2-8-0"),
+    *("libext2fs2", "libcom-err2", "libblkid1", "libuuid1"),
+    *("libmount1", "libsmartcols1", "libudev1"),
+)
+"""Debian 12's names."""
+
+PROGRAMS = {
+    "usr/sbin/dropbear": "usr/sbin/dropbear",
+    "usr/bin/dropbearkey": "usr/bin/dropbearkey",
+    "usr/bin/dbclient": "usr/bin/dbclient",
+    "usr/bin/sudo": "usr/bin/sudo",
+    "bin/lsblk": "bin/lsblk",
+    "sbin/mke2fs": "sbin/mke2fs",
+    "usr/lib/openssh/sftp-server": "usr/lib/sftp-server",
+    "usr/libexec/sudo/sudoers.so": "usr/libexec/sudo/sudoers.so",
+    "lib/x86_64-linux-gnu/security/pam_permit.so": "lib/x86_64-linux-gnu/security/pam_permit.so",
+}
+"""Place in the packages to place in the guest; the libraries they need come along."""
+
+LIBRARIES = "lib/x86_64-linux-gnu"
+LINKS = {
+    "sbin/mkfs.ext2": "mke2fs",
+    "sbin/mkfs.ext3": "mke2fs",
+    "sbin/mkfs.ext4": "mke2fs",
+    "usr/bin/ssh": "dbclient",
+    "etc/resolv.conf": "../run/resolv.conf",
+    "etc/mtab": "../proc/self/mounts",
+    "var/run": "../run",
+    "lib64/ld-linux-x86-64.so.2": f"../{LIBRARIES}/ld-linux-x86-64.so.2",
+    "usr/libexec/sudo/libsudo_util.so.0": f"../../../{LIBRARIES}/libsudo_util.so.0",
+}
+DIRECTORIES = {
+    **dict.fromkeys(
+        ("proc", "sys", "dev", "run", "mnt", "var/log", "var/lib/guest", "home/cirros"), 0o755
+    ),
+    **dict.fromkeys(("tmp", "var/tmp"), 0o1777),
+    **dict.fromkeys(("root", "etc/dropbear"), 0o700),
+}
+MODES = {"etc/shadow": 0o640, "etc/sudoers": 0o440, "usr/bin/sudo": 0o4755, "bin/busybox": 0o4755}
+CIRROS = 1000
+"""The user's number in ``rootfs/etc/passwd``."""
+
+BOOT_MODULES = ("virtio_ring", "virtio", "virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod")
+"""What reaches the root file system; ext4 is built into the kernel."""
+MODULES = (
+    *BOOT_MODULES,
+    *("virtio_net", "virtio_rng", "virtio_balloon", "evdev", "button", "8021q"),
+    *("ata_piix", "sr_mod", "isofs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8"),
+)
+BOOT_CONFIG = """\
+DEFAULT guest
+PROMPT 0
+LABEL guest
+LINUX vmlinuz
+INITRD initrd
+APPEND console=tty0 console=ttyS0,115200n8 quiet loglevel=4 panic=10 no_timer_check mitigations=off
+"""
+
+
+def recipe() -> str:
+    """Twelve digits that change with anything of the recipe (not with Debian's updates)."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in HERE.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+        digest.update(f"{path.relative_to(HERE)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def build_test_guest(destination: Path, cache: Path) -> None:
+    """Write the guest's qcow2 image to ``destination``; built once per recipe into ``cache``.
+
+    Raises `OnestackError` when apt, mke2fs or qemu-img is missing or fails.
+    """
+    image = cached_test_guest(cache)
+    if destination.absolute() == image.absolute():
+        return
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    _copy(image, destination)
+
+
+def cached_test_guest(cache: Path) -> Path:
+    """The guest's image in ``cache``, built if it is not there."""
+    image = cache / f"test-guest-{recipe()}.qcow2"
+    if image.exists():
+        return image
+    if platform.machine() != "x86_64":
+        raise OnestackError(
+            "the test guest cannot be built here",
+            f"it is made for x86_64, and this machine is {platform.machine()}",
+            "give an image for this machine by CONFIG_PROVISION_IMAGE_URL",
+        )
+    if os.geteuid() != 0:
+        raise OnestackError(
+            "the test guest can only be built by root",
+            "the owners of the files in it are taken from files on this machine",
+            "run it with sudo",
+        )
+    cache.mkdir(parents=True, exist_ok=True)
+    with _lock(cache / ".test-guest.lock"):
+        # Whoever held the lock may have built it.
+        if not image.exists():
+            with tempfile.TemporaryDirectory(prefix=".test-guest-", dir=cache) as work:
+                _build(image, Path(work))
+    return image
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _copy(source: Path, destination: Path) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{destination.name}-", dir=destination.parent)
+    try:
+        with os.fdopen(handle, "wb") as target, source.open("rb") as origin:
+            shutil.copyfileobj(origin, target, 1 << 20)
+            os.fchmod(target.fileno(), 0o644)
+            target.flush()
+            os.fsync(target.fileno())
+        os.rename(name, destination)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _build(image: Path, work: Path) -> None:
+    # The place is readable by all on the way to it: apt fetches as a user of its own.
+    work.chmod(0o755)
+    packages = work / "packages"
+    unpack([kernel_package(), *PACKAGES], packages)
+    kernel = next((packages / "boot").glob("vmlinuz-*"))
+    modules = packages / "lib/modules" / kernel.name.removeprefix("vmlinuz-")
+    root, scratch = work / "root", work / "scratch"
+    scratch.mkdir()
+    make_root(root, packages, modules)
+    boot = {"vmlinuz": kernel.read_bytes(), "initrd": make_initrd(packages, modules)}
+    disk = work / "disk.raw"
+    write_disk(disk, packages, boot, BOOT_CONFIG, root, scratch)
+    ready = work / "disk.qcow2"
+    run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", disk, ready], timeout=120)
+    with ready.open("rb") as file:
+        os.fsync(file.fileno())
+    ready.chmod(0o644)
+    os.rename(ready, image)
+
+
+def kernel_package() -> str:
+    """The package the newest cloud kernel is in, from apt's lists."""
+    text = run(["apt-cache", "depends", "--important", KERNEL]).out
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["Depends:"] and words[1].startswith("linux-image-"):
+            return words[1]
+    raise OnestackError(
+        f"apt does not know {KERNEL}",
+        "its lists are empty, or no Debian archive is configured",
+        "run apt-get update; see /etc/apt/sources.list.d",
+    )
+
+
+def make_root(root: Path, packages: Path, modules: Path) -> None:
+    """Fill ``root`` with the guest's files, owners and modes included."""
+    for name, mode in DIRECTORIES.items():
+        (root / name).mkdir(parents=True, exist_ok=True)
+        (root / name).chmod(mode)
+    shutil.copytree(HERE / "rootfs", root, dirs_exist_ok=True)
+    for path in root.rglob("*"):
+        if path.is_file():
+            path.chmod(0o755 if path.read_bytes()[:2] == b"#!" else 0o644)
+
+    busybox = packages / "bin/busybox"
+    _place(busybox, root / "bin/busybox")
+    for name, to in {**LINKS, **_applets(busybox)}.items():
+        place = root / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists() and not place.is_symlink():
+            place.symlink_to(to)
+    for source, name in PROGRAMS.items():
+        place = root / name
+        place.unlink(missing_ok=True)  # a busybox link of the same name
+        _place(packages / source, place)
+    _libraries(root, packages)
+
+    for name, file in closure(modules, MODULES).items():
+        _place(file, root / "lib/modules" / modules.name / f"{name}.ko")
+    for name in ("modules.builtin", "modules.builtin.modinfo"):
+        _place(modules / name, root / "lib/modules" / modules.name / name)
+    run([busybox, "depmod", "-b", root, modules.name])
+
+    for name, mode in MODES.items():
+        (root / name).chmod(mode)
+    os.chown(root / "home/cirros", CIRROS, CIRROS)
+    when = int(EPOCH)
+    for path in sorted(root.rglob("*"), reverse=True):
+        os.utime(path, (when, when), follow_symlinks=False)
+
+
+def _applets(busybox: Path) -> dict[str, str]:
+    """Busybox's own list of the links it wants."""
+    names = run([busybox, "--list-full"]).out.split()
+    return {name: "/bin/busybox" for name in names if name != "bin/busybox"}
+
+
+def _place(source: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, place)
+    place.chmod(source.stat().st_mode & 0o755)
+
+
+def _libraries(root: Path, packages: Path) -> None:
+    """The shared libraries that the guest's programs, and those themselves, need."""
+    available = {path.name: path for path in packages.rglob("*.so*") if path.is_file()}
+    waiting = [root / name for name in PROGRAMS.values()]
+    while waiting:
+        user = waiting.pop()
+        for soname in elf.needed(user):
+            place = root / LIBRARIES / soname
+            if place.exists():
+                continue
+            if soname not in available:
+                raise OnestackError(
+                    f"the test guest's {user.relative_to(root)} needs {soname}",
+                    "none of the packages it is built from has it",
+                    "report it: Debian's packages have changed",
+                )
+            _place(available[soname], place)
+            waiting.append(place)
+
+
+def make_initrd(packages: Path, modules: Path) -> bytes:
+    """The first file system: busybox, the disk's modules, and ``initrd/init``."""
+    archive = Archive()
+    for name in ("bin", "dev", "proc", "sys", "root", "modules"):
+        archive.directory(name)
+    archive.device("dev/console", 5, 1)
+    archive.file("init", (HERE / "initrd/init").read_bytes(), 0o755)
+    archive.file("bin/busybox", (packages / "bin/busybox").read_bytes(), 0o755)
+    needed = closure(modules, BOOT_MODULES)
+    for name, path in needed.items():
+        archive.file(f"modules/{name}.ko", path.read_bytes())
+    archive.file("modules/order", "".join(f"{name}\n" for name in needed).encode())
+    return archive.to_bytes()
