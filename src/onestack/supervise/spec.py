@@ -30,6 +30,10 @@ class Probe:
     argv: tuple[str, ...] = ()
     seconds: float = 60.0
     """How long a start may take before the process counts as failed."""
+    fresh: bool = True
+    """``agent``: it must have been heard of since it was started; a listing
+    that still shows its predecessor alive does not count. Not for agents that
+    report only when asked to (OVN's)."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,9 @@ class Roster:
     privsep: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Privsep contexts (python names) that each unix user may have started."""
     identity: dict[str, str] = field(default_factory=dict)
-    """``auth_url``, ``file`` (JSON, 0600, username and password) for api probes."""
+    """For api and agent probes: ``auth_url``, ``file`` (JSON, 0600: ``username``,
+    ``password``, ``project_name``, ``domain``) and, if it is not the machine's
+    name, the ``host`` that agents report as."""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)

@@ -1,0 +1,162 @@
+"""The control socket: clients send one JSON line, and get JSON lines until ``done``.
+
+Each answer line is ``{"event": …}``, or the last one: ``{"done": …}`` or
+``{"error": {"what": …, "why": …, "cure": …, …}}``. Nothing a client does, or
+stops doing, holds up the supervisor or another client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from onestack.supervise.loop import READ, WRITE, Loop, log
+
+LONGEST_LINE = 1024 * 1024
+MOST_UNREAD = 4 * 1024 * 1024
+"""A client that leaves more than this unread is dropped."""
+
+
+class Connection:
+    """One client."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        handle: Callable[[Connection, bytes], None],
+        encode: Callable[[Any], bytes],
+    ) -> None:
+        sock.setblocking(False)
+        self._loop, self.sock, self._handle, self._encode = loop, sock, handle, encode
+        self._in = b""
+        self._out = b""
+        self._ending = False
+        self.closed = False
+        self.on_close: Callable[[], None] | None = None
+        loop.watch(sock, READ, self._ready)
+
+    def send(self, message: Any) -> None:
+        if self.closed:
+            return
+        self._out += self._encode(message)
+        self._flush()
+        if len(self._out) > MOST_UNREAD:
+            self.close()
+
+    def event(self, **values: Any) -> None:
+        self.send({"event": values})
+
+    def done(self, **values: Any) -> None:
+        self.send({"done": values})
+
+    def error(self, what: str, why: str = "", cure: str = "", **values: Any) -> None:
+        self.send({"error": {"what": what, "why": why, "cure": cure, **values}})
+
+    def end(self) -> None:
+        """Close it when all has been read."""
+        self._ending = True
+        self._flush()
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.unwatch(self.sock)
+        self.sock.close()
+        if self.on_close:
+            self.on_close()
+
+    def detach(self) -> socket.socket:
+        """Take the socket away; this object is then of no more use."""
+        self.closed = True
+        self._loop.unwatch(self.sock)
+        self.sock.setblocking(True)
+        return self.sock
+
+    def _ready(self, events: int) -> None:
+        if events & WRITE:
+            self._flush()
+        if events & READ and not self.closed:
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            data = self.sock.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        self._in += data
+        while b"\n" in self._in and not self.closed:
+            line, _, self._in = self._in.partition(b"\n")
+            self._handle(self, line)
+        if len(self._in) > LONGEST_LINE:
+            self.close()
+
+    def _flush(self) -> None:
+        if self.closed:
+            return
+        try:
+            while self._out:
+                self._out = self._out[self.sock.send(self._out) :]
+        except BlockingIOError:
+            self._loop.watch(self.sock, READ | WRITE, self._ready)
+            return
+        except OSError:
+            self.close()
+            return
+        if self._ending:
+            self.close()
+        else:
+            self._loop.watch(self.sock, READ, self._ready)
+
+
+def json_line(message: Any) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
+def text_line(message: Any) -> bytes:
+    return str(message).replace("\n", " ").encode() + b"\n"
+
+
+def listen(
+    loop: Loop,
+    path: Path,
+    mode: int,
+    handle: Callable[[Connection, bytes], None],
+    encode: Callable[[Any], bytes] = json_line,
+) -> socket.socket:
+    """Serve clients at ``path``; returns the listening socket."""
+    path.unlink(missing_ok=True)
+    server = socket.socket(socket.AF_UNIX)
+    old = os.umask(0o777 & ~mode)
+    try:
+        server.bind(str(path))
+    finally:
+        os.umask(old)
+    server.listen(64)
+    server.setblocking(False)
+
+    def accept(events: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                try:
+                    sock, _ = server.accept()
+                except OSError as error:
+                    if isinstance(error, BlockingIOError):
+                        raise
+                    log(f"{path.name}: {error.strerror}")
+                    return
+                Connection(loop, sock, handle, encode)
+
+    loop.watch(server, READ, accept)
+    return server

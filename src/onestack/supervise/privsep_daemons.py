@@ -1,0 +1,121 @@
+"""The supervisor's side of privsep: looks at who asks, forks the daemon, knows those that run."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from onestack.supervise import privsep, proc
+from onestack.supervise.child import Child, fork, read_status
+from onestack.supervise.control import Connection
+from onestack.supervise.loop import Loop, log
+from onestack.supervise.spec import Roster
+from onestack.supervise.supervised import Supervised
+
+ORPHANED = 2.0
+"""Seconds a daemon may outlive the process that asked for it: its socket's end ends it before."""
+
+
+class Parent(Protocol):
+    loop: Loop
+    root: Path
+    roster: Roster
+    processes: dict[str, Supervised]
+
+    def release(self) -> None: ...
+
+    def when_warm(self, call: Callable[[], None]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Running:
+    pid: int
+    context: str
+    user: str
+    process: str
+    """Whose it is, as far as known."""
+    client: int
+    """The asking process's session, which is the pid of the cloud's process."""
+    since: float
+
+
+class PrivsepDaemons:
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+        self._running: dict[int, Running] = {}
+
+    def listing(self) -> list[dict[str, Any]]:
+        now = time.monotonic()
+        return [
+            {
+                "pid": d.pid,
+                "context": d.context,
+                "user": d.user,
+                "process": d.process,
+                "since": now - d.since,
+            }
+            for d in self._running.values()
+        ]
+
+    def asked(self, connection: Connection, line: bytes) -> None:
+        """A helper's request."""
+        peer = privsep.peer_of(connection.sock)
+        try:
+            request = privsep.parse(line)
+            privsep.check(request, peer, self._parent.roster.privsep, self._parent.root)
+        except privsep.Refused as refused:
+            log(f"privsep: pid {peer.pid} of {peer.user} was refused: {refused}")
+            connection.send(str(refused))
+            connection.end()
+            return
+        self._parent.when_warm(lambda: self._fork(connection, request, peer))
+
+    def _fork(self, connection: Connection, request: privsep.Request, peer: privsep.Peer) -> None:
+        if connection.closed:
+            return
+        session = proc.stat(peer.pid)
+        client = session.session if session else 0
+        owner = next(
+            (p for p in self._parent.processes.values() if client and p.machine.pid == client),
+            None,
+        )
+        name = owner.name if owner else "privsep"
+        asking = connection.detach()
+        child = Child(
+            name=f"{name}/privsep",
+            root=self._parent.root,
+            log=self._parent.root / "log" / f"{name}.log",
+            call=lambda: privsep.become_daemon(request, peer, asking),
+            sockets={"asking": asking},
+            title=f"privsep-{name} {request.context} [{self._parent.root}]",
+        )
+        try:
+            pid, status = fork(child, self._parent.release)
+        except OSError as error:
+            asking.sendall(f"{error.strerror}\n".encode())
+            asking.close()
+            return
+        asking.close()
+        self._running[pid] = Running(
+            pid, request.context, peer.user, name, client, time.monotonic()
+        )
+
+        def gone(code: int) -> None:
+            reason = read_status(status)
+            del self._running[pid]
+            if code or reason:
+                log(f"privsep: {request.context} of {name}, pid {pid}, ended ({code}) {reason}")
+
+        self._parent.loop.on_child(pid, gone)
+
+    def client_ended(self, session: int) -> None:
+        """A process of the cloud is gone: its daemons must go, too."""
+        if any(d.client == session for d in self._running.values()):
+            self._parent.loop.later(ORPHANED, lambda: self._end(session))
+
+    def _end(self, session: int) -> None:
+        proc.send([d.pid for d in self._running.values() if d.client == session], signal.SIGTERM)

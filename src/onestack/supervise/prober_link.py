@@ -1,0 +1,102 @@
+"""The supervisor's end of the prober: starts it, keeps it, hears what it finds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from onestack.supervise import proc
+from onestack.supervise.child import Child, fork, read_status
+from onestack.supervise.control import Connection, json_line
+from onestack.supervise.loop import Loop, log
+from onestack.supervise.states import State
+from onestack.supervise.supervised import Supervised
+
+Probed = Callable[[str, int, bool, str, bool], None]
+
+
+class ProberLink:
+    def __init__(self, loop: Loop, root: Path, release: Callable[[], None], probed: Probed) -> None:
+        self._loop, self._root, self._release, self._probed = loop, root, release, probed
+        self._connection: Connection | None = None
+        self._watched: dict[str, Supervised] = {}
+        self._identity: dict[str, str] = {}
+        self._pid = 0
+        self._stopped = False
+
+    def start(self) -> None:
+        ours, theirs = socket.socketpair()
+
+        def call() -> int:
+            from onestack.supervise.prober import Prober
+
+            return Prober(theirs).run()
+
+        child = Child(
+            name="onestack-prober",
+            root=self._root,
+            log=self._root / "log" / "supervisor.log",
+            call=call,
+            sockets={"channel": theirs},
+            title=f"onestack-prober [{self._root}]",
+        )
+        self._pid, status = fork(child, self._release)
+        theirs.close()
+        self._connection = Connection(self._loop, ours, self._heard, json_line)
+
+        def gone(code: int) -> None:
+            reason = read_status(status)
+            if self._connection:
+                self._connection.close()
+            if not self._stopped:
+                log(f"the prober ended ({code}) {reason}; it is started again")
+                self._loop.later(1.0, self._restart)
+
+        self._loop.on_child(self._pid, gone)
+
+    def _restart(self) -> None:
+        if self._stopped:
+            return
+        self.start()
+        self.identity(self._identity)
+        for process in list(self._watched.values()):
+            self.watch(process)
+
+    def stop(self) -> None:
+        self._stopped = True
+        proc.send([self._pid], signal.SIGKILL)
+
+    def identity(self, identity: dict[str, str]) -> None:
+        self._identity = identity
+        self._send(do="identity", identity=identity)
+
+    def watch(self, process: Supervised) -> None:
+        self._watched[process.name] = process
+        assert process.spec.probe
+        self._send(
+            do="watch",
+            name=process.name,
+            generation=process.generation,
+            probe=dataclasses.asdict(process.spec.probe),
+            born=process.born,
+            quick=process.state is State.STARTING,
+        )
+
+    def drop(self, name: str) -> None:
+        if self._watched.pop(name, None):
+            self._send(do="drop", name=name)
+
+    def _send(self, **order: Any) -> None:
+        if self._connection:
+            self._connection.send(order)
+
+    def _heard(self, connection: Connection, line: bytes) -> None:
+        found = json.loads(line)
+        self._probed(
+            found["name"], found["generation"], found["ok"], found["text"], found["unreachable"]
+        )

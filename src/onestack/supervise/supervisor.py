@@ -1,0 +1,408 @@
+"""The supervisor: owns all processes of one cloud, and the warm parent they are forked from."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from onestack.supervise import control, logs, proc
+from onestack.supervise.control import Connection
+from onestack.supervise.jobs import Jobs, Order
+from onestack.supervise.loop import Loop, log
+from onestack.supervise.privsep_daemons import PrivsepDaemons
+from onestack.supervise.prober_link import ProberLink
+from onestack.supervise.spec import Process, Roster
+from onestack.supervise.states import State
+from onestack.supervise.supervised import Supervised
+from onestack.supervise.systemd import Notifier
+from onestack.supervise.warm import Warmer
+from onestack.supervise.watchers import Watchers
+
+LOG_CHECK = 60.0
+"""Seconds between looks at the sizes of the logs."""
+
+
+class Supervisor:
+    """Single-threaded. Implements `supervised.Host`."""
+
+    def __init__(self, roster_file: Path, roster: Roster, notifier: Notifier) -> None:
+        self.roster_file = roster_file
+        self.roster = roster
+        self.root = Path(roster.root)
+        self.loop = Loop()
+        self.notifier = notifier
+        self.started = time.monotonic()
+        self.processes: dict[str, Supervised] = {}
+        self.warmer = Warmer(roster.preload)
+        self.jobs = Jobs(self.loop, self.root, self.release)
+        self.prober = ProberLink(self.loop, self.root, self.release, self._probed)
+        self.privsep = PrivsepDaemons(self)
+        self.watchers = Watchers(self)
+        self._listeners: list[socket.socket] = []
+        self._pending_jobs: list[Callable[[], None]] = []
+        self._settling = False
+        self._told_ready = False
+        self._told_status = ""
+        self._shutting_down: list[Connection] | None = None
+
+    # -- Host ------------------------------------------------------------
+
+    def changed(self, process: Supervised) -> None:
+        log(f"{process.name}: {process.log_line()}")
+        self.watchers.changed(process)
+        self._settle_soon()
+
+    def ended(self, pid: int) -> None:
+        self.privsep.client_ended(pid)
+
+    def watch(self, process: Supervised) -> None:
+        self.prober.watch(process)
+
+    def unwatch(self, process: Supervised) -> None:
+        self.prober.drop(process.name)
+
+    def release(self) -> None:
+        self.loop.close_in_child()
+
+    # -- life ------------------------------------------------------------
+
+    def listen(self) -> None:
+        """From now on clients may come; they are answered by `run`."""
+        place = self.root / "run" / "supervisor"
+        listen = partial(control.listen, self.loop)
+        self._listeners = [
+            listen(place / "control.sock", 0o600, self._control_line),
+            listen(place / "privsep.sock", 0o666, self.privsep.asked, encode=control.text_line),
+        ]
+
+    def run(self, start_all: bool) -> None:
+        """Until told to end."""
+        log(f"supervisor of {self.roster.cloud} runs, pid {os.getpid()}, {self.root}")
+        self.loop.on_signal(signal.SIGTERM, self._terminate)
+        self.loop.on_signal(signal.SIGINT, self._terminate)
+        self.loop.on_signal(signal.SIGHUP, lambda: None)
+        # the prober is forked before anything is imported: it stays small
+        self.prober.start()
+        self.prober.identity(self.roster.identity)
+        for spec in self.roster.processes:
+            self.processes[spec.name] = Supervised(spec, self)
+        if start_all:
+            self.start(self.processes)
+        # imports begin when the programs have been started: both take their time at once
+        self.loop.later(0.0, self._begin_warming)
+        self._rotate_logs()
+        if self.notifier.watchdog:
+            self._sign_of_life()
+        self.loop.run()
+
+    def _begin_warming(self) -> None:
+        self.loop.idle = self._warm_step
+
+    def _warm_step(self) -> bool:
+        more = self.warmer.step()
+        if self.warmer.done:
+            pending, self._pending_jobs = self._pending_jobs, []
+            for call in pending:
+                call()
+            self._settle_soon()
+        return more
+
+    def when_warm(self, call: Callable[[], None]) -> None:
+        if self.warmer.done:
+            call()
+        else:
+            self._pending_jobs.append(call)
+
+    def _rotate_logs(self) -> None:
+        for name in logs.rotate(self.root / "log"):
+            log(f"{name} was large: copied to {name}.1 and emptied")
+        self.loop.later(LOG_CHECK, self._rotate_logs)
+
+    def _sign_of_life(self) -> None:
+        self.notifier.say("WATCHDOG=1")
+        self.loop.later(self.notifier.watchdog, self._sign_of_life)
+
+    def _terminate(self) -> None:
+        log("asked to end by a signal")
+        self.shutdown()
+
+    def shutdown(self, connection: Connection | None = None) -> None:
+        """Stop everything in order, then end."""
+        if self._shutting_down is None:
+            self._shutting_down = []
+            self.notifier.say("STOPPING=1")
+            self.jobs.end_all()
+            self.stop(self.processes)
+        if connection:
+            self._shutting_down.append(connection)
+        self._settle_soon()
+
+    def _end(self) -> None:
+        self.prober.stop()
+        for job in self.jobs.running.values():
+            proc.send([job.pid], signal.SIGKILL)
+        leftovers = proc.end_leftovers(self.root, patience=2.0)
+        if leftovers:
+            log("ended what services had left running: " + ", ".join(leftovers))
+        for listener in self._listeners:
+            listener.close()
+        for name in ("control.sock", "privsep.sock"):
+            (self.root / "run" / "supervisor" / name).unlink(missing_ok=True)
+        for connection in self._shutting_down or ():
+            connection.done()
+        log("supervisor ends")
+        self.loop.stop()
+
+    # -- order -----------------------------------------------------------
+
+    def named(self, names: Iterable[str] | None) -> list[Supervised]:
+        """Raises `KeyError` for a name there is not."""
+        if names is None:
+            return list(self.processes.values())
+        return [self.processes[name] for name in names]
+
+    def start(self, names: Iterable[str] | None) -> None:
+        for process in self.named(names):
+            process.start()
+        self._settle_soon()
+
+    def stop(self, names: Iterable[str] | None, again: bool = False) -> None:
+        for process in self.named(names):
+            process.stop(again)
+        self._settle_soon()
+
+    def dependents(self, name: str) -> list[Supervised]:
+        return [p for p in self.processes.values() if name in p.spec.needs]
+
+    def _settle_soon(self) -> None:
+        if not self._settling:
+            self._settling = True
+            self.loop.soon(self._settle)
+
+    def _settle(self) -> None:
+        """Start what has all it needs, stop what nobody needs any more."""
+        self._settling = False
+        waiting = [p for p in self.processes.values() if p.state is State.WAITING]
+        # programs first: what Python services need is mostly programs
+        for process in sorted(waiting, key=lambda p: not p.spec.argv):
+            missing = self.missing(process)
+            process.machine.detail = ", ".join(missing)
+            if not missing and process.state is State.WAITING:
+                process.begin()
+        for process in [p for p in self.processes.values() if p.state is State.STOPPING]:
+            above = self._above(process)
+            if above:
+                process.machine.detail = f"{', '.join(above)} must be down first"
+            else:
+                process.proceed_stopping()
+        self._forget_removed()
+        self.watchers.look()
+        self._tell_systemd()
+        if self._shutting_down is not None and all(
+            p.state is State.STOPPED for p in self.processes.values()
+        ):
+            if self.jobs.running:
+                self.loop.later(0.05, self._settle_soon)
+            else:
+                self._end()
+
+    def missing(self, process: Supervised) -> list[str]:
+        """What it still waits for."""
+        missing = []
+        for name in process.spec.needs:
+            other = self.processes.get(name)
+            if other is None:
+                missing.append(f"{name} (unknown)")
+            elif not other.usable:
+                missing.append(f"{name} ({other.state.value})")
+        if process.spec.run and not missing and not self.warmer.done:
+            missing.append(self.warmer.sentence)
+        return missing
+
+    def _above(self, process: Supervised, seen: frozenset[str] = frozenset()) -> list[str]:
+        """Those being stopped that need it, directly or through others."""
+        found = []
+        for other in self.dependents(process.name):
+            if other.name in seen:
+                continue
+            if other.state is State.STOPPING:
+                found.append(other.name)
+            elif other.down:
+                found += self._above(other, seen | {process.name})
+        return found
+
+    def _forget_removed(self) -> None:
+        for process in list(self.processes.values()):
+            if process.removed and process.state is State.STOPPED:
+                del self.processes[process.name]
+                log(f"{process.name}: no longer in the roster")
+
+    def _probed(self, name: str, generation: int, ok: bool, text: str, unreachable: bool) -> None:
+        process = self.processes.get(name)
+        if process and process.generation == generation:
+            process.probed(ok, text, unreachable)
+
+    def _tell_systemd(self) -> None:
+        wanted = [p for p in self.processes.values() if p.wanted]
+        ready = [p for p in wanted if p.state is State.READY]
+        others = [p for p in wanted if p.state is not State.READY]
+        status = f"{len(ready)} of {len(wanted)} processes ready"
+        if others:
+            status += f"; {others[0].name}: {others[0].sentence()}"
+        words = [f"STATUS={status}"]
+        if status == self._told_status:
+            return
+        self._told_status = status
+        if wanted and not others and not self._told_ready:
+            self._told_ready = True
+            words.insert(0, "READY=1")
+            log(f"all {len(wanted)} processes are ready")
+        self.notifier.say(*words)
+
+    # -- what clients ask ------------------------------------------------
+
+    def _control_line(self, connection: Connection, line: bytes) -> None:
+        try:
+            request = json.loads(line)
+            verb = getattr(self, f"_verb_{request.pop('verb')}")
+        except (ValueError, KeyError, AttributeError) as error:
+            connection.error("the supervisor does not understand the request", repr(error))
+            return
+        try:
+            verb(connection, **request)
+        except KeyError as error:
+            known = ", ".join(sorted(self.processes))
+            connection.error(f"there is no process {error.args[0]!r}", f"there are: {known}")
+        except TypeError as error:
+            connection.error("the supervisor does not understand the request", str(error))
+
+    def _verb_status(self, connection: Connection) -> None:
+        now = time.monotonic()
+        connection.done(
+            pid=os.getpid(),
+            since=now - self.started,
+            python=sys.executable,
+            program=str(Path(__file__).resolve().parents[2]),
+            netns=self.roster.netns,
+            preload={
+                "sentence": self.warmer.sentence,
+                "done": self.warmer.done,
+                "seconds": self.warmer.seconds,
+                "problems": self.warmer.problems,
+            },
+            processes=[p.describe() for p in self.processes.values()],
+            jobs=[
+                {"name": j.order.log, "pid": j.pid, "since": now - j.since}
+                for j in self.jobs.running.values()
+            ],
+            privsep=self.privsep.listing(),
+        )
+
+    def _verb_load(self, connection: Connection) -> None:
+        """Read the roster again."""
+        try:
+            roster = Roster.from_file(self.roster_file)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            connection.error(
+                f"the roster {self.roster_file} cannot be read",
+                repr(error),
+                "run `onestack up` again, it writes the roster anew",
+            )
+            return
+        if (roster.root, roster.netns) != (self.roster.root, self.roster.netns):
+            connection.error(
+                "the cloud's root or network namespace has changed",
+                "a running supervisor cannot move to another one",
+                "run `onestack down`, then `onestack up`",
+            )
+            return
+        connection.done(**self._load(roster))
+
+    def _load(self, roster: Roster) -> dict[str, list[str]]:
+        self.roster = roster
+        self.prober.identity(roster.identity)
+        wanted = {spec.name: spec for spec in roster.processes}
+        added = [name for name in wanted if name not in self.processes]
+        removed = [p for p in self.processes.values() if p.name not in wanted]
+        for process in removed:
+            process.removed = True
+            process.stop()
+        for name, spec in wanted.items():
+            if name in self.processes:
+                self._replace(self.processes[name], spec)
+            else:
+                self.processes[name] = Supervised(spec, self)
+        # in the roster's order
+        known, self.processes = self.processes, {}
+        for name in (*wanted, *known):
+            self.processes[name] = known[name]
+        if self.warmer.add(roster.preload):
+            self._begin_warming()
+        self._settle_soon()
+        return {
+            "added": added,
+            "removed": [p.name for p in removed],
+            "stale": [p.name for p in self.processes.values() if p.stale],
+        }
+
+    @staticmethod
+    def _replace(process: Supervised, spec: Process) -> None:
+        if process.removed:
+            process.removed, process.wanted = False, False
+        process.spec = spec
+        process.look_at_files()
+
+    def _verb_start(self, connection: Connection, names: list[str] | None = None) -> None:
+        if self._refuses(connection):
+            return
+        self.start(names)
+        connection.done()
+
+    def _refuses(self, connection: Connection) -> bool:
+        if self._shutting_down is None:
+            return False
+        connection.error("nothing is started any more", "the supervisor is ending")
+        return True
+
+    def _verb_stop(self, connection: Connection, names: list[str] | None = None) -> None:
+        """Done when all of them are down."""
+        processes = self.named(names)
+        self.stop(names)
+        self.watchers.until_down(connection, processes)
+
+    def _verb_restart(self, connection: Connection, names: list[str] | None = None) -> None:
+        if self._refuses(connection):
+            return
+        self.stop(names, again=True)
+        connection.done()
+
+    def _verb_wait(
+        self, connection: Connection, names: list[str] | None = None, seconds: float = 60.0
+    ) -> None:
+        self.watchers.until_ready(connection, self.named(names), seconds)
+
+    def _verb_job(self, connection: Connection, **order: Any) -> None:
+        order["groups"] = tuple(order.get("groups", ()))
+        wanted = Order(**order)
+
+        def ended(code: int, how: str, lines: list[str]) -> None:
+            connection.done(code=code, how=how, lines=lines)
+
+        def begin() -> None:
+            trouble = self.jobs.start(wanted, ended)
+            if trouble:
+                connection.error(f"the job {wanted.log} was not run", trouble)
+
+        if not self._refuses(connection):
+            self.when_warm(begin)
+
+    def _verb_shutdown(self, connection: Connection) -> None:
+        self.shutdown(connection)

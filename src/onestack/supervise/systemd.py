@@ -1,0 +1,75 @@
+"""Being a service of systemd: telling it what goes on, and the unit's text."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import socket
+from pathlib import Path
+
+from onestack.supervise import proc
+
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "PYTHONSAFEPATH": "1"}
+"""For the warm parent: threads of its children share two arenas instead of sixteen,
+and nothing is imported from whatever the working directory is."""
+
+
+class Notifier:
+    """sd_notify(3), when ``NOTIFY_SOCKET`` asks for it; else it says nothing."""
+
+    def __init__(self) -> None:
+        self._address = os.environ.pop("NOTIFY_SOCKET", "")
+        if self._address.startswith("@"):
+            self._address = "\0" + self._address[1:]
+        microseconds = int(os.environ.pop("WATCHDOG_USEC", "0") or 0)
+        os.environ.pop("WATCHDOG_PID", None)
+        self.watchdog = microseconds / 2_000_000
+        """Seconds between signs of life, half of what systemd allows; 0: none wanted."""
+
+    def say(self, *words: str) -> None:
+        """Such as ``READY=1``, ``STATUS=…``, ``STOPPING=1``, ``WATCHDOG=1``."""
+        if not self._address:
+            return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto("\n".join(words).encode(), self._address)
+
+
+def command(python: Path, roster: Path, *flags: str) -> list[str]:
+    return [str(python), "-m", "onestack.supervise", "--roster", str(roster), *flags]
+
+
+def unit(cloud: str, root: Path, python: Path, program: Path, roster: Path) -> str:
+    """The text of the unit that runs a cloud's supervisor and starts all at boot."""
+    start = shlex.join(command(python, roster, "--start-all"))
+    environment = ENVIRONMENT | {"PYTHONPATH": str(program), proc.ROOT_VARIABLE: str(root)}
+    lines = [f'Environment="{name}={value}"' for name, value in environment.items()]
+    return "\n".join(
+        [
+            "[Unit]",
+            f"Description=OpenStack cloud {cloud} (onestack)",
+            "Wants=network-online.target",
+            "After=network-online.target local-fs.target systemd-udevd.service",
+            f"RequiresMountsFor={root}",
+            "StartLimitIntervalSec=0",
+            "",
+            "[Service]",
+            "Type=notify",
+            "NotifyAccess=main",
+            f"ExecStart={start}",
+            *lines,
+            "Delegate=yes",
+            "KillMode=mixed",
+            "Restart=always",
+            "RestartSec=2",
+            "TimeoutStartSec=15min",
+            "TimeoutStopSec=3min",
+            "WatchdogSec=60",
+            "LimitNOFILE=524288",
+            "TasksMax=infinity",
+            "",
+            "[Install]",
+            "WantedBy=multi-user.target",
+            "",
+        ]
+    )

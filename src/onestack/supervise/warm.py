@@ -1,0 +1,85 @@
+"""Warming the parent: importing, once, what the Python services share.
+
+One module a turn of the loop, so that the supervisor keeps answering
+meanwhile. A module that cannot be imported, or that makes the parent unfit to
+be forked (a thread, eventlet), is reported and not fatal.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterable
+
+from onestack.supervise.loop import log
+
+FORBIDDEN = ("eventlet",)
+"""Their children could not use native threads."""
+
+
+class Warmer:
+    def __init__(self, modules: Iterable[str]) -> None:
+        self._todo = deque(dict.fromkeys(modules))
+        self._known = set(self._todo)
+        self.total = len(self._todo)
+        self.seconds = 0.0
+        self.problems: list[str] = []
+        self.done = False
+
+    def add(self, modules: Iterable[str]) -> bool:
+        """More of them, later on; whether there is anything new to import."""
+        new = [m for m in dict.fromkeys(modules) if m not in self._known]
+        self._known.update(new)
+        self._todo.extend(new)
+        self.total += len(new)
+        if new:
+            self.done = False
+        return bool(new)
+
+    @property
+    def sentence(self) -> str:
+        ready = self.total - len(self._todo)
+        if not self.done:
+            return f"the warm parent ({ready} of {self.total} modules imported)"
+        return f"{self.total} modules imported in {self.seconds:.1f} s"
+
+    def step(self) -> bool:
+        """Import one module; whether there is more to do."""
+        if self._todo:
+            self._import(self._todo.popleft())
+            return True
+        if not self.done:
+            started = time.monotonic()
+            if threading.active_count() > 1:
+                names = ", ".join(t.name for t in threading.enumerate()[1:])
+                self._problem(f"an imported module started threads ({names}): no child has them")
+            gc.collect()
+            gc.freeze()
+            gc.enable()
+            self.seconds += time.monotonic() - started
+            self.done = True
+            log(f"warm: {self.sentence}")
+        return False
+
+    def _import(self, module: str) -> None:
+        gc.disable()
+        started = time.monotonic()
+        before = {name for name in FORBIDDEN if name in sys.modules}
+        try:
+            importlib.import_module(module)
+        except BaseException as error:
+            log(traceback.format_exc())
+            self._problem(f"{module} cannot be imported: {type(error).__name__}: {error}")
+        for name in FORBIDDEN:
+            if name in sys.modules and name not in before:
+                self._problem(f"{module} imports {name}, which its children must not have")
+        self.seconds += time.monotonic() - started
+
+    def _problem(self, text: str) -> None:
+        self.problems.append(text)
+        log(f"warm: {text}")
