@@ -6,10 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cryptography.fernet import Fernet
-
 from onestack.answers.key import Key, Kind
-from onestack.cloudapi.identity import ensure_service_project
 from onestack.components import openstack
 from onestack.components.base import (
     Component,
@@ -23,7 +20,6 @@ from onestack.components.base import (
     Task,
     ini_file,
 )
-from onestack.components.keystone.bootstrap import ensure_bootstrap, ensure_password
 from onestack.host.change import Change
 from onestack.host.files import write_file
 from onestack.supervise.spec import Probe, Process
@@ -145,6 +141,10 @@ class Keystone(Component):
         return ("cryptography.fernet", "flask", "flask_restful", "jsonschema", "bcrypt")
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.cloudapi.identity import ensure_service_project
+        from onestack.components.keystone.bootstrap import ensure_bootstrap, ensure_password
+
         yield Task("keys", lambda: ensure_keys(ctx), ("users",), before_start=True)
         yield Task(
             "bootstrap",
@@ -177,6 +177,8 @@ def ensure_keys(ctx: Context) -> Iterator[Change]:
             if not path.exists():
 
                 def make(path: Path = path) -> None:
+                    from cryptography.fernet import Fernet
+
                     key = Fernet.generate_key().decode()
                     write_file(path, key, mode=0o600, owner=user, group=user)
 

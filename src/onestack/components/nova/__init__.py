@@ -22,7 +22,6 @@ from onestack.components.base import (
     Task,
     ini_file,
 )
-from onestack.components.nova.cells import ensure_cells
 from onestack.components.nova.novnc import ensure_novnc, novnc_directory
 from onestack.supervise.spec import Probe, Process
 
@@ -202,6 +201,9 @@ class Nova(Component):
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.nova.cells import ensure_cells
+
         yield Task("cells", lambda: ensure_cells(ctx), ("database:nova_api",), before_start=True)
         yield Task("novnc", lambda: ensure_novnc(ctx), ("packages",), before_start=True)
 

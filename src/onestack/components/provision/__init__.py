@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from onestack.answers.key import Key, Kind
 from onestack.components.base import Component, Context, Task
-from onestack.components.provision.contents import ensure_flavors, ensure_image
 
 
 class Provision(Component):
@@ -39,6 +38,9 @@ class Provision(Component):
         return ()
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.provision.contents import ensure_flavors, ensure_image
+
         if ctx.has("nova"):
             yield Task(
                 "flavors", lambda: ensure_flavors(ctx), ("process:nova-api", "identity:nova")
