@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from onestack.components.base import Component, ConfigFile, Context, Directory, Front, Task
-from onestack.components.haproxy.tls import ensure_tls, tls_directory
+from onestack.components.haproxy.place import tls_directory
 from onestack.supervise.spec import Probe, Process
 
 
@@ -38,6 +38,9 @@ class Haproxy(Component):
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.haproxy.tls import ensure_tls
+
         group = ctx.cloud.user(self.name)
         yield Task("certificate", lambda: ensure_tls(ctx, group), ("users",), before_start=True)
 

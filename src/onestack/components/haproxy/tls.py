@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from onestack.components.base import Context
+from onestack.components.haproxy.place import tls_directory
 from onestack.host.change import Change
 from onestack.host.files import write_file
 
@@ -20,10 +21,6 @@ CA_DAYS = 3650
 SERVER_DAYS = 825
 """The longest that Apple's clients accept."""
 RENEW_DAYS = 30
-
-
-def tls_directory(ctx: Context) -> Path:
-    return ctx.cloud.etc / "tls"
 
 
 def ensure_tls(ctx: Context, group: str) -> Iterator[Change]:
