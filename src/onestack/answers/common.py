@@ -20,7 +20,6 @@ PASSWORDS = {
     **{f"CONFIG_{name}_DB_PW": f"{name.lower()}_db" for name in _SERVICES},
     **{f"CONFIG_{name}_KS_PW": f"{name.lower()}_keystone" for name in _SERVICES},
     "CONFIG_KEYSTONE_ADMIN_PW": "admin_keystone",
-    "CONFIG_KEYSTONE_DEMO_PW": "demo_keystone",
     "CONFIG_AMQP_AUTH_PASSWORD": "rabbitmq",
     "CONFIG_NEUTRON_METADATA_PW": "neutron_metadata",
 }
@@ -31,7 +30,6 @@ del PASSWORDS["CONFIG_KEYSTONE_KS_PW"]
 def _password(name: str) -> Key:
     helps = {
         "CONFIG_KEYSTONE_ADMIN_PW": "Password of the first administrator.",
-        "CONFIG_KEYSTONE_DEMO_PW": "Password of the demo user.",
         "CONFIG_AMQP_AUTH_PASSWORD": "Password of the message bus.",
         "CONFIG_NEUTRON_METADATA_PW": "Secret with which the metadata proxy signs its requests.",
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from onestack.answers.secrets import Secrets
 from onestack.answers.values import Answers
 from onestack.cloud import Cloud
@@ -18,15 +20,19 @@ def all_components() -> tuple[Component, ...]:
     return tuple(getattr(components, "ALL", ()))
 
 
+def secrets(cloud: Cloud, answers: Answers, keep: bool = True) -> Secrets:
+    return Secrets(cloud.etc / "secrets.json", answers, keep)
+
+
 def context(cloud: Cloud, answers: Answers, keep: bool = True) -> Context:
     """What components are given. Reads the machine; writes nothing.
 
-    With ``keep`` false (a dry run) secrets made on the way are not kept.
+    With ``keep`` false (checks, a dry run) secrets made on the way are not kept.
     """
     return Context(
         cloud=cloud,
         answers=answers,
-        secrets=Secrets(cloud.etc / "secrets.json", answers, keep),
+        secrets=secrets(cloud, answers, keep),
         host=facts.gather(cloud, str(answers["CONFIG_CONTROLLER_HOST"])),
         release=release(),
         components=tuple(c for c in all_components() if c.enabled(answers)),
@@ -41,3 +47,14 @@ def need_cloud(cloud: Cloud) -> None:
             f"{cloud.root} holds none",
             "make it with `onestack up`, or name another with --name or --root",
         )
+
+
+def explainer(ctx: Context) -> Callable[[str, str], str | None]:
+    """Asks the component, by its name, for the likely cause and cure behind a log text."""
+    by_name = {component.name: component for component in ctx.components}
+
+    def explain(component: str, text: str) -> str | None:
+        known = by_name.get(component)
+        return known.explain(ctx, text) if known else None
+
+    return explain

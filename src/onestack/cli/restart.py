@@ -1,0 +1,35 @@
+"""Restart a component, or one of its processes. Running instances keep their network."""
+
+from __future__ import annotations
+
+import argparse
+
+from onestack.cli import lock, output
+from onestack.cli.options import cloud_of, cloud_options, wishes
+from onestack.cli.select import HELP, roster, select
+from onestack.cli.session import context, explainer
+from onestack.supervise.client import ProcessStatus, Supervisor
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    cloud_options(parser)
+    parser.add_argument("what", metavar="COMPONENT[/PROCESS]", help=HELP)
+    parser.add_argument("--timeout", type=float, default=120.0, help="seconds (default: 120)")
+
+
+def run(args: argparse.Namespace) -> int:
+    cloud = cloud_of(args)
+    names = [p.name for p in select(roster(cloud).processes, args.what)]
+    supervisor = Supervisor(cloud)
+    with lock.changing(cloud, "restart"):
+        explain = explainer(context(cloud, wishes(cloud, args).answers, keep=False))
+        supervisor.restart(names)
+        supervisor.wait(names, args.timeout, explain=explain)
+    for status in supervisor.status():
+        if status.name in names:
+            tell(status, max(map(len, names)))
+    return 0
+
+
+def tell(status: ProcessStatus, width: int) -> None:
+    output.say(f"{status.name:<{width}}  {status.sentence}")

@@ -1,0 +1,75 @@
+"""One sentence for each process of the cloud. Exit 0: all of them are ready; 1: not all."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from typing import Any
+
+from onestack.cli import output
+from onestack.cli.options import cloud_of, cloud_options, json_option
+from onestack.cli.select import HELP, roster, select
+from onestack.cli.session import need_cloud
+from onestack.supervise.client import ProcessStatus, Supervisor
+from onestack.supervise.spec import Process
+
+NOT_RUNNING = "is not running: the cloud is down"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    cloud_options(parser)
+    json_option(parser)
+    parser.add_argument("what", nargs="?", metavar="COMPONENT[/PROCESS]", help=HELP)
+
+
+def run(args: argparse.Namespace) -> int:
+    cloud = cloud_of(args)
+    need_cloud(cloud)
+    wanted = list(roster(cloud).processes)
+    if args.what:
+        wanted = select(wanted, args.what)
+    supervisor = Supervisor(cloud)
+    up = supervisor.running()
+    known = {s.name: s for s in supervisor.status()} if up else {}
+    found = [known.get(p.name) or stopped(p) for p in wanted]
+    ready = all(s.state == "ready" for s in found)
+    if args.json:
+        output.as_json(
+            {
+                "cloud": cloud.name,
+                "root": str(cloud.root),
+                "netns": cloud.netns,
+                "running": up,
+                "ready": ready,
+                "processes": [as_json(s) for s in found],
+            }
+        )
+    else:
+        show(found)
+        if not up:
+            output.say("\nThe cloud is down: `onestack up` starts it.")
+    return 0 if ready else 1
+
+
+def stopped(process: Process) -> ProcessStatus:
+    """What is said of a process while no supervisor runs."""
+    return ProcessStatus(
+        process.name, process.component, "stopped", None, 0.0, NOT_RUNNING, 0, False
+    )
+
+
+def as_json(status: ProcessStatus) -> dict[str, Any]:
+    """For scripts; ``state`` is a word in capitals, times are seconds."""
+    raw = dataclasses.asdict(status)
+    return {**raw, "state": status.state.upper(), "since": round(status.since, 1)}
+
+
+def show(found: list[ProcessStatus]) -> None:
+    width = max((len(s.name) for s in found), default=0)
+    colours = {"ready": "32", "starting": "33", "waiting": "33", "stopped": "2"}
+    for status in found:
+        name = f"{status.name:<{width}}"
+        if sys.stdout.isatty():
+            name = f"\033[{colours.get(status.state, '31')}m{name}\033[0m"
+        output.say(f"{name}  {status.sentence}")

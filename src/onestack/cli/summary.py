@@ -1,0 +1,72 @@
+"""What is said when a cloud is up: where it answers, with what credentials, and what took long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from onestack.components.base import Context
+
+if TYPE_CHECKING:
+    from onestack.plan.step import Report
+
+
+def endpoints(ctx: Context) -> dict[str, str]:
+    """Service type -> public URL, as the catalog has it."""
+    host = f"[{ctx.public}]" if ":" in ctx.public else ctx.public
+    return {
+        endpoint.type: f"https://{host}:{endpoint.port}{endpoint.path}"
+        for component in ctx.components
+        for identity in component.identity(ctx)
+        for endpoint in identity.endpoints
+    }
+
+
+def facts(ctx: Context, report: Report) -> dict[str, Any]:
+    """The summary for scripts; seconds are seconds."""
+    return {
+        "cloud": ctx.cloud.name,
+        "root": str(ctx.cloud.root),
+        "netns": ctx.cloud.netns,
+        "seconds": round(report.seconds, 1),
+        "changes": len(report.changes),
+        "endpoints": endpoints(ctx),
+        "credentials": [
+            str(ctx.cloud.etc / "admin-openrc"),
+            str(ctx.cloud.etc / "clouds.yaml"),
+        ],
+        "slowest": [
+            {"step": r.name, "title": r.title, "seconds": round(r.seconds, 1)}
+            for r in report.slowest
+        ],
+    }
+
+
+def lines(ctx: Context, report: Report) -> Iterator[str]:
+    """The summary for people."""
+    count = len(report.changes)
+    done = f"{count} change{'s' if count != 1 else ''} in {report.seconds:.1f} s"
+    cloud = ctx.cloud
+    yield f"The cloud {cloud.name!r} is up: {done}."
+    if not count:
+        yield "Everything was as the answers want it."
+    yield ""
+    where = f" (inside the network namespace {cloud.netns})" if cloud.netns else ""
+    yield f"Endpoints{where}:"
+    urls = endpoints(ctx)
+    width = max(map(len, urls), default=0)
+    for kind, url in sorted(urls.items()):
+        yield f"  {kind:<{width}}  {url}"
+    yield ""
+    yield f"Credentials:  . {cloud.etc}/admin-openrc   (or {cloud.etc}/clouds.yaml)"
+    yield f"Clients:      {cloud.bin}/openstack, and neutron, cinder, glance, nova, heat, swift"
+    if slowest := report.slowest:
+        steps = ", ".join(f"{r.title} {r.seconds:.1f} s" for r in slowest)
+        yield f"Slowest:      {steps}   (all: onestack blame{named(ctx)})"
+
+
+def named(ctx: Context) -> str:
+    """The option that names this cloud, when it needs one."""
+    from onestack.cloud import DEFAULT_NAME
+
+    return "" if ctx.cloud.name == DEFAULT_NAME else f" --name {ctx.cloud.name}"

@@ -1,0 +1,103 @@
+"""Make the cloud, or bring it to what the answers say. Any number of times."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+
+from onestack.cli import lock, output
+from onestack.cli.options import (
+    KEPT,
+    Wishes,
+    answer_options,
+    cloud_of,
+    cloud_options,
+    json_option,
+    keep,
+    wishes,
+    yes_option,
+)
+from onestack.cli.session import check, context, secrets, supervisor
+from onestack.cli.summary import facts, lines
+from onestack.components.base import Context
+from onestack.host.change import Change
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    cloud_options(parser, netns=True)
+    answer_options(parser)
+    json_option(parser)
+    yes_option(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be changed, and change nothing"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    cloud = cloud_of(args)
+    wanted = wishes(cloud, args)
+    with contextlib.ExitStack() as stack:
+        # A cloud that is not there yet gets its lock after the checks: they leave no trace.
+        alone = args.dry_run
+        if not alone and lock.exists(cloud):
+            stack.enter_context(lock.changing(cloud, "up"))
+            alone = True
+        ctx = context(cloud, wanted.answers, keep=False)
+        check(ctx)
+        if not alone:
+            stack.enter_context(lock.changing(cloud, "up"))
+        for notice in wanted.notices:
+            output.note(f"note: {notice}")
+        if args.dry_run:
+            return dry_run(ctx, args.json)
+        return deploy(
+            dataclasses.replace(ctx, secrets=secrets(cloud, wanted.answers)), wanted, args
+        )
+
+
+def deploy(ctx: Context, wanted: Wishes, args: argparse.Namespace) -> int:
+    from onestack.plan import deploy, screen
+    from onestack.plan.step import Step
+
+    kept = Step("answers", "The answers", lambda: ensure_kept(ctx, wanted), ("cloud",))
+    with screen.choose(args.json) as show:
+        report = deploy.up(ctx, supervisor(ctx.cloud), listeners=[show], first=[kept])
+    if args.json:
+        output.say(json.dumps({"kind": "summary", **facts(ctx, report)}))
+    else:
+        for line in lines(ctx, report):
+            output.say(line)
+    return 0
+
+
+def dry_run(ctx: Context, as_json: bool) -> int:
+    from onestack.plan import deploy
+    from onestack.plan.step import Outcome
+
+    report = deploy.up(ctx, supervisor(ctx.cloud), dry_run=True)
+    unknown = [r for r in report.results if r.outcome is Outcome.UNKNOWN]
+    if as_json:
+        output.as_json(
+            {
+                "changes": [{"step": step, "what": what} for step, what in report.changes],
+                "unknown": [r.name for r in unknown],
+            }
+        )
+        return 0
+    for step, what in report.changes:
+        output.say(f"{step}: {what}")
+    output.say(f"{len(report.changes)} changes would be made; nothing was changed.")
+    if unknown:
+        names = ", ".join(r.title for r in unknown)
+        output.say(f"What comes after them is not known before they are made: {names}.")
+    return 0
+
+
+def ensure_kept(ctx: Context, wanted: Wishes) -> Iterator[Change]:
+    """``ROOT/etc/answers.txt``: the next run begins from it."""
+    from onestack.host.files import ensure_file
+
+    yield from ensure_file(ctx.cloud.etc / KEPT, keep(ctx.cloud, wanted), mode=0o600)
