@@ -1,0 +1,40 @@
+"""All components, in the order in which people think of them."""
+
+from __future__ import annotations
+
+from onestack.components.base import Component
+from onestack.components.cinder import Cinder
+from onestack.components.clients import Clients
+from onestack.components.glance import Glance
+from onestack.components.guests import Guests
+from onestack.components.haproxy import Haproxy
+from onestack.components.keystone import Keystone
+from onestack.components.libvirt import Libvirt
+from onestack.components.mariadb import Mariadb
+from onestack.components.memcached import Memcached
+from onestack.components.neutron import Neutron
+from onestack.components.nova import Nova
+from onestack.components.openvswitch import Openvswitch
+from onestack.components.ovn import Ovn
+from onestack.components.placement import Placement
+from onestack.components.provision import Provision
+from onestack.components.rabbitmq import Rabbitmq
+
+ALL: tuple[Component, ...] = (
+    Mariadb(),
+    Rabbitmq(),
+    Memcached(),
+    Openvswitch(),
+    Ovn(),
+    Libvirt(),
+    Guests(),
+    Keystone(),
+    Glance(),
+    Placement(),
+    Nova(),
+    Neutron(),
+    Cinder(),
+    Haproxy(),
+    Clients(),
+    Provision(),
+)

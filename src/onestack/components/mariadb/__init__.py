@@ -88,7 +88,6 @@ tmpdir = {self._data(ctx).parent}
 skip-networking
 skip-name-resolve
 skip-log-bin
-plugin-load-add = auth_socket
 character-set-server = utf8mb4
 collation-server = utf8mb4_general_ci
 max_connections = 500

@@ -1,0 +1,187 @@
+"""Which Open vSwitch (and OVN) runs: this Debian's, or Debian 13's in a root of its own.
+
+Debian 12's Open vSwitch 3.1.0 ends itself in the userspace connection
+tracking that OVN needs where the kernel has no datapath. There, Debian 13's
+programs are fetched by apt, with their libraries, and started by their own
+loader; nothing of it is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from onestack.cloud import CACHE
+from onestack.components.base import Context
+from onestack.errors import OnestackError
+from onestack.host.change import Change
+from onestack.host.command import run
+from onestack.network.backend import conntrack_aborts, datapath, l2_agent
+
+SUITE = "trixie"
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+PACKAGES = ("openvswitch-switch", "openvswitch-common", "ovn-central", "ovn-host", "ovn-common")
+NOT_NEEDED = re.compile(r"libpython|libsystemd-shared|libpam|libnewt|libslang|libdebian-installer")
+PROGRAMS = (
+    *("ovs-vsctl", "ovs-appctl", "ovs-ofctl", "ovs-dpctl", "ovsdb-client", "ovsdb-tool"),
+    *("ovsdb-server", "ovs-vswitchd", "ovn-northd", "ovn-controller"),
+    *("ovn-nbctl", "ovn-sbctl", "ovn-appctl", "ovn-trace"),
+)
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """``tree`` is ``None`` for the programs that this Debian has installed."""
+
+    tree: Path | None
+
+    @property
+    def path(self) -> str:
+        """A search path on which the right programs come first."""
+        return f"{self.tree / 'bin'}:{SYSTEM_PATH}" if self.tree else SYSTEM_PATH
+
+    def program(self, name: str) -> str:
+        if self.tree:
+            return str(self.tree / "bin" / name)
+        return shutil.which(name, path=SYSTEM_PATH) or f"/usr/bin/{name}"
+
+    def schema(self, name: str) -> str:
+        """The file of the database schema ``vswitch``, ``ovn-nb`` or ``ovn-sb``."""
+        folder = "openvswitch" if name == "vswitch" else "ovn"
+        base = self.tree / "root" if self.tree else Path("/")
+        return str(base / "usr" / "share" / folder / f"{name}.ovsschema")
+
+
+def needs_own(ctx: Context) -> bool:
+    """Whether this Debian's Open vSwitch would not survive what is wanted of it."""
+    return (
+        l2_agent(ctx.answers, ctx.host)[0] == "ovn"
+        and datapath(ctx.host) == "netdev"
+        and conntrack_aborts(ctx.host.package_version("openvswitch-switch"))
+    )
+
+
+def distribution(ctx: Context) -> Distribution:
+    return Distribution(CACHE / f"openvswitch-{SUITE}" if needs_own(ctx) else None)
+
+
+def ensure_unpacked(ctx: Context) -> Iterator[Change]:
+    """Debian 13's Open vSwitch and OVN, where needed, whole or not at all."""
+    tree = distribution(ctx).tree
+    if tree and not tree.is_dir():
+        yield Change(
+            "fetch Debian 13's Open vSwitch and OVN: "
+            "this Debian's aborts in userspace connection tracking",
+            lambda: unpack(tree),
+        )
+
+
+def unpack(tree: Path) -> None:
+    """Raises `OnestackError` when apt knows no Debian mirror or cannot fetch."""
+    mirror = debian_mirror()
+    tree.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{tree.name}-", dir=tree.parent))
+    try:
+        work.chmod(0o755)
+        options = _isolated_apt(work / "apt", mirror)
+        run(["apt-get", *options, "update", "-q"], timeout=180)
+        depends = "--recurse --no-recommends --no-suggests --no-conflicts --no-breaks"
+        listed = run(
+            [
+                *("apt-cache", *options, "depends", *depends.split()),
+                *("--no-replaces", "--no-enhances", "-i", *PACKAGES),
+            ],
+            timeout=60,
+        ).out
+        libraries = {name for name in listed.split() if re.fullmatch(r"lib[a-z0-9.+-]+", name)}
+        wanted = [*PACKAGES, *sorted(n for n in libraries if not NOT_NEEDED.match(n))]
+        debs = work / "debs"
+        debs.mkdir()
+        debs.chmod(0o777)  # apt fetches as a user of its own
+        run(["apt-get", *options, "download", "-q", *wanted], cwd=debs, timeout=600)
+        made = work / "tree"
+        for deb in sorted(debs.glob("*.deb")):
+            run(["dpkg-deb", "-x", str(deb), str(made / "root")], timeout=120)
+        _write_starters(made, tree)
+        made.chmod(0o755)
+        made.rename(tree)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _isolated_apt(place: Path, mirror: str) -> list[str]:
+    """Options for an apt that knows only Debian 13 and nothing as installed."""
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (place / name).mkdir(parents=True)
+    (place / "status").touch()
+    sources = place / "sources.list"
+    sources.write_text(f"deb [signed-by={KEYRING}] {mirror} {SUITE} main\n")
+    settings = {
+        "Dir::State": place / "state",
+        "Dir::State::status": place / "status",
+        "Dir::Cache": place / "cache",
+        "Dir::Etc::sourcelist": sources,
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Acquire::Languages": "none",
+        # the hook of a package that this apt does not know
+        "APT::Update::Post-Invoke-Success": "",
+    }
+    return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+
+
+def _write_starters(made: Path, final: Path) -> None:
+    """One small script a program: its own loader, its own libraries, the right name."""
+    root = made / "root"
+    library = final / "root" / "usr" / "lib" / "x86_64-linux-gnu"
+    loader = library / "ld-linux-x86-64.so.2"
+    places = [root / "usr" / part for part in ("bin", "sbin")]
+    (made / "bin").mkdir()
+    for name in PROGRAMS:
+        found = next((p / name for p in places if (p / name).exists()), None)
+        if found is None:
+            raise OnestackError(
+                f"Debian 13's packages have no program {name}",
+                "the packages were made otherwise than when onestack was written",
+                "use CONFIG_NEUTRON_L2_AGENT=openvswitch",
+            )
+        real = final / found.resolve().relative_to(made)
+        starter = made / "bin" / name
+        starter.write_text(
+            f'#!/bin/sh\nexec {loader} --library-path {library} --argv0 "{name}" {real} "$@"\n'
+        )
+        starter.chmod(0o755)
+
+
+def debian_mirror(etc: Path = Path("/etc/apt")) -> str:
+    """The URI from which this machine's apt takes Debian's main packages."""
+    codename = _codename()
+    for path in sorted([etc / "sources.list", *(etc / "sources.list.d").glob("*")]):
+        try:
+            text = path.read_text()
+        except OSError:
+            continue
+        if path.suffix == ".sources":
+            for stanza in re.split(r"\n\s*\n", text):
+                fields = dict(re.findall(r"^(\w[\w-]*):\s*(.*)$", stanza, re.M))
+                if codename in fields.get("Suites", "").split() and fields.get("URIs"):
+                    return fields["URIs"].split()[0]
+        else:
+            found = re.search(rf"^deb\s+(?:\[.*?\]\s+)?(\S+)\s+{codename}\s", text, re.M)
+            if found:
+                return found[1]
+    raise OnestackError(
+        "no Debian mirror is known",
+        f"apt's sources have no entry for {codename}",
+        "add one to /etc/apt/sources.list, or use CONFIG_NEUTRON_L2_AGENT=openvswitch",
+    )
+
+
+def _codename() -> str:
+    text = Path("/etc/os-release").read_text()
+    found = re.search(r"^VERSION_CODENAME=(\S+)", text, re.M)
+    return found[1] if found else "stable"

@@ -1,0 +1,47 @@
+"""Which layer-2 agent carries a cloud's networks, and over which datapath."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onestack.answers.values import Answers
+    from onestack.host.facts import HostFacts
+
+FIXED = {(3, 0): 5, (3, 1): 3, (3, 2): 3}
+"""Series to the first patch release without the abort in the userspace conntrack
+(Open vSwitch commit 6753b1086); from 3.3 on all have it."""
+
+
+def datapath(host: HostFacts) -> str:
+    """``system`` where the kernel has Open vSwitch's module, else ``netdev`` (userspace)."""
+    return "system" if host.ovs_kernel else "netdev"
+
+
+def conntrack_aborts(version: str) -> bool:
+    """Whether ovs-vswitchd of this version ends itself in its userspace conntrack."""
+    numbers = re.match(r"(?:\d+:)?(\d+)\.(\d+)(?:\.(\d+))?", version)
+    if not numbers:
+        return True
+    major, minor, patch = (int(n or 0) for n in numbers.groups())
+    if (major, minor) >= (3, 3):
+        return False
+    return patch < FIXED.get((major, minor), 1_000_000)
+
+
+def l2_agent(answers: Answers, host: HostFacts) -> tuple[str, str]:
+    """``ovn`` or ``openvswitch``, and the reason in one sentence."""
+    wanted = str(answers["CONFIG_NEUTRON_L2_AGENT"])
+    if wanted:
+        return wanted, "CONFIG_NEUTRON_L2_AGENT says so"
+    if datapath(host) == "system":
+        return "ovn", "the kernel has Open vSwitch's datapath"
+    version = host.package_version("openvswitch-switch")
+    if conntrack_aborts(version):
+        return (
+            "openvswitch",
+            f"the kernel has no openvswitch module, and the userspace connection tracking "
+            f"that OVN would need aborts in Open vSwitch {version}",
+        )
+    return "ovn", f"Open vSwitch {version} tracks connections safely in userspace"
