@@ -29,6 +29,20 @@ def as_json(value: Any) -> None:
     say(json.dumps(value, indent=2, sort_keys=True, default=str))
 
 
+def line_of_json(**values: Any) -> None:
+    """One line, after the lines of JSON that told of the progress."""
+    say(json.dumps(values, default=str))
+
+
+def would(changes: Iterable[tuple[str, str]]) -> None:
+    """The changes of a dry run: step and what."""
+    count = 0
+    for step, what in changes:
+        say(f"{step}: {what}")
+        count += 1
+    say(f"{count} change{'s' if count != 1 else ''} would be made; nothing was changed.")
+
+
 def error(problem: OnestackError) -> None:
     """What failed, why, and the cure, on stderr."""
     parts = (("why", problem.why), ("cure", problem.cure))

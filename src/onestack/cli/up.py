@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 from collections.abc import Iterator
 
 from onestack.cli import lock, output
@@ -20,10 +19,11 @@ from onestack.cli.options import (
     wishes,
     yes_option,
 )
-from onestack.cli.session import check, context, secrets, supervisor
+from onestack.cli.session import check, context, secrets
 from onestack.cli.summary import facts, lines
 from onestack.components.base import Context
 from onestack.host.change import Change
+from onestack.supervise.client import Supervisor
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +64,9 @@ def deploy(ctx: Context, wanted: Wishes, args: argparse.Namespace) -> int:
 
     kept = Step("answers", "The answers", lambda: ensure_kept(ctx, wanted), ("cloud",))
     with screen.choose(args.json) as show:
-        report = deploy.up(ctx, supervisor(ctx.cloud), listeners=[show], first=[kept])
+        report = deploy.up(ctx, Supervisor(ctx.cloud), listeners=[show], first=[kept])
     if args.json:
-        output.say(json.dumps({"kind": "summary", **facts(ctx, report)}))
+        output.line_of_json(kind="summary", **facts(ctx, report))
     else:
         for line in lines(ctx, report):
             output.say(line)
@@ -77,7 +77,7 @@ def dry_run(ctx: Context, as_json: bool) -> int:
     from onestack.plan import deploy
     from onestack.plan.step import Outcome
 
-    report = deploy.up(ctx, supervisor(ctx.cloud), dry_run=True)
+    report = deploy.up(ctx, Supervisor(ctx.cloud), dry_run=True)
     unknown = [r for r in report.results if r.outcome is Outcome.UNKNOWN]
     if as_json:
         output.as_json(
@@ -87,9 +87,7 @@ def dry_run(ctx: Context, as_json: bool) -> int:
             }
         )
         return 0
-    for step, what in report.changes:
-        output.say(f"{step}: {what}")
-    output.say(f"{len(report.changes)} changes would be made; nothing was changed.")
+    output.would(report.changes)
     if unknown:
         names = ", ".join(r.title for r in unknown)
         output.say(f"What comes after them is not known before they are made: {names}.")
