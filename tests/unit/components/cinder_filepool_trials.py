@@ -1,6 +1,6 @@
 """Trials of the volume driver, run by the services' own Python (see test_cinder_filepool.py).
 
-``python cinder_filepool_trials.py TRIAL POOL RECORD``, as the volume service's user.
+``python cinder_filepool_trials.py POOL RECORD TRIAL...``, as the volume service's user.
 Each trial is a function here that takes a driver; it raises when something is wrong.
 """
 # ruff: noqa: E402 -- cinder must be told to use native threads before anything else of it
@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
@@ -261,14 +262,15 @@ def use_after_libvirt(driver: Any) -> None:
 
 
 def unmounted_is_noticed(driver: Any) -> None:
-    """Called with another directory, which has no marker."""
+    driver._directory, mounted = Path(tempfile.mkdtemp(prefix="trial-")), driver._directory
     for call in (driver.check_for_setup_error, driver._update_volume_stats):
         assert "not mounted" in refused(call)
     refused(driver.create_volume, volume(1))
+    driver._directory = mounted
 
 
-def measure(driver: Any) -> None:
-    """Prints milliseconds; asserts none."""
+def measure(driver: Any) -> dict[str, float]:
+    """Milliseconds; asserts none."""
     figures: dict[str, float] = {}
 
     def timed(name: str, call: Any, *arguments: Any) -> None:
@@ -295,7 +297,7 @@ def measure(driver: Any) -> None:
     for each in (large, one, three):
         driver.delete_volume(each)
     driver.delete_snapshot(shot)
-    print(json.dumps(figures))
+    return figures
 
 
 TRIALS = {
@@ -316,11 +318,17 @@ TRIALS = {
 }
 
 
+def main(pool: str, record: str, *names: str) -> None:
+    """Run the trials ``names``; prints for each, as JSON, what went wrong or its figures."""
+    driver = make_driver(pool, record)
+    outcome: dict[str, Any] = {}
+    for name in names:
+        try:
+            outcome[name] = {"figures": TRIALS[name](driver)}
+        except Exception:
+            outcome[name] = {"trouble": traceback.format_exc()}
+    print(json.dumps(outcome))
+
+
 if __name__ == "__main__":
-    name, pool, record = sys.argv[1:]
-    if name == "unmounted_is_noticed":
-        prepared = make_driver(pool, record)
-        prepared._directory = Path(tempfile.mkdtemp(prefix="trial-"))
-        TRIALS[name](prepared)
-    else:
-        TRIALS[name](make_driver(pool, record))
+    main(*sys.argv[1:])

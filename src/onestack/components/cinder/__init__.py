@@ -47,7 +47,7 @@ NAMESPACES = (
     "oslo.messaging",
     "oslo.middleware",
     "oslo.privsep",
-    "castellan.config",
+    "oslo.service.wsgi",
 )
 
 _OTHER_BACKENDS = ("gluster", "nfs", "vmdk", "netapp", "solidfire")

@@ -1,0 +1,120 @@
+"""The volume driver, in the services' environment and as an unprivileged user, on a real pool."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import onestack
+from onestack.cloud import Cloud
+from onestack.host.files import uid_of
+from onestack.release.release import release
+from onestack.storage import pool
+
+USER = "daemon"
+TRIALS = Path(__file__).with_name("cinder_filepool_trials.py")
+
+
+def services_python() -> Path:
+    """The services' environment: ``ONESTACK_SERVICES``, or the one that `up` installed."""
+    given = os.environ.get("ONESTACK_SERVICES")
+    return Path(given) / "bin" / "python" if given else release().services_python
+
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="mounts a pool: run as root"),
+    pytest.mark.skipif(
+        not services_python().exists(),
+        reason="the services' environment is not installed (onestack up, or ONESTACK_SERVICES)",
+    ),
+]
+
+Trials = Callable[..., dict[str, dict[str, str]]]
+SIMPLE = (
+    "follows_cinders_interface",
+    "life_of_a_volume",
+    "snapshots_and_clones",
+    "the_pool_is_never_overdrawn",
+    "images",
+    "connections_are_local_files",
+    "encrypted_volumes_are_refused",
+    "unmounted_is_noticed",
+)
+GIVEN_AWAY = "volume-given-away"
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[pool.Pool]:
+    root = Path(tempfile.mkdtemp(prefix="pool-", dir="/var/tmp"))
+    root.chmod(0o755)
+    cloud = Cloud("drivertest", root)
+    cloud.etc.mkdir()
+    for change in pool.ensure(cloud, USER, 60 << 30, sparse=True):
+        change.do()
+    one = pool.Pool.of(cloud)
+    pool.attach(one)
+    # The checkout may lie where the user cannot read it.
+    shutil.copytree(Path(onestack.__file__).parent, root / "program" / "onestack")
+    shutil.copy(TRIALS, root / "program")
+    yield one
+    assert pool.detach(one)
+    shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def trials(place: pool.Pool) -> Trials:
+    def run(*names: str) -> dict[str, dict[str, str]]:
+        program = place.root / "program"
+        words = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"]
+        words += [str(services_python()), "-W", "ignore", str(program / TRIALS.name)]
+        done = subprocess.run(
+            [*words, str(place.directory), str(place.record), *names],
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(program), "HOME": "/nonexistent"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        outcome: dict[str, dict[str, str]] = json.loads(done.stdout)
+        return outcome
+
+    return run
+
+
+def volumes(place: pool.Pool) -> list[str]:
+    return [p.name for p in place.directory.iterdir() if p.name != pool.MARKER]
+
+
+@pytest.fixture(scope="module")
+def simple(trials: Trials) -> dict[str, dict[str, str]]:
+    """All of them in one process: importing cinder takes longer than they do."""
+    return trials(*SIMPLE)
+
+
+@pytest.mark.parametrize("name", SIMPLE)
+def test_driver(simple: dict[str, dict[str, str]], place: pool.Pool, name: str) -> None:
+    assert "trouble" not in simple[name], simple[name]["trouble"]
+    assert volumes(place) == []
+
+
+@pytest.mark.parametrize("owner", ["root", "games"])
+def test_volumes_after_libvirt_had_them(trials: Trials, place: pool.Pool, owner: str) -> None:
+    """libvirt gives a file to QEMU's user at attach and, when it lost track, to root at detach."""
+    assert "trouble" not in (made := trials("make_for_libvirt")["make_for_libvirt"]), made
+    os.chown(place.directory / GIVEN_AWAY, uid_of(owner), 0)
+    assert "trouble" not in (used := trials("use_after_libvirt")["use_after_libvirt"]), used
+    assert volumes(place) == []
+
+
+def test_large_volumes_and_copies_are_instant(trials: Trials) -> None:
+    """Prints the figures (milliseconds); only that they are there is asserted."""
+    outcome = trials("measure")["measure"]
+    print(outcome)
+    assert "create 50 GiB" in outcome["figures"]

@@ -1,0 +1,350 @@
+"""The file pool: made, mounted, grown, found again. With real loop devices, as root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import onestack
+from onestack.cloud import Cloud
+from onestack.errors import OnestackError
+from onestack.host.files import gid_of, uid_of
+from onestack.host.ledger import Ledger
+from onestack.host.mounts import is_mounted
+from onestack.storage import acl, attach, loop, pool
+
+USER = "daemon"
+SIZE = 512 << 20
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems: run as root")
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    # Not pytest's own place: a cloud's root is short.
+    root = Path(tempfile.mkdtemp(prefix="pool-", dir="/var/tmp"))
+    root.chmod(0o755)
+    one = Cloud("pooltest", root)
+    one.etc.mkdir()
+    yield one
+    while is_mounted(pool.Pool.of(one).directory):
+        subprocess.run(["umount", "--lazy", pool.Pool.of(one).directory], check=True)
+    loop.detach(pool.Pool.of(one).image)
+    shutil.rmtree(root)
+
+
+def settle(cloud: Cloud, size: int = SIZE, sparse: bool = True) -> list[str]:
+    done = []
+    for change in pool.ensure(cloud, USER, size, sparse):
+        change.do()
+        done.append(change.what)
+    return done
+
+
+def as_user(script: str, *words: str | Path) -> str:
+    """What a shell script says, run as the pool's user."""
+    return subprocess.run(
+        ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", "sh", "-ec", script, "-"]
+        + [str(word) for word in words],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+@needs_root
+def test_made_once_and_mounted(cloud: Cloud) -> None:
+    place = pool.Pool.of(cloud)
+    assert settle(cloud) == [f"make the volume pool of 512M in {place.home}"]
+    assert settle(cloud) == []
+    assert not is_mounted(place.directory)
+    assert len(pool.attach(place)) == 2
+    assert pool.attach(place) == []
+    info = place.directory.stat()
+    assert (info.st_uid, info.st_gid) == (uid_of(USER), gid_of(USER))
+    as_user('echo hello > "$1"/volume-1', place.directory)
+    assert loop.device_of(place.image)
+
+
+@needs_root
+def test_disk_space_is_taken_at_once_unless_sparse(cloud: Cloud) -> None:
+    image = pool.Pool.of(cloud).image
+    settle(cloud, sparse=False)
+    assert image.stat().st_blocks * 512 >= pool.image_size(SIZE)
+
+
+@needs_root
+def test_sparse_takes_little(cloud: Cloud) -> None:
+    settle(cloud, sparse=True)
+    assert pool.Pool.of(cloud).image.stat().st_blocks * 512 < 100 << 20
+
+
+@needs_root
+def test_a_run_that_was_killed(cloud: Cloud) -> None:
+    place = pool.Pool.of(cloud)
+    place.home.mkdir(parents=True)
+    (place.home / ".cinder.img.part").write_bytes(b"half")
+    settle(cloud)
+    assert not (place.home / ".cinder.img.part").exists()
+    # after the file was made and before the record was written
+    pool.attach(place)
+    as_user('echo kept > "$1"/volume-1', place.directory)
+    place.record.unlink()
+    settle(cloud)
+    assert place.known() == pool.Record(SIZE, USER, True)
+    pool.attach(place)
+    assert (place.directory / "volume-1").read_text() == "kept\n"
+
+
+@needs_root
+def test_found_again_after_a_boot(cloud: Cloud) -> None:
+    place = pool.Pool.of(cloud)
+    settle(cloud)
+    assert attach.main([str(cloud.root)]) == 0
+    as_user('echo kept > "$1"/volume-1', place.directory)
+    subprocess.run(["umount", place.directory], check=True)
+    loop.detach(place.image)
+    assert attach.main([str(cloud.root)]) == 0
+    assert (place.directory / "volume-1").read_text() == "kept\n"
+    assert attach.main([str(cloud.root), "--detach"]) == 0
+    assert not is_mounted(place.directory)
+    assert loop.device_of(place.image) is None
+
+
+def test_attach_without_a_pool_says_what_to_do(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert attach.main([str(cloud.root)]) == 1
+    assert "onestack up" in capsys.readouterr().err
+
+
+@needs_root
+def test_in_use_it_stays_mounted(cloud: Cloud) -> None:
+    place = pool.Pool.of(cloud)
+    settle(cloud)
+    pool.attach(place)
+    with open(place.directory / "volume-1", "w"):
+        assert not pool.detach(place)
+        assert is_mounted(place.directory)
+        assert attach.main([str(cloud.root), "--detach"]) == 0
+    assert pool.detach(place)
+
+
+@needs_root
+@pytest.mark.parametrize("mounted", [True, False])
+def test_growth(cloud: Cloud, mounted: bool) -> None:
+    place = pool.Pool.of(cloud)
+    settle(cloud)
+    pool.attach(place)
+    as_user('echo kept > "$1"/volume-1', place.directory)
+    before = os.statvfs(place.directory).f_blocks
+    if not mounted:
+        assert pool.detach(place)
+    pool.grow(cloud, 2 * SIZE, sparse=True)
+    assert is_mounted(place.directory) == mounted
+    assert (loop.device_of(place.image) is not None) == mounted
+    pool.attach(place)
+    assert os.statvfs(place.directory).f_blocks > before + (SIZE - 1) // 4096
+    assert (place.directory / "volume-1").read_text() == "kept\n"
+    assert place.known().size == 2 * SIZE
+    assert settle(cloud, SIZE) == []
+    assert settle(cloud, 3 * SIZE) == ["grow the volume pool from 1G to 1536M"]
+
+
+@needs_root
+def test_growth_that_was_killed_is_completed(cloud: Cloud) -> None:
+    place = pool.Pool.of(cloud)
+    settle(cloud)
+    pool.attach(place)
+    os.truncate(place.image, pool.image_size(2 * SIZE))
+    pool.grow(cloud, 2 * SIZE, sparse=True)
+    state = os.statvfs(place.directory)
+    assert state.f_bavail * state.f_frsize >= 2 * SIZE
+    assert place.known().size == 2 * SIZE
+
+
+@needs_root
+def test_it_never_shrinks(cloud: Cloud) -> None:
+    settle(cloud)
+    with pytest.raises(OnestackError, match="cannot shrink"):
+        pool.grow(cloud, SIZE - 1)
+
+
+@needs_root
+def test_a_disk_too_full_is_found_before_anything_is_made(cloud: Cloud) -> None:
+    with pytest.raises(OnestackError, match="too full") as caught:
+        settle(cloud, 1 << 50, sparse=False)
+    assert "CONFIG_CINDER_VOLUMES_SIZE" in caught.value.cure
+    assert not pool.Pool.of(cloud).home.exists()
+    settle(cloud)
+    length = pool.Pool.of(cloud).image.stat().st_size
+    with pytest.raises(OnestackError, match="too full"):
+        pool.grow(cloud, 1 << 50)
+    assert pool.Pool.of(cloud).image.stat().st_size == length
+
+
+@needs_root
+def test_seen_from_another_mount_namespace(cloud: Cloud) -> None:
+    """The supervisor may have mounts of its own; show and grow work from outside."""
+    place = pool.Pool.of(cloud)
+    settle(cloud)
+    # Mounts it in a namespace of its own, and says so; ends when its input does.
+    script = (
+        "import sys; from pathlib import Path; from onestack.storage import pool;"
+        "p = pool.Pool(Path(sys.argv[1])); pool.attach(p);"
+        "(p.directory / 'volume-1').write_bytes(bytes(1 << 20));"
+        "print('ready', flush=True); sys.stdin.read();"
+        "import os; print(os.statvfs(p.directory).f_blocks)"
+    )
+    words = ["unshare", "--mount", "--propagation", "private", "python3", "-c", script]
+    env = {**os.environ, "PYTHONPATH": str(Path(onestack.__file__).parents[1])}
+    with subprocess.Popen(
+        [*words, cloud.root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        assert not is_mounted(place.directory)
+        facts = pool.facts(cloud)
+        assert facts is not None
+        assert (facts.volumes, facts.provisioned) == (1, 1 << 20)
+        pool.grow(cloud, 2 * SIZE, sparse=True)
+        out, _ = other.communicate("", timeout=30)
+    assert int(out) * 4096 > 2 * SIZE
+    assert not list(place.home.glob(".pool-*"))
+
+
+@needs_root
+def test_facts(cloud: Cloud) -> None:
+    assert pool.facts(cloud) is None
+    place = pool.Pool.of(cloud)
+    settle(cloud)
+    pool.attach(place)
+    for name, size in (("volume-1", 100 << 20), ("volume-2", 50 << 20), ("snapshot-1", 10 << 20)):
+        as_user(f'truncate -s {size} "$1/{name}"', place.directory)
+    facts = pool.facts(cloud)
+    assert facts is not None
+    assert (facts.kind, facts.volumes, facts.snapshots) == ("file", 2, 1)
+    assert facts.provisioned == 160 << 20
+    assert facts.free == SIZE - (160 << 20)
+    assert facts.stored < 1 << 20
+    assert facts.device.startswith("/dev/loop")
+
+
+@needs_root
+def test_libvirt_may_give_files_away(cloud: Cloud) -> None:
+    """Whoever owns a file, the pool's user still reads, writes, copies and removes it."""
+    place = pool.Pool.of(cloud)
+    settle(cloud)
+    pool.attach(place)
+    file = place.directory / "volume-1"
+    for uid, gid in ((0, 0), (12345, 12345)):
+        as_user('umask 0117; echo mine > "$1"', file)
+        os.chown(file, uid, gid)
+        as_user('echo ours >> "$1"; cp --reflink=always "$1" "$1.copy"', file)
+        assert as_user('cat "$1.copy"', file) == "mine\nours\n"
+        as_user('rm "$1" "$1.copy"', file)
+    assert file.parent.stat().st_mode & 0o777 == 0o711
+
+
+@needs_root
+def test_a_user_with_another_number_gets_it_all(cloud: Cloud) -> None:
+    place = pool.Pool.of(cloud)
+    settle(cloud)
+    pool.attach(place)
+    file = place.directory / "volume-1"
+    as_user('umask 0117; echo mine > "$1"', file)
+    place.save(pool.Record(SIZE, "games", True))
+    assert pool.attach(place) == [f"gave {place.directory} to games"]
+    assert file.stat().st_uid == uid_of("games")
+    assert acl.inherited(place.directory, uid_of("games"))
+    assert settle(cloud) == [f"give the volume pool to {USER}"]
+    assert len(pool.attach(place)) == 1
+
+
+@needs_root
+def test_the_ledger_undoes_it(cloud: Cloud) -> None:
+    place = pool.Pool.of(cloud)
+    settle(cloud)
+    pool.attach(place)
+    [entry] = Ledger.of(cloud).entries()
+    with open(place.directory / "volume-1", "w"), pytest.raises(OnestackError, match="in use"):
+        entry.undo()
+    entry.undo()
+    entry.undo()
+    assert not place.home.exists()
+    assert not is_mounted(place.directory)
+
+
+@needs_root
+def test_a_pool_whose_file_is_gone_is_not_made_anew(cloud: Cloud) -> None:
+    place = pool.Pool.of(cloud)
+    settle(cloud)
+    place.image.unlink()
+    with pytest.raises(OnestackError, match="is gone"):
+        settle(cloud)
+
+
+@needs_root
+def test_where_there_is_no_loop_device(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle(cloud)
+    pool.attach(pool.Pool.of(cloud))
+    os.removexattr(pool.Pool.of(cloud).directory, "system.posix_acl_default")
+    inner = Cloud("inner", pool.Pool.of(cloud).directory / "inner")
+    monkeypatch.setattr(pool, "_loops_possible", lambda: False)
+    monkeypatch.setattr(pool, "LEFT_FREE", 0)
+    place = pool.Pool.of(inner)
+    for change in pool.ensure(inner, USER, SIZE):
+        change.do()
+    assert list(pool.ensure(inner, USER, SIZE)) == []
+    assert place.known() == pool.Record(SIZE, USER, False)
+    pool.attach(place)
+    as_user('echo hello > "$1"/volume-1', place.directory)
+    facts = pool.facts(inner)
+    assert facts is not None
+    assert (facts.kind, facts.volumes, facts.device) == ("directory", 1, "")
+    assert pool.detach(place)
+
+
+def test_where_no_pool_is_possible(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_loops_possible", lambda: False)
+    monkeypatch.setattr(pool.reflink, "supported", lambda directory: False)
+    with pytest.raises(OnestackError, match="cannot hold a volume pool") as caught:
+        pool.check(cloud, SIZE)
+    assert "modules loop and xfs" in caught.value.cure
+
+
+def test_too_small(cloud: Cloud) -> None:
+    with pytest.raises(OnestackError, match="too small"):
+        pool.check(cloud, 100 << 20)
+
+
+@needs_root
+@pytest.mark.parametrize("gib", [0.5, 1, 5, 20, 100, 1000])
+def test_the_file_offers_what_it_should(tmp_path: Path, gib: float) -> None:
+    size = int(gib * (1 << 30))
+    place = pool.Pool(tmp_path)
+    place.home.mkdir(parents=True)
+    pool._make_image(place, size, sparse=True)
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    subprocess.run(["mount", "-o", "loop", place.image, seen], check=True)
+    try:
+        state = os.statvfs(seen)
+        assert size <= state.f_bavail * state.f_frsize < size * 1.05 + (512 << 20)
+    finally:
+        subprocess.run(["umount", seen], check=True)
+
+
+def test_a_damaged_record(cloud: Cloud) -> None:
+    place = pool.Pool.of(cloud)
+    place.home.mkdir(parents=True)
+    place.record.write_text("{}")
+    with pytest.raises(OnestackError, match="cannot be read") as caught:
+        place.load()
+    assert str(place.record) in caught.value.cure or "write" in caught.value.cure
