@@ -1,0 +1,233 @@
+"""Neutron, the network service: API, workers, and the agents of ML2/OVN or ML2/Open vSwitch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from onestack.answers.values import Answers
+from onestack.components import openstack
+from onestack.components.base import (
+    Component,
+    ConfigFile,
+    Context,
+    Database,
+    Directory,
+    Endpoint,
+    Front,
+    Identity,
+)
+from onestack.components.neutron import config, keys
+from onestack.components.neutron.layout import PORT, Layout
+from onestack.supervise.spec import Probe, Process
+
+_RUN = "onestack.components.neutron.run:"
+_MIGRATIONS = "neutron/db/migration/alembic_migrations/versions"
+
+
+class Neutron(Component):
+    name = "neutron"
+    title = "Network"
+    keys = keys.KEYS
+
+    def enabled(self, answers: Answers) -> bool:
+        return bool(answers["CONFIG_NEUTRON_INSTALL"])
+
+    def contradictions(self, answers: Answers) -> Iterable[str]:
+        if agent := str(answers["CONFIG_NEUTRON_L2_AGENT"]):
+            yield from keys.contradictions(answers, agent)
+
+    def packages(self, ctx: Context) -> Iterable[str]:
+        yield from ("haproxy", "iproute2", "iptables", "procps")
+        if not Layout(ctx).ovn:
+            # dhcp_release is in dnsmasq-utils, gratuitous ARP from iputils-arping
+            yield from ("conntrack", "dnsmasq-base", "dnsmasq-utils", "ipset")
+            yield from ("iputils-arping", "radvd")
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        layout = Layout(ctx)
+        yield Directory(layout.spawner.parent, "root", layout.user, 0o770)
+        for path in (layout.state, layout.state / "lock"):
+            yield Directory(path, layout.user, layout.user, 0o750)
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        return config.files(ctx)
+
+    def databases(self, ctx: Context) -> Iterable[Database]:
+        packages = openstack.site_packages(ctx)
+        # One folder per release and branch; the database has a head of each branch.
+        folders = sorted({file.parent for file in (packages / _MIGRATIONS).rglob("*.py")})
+        yield Database(
+            "neutron",
+            "neutron",
+            "onestack.components.neutron.jobs:sync",
+            tuple(str(folder.relative_to(packages)) for folder in folders),
+            Layout(ctx).server,
+        )
+
+    def identity(self, ctx: Context) -> Iterable[Identity]:
+        yield Identity("neutron", (Endpoint("neutron", "network", PORT, "", "Networks"),))
+
+    def fronts(self, ctx: Context) -> Iterable[Front]:
+        yield Front("neutron", PORT, f"{ctx.internal}:{PORT}")
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        layout = Layout(ctx)
+        yield self._namespaces(layout)
+        yield from self._server(layout)
+        if layout.ovn:
+            yield self._agent(layout, "ovn", "neutron-ovn-agent", ("ovn-controller",))
+            return
+        for name in ("openvswitch", "dhcp", "l3", "metadata"):
+            switch = () if name == "metadata" else ("external-bridge",)
+            yield self._agent(layout, name, f"neutron-{name}-agent", switch)
+
+    def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
+        return {Layout(ctx).user: tuple(config.PRIVSEP.values())}
+
+    def preload(self, ctx: Context) -> Iterable[str]:
+        return (
+            "alembic",
+            "neutron_lib.api.definitions",
+            "netaddr",
+            "os_ken.ofproto.ofproto_v1_3_parser",
+            "ovs.db.idl",
+            "ovsdbapp.backend.ovs_idl.connection",
+            "oslo_privsep.daemon",
+            "pecan",
+            "psutil",
+            "pyroute2",
+        )
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        for sign, sentence in _SIGNS:
+            if sign in text:
+                return sentence
+        return None
+
+    @staticmethod
+    def _namespaces(layout: Layout) -> Process:
+        return Process(
+            name="neutron-namespaces",
+            component="neutron",
+            user="root",
+            run=f"{_RUN}namespaces",
+            arguments={"user": layout.user},
+            sockets={"spawner": f"unix:{layout.spawner}"},
+            probe=Probe("connect", f"unix:{layout.spawner}"),
+            kill_group=False,
+        )
+
+    @staticmethod
+    def _server(layout: Layout) -> Iterable[Process]:
+        ctx = layout.ctx
+        # Upstream looks for the paste file beside its other files.
+        paste = ctx.release.services / "etc" / "neutron" / "api-paste.ini"
+        env = {
+            "OS_NEUTRON_CONFIG_DIR": str(layout.etc),
+            "OS_NEUTRON_CONFIG_FILES": ";".join(map(str, (paste, *layout.server))),
+            # Without it upstream believes that there are no API processes, and
+            # none of them looks after ports coming up (OVN's hash ring).
+            "ASGI_WORKERS": "1",
+        }
+        if layout.ovn and layout.external_bridge:
+            env["ONESTACK_EXTERNAL_NETWORK"] = layout.external_network
+        needs: tuple[str, ...] = ("mariadb", "memcached", "rabbitmq")
+        groups: tuple[str, ...] = ()
+        if layout.ovn:
+            needs += ("ovn-nb-ovsdb", "ovn-sb-ovsdb")
+            groups = (ctx.cloud.user("ovn"),)
+        common: dict[str, Any] = {
+            "component": "neutron",
+            "user": layout.user,
+            "env": env,
+            "groups": groups,
+            "files": tuple(map(str, layout.server)),
+            "needs": needs,
+        }
+        yield Process(
+            name="neutron-api",
+            run=f"{_RUN}api",
+            arguments={"temporary": str(layout.temporary)},
+            sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
+            probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2.0/networks?limit=1"),
+            **common,
+        )
+        yield Process(
+            name="neutron-workers",
+            run=f"{_RUN}workers",
+            arguments={"rpc": not layout.ovn},
+            **common,
+        )
+
+    @staticmethod
+    def _agent(layout: Layout, name: str, binary: str, needs: tuple[str, ...]) -> Process:
+        ctx = layout.ctx
+        files = tuple(map(str, layout.agent_files(name)))
+        run = ctx.cloud.run / "openvswitch"
+        env = {"OVS_RUNDIR": str(run)}
+        groups = [ctx.cloud.user("openvswitch")]
+        arguments: dict[str, Any] = {"config": list(files)}
+        if layout.ovn:
+            groups.append(ctx.cloud.user("ovn"))
+        else:
+            needs += ("rabbitmq", "neutron-workers")
+        if name in ("dhcp", "l3") and layout.datapath == "netdev":
+            arguments["switch"] = str(run / "ovs-vswitchd.pid")
+        if name == "l3" and layout.external_bridge:
+            env["ONESTACK_EXTERNAL_BRIDGE"] = layout.external_bridge
+        return Process(
+            name=binary,
+            component="neutron",
+            user=layout.user,
+            run=f"{_RUN}{name}_agent",
+            arguments=arguments,
+            env=env,
+            groups=tuple(groups),
+            files=files,
+            needs=(*needs, "neutron-namespaces"),
+            probe=Probe("agent", f"http://{ctx.internal}:{PORT}/v2.0/agents", binary),
+            stop_seconds=20.0,
+        )
+
+
+_SIGNS = (
+    (
+        "Failed to bind port",
+        "the port could not be bound: the network agent of that host is down, or the network's "
+        "kind or physical network is unknown to it (`openstack network agent list`)",
+    ),
+    (
+        "the process that starts commands as root is away",
+        "neutron-namespaces is not running, so dnsmasq and haproxy cannot be started; "
+        "`onestack restart neutron/neutron-namespaces`",
+    ),
+    (
+        "privsep helper command exited non-zero",
+        "the supervisor did not start a privsep daemon; its reason is in the supervisor's log "
+        "(`onestack logs supervisor`)",
+    ),
+    (
+        "responded with Forbidden",
+        "nova and neutron disagree about the secret of the metadata proxy; `onestack up` writes "
+        "both files anew",
+    ),
+    (
+        "remote metadata server is temporarily unavailable",
+        "nova's metadata API does not answer; see `onestack status nova`",
+    ),
+    (
+        "Unable to open stream to",
+        "the Open vSwitch or OVN database does not answer yet; see `onestack status openvswitch`",
+    ),
+    (
+        "Tunneling can't be enabled with invalid local_ip",
+        "the address of this host's end of tunnels is on no interface; check "
+        "CONFIG_NEUTRON_OVS_TUNNEL_IF",
+    ),
+    (
+        "Bridge br-ex for physical network",
+        "the external bridge is missing; `onestack up` makes it",
+    ),
+)
+"""What may stand in a log line, and its likely cause with the cure."""

@@ -1,0 +1,260 @@
+"""Neutron's configuration files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from onestack.components import openstack
+from onestack.components.base import ConfigFile, Context, Ini, Value, ini_file
+from onestack.components.neutron import keys
+from onestack.components.neutron.layout import NOVA_METADATA_PORT, Layout
+from onestack.errors import BadAnswers
+from onestack.network.resolvers import resolvers
+
+PRIVSEP = {
+    "privsep": "neutron.privileged.default",
+    "privsep_dhcp_release": "neutron.privileged.dhcp_release_cmd",
+    "privsep_ovs_vsctl": "neutron.privileged.ovs_vsctl_cmd",
+    "privsep_namespace": "neutron.privileged.namespace_cmd",
+    "privsep_conntrack": "neutron.privileged.conntrack_cmd",
+    "privsep_link": "neutron.privileged.link_cmd",
+}
+"""Upstream's privsep contexts, by configuration section."""
+
+_COMMON = (
+    "neutron",
+    "keystonemiddleware.auth_token",
+    "nova.auth",
+    "oslo.concurrency",
+    "oslo.db",
+    "oslo.log",
+    "oslo.messaging",
+    "oslo.middleware",
+    "oslo.policy",
+    "oslo.privsep",
+    "placement.auth",
+)
+
+
+def files(ctx: Context) -> Iterable[ConfigFile]:
+    """All of them; only root and neutron's group may read."""
+    layout = Layout(ctx)
+    yield ini_file(layout.neutron_conf, layout.user, _neutron(layout), *_COMMON, "neutron.agent")
+    yield ini_file(
+        layout.etc / "ml2.ini",
+        layout.user,
+        _ml2(layout),
+        "neutron.ml2",
+        "neutron.ml2.ovn",
+        "neutron.ml2.ovs.agent",
+    )
+    if layout.ovn:
+        yield ini_file(
+            layout.etc / "ovn_agent.ini",
+            layout.user,
+            _ovn_agent(layout),
+            "neutron.ml2.ovn.agent",
+            "neutron.base.agent",
+        )
+        return
+    agents: tuple[tuple[str, Ini, str], ...] = (
+        ("openvswitch", _openvswitch_agent(layout), "neutron.ml2.ovs.agent"),
+        ("l3", _l3_agent(layout), "neutron.l3.agent"),
+        ("dhcp", _dhcp_agent(layout), "neutron.dhcp.agent"),
+        ("metadata", _metadata(layout), "neutron.metadata.agent"),
+    )
+    for name, sections, namespace in agents:
+        yield ini_file(
+            layout.etc / f"{name}_agent.ini",
+            layout.user,
+            sections,
+            namespace,
+            "neutron.base.agent",
+            "neutron.ml2.ovs.agent",
+        )
+    # dnsmasq is started as root and would become "nobody", whom ROOT shuts out.
+    yield ConfigFile(
+        layout.etc / "dnsmasq.conf",
+        f"user={layout.user}\ngroup={layout.user}\n",
+        layout.user,
+    )
+
+
+def _neutron(layout: Layout) -> Ini:
+    ctx = layout.ctx
+    data = layout.state
+    common = ("qos", "trunk", "segments", "port_forwarding")
+    return {
+        "DEFAULT": {
+            **openstack.logging(ctx),
+            "transport_url": openstack.transport_url(ctx),
+            "state_path": str(data),
+            "core_plugin": "ml2",
+            "service_plugins": ("ovn-router" if layout.ovn else "router", *common),
+            "rpc_workers": 1,
+            # State reports are few on one machine: the RPC worker takes them too.
+            "rpc_state_report_workers": 0,
+            "dhcp_agent_notification": not layout.ovn,
+            "setproctitle": "off",
+        },
+        "database": openstack.database(ctx, "neutron", "neutron"),
+        "keystone_authtoken": openstack.authtoken(ctx, "neutron", "network"),
+        "nova": _peer(ctx, "nova"),
+        "placement": _peer(ctx, "placement"),
+        "agent": {"root_helper": _root_helper(layout)},
+        "oslo_concurrency": openstack.locks(ctx, "neutron"),
+        **openstack.privsep(ctx, tuple(PRIVSEP), layout.neutron_conf),
+        **openstack.messaging(),
+        **openstack.proxied(),
+    }
+
+
+def _peer(ctx: Context, user: str) -> dict[str, Value]:
+    """Credentials for calls to nova and placement; here the endpoint's kind is `endpoint_type`."""
+    options = {k: v for k, v in openstack.credentials(ctx, user).items() if k != "valid_interfaces"}
+    return options | {"endpoint_type": "internal"}
+
+
+def _root_helper(layout: Layout) -> str:
+    """The command before each command for a network namespace; see `spawner`."""
+    here = layout.ctx.release.program / "onestack" / "components" / "neutron" / "as_root.py"
+    return f"{layout.ctx.release.services / 'bin' / 'python'} -IS {here} {layout.spawner}"
+
+
+def _ml2(layout: Layout) -> Ini:
+    answers = layout.ctx.answers
+    if wrong := list(keys.contradictions(answers, layout.agent)):
+        raise BadAnswers(
+            f"the answers do not fit {layout.agent}, which carries this cloud's networks",
+            "\n".join(wrong),
+            "change them, or choose with CONFIG_NEUTRON_L2_AGENT",
+        )
+    able = keys.OVN_TYPES if layout.ovn else keys.OPENVSWITCH_TYPES
+    types = tuple(answers["CONFIG_NEUTRON_ML2_TYPE_DRIVERS"]) or able
+    if "local" not in types:
+        types = ("local", *types)
+    drivers = tuple(answers["CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS"]) or (layout.agent,)
+    if layout.ovn and layout.external_bridge:
+        drivers = (*drivers, "onestack_external")
+    ranges = answers["CONFIG_NEUTRON_ML2_VNI_RANGES"]
+    vlans = answers["CONFIG_NEUTRON_ML2_VLAN_RANGES"] or tuple(layout.bridge_mappings)
+    sections: Ini = {
+        "ml2": {
+            "type_drivers": types,
+            "project_network_types": tuple(answers["CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"])
+            or (("geneve",) if layout.ovn else ("vxlan",)),
+            "mechanism_drivers": drivers,
+            "extension_drivers": ("port_security", "qos"),
+            "overlay_ip_version": 4,
+        },
+        "ml2_type_flat": {"flat_networks": answers["CONFIG_NEUTRON_ML2_FLAT_NETWORKS"]},
+        "ml2_type_vlan": {"network_vlan_ranges": vlans},
+        "securitygroup": {"enable_security_group": True},
+        "ovs": {"ovsdb_connection": layout.ovsdb},
+    }
+    if layout.ovn:
+        sections["ml2_type_geneve"] = {"vni_ranges": ranges, "max_header_size": 38}
+        sections["ovn"] = {
+            "ovn_nb_connection": layout.northbound,
+            "ovn_sb_connection": layout.southbound,
+            "ovn_metadata_enabled": True,
+            "neutron_sync_mode": "repair",
+            "dns_servers": resolvers() or ("0.0.0.0",),
+        }
+    else:
+        sections["ml2_type_vxlan"] = {
+            "vni_ranges": ranges,
+            "vxlan_group": str(answers["CONFIG_NEUTRON_ML2_VXLAN_GROUP"]),
+        }
+        sections["ml2_type_gre"] = {
+            "tunnel_id_ranges": answers["CONFIG_NEUTRON_ML2_TUNNEL_ID_RANGES"]
+        }
+        sections["securitygroup"]["firewall_driver"] = _firewall(layout)
+    return sections
+
+
+def _firewall(layout: Layout) -> str:
+    """The kernel's conntrack does security groups where the datapath has none to trust."""
+    return "iptables_hybrid" if layout.datapath == "netdev" else "openvswitch"
+
+
+def _openvswitch_agent(layout: Layout) -> Ini:
+    answers = layout.ctx.answers
+    types = tuple(answers["CONFIG_NEUTRON_ML2_TYPE_DRIVERS"]) or keys.OPENVSWITCH_TYPES
+    drivers = answers["CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS"]
+    return {
+        "ovs": {
+            "ovsdb_connection": layout.ovsdb,
+            "integration_bridge": layout.integration_bridge,
+            "tunnel_bridge": layout.ctx.cloud.device("br-tun"),
+            "bridge_mappings": tuple(f"{n}:{b}" for n, b in layout.bridge_mappings.items()),
+            "local_ip": layout.tunnel_address,
+            "datapath_type": layout.datapath,
+            "of_listen_address": layout.ctx.internal,
+        },
+        "agent": {
+            "tunnel_types": tuple(kind for kind in types if kind in ("gre", "vxlan")),
+            "vxlan_udp_port": int(answers["CONFIG_NEUTRON_OVS_VXLAN_UDP_PORT"]),
+            "l2_population": "l2population" in drivers,
+            "extensions": ("qos",),
+        },
+        "securitygroup": {
+            "enable_security_group": True,
+            "firewall_driver": _firewall(layout),
+            "enable_ipset": True,
+        },
+    }
+
+
+def _interface(layout: Layout) -> dict[str, Value]:
+    return {
+        "ovsdb_connection": layout.ovsdb,
+        "integration_bridge": layout.integration_bridge,
+        "datapath_type": layout.datapath,
+    }
+
+
+def _l3_agent(layout: Layout) -> Ini:
+    return {
+        "DEFAULT": {
+            "interface_driver": "onestack_external" if layout.external_bridge else "openvswitch",
+            "metadata_proxy_socket": str(layout.state / "metadata_proxy"),
+        },
+        "agent": {"extensions": ("port_forwarding", "fip_qos", "gateway_ip_qos")},
+        "ovs": _interface(layout),
+    }
+
+
+def _dhcp_agent(layout: Layout) -> Ini:
+    return {
+        "DEFAULT": {
+            "interface_driver": "openvswitch",
+            "enable_isolated_metadata": True,
+            "dnsmasq_config_file": str(layout.etc / "dnsmasq.conf"),
+            "dnsmasq_dns_servers": resolvers(),
+            "metadata_proxy_socket": str(layout.state / "metadata_proxy"),
+        },
+        "ovs": _interface(layout),
+    }
+
+
+def _metadata(layout: Layout) -> Ini:
+    return {
+        "DEFAULT": {
+            "metadata_proxy_socket": str(layout.state / "metadata_proxy"),
+            "nova_metadata_host": layout.ctx.internal,
+            "nova_metadata_port": NOVA_METADATA_PORT,
+            "metadata_proxy_shared_secret": layout.ctx.secrets["neutron_metadata"],
+            # Threads: a guest whose request takes long holds up no other.
+            "metadata_workers": 4,
+        },
+    }
+
+
+def _ovn_agent(layout: Layout) -> Ini:
+    return {
+        **_metadata(layout),
+        "agent": {"extensions": ("metadata",)},
+        "ovs": {"ovsdb_connection": layout.ovsdb},
+        "ovn": {"ovn_sb_connection": layout.southbound},
+    }

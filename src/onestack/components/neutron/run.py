@@ -1,0 +1,198 @@
+"""Neutron's server and agents, each in a child of the warm parent (services' environment).
+
+The functions do what upstream's ``neutron/cmd`` and ``neutron/server`` do,
+without the launcher's master process beside each worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+from onestack.components.neutron import spawner
+from onestack.supervise import service, wsgi
+from onestack.supervise.spec import Process
+
+LOG = logging.getLogger(__name__)
+AGAIN = 75
+"""Exit code of an agent that wants to be started anew (EX_TEMPFAIL)."""
+
+
+def api(spec: Process, sockets: dict[str, socket]) -> None:
+    sys.argv[:] = ["neutron-api"]
+    # Upstream keeps the server's start time in a file, which must not be that of
+    # an earlier start.
+    temporary = Path(spec.arguments["temporary"])
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True, mode=0o700)
+    tempfile.tempdir = str(temporary)
+    _native_threads()
+    from neutron.wsgi import api as module
+
+    wsgi.serve(module.application, sockets["api"])
+
+
+def workers(spec: Process, sockets: dict[str, socket]) -> None:
+    """RPC server, periodic workers and (with OVN) its maintenance worker, as threads.
+
+    Upstream has a process for each, which does nothing but start these objects.
+    """
+    sys.argv[:] = ["neutron-workers"]
+    _native_threads()
+    from neutron import server
+
+    def run() -> None:
+        from neutron import manager
+        from neutron import service as neutron_service
+        from neutron.api import extensions
+        from neutron_lib.api import attributes
+        from neutron_lib.callbacks import events, registry, resources
+
+        manager.init()
+        extensions.PluginAwareExtensionManager.get_instance().extend_resources(
+            "2.0", attributes.RESOURCES
+        )
+        objects = neutron_service._get_plugins_workers()
+        if spec.arguments["rpc"]:
+            objects += neutron_service._get_rpc_workers()
+        registry.publish(resources.PROCESS, events.AFTER_SPAWN, None)
+        service.serve(*objects)
+
+    server.boot_server(run)
+
+
+def openvswitch_agent(spec: Process, sockets: dict[str, socket]) -> None:
+    _agent("neutron-openvswitch-agent", spec)
+    from neutron.plugins.ml2.drivers.openvswitch.agent import main
+
+    main.main()
+
+
+def l3_agent(spec: Process, sockets: dict[str, socket]) -> None:
+    _agent("neutron-l3-agent", spec)
+    from neutron.agent import l3_agent as module
+    from neutron.agent.l3 import agent as _manager  # noqa: F401 (registers its options)
+    from neutron_lib import constants
+    from neutron_lib.agent import topics
+    from oslo_config import cfg
+
+    module.register_opts(cfg.CONF)
+    _serve(
+        spec,
+        constants.AGENT_PROCESS_L3,
+        topics.L3_AGENT,
+        "neutron.agent.l3.agent.L3NATAgentWithStateReport",
+    )
+
+
+def dhcp_agent(spec: Process, sockets: dict[str, socket]) -> None:
+    _agent("neutron-dhcp-agent", spec)
+    from neutron.agent import dhcp_agent as module
+    from neutron_lib import constants
+    from neutron_lib.agent import topics
+    from oslo_config import cfg
+
+    module.register_options(cfg.CONF)
+    _serve(
+        spec,
+        constants.AGENT_PROCESS_DHCP,
+        topics.DHCP_AGENT,
+        "neutron.agent.dhcp.agent.DhcpAgentWithStateReport",
+    )
+
+
+def metadata_agent(spec: Process, sockets: dict[str, socket]) -> None:
+    _agent("neutron-metadata-agent", spec)
+    from neutron.agent import metadata_agent as module
+
+    module.main()
+
+
+def ovn_agent(spec: Process, sockets: dict[str, socket]) -> None:
+    """OVN's agent with its metadata extension."""
+    _agent("neutron-ovn-agent", spec)
+    from neutron.agent.ovn.agent import ovn_neutron_agent
+    from neutron.common import config
+    from neutron.conf import common
+    from neutron.conf.agent.ovn.ovn_neutron_agent import config as agent_config
+    from oslo_config import cfg
+    from oslo_log import log
+
+    log.register_options(cfg.CONF)
+    common.register_cli_script_opts()
+    common.register_core_common_config_opts()
+    agent_config.register_opts()
+    config.init(sys.argv[1:])
+    config.setup_logging()
+    agent_config.setup_privsep()
+    service.serve(ovn_neutron_agent.OVNNeutronAgent(cfg.CONF))
+
+
+def namespaces(spec: Process, sockets: dict[str, socket]) -> None:
+    """Starts processes in network namespaces, as root; see `spawner`."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    spawner.serve(sockets["spawner"], spec.arguments["user"])
+
+
+def _native_threads() -> None:
+    from oslo_service import backend
+
+    backend.init_backend(backend.BackendType.THREADING)
+
+
+def _agent(name: str, spec: Process) -> None:
+    # Before any import of neutron: the names of iptables chains come from argv.
+    files = [part for path in spec.arguments["config"] for part in ("--config-file", path)]
+    sys.argv[:] = [name, *files]
+    _native_threads()
+
+
+def _serve(spec: Process, binary: str, topic: str, manager: str) -> None:
+    from neutron import service as neutron_service
+    from neutron.common import config
+    from neutron.conf.agent import common as agent_config
+    from oslo_config import cfg
+
+    config.init(sys.argv[1:])
+    config.setup_logging()
+    agent_config.setup_privsep()
+    if watched := spec.arguments.get("switch"):
+        threading.Thread(target=_watch_switch, args=(Path(watched),), daemon=True).start()
+    agent: Any = neutron_service.Service.create(
+        binary=binary,
+        topic=topic,
+        manager=manager,
+        report_interval=cfg.CONF.AGENT.report_interval,
+    )
+    service.serve(agent)
+
+
+def _watch_switch(pid_file: Path) -> None:
+    """End this agent when Open vSwitch was restarted.
+
+    In a userspace datapath its ports in network namespaces die with it, and
+    upstream's agents make them anew only at their own start.
+    """
+
+    def current() -> str:
+        try:
+            return pid_file.read_text()
+        except OSError:
+            return ""
+
+    first = current()
+    while True:
+        time.sleep(2)
+        now = current()
+        if first and now and now != first:
+            LOG.warning("Open vSwitch was restarted: starting anew to plug its ports again")
+            os._exit(AGAIN)
+        first = first or now
