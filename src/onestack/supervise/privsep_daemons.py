@@ -6,11 +6,12 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from onestack.supervise import privsep, proc
-from onestack.supervise.child import Child, fork, read_status
+from onestack.supervise.child import Child, read_status
 from onestack.supervise.control import Connection
 from onestack.supervise.loop import Loop, log
 from onestack.supervise.spec import Roster
@@ -26,7 +27,7 @@ class Parent(Protocol):
     roster: Roster
     processes: dict[str, Supervised]
 
-    def release(self) -> None: ...
+    def fork(self, child: Child, family: str = "") -> tuple[int, int]: ...
 
     def when_warm(self, call: Callable[[], None]) -> None: ...
 
@@ -89,12 +90,14 @@ class PrivsepDaemons:
             name=f"{name}/privsep",
             root=self._parent.root,
             log=self._parent.root / "log" / f"{name}.log",
-            call=lambda: privsep.become_daemon(request, peer, asking),
+            # its commands (ovs-vsctl) look for the same places as the process's own
+            env=dict(owner.spec.env) if owner else {},
+            call=partial(privsep.become_daemon, request, peer),
             sockets={"asking": asking},
             title=f"privsep-{name} {request.context} [{self._parent.root}]",
         )
         try:
-            pid, status = fork(child, self._parent.release)
+            pid, status = self._parent.fork(child, owner.spec.family if owner else "")
         except OSError as error:
             asking.sendall(f"{error.strerror}\n".encode())
             asking.close()
