@@ -43,8 +43,8 @@ def _address(text: str) -> str:
     return str(ipaddress.ip_address(b"".join(words)))
 
 
-def listeners(proc: Path = PROC / "self") -> list[Listener]:
-    """All listening TCP sockets of our network namespace."""
+def listeners(proc: Path = PROC / "thread-self") -> list[Listener]:
+    """All listening TCP sockets of the calling thread's network namespace."""
     found = []
     for name in ("tcp", "tcp6"):
         try:

@@ -1,0 +1,224 @@
+"""How the preflight checks look at the machine: every look can be replaced by a test's.
+
+Standard library only: it runs before our own environment exists.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import socket
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onestack.host import dpkg, mounts, sockets
+from onestack.host.command import run
+from onestack.host.facts import HostFacts, disk_free, module_available
+from onestack.release.environment import PYTHON, uv_program
+from onestack.release.index import uv_environment
+from onestack.supervise import proc
+
+HEAD_SECONDS = 6.0
+INDEX_SECONDS = 30.0
+Problem = tuple[str, str]
+"""An address and why it is not reached."""
+
+
+@dataclass(frozen=True)
+class Daemon:
+    pid: int
+    name: str
+    root: str
+    """The root of the cloud it belongs to, or ``""``."""
+
+
+def daemons(names: Sequence[str]) -> list[Daemon]:
+    """Processes with one of these names in our network namespace."""
+    here = _namespace("self")
+    found = []
+    for pid in proc.pids():
+        try:
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+        except OSError:
+            continue
+        if name in names and _namespace(str(pid)) == here:
+            root = proc.environment(pid).get(proc.ROOT_VARIABLE.encode(), b"").decode()
+            found.append(Daemon(pid, name, root))
+    return found
+
+
+def _namespace(pid: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""
+
+
+def head(url: str) -> str:
+    """Ask for ``url`` (HTTP HEAD; a file is looked at); why it failed, or ``""``."""
+    if url.startswith(("cdrom:", "copy:")):
+        return ""
+    if url.startswith("file:"):
+        return (
+            ""
+            if Path(url.removeprefix("file:").lstrip("/").join(("/", ""))).exists()
+            else "not there"
+        )
+    request = urllib.request.Request(url, method="HEAD")
+    proxies = {**urllib.request.getproxies(), **apt_proxies()}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+    try:
+        with opener.open(request, timeout=HEAD_SECONDS):
+            return ""
+    except urllib.error.HTTPError as error:
+        # It is there and speaks; apt's lists may be older than the mirror.
+        return "" if error.code in (403, 404, 405) else f"HTTP {error.code}"
+    except urllib.error.URLError as error:
+        return str(error.reason)
+    except (OSError, ValueError) as error:
+        return str(error)
+
+
+def apt_proxies() -> dict[str, str]:
+    """The proxies that apt is told to use."""
+    text = run(["apt-config", "dump"], check=False, timeout=20).out
+    found = re.findall(r'^Acquire::(https?)::Proxy "([^"]+)";$', text, re.MULTILINE)
+    return {kind: url for kind, url in found if url != "DIRECT"}
+
+
+def apt_problems(packages: Sequence[str]) -> list[Problem]:
+    """Mirrors that would be asked for ``packages`` and are not reached.
+
+    Without lists that know the packages, the mirrors of the lists themselves.
+    """
+    answer = run(
+        ["apt-get", "-qq", "--print-uris", "-y", "--no-install-recommends", "install", *packages],
+        check=False,
+        timeout=60,
+    )
+    if not answer.ok or not answer.out.strip():
+        answer = run(["apt-get", "-qq", "--print-uris", "update"], check=False, timeout=60)
+    one_each: dict[str, str] = {}
+    for url in re.findall(r"^'([^']+)'", answer.out, re.MULTILINE):
+        one_each.setdefault("/".join(url.split("/")[:3]), url)
+    if not one_each:
+        return [("/etc/apt/sources.list*", "no source of packages is configured there")]
+    found = [(site, head(url)) for site, url in one_each.items()]
+    return [(site, why) for site, why in found if why]
+
+
+def index_problem(requirement: str) -> str:
+    """Why ``requirement`` (``name==version``) cannot be had from the Python package index.
+
+    Asked with uv, else with the distribution's pip; ``""`` when it can be
+    had, or when neither is there yet to ask with.
+    """
+    with tempfile.TemporaryDirectory(prefix="onestack-index-") as folder:
+        target = str(Path(folder) / "target")
+        try:
+            uv = uv_program()
+        except Exception:
+            return _pip_problem(requirement, target)
+        env = {"UV_HTTP_TIMEOUT": "6", "UV_HTTP_RETRIES": "0"} | uv_environment()
+        words = "pip install --quiet --dry-run --no-deps --no-cache --python"
+        argv = [uv, *words.split(), str(PYTHON), "--target", target, requirement]
+        answer = run(argv, env=env, check=False, timeout=INDEX_SECONDS)
+    return "" if answer.ok else _last(answer.err)
+
+
+def _pip_problem(requirement: str, target: str) -> str:
+    if not run([PYTHON, "-m", "pip", "--version"], check=False, timeout=20).ok:
+        return ""
+    words = "-m pip download --quiet --no-deps --no-cache-dir --timeout 6 --retries 0 -d"
+    argv = [str(PYTHON), *words.split(), target, requirement]
+    answer = run(argv, check=False, timeout=INDEX_SECONDS)
+    return "" if answer.ok else _last(answer.err)
+
+
+def _last(text: str) -> str:
+    lines = [line.strip(" ×╰─▶├│·") for line in text.splitlines() if line.strip()]
+    return "; ".join(lines[-4:]) or "no reason was given"
+
+
+def clock_synchronised() -> bool | None:
+    """What the kernel says (adjtimex); ``None`` when it does not say."""
+    buffer = ctypes.create_string_buffer(256)
+    state = ctypes.CDLL(None).adjtimex(buffer)
+    return None if state < 0 else state != 5
+
+
+def nic_of_default_route() -> str:
+    for line in _text("/proc/net/route").splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 7 and fields[1] == "00000000" and fields[7] == "00000000":
+            return fields[0]
+    return ""
+
+
+def nic_managers(nic: str, root: Path = Path("/")) -> list[str]:
+    """What configures the device, as far as its files say."""
+    try:
+        index = socket.if_nametoindex(nic)
+    except OSError:
+        index = 0
+    found = []
+    device = root / f"run/NetworkManager/devices/{index}"
+    if device.is_file() and "managed=true" in device.read_text():
+        found.append("NetworkManager")
+    if any(_mentions(path, nic) for path in (root / "etc/netplan").glob("*.yaml")):
+        found.append("netplan")
+    interfaces = [root / "etc/network/interfaces", *(root / "etc/network/interfaces.d").glob("*")]
+    if any(_mentions(path, nic) for path in interfaces):
+        found.append("ifupdown")
+    link = root / f"run/systemd/netif/links/{index}"
+    if link.is_file() and "ADMIN_STATE=configured" in link.read_text():
+        found.append("systemd-networkd")
+    return found
+
+
+def _mentions(path: Path, word: str) -> bool:
+    try:
+        return bool(re.search(rf"\b{re.escape(word)}\b", path.read_text()))
+    except OSError:
+        return False
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The looks; a test replaces those it is about."""
+
+    facts: HostFacts
+    user: Callable[[], int] = os.geteuid
+    python: tuple[int, int] = field(default_factory=lambda: sys.version_info[:2])
+    disk_free: Callable[[Path], int] = disk_free
+    mount_of: Callable[[Path], mounts.Mount | None] = mounts.holding
+    listeners: Callable[[], list[sockets.Listener]] = sockets.listeners
+    owners: Callable[[Sequence[sockets.Listener]], list[sockets.Listener]] = sockets.owners
+    root_of: Callable[[int], str] = lambda pid: (
+        proc.environment(pid).get(proc.ROOT_VARIABLE.encode(), b"").decode()
+    )
+    """The root of the cloud that a process belongs to, or ``""``."""
+    installed: Callable[[Sequence[str]], dict[str, str]] = dpkg.installed
+    apt_problems: Callable[[Sequence[str]], list[Problem]] = apt_problems
+    index_problem: Callable[[str], str] = index_problem
+    now: Callable[[], float] = time.time
+    clock_synchronised: Callable[[], bool | None] = clock_synchronised
+    nic: Callable[[], str] = nic_of_default_route
+    nic_managers: Callable[[str], list[str]] = nic_managers
+    daemons: Callable[[Sequence[str]], list[Daemon]] = daemons
+    exists: Callable[[str], bool] = os.path.exists
+    module_available: Callable[[str], bool] = module_available

@@ -1,0 +1,416 @@
+"""Is this machine fit for a cloud? Everything that is not is said at once.
+
+``python3 -m onestack.diagnose.preflight`` needs nothing but the standard
+library, and ends with 3 when the machine is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onestack.cloud import CACHE, Cloud
+from onestack.diagnose.findings import Finding, info, refusals, refuse, warn
+from onestack.diagnose.machine import Machine
+from onestack.errors import OnestackError
+from onestack.host import facts, netns
+from onestack.host.roots import foreign
+from onestack.release.release import Release, release
+from onestack.supervise import proc
+
+if TYPE_CHECKING:
+    from onestack.components.base import Context
+
+GIB = 1 << 30
+SUPPORTED = (("debian", "12"), ("debian", "13"))
+MEMORY = 4 * GIB
+SPARE = MEMORY // 16
+"""What firmware and kernel keep of a machine that is sold as having 4 GiB."""
+AVAILABLE = 2 * GIB
+"""Below that a cloud does not start; below `MEMORY` a guest or two are all it can run."""
+RELEASE_BYTES = 2 * GIB
+PACKAGES_BYTES = 2 * GIB
+ROOT_BYTES = 2 * GIB
+RELEASED = 1_790_000_000
+"""September 2026 in seconds since 1970: a clock before that is wrong."""
+PORTS = (5000, 6080, 8774, 8776, 8778, 9292, 9696, 443)
+"""Public ports, for when the components cannot be asked yet."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the cloud will use of the machine. Bytes; ports with address and process."""
+
+    ports: Sequence[tuple[str, int, str]] = ()
+    packages: Sequence[str] = ()
+    release_installed: bool = False
+    requirement: str = ""
+    """One of the release's packages, ``name==version``, to try the index with."""
+    root_bytes: int = ROOT_BYTES
+    running: bool = False
+    """Whether this cloud runs already, and has its memory."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What every check is given."""
+
+    cloud: Cloud
+    machine: Machine
+    needs: Needs = field(default_factory=Needs)
+
+    @property
+    def facts(self) -> facts.HostFacts:
+        return self.machine.facts
+
+
+def gib(count: float) -> str:
+    return f"{count / GIB:.1f} GiB"
+
+
+def check_root(s: Subject) -> Iterator[Finding]:
+    if s.machine.user() != 0:
+        yield refuse(
+            "onestack is not run by root",
+            "it makes users, network devices and services",
+            "sudo ./onestack up",
+        )
+
+
+def check_system(s: Subject) -> Iterator[Finding]:
+    if (s.facts.os_id, s.facts.os_version) not in SUPPORTED:
+        yield refuse(
+            f"{s.facts.os_name or 'this system'} is not supported",
+            "the packages and their versions are those of Debian 12 and 13",
+            "install Debian 12 or 13 on this machine, or use one that has it",
+        )
+    if s.machine.python < (3, 11):
+        version = ".".join(map(str, s.machine.python))
+        yield refuse(f"Python {version} is too old", "3.11 is needed", "apt-get install python3")
+    if s.facts.cores < 1:
+        yield refuse("there is no processor core to use", cure="see nproc and taskset -p 1")
+    elif s.facts.cores < 2:
+        yield info("there is one processor core", "two or more make everything quicker")
+
+
+def check_memory(s: Subject) -> Iterator[Finding]:
+    have, free = s.facts.memory, s.facts.memory_available
+    if have < MEMORY - SPARE:
+        yield refuse(
+            f"the machine has {gib(have)} of memory",
+            f"a cloud and one guest need {gib(MEMORY)}",
+            "give the machine more memory",
+        )
+    elif s.needs.running:
+        return
+    elif free < AVAILABLE:
+        yield refuse(
+            f"only {gib(free)} of {gib(have)} of memory is free",
+            f"a cloud needs {gib(AVAILABLE)} to start",
+            "see what uses it: ps aux --sort=-rss | head",
+        )
+    elif free < MEMORY - SPARE:
+        yield warn(
+            f"{gib(free)} of {gib(have)} of memory is free",
+            f"with less than {gib(MEMORY)} there is room for few guests",
+            "see what uses it: ps aux --sort=-rss | head",
+        )
+
+
+def check_disk(s: Subject) -> Iterator[Finding]:
+    missing = missing_packages(s)
+    wanted: dict[Path, int] = {s.cloud.root: s.needs.root_bytes}
+    wanted[CACHE] = 0 if s.needs.release_installed else RELEASE_BYTES
+    wanted[Path("/usr")] = PACKAGES_BYTES if missing else 0
+    together: dict[str, tuple[int, list[Path]]] = {}
+    for path, size in wanted.items():
+        mount = s.machine.mount_of(path)
+        place = str(mount.target) if mount else "/"
+        before, paths = together.get(place, (0, []))
+        together[place] = (before + size, [*paths, path] if size else paths)
+    for place, (size, paths) in together.items():
+        free = s.machine.disk_free(Path(place))
+        if size and free < size:
+            yield refuse(
+                f"{gib(free)} is free on {place}",
+                f"{', '.join(map(str, paths))} need {gib(size)}",
+                f"make room: du -xh -d2 {place} | sort -h | tail",
+            )
+
+
+def check_mounts(s: Subject) -> Iterator[Finding]:
+    for path in (s.cloud.root, CACHE):
+        mount = s.machine.mount_of(path)
+        if mount is None:
+            continue
+        remount = f"mount -o remount,{{}} {mount.target}"
+        if "ro" in mount.options:
+            yield refuse(
+                f"{path} is on a file system that is mounted read-only",
+                f"{mount.source} on {mount.target}",
+                remount.format("rw"),
+            )
+        if "noexec" in mount.options:
+            yield refuse(
+                f"{path} is on a file system from which nothing may be executed (noexec)",
+                f"{mount.source} on {mount.target}",
+                remount.format("exec") + ", or choose another --root",
+            )
+        for option in ("nodev", "nosuid"):
+            if option in mount.options:
+                yield warn(
+                    f"{path} is on a file system mounted {option}",
+                    f"{mount.source} on {mount.target}; guests' files or helpers may need it",
+                    remount.format(option.removeprefix("no")),
+                )
+
+
+def check_place(s: Subject) -> Iterator[Finding]:
+    if strangers := foreign(s.cloud.root):
+        yield refuse(
+            f"{s.cloud.root} is not empty, and is no cloud's",
+            f"it holds {', '.join(strangers)}",
+            "give another directory with --root, or move that away",
+        )
+
+
+def check_ports(s: Subject) -> Iterator[Finding]:
+    blocking: dict[tuple[str, int], list[str]] = {}
+    listening = s.machine.listeners()
+    clashes = [
+        (address, port, who, listener)
+        for address, port, who in s.needs.ports
+        for listener in listening
+        if listener.port == port and listener.blocks(address)
+    ]
+    owners = {o.inode: o for o in s.machine.owners([c[3] for c in clashes])}
+    for address, port, who, listener in clashes:
+        pid = owners[listener.inode].pid if listener.inode in owners else 0
+        if pid and s.machine.root_of(pid) == str(s.cloud.root):
+            continue
+        place = (listener.address, port)
+        if place in blocking:
+            continue
+        blocking[place] = [who]
+        command = owners[listener.inode].command if pid else ""
+        holder = f"process {pid} ({command})" if pid else "a process that cannot be seen from here"
+        cloud = s.machine.root_of(pid) if pid else ""
+        yield refuse(
+            f"port {port} of {address} is taken",
+            f"{holder}{f', of the cloud in {cloud}' if cloud else ''} listens on "
+            f"{listener.address}:{port}, where {who} is to listen",
+            f"stop it (kill {pid}), or use --netns for this cloud"
+            if pid
+            else f"ss -ltnp sport = {port}",
+        )
+
+
+def check_hostname(s: Subject) -> Iterator[Finding]:
+    name = s.facts.hostname
+    if not s.facts.hostname_address:
+        yield refuse(
+            f"the hostname {name!r} does not resolve",
+            "services find themselves by it",
+            f"echo '127.0.1.1 {name}' >> /etc/hosts",
+        )
+
+
+def missing_packages(s: Subject) -> list[str]:
+    if not s.needs.packages:
+        return []
+    present = s.machine.installed(s.needs.packages)
+    return [name for name in s.needs.packages if name not in present]
+
+
+def check_apt(s: Subject) -> Iterator[Finding]:
+    missing = missing_packages(s)
+    if not missing:
+        return
+    for site, why in s.machine.apt_problems(missing):
+        yield refuse(
+            f"the package mirror {site} is not reached",
+            f"{why}; {len(missing)} packages are to be installed from there",
+            "check the network and /etc/apt/sources.list*, then: apt-get update",
+        )
+
+
+def check_index(s: Subject) -> Iterator[Finding]:
+    if s.needs.release_installed or not s.needs.requirement:
+        return
+    if why := s.machine.index_problem(s.needs.requirement):
+        yield refuse(
+            "the Python package index is not reached",
+            f"the release is installed from there; {why}",
+            "check the network and proxy; another index: pip config set global.index-url URL",
+        )
+
+
+def check_time(s: Subject) -> Iterator[Finding]:
+    if s.machine.now() < RELEASED:
+        yield refuse(
+            "the clock is wrong",
+            "it shows a time before this program was made; certificates and tokens would not hold",
+            "date -s 'YYYY-MM-DD HH:MM', or have it set: timedatectl set-ntp yes",
+        )
+    elif s.machine.clock_synchronised() is False:
+        yield info(
+            "the clock is not synchronised",
+            "tokens and logs go by it",
+            "timedatectl set-ntp yes, or install chrony",
+        )
+
+
+def check_devices(s: Subject) -> Iterator[Finding]:
+    if not s.machine.exists("/dev/net/tun") and not s.machine.module_available("tun"):
+        yield refuse(
+            "there is no /dev/net/tun",
+            "guests are connected through it",
+            "modprobe tun; in a container, pass the device in",
+        )
+    if s.facts.kvm:
+        yield info("guests run on KVM")
+    else:
+        reason = s.facts.kvm_answer.reason
+        yield info("guests are emulated (TCG), which is slow", f"KVM: {reason}")
+
+
+def check_network(s: Subject) -> Iterator[Finding]:
+    if nic := s.machine.nic():
+        managers = s.machine.nic_managers(nic)
+        if managers:
+            yield info(
+                f"{nic}, the way to the outside, is configured by {' and '.join(managers)}",
+                "onestack leaves it alone",
+            )
+
+
+def check_daemons(s: Subject) -> Iterator[Finding]:
+    if s.cloud.netns:
+        return
+    for daemon in s.machine.daemons(("ovs-vswitchd", "libvirtd", "virtqemud")):
+        if daemon.root:
+            continue
+        kernel = daemon.name == "ovs-vswitchd" and s.facts.ovs_kernel
+        make = refuse if kernel else warn
+        yield make(
+            f"{daemon.name} runs already, and is not this cloud's (process {daemon.pid})",
+            "two of them would fight over the kernel's datapath"
+            if kernel
+            else "the cloud has its own, with its own files and sockets; names may be confused",
+            f"stop it if nothing else needs it: kill {daemon.pid}",
+        )
+
+
+Check = Callable[[Subject], Iterator[Finding]]
+CHECKS: tuple[Check, ...] = (
+    check_root,
+    check_system,
+    check_memory,
+    check_disk,
+    check_mounts,
+    check_place,
+    check_ports,
+    check_hostname,
+    check_time,
+    check_devices,
+    check_network,
+    check_daemons,
+    check_apt,
+    check_index,
+)
+
+
+def look(subject: Subject, checks: Sequence[Check] = CHECKS) -> list[Finding]:
+    """All findings of all checks. A check that cannot look says so, as a warning."""
+    found: list[Finding] = []
+    for check in checks:
+        try:
+            found += check(subject)
+        except (OnestackError, OSError) as error:
+            what = error.what if isinstance(error, OnestackError) else str(error)
+            found.append(warn(f"the check {check.__name__.removeprefix('check_')} failed", what))
+    return found
+
+
+def examine(
+    cloud: Cloud, host: facts.HostFacts, needs: Needs, machine: Machine | None = None
+) -> list[Finding]:
+    """The findings for ``cloud``; its ports are looked at in its own network namespace."""
+    subject = Subject(cloud, machine or Machine(host), needs)
+    if cloud.netns is None:
+        return look(subject)
+    found = look(subject, [check for check in CHECKS if check is not check_ports])
+    if netns.exists(cloud.netns):
+        with netns.inside(cloud.netns):
+            found += look(subject, [check_ports])
+    return found
+
+
+def needs_of(ctx: Context) -> Needs:
+    """What the components of ``ctx`` will use, and what of it is there."""
+    from onestack.plan.prepare import wanted_packages
+    from onestack.plan.roster import ports
+
+    try:
+        places = ports(ctx)
+    except Exception:
+        # A component wanted to look at what is not installed yet.
+        places = public_ports(ctx.public)
+    return Needs(
+        ports=places,
+        packages=wanted_packages(ctx),
+        release_installed=ctx.release.installed,
+        requirement=requirement_of(ctx.release),
+        running=bool(proc.belonging(ctx.cloud.root)),
+    )
+
+
+def bare_needs(cloud: Cloud, host: facts.HostFacts) -> Needs:
+    """The same without asking the components, which may need our own environment."""
+    current = release()
+    return Needs(
+        ports=public_ports(host.public_address),
+        release_installed=current.installed,
+        requirement=requirement_of(current),
+        running=bool(proc.belonging(cloud.root)),
+    )
+
+
+def public_ports(address: str) -> list[tuple[str, int, str]]:
+    return [(address, port, "the TLS front") for port in PORTS]
+
+
+def requirement_of(wanted: Release) -> str:
+    """The first package of the services' lock."""
+    lines = wanted.services_lock.read_text().splitlines()
+    return next((line.split()[0] for line in lines if "==" in line and line[0].isalnum()), "")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m onestack.diagnose.preflight")
+    parser.add_argument("--name", default="onestack", help="the cloud's name")
+    parser.add_argument("--root", type=Path, help="its directory")
+    parser.add_argument("--netns", action="store_true", help="it gets a namespace of its own")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(argv)
+    try:
+        cloud = Cloud.named(options.name, options.root, options.netns)
+    except OnestackError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    host = facts.gather(cloud)
+    found = examine(cloud, host, bare_needs(cloud, host))
+    if options.json:
+        print(json.dumps([f.to_json() for f in found], indent=1))
+    else:
+        print("\n".join(map(str, found)) or "this machine is ready for a cloud")
+    return 3 if refusals(found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""From a context to a cloud: steps, made of what the components say. Knows none by name."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from onestack.cloud import CACHE
+from onestack.cloudapi.identity import ensure_identity
+from onestack.components.base import Component, Context, Database
+from onestack.host import netns
+from onestack.host.change import Change
+from onestack.host.files import ensure_file
+from onestack.host.ledger import Ledger
+from onestack.plan import timing
+from onestack.plan.database import Schemas
+from onestack.plan.dumps import Dumps
+from onestack.plan.mariadb import Server, socket_of
+from onestack.plan.prepare import prepare_steps
+from onestack.plan.processes import Processes
+from onestack.plan.progress import Listener, Progress, tell
+from onestack.plan.roster import roster_of, roster_path
+from onestack.plan.runner import Runner
+from onestack.plan.step import Outcome, Report, Result, Step
+from onestack.supervise.client import Supervisor
+
+
+def up(
+    ctx: Context,
+    supervisor: Supervisor,
+    *,
+    listeners: Sequence[Listener] = (),
+    dry_run: bool = False,
+    first: Iterable[Step] = (),
+) -> Report:
+    """Bring the machine to what the components of ``ctx`` want.
+
+    ``first`` are the caller's own steps for the first half (they may need
+    ``cloud``). In a dry run nothing is changed and the report has what would
+    be. Timings are kept also of a run that failed. Raises `OnestackError`.
+    """
+    runner = Runner(Progress(listeners), dry_run)
+    try:
+        runner.execute([*prepare_steps(ctx), *first])
+        if ctx.cloud.netns and (netns.exists(ctx.cloud.netns) or not dry_run):
+            # Threads and programs that start from now on are inside.
+            netns.enter(ctx.cloud.netns)
+        try:
+            steps = cloud_steps(ctx, supervisor, dry_run)
+        except Exception:
+            if not dry_run or not runner.report.changes:
+                raise
+            # A component wanted to look at what is not installed yet.
+            runner.results["cloud's services"] = Result(
+                "cloud's services", "Known once the above is there", Outcome.UNKNOWN
+            )
+            return runner.report
+        runner.execute(steps)
+        return runner.report
+    finally:
+        if not dry_run and ctx.cloud.etc.is_dir():
+            timing.save(ctx.cloud.log, timing.of("up", runner.report))
+
+
+def cloud_steps(ctx: Context, supervisor: Supervisor, dry_run: bool = False) -> list[Step]:
+    """The second half: files, supervisor, databases, processes, identity, tasks, ``ready``.
+
+    It is run where packages, users and release are there already, so a
+    component may look at them in any of its methods.
+    """
+    builder = _Builder(ctx, supervisor, dry_run)
+    steps = [
+        *builder.files(),
+        Step("roster", "The list of processes", builder.roster),
+        builder.supervisor_step(),
+        *builder.databases(),
+        *builder.process_steps(),
+        *builder.identities(),
+        *builder.tasks(),
+    ]
+    steps.append(
+        Step(
+            "ready",
+            "Everything is ready",
+            builder.processes.ensure_ready,
+            tuple(step.name for step in steps),
+        )
+    )
+    return steps
+
+
+class _Builder:
+    """Steps of one context."""
+
+    def __init__(self, ctx: Context, supervisor: Supervisor, dry_run: bool) -> None:
+        self.ctx = ctx
+        self.supervisor = supervisor
+        self.ledger = Ledger.of(ctx.cloud)
+        self.specs = {c.name: list(c.processes(ctx)) for c in ctx.components}
+        self.processes = Processes(ctx, supervisor, dry_run)
+        self.tasks_of = {c.name: list(c.tasks(ctx)) for c in ctx.components}
+        self.databases_of = {c.name: list(c.databases(ctx)) for c in ctx.components}
+        server = Server(socket_of(ctx.cloud))
+        dumps = Dumps(CACHE / "schemas" / ctx.release.services_hash, server.socket)
+        self.schemas = Schemas(server, dumps, ctx.release.site_packages, ctx.secrets.known, tell)
+
+    def _all_files(self) -> tuple[str, ...]:
+        return tuple(f"files:{c.name}" for c in self.ctx.components)
+
+    def _provided(self, role: str) -> list[str]:
+        """The processes of whoever provides ``role``."""
+        return [
+            f"process:{spec.name}"
+            for c in self.ctx.components
+            if role in c.provides
+            for spec in self.specs[c.name]
+        ]
+
+    def files(self) -> Iterator[Step]:
+        for component in self.ctx.components:
+            yield Step(
+                f"files:{component.name}",
+                f"Configuration of {title(component)}",
+                functools.partial(self._files, component),
+            )
+
+    def _files(self, component: Component) -> Iterator[Change]:
+        for file in component.files(self.ctx):
+            inside = file.path.is_relative_to(self.ctx.cloud.root)
+            yield from ensure_file(
+                file.path,
+                file.content,
+                mode=file.mode,
+                group=file.group,
+                ledger=None if inside else self.ledger,
+            )
+
+    def roster(self) -> Iterator[Change]:
+        text = roster_of(self.ctx, self.specs).to_json()
+        # Only the supervisor, which is root, has to read it.
+        yield from ensure_file(roster_path(self.ctx.cloud), text, mode=0o600)
+
+    def supervisor_step(self) -> Step:
+        names = [spec.name for specs in self.specs.values() for spec in specs]
+        return Step(
+            "supervisor",
+            "The supervisor",
+            lambda: self.processes.ensure_supervisor(names),
+            # It looks at the files when it is told of the roster.
+            ("roster", *self._all_files()),
+        )
+
+    def databases(self) -> Iterator[Step]:
+        for component in self.ctx.components:
+            for database in self.databases_of[component.name]:
+                yield Step(
+                    f"database:{database.name}",
+                    f"Database {database.name}",
+                    functools.partial(self._database, component, database),
+                    (
+                        "supervisor",
+                        *self._all_files(),
+                        *self._provided("database"),
+                        *(f"database:{name}" for name in database.after),
+                    ),
+                )
+
+    def _database(self, component: Component, database: Database) -> Iterator[Change]:
+        user = self.ctx.cloud.user(component.name)
+
+        def job(run: str, arguments: dict[str, Any]) -> None:
+            self.supervisor.job(
+                run=run,
+                user=user,
+                arguments=arguments,
+                log=f"database-{database.name}",
+                explain=lambda log, text: component.explain(self.ctx, text),
+            )
+
+        password = self.ctx.secrets[f"{database.user}_db"]
+        yield from self.schemas.ensure(database, password, job)
+
+    def process_steps(self) -> Iterator[Step]:
+        for component in self.ctx.components:
+            before = [
+                *(f"database:{d.name}" for d in self.databases_of[component.name]),
+                *(
+                    f"{component.name}:{t.name}"
+                    for t in self.tasks_of[component.name]
+                    if t.before_start
+                ),
+            ]
+            for spec in self.specs[component.name]:
+                yield Step(
+                    f"process:{spec.name}",
+                    f"Process {spec.title}",
+                    functools.partial(self.processes.ensure, spec),
+                    (
+                        "supervisor",
+                        *self._all_files(),
+                        *before,
+                        *(f"process:{need}" for need in spec.needs),
+                    ),
+                )
+
+    def identities(self) -> Iterator[Step]:
+        providers = [c for c in self.ctx.components if "identity" in c.provides]
+        before = (
+            "supervisor",
+            *self._provided("identity"),
+            *(f"{c.name}:{t.name}" for c in providers for t in self.tasks_of[c.name]),
+        )
+        for component in self.ctx.components:
+            if any(True for _ in component.identity(self.ctx)):
+                yield Step(
+                    f"identity:{component.name}",
+                    f"Users and endpoints of {title(component)}",
+                    functools.partial(self._identity, component),
+                    before,
+                )
+
+    def _identity(self, component: Component) -> Iterator[Change]:
+        for identity in component.identity(self.ctx):
+            yield from ensure_identity(self.ctx, identity)
+
+    def tasks(self) -> Iterator[Step]:
+        known = {"packages", "users", "release"}
+        for component in self.ctx.components:
+            for task in self.tasks_of[component.name]:
+                yield Step(
+                    f"{component.name}:{task.name}",
+                    f"{title(component)}: {task.name}",
+                    task.ensure,
+                    # The first half of the run is over by then.
+                    tuple(need for need in task.needs if need not in known),
+                )
+
+
+def title(component: Component) -> str:
+    return component.title or component.name

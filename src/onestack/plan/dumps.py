@@ -1,0 +1,70 @@
+"""Schemas that upstream's migrations made once on this machine, kept to be restored.
+
+A dump is taken right after the first migration of an empty database, and
+holds the schema and the rows that the migrations themselves wrote. It is
+kept per release (its lock's hash), 0600.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from onestack.errors import OnestackError
+from onestack.host.command import run
+from onestack.host.files import sync_directory
+
+END = b"-- Dump completed"
+
+
+@dataclass(frozen=True)
+class Dumps:
+    """``folder`` is CACHE/schemas/HASH, ``socket`` the server's."""
+
+    folder: Path
+    socket: Path
+
+    def path(self, database: str) -> Path:
+        return self.folder / f"{database}.sql"
+
+    def has(self, database: str) -> bool:
+        return self.path(database).is_file()
+
+    def take(self, database: str, secrets: Iterable[str]) -> bool:
+        """Keep ``database`` as it is; ``False`` when it holds one of ``secrets``.
+
+        Raises `OnestackError` when it cannot be written (a full disk).
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = self.folder / f".{database}.{os.getpid()}.new"
+        words = "--user=root --skip-lock-tables --single-transaction --hex-blob --no-tablespaces"
+        argv = ["mariadb-dump", "--no-defaults", *words.split(), f"--socket={self.socket}"]
+        try:
+            run([*argv, database], timeout=120, stdout=temporary)
+            raw = temporary.read_bytes()
+            if END not in raw[-200:]:
+                raise OnestackError(
+                    f"the schema of {database} was not dumped whole",
+                    cure="make room (df -h /var/cache), then run the same command again",
+                )
+            if any(secret.encode() in raw for secret in secrets if secret):
+                return False
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.rename(temporary, self.path(database))
+            sync_directory(self.folder)
+            return True
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def restore(self, database: str) -> None:
+        """Fill the empty ``database``. Raises `CommandFailed`."""
+        client = shutil.which("mariadb") or "mysql"
+        argv = [client, "--no-defaults", "--user=root", f"--socket={self.socket}", database]
+        run(argv, timeout=120, stdin=self.path(database))
+
+    def forget(self, database: str) -> None:
+        self.path(database).unlink(missing_ok=True)
