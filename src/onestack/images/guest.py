@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onestack.errors import OnestackError
-from onestack.host.command import run
+from onestack.host.command import environment, run
 from onestack.host.debs import unpack
 from onestack.images import elf
 from onestack.images.cpio import Archive
@@ -44,6 +44,7 @@ PROGRAMS = {
     "usr/bin/dbclient": "usr/bin/dbclient",
     "usr/bin/sudo": "usr/bin/sudo",
     "bin/lsblk": "bin/lsblk",
+    "sbin/blkid": "usr/lib/guest/blkid",
     "sbin/mke2fs": "sbin/mke2fs",
     "usr/lib/openssh/sftp-server": "usr/lib/sftp-server",
     "usr/libexec/sudo/sudoers.so": "usr/libexec/sudo/sudoers.so",
@@ -52,6 +53,8 @@ PROGRAMS = {
 """Place in the packages to place in the guest; the libraries they need come along."""
 
 LIBRARIES = "lib/x86_64-linux-gnu"
+ONE_PLACE = {"sbin": "bin", "usr/bin": "../bin", "usr/sbin": "../bin"}
+"""All programs are in one directory: a command by ssh has only the bin ones on its path."""
 LINKS = {
     "sbin/mkfs.ext2": "mke2fs",
     "sbin/mkfs.ext3": "mke2fs",
@@ -128,12 +131,22 @@ def cached_test_guest(cache: Path) -> Path:
             "the owners of the files in it are taken from files on this machine",
             "run it with sudo",
         )
+    for program, package in (("mke2fs", "e2fsprogs"), ("qemu-img", "qemu-utils")):
+        if not shutil.which(program, path=environment()["PATH"]):
+            raise OnestackError(
+                "the test guest cannot be built yet",
+                f"there is no {program} on this machine",
+                f"apt-get install -y {package}",
+            )
     cache.mkdir(parents=True, exist_ok=True)
     with _lock(cache / ".test-guest.lock"):
         # Whoever held the lock may have built it.
         if not image.exists():
             with tempfile.TemporaryDirectory(prefix=".test-guest-", dir=cache) as work:
                 _build(image, Path(work))
+            for older in cache.glob("test-guest-*.qcow2"):
+                if older != image:
+                    older.unlink()
     return image
 
 
@@ -198,6 +211,10 @@ def make_root(root: Path, packages: Path, modules: Path) -> None:
     for name, mode in DIRECTORIES.items():
         (root / name).mkdir(parents=True, exist_ok=True)
         (root / name).chmod(mode)
+    (root / "usr").mkdir()
+    (root / "bin").mkdir()
+    for name, to in ONE_PLACE.items():
+        (root / name).symlink_to(to)
     shutil.copytree(HERE / "rootfs", root, dirs_exist_ok=True)
     for path in root.rglob("*"):
         if path.is_file():

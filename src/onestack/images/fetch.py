@@ -1,0 +1,180 @@
+"""An image by URL or file path, kept in the cache, and what kind of disk it is."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import os
+import re
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from onestack.errors import BadAnswers, OnestackError
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that have arrived, and how many there will be if the server said."""
+
+BLOCK = 1 << 20
+SILENCE = 30.0
+"""Seconds without a byte after which a server counts as gone."""
+
+MAGIC = (
+    (0, b"QFI\xfb", "qcow2"),
+    (0, b"KDMV", "vmdk"),
+    (0, b"# Disk DescriptorFile", "vmdk"),
+    (0, b"vhdxfile", "vhdx"),
+    (0, b"conectix", "vhd"),
+    (0x40, b"\x7f\x10\xda\xbe", "vdi"),
+    (0x8001, b"CD001", "iso"),
+)
+"""Offset, bytes, and glance's name for the format."""
+PACKED = (
+    (b"\x1f\x8b", "gunzip"),
+    (b"\xfd7zXZ\0", "unxz"),
+    (b"BZh", "bunzip2"),
+    (b"\x28\xb5\x2f\xfd", "unzstd"),
+)
+
+
+def fetch(source: str, cache: Path, sha256: str = "", progress: Progress | None = None) -> Path:
+    """The image at ``source`` (a URL, or a file's path) as a local file.
+
+    A download is kept in ``cache`` and not repeated while its ``sha256`` (when
+    given, in hexadecimal) fits. Raises `BadAnswers` for a path or URL that
+    cannot be meant, `OnestackError` when the server or the content is wrong.
+    """
+    url = urllib.parse.urlsplit(source)
+    if url.scheme in ("", "file"):
+        path = Path(urllib.parse.unquote(url.path) if url.scheme else source)
+        if not path.is_file():
+            raise BadAnswers(
+                f"there is no image at {path}",
+                "it is neither a URL nor a file",
+                "give an http(s) URL, or the absolute path of a file",
+            )
+        _verify(path, sha256, source)
+        image_format(path)
+        return path
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise BadAnswers(
+            f"{_shown(source)} cannot be an image's place",
+            "http://, https:// and file:// URLs and file paths are known",
+            "give one of those",
+        )
+    cache.mkdir(parents=True, exist_ok=True)
+    path = cache / _file_name(url)
+    with (cache / f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists() or (sha256 and _digest(path) != sha256.lower()):
+            _download(source, path, sha256, progress)
+    return path
+
+
+def image_format(path: Path) -> str:
+    """Glance's name for the disk format of ``path``; ``raw`` when it has no mark.
+
+    Raises `OnestackError` for what is surely no disk image: compressed, empty, a web page.
+    """
+    with path.open("rb") as file:
+        head = file.read(0x8006)
+    for offset, mark, name in MAGIC:
+        if head[offset : offset + len(mark)] == mark:
+            return name
+    for mark, program in PACKED:
+        if head.startswith(mark):
+            raise OnestackError(
+                f"{path} is compressed",
+                "images are uploaded as instances read them",
+                f"unpack it with {program}, and give the unpacked file",
+            )
+    start = head[:512].lstrip().lower()
+    if not head or start.startswith((b"<!doctype html", b"<html")):
+        raise OnestackError(
+            f"{path} is no disk image",
+            "it is a web page" if head else "it is empty",
+            "check the URL in a browser: it must lead to the image itself",
+        )
+    return "raw"
+
+
+def _shown(url: str) -> str:
+    """``url`` without a password in it."""
+    return re.sub(r"//[^/@]*@", "//", url)
+
+
+def _file_name(url: urllib.parse.SplitResult) -> str:
+    """Readable, and different for different URLs."""
+    digest = hashlib.sha256(url.geturl().encode()).hexdigest()[:12]
+    last = re.sub(r"[^A-Za-z0-9._-]", "_", url.path.rsplit("/", 1)[-1])[-80:]
+    return f"{digest}-{last or 'image'}"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verify(path: Path, sha256: str, source: str) -> None:
+    found = _digest(path) if sha256 else ""
+    if found != sha256.lower():
+        raise OnestackError(
+            f"the image from {_shown(source)} is not the one that was meant",
+            f"its SHA-256 is {found}, not {sha256}",
+            "get the image anew, or correct the checksum",
+        )
+
+
+def _download(source: str, path: Path, sha256: str, progress: Progress | None) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as target:
+            os.fchmod(target.fileno(), 0o644)
+            _receive(source, target, progress)
+            target.flush()
+            os.fsync(target.fileno())
+        _verify(temporary, sha256, source)
+        image_format(temporary)
+        os.rename(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _receive(source: str, target: BinaryIO, progress: Progress | None) -> None:
+    """Copy what ``source`` answers to ``target``."""
+    request = urllib.request.Request(source, headers={"User-Agent": "onestack"})
+    what = f"the image cannot be fetched from {_shown(source)}"
+    other = "check the URL and this machine's network and proxy (http_proxy, https_proxy)"
+    try:
+        with urllib.request.urlopen(request, timeout=SILENCE) as answer:
+            said = answer.headers.get("Content-Length")
+            total = int(said) if said else None
+            arrived = 0
+            while block := answer.read(BLOCK):
+                target.write(block)
+                arrived += len(block)
+                if progress:
+                    progress(arrived, total)
+    except urllib.error.HTTPError as error:
+        raise OnestackError(what, f"the server says {error.code} {error.reason}", other) from error
+    except urllib.error.URLError as error:
+        raise OnestackError(what, str(error.reason), other) from error
+    except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        raise OnestackError(
+            what, f"the connection broke: {error}", "run the same command again"
+        ) from error
+    except OSError as error:
+        raise OnestackError(what, error.strerror or str(error), "make room on the disk") from error
+    if total is not None and arrived != total:
+        raise OnestackError(
+            what,
+            f"the connection ended after {arrived} of {total} bytes",
+            "run the same command again",
+        )
