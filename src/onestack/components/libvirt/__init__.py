@@ -8,11 +8,14 @@ processes of their own and outlive libvirtd.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.values import Answers
-from onestack.components.base import Component, ConfigFile, Context, Directory
+from onestack.components.base import Component, ConfigFile, Context, Directory, Task
+from onestack.host.change import Change
+from onestack.host.files import ensure_directory
+from onestack.host.ledger import Ledger
 from onestack.supervise.spec import Probe, Process
 
 
@@ -37,14 +40,12 @@ class Libvirt(Component):
         return (ctx.cloud.user("libvirt"), ctx.cloud.user("qemu"))
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
-        group = ctx.cloud.user("libvirt")
-        for place, source in self._mounts(ctx).items():
-            if source.is_relative_to(ctx.cloud.run):
-                yield Directory(source, "root", group, 0o755)
-            else:
+        for source in self._mounts(ctx).values():
+            if source.parent.name != "run":
                 yield Directory(source, mode=0o755)
-                yield Directory(Path(place), mode=0o755)
         private_run = ctx.cloud.run / "libvirtd"
+        for path in (ctx.cloud.run / self.name, private_run):
+            yield Directory(path, mode=0o755)
         for name in ("libvirt", "openvswitch"):
             yield Directory(private_run / name, mode=0o755)
 
@@ -98,6 +99,16 @@ cgroup_controllers = []
             probe=Probe("connect", f"unix:{socket}"),
             kill_group=False,
         )
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        yield Task("places", lambda: self._ensure_places(ctx), ("users",), before_start=True)
+
+    def _ensure_places(self, ctx: Context) -> Iterator[Change]:
+        """Something to mount on; what the host has already stays as it is."""
+        ledger = Ledger.of(ctx.cloud)
+        for place in self._mounts(ctx):
+            if not place.startswith("/run") and not Path(place).is_dir():
+                yield from ensure_directory(Path(place), ledger=ledger)
 
     def explain(self, ctx: Context, text: str) -> str | None:
         if "Could not access KVM kernel module" in text:
