@@ -23,6 +23,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from onestack.supervise import linux, proc
 from onestack.supervise.logs import open_log
@@ -36,7 +37,11 @@ HIGH = 300
 
 @dataclass(frozen=True)
 class Child:
-    """``argv`` is executed; without one, ``call`` is called and its result is the exit code."""
+    """``argv`` is executed; without one, ``call`` is called with the sockets.
+
+    Its result is the exit code. Everything can be pickled, sockets apart, so
+    that another warm parent can be asked for it.
+    """
 
     name: str
     root: Path
@@ -45,13 +50,17 @@ class Child:
     groups: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     argv: tuple[str, ...] = ()
-    call: Callable[[], int | None] | None = None
+    call: Callable[[dict[str, socket.socket]], int | None] | None = None
     sockets: dict[str, socket.socket] = field(default_factory=dict)
-    keep: tuple[int, ...] = ()
-    """Descriptors that stay open besides the sockets."""
     capabilities: tuple[str, ...] = ()
     mounts: dict[str, str] = field(default_factory=dict)
     title: str = ""
+
+
+class Fork(Protocol):
+    """Pid and status pipe of a new child, of the supervisor or of a family's warm parent."""
+
+    def __call__(self, child: Child, family: str = "") -> tuple[int, int]: ...
 
 
 def fork(child: Child, release: Callable[[], None]) -> tuple[int, int]:
@@ -72,14 +81,14 @@ def fork(child: Child, release: Callable[[], None]) -> tuple[int, int]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         raise
     if pid == 0:
-        _in_child(child, release, status_out)
+        become(child, release, status_out)
     os.close(status_out)
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return pid, status_in
 
 
-def _in_child(child: Child, release: Callable[[], None], status: int) -> None:
-    """Does not return."""
+def become(child: Child, release: Callable[[], None], status: int) -> None:
+    """In a fresh fork, signals blocked: be that child. Does not return."""
     code = 1
     try:
         try:
@@ -117,7 +126,7 @@ def _set_up(child: Child, status: int) -> None:
     os.setsid()
     uid, gid, groups, home = _identity(child)
     _replace_stdio(child.log, uid, gid)
-    _close_all_but({status, *child.keep, *(s.fileno() for s in child.sockets.values())})
+    _close_all_but({status, *(s.fileno() for s in child.sockets.values())})
     if child.mounts:
         linux.private_mounts(child.mounts)
     if not child.argv:
@@ -237,7 +246,7 @@ def _call(child: Child) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         assert child.call is not None
-        return child.call() or 0
+        return child.call(child.sockets) or 0
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0

@@ -6,11 +6,13 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 from onestack.supervise import logs, proc
-from onestack.supervise.child import Child, ended_how, fork, load, read_status
+from onestack.supervise.child import Child, Fork, ended_how, load, read_status
 from onestack.supervise.loop import Loop, log
 from onestack.supervise.states import duration
 
@@ -40,11 +42,16 @@ class Job:
     waiters: list[Ended] = field(default_factory=list)
 
 
+def run_job(order: Order, sockets: dict[str, socket]) -> int | None:
+    """In the child."""
+    return load(order.run)(order.arguments)
+
+
 class Jobs:
     """All that run now, by name. The same order twice is one job with two waiters."""
 
-    def __init__(self, loop: Loop, root: Path, release: Callable[[], None]) -> None:
-        self._loop, self._root, self._release = loop, root, release
+    def __init__(self, loop: Loop, root: Path, fork: Fork) -> None:
+        self._loop, self._root, self._fork = loop, root, fork
         self.running: dict[str, Job] = {}
 
     def start(self, order: Order, ended: Ended) -> str | None:
@@ -69,11 +76,11 @@ class Jobs:
             user=order.user,
             groups=order.groups,
             env=order.env,
-            call=lambda: load(order.run)(order.arguments),
+            call=partial(run_job, order),
             title=f"{order.log} [{self._root}]",
         )
         try:
-            job.pid, status = fork(child, self._release)
+            job.pid, status = self._fork(child)
         except OSError as error:
             del self.running[order.log]
             return f"it could not be started: {error.strerror}"

@@ -109,12 +109,13 @@ def _check_config(path: Path, root: Path) -> None:
         real = real.parent
 
 
-def become_daemon(request: Request, peer: Peer, asking: socket.socket) -> int:
+def become_daemon(request: Request, peer: Peer, sockets: dict[str, socket.socket]) -> int:
     """In a child of the warm parent: what oslo.privsep's `helper_main` does, without its fork.
 
     Says ``ok`` (or what went wrong) to the helper, then serves until the
     client closes its socket. Runs in the services' environment.
     """
+    asking = sockets["asking"]
     try:
         daemon = _connect_daemon(request, peer)
     except BaseException as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.supervise import proc
-from onestack.supervise.child import Child, fork, read_status
+from onestack.supervise.child import Child, Fork, read_status
 from onestack.supervise.control import Connection, json_line
 from onestack.supervise.loop import Loop, log
 from onestack.supervise.states import State
@@ -20,9 +20,16 @@ from onestack.supervise.supervised import Supervised
 Probed = Callable[[str, int, bool, str, bool], None]
 
 
+def run_prober(sockets: dict[str, socket.socket]) -> int:
+    """In the child."""
+    from onestack.supervise.prober import Prober
+
+    return Prober(sockets["channel"]).run()
+
+
 class ProberLink:
-    def __init__(self, loop: Loop, root: Path, release: Callable[[], None], probed: Probed) -> None:
-        self._loop, self._root, self._release, self._probed = loop, root, release, probed
+    def __init__(self, loop: Loop, root: Path, fork: Fork, probed: Probed) -> None:
+        self._loop, self._root, self._fork, self._probed = loop, root, fork, probed
         self._connection: Connection | None = None
         self._watched: dict[str, Supervised] = {}
         self._identity: dict[str, str] = {}
@@ -32,20 +39,15 @@ class ProberLink:
     def start(self) -> None:
         ours, theirs = socket.socketpair()
 
-        def call() -> int:
-            from onestack.supervise.prober import Prober
-
-            return Prober(theirs).run()
-
         child = Child(
             name="onestack-prober",
             root=self._root,
             log=self._root / "log" / "supervisor.log",
-            call=call,
+            call=run_prober,
             sockets={"channel": theirs},
             title=f"onestack-prober [{self._root}]",
         )
-        self._pid, status = fork(child, self._release)
+        self._pid, status = self._fork(child)
         theirs.close()
         self._connection = Connection(self._loop, ours, self._heard, json_line)
 

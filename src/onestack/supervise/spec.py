@@ -52,6 +52,8 @@ class Process:
     argv: tuple[str, ...] = ()
     run: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
+    family: str = ""
+    """Name of the warm parent it is forked from, if not from the supervisor: see `Roster`."""
     sockets: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
@@ -86,10 +88,17 @@ class Roster:
     root: str
     netns: str | None
     preload: tuple[str, ...]
-    """Modules that the warm parent imports before it forks."""
+    """Modules that the warm parent imports before it forks; eventlet is kept out of it."""
     processes: tuple[Process, ...]
     privsep: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Privsep contexts (python names) that each unix user may have started."""
+    families: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Warm parents besides the supervisor: name to the modules each imports.
+
+    For what the processes of one project share and others must not have: a
+    project's modules register their options globally, where another's clash.
+    A family's parent is forked from the supervisor after its own imports; the
+    processes with this ``family``, and their privsep daemons, from that."""
     identity: dict[str, str] = field(default_factory=dict)
     """For api and agent probes: ``auth_url``, ``file`` (JSON, 0600: ``username``,
     ``password``, ``project_name``, ``domain``) and, if it is not the machine's
@@ -105,6 +114,8 @@ class Roster:
             **{
                 **raw,
                 "preload": tuple(raw["preload"]),
+                "families": {n: tuple(m) for n, m in raw.get("families", {}).items()},
+                "privsep": {u: tuple(c) for u, c in raw.get("privsep", {}).items()},
                 "processes": tuple(process_from(p) for p in raw["processes"]),
             }
         )

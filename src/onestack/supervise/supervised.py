@@ -17,7 +17,7 @@ from socket import socket
 from typing import Any, Protocol
 
 from onestack.supervise import logs, proc
-from onestack.supervise.child import Child, ended_how, fork, load, read_status
+from onestack.supervise.child import Child, ended_how, load, read_status
 from onestack.supervise.loop import READ, Loop, Timer, log
 from onestack.supervise.sockets import SocketTrouble, close_socket, open_socket
 from onestack.supervise.spec import Process
@@ -58,8 +58,8 @@ class Host(Protocol):
 
     def unwatch(self, process: Supervised) -> None: ...
 
-    def release(self) -> None:
-        """In a child: close what is the supervisor's."""
+    def fork(self, child: Child, family: str = "") -> tuple[int, int]:
+        """From the supervisor or a family's warm parent; pid and status pipe."""
 
 
 def fingerprint(paths: tuple[str, ...]) -> dict[str, str]:
@@ -71,6 +71,11 @@ def fingerprint(paths: tuple[str, ...]) -> dict[str, str]:
         except OSError:
             found[path] = ""
     return found
+
+
+def run_process(spec: Process, sockets: dict[str, socket]) -> int | None:
+    """In the child."""
+    return load(spec.run)(spec, sockets)
 
 
 class Supervised:
@@ -283,14 +288,14 @@ class Supervised:
             groups=spec.groups,
             env=spec.env,
             argv=spec.argv,
-            call=None if spec.argv else self._call,
+            call=None if spec.argv else partial(run_process, spec),
             sockets={name: sock for name, (_, sock) in self.sockets.items()},
             capabilities=spec.capabilities,
             mounts=spec.mounts,
             title=f"{spec.title} [{self.host.root}]",
         )
         try:
-            pid, status = fork(child, self.host.release)
+            pid, status = self.host.fork(child, spec.family)
         except OSError as error:
             self._fail(f"could not be started: {error.strerror}")
             return
@@ -307,11 +312,6 @@ class Supervised:
         slow = min(self.machine.failures, EXTRA_PATIENCE - 1) + 1
         self._later(spec.probe.seconds * slow, partial(self._too_slow, spec.probe.seconds * slow))
         self.host.watch(self)
-
-    def _call(self) -> int | None:
-        """In the child."""
-        sockets = {name: sock for name, (_, sock) in self.sockets.items()}
-        return load(self.spec.run)(self.spec, sockets)
 
     def _read_status(self, status: int, events: int) -> None:
         """It was set up, or said why not: the end of the child tells the rest."""
@@ -488,7 +488,7 @@ class Supervised:
         if kind == "prepare":
             self.machine.detail = words
         try:
-            pid, status = fork(child, self.host.release)
+            pid, status = self.host.fork(child)
         except OSError as error:
             self._command_ended(kind, words, f"could not be started: {error.strerror}", rest, then)
             return

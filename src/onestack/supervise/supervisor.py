@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from onestack.supervise import control, logs, proc
+from onestack.supervise.child import Child, fork
 from onestack.supervise.control import Connection
+from onestack.supervise.family import Family
 from onestack.supervise.jobs import Jobs, Order
 from onestack.supervise.loop import Loop, log
 from onestack.supervise.privsep_daemons import PrivsepDaemons
@@ -42,10 +44,11 @@ class Supervisor:
         self.started = time.monotonic()
         self.processes: dict[str, Supervised] = {}
         self.warmer = Warmer(roster.preload)
-        self.jobs = Jobs(self.loop, self.root, self.release)
-        self.prober = ProberLink(self.loop, self.root, self.release, self._probed)
+        self.jobs = Jobs(self.loop, self.root, self.fork)
+        self.prober = ProberLink(self.loop, self.root, self.fork, self._probed)
         self.privsep = PrivsepDaemons(self)
         self.watchers = Watchers(self)
+        self.families: dict[str, Family] = {}
         self._listeners: list[socket.socket] = []
         self._pending_jobs: list[Callable[[], None]] = []
         self._settling = False
@@ -69,8 +72,10 @@ class Supervisor:
     def unwatch(self, process: Supervised) -> None:
         self.prober.drop(process.name)
 
-    def release(self) -> None:
-        self.loop.close_in_child()
+    def fork(self, child: Child, family: str = "") -> tuple[int, int]:
+        if family and not child.argv:
+            return self.families[family].fork(child)
+        return fork(child, self.loop.close_in_child)
 
     # -- life ------------------------------------------------------------
 
@@ -109,11 +114,25 @@ class Supervisor:
     def _warm_step(self) -> bool:
         more = self.warmer.step()
         if self.warmer.done:
+            self._start_families()
             pending, self._pending_jobs = self._pending_jobs, []
             for call in pending:
                 call()
             self._settle_soon()
         return more
+
+    def _start_families(self) -> None:
+        """Those that some process belongs to; one whose modules have changed anew."""
+        used = {p.spec.family for p in self.processes.values() if p.spec.family}
+        for name, family in list(self.families.items()):
+            if name not in used or family.modules != self.roster.families.get(name, ()):
+                family.end()
+                del self.families[name]
+        for name in sorted(used - self.families.keys()):
+            modules = self.roster.families.get(name, ())
+            family = Family(name, modules, self.loop, self.root, self.fork, self._settle_soon)
+            self.families[name] = family
+            family.start()
 
     def when_warm(self, call: Callable[[], None]) -> None:
         if self.warmer.done:
@@ -147,6 +166,8 @@ class Supervisor:
 
     def _end(self) -> None:
         self.prober.stop()
+        for family in self.families.values():
+            family.end()
         for job in self.jobs.running.values():
             proc.send([job.pid], signal.SIGKILL)
         leftovers = proc.end_leftovers(self.root, patience=2.0)
@@ -225,6 +246,9 @@ class Supervisor:
                 missing.append(f"{name} ({other.state.value})")
         if process.spec.run and not missing and not self.warmer.done:
             missing.append(self.warmer.sentence)
+        family = self.families.get(process.spec.family)
+        if process.spec.family and not missing and not (family and family.done):
+            missing.append(f"the warm parent {process.spec.family}")
         return missing
 
     def _above(self, process: Supervised, seen: frozenset[str] = frozenset()) -> list[str]:
@@ -298,6 +322,7 @@ class Supervisor:
                 "seconds": self.warmer.seconds,
                 "problems": self.warmer.problems,
             },
+            families={name: family.facts for name, family in self.families.items()},
             processes=[p.describe() for p in self.processes.values()],
             jobs=[
                 {"name": j.order.log, "pid": j.pid, "since": now - j.since}
@@ -344,8 +369,8 @@ class Supervisor:
         known, self.processes = self.processes, {}
         for name in (*wanted, *known):
             self.processes[name] = known[name]
-        if self.warmer.add(roster.preload):
-            self._begin_warming()
+        self.warmer.add(roster.preload)
+        self._begin_warming()
         self._settle_soon()
         return {
             "added": added,

@@ -19,11 +19,24 @@ from collections.abc import Iterable
 from onestack.supervise.loop import log
 
 FORBIDDEN = ("eventlet",)
-"""Their children could not use native threads."""
+"""Not imported into the supervisor: children that use native threads refuse to start after it."""
+
+
+class _Refusal:
+    """While it stands in ``sys.meta_path`` an import of eventlet fails.
+
+    Libraries that only ask whether it is there take the answer no (nova does
+    the same to itself in threaded mode). Children may import it again.
+    """
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name.partition(".")[0] in FORBIDDEN:
+            raise ImportError(f"{name} is kept out of the warm parent")
 
 
 class Warmer:
-    def __init__(self, modules: Iterable[str]) -> None:
+    def __init__(self, modules: Iterable[str], refuse: bool = True) -> None:
+        self._refusal = _Refusal() if refuse else None
         self._todo = deque(dict.fromkeys(modules))
         self._known = set(self._todo)
         self.total = len(self._todo)
@@ -69,15 +82,16 @@ class Warmer:
     def _import(self, module: str) -> None:
         gc.disable()
         started = time.monotonic()
-        before = {name for name in FORBIDDEN if name in sys.modules}
+        if self._refusal:
+            sys.meta_path.insert(0, self._refusal)
         try:
             importlib.import_module(module)
         except BaseException as error:
             log(traceback.format_exc())
             self._problem(f"{module} cannot be imported: {type(error).__name__}: {error}")
-        for name in FORBIDDEN:
-            if name in sys.modules and name not in before:
-                self._problem(f"{module} imports {name}, which its children must not have")
+        finally:
+            if self._refusal:
+                sys.meta_path.remove(self._refusal)
         self.seconds += time.monotonic() - started
 
     def _problem(self, text: str) -> None:

@@ -67,6 +67,15 @@ def echo(spec: Process, sockets: dict[str, socket.socket]) -> None:
         client.close()
 
 
+def own_socket(spec: Process, sockets: dict[str, socket.socket]) -> None:
+    """Listen on a socket of its own."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(spec.arguments["path"])
+        server.listen()
+        while True:
+            server.accept()[0].close()
+
+
 def http(spec: Process, sockets: dict[str, socket.socket]) -> None:
     """Answer with the status in a file, by default 200."""
     status = Path(spec.arguments["status"])

@@ -1,0 +1,169 @@
+"""Starting and stopping in order; needs; two clients at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
+
+from onestack.errors import OnestackError
+from onestack.supervise.client import ProcessStatus
+from onestack.supervise.spec import Probe, Process
+
+pytestmark = needs_root
+
+
+def noted(bench: Bench, name: str, *needs: str) -> Process:
+    ready = bench.root / f"{name}.ready"
+    return toy(
+        name,
+        "ordered",
+        needs=needs,
+        arguments={"book": str(bench.root / "book"), "ready": str(ready)},
+        probe=Probe("file", str(ready)),
+        cleanup=(("rm", str(ready)),),
+    )
+
+
+def book(bench: Bench) -> list[str]:
+    return (bench.root / "book").read_text().splitlines()
+
+
+def test_needs_are_ready_before_and_down_after(bench: Bench) -> None:
+    client = bench.launch(
+        noted(bench, "api", "database", "bus"),
+        noted(bench, "front", "api"),
+        noted(bench, "database"),
+        noted(bench, "bus"),
+    )
+    client.start()
+    client.wait(seconds=10)
+    began = book(bench)
+    assert began.index("start api") > began.index("start database")
+    assert began.index("start api") > began.index("start bus")
+    assert began[-1] == "start front"
+    client.stop()
+    ended = book(bench)[4:]
+    assert ended[:2] == ["stop front", "stop api"]
+    assert sorted(ended[2:]) == ["stop bus", "stop database"]
+    assert {s.state for s in client.status()} == {"stopped"}
+    client.shutdown()
+    assert not client.running()
+
+
+def test_stopping_one_leaves_those_above_alone_and_restart_keeps_order(bench: Bench) -> None:
+    client = bench.launch(noted(bench, "database"), noted(bench, "api", "database"))
+    client.start()
+    client.wait(seconds=10)
+    client.stop(["database"])
+    assert bench.status("api").state == "ready"
+    assert bench.sentence("database").startswith("stopped since 0.")
+    client.start(["database"])
+    client.wait(seconds=10)
+    client.restart()
+    client.wait(seconds=10)
+    assert book(bench)[4:] == ["stop api", "stop database", "start database", "start api"]
+
+
+def test_waiting_says_for_what(bench: Bench) -> None:
+    client = bench.launch(toy("database"), toy("api", needs=("database", "moon")))
+    client.start(["api"])
+    until(lambda: bench.sentence("api").startswith("waits for database"))
+    assert bench.sentence("api") == "waits for database (stopped), moon (unknown)"
+    assert bench.sentence("database") == "not started"
+    with pytest.raises(OnestackError) as caught:
+        client.wait(["api"], seconds=0.2)
+    assert caught.value.what == "api is not ready after 0.2 s"
+    assert caught.value.why == "waits for database (stopped), moon (unknown)"
+
+
+def test_two_clients_and_one_that_goes_away(bench: Bench) -> None:
+    client = bench.launch(noted(bench, "a"), noted(bench, "b", "a"), toy("c"))
+    heard: dict[int, list[ProcessStatus]] = {1: [], 2: []}
+    threads = [
+        threading.Thread(target=client.wait, args=(["a", "b"], 10.0, heard[n].append))
+        for n in heard
+    ]
+    client.start()
+    for thread in threads:
+        thread.start()
+    gone = client._connect()
+    gone.sendall(b'{"verb": "wait", "seconds": 10}\n{"verb": "status"}\n')
+    gone.close()
+    for thread in threads:
+        thread.join(10)
+    for events in heard.values():
+        assert [e.state for e in events if e.name == "b"][-1] == "ready"
+    assert "defect" not in bench.log("supervisor")
+    with pytest.raises(OnestackError, match="there is no process 'nobody'"):
+        client.start(["nobody"])
+
+
+def test_a_second_supervisor_is_told(bench: Bench) -> None:
+    import subprocess
+
+    client = bench.launch(toy("a"))
+    pid = client.details()["pid"]
+    done = subprocess.run(
+        [str(bench.python), "-m", "onestack.supervise", "--roster", str(client.roster)],
+        env={"PYTHONPATH": bench.path},
+        capture_output=True,
+        text=True,
+        timeout=10,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"a supervisor of {bench.root} is running already, pid {pid}\n"
+    # a second launch is none
+    bench.launch(toy("a"))
+    assert client.details()["pid"] == pid
+
+
+def test_start_all_and_end_by_signal(bench: Bench) -> None:
+    import subprocess
+
+    bench.client._write(bench.roster(toy("a"), program("b", "sleep", "1000")))
+    with (bench.root / "out").open("w") as out:
+        supervisor = subprocess.Popen(
+            [
+                str(bench.python),
+                *("-m", "onestack.supervise", "--foreground", "--start-all"),
+                *("--roster", str(bench.client.roster)),
+            ],
+            env={"PYTHONPATH": bench.path},
+            stderr=out,
+        )
+    until(bench.client.running)
+    bench.client.wait(seconds=5)
+    pids = [s.pid for s in bench.client.status()]
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(5) == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    text = (bench.root / "out").read_text()
+    assert "all 2 processes are ready" in text
+    assert "supervisor ends" in text
+
+
+def test_supervisor_killed_and_a_new_one_takes_over(bench: Bench) -> None:
+    specs = (toy("a"), program("b", "sleep", "1000"), toy("c", "deaf"))
+    client = bench.launch(*specs, preload=("toys",))
+    client.start()
+    client.wait(seconds=5)
+    before = [s.pid for s in client.status()]
+    os.kill(client.details()["pid"], signal.SIGKILL)
+    until(lambda: not client.running())
+    assert all(Path(f"/proc/{pid}").exists() for pid in before)
+    # the one that ignores TERM is killed after a patience that is no test's
+    os.kill(before[2] or 0, signal.SIGKILL)
+    began = time.monotonic()
+    bench.launch(*specs)
+    assert time.monotonic() - began < 5
+    until(lambda: not any(Path(f"/proc/{p}/fd/0").exists() for p in before))
+    client.start()
+    client.wait(seconds=5)
+    assert "leftovers of a killed supervisor" in bench.log("supervisor")
+    assert not set(before) & {s.pid for s in client.status()}
