@@ -1,25 +1,29 @@
 """RabbitMQ: one small broker of the cloud's own, without epmd.
 
 Started by erl itself instead of Debian's script: the script insists on its
-own user and starts three more Erlang machines before the broker.
+own user, and with it the broker starts three more Erlang machines before
+itself (to have epmd, to see whether the name is taken). Its settings come as
+OTP's own ``-config``: a rabbitmq.conf costs a schema compiler, 15 MB for good.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import secrets as random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onestack.cloud import DEFAULT_NAME
 from onestack.components.base import Component, ConfigFile, Context, Directory, Task
-from onestack.errors import OnestackError
+from onestack.components.rabbitmq import boot
 from onestack.host.change import Change
 from onestack.host.files import write_file
 from onestack.supervise.spec import Probe, Process
 
 PORT = 5672
-LIBRARY = Path("/usr/lib/rabbitmq/lib")
+DISTRIBUTION = 25672
+"""Where the broker would meet others of its cluster, on the cloud's own loopback address."""
 
 
 class Rabbitmq(Component):
@@ -31,30 +35,41 @@ class Rabbitmq(Component):
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)
-        for path in (self._home(ctx), self._home(ctx) / "mnesia"):
-            yield Directory(path, user, user, 0o700)
+        yield Directory(self._home(ctx), user, user, 0o700)
+        # no plugin can be found in an empty directory
+        yield Directory(self._home(ctx) / "plugins", "root", user, 0o750)
+        # root's, so that the broker cannot change what it is started from
+        yield Directory(self._boot(ctx), "root", user, 0o750)
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
-        yield ConfigFile(self._config(ctx), self._text(ctx), ctx.cloud.user(self.name))
+        etc, group = self._etc(ctx), ctx.cloud.user(self.name)
+        yield ConfigFile(etc / "rabbitmq.config", self._settings(ctx), group)
+        yield ConfigFile(etc / "definitions.json", definitions(ctx.secrets["rabbitmq"]), group)
+        # Nothing of the broker asks DNS; a resolver that does not answer would stall it.
+        yield ConfigFile(etc / "inetrc", "{lookup, [file]}.\n", group)
+        yield ConfigFile(etc / "boot.escript", boot.MAKE, group)
+        renew = boot.renew(etc / "boot.escript", self._boot(ctx))
+        yield ConfigFile(etc / "boot.sh", renew, group)
 
     def processes(self, ctx: Context) -> Iterable[Process]:
-        home, config = self._home(ctx), self._config(ctx)
-        distribution = distribution_port(ctx.cloud.name)
-        interface = "{" + ctx.internal.replace(".", ",") + "}"
+        home, etc = self._home(ctx), self._etc(ctx)
         kernel = {
-            "inet_dist_use_interface": interface,
-            "inet_dist_listen_min": distribution,
-            "inet_dist_listen_max": distribution,
+            "inet_dist_use_interface": "{" + ctx.internal.replace(".", ",") + "}",
+            "inet_dist_listen_min": DISTRIBUTION,
+            "inet_dist_listen_max": DISTRIBUTION,
+            # as Debian's script has it: RabbitMQ heals partitions itself
+            "prevent_overlapping_partitions": "false",
         }
         yield Process(
             name="rabbitmq",
             component=self.name,
             user=ctx.cloud.user(self.name),
             argv=(
-                *("/usr/bin/erl", "-noinput", "-boot", "start_sasl", "-s", "rabbit", "boot"),
-                *("-config", str(config)),
+                *("/usr/bin/erl", "-noinput", "-mode", "interactive"),
+                *("-boot", str(self._boot(ctx) / "rabbit"), "-s", "rabbit", "boot"),
+                *("-config", str(etc / "rabbitmq.config")),
                 *("-name", self._node(ctx), "-start_epmd", "false"),
-                *("-erl_epmd_port", str(distribution)),
+                *("-erl_epmd_port", str(DISTRIBUTION)),
                 *(word for key, value in kernel.items() for word in ("-kernel", key, str(value))),
                 *("-syslog", "logger", "[]", "-syslog", "syslog_error_logger", "false"),
                 # two schedulers that sleep when there is nothing to do
@@ -63,7 +78,13 @@ class Rabbitmq(Component):
             ),
             env={
                 "HOME": str(home),
-                "ERL_LIBS": str(self._plugins()),
+                "ERL_INETRC": str(etc / "inetrc"),
+                # a dump of the machine's memory would have passwords in it
+                "ERL_CRASH_DUMP_SECONDS": "0",
+                # what the loader used for a moment goes back to the kernel
+                "MALLOC_ARENA_MAX": "1",
+                "MALLOC_TRIM_THRESHOLD_": "65536",
+                "MALLOC_MMAP_THRESHOLD_": "65536",
                 "RABBITMQ_CONF_ENV_FILE": "/dev/null",
                 "RABBITMQ_CONFIG_FILE": str(home / "none"),
                 "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "none.config"),
@@ -72,10 +93,15 @@ class Rabbitmq(Component):
                 "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
                 "RABBITMQ_LOGS": "-",
                 "RABBITMQ_LOG_BASE": str(home),
+                "RABBITMQ_PLUGINS_DIR": str(home / "plugins"),
                 "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
-                "RABBITMQ_DIST_PORT": str(distribution),
+                "RABBITMQ_DIST_PORT": str(DISTRIBUTION),
+                # these, and not tcp_listeners in the settings, which they replace
+                "RABBITMQ_NODE_IP_ADDRESS": ctx.internal,
+                "RABBITMQ_NODE_PORT": str(PORT),
             },
-            files=(str(config),),
+            files=tuple(str(file.path) for file in self.files(ctx)),
+            prepare=(("/bin/sh", str(etc / "boot.sh")),),
             probe=Probe("connect", f"tcp:{ctx.internal}:{PORT}"),
             stop_seconds=30.0,
         )
@@ -94,46 +120,67 @@ class Rabbitmq(Component):
                 ),
             )
 
+    def explain(self, ctx: Context, text: str) -> str | None:
+        if "eaddrinuse" in text:
+            return (
+                f"port {PORT} or {DISTRIBUTION} of {ctx.internal} is taken: "
+                f"see by whom with `ss -ltnp src {ctx.internal}`"
+            )
+        if "enospc" in text or "disk resource limit alarm set" in text:
+            return f"the disk with {ctx.cloud.data} is full: make room, then run up again"
+        return None
+
     @staticmethod
     def _home(ctx: Context) -> Path:
         return ctx.cloud.data / "rabbitmq"
 
     @staticmethod
-    def _config(ctx: Context) -> Path:
-        return ctx.cloud.etc / "rabbitmq" / "rabbitmq.config"
+    def _etc(ctx: Context) -> Path:
+        return ctx.cloud.etc / "rabbitmq"
+
+    @staticmethod
+    def _boot(ctx: Context) -> Path:
+        return ctx.cloud.run / "rabbitmq"
 
     @staticmethod
     def _node(ctx: Context) -> str:
         """By address: a new name of the machine does not make it another node."""
         return f"rabbit@{ctx.internal}"
 
-    @staticmethod
-    def _plugins() -> Path:
-        found = sorted(LIBRARY.glob("rabbitmq_server-*/plugins"))
-        if not found:
-            raise OnestackError(
-                "RabbitMQ is not installed",
-                f"there is nothing in {LIBRARY}",
-                "apt-get install --reinstall rabbitmq-server",
-            )
-        return found[-1]
-
-    def _text(self, ctx: Context) -> str:
-        password = ctx.secrets["rabbitmq"]
+    def _settings(self, ctx: Context) -> str:
         return f"""[{{rabbit, [
-  {{tcp_listeners, [{{"{ctx.internal}", {PORT}}}]}},
-  {{default_user, <<"openstack">>}},
-  {{default_pass, <<"{password}">>}},
-  {{default_permissions, [<<".*">>, <<".*">>, <<".*">>]}},
-  {{loopback_users, []}},
+  {{load_definitions, "{self._etc(ctx) / "definitions.json"}"}},
   {{vm_memory_high_watermark, {{absolute, "512MiB"}}}},
-  {{log, [{{console, [{{enabled, true}}, {{level, info}}]}}, {{file, [{{file, false}}]}}]}}
+  {{log, [
+    {{console, [{{enabled, true}}, {{level, info}}]}},
+    {{file, [{{file, false}}]}},
+    {{categories, [{{connection, [{{level, warning}}]}}]}}
+  ]}}
 ]}}].
 """
 
 
-def distribution_port(name: str) -> int:
-    """Where a cloud's broker would meet others of its cluster; one per cloud name."""
-    if name == DEFAULT_NAME:
-        return 25672
-    return 20000 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:2], "big") % 5000
+def definitions(password: str) -> str:
+    """The one user of the bus, as the broker imports it at each start: a salted hash.
+
+    The salt comes from the password too, so that the file is the same each time.
+    """
+    salt = hashlib.sha256(b"salt of " + password.encode()).digest()[:4]
+    hashed = salt + hashlib.sha256(salt + password.encode()).digest()
+    return json.dumps(
+        {
+            "vhosts": [{"name": "/"}],
+            "users": [
+                {
+                    "name": "openstack",
+                    "password_hash": base64.b64encode(hashed).decode(),
+                    "hashing_algorithm": "rabbit_password_hashing_sha256",
+                    "tags": [],
+                }
+            ],
+            "permissions": [
+                {"user": "openstack", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
+            ],
+        },
+        indent=1,
+    )
