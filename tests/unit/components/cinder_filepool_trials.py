@@ -251,10 +251,10 @@ def use_after_libvirt(driver: Any) -> None:
     shot = snapshot(one)
     driver.create_snapshot(shot)
     driver.create_cloned_volume(two, one)
-    driver.extend_volume(one, 2)
     store = Images("raw")
     driver.copy_volume_to_image(CONTEXT, one, store, store.meta)
     assert store.content[:4] == b"ours"
+    driver.extend_volume(one, 2)
     driver.revert_to_snapshot(None, one, shot)
     driver.delete_snapshot(shot)
     driver.delete_volume(one)

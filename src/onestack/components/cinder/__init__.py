@@ -298,7 +298,9 @@ def _sections(ctx: Context) -> Ini:
             "enabled_backends": [BACKEND],
             # How long the scheduler waits for the volume service to report before it begins.
             "scheduler_driver_init_wait_time": 1,
-            # A pool that has grown is known to the scheduler after that many seconds.
+            # A pool that has grown is known to the scheduler after that many seconds: so
+            # often the volume service looks for work to do, and so often this is due.
+            "periodic_interval": 10,
             "backend_stats_polling_interval": 10,
         },
         BACKEND: {

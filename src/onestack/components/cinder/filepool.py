@@ -111,6 +111,8 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
             "driver_version": self.VERSION,
             "storage_protocol": "file",
             "sparse_copy_volume": True,
+            # Else nova locks every attachment against all others of this backend.
+            "shared_targets": False,
             "pools": [
                 {
                     "pool_name": name,
