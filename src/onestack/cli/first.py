@@ -31,10 +31,10 @@ def first(module: str, argv: list[str]) -> int:
     if verb.bare:
         return program.run(argv) or CARRIED_OUT
     if name == "up":
-        from onestack.cli.session import check_machine
+        from onestack.cli.session import check, context
 
         cloud = cloud_of(args)
-        check_machine(cloud, wishes(cloud, args).answers)
+        check(context(cloud, wishes(cloud, args).answers, keep=False))
     elif verb.root:
         program.need_root(name)
     return 0

@@ -8,6 +8,8 @@ from onestack.answers.secrets import Secrets
 from onestack.answers.values import Answers
 from onestack.cloud import Cloud
 from onestack.components.base import Component, Context
+from onestack.diagnose import preflight
+from onestack.diagnose.findings import Finding, raise_refusals
 from onestack.errors import OnestackError
 from onestack.host import facts
 from onestack.release.release import release
@@ -37,6 +39,13 @@ def context(cloud: Cloud, answers: Answers, keep: bool = True) -> Context:
         release=release(),
         components=tuple(c for c in all_components() if c.enabled(answers)),
     )
+
+
+def check(ctx: Context) -> list[Finding]:
+    """What is worth knowing of this machine. Raises `PreflightRefused` if it is not fit."""
+    found = preflight.examine(ctx.cloud, ctx.host, preflight.needs_of(ctx))
+    raise_refusals(found)
+    return found
 
 
 def need_cloud(cloud: Cloud) -> None:

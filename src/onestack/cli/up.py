@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from onestack.cli import lock, output
 from onestack.cli.options import (
@@ -22,6 +22,7 @@ from onestack.cli.options import (
 from onestack.cli.session import check, context, secrets
 from onestack.cli.summary import facts, lines
 from onestack.components.base import Context
+from onestack.diagnose.findings import Finding, Severity
 from onestack.host.change import Change
 from onestack.supervise.client import Supervisor
 
@@ -46,16 +47,23 @@ def run(args: argparse.Namespace) -> int:
             stack.enter_context(lock.changing(cloud, "up"))
             alone = True
         ctx = context(cloud, wanted.answers, keep=False)
-        check(ctx)
+        findings = check(ctx)
         if not alone:
             stack.enter_context(lock.changing(cloud, "up"))
-        for notice in wanted.notices:
+        for notice in (*wanted.notices, *remarks(findings)):
             output.note(f"note: {notice}")
         if args.dry_run:
             return dry_run(ctx, args.json)
         return deploy(
             dataclasses.replace(ctx, secrets=secrets(cloud, wanted.answers)), wanted, args
         )
+
+
+def remarks(findings: Iterable[Finding]) -> Iterator[str]:
+    """What the checks say that is no reason to refuse."""
+    for finding in findings:
+        if finding.severity is not Severity.INFO:
+            yield "; ".join(filter(None, (finding.what, finding.why, finding.cure)))
 
 
 def deploy(ctx: Context, wanted: Wishes, args: argparse.Namespace) -> int:

@@ -1,0 +1,95 @@
+"""Find out what is wrong with the cloud, and what would mend it. Exit 0: nothing is."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+
+from onestack.answers.values import show_size
+from onestack.cli import output
+from onestack.cli.options import cloud_of, cloud_options, json_option, wishes
+from onestack.cli.select import roster
+from onestack.cli.session import context, explainer, need_cloud
+from onestack.diagnose.doctor import Diagnosis, examine
+from onestack.diagnose.findings import Severity
+from onestack.supervise.client import Supervisor
+
+SHOWN = 20
+"""Kinds of errors shown at most; --json has them all."""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    cloud_options(parser)
+    json_option(parser)
+    parser.add_argument(
+        "--hours", type=float, default=24.0, help="look so far back in the logs (default: 24)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    cloud = cloud_of(args)
+    need_cloud(cloud)
+    ctx = context(cloud, wishes(cloud, args).answers, keep=False)
+    since = datetime.datetime.now().astimezone() - datetime.timedelta(hours=args.hours)
+    found = examine(ctx, Supervisor(cloud), roster(cloud).processes, explainer(ctx), since)
+    if args.json:
+        output.as_json(found.to_json())
+    else:
+        show(found)
+    return 0 if found.well else 1
+
+
+def show(found: Diagnosis) -> None:
+    serious = [f for f in found.findings if f.severity is not Severity.INFO]
+    heading("Machine", "fit" if not serious else "")
+    for finding in serious:
+        item(finding.what, finding.why, finding.cure)
+    if not found.running:
+        heading("Processes", "the cloud is down; `onestack up` starts it")
+    else:
+        total = found.ready + len(found.patients)
+        heading("Processes", f"{found.ready} of {total} ready")
+    for patient in found.patients:
+        item(f"{patient.status.name}: {patient.status.sentence}", "\n".join(patient.lines))
+        if patient.likely:
+            item("  likely", patient.likely)
+    heading("Errors in the logs", "none" if not found.troubles else "")
+    for trouble in found.troubles[:SHOWN]:
+        times = f" ({trouble.times} times)" if trouble.times > 1 else ""
+        last = f", last {trouble.at}" if trouble.at else ""
+        item(f"{trouble.process}{times}{last}: {trouble.text[:300]}", trouble.likely or "")
+    if len(found.troubles) > SHOWN:
+        output.say(f"  … and {len(found.troubles) - SHOWN} kinds more: --json shows them")
+    show_pool(found)
+
+
+def show_pool(found: Diagnosis) -> None:
+    if found.pool_problem:
+        heading("Volume pool", "")
+        item(found.pool_problem)
+    elif found.pool:
+        pool = found.pool
+        heading(
+            "Volume pool",
+            f"{size(pool.free)} of {size(pool.size)} free; {pool.volumes} volumes and "
+            f"{pool.snapshots} snapshots of {size(pool.provisioned)}, {size(pool.stored)} on disk",
+        )
+        output.say(f"  {pool.place}{f' on {pool.device}' if pool.device else ''}")
+
+
+def size(count: int) -> str:
+    """For people: ``20G``, ``1.3G``."""
+    exact = show_size(count)
+    return exact if len(exact) <= 5 else f"{count / (1 << 30):.1f}G"
+
+
+def heading(title: str, state: str) -> None:
+    output.say(f"{title}: {state}" if state else f"{title}:")
+
+
+def item(what: str, why: str = "", cure: str = "") -> None:
+    output.say(f"  - {what}")
+    for line in why.splitlines():
+        output.say(f"      {line}")
+    if cure:
+        output.say(f"      cure: {cure}")

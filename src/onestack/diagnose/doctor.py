@@ -1,0 +1,102 @@
+"""What is wrong with a cloud, and what would mend it: machine, processes, logs, pool."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onestack.components.base import Context
+from onestack.diagnose import logscan, preflight
+from onestack.diagnose.findings import Finding, refusals
+from onestack.diagnose.logscan import Trouble
+from onestack.errors import OnestackError
+from onestack.storage import pool
+from onestack.supervise import logs
+from onestack.supervise.client import ProcessStatus, Supervisor
+from onestack.supervise.spec import Process
+
+Explain = Callable[[str, str], str | None]
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A process that is not ready, with its last lines and what may be behind them."""
+
+    status: ProcessStatus
+    lines: tuple[str, ...]
+    likely: str | None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    findings: tuple[Finding, ...]
+    running: bool
+    """Whether the cloud's supervisor runs."""
+    ready: int
+    patients: tuple[Patient, ...]
+    troubles: tuple[Trouble, ...]
+    pool: pool.PoolFacts | None
+    pool_problem: str = ""
+
+    @property
+    def well(self) -> bool:
+        return (
+            not (refusals(self.findings) or self.patients or self.troubles or self.pool_problem)
+            and self.running
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "well": self.well,
+            "machine": [f.to_json() for f in self.findings],
+            "running": self.running,
+            "ready": self.ready,
+            "processes": [
+                {"name": p.status.name, "sentence": p.status.sentence, "likely": p.likely}
+                for p in self.patients
+            ],
+            "errors": [dataclasses.asdict(t) for t in self.troubles],
+            "pool": dataclasses.asdict(self.pool) if self.pool else None,
+            "pool_problem": self.pool_problem,
+        }
+
+
+def examine(
+    ctx: Context,
+    supervisor: Supervisor,
+    processes: Sequence[Process],
+    explain: Explain,
+    since: datetime.datetime,
+) -> Diagnosis:
+    """Look at all of it; changes nothing. Errors in logs from before ``since`` do not count."""
+    running = supervisor.running()
+    statuses = supervisor.status() if running else []
+    patients = []
+    for status in statuses:
+        if status.state == "ready":
+            continue
+        lines = tuple(logs.last_lines(ctx.cloud.log / f"{status.name}.log", 5))
+        text = "\n".join((status.sentence, *lines))
+        patients.append(Patient(status, lines, explain(status.component, text)))
+    facts, problem = _pool(ctx)
+    return Diagnosis(
+        findings=tuple(preflight.examine(ctx.cloud, ctx.host, preflight.needs_of(ctx))),
+        running=running,
+        ready=sum(s.state == "ready" for s in statuses),
+        patients=tuple(patients),
+        troubles=tuple(
+            logscan.scan(ctx.cloud.log, [(p.name, p.component) for p in processes], explain, since)
+        ),
+        pool=facts,
+        pool_problem=problem,
+    )
+
+
+def _pool(ctx: Context) -> tuple[pool.PoolFacts | None, str]:
+    try:
+        return pool.facts(ctx.cloud), ""
+    except OnestackError as error:
+        return None, "; ".join(filter(None, (error.what, error.why, error.cure)))
