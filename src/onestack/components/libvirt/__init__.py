@@ -13,6 +13,7 @@ from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components.base import Component, ConfigFile, Context, Directory, Task
+from onestack.components.cinder import attach_command
 from onestack.host.change import Change
 from onestack.host.files import ensure_directory
 from onestack.host.ledger import Ledger
@@ -96,12 +97,16 @@ cgroup_controllers = []
             files=(str(etc / "libvirtd.conf"), str(etc / "qemu.conf")),
             env={"PATH": f"{ctx.cloud.bin}:/usr/sbin:/usr/bin:/sbin:/bin", "MALLOC_ARENA_MAX": "1"},
             mounts={place: str(source) for place, source in self._mounts(ctx).items()},
+            # Where mounts are private (no systemd), what is mounted later is not seen in a
+            # mount namespace of its own: the volumes' pool must be there before.
+            prepare=(attach_command(ctx),) if ctx.has("cinder") else (),
             probe=Probe("connect", f"unix:{socket}"),
             kill_group=False,
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
-        yield Task("places", lambda: self._ensure_places(ctx), ("users",), before_start=True)
+        pool = ("cinder:pool",) if ctx.has("cinder") else ()
+        yield Task("places", lambda: self._ensure_places(ctx), ("users", *pool), before_start=True)
 
     def _ensure_places(self, ctx: Context) -> Iterator[Change]:
         """Something to mount on; what the host has already stays as it is."""
