@@ -19,6 +19,7 @@ from onestack.components.base import (
 )
 from onestack.components.neutron import config, keys
 from onestack.components.neutron.layout import PORT, Layout
+from onestack.components.openvswitch import environment
 from onestack.supervise.spec import Probe, Process
 
 _RUN = "onestack.components.neutron.run:"
@@ -157,6 +158,7 @@ class Neutron(Component):
             name="neutron-workers",
             run=f"{_RUN}workers",
             arguments={"rpc": not layout.ovn},
+            stop_seconds=5.0,
             **common,
         )
 
@@ -165,7 +167,7 @@ class Neutron(Component):
         ctx = layout.ctx
         files = tuple(map(str, layout.agent_files(name)))
         run = ctx.cloud.run / "openvswitch"
-        env = {"OVS_RUNDIR": str(run)}
+        env = environment(ctx)
         groups = [ctx.cloud.user("openvswitch")]
         arguments: dict[str, Any] = {"config": list(files)}
         if layout.ovn:
@@ -174,6 +176,8 @@ class Neutron(Component):
             needs += ("rabbitmq", "neutron-workers")
         if name in ("dhcp", "l3") and layout.datapath == "netdev":
             arguments["switch"] = str(run / "ovs-vswitchd.pid")
+        if name == "openvswitch":
+            arguments["controller"] = ctx.internal
         if name == "l3" and layout.external_bridge:
             env["ONESTACK_EXTERNAL_BRIDGE"] = layout.external_bridge
         return Process(
@@ -187,7 +191,10 @@ class Neutron(Component):
             files=files,
             needs=(*needs, "neutron-namespaces"),
             probe=Probe("agent", f"http://{ctx.internal}:{PORT}/v2.0/agents", binary),
-            stop_seconds=20.0,
+            # Upstream's OpenFlow server never ends by itself; the agent keeps nothing
+            # that a later start would not find in the switch.
+            stop_signal="KILL" if name == "openvswitch" else "TERM",
+            stop_seconds=5.0,
         )
 
 
@@ -224,6 +231,10 @@ _SIGNS = (
         "Tunneling can't be enabled with invalid local_ip",
         "the address of this host's end of tunnels is on no interface; check "
         "CONFIG_NEUTRON_OVS_TUNNEL_IF",
+    ),
+    (
+        "cannot be the switch's controller",
+        "an agent of an earlier start still runs, or another program has the port 6633",
     ),
     (
         "Bridge br-ex for physical network",

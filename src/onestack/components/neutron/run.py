@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket as socket_module
 import sys
 import tempfile
 import threading
@@ -70,6 +71,19 @@ def workers(spec: Process, sockets: dict[str, socket]) -> None:
 
 
 def openvswitch_agent(spec: Process, sockets: dict[str, socket]) -> None:
+    # Upstream's OpenFlow server loses the error and waits for the switch for ever.
+    controller = (spec.arguments["controller"], 6633)
+    with socket_module.socket() as trial:
+        trial.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_REUSEADDR, 1)
+        try:
+            trial.bind(controller)
+            trial.listen()
+        except OSError as error:
+            sys.exit(
+                "the agent cannot be the switch's controller at {}:{}: {}".format(
+                    *controller, error
+                )
+            )
     _agent("neutron-openvswitch-agent", spec)
     from neutron.plugins.ml2.drivers.openvswitch.agent import main
 

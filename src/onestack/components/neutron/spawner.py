@@ -73,6 +73,8 @@ def _answer(connection: socket.socket, uid: int) -> None:
                 "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             )
             command, files = _request(connection)
+            if not command:
+                return  # a probe: it only wanted to know whether anybody answers
             if peer[1] not in (0, uid):
                 answer: dict[str, Any] = {"refused": f"user {peer[1]} may not ask for this"}
             elif wrong := refusal(command):
@@ -90,9 +92,14 @@ def _answer(connection: socket.socket, uid: int) -> None:
 
 
 def _request(connection: socket.socket) -> tuple[list[str], list[int]]:
-    """The command and the three open files that came with it. Raises `ValueError`."""
+    """The command and the three open files that came with it; nothing from who says nothing.
+
+    Raises `ValueError`.
+    """
     connection.settimeout(10)
     head, files, _, _ = socket.recv_fds(connection, 4, 3)
+    if not head:
+        return [], files
     try:
         size = int.from_bytes(head, "big")
         if len(head) != 4 or len(files) != 3 or size > _MOST:
