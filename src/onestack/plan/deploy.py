@@ -191,6 +191,9 @@ class _Builder:
                     if t.before_start
                 ),
             ]
+            if "identity" not in component.provides and any(component.identity(self.ctx)):
+                # A service whose own user is not there yet logs failures from its first request on.
+                before.append(f"identity:{component.name}")
             for spec in self.specs[component.name]:
                 yield Step(
                     f"process:{spec.name}",
