@@ -35,7 +35,7 @@ class Connection:
         sock.setblocking(False)
         self._loop, self.sock, self._handle, self._encode = loop, sock, handle, encode
         self._in = b""
-        self._out = b""
+        self._out = bytearray()
         self._ending = False
         self.closed = False
         self.on_close: Callable[[], None] | None = None
@@ -107,7 +107,7 @@ class Connection:
             return
         try:
             while self._out:
-                self._out = self._out[self.sock.send(self._out) :]
+                del self._out[: self.sock.send(self._out)]
         except BlockingIOError:
             self._loop.watch(self.sock, READ | WRITE, self._ready)
             return

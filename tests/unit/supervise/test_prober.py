@@ -1,0 +1,209 @@
+"""Probes, one by one; tokens; the judgement on agents."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onestack.supervise import prober
+from onestack.supervise.prober import Result, Tokens, Wrong, judge_agent, try_once
+from onestack.supervise.spec import Probe
+
+
+class Api(http.server.BaseHTTPRequestHandler):
+    """Keystone and an API in one."""
+
+    tokens: list[str]
+    asked: list[str]
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        user = body["auth"]["identity"]["password"]["user"]
+        good = user["password"] == "secret" and self.path == "/v3/auth/tokens"
+        self.send_response(201 if good else 401)
+        if good:
+            self.tokens.append(f"token-{len(self.tokens) + 1}")
+            self.send_header("X-Subject-Token", self.tokens[-1])
+        self.end_headers()
+        answer = {"token": {"expires_at": "2099-01-01T00:00:00.000000Z", "project": {"id": "p1"}}}
+        self.wfile.write(json.dumps(answer).encode() if good else b'{"error": "no"}')
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        known = self.headers.get("X-Auth-Token") in self.tokens[-1:]
+        code = {"/open": 300, "/broken": 500}.get(self.path, 200 if known else 401)
+        self.send_response(code)
+        self.end_headers()
+        self.wfile.write(b'{"agents": []}' if code == 200 else b"what a pity")
+
+    def log_message(self, *words: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def api() -> Iterator[type[Api]]:
+    class Handler(Api):
+        tokens: list[str] = []  # noqa: RUF012
+        asked: list[str] = []  # noqa: RUF012
+        url = ""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Handler.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield Handler
+        server.shutdown()
+        thread.join()
+
+
+def once(kind: str, target: str = "", token: Tokens | None = None, **more: Any) -> Result:
+    return try_once(Probe(kind, target, **more), 0.0, token or Tokens(), 2.0)
+
+
+def tokens_of(api: Any, file: Path, password: str = "secret") -> Tokens:
+    file.write_text(json.dumps({"username": "u", "password": password, "project_name": "p"}))
+    tokens = Tokens()
+    tokens.configure({"auth_url": api.url, "file": str(file)})
+    return tokens
+
+
+def test_connect_file_exec(tmp_path: Path) -> None:
+    assert once("connect", f"unix:{tmp_path}/none") == Result(
+        False, f"unix:{tmp_path}/none: no such file or directory", unreachable=True
+    )
+    assert once("connect", "tcp:127.0.0.1:1").text == "tcp:127.0.0.1:1: connection refused"
+    assert once("file", str(tmp_path)) == Result(True)
+    assert once("file", "/none").text == "/none is not there yet"
+    assert once("exec", argv=("true",)) == Result(True)
+    assert once("exec", argv=("sh", "-c", "echo first; echo no quorum; exit 3")).text == (
+        "sh ended with 3: no quorum"
+    )
+    assert once("exec", argv=("/none",)).text == "/none: No such file or directory"
+    assert once("dance").text == "there is no probe 'dance'"
+
+
+def test_http(api: Any) -> None:
+    assert once("http", f"{api.url}/open") == Result(True)
+    assert once("http", f"{api.url}/closed") == Result(True)  # 401 is an answer
+    assert once("http", f"{api.url}/broken") == Result(
+        False, f"GET {api.url}/broken answers 500: what a pity"
+    )
+
+
+def test_api_with_a_token_that_is_renewed(api: Any, tmp_path: Path) -> None:
+    tokens = tokens_of(api, tmp_path / "identity")
+    assert once("api", f"{api.url}/v2/{{project_id}}/x", tokens) == Result(True)
+    assert once("api", f"{api.url}/x", tokens) == Result(True)
+    assert api.tokens == ["token-1"]
+    assert api.asked == ["/v2/p1/x", "/x"]
+    api.tokens.append("token of another")  # ours is refused from now on
+    assert once("api", f"{api.url}/x", tokens) == Result(True)
+    assert api.tokens[-1] == "token-3"
+    assert (
+        once("api", f"{api.url}/open", tokens).text
+        == f"GET {api.url}/open answers 300: what a pity"
+    )
+
+
+def test_without_identity_reachability_must_do(api: Any, tmp_path: Path) -> None:
+    tokens = Tokens()
+    assert once("api", f"{api.url}/x", tokens) == Result(
+        True, "asked without a token: no identity is configured"
+    )
+    tokens.configure({"auth_url": api.url, "file": f"{tmp_path}/none"})
+    for kind in ("api", "agent"):
+        assert once(kind, f"{api.url}/x", tokens) == Result(
+            True, f"asked without a token: {tmp_path}/none is not there yet"
+        )
+    assert not once("api", f"{api.url}/broken", tokens).ok
+    # but an identity that is refused is a failure
+    wrong = once("api", f"{api.url}/x", tokens_of(api, tmp_path / "identity", "wrong"))
+    assert wrong == Result(False, 'no token: keystone answers 401: {"error": "no"}')
+
+
+def test_agents_share_a_listing(api: Any, tmp_path: Path) -> None:
+    tokens = tokens_of(api, tmp_path / "identity")
+    probe = Probe("agent", f"{api.url}/agents", "neutron-l3-agent")
+    results = [try_once(probe, 0.0, tokens, 2.0) for _ in range(5)]
+    assert {r.text for r in results} == {f"neutron-l3-agent on {tokens.host} is not listed yet"}
+    assert len(api.asked) < 5
+
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("entry", "wrong"),
+    [
+        ({"binary": "b", "host": "h", "alive": True}, ""),
+        ({"binary": "b", "host": "h@lvm", "state": "up", "status": "enabled"}, ""),
+        ({"binary": "b", "host": "h", "status": "up", "updated_at": "2026-11-22T12:00:05"}, ""),
+        ({"binary": "b", "host": "h", "alive": False}, "b on h is listed as not alive"),
+        ({"binary": "b", "host": "h", "state": "down"}, "b on h is listed as not alive"),
+        ({"binary": "b", "host": "other", "alive": True}, "b on h is not listed yet"),
+        (
+            {
+                "binary": "b",
+                "host": "h",
+                "alive": True,
+                "heartbeat_timestamp": "2026-11-22 11:59:58",
+            },
+            "b was last heard of at 2026-11-22 11:59:58, before it was started",
+        ),
+        ({"binary": "b", "host": "h", "state": "up", "updated_at": None}, ""),
+    ],
+)
+def test_judgement_on_agents(entry: dict[str, Any], wrong: str) -> None:
+    probe = Probe("agent", "", "b")
+    if not wrong:
+        assert judge_agent([{"binary": "x"}, entry], probe, "h", NOW) == ""
+        return
+    with pytest.raises(Wrong) as caught:
+        judge_agent([entry], probe, "h", NOW)
+    assert str(caught.value) == wrong
+
+
+def test_what_is_not_fresh_may_do_if_so_asked() -> None:
+    entry = {
+        "binary": "b",
+        "host": "h",
+        "alive": True,
+        "heartbeat_timestamp": "2026-11-22 11:00:00",
+    }
+    assert judge_agent([entry], Probe("agent", "", "b", fresh=False), "h", NOW) == ""
+
+
+def test_a_request_waits_for_the_service_to_accept(tmp_path: Path) -> None:
+    """The supervisor holds the listening socket: the edge is waited for, not polled."""
+    import socket
+
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def late() -> None:
+            time.sleep(0.3)
+            client, _ = server.accept()
+            client.recv(4096)
+            client.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+            client.close()
+
+        thread = threading.Thread(target=late)
+        thread.start()
+        began = time.monotonic()
+        assert once("http", f"unix:{path}:/") == Result(True)
+        assert time.monotonic() - began >= 0.3
+        thread.join()
+
+
+def test_delays() -> None:
+    assert prober.QUICK_LAST <= 0.25 < prober.WRONG < prober.SLOW <= 30

@@ -1,0 +1,75 @@
+"""The unit, and what systemd is told."""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import socket
+import subprocess
+from pathlib import Path
+
+from tests.unit.supervise.bench import Bench, needs_root, toy, until
+
+from onestack.supervise.spec import Probe
+from onestack.supervise.systemd import unit
+
+
+def test_the_unit() -> None:
+    text = unit(
+        "onestack",
+        Path("/var/lib/onestack"),
+        Path("/opt/rel/bin/python"),
+        Path("/opt/program"),
+        Path("/var/lib/onestack/etc/roster.json"),
+    )
+    parsed = configparser.ConfigParser(strict=False, interpolation=None)
+    parsed.optionxform = str  # type: ignore[assignment, method-assign]
+    parsed.read_string(text)
+    service = parsed["Service"]
+    assert service["Type"] == "notify"
+    assert service["ExecStart"] == (
+        "/opt/rel/bin/python -m onestack.supervise"
+        " --roster /var/lib/onestack/etc/roster.json --start-all"
+    )
+    assert (service["Delegate"], service["KillMode"], service["Restart"]) == (
+        "yes",
+        "mixed",
+        "always",
+    )
+    assert 'Environment="PYTHONPATH=/opt/program"' in text
+    assert 'Environment="ONESTACK_SUPERVISED=/var/lib/onestack"' in text
+
+
+@needs_root
+def test_ready_is_told_when_all_are(bench: Bench) -> None:
+    address = str(bench.root / "notify")
+    ready = bench.root / "ready"
+    bench.client._write(bench.roster(toy("a"), toy("b", probe=Probe("file", str(ready)))))
+    heard: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(address)
+        notify.setblocking(False)
+
+        def hear(word: str) -> bool:
+            with contextlib.suppress(BlockingIOError):
+                heard.extend(notify.recv(4096).decode().splitlines())
+            return word in heard
+
+        supervisor = subprocess.Popen(
+            [
+                *(str(bench.python), "-m", "onestack.supervise", "--start-all"),
+                *("--roster", str(bench.client.roster)),
+            ],
+            env={"PYTHONPATH": bench.path, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"},
+        )
+        half = "STATUS=1 of 2 processes ready; b: starting"
+        until(lambda: hear("") or any(line.startswith(half) for line in heard))
+        assert "READY=1" not in heard
+        ready.touch()
+        until(lambda: hear("READY=1"))
+        until(lambda: hear("STATUS=2 of 2 processes ready"))
+        until(lambda: hear("WATCHDOG=1"))
+        supervisor.terminate()
+        until(lambda: hear("STOPPING=1"))
+        assert supervisor.wait(5) == 0
+    assert "NOTIFY_SOCKET" not in bench.log("a")
