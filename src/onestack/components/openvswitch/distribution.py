@@ -169,11 +169,11 @@ def debian_mirror(etc: Path = Path("/etc/apt")) -> str:
             for stanza in re.split(r"\n\s*\n", text):
                 fields = dict(re.findall(r"^(\w[\w-]*):\s*(.*)$", stanza, re.M))
                 if codename in fields.get("Suites", "").split() and fields.get("URIs"):
-                    return fields["URIs"].split()[0]
+                    return str(fields["URIs"].split()[0])
         else:
             found = re.search(rf"^deb\s+(?:\[.*?\]\s+)?(\S+)\s+{codename}\s", text, re.M)
             if found:
-                return found[1]
+                return str(found[1])
     raise OnestackError(
         "no Debian mirror is known",
         f"apt's sources have no entry for {codename}",
@@ -184,4 +184,4 @@ def debian_mirror(etc: Path = Path("/etc/apt")) -> str:
 def _codename() -> str:
     text = Path("/etc/os-release").read_text()
     found = re.search(r"^VERSION_CODENAME=(\S+)", text, re.M)
-    return found[1] if found else "stable"
+    return str(found[1]) if found else "stable"

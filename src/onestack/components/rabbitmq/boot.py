@@ -62,9 +62,7 @@ entry(App) when App =:= kernel; App =:= stdlib; App =:= sasl -> {{App, version(A
 entry(App) -> {{App, version(App), load}}.
 
 in_batches(Commands) ->
-    Lazy = lists:append([proplists:get_value(modules, Spec)
-                         || {{apply, {{application, load, [{{application, App, Spec}}]}}}} <- Commands,
-                            library(App)]),
+    Lazy = lists:append([lazy(C) || C <- Commands]),
     {{Kernel, [Loaded | Rest]}} =
         lists:splitwith(fun(C) -> C =/= {{kernel_load_completed}} end, Commands),
     Modules = lists:append([M || {{primLoad, M}} <- Rest]) -- Lazy,
@@ -76,6 +74,13 @@ batches(Modules) when length(Modules) =< {BATCH} -> [{{primLoad, Modules}}];
 batches(Modules) ->
     {{First, Rest}} = lists:split({BATCH}, Modules),
     [{{primLoad, First}} | batches(Rest)].
+
+lazy({{apply, {{application, load, [{{application, App, Spec}}]}}}}) ->
+    case library(App) of
+        true -> proplists:get_value(modules, Spec);
+        false -> []
+    end;
+lazy(_) -> [].
 
 %% A library without a list of modules is not searched for RabbitMQ's attributes.
 bare({{apply, {{application, load, [{{application, App, Spec}}]}}}} = Command) ->

@@ -1,0 +1,56 @@
+"""A context for tests of single rooms, on a made-up machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from onestack.answers.registry import registry
+from onestack.answers.secrets import Secrets
+from onestack.cloud import Cloud
+from onestack.components.base import Component, Context
+from onestack.host.facts import HostFacts
+from onestack.release.release import release
+
+MACHINE = HostFacts(
+    os_id="debian",
+    os_version="12",
+    os_name="Debian GNU/Linux 12 (bookworm)",
+    cores=2,
+    memory=8 << 30,
+    memory_available=6 << 30,
+    hostname="somewhere",
+    hostname_address="192.0.2.5",
+    route_address="192.0.2.5",
+    public_address="192.0.2.5",
+    systemd=False,
+)
+
+
+def machine(*, kernel: bool = True, openvswitch: str = "3.1.0-2+deb12u1") -> HostFacts:
+    """A machine with or without the kernel's datapath, and this version of Open vSwitch."""
+    made = dataclasses.replace(MACHINE)
+    # what is else found out by looking at this machine
+    made.__dict__["ovs_kernel"] = kernel
+    object.__setattr__(made, "package_version", lambda name: openvswitch)
+    return made
+
+
+def context(
+    root: Path,
+    *components: Component,
+    name: str = "onestack",
+    host: HostFacts = MACHINE,
+    **given: str,
+) -> Context:
+    """A cloud at ``root`` with these rooms and answers; nothing is made there."""
+    cloud = Cloud(name, root)
+    answers = registry().answers(given)
+    secrets = Secrets(cloud.etc / "secrets.json", answers)
+    released = release(cache=root / "cache")
+    return Context(cloud, answers, secrets, host, released, components)
+
+
+def content(ctx: Context, component: Component, name: str) -> str:
+    """The text of the room's file ``name``."""
+    return next(file.content for file in component.files(ctx) if file.path.name == name)

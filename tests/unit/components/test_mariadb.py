@@ -1,0 +1,105 @@
+"""The database server's room: no way in but root's, durable, whole or made anew."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pymysql
+import pytest
+from tests.unit.components.rooms import content, context
+
+from onestack.components.mariadb import Mariadb
+from onestack.components.mariadb.datadir import install
+
+MARIADB = Mariadb()
+installed = pytest.mark.skipif(
+    not Path("/usr/sbin/mariadbd").exists() or os.geteuid() != 0,
+    reason="needs root and the package mariadb-server-core",
+)
+
+
+def test_it_listens_nowhere_but_on_its_socket(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    text = content(ctx, MARIADB, "mariadb.cnf")
+    assert "skip-networking" in text.splitlines()
+    assert f"socket = {tmp_path}/run/mariadb/mariadb.sock" in text
+    (process,) = MARIADB.processes(ctx)
+    assert process.user == "onestack-mariadb"
+    assert process.probe is not None
+    assert process.probe.target == f"unix:{tmp_path}/run/mariadb/mariadb.sock"
+
+
+def test_what_was_committed_is_on_the_disk(tmp_path: Path) -> None:
+    lines = content(context(tmp_path), MARIADB, "mariadb.cnf").splitlines()
+    assert "innodb_flush_log_at_trx_commit = 1" in lines
+    assert "innodb_doublewrite = ON" in lines
+    assert not any(
+        "innodb_flush_method" in line or "innodb_fast_shutdown" in line for line in lines
+    )
+
+
+def test_a_data_directory_that_is_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "data" / "mariadb" / "data").mkdir(parents=True)
+    (task,) = MARIADB.tasks(context(tmp_path))
+    assert task.before_start
+    assert list(task.ensure()) == []
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    said = MARIADB.explain(
+        context(tmp_path), "Write failed (Errcode: 28 - No space left on device)"
+    )
+    assert said is not None
+    assert "make room" in said
+
+
+@installed
+def test_root_comes_in_by_the_socket_and_nobody_else(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    data = tmp_path / "data"
+    unfinished = tmp_path / ".data.new"
+    unfinished.mkdir()
+    (unfinished / "of a killed run").touch()
+    install(data, "root")
+    assert not unfinished.exists()
+    ctx = context(tmp_path)
+    config = tmp_path / "mariadb.cnf"
+    text = content(ctx, MARIADB, "mariadb.cnf").replace(f"{tmp_path}/data/mariadb/data", str(data))
+    text = text.replace(f"{tmp_path}/run/mariadb", str(tmp_path))
+    config.write_text(text.replace(f"tmpdir = {tmp_path}/data/mariadb", f"tmpdir = {tmp_path}"))
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            ["/usr/sbin/mariadbd", f"--defaults-file={config}", "--user=root"],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        connection = connect(tmp_path / "mariadb.sock", "root", server)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT user FROM mysql.global_priv ORDER BY user")
+            # mariadb.sys owns views and cannot log in
+            assert [row[0] for row in cursor] == ["mariadb.sys", "root"]
+            cursor.execute("SHOW DATABASES LIKE 'test%'")
+            assert cursor.fetchall() == ()
+        for user in ("somebody", "mariadb.sys"):
+            with pytest.raises(pymysql.err.OperationalError, match="Access denied"):
+                pymysql.connect(unix_socket=str(tmp_path / "mariadb.sock"), user=user)
+    finally:
+        server.terminate()
+        assert server.wait(30) == 0
+    assert "[ERROR]" not in (tmp_path / "log").read_text()
+
+
+def connect(socket: Path, user: str, server: subprocess.Popen[bytes]) -> pymysql.Connection:
+    until = time.monotonic() + 30
+    while True:
+        try:
+            return pymysql.connect(unix_socket=str(socket), user=user)
+        except pymysql.err.OperationalError:
+            assert server.poll() is None, "mariadbd has ended"
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
