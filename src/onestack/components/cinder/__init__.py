@@ -47,7 +47,6 @@ NAMESPACES = (
     "oslo.messaging",
     "oslo.middleware",
     "oslo.privsep",
-    "oslo.service.wsgi",
 )
 
 _OTHER_BACKENDS = ("gluster", "nfs", "vmdk", "netapp", "solidfire")
@@ -162,6 +161,7 @@ class Cinder(Component):
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         config = str(_config(ctx))
+        paste = ctx.release.services / "etc" / "cinder" / "api-paste.ini"
         services = f"http://{ctx.internal}:{PORT}/v3/os-services"
 
         def process(name: str, needs: tuple[str, ...], probe: Probe, **more: Any) -> Process:
@@ -170,7 +170,7 @@ class Cinder(Component):
                 component=self.name,
                 user=ctx.cloud.user(self.name),
                 run=f"onestack.components.cinder.run:{name}",
-                arguments={"config": config, "backend": BACKEND},
+                arguments={"config": config, "paste": str(paste), "backend": BACKEND},
                 env={"OS_CINDER_DISABLE_EVENTLET_PATCHING": "1"},
                 files=(config,),
                 needs=needs,
@@ -291,7 +291,6 @@ def _sections(ctx: Context) -> Ini:
             "transport_url": openstack.transport_url(ctx),
             "my_ip": ctx.internal,
             "state_path": str(data),
-            "api_paste_config": str(shared / "api-paste.ini"),
             "resource_query_filters_file": str(shared / "resource_filters.json"),
             "image_conversion_dir": str(data / "conversion"),
             "glance_catalog_info": "image:glance:internalURL",

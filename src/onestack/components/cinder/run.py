@@ -17,7 +17,13 @@ from onestack.supervise.spec import Process
 def api(spec: Process, sockets: dict[str, socket]) -> None:
     _native_threads("cinder-api", spec)
     from cinder.wsgi import wsgi as cinder_wsgi
+    from oslo_config import cfg
+    from oslo_service import wsgi as paste
 
+    # The option is deprecated in a file; without it the paste file is looked for beside
+    # cinder.conf, and it lies in the services' environment.
+    paste.register_opts(cfg.CONF)
+    cfg.CONF.set_override("api_paste_config", spec.arguments["paste"])
     wsgi.serve(cinder_wsgi.initialize_application(), sockets["api"])
 
 

@@ -73,8 +73,8 @@ def environment(ctx: Context) -> dict[str, str]:
         "OS_REGION_NAME": str(ctx.answers["CONFIG_KEYSTONE_REGION"]),
         "OS_INTERFACE": "public",
         "OS_CACERT": str(ca_file(ctx)),
-        # The legacy clients of volumes and images ask for these.
-        "OS_VOLUME_API_VERSION": "3",
+        # The legacy clients ask for these; `cinder message-list` wants a recent microversion.
+        "OS_VOLUME_API_VERSION": "3.70",
         "OS_IMAGE_API_VERSION": "2",
     }
 
