@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import threading
@@ -37,6 +38,7 @@ def enter(name: str) -> None:
 
     Raises `OnestackError` when it is not there.
     """
+    _origin()
     try:
         descriptor = os.open(NAMES / name, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
@@ -52,12 +54,39 @@ def enter(name: str) -> None:
 
 
 @contextmanager
+def outside() -> Iterator[None]:
+    """The calling thread where this program began, before it entered any namespace.
+
+    There mirrors are reached, and settings of the whole machine can be made.
+    """
+    here = os.open(_current(), os.O_RDONLY)
+    try:
+        _setns(_origin())
+        try:
+            yield
+        finally:
+            _setns(here)
+    finally:
+        os.close(here)
+
+
+def _current() -> str:
+    return f"/proc/self/task/{threading.get_native_id()}/ns/net"
+
+
+@functools.cache
+def _origin() -> int:
+    """The namespace of the first call, which is made before any other is entered."""
+    return os.open(_current(), os.O_RDONLY | os.O_CLOEXEC)
+
+
+@contextmanager
 def inside(name: str | None) -> Iterator[None]:
     """The calling thread in the namespace ``name`` (``None``: where it is) for a while."""
     if name is None:
         yield
         return
-    here = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
+    here = os.open(_current(), os.O_RDONLY)
     try:
         enter(name)
         try:
