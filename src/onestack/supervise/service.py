@@ -11,13 +11,19 @@ import signal
 import threading
 from typing import Any
 
+from onestack.supervise.readiness import tell_ready
+
 
 def serve(*services: Any) -> None:
-    """Start ``services`` (start, stop, wait), and stop them on SIGTERM. Does not return."""
+    """Start ``services`` (start, stop, wait), and stop them on SIGTERM. Does not return.
+
+    Tells the supervisor when all have started (probe ``notify``).
+    """
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
     for service in services:
         service.start()
+    tell_ready()
     ended.wait()
     for service in services:
         service.stop()

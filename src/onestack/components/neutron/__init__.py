@@ -158,6 +158,8 @@ class Neutron(Component):
             name="neutron-workers",
             run=f"{_RUN}workers",
             arguments={"rpc": not layout.ovn},
+            # Agents that ask before it listens wait a minute for an answer that never comes.
+            probe=Probe("notify"),
             stop_seconds=5.0,
             **common,
         )
