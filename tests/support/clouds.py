@@ -118,7 +118,9 @@ class CloudUnderTest:
         """A shell line as the guide's reader types it: inside the cloud's network."""
         words = ["bash", "-c", f". {self.root}/etc/admin-openrc && {command}"]
         if self.netns:
-            words = ["ip", "netns", "exec", self.prefix, *words]
+            # The supervisor's, which has names of network namespaces of its own.
+            pid = (self.root / "run" / "supervisor" / "lock").read_text().strip()
+            words = ["nsenter", "--target", pid, "--net", "--mount", *words]
         return run(words, env=dict(os.environ) | self.variables, **more)
 
     def type(self, command: str, **more: Any) -> str:

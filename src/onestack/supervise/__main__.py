@@ -37,7 +37,7 @@ def main() -> None:
     linux.become_subreaper()
     if roster.netns:
         try:
-            trouble = linux.enter_network_namespace(roster.netns)
+            trouble = linux.enter_network_namespace(roster.netns, root / "run" / "netns")
         except OSError as error:
             raise SystemExit(f"the network namespace {roster.netns}: {error}") from None
         if trouble:

@@ -172,19 +172,27 @@ def set_title(title: str) -> None:
         ctypes.memmove(start, text.ljust(end - start, b"\0"), end - start)
 
 
-def enter_network_namespace(name: str) -> str | None:
+def enter_network_namespace(name: str, names: Path) -> str | None:
     """Move this process into ``/run/netns/NAME``, with a ``/sys`` that shows its devices.
 
-    Everything else stays mounted where it is. Returns why ``/sys`` could not
-    be had, or ``None``; raises `OSError` when there is no such namespace.
+    ``names`` is shown as ``/run/netns`` from then on: neutron's agents delete
+    each namespace that looks like one of theirs and is not, which another
+    cloud's would be. Everything else stays mounted where it is. Returns why
+    ``/sys`` could not be had, or ``None``; raises `OSError` when there is no
+    such namespace, or ``names`` cannot be shown.
     """
     descriptor = os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         setns(descriptor, CLONE_NEWNET)
     finally:
         os.close(descriptor)
+    unshare(CLONE_NEWNS)
+    names.mkdir(parents=True, exist_ok=True)
+    for left in names.iterdir():  # by an earlier supervisor, whose mounts went with it
+        left.unlink()
+    mount("none", "/run/netns", None, MS_REC | MS_PRIVATE)
+    mount(str(names), "/run/netns", None, MS_BIND)
     try:
-        unshare(CLONE_NEWNS)
         _own_sysfs()
     except OSError as error:
         return f"/sys shows the host's network devices: {error}"

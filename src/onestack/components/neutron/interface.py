@@ -52,6 +52,7 @@ class ExternalBridgeDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
         bridge = bridge or self._external_bridge
         self._leave_other_bridges(device_name, bridge)
         super().plug(network_id, port_id, device_name, mac_address, bridge, namespace, prefix, mtu)
+        self._open(device_name, bridge)
         self._report_up(port_id)
 
     def unplug(
@@ -68,10 +69,25 @@ class ExternalBridgeDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
     @staticmethod
     def _leave_other_bridges(device: str, bridge: str) -> None:
         """Take a leg out of the bridge in which other answers once put it."""
-        found = ovs_lib.BaseOVS().get_bridge_for_iface(device)
-        if found and found != bridge:
+        ovs = ovs_lib.BaseOVS()
+        if not ovs.port_exists(device):
+            return
+        found = ovs.get_bridge_for_iface(device)
+        if found != bridge:
             LOG.info("Moving %s from the bridge %s to %s", device, found, bridge)
             ovs_lib.OVSBridge(found).delete_port(device)
+
+    @staticmethod
+    def _open(device: str, bridge: str) -> None:
+        """Let untagged packets through.
+
+        Upstream makes each port with the dead VLAN 4095 as its only one, until
+        the openvswitch agent gives it a tag; on this bridge nobody would.
+        """
+        switch = ovs_lib.OVSBridge(bridge)
+        with switch.ovsdb.transaction(check_error=True) as transaction:
+            for column in ("tag", "trunks", "vlan_mode"):
+                transaction.add(switch.ovsdb.db_clear("Port", device, column))
 
     def _report_up(self, port_id: str) -> None:
         """Tell the server that the port works.
