@@ -80,8 +80,10 @@ class Family:
             self.start()
 
     def end(self) -> None:
+        """End it, and wait until it has ended; what it forked goes on."""
         self.ended = True
-        proc.send([self._pid], signal.SIGKILL)
+        self._loop.kill(self._pid)
+        self._close()
 
     def _close(self) -> None:
         self.done = False

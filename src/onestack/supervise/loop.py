@@ -74,6 +74,14 @@ class Loop:
         """``call`` gets the exit code, or minus the number of the signal that killed it."""
         self._children[pid] = call
 
+    def kill(self, pid: int) -> None:
+        """Kill a child and wait for its end, which is a matter of milliseconds."""
+        call = self._children.pop(pid, None)
+        if call:
+            proc.send([pid], signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+            self._safely(call, os.waitstatus_to_exitcode(status))
+
     def strangers(self) -> set[int]:
         """Children that were not started here: orphans of descendants."""
         return proc.children(os.getpid()) - self._children.keys()

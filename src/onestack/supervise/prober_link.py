@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from onestack.supervise import proc
 from onestack.supervise.child import Child, Fork, read_status
 from onestack.supervise.control import Connection, json_line
 from onestack.supervise.loop import Loop, log
@@ -70,8 +68,9 @@ class ProberLink:
             self.watch(process)
 
     def stop(self) -> None:
+        """End it, and wait until it has ended."""
         self._stopped = True
-        proc.send([self._pid], signal.SIGKILL)
+        self._loop.kill(self._pid)
 
     def identity(self, identity: dict[str, str]) -> None:
         self._identity = identity

@@ -122,8 +122,9 @@ def ancestors(pid: int) -> set[int]:
 
 def send(targets: Iterable[int], number: int) -> None:
     for pid in targets:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+        if pid > 1:  # 0 would be our own group
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def end_leftovers(root: Path, patience: float = 10.0) -> list[str]:

@@ -21,7 +21,10 @@ class Probe:
     - ``agent``: the listing at ``target`` (with a token) shows the process's
       ``binary`` alive on this host;
     - ``exec``: ``argv`` ends with 0;
-    - ``file``: ``target`` exists.
+    - ``file``: ``target`` exists;
+    - ``notify``: it says so itself by sd_notify(3), as many daemons do, and
+      as Python processes do by `onestack.supervise.readiness.tell_ready`.
+      Nothing is tried afterwards.
     """
 
     kind: str

@@ -7,6 +7,7 @@ an answer of the prober, a timer. The only writer of its `Machine`.
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 import signal
 import time
@@ -38,7 +39,10 @@ COMMAND_SECONDS = 60.0
 DESCENDANTS_SECONDS = 3.0
 """Between TERM and KILL for what a process left running."""
 EXTRA_PATIENCE = 4
-"""A start that was too slow gets that many times the time, in the end."""
+"""A start that was too slow gets that many times the time, in the end.
+
+So does one on a machine with more to do than it has processors for.
+"""
 
 
 class Host(Protocol):
@@ -71,6 +75,12 @@ def fingerprint(paths: tuple[str, ...]) -> dict[str, str]:
         except OSError:
             found[path] = ""
     return found
+
+
+def busyness() -> float:
+    """How many times longer everything takes: the load for each processor, 1 to 4."""
+    load = os.getloadavg()[0] / len(os.sched_getaffinity(0))
+    return max(1.0, min(load, float(EXTRA_PATIENCE)))
 
 
 def run_process(spec: Process, sockets: dict[str, socket]) -> int | None:
@@ -286,7 +296,7 @@ class Supervised:
             log=self.log,
             user=spec.user,
             groups=spec.groups,
-            env=spec.env,
+            env=self._environment(),
             argv=spec.argv,
             call=None if spec.argv else partial(run_process, spec),
             sockets={name: sock for name, (_, sock) in self.sockets.items()},
@@ -310,8 +320,15 @@ class Supervised:
             self._later(PROBELESS, self._well)
             return
         slow = min(self.machine.failures, EXTRA_PATIENCE - 1) + 1
-        self._later(spec.probe.seconds * slow, partial(self._too_slow, spec.probe.seconds * slow))
-        self.host.watch(self)
+        self._patience(spec.probe.seconds * slow)
+        if spec.probe.kind != "notify":
+            self.host.watch(self)
+
+    def _environment(self) -> dict[str, str]:
+        if self.spec.probe and self.spec.probe.kind == "notify":
+            place = self.host.root / "run" / "supervisor" / "notify.sock"
+            return {"NOTIFY_SOCKET": str(place), **self.spec.env}
+        return self.spec.env
 
     def _read_status(self, status: int, events: int) -> None:
         """It was set up, or said why not: the end of the child tells the rest."""
@@ -331,6 +348,15 @@ class Supervised:
             self._changed()
         elif self.state is State.READY:
             self.machine.detail = note
+
+    def _patience(self, seconds: float) -> None:
+        """Give up on a start after that long, or longer on a busy machine."""
+        patience = seconds * busyness()
+        left = patience - (time.monotonic() - self._begun)
+        if left > 0.01:
+            self._later(left, partial(self._patience, seconds))
+        else:
+            self._too_slow(time.monotonic() - self._begun)
 
     def _too_slow(self, seconds: float) -> None:
         reason = f" ({self._said_last})" if self._said_last else ""

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from onestack.supervise import control, logs, proc
+from onestack.supervise import control, logs, proc, readiness
 from onestack.supervise.child import Child, fork
 from onestack.supervise.control import Connection
 from onestack.supervise.family import Family
@@ -59,7 +59,8 @@ class Supervisor:
     # -- Host ------------------------------------------------------------
 
     def changed(self, process: Supervised) -> None:
-        log(f"{process.name}: {process.log_line()}")
+        if process.state is not State.WAITING:
+            log(f"{process.name}: {process.log_line()}")
         self.watchers.changed(process)
         self._settle_soon()
 
@@ -86,6 +87,7 @@ class Supervisor:
         self._listeners = [
             listen(place / "control.sock", 0o600, self._control_line),
             listen(place / "privsep.sock", 0o666, self.privsep.asked, encode=control.text_line),
+            readiness.listen(self, place / "notify.sock"),
         ]
 
     def run(self, start_all: bool) -> None:
@@ -175,7 +177,7 @@ class Supervisor:
             log("ended what services had left running: " + ", ".join(leftovers))
         for listener in self._listeners:
             listener.close()
-        for name in ("control.sock", "privsep.sock"):
+        for name in ("control.sock", "privsep.sock", "notify.sock"):
             (self.root / "run" / "supervisor" / name).unlink(missing_ok=True)
         for connection in self._shutting_down or ():
             connection.done()
@@ -215,9 +217,12 @@ class Supervisor:
         # programs first: what Python services need is mostly programs
         for process in sorted(waiting, key=lambda p: not p.spec.argv):
             missing = self.missing(process)
-            process.machine.detail = ", ".join(missing)
-            if not missing and process.state is State.WAITING:
+            if not missing:
                 process.begin()
+            elif process.machine.detail != (detail := ", ".join(missing)):
+                if not process.machine.detail:
+                    log(f"{process.name}: waits for {detail}")
+                process.machine.detail = detail
         for process in [p for p in self.processes.values() if p.state is State.STOPPING]:
             above = self._above(process)
             if above:

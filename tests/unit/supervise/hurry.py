@@ -12,5 +12,6 @@ if __name__ == "__main__":
     prober.SLOW = prober.WRONG = 0.1
     supervised.PROBELESS = 0.1
     supervised.DEAF = 0.3
+    supervised.busyness = lambda: 1.0
     del sys.argv[:2]
     runpy.run_module("onestack.supervise", run_name="__main__")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -167,3 +168,24 @@ def test_supervisor_killed_and_a_new_one_takes_over(bench: Bench) -> None:
     client.wait(seconds=5)
     assert "leftovers of a killed supervisor" in bench.log("supervisor")
     assert not set(before) & {s.pid for s in client.status()}
+
+
+def test_a_process_may_say_itself_that_it_is_ready(bench: Bench) -> None:
+    go = bench.root / "go"
+    say = (
+        "import os,socket,time\n"
+        f"while not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
+        "socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)"
+        ".sendto(b'STATUS=x\\nREADY=1',os.environ['NOTIFY_SOCKET'])\n"
+        "time.sleep(1000)"
+    )
+    client = bench.launch(
+        toy("toy", "notifies", arguments={"go": str(go)}, probe=Probe("notify")),
+        program("program", sys.executable, "-c", say, probe=Probe("notify"), user="nobody"),
+        toy("other"),
+    )
+    client.start()
+    client.wait(["other"], seconds=5)
+    assert {bench.status(name).state for name in ("toy", "program")} == {"starting"}
+    go.touch()
+    client.wait(seconds=5)

@@ -140,3 +140,13 @@ def job(arguments: dict[str, Any]) -> int | None:
     if arguments.get("fail"):
         raise ValueError("the third column has no name")
     return int(arguments.get("code", 0))
+
+
+def notifies(spec: Process, sockets: dict[str, socket.socket]) -> None:
+    """Say that it is ready once a file is there."""
+    from onestack.supervise.readiness import tell_ready
+
+    while not Path(spec.arguments["go"]).exists():
+        time.sleep(0.01)
+    tell_ready()
+    signal.pause()
