@@ -24,6 +24,7 @@ from cinder import monkey_patch
 monkey_patch.patch()
 
 from cinder import exception, objects, privsep
+from cinder.image import image_utils
 from cinder.interface import volume_driver, volume_snapshot_revert
 from cinder.volume import configuration
 from os_brick.initiator import connector
@@ -216,6 +217,17 @@ class Images:
         return None, None
 
 
+def images_are_looked_at_without_privileges(driver: Any) -> None:
+    """Cinder's own check of an image, which it runs by sudo and rootwrap."""
+    one = volume(1)
+    driver.create_volume(one)
+    store = Images("qcow2")
+    driver.copy_volume_to_image(CONTEXT, one, store, store.meta)
+    with image_utils.TemporaryImages.fetch(store, CONTEXT, store.meta["id"]) as path:
+        assert Path(path).stat().st_uid == os.getuid()
+    driver.delete_volume(one)
+
+
 def connections_are_local_files(driver: Any) -> None:
     one = volume(1)
     driver.create_volume(one)
@@ -308,6 +320,7 @@ TRIALS = {
         snapshots_and_clones,
         the_pool_is_never_overdrawn,
         images,
+        images_are_looked_at_without_privileges,
         connections_are_local_files,
         encrypted_volumes_are_refused,
         make_for_libvirt,

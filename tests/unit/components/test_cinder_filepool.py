@@ -43,6 +43,7 @@ SIMPLE = (
     "snapshots_and_clones",
     "the_pool_is_never_overdrawn",
     "images",
+    "images_are_looked_at_without_privileges",
     "connections_are_local_files",
     "encrypted_volumes_are_refused",
     "unmounted_is_noticed",
@@ -72,11 +73,16 @@ def place() -> Iterator[pool.Pool]:
 def trials(place: pool.Pool) -> Trials:
     def run(*names: str) -> dict[str, dict[str, str]]:
         program = place.root / "program"
+        unprivileged = program / "onestack" / "components" / "cinder" / "unprivileged"
         words = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"]
         words += [str(services_python()), "-W", "ignore", str(program / TRIALS.name)]
         done = subprocess.run(
             [*words, str(place.directory), str(place.record), *names],
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(program), "HOME": "/nonexistent"},
+            env={
+                "PATH": f"{unprivileged}:/usr/bin:/bin",
+                "PYTHONPATH": str(program),
+                "HOME": "/nonexistent",
+            },
             capture_output=True,
             text=True,
             timeout=300,
@@ -118,3 +124,12 @@ def test_large_volumes_and_copies_are_instant(trials: Trials) -> None:
     outcome = trials("measure")["measure"]
     print(outcome)
     assert "create 50 GiB" in outcome["figures"]
+
+
+def test_nobody_becomes_root_by_the_way_of_cinders_sudo() -> None:
+    sudo = Path(onestack.__file__).parent / "components" / "cinder" / "unprivileged" / "sudo"
+    words = [sudo, "cinder-rootwrap", "/etc/cinder/rootwrap.conf", "printf", "%s", "a b"]
+    assert subprocess.run(words, capture_output=True, check=True).stdout == b"a b"
+    refused = subprocess.run([sudo, "id"], capture_output=True, text=True)
+    assert (refused.returncode, refused.stdout) == (126, "")
+    assert "no root privileges" in refused.stderr

@@ -171,7 +171,7 @@ class Cinder(Component):
                 user=ctx.cloud.user(self.name),
                 run=f"onestack.components.cinder.run:{name}",
                 arguments={"config": config, "paste": str(paste), "backend": BACKEND},
-                env={"OS_CINDER_DISABLE_EVENTLET_PATCHING": "1"},
+                env=_environment(ctx),
                 files=(config,),
                 needs=needs,
                 probe=probe,
@@ -273,6 +273,15 @@ def ensure_pool(ctx: Context) -> Iterator[Change]:
         int(ctx.answers["CONFIG_CINDER_VOLUMES_SIZE"]),
         bool(ctx.answers["CONFIG_CINDER_VOLUMES_SPARSE"]),
     )
+
+
+def _environment(ctx: Context) -> dict[str, str]:
+    # Before the system's sudo comes one that gives no privileges: none are needed.
+    unprivileged = ctx.release.program / "onestack" / "components" / "cinder" / "unprivileged"
+    return {
+        "OS_CINDER_DISABLE_EVENTLET_PATCHING": "1",
+        "PATH": f"{unprivileged}:/usr/sbin:/usr/bin:/sbin:/bin",
+    }
 
 
 def _config(ctx: Context) -> Path:
