@@ -88,6 +88,7 @@ class Neutron(Component):
 
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
+            "onestack.components.native_threads",
             "alembic",
             "neutron_lib.api.definitions",
             "netaddr",

@@ -157,9 +157,7 @@ def namespaces(spec: Process, sockets: dict[str, socket]) -> None:
 
 
 def _native_threads() -> None:
-    from oslo_service import backend
-
-    backend.init_backend(backend.BackendType.THREADING)
+    from onestack.components import native_threads  # noqa: F401 (its import is the deed)
 
 
 def _agent(name: str, spec: Process) -> None:

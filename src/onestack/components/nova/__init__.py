@@ -184,6 +184,7 @@ class Nova(Component):
 
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
+            "onestack.components.native_threads",
             "oslo_concurrency.processutils",
             "oslo_db.sqlalchemy.enginefacade",
             "oslo_messaging._drivers.impl_rabbit",
