@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
 from onestack.components.base import Component, Context, Directory, Task
-from onestack.components.openvswitch.database import ensure_database
+from onestack.components.openvswitch.database import as_user, prepare, shared
 from onestack.components.openvswitch.distribution import Distribution, distribution, ensure_unpacked
+from onestack.components.openvswitch.undo import DATAPATH, TABLE
+from onestack.host import netns, sysctl
+from onestack.host.change import Change
+from onestack.host.files import ensure_file
+from onestack.host.ledger import Ledger
 from onestack.network.backend import datapath
 from onestack.supervise.spec import Probe, Process
+
+QUIET = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
+BUFFER = 8 << 20
+"""Bytes of a socket's buffer, so that segments of 64 KiB pass a userspace switch."""
+BUFFERS = ("rmem_default", "wmem_default")
+SETTINGS = Path("/etc/sysctl.d")
 
 
 class Openvswitch(Component):
@@ -31,93 +44,127 @@ class Openvswitch(Component):
         return bool(answers["CONFIG_NEUTRON_INSTALL"])
 
     def packages(self, ctx: Context) -> Iterable[str]:
-        return ("openvswitch-switch", "iproute2", "nftables")
+        yield from ("iproute2", "nftables", "util-linux")
+        if not distribution(ctx).tree:
+            yield "openvswitch-switch"
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
-        group = ctx.cloud.user(self.name)
-        yield Directory(ctx.cloud.data / self.name, "root", group, 0o750)
-        # setgid: the sockets made here are of the group that may use them
-        yield Directory(ctx.cloud.run / self.name, "root", group, 0o2750)
+        user = ctx.cloud.user(self.name)
+        yield Directory(ctx.cloud.data / self.name, user, user, 0o750)
+        # Members of the group reach the sockets; what they make here is the group's too.
+        yield Directory(ctx.cloud.run / self.name, user, user, 0o2770)
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         made = distribution(ctx)
         run, data = ctx.cloud.run / self.name, ctx.cloud.data / self.name
-        group = ctx.cloud.user(self.name)
+        user = ctx.cloud.user(self.name)
         socket = run / "db.sock"
         env = environment(ctx)
         yield Process(
             name="ovsdb-server",
             component=self.name,
-            user="root",
-            argv=(
+            user=user,
+            argv=shared(
                 made.program("ovsdb-server"),
                 str(data / "conf.db"),
                 f"--remote=punix:{socket}",
-                "--remote=db:Open_vSwitch,Open_vSwitch,manager_options",
                 f"--unixctl={run}/ovsdb-server.ctl",
                 f"--pidfile={run}/ovsdb-server.pid",
-                "-vconsole:info",
-                "-vsyslog:off",
-                "-vfile:off",
+                *QUIET,
             ),
             env=env,
+            prepare=(prepare(made, data / "conf.db", "vswitch", user),),
             probe=Probe("connect", f"unix:{socket}", seconds=20),
         )
-        vsctl = made.program("ovs-vsctl")
+        vsctl = (made.program("ovs-vsctl"), f"--db=unix:{socket}", "--timeout=30")
+        # In userspace its own ports are taps, and /dev/net/tun is root's on some machines.
+        userspace = datapath(ctx.host) == "netdev"
         yield Process(
             name="ovs-vswitchd",
             component=self.name,
-            # It makes network devices, raw sockets and (userspace) locked memory.
-            user="root",
-            argv=(
+            user="root" if userspace else user,
+            argv=shared(
                 made.program("ovs-vswitchd"),
                 f"unix:{socket}",
                 f"--unixctl={run}/ovs-vswitchd.ctl",
                 f"--pidfile={run}/ovs-vswitchd.pid",
-                "-vconsole:info",
-                "-vsyslog:off",
-                "-vfile:off",
+                *QUIET,
             ),
             env=env,
+            # It makes network devices, and reads and writes raw frames.
+            capabilities=() if userspace else ("net_admin", "net_raw"),
             needs=("ovsdb-server",),
-            # others of the group talk to the database
-            prepare=(
-                ("chgrp", group, str(socket)),
-                ("chmod", "0660", str(socket)),
-                *settings(ctx, vsctl, socket),
-            ),
+            prepare=(*self._kernel(ctx), as_user(user, *vsctl, "--no-wait", *settings(ctx))),
             probe=Probe(
                 "exec",
                 argv=(made.program("ovs-appctl"), "-t", f"{run}/ovs-vswitchd.ctl", "version"),
                 seconds=20,
             ),
         )
+        state = run / "external"
         yield Process(
             name="external-bridge",
             component=self.name,
-            user="root",
+            user=user,
             run="onestack.components.openvswitch.run:external_bridge",
             arguments={
-                "vsctl": [vsctl, f"--db=unix:{socket}"],
+                "vsctl": list(vsctl),
                 "bridge": ctx.cloud.device("br-ex"),
                 "datapath": datapath(ctx.host),
-                "address": str(ctx.answers["CONFIG_ONESTACK_EXTERNAL_ADDRESS"]),
-                "table": ctx.cloud.prefix.replace("-", "_"),
-                "state": str(ctx.cloud.run / self.name / "external"),
+                "address": _address(ctx),
+                "table": _table(ctx),
+                "state": str(state),
             },
             env=env,
+            capabilities=("net_admin",),
             needs=("ovs-vswitchd",),
-            probe=Probe("file", str(ctx.cloud.run / self.name / "external"), seconds=20),
+            cleanup=(("/bin/sh", "-c", f"nft delete table inet {_table(ctx)} 2>/dev/null || :"),),
+            probe=Probe("file", str(state), seconds=40),
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         yield Task("release", lambda: ensure_unpacked(ctx), before_start=True)
-        yield Task(
-            "database",
-            lambda: ensure_database(ctx, distribution(ctx)),
-            ("openvswitch:release",),
-            before_start=True,
-        )
+        yield Task("kernel", lambda: self._ensure_kernel(ctx), ("users",), before_start=True)
+
+    @staticmethod
+    def _kernel(ctx: Context) -> Iterable[tuple[str, ...]]:
+        """What must be there before each start."""
+        if datapath(ctx.host) == "system":
+            yield ("/bin/sh", "-c", "[ -d /sys/module/openvswitch ] || modprobe openvswitch")
+
+    @staticmethod
+    def _ensure_kernel(ctx: Context) -> Iterator[Change]:
+        """What the kernel must have, and a note of how it was, so that destroy leaves it so."""
+        ledger, here = Ledger.of(ctx.cloud), ctx.cloud.netns
+        if datapath(ctx.host) == "system":
+            yield from _noted(ledger, DATAPATH, "ovs-system", here)
+        else:
+            with netns.outside():
+                wanted = {
+                    f"net.core.{name}": str(BUFFER)
+                    for name in BUFFERS
+                    if int(sysctl.read(f"net.core.{name}") or BUFFER) < BUFFER
+                    and os.access(sysctl.path_of(f"net.core.{name}"), os.W_OK)
+                }
+                # Of the machine as a whole: no other namespace may write it.
+                changes = list(sysctl.ensure_sysctl(wanted, ledger))
+            for change in changes:
+                yield Change(change.what, functools.partial(_outside, change.do))
+            if ctx.host.systemd:
+                # after a reboot as well
+                lines = "".join(f"net.core.{name} = {BUFFER}\n" for name in BUFFERS)
+                kept = SETTINGS / f"60-{ctx.cloud.prefix}.conf"
+                yield from ensure_file(kept, lines, ledger=ledger)
+        if _address(ctx):
+            yield from _noted(ledger, TABLE, _table(ctx), here)
+            yield from sysctl.ensure_sysctl({"net.ipv4.ip_forward": "1"}, ledger, here)
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        if "could not open network device" in text and "No such device" in text:
+            return "a guest's or namespace's device is gone; it comes back with it"
+        if "nft" in text and "not permitted" in text:
+            return "nftables may not be used here: is this a container without net_admin?"
+        return None
 
 
 def environment(ctx: Context) -> dict[str, str]:
@@ -134,13 +181,29 @@ def environment(ctx: Context) -> dict[str, str]:
     }
 
 
-def settings(ctx: Context, vsctl: str, socket: Path) -> Iterable[tuple[str, ...]]:
+def settings(ctx: Context) -> tuple[str, ...]:
     """What the switch must find in its database before it makes its first port."""
-    base = (vsctl, "--no-wait", f"--db=unix:{socket}")
-    yield (*base, "init")
-    if datapath(ctx.host) == "netdev":
-        yield (
-            *(*base, "set", "Open_vSwitch", "."),
-            # Without it each veth would need its checksum offload switched off.
-            "other_config:userspace-tso-enable=true",
-        )
+    if datapath(ctx.host) == "system":
+        return ("init",)
+    # Without it each veth would need its checksum offload switched off.
+    tso = "other_config:userspace-tso-enable=true"
+    return ("init", "--", "set", "Open_vSwitch", ".", tso)
+
+
+def _address(ctx: Context) -> str:
+    return str(ctx.answers["CONFIG_ONESTACK_EXTERNAL_ADDRESS"])
+
+
+def _table(ctx: Context) -> str:
+    return ctx.cloud.prefix.replace("-", "_")
+
+
+def _noted(ledger: Ledger, kind: str, name: str, namespace: str | None) -> Iterator[Change]:
+    data = {"name": name, "netns": namespace}
+    if not any(entry.kind == kind and entry.data == data for entry in ledger.entries()):
+        yield Change(f"note the {kind} {name}", lambda: ledger.record(kind, **data))
+
+
+def _outside(do: Callable[[], None]) -> None:
+    with netns.outside():
+        do()

@@ -85,6 +85,9 @@ def unpack(tree: Path) -> None:
     """Raises `OnestackError` when apt knows no Debian mirror or cannot fetch."""
     mirror = debian_mirror()
     tree.parent.mkdir(parents=True, exist_ok=True)
+    for left in tree.parent.glob(f".{tree.name}-*"):
+        # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{tree.name}-", dir=tree.parent))
     try:
         work.chmod(0o755)
