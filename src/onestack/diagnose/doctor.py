@@ -43,9 +43,10 @@ class Diagnosis:
 
     @property
     def well(self) -> bool:
-        return (
-            not (refusals(self.findings) or self.patients or self.troubles or self.pool_problem)
-            and self.running
+        """Errors in logs count when their cause is known: upstream also calls harmless ones so."""
+        known = [t for t in self.troubles if t.likely]
+        return self.running and not (
+            refusals(self.findings) or self.patients or known or self.pool_problem
         )
 
     def to_json(self) -> dict[str, Any]:

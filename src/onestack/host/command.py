@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.errors import OnestackError
+from onestack.host import orphans
+from onestack.host.orphans import MARK
 
 SHOWN = 4000
 """Characters of each output that an error shows, from its end."""
@@ -100,11 +102,12 @@ def run(
 
     ``stdin`` is text, or a file to read from; ``stdout`` a file to write to
     (mode 0600) instead of keeping the output. With ``finish`` it is not cut
-    short when the operator stops the run. Raises `CommandFailed` for an exit
-    code other than 0 (unless ``check`` is off), always for a timeout, and
-    `OnestackError` when it cannot be started.
+    short when the operator stops the run, and goes on when we are killed.
+    Raises `CommandFailed` for an exit code other than 0 (unless ``check`` is
+    off), always for a timeout, and `OnestackError` when it cannot be started.
     """
     words = [str(word) for word in argv]
+    marked = {} if finish else {MARK: orphans.identity(os.getpid())}
     shown = tuple(hide(word, secrets) for word in words)
     started = time.monotonic()
     source = open(stdin, "rb") if isinstance(stdin, Path) else None  # noqa: SIM115
@@ -120,7 +123,7 @@ def run(
                 stdin=given,
                 stdout=subprocess.PIPE if target is None else target,
                 stderr=subprocess.PIPE,
-                env=environment(env),
+                env=environment({**(env or {}), **marked}),
                 cwd=cwd,
                 start_new_session=True,
             )

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from onestack.components.base import Database
 from onestack.errors import OnestackError
@@ -22,8 +22,18 @@ from onestack.plan.dumps import Dumps
 from onestack.plan.mariadb import Server
 from onestack.plan.revisions import heads
 
-Job = Callable[[str, dict[str, Any]], None]
-"""Runs ``module:function`` with arguments to its end; raises `OnestackError`."""
+
+class Job(Protocol):
+    """Runs a database's migrations in a process of their own, which outlives a killed run."""
+
+    def __call__(self, run: str, arguments: dict[str, Any]) -> None:
+        """``module:function`` to its end, or to that of the same one at work already.
+
+        Raises `OnestackError`.
+        """
+
+    def running(self) -> bool:
+        """Whether it is at work now."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,13 @@ class Schemas:
     def ensure(self, database: Database, password: str, job: Job) -> Iterator[Change]:
         """The database, its user, and its schema."""
         name, server = database.name, self.server
-        if server.exists(name) and self._marked(name):
+        wanted = self.wanted(database)
+        if server.exists(name) and server.marked(name) and job.running():
+            yield Change(
+                f"wait for the migration of {name} that an interrupted run began",
+                lambda: self._finish(database, wanted, job),
+            )
+        if server.exists(name) and server.marked(name):
             yield Change(
                 f"drop the database {name}: its first migration was interrupted",
                 lambda: server.drop(name),
@@ -65,9 +81,8 @@ class Schemas:
                 f"let the user {database.user} into the database {name}",
                 lambda: server.grant(database.user, password, name),
             )
-        wanted = self.wanted(database)
         present = server.revisions(name)
-        if present == wanted and not self._marked(name):
+        if present == wanted and not server.marked(name):
             return
         if server.tables(name):
             yield Change(
@@ -77,20 +92,15 @@ class Schemas:
         elif self.dumps.has(name):
             yield Change(
                 f"restore the schema of {name}, migrated before on this machine",
-                lambda: self._first(database, wanted, lambda: self._restore(database, wanted, job)),
+                lambda: self._first(database, lambda: self._restore(database, wanted, job)),
             )
         else:
             yield Change(
                 f"migrate the empty database {name}",
-                lambda: self._first(
-                    database, wanted, lambda: self._migrate_empty(database, wanted, job)
-                ),
+                lambda: self._first(database, lambda: self._migrate_empty(database, wanted, job)),
             )
 
-    def _marked(self, name: str) -> bool:
-        return self.server.marked(name)
-
-    def _first(self, database: Database, wanted: set[str], fill: Callable[[], None]) -> None:
+    def _first(self, database: Database, fill: Callable[[], None]) -> None:
         with self._lock:  # the mark's own table is made by whoever comes first
             self.server.mark(database.name)
         fill()
@@ -111,6 +121,10 @@ class Schemas:
         self._migrate(database, wanted, job)
         if not self.dumps.take(database.name, self.secrets()):
             self.tell(f"the schema of {database.name} is not kept: it holds secrets")
+
+    def _finish(self, database: Database, wanted: set[str], job: Job) -> None:
+        self._migrate_empty(database, wanted, job)
+        self.server.unmark(database.name)
 
     def _restore(self, database: Database, wanted: set[str], job: Job) -> None:
         """A dump that does not fit (another server's, damaged) is given up for the real thing."""

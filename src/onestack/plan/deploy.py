@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from onestack.cloud import CACHE
@@ -13,6 +14,7 @@ from onestack.host import netns
 from onestack.host.change import Change
 from onestack.host.files import ensure_file
 from onestack.host.ledger import Ledger
+from onestack.host.orphans import end_orphans
 from onestack.plan import timing
 from onestack.plan.database import Schemas
 from onestack.plan.dumps import Dumps
@@ -41,6 +43,8 @@ def up(
     be. Timings are kept also of a run that failed. Raises `OnestackError`.
     """
     runner = Runner(Progress(listeners), dry_run)
+    if not dry_run:
+        end_orphans()
     try:
         runner.execute([*prepare_steps(ctx), *first])
         if ctx.cloud.netns and (netns.exists(ctx.cloud.netns) or not dry_run):
@@ -167,17 +171,7 @@ class _Builder:
                 )
 
     def _database(self, component: Component, database: Database) -> Iterator[Change]:
-        user = self.ctx.cloud.user(component.name)
-
-        def job(run: str, arguments: dict[str, Any]) -> None:
-            self.supervisor.job(
-                run=run,
-                user=user,
-                arguments=arguments,
-                log=f"database-{database.name}",
-                explain=lambda log, text: component.explain(self.ctx, text),
-            )
-
+        job = Migration(self.supervisor, f"database-{database.name}", component, self.ctx)
         password = self.ctx.secrets[f"{database.user}_db"]
         yield from self.schemas.ensure(database, password, job)
 
@@ -238,6 +232,28 @@ class _Builder:
                     # The first half of the run is over by then.
                     tuple(need for need in task.needs if need not in known),
                 )
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A database's migrations as a job of the supervisor's: `onestack.plan.database.Job`."""
+
+    supervisor: Supervisor
+    name: str
+    component: Component
+    ctx: Context
+
+    def __call__(self, run: str, arguments: dict[str, Any]) -> None:
+        self.supervisor.job(
+            run=run,
+            user=self.ctx.cloud.user(self.component.name),
+            arguments=arguments,
+            log=self.name,
+            explain=lambda log, text: self.component.explain(self.ctx, text),
+        )
+
+    def running(self) -> bool:
+        return any(job["name"] == self.name for job in self.supervisor.details()["jobs"])
 
 
 def title(component: Component) -> str:

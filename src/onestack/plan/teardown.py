@@ -17,6 +17,7 @@ from onestack.host.change import Change
 from onestack.host.command import run
 from onestack.host.files import remove_tree
 from onestack.host.ledger import Ledger
+from onestack.host.orphans import end_orphans
 from onestack.host.packages import purge
 from onestack.host.roots import LOST, foreign
 from onestack.plan import registry, timing
@@ -105,6 +106,8 @@ def destroy(
             yield Change(f"remove {cache}", lambda: remove_tree(cache))
 
     runner = Runner(Progress(listeners), dry_run)
+    if not dry_run:
+        end_orphans()
     runner.execute(
         [
             _stop(cloud, supervisor),
