@@ -116,11 +116,7 @@ class CloudUnderTest:
 
     def inside(self, command: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """A shell line as the guide's reader types it: inside the cloud's network."""
-        words = ["bash", "-c", f". {self.root}/etc/admin-openrc && {command}"]
-        if self.netns:
-            # The supervisor's, which has names of network namespaces of its own.
-            pid = (self.root / "run" / "supervisor" / "lock").read_text().strip()
-            words = ["nsenter", "--target", pid, "--net", "--mount", *words]
+        words = [str(LAUNCHER), "shell", "--name", self.name, "--", "bash", "-c", command]
         return run(words, env=dict(os.environ) | self.variables, **more)
 
     def type(self, command: str, **more: Any) -> str:

@@ -40,6 +40,7 @@ VERBS: dict[str, Verb] = {
     "doctor": Verb("find out what is wrong, and what would mend it"),
     "answers": Verb("show, check or write answers", bare=True, root=False),
     "openrc": Verb("print the administrator's environment for a shell", bare=True, root=False),
+    "shell": Verb("a shell, or a command, inside the cloud's network as its administrator"),
     "blame": Verb("where the time of the last `up` went", bare=True, root=False),
     "image": Verb("build the test guest"),
 }

@@ -23,7 +23,7 @@ def admin_session(ctx: Context) -> Session:
             auth = Password(
                 auth_url=f"http://{ctx.internal}:5000/v3",
                 username=str(ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"]),
-                password=ctx.secrets["CONFIG_KEYSTONE_ADMIN_PW"],
+                password=ctx.secrets["admin_keystone"],
                 project_name="admin",
                 user_domain_name="Default",
                 project_domain_name="Default",

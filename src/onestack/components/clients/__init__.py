@@ -114,7 +114,15 @@ def clouds_yaml(ctx: Context) -> str:
 
 def wrapper(ctx: Context, tool: str) -> str:
     """A small program that starts ``tool`` where this cloud can be reached."""
-    enter = f"ip netns exec {ctx.cloud.netns} " if ctx.cloud.netns else ""
+    name = ctx.cloud.netns
+    enter = (
+        # Whoever is inside already may not see the namespace by its name.
+        f"there=$(stat -Lc %i /run/netns/{name} 2>/dev/null || stat -Lc %i /proc/self/ns/net)\n"
+        '[ "$there" = "$(stat -Lc %i /proc/self/ns/net)" ] || '
+        f'set -- ip netns exec {name} "$@"\n'
+        if name
+        else ""
+    )
     program = shlex.quote(str(ctx.release.clients / "bin" / tool))
     ca, clouds = (shlex.quote(str(p)) for p in (ca_file(ctx), ctx.cloud.etc / "clouds.yaml"))
     return (
@@ -124,5 +132,5 @@ def wrapper(ctx: Context, tool: str) -> str:
         # Only root may read the clouds file; a client that cannot would stop there.
         f'[ -n "${{OS_CLIENT_CONFIG_FILE-}}" ] || [ ! -r {clouds} ] || '
         f"export OS_CLIENT_CONFIG_FILE={clouds}\n"
-        f'exec {enter}{program} "$@"\n'
+        f'set -- {program} "$@"\n{enter}exec "$@"\n'
     )

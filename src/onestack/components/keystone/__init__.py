@@ -88,7 +88,7 @@ class Keystone(Component):
         )
         administrator = {
             "username": ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"],
-            "password": ctx.secrets["CONFIG_KEYSTONE_ADMIN_PW"],
+            "password": ctx.secrets["admin_keystone"],
         }
         yield ConfigFile(
             ctx.cloud.etc / "keystone" / "admin.json",
