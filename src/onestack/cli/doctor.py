@@ -12,10 +12,11 @@ from onestack.cli.select import roster
 from onestack.cli.session import context, explainer, need_cloud
 from onestack.diagnose.doctor import Diagnosis, examine
 from onestack.diagnose.findings import Severity
+from onestack.diagnose.logscan import Trouble
 from onestack.supervise.client import Supervisor
 
-SHOWN = 20
-"""Kinds of errors shown at most; --json has them all."""
+SHOWN = 8
+"""Kinds of errors of unknown cause that are shown at most; --json has them all."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -53,14 +54,24 @@ def show(found: Diagnosis) -> None:
         item(f"{patient.status.name}: {patient.status.sentence}", "\n".join(patient.lines))
         if patient.likely:
             item("  likely", patient.likely)
-    heading("Errors in the logs", "none" if not found.troubles else "")
-    for trouble in found.troubles[:SHOWN]:
-        times = f" ({trouble.times} times)" if trouble.times > 1 else ""
-        last = f", last {trouble.at}" if trouble.at else ""
-        item(f"{trouble.process}{times}{last}: {trouble.text[:300]}", trouble.likely or "")
-    if len(found.troubles) > SHOWN:
-        output.say(f"  … and {len(found.troubles) - SHOWN} kinds more: --json shows them")
+    known = [t for t in found.troubles if t.likely]
+    heading("Errors in the logs with a known cause", "" if known else "none")
+    for trouble in known:
+        item(seen(trouble), trouble.likely or "")
     show_pool(found)
+    others = [t for t in found.troubles if not t.likely]
+    if others:
+        heading("Also in the logs, cause not known (harmless if nothing else is wrong)", "")
+    for trouble in others[:SHOWN]:
+        item(seen(trouble))
+    if len(others) > SHOWN:
+        output.say(f"  … and {len(others) - SHOWN} kinds more: --json shows them")
+
+
+def seen(trouble: Trouble) -> str:
+    times = f" ({trouble.times} times)" if trouble.times > 1 else ""
+    last = f", last {trouble.at}" if trouble.at else ""
+    return f"{trouble.process}{times}{last}: {trouble.text[:300]}"
 
 
 def show_pool(found: Diagnosis) -> None:
