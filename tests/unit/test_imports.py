@@ -1,0 +1,297 @@
+"""The walls between the rooms: who may import whom. Read from the source, nothing is run.
+
+A service's side (runners, jobs, drivers: modules that import upstream's code)
+lives in the services' environment; the rest is the program, which has only
+its own few libraries.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from onestack.release.release import release
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+
+BELOW = {
+    "cli": {"plan", "diagnose", "cluster"},
+    "diagnose": {"plan", "components"},
+    "cluster": {"components"},
+    "plan": {"components"},
+    "components": {"network", "storage", "cloudapi", "images"},
+    "network": {"release", "host", "answers"},
+    "storage": {"release", "host", "answers"},
+    "cloudapi": {"release", "host", "answers"},
+    "images": {"release", "host", "answers"},
+    "release": {"host", "answers"},
+    "host": set(),
+    "answers": set(),
+    "supervise": set(),
+}
+"""Each room, and those right below it. What is below those may be imported too."""
+
+EVERYBODY = ("onestack.errors", "onestack.cloud", "onestack.supervise.spec")
+SUPERVISORS_CLIENTS = {"cli", "plan", "diagnose"}
+"""Rooms of the program that talk to the supervisor or read its logs and processes."""
+
+LIBRARIES = {"cryptography", "keystoneauth1", "pymysql", "rich", "uv"}
+"""All that the program may use beside the standard library."""
+NOT_THERE = {"rich", "uv"}
+"""Those of them that the services' environment is not promised to have."""
+
+EXCEPTIONS = {
+    # The list of all keys is that of all components; imported when it is asked for.
+    ("onestack.answers.registry", "onestack.components"),
+    # keystone's own bootstrap must run where keystone's code is: as a job of the supervisor.
+    ("onestack.components.keystone.bootstrap", "onestack.supervise.client"),
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    module: str
+    target: str
+    typing_only: bool
+
+    @property
+    def allowed_by_name(self) -> bool:
+        return (self.module, self.target) in EXCEPTIONS
+
+
+def _modules() -> dict[str, Path]:
+    found = {}
+    for path in (SOURCE / "onestack").rglob("*.py"):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = _modules()
+
+
+def _statements(node: ast.AST, typing_only: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+    for child in ast.iter_child_nodes(node):
+        guarded = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        yield child, typing_only or guarded
+        yield from _statements(child, typing_only or guarded)
+
+
+@functools.cache
+def imports(module: str) -> tuple[Import, ...]:
+    found = []
+    for node, typing_only in _statements(ast.parse(MODULES[module].read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            # `from package import module` or `from module import name`
+            names = [name if name in MODULES else str(node.module) for name in whole]
+        found += [Import(module, name, typing_only) for name in names]
+    return tuple(dict.fromkeys(found))
+
+
+def room(module: str) -> str:
+    """``supervise`` for ``onestack.supervise.spec``; ``""`` for what stands in no room."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in BELOW else ""
+
+
+def ours(name: str) -> bool:
+    return name.partition(".")[0] == "onestack"
+
+
+def upstream(name: str) -> bool:
+    top = name.partition(".")[0]
+    return not ours(name) and top not in sys.stdlib_module_names and top not in LIBRARIES
+
+
+@functools.cache
+def service_side() -> frozenset[str]:
+    """Modules that import upstream's code, and those that import them."""
+    found = {m for m in MODULES if any(upstream(i.target) for i in imports(m))}
+    while True:
+        more = {m for m in MODULES if any(i.target in found for i in imports(m))} - found
+        if not more:
+            return frozenset(found)
+        found |= more
+
+
+@functools.cache
+def below(name: str) -> frozenset[str]:
+    return frozenset(BELOW[name] | {far for near in BELOW[name] for far in below(near)})
+
+
+def test_every_room_is_on_the_plan() -> None:
+    rooms = {m.split(".")[1] for m, path in MODULES.items() if len(m.split(".")) > 2}
+    assert rooms <= set(BELOW)
+
+
+def test_imports_go_downwards() -> None:
+    wrong = []
+    for module in MODULES:
+        for found in imports(module):
+            mine, other = room(module), room(found.target)
+            if not ours(found.target) or not mine or not other or mine == other:
+                continue
+            # The supervisor's wall has a test of its own; a type is no dependency.
+            if other == "supervise" or found.typing_only or found.allowed_by_name:
+                continue
+            if other not in below(mine):
+                wrong.append(f"{module} imports {found.target}: {other} is not below {mine}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_room_in_the_foundation() -> None:
+    for module in ("onestack.errors", "onestack.cloud", "onestack.supervise.spec"):
+        targets = {i.target for i in imports(module) if ours(i.target)}
+        assert targets <= set(EVERYBODY), module
+
+
+def test_the_supervisors_wall() -> None:
+    wrong = []
+    for module in MODULES:
+        for found in imports(module):
+            if room(found.target) != "supervise" or room(module) == "supervise":
+                continue
+            if found.target in EVERYBODY or found.typing_only or found.allowed_by_name:
+                continue
+            if room(module) not in SUPERVISORS_CLIENTS and module not in helpers_of_services():
+                wrong.append(f"{module} imports {found.target}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_supervisor_knows_nobody() -> None:
+    for module in MODULES:
+        if room(module) == "supervise":
+            targets = {i.target for i in imports(module) if ours(i.target)}
+            strangers = {t for t in targets if room(t) != "supervise" and t not in EVERYBODY}
+            assert not strangers, f"{module} imports {strangers}"
+
+
+@functools.cache
+def helpers_of_services() -> frozenset[str]:
+    """Modules of a component that only run as its processes: `run` and what it alone uses."""
+    found = {m for m in MODULES if m.startswith("onestack.components.") and m.endswith(".run")}
+    found |= {m for m in service_side() if m.startswith("onestack.components.")}
+    while True:
+        more = set()
+        for module in MODULES:
+            users = {m for m in MODULES if module in {i.target for i in imports(m)}}
+            if module.startswith("onestack.components.") and users and users <= found:
+                more.add(module)
+        if more <= found:
+            return frozenset(found)
+        found |= more
+
+
+def test_components_keep_their_services_to_themselves() -> None:
+    """A component may ask another what it says of itself, but not use its runners and jobs."""
+    wrong = [
+        f"{module} imports {found.target}"
+        for module in MODULES
+        for found in imports(module)
+        # What stands beside the components' rooms is for all of them.
+        if found.target in helpers_of_services()
+        and len(found.target.split(".")) > 3
+        and module.split(".")[:3] != found.target.split(".")[:3]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_upstream_stays_on_its_side() -> None:
+    wrong = []
+    for module in service_side():
+        if room(module) not in ("components", "supervise"):
+            wrong.append(f"{module} is neither the components' nor the supervisor's")
+        if MODULES[module].name == "__init__.py":
+            wrong.append(f"{module} is a room's front: the program imports it")
+    for module in set(MODULES) - service_side():
+        for found in imports(module):
+            top = found.target.partition(".")[0]
+            if not ours(found.target) and top not in sys.stdlib_module_names | LIBRARIES:
+                wrong.append(f"{module} imports {found.target}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_services_side_needs_nothing_of_the_programs() -> None:
+    """All that a service's process loads of ours is there in the services' environment."""
+    wrong = []
+    for start in service_side() | helpers_of_services():
+        reached, waiting = set(), {start}
+        while waiting:
+            module = waiting.pop()
+            reached.add(module)
+            for found in imports(module):
+                if found.typing_only:
+                    continue
+                if found.target.partition(".")[0] in NOT_THERE:
+                    wrong.append(f"{start} reaches {module}, which imports {found.target}")
+                if found.target in MODULES and found.target not in reached:
+                    waiting.add(found.target)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_exceptions_are_used() -> None:
+    used = {(i.module, i.target) for m in MODULES for i in imports(m)}
+    assert used >= EXCEPTIONS
+
+
+def test_no_module_is_a_maze() -> None:
+    """Nothing imports in a circle, types aside, except through what `EXCEPTIONS` names."""
+    done: set[str] = set()
+
+    def walk(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path[path.index(module) :], module))
+        if module in done:
+            return
+        for found in imports(module):
+            if found.target in MODULES and found.target != module:
+                if found.typing_only or found.allowed_by_name:
+                    continue
+                walk(found.target, (*path, module))
+        done.add(module)
+
+    for module in MODULES:
+        walk(module, ())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the environment's place is root's")
+def test_the_parent_warms_without_eventlet() -> None:
+    """A parent that has imported eventlet cannot serve children that use threads."""
+    from onestack.components import ALL
+
+    found = release()
+    for change in found.ensure_services():
+        change.do()
+    # No component's list depends on the context so far; one that will must say so here.
+    preload = sorted({name for component in ALL for name in component.preload(None)})  # type: ignore[arg-type]
+    program = (
+        "import json, sys\n"
+        "from onestack.supervise.warm import Warmer\n"
+        "warmer = Warmer(json.loads(sys.argv[1]))\n"
+        "while warmer.step(): pass\n"
+        "eventlet = [m for m in sys.modules if m.partition('.')[0] == 'eventlet']\n"
+        "print(json.dumps([warmer.problems, eventlet]))\n"
+    )
+    done = subprocess.run(
+        [found.services_python, "-W", "ignore", "-c", program, json.dumps(preload)],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [[], []]
