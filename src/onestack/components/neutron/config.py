@@ -218,7 +218,6 @@ def _l3_agent(layout: Layout) -> Ini:
     return {
         "DEFAULT": {
             "interface_driver": "onestack_external" if layout.external_bridge else "openvswitch",
-            "metadata_proxy_socket": str(layout.state / "metadata_proxy"),
         },
         "agent": {"extensions": ("port_forwarding", "fip_qos", "gateway_ip_qos")},
         "ovs": _interface(layout),
@@ -232,7 +231,6 @@ def _dhcp_agent(layout: Layout) -> Ini:
             "enable_isolated_metadata": True,
             "dnsmasq_config_file": str(layout.etc / "dnsmasq.conf"),
             "dnsmasq_dns_servers": resolvers(),
-            "metadata_proxy_socket": str(layout.state / "metadata_proxy"),
         },
         "ovs": _interface(layout),
     }
@@ -241,7 +239,6 @@ def _dhcp_agent(layout: Layout) -> Ini:
 def _metadata(layout: Layout) -> Ini:
     return {
         "DEFAULT": {
-            "metadata_proxy_socket": str(layout.state / "metadata_proxy"),
             "nova_metadata_host": layout.ctx.internal,
             "nova_metadata_port": NOVA_METADATA_PORT,
             "metadata_proxy_shared_secret": layout.ctx.secrets["neutron_metadata"],
