@@ -130,7 +130,7 @@ class Family:
 def serve(modules: tuple[str, ...], sockets: dict[str, socket.socket]) -> int:
     """The family's parent: import, say so, then fork what is asked for, until the end."""
     channel = sockets["channel"]
-    warmer = Warmer(modules, refuse=False)
+    warmer = Warmer(modules)
     while warmer.step():
         pass
     facts = {

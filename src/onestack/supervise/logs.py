@@ -13,7 +13,8 @@ LARGE = 20 * 1024 * 1024
 
 def open_log(path: Path, uid: int, gid: int) -> int:
     """A descriptor that appends. The file (0640) belongs to the process's user."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o640)
     os.fchown(descriptor, uid, gid)
     return descriptor
 

@@ -40,6 +40,8 @@ WRONG = 2.0
 START_TIMEOUT = 30.0
 """Seconds a request may take while a process starts: it then waits for the service."""
 TIMEOUT = 10.0
+LISTING = SLOW / 2
+"""Seconds for which agents that are ready share a listing."""
 
 
 class Unreachable(Exception):
@@ -293,26 +295,26 @@ def _agent(probe: Probe, born: float, token: Tokens, timeout: float) -> Result:
     missing = token.missing()
     if missing:
         return _without_token(probe, missing, timeout)
-    entries = _listings.get(probe.target, token, timeout)
+    entries = _listings.get(
+        probe.target, token, timeout, LISTING if timeout < START_TIMEOUT else 0.3
+    )
     return Result(True, judge_agent(entries, probe, token.host, born))
 
 
 class Listings:
     """Agents share their listings: one request serves all that ask within its age."""
 
-    AGE = 0.3
-
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._known: dict[str, tuple[float, list[dict[str, Any]]]] = {}
 
-    def get(self, target: str, token: Tokens, timeout: float) -> list[dict[str, Any]]:
+    def get(self, target: str, token: Tokens, timeout: float, age: float) -> list[dict[str, Any]]:
         with self._lock:
             lock = self._locks.setdefault(target, threading.Lock())
         with lock:
             known = self._known.get(target)
-            if known and time.monotonic() - known[0] < self.AGE:
+            if known and time.monotonic() - known[0] < age:
                 return known[1]
             url, status, body = _with_token(target, token, timeout)
             if not 200 <= status < 300:

@@ -101,7 +101,9 @@ class Roster:
     For what the processes of one project share and others must not have: a
     project's modules register their options globally, where another's clash.
     A family's parent is forked from the supervisor after its own imports; the
-    processes with this ``family``, and their privsep daemons, from that."""
+    processes with this ``family``, and their privsep daemons, from that. A
+    list that names ``eventlet`` itself lets it in, for those who cannot be
+    imported without."""
     identity: dict[str, str] = field(default_factory=dict)
     """For api and agent probes: ``auth_url``, ``file`` (JSON, 0600: ``username``,
     ``password``, ``project_name``, ``domain``) and, if it is not the machine's

@@ -344,7 +344,7 @@ class Supervisor:
             connection.error(
                 f"the roster {self.roster_file} cannot be read",
                 repr(error),
-                "run `onestack up` again, it writes the roster anew",
+                "run `onestack up` again; after an upgrade of onestack, `onestack down` before",
             )
             return
         if (roster.root, roster.netns) != (self.roster.root, self.roster.netns):

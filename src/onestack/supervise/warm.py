@@ -21,6 +21,8 @@ from onestack.supervise.loop import log
 FORBIDDEN = ("eventlet",)
 """Not imported into the supervisor: children that use native threads refuse to start after it."""
 
+NATIVE_THREADS = "onestack.supervise.native_threads"
+
 
 class _Refusal:
     """While it stands in ``sys.meta_path`` an import of eventlet fails.
@@ -35,11 +37,14 @@ class _Refusal:
 
 
 class Warmer:
-    def __init__(self, modules: Iterable[str], refuse: bool = True) -> None:
-        self._refusal = _Refusal() if refuse else None
-        self._todo = deque(dict.fromkeys(modules))
+    """``modules`` may name eventlet itself: then, and only then, it is let in."""
+
+    def __init__(self, modules: Iterable[str]) -> None:
+        modules = tuple(modules)
+        self._refusal = None if set(FORBIDDEN) & set(modules) else _Refusal()
+        self._todo = deque(dict.fromkeys((NATIVE_THREADS, *modules)))
         self._known = set(self._todo)
-        self.total = len(self._todo)
+        self.total = len(self._todo) - 1
         self.seconds = 0.0
         self.problems: list[str] = []
         self.done = False
@@ -56,7 +61,7 @@ class Warmer:
 
     @property
     def sentence(self) -> str:
-        ready = self.total - len(self._todo)
+        ready = max(0, self.total - len(self._todo))
         if not self.done:
             return f"the warm parent ({ready} of {self.total} modules imported)"
         return f"{self.total} modules imported in {self.seconds:.1f} s"
