@@ -20,12 +20,16 @@ def keystone_url(ctx: Context) -> str:
 
 
 def database(ctx: Context, user: str, name: str) -> dict[str, Value]:
-    """Options of a ``[database]`` section: the cloud's own MariaDB on its unix socket."""
+    """Options of a ``[database]`` section: the cloud's own MariaDB on its unix socket.
+
+    Without ``ssl_disabled`` the driver reads all of the system's CAs for every
+    connection: 40 ms and 0.9 MiB each, for a TLS that a unix socket never has.
+    """
     socket = ctx.cloud.run / "mariadb" / "mariadb.sock"
     password = ctx.secrets[f"{user}_db"]
     return {
         "connection": f"mysql+pymysql://{user}:{password}@localhost/{name}"
-        f"?unix_socket={socket}&charset=utf8mb4",
+        f"?unix_socket={socket}&charset=utf8mb4&ssl_disabled=true",
         "max_pool_size": 5,
         "max_overflow": 20,
         "connection_recycle_time": 3600,
