@@ -32,5 +32,5 @@ def run(args: argparse.Namespace) -> int:
     if cloud.netns:
         # The supervisor's own view: there `ip netns` lists this cloud's namespaces only.
         pid = (cloud.run / "supervisor" / "lock").read_text().strip()
-        words = ["nsenter", "--target", pid, "--net", "--mount", "--wdns", os.getcwd(), *words]
+        words = ["nsenter", "--target", pid, "--net", "--mount", f"--wdns={os.getcwd()}", *words]
     os.execvp(words[0], words)
