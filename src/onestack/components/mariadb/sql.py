@@ -22,6 +22,7 @@ def connect(cloud: Cloud, database: str | None = None) -> Connection[pymysql.cur
             database=database,
             charset="utf8mb4",
             connect_timeout=10,
+            ssl_disabled=True,
         )
     except pymysql.err.OperationalError as error:
         raise OnestackError(
