@@ -9,8 +9,8 @@ from pathlib import Path
 
 from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
-from onestack.components.base import Component, Context, Directory, Task
-from onestack.components.openvswitch.database import as_user, prepare, shared
+from onestack.components.base import Component, ConfigFile, Context, Directory, Task
+from onestack.components.openvswitch.database import as_user, prepare, script, shared
 from onestack.components.openvswitch.distribution import Distribution, distribution, ensure_unpacked
 from onestack.components.openvswitch.undo import DATAPATH, TABLE
 from onestack.host import netns, sysctl
@@ -54,6 +54,9 @@ class Openvswitch(Component):
         # Members of the group reach the sockets; what they make here is the group's too.
         yield Directory(ctx.cloud.run / self.name, user, user, 0o2770)
 
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        yield script(ctx)
+
     def processes(self, ctx: Context) -> Iterable[Process]:
         made = distribution(ctx)
         run, data = ctx.cloud.run / self.name, ctx.cloud.data / self.name
@@ -73,7 +76,7 @@ class Openvswitch(Component):
                 *QUIET,
             ),
             env=env,
-            prepare=(prepare(made, data / "conf.db", "vswitch", user),),
+            prepare=(prepare(ctx, data / "conf.db", "vswitch", user),),
             probe=Probe("connect", f"unix:{socket}", seconds=20),
         )
         vsctl = (made.program("ovs-vsctl"), f"--db=unix:{socket}", "--timeout=30")

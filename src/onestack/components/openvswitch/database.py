@@ -4,28 +4,42 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onestack.components.openvswitch.distribution import Distribution
+from onestack.components.base import ConfigFile, Context
+from onestack.components.openvswitch.distribution import distribution
 
-
-def prepare(made: Distribution, path: Path, schema: str, user: str) -> tuple[str, ...]:
-    """A command for before the server's start: the database ``path`` with ``schema``.
-
-    ``schema`` is ``vswitch``, ``ovn-nb`` or ``ovn-sb``. A new database comes
-    into its place whole; one of another version is converted, as ovs-ctl does.
-    """
-    tool, file = made.program("ovsdb-tool"), made.schema(schema)
-    script = f"""set -eu
-if [ ! -e {path} ]; then
-    rm -f {path}.new {path.parent}/.{path.name}.new.~lock~
-    {tool} create {path}.new {file}
-    mv {path}.new {path}
-    rm -f {path.parent}/.{path.name}.new.~lock~
-elif [ "$({tool} needs-conversion {path} {file})" = yes ]; then
-    echo "{path.name} is converted to another version of its schema"
-    {tool} convert {path} {file}
+SCRIPT = """# ovsdb-tool, a database, its schema: there, and of this version
+set -eu
+tool=$1 path=$2 schema=$3
+if [ ! -e "$path" ]; then
+    # its lock is beside it; the new one comes into its place whole
+    new=$(mktemp -d "$path.XXXXXX")
+    trap 'rm -rf "$new"' EXIT
+    "$tool" create "$new/db" "$schema"
+    mv "$new/db" "$path"
+elif [ "$("$tool" needs-conversion "$path" "$schema")" = yes ]; then
+    echo "$path is converted to another version of its schema"
+    "$tool" convert "$path" "$schema"
 fi
 """
-    return as_user(user, "/bin/sh", "-c", script)
+
+
+def script(ctx: Context) -> ConfigFile:
+    """As ovs-ctl does it; for the users of several components."""
+    return ConfigFile(_place(ctx), SCRIPT, mode=0o644)
+
+
+def prepare(ctx: Context, path: Path, schema: str, user: str) -> tuple[str, ...]:
+    """A command for before the server's start: the database ``path`` with ``schema``.
+
+    ``schema`` is ``vswitch``, ``ovn-nb`` or ``ovn-sb``.
+    """
+    made = distribution(ctx)
+    words = (made.program("ovsdb-tool"), str(path), made.schema(schema))
+    return as_user(user, "/bin/sh", str(_place(ctx)), *words)
+
+
+def _place(ctx: Context) -> Path:
+    return ctx.cloud.etc / "openvswitch" / "database.sh"
 
 
 def as_user(user: str, *words: str) -> tuple[str, ...]:

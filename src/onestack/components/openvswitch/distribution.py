@@ -20,6 +20,9 @@ from onestack.components.base import Context
 from onestack.errors import OnestackError
 from onestack.host.change import Change
 from onestack.host.command import run
+from onestack.host.files import sync_directory
+from onestack.host.locks import file_lock
+from onestack.host.netns import outside
 from onestack.network.backend import conntrack_aborts, datapath, l2_agent
 
 SUITE = "trixie"
@@ -53,8 +56,8 @@ class Distribution:
     def schema(self, name: str) -> str:
         """The file of the database schema ``vswitch``, ``ovn-nb`` or ``ovn-sb``."""
         folder = "openvswitch" if name == "vswitch" else "ovn"
-        base = self.tree / "root" if self.tree else Path("/")
-        return str(base / "usr" / "share" / folder / f"{name}.ovsschema")
+        share = self.tree / "share" if self.tree else Path("/usr/share", folder)
+        return str(share / f"{name}.ovsschema")
 
 
 def needs_own(ctx: Context) -> bool:
@@ -77,8 +80,15 @@ def ensure_unpacked(ctx: Context) -> Iterator[Change]:
         yield Change(
             "fetch Debian 13's Open vSwitch and OVN: "
             "this Debian's aborts in userspace connection tracking",
-            lambda: unpack(tree),
+            lambda: _fetch(tree),
         )
+
+
+def _fetch(tree: Path) -> None:
+    # The mirror is reached from the host's namespace only; other clouds may want the same.
+    with file_lock(CACHE / "openvswitch.lock", "another cloud fetches Open vSwitch"), outside():
+        if not tree.is_dir():
+            unpack(tree)
 
 
 def unpack(tree: Path) -> None:
@@ -107,12 +117,15 @@ def unpack(tree: Path) -> None:
         debs.mkdir()
         debs.chmod(0o777)  # apt fetches as a user of its own
         run(["apt-get", *options, "download", "-q", *wanted], cwd=debs, timeout=600)
-        made = work / "tree"
+        root, made = work / "root", work / "tree"
+        root.mkdir()
         for deb in sorted(debs.glob("*.deb")):
-            run(["dpkg-deb", "-x", str(deb), str(made / "root")], timeout=120)
-        _write_starters(made, tree)
+            run(["dpkg-deb", "-x", str(deb), str(root)], timeout=120)
+        gather(root, made, tree)
         made.chmod(0o755)
+        run(["sync", "-f", str(made)], timeout=120)
         made.rename(tree)
+        sync_directory(tree.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -131,19 +144,29 @@ def _isolated_apt(place: Path, mirror: str) -> list[str]:
         "Dir::Etc::sourcelist": sources,
         "Dir::Etc::sourceparts": "/dev/null",
         "Acquire::Languages": "none",
+        "Acquire::Retries": "2",
+        # a list that could not be fetched is an error, not a warning
+        "APT::Update::Error-Mode": "any",
         # the hook of a package that this apt does not know
         "APT::Update::Post-Invoke-Success": "",
     }
     return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
 
 
-def _write_starters(made: Path, final: Path) -> None:
-    """One small script a program: its own loader, its own libraries, the right name."""
-    root = made / "root"
-    library = final / "root" / "usr" / "lib" / "x86_64-linux-gnu"
-    loader = library / "ld-linux-x86-64.so.2"
-    places = [root / "usr" / part for part in ("bin", "sbin")]
-    (made / "bin").mkdir()
+def gather(root: Path, made: Path, final: Path) -> None:
+    """Take what the programs need out of the unpacked packages, and no more.
+
+    ``made`` will be moved to ``final``. Each program gets a small script that
+    starts it with its own loader, its own libraries and its right name.
+    """
+    usr = root / "usr"
+    libraries = next(usr.glob("lib/*-linux-gnu*/libc.so.6")).parent
+    loader = next(libraries.glob("ld-linux*.so.*"))
+    # ovs-vswitchd comes onto the path by an alternative, which nothing sets here
+    places = [usr / part for part in ("bin", "sbin", "lib/openvswitch-switch")]
+    for name in ("bin", "lib", "libexec", "share"):
+        (made / name).mkdir(parents=True)
+    shutil.copy2(loader, made / "lib" / loader.name)
     for name in PROGRAMS:
         found = next((p / name for p in places if (p / name).exists()), None)
         if found is None:
@@ -152,12 +175,19 @@ def _write_starters(made: Path, final: Path) -> None:
                 "the packages were made otherwise than when onestack was written",
                 "use CONFIG_NEUTRON_L2_AGENT=openvswitch",
             )
-        real = final / found.resolve().relative_to(made)
+        shutil.copy2(found, made / "libexec" / name)
+        # Fails when a library is missing.
+        listed = run([loader, "--library-path", libraries, "--list", found], timeout=20).out
+        for library in re.findall(r"=> (\S+) \(", listed):
+            shutil.copy2(library, made / "lib" / Path(library).name)
         starter = made / "bin" / name
         starter.write_text(
-            f'#!/bin/sh\nexec {loader} --library-path {library} --argv0 "{name}" {real} "$@"\n'
+            f"#!/bin/sh\nexec {final}/lib/{loader.name} --library-path {final}/lib "
+            f'--argv0 {name} {final}/libexec/{name} "$@"\n'
         )
         starter.chmod(0o755)
+    for schema in usr.glob("share/*/*.ovsschema"):
+        shutil.copy2(schema, made / "share" / schema.name)
 
 
 def debian_mirror(etc: Path = Path("/etc/apt")) -> str:

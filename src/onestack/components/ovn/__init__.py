@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components.base import Component, Context, Directory, Task
-from onestack.components.openvswitch import environment
+from onestack.components.neutron.layout import Layout
+from onestack.components.openvswitch import QUIET, environment
+from onestack.components.openvswitch.database import as_user, prepare, shared
 from onestack.components.openvswitch.distribution import distribution
 from onestack.host.change import Change
-from onestack.host.command import run
-from onestack.host.files import write_file
+from onestack.network.addresses import first_address
 from onestack.network.backend import datapath, l2_agent
 from onestack.supervise.spec import Probe, Process
-
-DATABASES = {"nb": "ovn-nb", "sb": "ovn-sb"}
-QUIET = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
 
 
 class Ovn(Component):
@@ -32,121 +29,131 @@ class Ovn(Component):
             return ()
         return ("ovn-central", "ovn-host")
 
+    def users(self, ctx: Context) -> Iterable[str]:
+        return (ctx.cloud.user(self.name),) if wanted(ctx) else ()
+
     def directories(self, ctx: Context) -> Iterable[Directory]:
-        group = ctx.cloud.user(self.name)
-        yield Directory(ctx.cloud.data / self.name, "root", group, 0o750)
-        yield Directory(ctx.cloud.run / self.name, "root", group, 0o2750)
+        if wanted(ctx):
+            user = ctx.cloud.user(self.name)
+            yield Directory(ctx.cloud.data / self.name, user, user, 0o750)
+            # members of the group reach the databases
+            yield Directory(ctx.cloud.run / self.name, user, user, 0o2750)
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         if not wanted(ctx):
             return
-        made, group = distribution(ctx), ctx.cloud.user(self.name)
-        run_dir, data = ctx.cloud.run / self.name, ctx.cloud.data / self.name
-        env = environment(ctx) | {"OVN_RUNDIR": str(run_dir), "OVN_DBDIR": str(data)}
-        sockets = {short: run_dir / f"ovn{short}_db.sock" for short in DATABASES}
-        for short in DATABASES:
+        made, user = distribution(ctx), ctx.cloud.user(self.name)
+        run, data = ctx.cloud.run / self.name, ctx.cloud.data / self.name
+        env = environment(ctx) | {"OVN_RUNDIR": str(run), "OVN_DBDIR": str(data)}
+        appctl = made.program("ovn-appctl")
+        for short in ("nb", "sb"):
+            path = data / f"ovn{short}.db"
             yield Process(
                 name=f"ovn-{short}-ovsdb",
                 component=self.name,
-                user=group,
-                argv=(
+                user=user,
+                argv=shared(
                     made.program("ovsdb-server"),
-                    str(data / f"ovn{short}.db"),
-                    f"--remote=punix:{sockets[short]}",
-                    f"--unixctl={run_dir}/ovn{short}_db.ctl",
-                    f"--pidfile={run_dir}/ovn{short}_db.pid",
+                    str(path),
+                    f"--remote=punix:{run}/ovn{short}_db.sock",
+                    f"--unixctl={run}/ovn{short}_db.ctl",
+                    f"--pidfile={run}/ovn{short}_db.pid",
                     *QUIET,
                 ),
                 env=env,
-                probe=Probe("connect", f"unix:{sockets[short]}", seconds=20),
+                prepare=(prepare(ctx, path, f"ovn-{short}", user),),
+                probe=Probe("connect", f"unix:{run}/ovn{short}_db.sock", seconds=20),
             )
-        both = tuple(f"ovn-{short}-ovsdb" for short in DATABASES)
+        databases = ("ovn-nb-ovsdb", "ovn-sb-ovsdb")
+        places = {short: f"unix:{run}/ovn{short}_db.sock" for short in ("nb", "sb")}
         yield Process(
             name="ovn-northd",
             component=self.name,
-            user=group,
+            user=user,
             argv=(
                 made.program("ovn-northd"),
-                f"--ovnnb-db=unix:{sockets['nb']}",
-                f"--ovnsb-db=unix:{sockets['sb']}",
-                f"--unixctl={run_dir}/ovn-northd.ctl",
-                f"--pidfile={run_dir}/ovn-northd.pid",
+                f"--ovnnb-db={places['nb']}",
+                f"--ovnsb-db={places['sb']}",
+                f"--unixctl={run}/ovn-northd.ctl",
+                f"--pidfile={run}/ovn-northd.pid",
                 *QUIET,
             ),
             env=env,
-            needs=both,
-            probe=Probe("file", f"{run_dir}/ovn-northd.pid", seconds=20),
+            needs=databases,
+            prepare=tuple(
+                as_user(
+                    user,
+                    *(made.program(f"ovn-{short}ctl"), f"--db={places[short]}"),
+                    *("--timeout=20", "init"),
+                )
+                for short in places
+            ),
+            probe=_says(appctl, f"{run}/ovn-northd.ctl", "status", "Status: active"),
         )
         socket = ctx.cloud.run / "openvswitch" / "db.sock"
+        switch = ctx.cloud.user("openvswitch")
+        vsctl = (made.program("ovs-vsctl"), f"--db=unix:{socket}", "--timeout=20", "--no-wait")
         yield Process(
             name="ovn-controller",
             component=self.name,
-            # It talks to the switch's management sockets, which are root's.
-            user="root",
+            user=user,
+            # whose members may talk to the switch, its flow tables included
+            groups=(switch,),
             argv=(
                 made.program("ovn-controller"),
                 f"unix:{socket}",
-                f"--unixctl={run_dir}/ovn-controller.ctl",
-                f"--pidfile={run_dir}/ovn-controller.pid",
+                f"--unixctl={run}/ovn-controller.ctl",
+                f"--pidfile={run}/ovn-controller.pid",
                 *QUIET,
             ),
             env=env,
-            needs=(*both, "external-bridge"),
-            prepare=(self._chassis(ctx, made.program("ovs-vsctl"), socket, sockets["sb"]),),
-            probe=Probe("file", f"{run_dir}/ovn-controller.pid", seconds=20),
+            needs=(*databases, "external-bridge"),
+            prepare=(
+                as_user(switch, *vsctl, "set", "Open_vSwitch", ".", *chassis(ctx, places["sb"])),
+            ),
+            probe=_says(appctl, f"{run}/ovn-controller.ctl", "connection-status", "connected"),
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         if wanted(ctx):
-            yield Task(
-                "databases",
-                lambda: self._ensure_databases(ctx),
-                ("openvswitch:release",),
-                before_start=True,
-            )
+            # OVN's programs come along with Open vSwitch's
+            needs = ("openvswitch:release", "files:openvswitch")
+            yield Task("release", _nothing, needs, before_start=True)
 
-    def _ensure_databases(self, ctx: Context) -> Iterator[Change]:
-        made, user = distribution(ctx), ctx.cloud.user(self.name)
-        data = ctx.cloud.data / self.name
-        for short, schema in DATABASES.items():
-            path = data / f"ovn{short}.db"
-            if path.exists():
-                continue
 
-            def make(path: Path = path, schema: str = schema) -> None:
-                new = path.with_suffix(".new")
-                new.unlink(missing_ok=True)
-                run(
-                    [made.program("ovsdb-tool"), "create", str(new), made.schema(schema)],
-                    timeout=30,
-                )
-                run(["chown", f"{user}:{user}", str(new)], timeout=10)
-                new.rename(path)
+def _nothing() -> Iterator[Change]:
+    yield from ()
 
-            yield Change(f"make the database {schema}", make)
-        name = data / "system-id"
-        if not name.exists():
-            yield Change("name this chassis", lambda: write_file(name, str(uuid.uuid4())))
 
-    def _chassis(self, ctx: Context, vsctl: str, socket: Path, southbound: Path) -> tuple[str, ...]:
-        """What ovn-controller reads from the switch's database before it starts."""
-        name = ctx.cloud.data / self.name / "system-id"
-        system_id = name.read_text() if name.exists() else str(uuid.uuid4())
-        mappings = f"extnet:{ctx.cloud.device('br-ex')}"
-        ids = {
-            "system-id": system_id,
-            "ovn-remote": f"unix:{southbound}",
-            "ovn-encap-type": "geneve",
-            "ovn-encap-ip": ctx.internal,
-            "ovn-bridge": ctx.cloud.device("br-int"),
-            "ovn-bridge-mappings": mappings,
-            "ovn-bridge-datapath-type": datapath(ctx.host),
-            "ovn-cms-options": "enable-chassis-as-gw",
-            "hostname": ctx.host.hostname,
-        }
-        pairs = tuple(f"external-ids:{key}={value}" for key, value in ids.items())
-        return (vsctl, f"--db=unix:{socket}", "--no-wait", "set", "Open_vSwitch", ".", *pairs)
+def chassis(ctx: Context, southbound: str) -> Iterable[str]:
+    """What ovn-controller reads from the switch's database."""
+    layout = Layout(ctx)
+    mappings = layout.bridge_mappings
+    if layout.external_bridge and layout.external_bridge not in mappings.values():
+        mappings[layout.external_network] = layout.external_bridge
+    device = str(ctx.answers["CONFIG_NEUTRON_OVN_TUNNEL_IF"])
+    ids = {
+        # the same for as long as the cloud has its secrets; another would be another chassis
+        "system-id": str(uuid.uuid5(uuid.NAMESPACE_OID, ctx.secrets["chassis"])),
+        "hostname": ctx.host.hostname,
+        "ovn-remote": southbound,
+        "ovn-encap-type": "geneve",
+        "ovn-encap-ip": first_address(device, ctx.cloud.netns) if device else ctx.internal,
+        "ovn-bridge": layout.integration_bridge,
+        "ovn-bridge-mappings": ",".join(f"{net}:{bridge}" for net, bridge in mappings.items()),
+        "ovn-bridge-datapath-type": datapath(ctx.host),
+        "ovn-cms-options": "enable-chassis-as-gw",
+        # one chassis wants to know all: no conditions to work out for it
+        "ovn-monitor-all": "true",
+    }
+    return (f'external-ids:{key}="{value}"' for key, value in ids.items())
 
 
 def wanted(ctx: Context) -> bool:
     return l2_agent(ctx.answers, ctx.host)[0] == "ovn"
+
+
+def _says(appctl: str, control: str, question: str, answer: str) -> Probe:
+    """Ready when a daemon gives ``answer``; being there is not enough."""
+    script = f'[ "$({appctl} -t {control} {question})" = "{answer}" ]'
+    return Probe("exec", argv=("/bin/sh", "-c", script), seconds=20)
