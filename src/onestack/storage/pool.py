@@ -162,8 +162,8 @@ def check(cloud: Cloud, size: int, sparse: bool = False) -> None:
     record = pool.load()
     if (record is None and _loops_possible()) or (record and record.file):
         length = pool.image.stat().st_size if pool.image.exists() else 0
-        if not sparse:
-            _check_disk(pool.home, image_size(size) - length)
+        # Also when the space is not taken now: a promise that cannot be kept is none.
+        _check_disk(pool.home, image_size(size) - length)
         return
     here = _nearest(pool.directory)
     if record is None and not reflink.supported(here):

@@ -113,9 +113,9 @@ class Cinder(Component):
         ),
         Key(
             "CONFIG_CINDER_VOLUMES_SPARSE",
-            "n",
-            "Take disk space only as volumes are written, instead of all at once. Volumes then "
-            "fail when the disk runs full.",
+            "y",
+            "Take disk space only as volumes are written, as packstack's file does; n takes all "
+            "of it at once, so that no volume fails when the disk runs full.",
             Kind.FLAG,
         ),
     )
