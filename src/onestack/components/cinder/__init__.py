@@ -304,6 +304,8 @@ def _sections(ctx: Context) -> Ini:
             "image_conversion_dir": str(data / "conversion"),
             "glance_catalog_info": "image:glance:internalURL",
             "enabled_backends": [BACKEND],
+            # A volume in use can become an image: what is uploaded is a moment's copy.
+            "enable_force_upload": True,
             # How long the scheduler waits for the volume service to report before it begins.
             "scheduler_driver_init_wait_time": 1,
             # A pool that has grown is known to the scheduler after that many seconds: so

@@ -8,7 +8,9 @@ process to itself: in one with others its heartbeats stop.
 from __future__ import annotations
 
 import sys
+import threading
 from socket import socket
+from typing import Any
 
 from onestack.supervise import service, wsgi
 from onestack.supervise.spec import Process
@@ -43,13 +45,37 @@ def volume(spec: Process, sockets: dict[str, socket]) -> None:
     os_brick.setup(cfg.CONF)
     backend = spec.arguments["backend"]
     service.serve(
-        cinder_service.Service.create(
-            host=f"{cfg.CONF.host}@{backend}",
-            service_name=backend,
-            binary="cinder-volume",
-            coordination=True,
+        _Volume(
+            cinder_service.Service.create(
+                host=f"{cfg.CONF.host}@{backend}",
+                service_name=backend,
+                binary="cinder-volume",
+                coordination=True,
+            )
         )
     )
+
+
+class _Volume:
+    """Upstream's service, its two listeners stopped side by side.
+
+    An idle listener looks up only every 5 s; one after the other they take 10 s to stop.
+    """
+
+    def __init__(self, service: Any) -> None:
+        self._service = service
+
+    def start(self) -> None:
+        self._service.start()
+
+    def stop(self) -> None:
+        listeners = (self._service.rpcserver, self._service.backend_rpcserver)
+        stopping = [threading.Thread(target=one.stop) for one in listeners if one]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
+        self._service.stop()
 
 
 def _native_threads(binary: str, spec: Process) -> None:
