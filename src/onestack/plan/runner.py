@@ -7,7 +7,7 @@ import queue
 import signal
 import threading
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
 from onestack.errors import OnestackError
@@ -65,28 +65,25 @@ class Runner:
         SIGTERM, and `onestack.plan.graph.GraphError`.
         """
         graph = Graph(steps, self.results)
-        ended: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        ended: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
         waiting: list[Step] = []
         running: set[str] = set()
-        stop = interrupted = False
-        with _terminated_as_interrupt():
+        stop = False
+        with _signals(lambda: ended.put(None)) as asked:
             try:
                 while True:
-                    try:
-                        waiting += graph.ready()
-                        while waiting and not stop and len(running) < THREADS:
-                            step = waiting.pop(0)
-                            running.add(step.name)
-                            self._start(step, graph, ended)
-                        if not running:
-                            break
-                        result = ended.get()
-                    except KeyboardInterrupt:
-                        if interrupted:
-                            # Asked twice: as after a power cut, the next run converges.
-                            raise Interrupted from None
-                        stop = interrupted = True
-                        abort.set()
+                    waiting += graph.ready()
+                    while waiting and not (stop or asked) and len(running) < THREADS:
+                        step = waiting.pop(0)
+                        running.add(step.name)
+                        self._start(step, graph, ended)
+                    if not running:
+                        break
+                    result = ended.get()
+                    if len(asked) > 1:
+                        # Asked twice: as after a power cut, the next run converges.
+                        raise Interrupted
+                    if result is None:
                         continue
                     running.discard(result.name)
                     self.results[result.name] = result
@@ -97,7 +94,7 @@ class Runner:
             finally:
                 abort.clear()
         self._not_started(graph)
-        if interrupted:
+        if asked:
             raise Interrupted
         if failures := [r for r in self.results.values() if r.outcome is Outcome.FAILED]:
             raise StepsFailed(failures)
@@ -109,7 +106,7 @@ class Runner:
                     step.name, step.title, Outcome.NOT_STARTED, started=self.progress.now
                 )
 
-    def _start(self, step: Step, graph: Graph, ended: queue.SimpleQueue[Result]) -> None:
+    def _start(self, step: Step, graph: Graph, ended: queue.SimpleQueue[Result | None]) -> None:
         # What ran in an earlier graph comes before all of this one.
         before = graph.above(step.name) | (self.results.keys() - graph.steps.keys())
         open_question = self.dry_run and any(
@@ -175,17 +172,27 @@ def as_onestack_error(step: Step, error: Exception) -> OnestackError:
 
 
 @contextlib.contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    """SIGTERM means the same as Ctrl-C, where we may say so (the main thread)."""
+def _signals(wake: Callable[[], None]) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM ask to stop; the list grows with each that came.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    They raise nothing: an exception could come in between a step's being
+    counted as running and its thread. Only the main thread may have handlers.
+    """
+    asked: list[int] = []
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    def handle(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        abort.set()
+        wake()
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # What a shell had us ignore (a job in the background) stays ignored.
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, handle)
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, old in before.items():
+            signal.signal(number, old)
