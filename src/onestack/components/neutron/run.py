@@ -177,6 +177,9 @@ def _serve(spec: Process, binary: str, topic: str, manager: str) -> None:
     config.setup_logging()
     agent_config.setup_privsep()
     if watched := spec.arguments.get("switch"):
+        from onestack.components.neutron import stale_ports
+
+        stale_ports.remove("qrouter-" if binary.endswith("l3-agent") else "qdhcp-")
         threading.Thread(target=_watch_switch, args=(Path(watched),), daemon=True).start()
     agent: Any = neutron_service.Service.create(
         binary=binary,
