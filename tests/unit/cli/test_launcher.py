@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,27 @@ def test_bad_usage_and_bad_answers_touch_nothing(checkout: Path) -> None:
     ):
         assert launch(checkout, *words).returncode == 2, words
     assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_the_checks_come_first_and_without_an_environment(checkout: Path) -> None:
+    """Not root: refused with all that is wrong, and nothing made."""
+    with tempfile.TemporaryDirectory(prefix="onestack-", dir="/tmp") as place:
+        os.chmod(place, 0o755)
+        subprocess.run(["cp", "-r", f"{checkout}/.", place], check=True)
+        done = subprocess.run(
+            [f"{place}/onestack", "up", "--name", "nobodys"],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            cwd="/",
+            user=65534,
+            timeout=120,
+        )
+        assert done.returncode == 3, done.stderr
+        assert "not run by root" in done.stderr and "sudo ./onestack up" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not Path(place, ".venv").exists()
 
 
 def test_python_variables_of_the_caller_do_not_matter(checkout: Path, tmp_path: Path) -> None:
