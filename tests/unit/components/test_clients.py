@@ -65,22 +65,33 @@ def test_clouds_yaml_has_the_cloud_by_its_name(tmp_path: Path) -> None:
     assert cloud["cacert"].endswith("/etc/tls/ca.pem")
 
 
-@pytest.mark.parametrize("netns", [None, "onestack-a"])
-def test_a_tool_starts_where_the_cloud_is(tmp_path: Path, netns: str | None) -> None:
+@pytest.mark.parametrize(
+    ("netns", "inside", "entered"),
+    [
+        (None, False, ""),
+        ("onestack-a", False, "netns|exec|onestack-a|"),
+        ("onestack-a", True, ""),
+    ],
+)
+def test_a_tool_starts_where_the_cloud_is(
+    tmp_path: Path, netns: str | None, inside: bool, entered: str
+) -> None:
     ctx = context(tmp_path, netns)
-    text = content(ctx, "openstack")
     tool = tmp_path / "openstack"
-    tool.write_text(text)
+    tool.write_text(content(ctx, "openstack"))
     program = ctx.release.clients / "bin" / "openstack"
-    program.parent.mkdir(parents=True)
-    program.write_text('#!/bin/sh\nprintf "%s|" "$OS_CACERT" "$@"\n')
-    program.chmod(0o755)
-    stand_in = tmp_path / "ip"
-    stand_in.write_text('#!/bin/sh\nprintf "%s|" "$1" "$2" "$3"\nshift 3\nexec "$@"\n')
-    stand_in.chmod(0o755)
+    here = "1" if inside else "2"
+    stand_ins = {
+        program: 'printf "%s|" "$OS_CACERT" "$@"',
+        tmp_path / "ip": 'printf "%s|" "$1" "$2" "$3"; shift 3; exec "$@"',
+        tmp_path / "stat": f'case "$3" in /run/netns/*) echo 1 ;; *) echo {here} ;; esac',
+    }
+    for path, text in stand_ins.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(["sh", tool, "a b", "c"], capture_output=True, text=True, env=env)
-    entered = f"netns|exec|{netns}|" if netns else ""
     assert done.stdout == f"{entered}{tmp_path}/etc/tls/ca.pem|a b|c|", done.stderr
 
 
