@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 
 from onestack.answers.key import Class, Key, Kind
 
@@ -30,7 +30,7 @@ class Row:
 @functools.cache
 def rows() -> dict[str, Row]:
     """Name -> row, in the order of names."""
-    text = resources.files("onestack.answers").joinpath("packstack.tsv").read_text("utf-8")
+    text = (Path(__file__).parent / "packstack.tsv").read_text("utf-8")
     found: dict[str, Row] = {}
     for line in text.splitlines()[1:]:
         name, default, kind, choices, outcome, target, option, era, meaning, note = line.split("\t")

@@ -7,9 +7,9 @@ import datetime
 
 from onestack.answers.values import show_size
 from onestack.cli import output
-from onestack.cli.options import cloud_of, cloud_options, json_option, wishes
+from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud, wishes
 from onestack.cli.select import roster
-from onestack.cli.session import context, explainer, need_cloud
+from onestack.cli.session import context, explainer
 from onestack.diagnose.doctor import Diagnosis, examine
 from onestack.diagnose.findings import Severity
 from onestack.diagnose.logscan import Trouble

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from onestack.cli import lock, output
-from onestack.cli.options import cloud_of, cloud_options, json_option
-from onestack.cli.session import need_cloud
+from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud
 from onestack.supervise.client import Supervisor
 
 

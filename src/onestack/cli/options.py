@@ -12,7 +12,7 @@ from onestack.answers.registry import Registry, registry
 from onestack.answers.validate import Rule, read
 from onestack.answers.values import Answers
 from onestack.cloud import DEFAULT_NAME, Cloud
-from onestack.errors import BadAnswers
+from onestack.errors import BadAnswers, OnestackError
 
 KEPT = "answers.txt"
 """The answers a cloud was made with, in ``ROOT/etc``."""
@@ -53,6 +53,16 @@ def yes_option(parser: argparse.ArgumentParser) -> None:
 
 def cloud_of(args: argparse.Namespace) -> Cloud:
     return Cloud.named(args.name, args.root, getattr(args, "netns", False))
+
+
+def need_cloud(cloud: Cloud) -> None:
+    """Raises `OnestackError` where there is no cloud."""
+    if not cloud.etc.is_dir():
+        raise OnestackError(
+            f"there is no cloud {cloud.name!r}",
+            f"{cloud.root} holds none",
+            "make it with `onestack up`, or name another with --name or --root",
+        )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import argparse
 from onestack.cli import lock, output
 from onestack.cli.options import cloud_of, cloud_options, wishes
 from onestack.cli.select import HELP, roster, select
-from onestack.cli.session import context, explainer
 from onestack.supervise.client import ProcessStatus, Supervisor
 
 
@@ -22,8 +21,15 @@ def run(args: argparse.Namespace) -> int:
     names = [p.name for p in select(roster(cloud).processes, args.what)]
     supervisor = Supervisor(cloud)
     with lock.changing(cloud, "restart"):
-        explain = explainer(context(cloud, wishes(cloud, args).answers, keep=False))
         supervisor.restart(names)
+
+        def explain(component: str, text: str) -> str | None:
+            # Only a failure needs the components, which take a while to import.
+            from onestack.cli.session import context, explainer
+
+            ctx = context(cloud, wishes(cloud, args).answers, keep=False)
+            return explainer(ctx)(component, text)
+
         supervisor.wait(names, args.timeout, explain=explain)
     for status in supervisor.status():
         if status.name in names:

@@ -10,7 +10,6 @@ from onestack.cloud import Cloud
 from onestack.components.base import Component, Context
 from onestack.diagnose import preflight
 from onestack.diagnose.findings import Finding, raise_refusals
-from onestack.errors import OnestackError
 from onestack.host import facts
 from onestack.release.release import release
 
@@ -46,16 +45,6 @@ def check(ctx: Context) -> list[Finding]:
     found = preflight.examine(ctx.cloud, ctx.host, preflight.needs_of(ctx))
     raise_refusals(found)
     return found
-
-
-def need_cloud(cloud: Cloud) -> None:
-    """Raises `OnestackError` where there is no cloud."""
-    if not cloud.etc.is_dir():
-        raise OnestackError(
-            f"there is no cloud {cloud.name!r}",
-            f"{cloud.root} holds none",
-            "make it with `onestack up`, or name another with --name or --root",
-        )
 
 
 def explainer(ctx: Context) -> Callable[[str, str], str | None]:

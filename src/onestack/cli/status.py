@@ -8,9 +8,8 @@ import sys
 from typing import Any
 
 from onestack.cli import output
-from onestack.cli.options import cloud_of, cloud_options, json_option
+from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud
 from onestack.cli.select import HELP, roster, select
-from onestack.cli.session import need_cloud
 from onestack.supervise.client import ProcessStatus, Supervisor
 from onestack.supervise.spec import Process
 
