@@ -52,7 +52,6 @@ class ExternalBridgeDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
         bridge = bridge or self._external_bridge
         self._leave_other_bridges(device_name, bridge)
         super().plug(network_id, port_id, device_name, mac_address, bridge, namespace, prefix, mtu)
-        self._open(device_name, bridge)
         self._report_up(port_id)
 
     def unplug(
@@ -77,17 +76,25 @@ class ExternalBridgeDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
             LOG.info("Moving %s from the bridge %s to %s", device, found, bridge)
             ovs_lib.OVSBridge(found).delete_port(device)
 
-    @staticmethod
-    def _open(device: str, bridge: str) -> None:
-        """Let untagged packets through.
+    def _ovs_add_port(
+        self, bridge: str, device_name: str, port_id: str, mac_address: str, internal: bool = True
+    ) -> None:
+        """As upstream's, for a bridge that the openvswitch agent does not look after.
 
-        Upstream makes each port with the dead VLAN 4095 as its only one, until
-        the openvswitch agent gives it a tag; on this bridge nobody would.
+        There is no ``iface-id``, by which that agent would take the port for
+        one that is missing on br-int, and call it DOWN. And the port leaves
+        the dead VLAN 4095, in which upstream makes each until that agent
+        gives it a tag.
         """
+        if bridge != self._external_bridge:
+            super()._ovs_add_port(bridge, device_name, port_id, mac_address, internal)
+            return
         switch = ovs_lib.OVSBridge(bridge)
+        ids = {"neutron-port": port_id, "attached-mac": mac_address}
+        switch.replace_port(device_name, ("type", "internal"), ("external_ids", ids))
         with switch.ovsdb.transaction(check_error=True) as transaction:
             for column in ("tag", "trunks", "vlan_mode"):
-                transaction.add(switch.ovsdb.db_clear("Port", device, column))
+                transaction.add(switch.ovsdb.db_clear("Port", device_name, column))
 
     def _report_up(self, port_id: str) -> None:
         """Tell the server that the port works.
