@@ -44,7 +44,9 @@ def main() -> None:
             log(trouble)
     leftovers = proc.end_leftovers(root)
     if leftovers:
-        log(f"ended {len(leftovers)} leftovers of a killed supervisor: " + ", ".join(leftovers))
+        log(f"ended {len(leftovers)} leftovers of a killed supervisor:")
+        for leftover in leftovers:
+            log(f"  {leftover}")
     for path in sockets.remove_stale(root / "run"):
         log(f"removed the stale socket {path}")
 

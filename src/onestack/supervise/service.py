@@ -6,12 +6,20 @@ supervisor already is one, so the service objects are started directly.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
+import time
+from types import FrameType
 from typing import Any
 
 from onestack.supervise.readiness import tell_ready
+
+STOP = 5.0
+"""Seconds that services get to end what they do. Some of upstream's wait for ever then."""
+
+LOG = logging.getLogger("onestack.service")
 
 
 def serve(*services: Any) -> None:
@@ -20,12 +28,29 @@ def serve(*services: Any) -> None:
     Tells the supervisor when all have started (probe ``notify``).
     """
     ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.set()
+
+    signal.signal(signal.SIGTERM, end)
     for service in services:
         service.start()
+    # some of upstream set a handler of their own meanwhile
+    signal.signal(signal.SIGTERM, end)
     tell_ready()
     ended.wait()
-    for service in services:
-        service.stop()
+    _stop(services)
     # Threads of libraries (messaging, database pools) would keep a normal exit waiting.
     os._exit(0)
+
+
+def _stop(services: tuple[Any, ...]) -> None:
+    """All at once, and not for ever."""
+    deadline = time.monotonic() + STOP
+    stopping = [threading.Thread(target=one.stop, daemon=True) for one in services]
+    for thread in stopping:
+        thread.start()
+    for thread in stopping:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if any(thread.is_alive() for thread in stopping):
+        LOG.info("What did not end within %s s is cut off", STOP)

@@ -150,3 +150,25 @@ def notifies(spec: Process, sockets: dict[str, socket.socket]) -> None:
         time.sleep(0.01)
     tell_ready()
     signal.pause()
+
+
+class OsloLike:
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def start(self) -> None:
+        print("starts")
+        if self.kind == "swallows":
+            signal.signal(signal.SIGTERM, lambda *_: None)
+
+    def stop(self) -> None:
+        if self.kind == "hangs":
+            time.sleep(1000)
+        print("stops")
+
+
+def oslo_like(spec: Process, sockets: dict[str, socket.socket]) -> None:
+    from onestack.supervise import service
+
+    service.STOP = 0.5
+    service.serve(OsloLike(spec.arguments["kind"]))
