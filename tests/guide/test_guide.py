@@ -251,7 +251,7 @@ class TestGuide:
     def test_security_group_holds(self, sitting: Sitting) -> None:
         """Port 22 is open; another, with a listener behind it, is not."""
         one, cloud = sitting.ids["one"], sitting.cloud
-        sitting.ssh(one, "(nc -lk -p 8080 -e echo hello </dev/null >/dev/null 2>&1 &)")
+        sitting.ssh(one, "(nc -ll -p 8080 -e echo hello </dev/null >/dev/null 2>&1 &)")
         probe = f"bash -c 'exec 3<>/dev/tcp/{one}/8080' 2>&1"
         refused = cloud.inside(f"timeout 4 {probe}", expect=None)
         assert refused.returncode != 0

@@ -71,7 +71,8 @@ def authtoken(ctx: Context, user: str, service_type: str) -> dict[str, Value]:
 
 def service_user(ctx: Context, user: str) -> dict[str, Value]:
     """The ``[service_user]`` section: calls to others carry a service token too."""
-    options = {k: v for k, v in credentials(ctx, user).items() if k != "valid_interfaces"}
+    left_out = ("valid_interfaces", "region_name")
+    options = {k: v for k, v in credentials(ctx, user).items() if k not in left_out}
     return options | {"send_service_user_token": True}
 
 

@@ -37,6 +37,7 @@ PRIVSEP = {
 """Upstream's privsep contexts, by configuration section."""
 
 NAMESPACES = (
+    "castellan.config",
     "cinder",
     "onestack.cinder",
     "keystonemiddleware.auth_token",

@@ -263,7 +263,7 @@ def _sections(ctx: Context) -> Ini:
             "service_metadata_proxy": True,
             "metadata_proxy_shared_secret": ctx.secrets["neutron_metadata"],
         },
-        "glance": nova,
+        "glance": {"region_name": openstack.REGION, "valid_interfaces": "internal"},
         "cinder": {
             **{k: v for k, v in nova.items() if k not in ("region_name", "valid_interfaces")},
             "os_region_name": openstack.REGION,

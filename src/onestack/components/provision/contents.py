@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from keystoneauth1.session import Session
 
@@ -13,7 +12,7 @@ from onestack.cloudapi.session import admin_session
 from onestack.components.base import Context
 from onestack.host.change import Change
 from onestack.images.fetch import fetch
-from onestack.images.guest import build_test_guest
+from onestack.images.guest import cached_test_guest
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def _upload(ctx: Context, session: Session, url: str, name: str) -> None:
         path = fetch(source, CACHE / "images")
         disk_format = str(ctx.answers["CONFIG_PROVISION_IMAGE_FORMAT"])
     else:
-        path, disk_format = demo_guest(), "qcow2"
+        path, disk_format = cached_test_guest(CACHE / "images"), "qcow2"
     body = {
         "name": name,
         "disk_format": disk_format,
@@ -92,11 +91,3 @@ def _upload(ctx: Context, session: Session, url: str, name: str) -> None:
             data=content,
             headers={"Content-Type": "application/octet-stream"},
         )
-
-
-def demo_guest() -> Path:
-    """The test guest's image, built the first time."""
-    path = CACHE / "images" / "test-guest.qcow2"
-    if not path.exists():
-        build_test_guest(path, CACHE / "images")
-    return path
