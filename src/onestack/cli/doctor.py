@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import datetime
 
-from onestack.answers.values import show_size
 from onestack.cli import output
 from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud, wishes
+from onestack.cli.pool import gib
 from onestack.cli.select import roster
 from onestack.cli.session import context, explainer
 from onestack.diagnose.doctor import Diagnosis, examine
@@ -82,16 +82,10 @@ def show_pool(found: Diagnosis) -> None:
         pool = found.pool
         heading(
             "Volume pool",
-            f"{size(pool.free)} of {size(pool.size)} free; {pool.volumes} volumes and "
-            f"{pool.snapshots} snapshots of {size(pool.provisioned)}, {size(pool.stored)} on disk",
+            f"{gib(pool.free)} of {gib(pool.size)} free; {pool.volumes} volumes and "
+            f"{pool.snapshots} snapshots of {gib(pool.provisioned)}, {gib(pool.stored)} on disk",
         )
         output.say(f"  {pool.place}{f' on {pool.device}' if pool.device else ''}")
-
-
-def size(count: int) -> str:
-    """For people: ``20G``, ``1.3G``."""
-    exact = show_size(count)
-    return exact if len(exact) <= 5 else f"{count / (1 << 30):.1f}G"
 
 
 def heading(title: str, state: str) -> None:

@@ -42,6 +42,7 @@ VERBS: dict[str, Verb] = {
     "openrc": Verb("print the administrator's environment for a shell", bare=True, root=False),
     "shell": Verb("a shell, or a command, inside the cloud's network as its administrator"),
     "blame": Verb("where the time of the last `up` went", bare=True, root=False),
+    "pool": Verb("show the pool of volumes, or let it grow"),
     "image": Verb("build the test guest"),
 }
 

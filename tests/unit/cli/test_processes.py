@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from onestack.cli import lock, logs
+from onestack.cli import lock, logs, pool
+from onestack.cli.options import KEPT
 from onestack.cli.select import roster, select
 from onestack.cloud import Cloud
 from onestack.errors import BadAnswers, OnestackError
@@ -100,3 +101,23 @@ def test_two_programs_do_not_change_one_cloud(tmp_path: Path) -> None:
     # Killed: the kernel has freed the lock.
     with lock.changing(cloud, "down"):
         pass
+
+
+@pytest.mark.parametrize(("text", "size"), [("+5G", 25 << 30), ("100G", 100 << 30)])
+def test_a_pool_grows_by_or_to(text: str, size: int) -> None:
+    assert pool.target(text, 20 << 30) == size
+
+
+def test_a_pool_does_not_grow_by_words() -> None:
+    with pytest.raises(BadAnswers, match="is not a size"):
+        pool.target("+much", 20 << 30)
+
+
+@pytest.mark.parametrize("there", ["# mine\nCONFIG_CINDER_VOLUMES_SIZE=20G\n", "# mine\n"])
+def test_a_grown_pool_is_kept_in_the_answers(tmp_path: Path, there: str) -> None:
+    (tmp_path / "etc").mkdir()
+    kept = tmp_path / "etc" / KEPT
+    kept.write_text(there)
+    pool.keep(Cloud("a", tmp_path), 25 << 30)
+    assert kept.read_text().startswith("# mine\n")
+    assert "\nCONFIG_CINDER_VOLUMES_SIZE=25G\n" in kept.read_text()
