@@ -1,10 +1,11 @@
 """The file pool: one file that holds all volumes, an XFS inside, mounted in the cloud's root.
 
-``ROOT/data/pool/cinder.img`` takes its disk space when it is made, so that a
-volume never meets a full disk later. XFS shares blocks between files, which
-makes snapshots and clones a matter of milliseconds. Where the machine gives
-out no loop device or knows no XFS, but the root's own filesystem shares
-blocks, the pool is a plain directory, kept to its size by the volume driver.
+``ROOT/data/pool/cinder.img`` takes disk space as volumes are written, and gives
+it back as they are deleted; or it takes all of it when it is made, so that no
+volume meets a full disk later. XFS shares blocks between files, which makes
+snapshots and clones a matter of milliseconds. Where the machine gives out no
+loop device or knows no XFS, but the root's own filesystem shares blocks, the
+pool is a plain directory, kept to its size by the volume driver.
 
 The pool is mounted by `onestack.storage.attach`, which the supervisor runs:
 in its own mount namespace, where the services and guests see it. Others who
@@ -14,6 +15,7 @@ want to look inside, or to let it grow, mount the same device for a moment.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -113,6 +115,8 @@ class Record:
     user: str
     file: bool
     """Whether it is a file with a filesystem; else a plain directory."""
+    sparse: bool = False
+    """Whether the file takes disk space only as it is written to."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def image_size(size: int) -> int:
     return -(-(size * 103 // 100 + 192 * _MIB) // _MIB) * _MIB
 
 
-def check(cloud: Cloud, size: int, sparse: bool = False) -> None:
+def check(cloud: Cloud, size: int) -> None:
     """Raises `OnestackError` when this machine cannot hold a pool of ``size`` bytes.
 
     Changes nothing. A pool that is there already is only asked for what it lacks.
@@ -179,14 +183,15 @@ def check(cloud: Cloud, size: int, sparse: bool = False) -> None:
 def ensure(cloud: Cloud, user: str, size: int, sparse: bool = False) -> Iterator[Change]:
     """The pool, of ``size`` bytes or more, for ``user`` to work in; not yet mounted.
 
-    With ``sparse`` the disk's space is taken only as volumes are written. An
-    existing pool grows to ``size`` and never shrinks. Raises `OnestackError`
-    when the disk or the machine cannot hold it.
+    With ``sparse`` a new pool takes disk space only as volumes are written;
+    without, a sparse one takes all of its space now. An existing pool grows to
+    ``size`` and never shrinks. Raises `OnestackError` when the disk or the
+    machine cannot hold it.
     """
     pool = Pool.of(cloud)
     record = pool.load()
     if record is None:
-        check(cloud, size, sparse)
+        check(cloud, size)
         yield Change(
             f"make the volume pool of {show_size(size)} in {pool.home}",
             lambda: _make(cloud, user, size, sparse),
@@ -201,13 +206,16 @@ def ensure(cloud: Cloud, user: str, size: int, sparse: bool = False) -> Iterator
     if record.user != user:
         yield Change(
             f"give the volume pool to {user}",
-            lambda: pool.save(Record(pool.known().size, user, record.file)),
+            lambda: pool.save(dataclasses.replace(pool.known(), user=user)),
         )
+    if record.file and record.sparse and not sparse:
+        _check_disk(pool.home, _missing(pool.image))
+        yield Change("take the volume pool's disk space", lambda: _fill(pool))
     if record.size < size:
-        check(cloud, size, sparse)
+        check(cloud, size)
         yield Change(
             f"grow the volume pool from {show_size(record.size)} to {show_size(size)}",
-            lambda: grow(cloud, size, sparse),
+            lambda: grow(cloud, size),
         )
 
 
@@ -222,7 +230,9 @@ def attach(pool: Pool) -> list[str]:
         if record.file and not is_mounted(pool.directory):
             pool.directory.mkdir(parents=True, exist_ok=True)
             device = loop.attach(pool.image)
-            run(["mount", "-t", "xfs", "-o", _OPTIONS, device, pool.directory], finish=True)
+            # What is deleted from a sparse file's filesystem goes back to the disk.
+            options = f"{_OPTIONS},discard" if record.sparse else _OPTIONS
+            run(["mount", "-t", "xfs", "-o", options, device, pool.directory], finish=True)
             done.append(f"mounted {pool.image} ({device}) on {pool.directory}")
         elif not record.file and not pool.directory.is_dir():
             pool.directory.mkdir(parents=True)
@@ -245,7 +255,7 @@ def detach(pool: Pool) -> bool:
     return True
 
 
-def grow(cloud: Cloud, size: int, sparse: bool = False) -> None:
+def grow(cloud: Cloud, size: int) -> None:
     """Enlarge the pool to ``size`` bytes, in use or not; volumes are not disturbed.
 
     May be repeated after an interruption. The scheduler sees the new size
@@ -260,16 +270,16 @@ def grow(cloud: Cloud, size: int, sparse: bool = False) -> None:
             f"it has {show_size(record.size)}, and XFS only grows",
             f"name a size above {show_size(record.size)}",
         )
-    check(cloud, size, sparse)
+    check(cloud, size)
     if record.file:
         length = pool.image.stat().st_size
         if image_size(size) > length:
-            _take_space(pool.image, length, image_size(size) - length, sparse)
+            _take_space(pool.image, length, image_size(size) - length, record.sparse)
         with _opened(pool) as (place, device):
             # Both see by themselves whether anything is left to do.
             loop.resized(device or loop.attach(pool.image))
             run(["xfs_growfs", "-d", place], timeout=120, finish=True)
-    pool.save(Record(size, record.user, record.file))
+    pool.save(dataclasses.replace(pool.known(), size=size))
 
 
 def facts(cloud: Cloud) -> PoolFacts | None:
@@ -315,7 +325,18 @@ def _make(cloud: Cloud, user: str, size: int, sparse: bool) -> None:
             size = min(size, (pool.image.stat().st_size - 192 * _MIB) * 100 // 103)
         else:
             _make_image(pool, size, sparse)
-    pool.save(Record(size, user, file))
+    pool.save(Record(size, user, file, sparse and file))
+
+
+def _fill(pool: Pool) -> None:
+    _take_space(pool.image, 0, pool.image.stat().st_size, sparse=False)
+    pool.save(dataclasses.replace(pool.known(), sparse=False))
+
+
+def _missing(file: Path) -> int:
+    """The bytes of ``file`` that have no disk space yet."""
+    info = file.stat()
+    return max(0, info.st_size - info.st_blocks * 512)
 
 
 def _make_image(pool: Pool, size: int, sparse: bool) -> None:
@@ -359,7 +380,7 @@ def _take_space(file: Path, start: int, length: int, sparse: bool) -> None:
                 result.err.strip(),
                 "free some space, or choose a smaller CONFIG_CINDER_VOLUMES_SIZE",
             )
-    # A filesystem that cannot set space aside; that there is enough now was checked.
+    # Also on a filesystem that cannot set space aside; that there is enough now was checked.
     os.truncate(file, start + length)
 
 

@@ -82,7 +82,26 @@ def test_disk_space_is_taken_at_once_unless_sparse(cloud: Cloud) -> None:
 @needs_root
 def test_sparse_takes_little(cloud: Cloud) -> None:
     settle(cloud, sparse=True)
-    assert pool.Pool.of(cloud).image.stat().st_blocks * 512 < 100 << 20
+    place = pool.Pool.of(cloud)
+    taken = place.image.stat().st_blocks
+    assert taken * 512 < 100 << 20
+    pool.attach(place)
+    as_user('head -c 100M /dev/urandom > "$1"/volume-1; sync "$1"/volume-1', place.directory)
+    assert place.image.stat().st_blocks * 512 > 100 << 20
+    as_user('rm "$1"/volume-1; sync --file-system "$1"', place.directory)
+    assert place.image.stat().st_blocks * 512 < 100 << 20, "the disk did not get it back"
+
+
+@needs_root
+def test_a_sparse_pool_takes_its_space_when_asked_to(cloud: Cloud) -> None:
+    image = pool.Pool.of(cloud).image
+    settle(cloud, sparse=True)
+    pool.attach(pool.Pool.of(cloud))
+    as_user('echo kept > "$1"/volume-1', pool.Pool.of(cloud).directory)
+    assert settle(cloud, sparse=False) == ["take the volume pool's disk space"]
+    assert settle(cloud, sparse=False) == []
+    assert image.stat().st_blocks * 512 >= pool.image_size(SIZE)
+    assert (pool.Pool.of(cloud).directory / "volume-1").read_text() == "kept\n"
 
 
 @needs_root
@@ -97,7 +116,7 @@ def test_a_run_that_was_killed(cloud: Cloud) -> None:
     as_user('echo kept > "$1"/volume-1', place.directory)
     place.record.unlink()
     settle(cloud)
-    assert place.known() == pool.Record(SIZE, USER, True)
+    assert place.known() == pool.Record(SIZE, USER, True, True)
     pool.attach(place)
     assert (place.directory / "volume-1").read_text() == "kept\n"
 
@@ -146,7 +165,7 @@ def test_growth(cloud: Cloud, mounted: bool) -> None:
     before = os.statvfs(place.directory).f_blocks
     if not mounted:
         assert pool.detach(place)
-    pool.grow(cloud, 2 * SIZE, sparse=True)
+    pool.grow(cloud, 2 * SIZE)
     assert is_mounted(place.directory) == mounted
     assert (loop.device_of(place.image) is not None) == mounted
     pool.attach(place)
@@ -163,7 +182,7 @@ def test_growth_that_was_killed_is_completed(cloud: Cloud) -> None:
     settle(cloud)
     pool.attach(place)
     os.truncate(place.image, pool.image_size(2 * SIZE))
-    pool.grow(cloud, 2 * SIZE, sparse=True)
+    pool.grow(cloud, 2 * SIZE)
     state = os.statvfs(place.directory)
     assert state.f_bavail * state.f_frsize >= 2 * SIZE
     assert place.known().size == 2 * SIZE
@@ -213,7 +232,7 @@ def test_seen_from_another_mount_namespace(cloud: Cloud) -> None:
         facts = pool.facts(cloud)
         assert facts is not None
         assert (facts.volumes, facts.provisioned) == (1, 1 << 20)
-        pool.grow(cloud, 2 * SIZE, sparse=True)
+        pool.grow(cloud, 2 * SIZE)
         out, _ = other.communicate("", timeout=30)
     assert int(out) * 4096 > 2 * SIZE
     assert not list(place.home.glob(".pool-*"))
@@ -259,7 +278,7 @@ def test_a_user_with_another_number_gets_it_all(cloud: Cloud) -> None:
     pool.attach(place)
     file = place.directory / "volume-1"
     as_user('umask 0117; echo mine > "$1"', file)
-    place.save(pool.Record(SIZE, "games", True))
+    place.save(pool.Record(SIZE, "games", True, True))
     assert pool.attach(place) == [f"gave {place.directory} to games"]
     assert file.stat().st_uid == uid_of("games")
     assert acl.inherited(place.directory, uid_of("games"))

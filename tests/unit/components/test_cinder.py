@@ -1,0 +1,143 @@
+"""Cinder's room: what it asks for, and what it says to its own log lines."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.unit.components.rooms import content, context
+
+from onestack.answers import validate
+from onestack.answers.registry import registry
+from onestack.answers.values import Answers
+from onestack.components.cinder import Cinder, attach_command
+from onestack.components.libvirt import Libvirt
+from onestack.storage import pool
+
+
+@pytest.fixture
+def cinder() -> Cinder:
+    return Cinder()
+
+
+def test_everything_is_below_the_clouds_root(tmp_path: Path, cinder: Cinder) -> None:
+    ctx = context(tmp_path, cinder, name="a")
+    text = content(ctx, cinder, "cinder.conf")
+    allowed = (str(tmp_path), str(ctx.release.services), str(ctx.release.program))
+    for path in re.findall(r"(?<![\w:/.])/[\w./-]+", text):
+        if path.startswith(("/v3", "/cinder", "/ ")) or path == "/":
+            continue
+        assert path.startswith(allowed), path
+    assert ctx.internal in text
+    assert "127.77.0.1" not in text
+
+
+def test_both_kinds_of_clients_find_it(tmp_path: Path, cinder: Cinder) -> None:
+    ctx = context(tmp_path, cinder)
+    (identity,) = cinder.identity(ctx)
+    assert {e.type: (e.port, e.path) for e in identity.endpoints} == {
+        "block-storage": (8776, "/v3"),
+        "volumev3": (8776, "/v3"),
+    }
+
+
+def test_the_driver_looks_where_the_pool_is(tmp_path: Path, cinder: Cinder) -> None:
+    ctx = context(tmp_path, cinder)
+    place = pool.Pool.of(ctx.cloud)
+    text = content(ctx, cinder, "cinder.conf")
+    assert f"filepool_directory = {place.directory}\n" in text
+    assert f"filepool_record = {place.record}\n" in text
+
+
+def test_the_pool_is_mounted_before_the_volume_service_and_libvirt(
+    tmp_path: Path, cinder: Cinder
+) -> None:
+    libvirt = Libvirt()
+    ctx = context(tmp_path, cinder, libvirt)
+    volume = next(p for p in cinder.processes(ctx) if p.name == "cinder-volume")
+    assert volume.prepare == (attach_command(ctx),)
+    assert volume.cleanup == ((*attach_command(ctx), "--detach"),)
+    (libvirtd,) = libvirt.processes(ctx)
+    assert attach_command(ctx) in libvirtd.prepare
+    without = context(tmp_path, libvirt)
+    assert not [c for p in libvirt.processes(without) for c in p.prepare if "storage" in str(c)]
+
+
+def test_each_service_has_a_process_of_its_own(tmp_path: Path, cinder: Cinder) -> None:
+    processes = {p.name: p for p in cinder.processes(context(tmp_path, cinder))}
+    assert set(processes) == {"cinder-api", "cinder-scheduler", "cinder-volume"}
+    for process in processes.values():
+        assert process.user == "onestack-cinder"
+        assert process.env["OS_CINDER_DISABLE_EVENTLET_PATCHING"] == "1"
+        assert not process.capabilities
+    unprivileged = processes["cinder-volume"].env["PATH"].split(":")[0]
+    assert unprivileged.endswith("/onestack/components/cinder/unprivileged")
+
+
+def test_nothing_that_is_preloaded_is_cinders_own(tmp_path: Path, cinder: Cinder) -> None:
+    """cinder itself imports eventlet, which the warm parent must not have."""
+    assert not [m for m in cinder.preload(context(tmp_path, cinder)) if m.startswith("cinder")]
+
+
+def answered(**given: str) -> tuple[Answers | None, list[str]]:
+    layer = [validate.Entry(name, text, "test") for name, text in given.items()]
+    answers, report = validate.check(registry(), [layer])
+    return answers, report.problems
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("CONFIG_CINDER_BACKEND", "nfs", "own pool"),
+        ("CONFIG_CINDER_BACKEND", "lvm,nfs", "own pool"),
+        ("CONFIG_CINDER_BACKEND", "zfs", "write lvm"),
+        ("CONFIG_CINDER_VOLUMES_SIZE", "10M", "at least 512M"),
+        ("CONFIG_CINDER_VOLUMES_SIZE", "a lot", "20G or 512M"),
+        ("CONFIG_CINDER_VOLUMES_CREATE", "n", "onestack makes the pool itself"),
+    ],
+)
+def test_answers_that_cannot_be_honoured(name: str, text: str, says: str) -> None:
+    answers, problems = answered(**{name: text})
+    assert answers is None
+    assert says in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("20G", 20 << 30), ("512M", 512 << 20), ("1T", 1 << 40), ("20GiB", 20 << 30)]
+)
+def test_sizes(text: str, size: int) -> None:
+    answers, problems = answered(CONFIG_CINDER_VOLUMES_SIZE=text, CONFIG_CINDER_BACKEND="lvm")
+    assert not problems
+    assert answers is not None
+    assert answers["CONFIG_CINDER_VOLUMES_SIZE"] == size
+
+
+def test_it_can_be_left_out(cinder: Cinder) -> None:
+    assert not cinder.enabled(registry().answers({"CONFIG_CINDER_INSTALL": "n"}))
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "Insufficient free space for volume creation on host vm@filepool#filepool "
+            "(requested / avail): 50/20.0",
+            "onestack pool",
+        ),
+        ("No valid backend was found. No weighed backends available", "onestack pool"),
+        (
+            "Bad or unexpected response from the storage volume backend API: the pool is not "
+            "mounted on /x; restart the volume service",
+            "onestack restart cinder",
+        ),
+        ("the filesystem of /x cannot share blocks between files", "XFS or btrfs"),
+        ("Insufficient free space on /x for image conversion.", "df -h"),
+        ("(1045, \"Access denied for user 'cinder'@'localhost'\")", "run up again"),
+        ("Image virtual size is 2GB and doesn't fit in a volume of size 1GB.", "larger"),
+        ("something else", None),
+    ],
+)
+def test_explanations(tmp_path: Path, cinder: Cinder, line: str, says: str | None) -> None:
+    text = cinder.explain(context(tmp_path, cinder), line)
+    assert (says in text) if says and text else text is None and says is None
