@@ -110,17 +110,15 @@ def run(
     marked = {} if finish else {MARK: orphans.identity(os.getpid())}
     shown = tuple(hide(word, secrets) for word in words)
     started = time.monotonic()
-    source = open(stdin, "rb") if isinstance(stdin, Path) else None  # noqa: SIM115
+    source = _source(stdin)
     target = None
     try:
         if stdout is not None:
             target = os.open(stdout, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        text = stdin.encode() if isinstance(stdin, str) else None
-        given = source if source else subprocess.DEVNULL if text is None else subprocess.PIPE
         try:
             process = subprocess.Popen(
                 words,
-                stdin=given,
+                stdin=source,
                 stdout=subprocess.PIPE if target is None else target,
                 stderr=subprocess.PIPE,
                 env=environment({**(env or {}), **marked}),
@@ -136,10 +134,9 @@ def run(
             raise OnestackError(
                 f"{shlex.join(shown)} cannot be run", error.strerror or ""
             ) from error
-        ended = _wait(process, text, started + timeout, finish)
+        ended = _wait(process, started + timeout, finish)
     finally:
-        if source:
-            source.close()
+        os.close(source)
         if target is not None:
             os.close(target)
     out, err, reason = ended
@@ -159,18 +156,30 @@ def run(
     return result
 
 
-def _wait(
-    process: subprocess.Popen[bytes], text: bytes | None, until: float, finish: bool
-) -> tuple[str, str, str]:
+def _source(stdin: str | Path | None) -> int:
+    """A descriptor to read the input from. Text goes through memory that has no name.
+
+    (Popen.communicate cannot be gone on with when it was given input.)
+    """
+    if isinstance(stdin, Path):
+        return os.open(stdin, os.O_RDONLY | os.O_CLOEXEC)
+    if stdin is None:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.memfd_create("stdin")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(stdin.encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _wait(process: subprocess.Popen[bytes], until: float, finish: bool) -> tuple[str, str, str]:
     """Output, errors, and why it was ended by us ("", "timeout", "aborted")."""
     reason = ""
     while True:
         try:
-            out, err = process.communicate(text, timeout=0.25)
+            out, err = process.communicate(timeout=0.25)
             break
         except subprocess.TimeoutExpired:
-            # communicate() keeps its place; what was given is being written already.
-            text = None
             if not finish and abort.is_set():
                 reason = "aborted"
             elif time.monotonic() >= until:

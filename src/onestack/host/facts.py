@@ -39,8 +39,10 @@ class HostFacts:
     systemd: bool
     kvm_probe: Callable[[], kvm.Answer] = field(default=kvm.probe, repr=False, compare=False)
 
-    @cached_property
+    @property
     def kvm_answer(self) -> kvm.Answer:
+        """Asked anew each time, since QEMU may have been installed meanwhile; the probe
+        keeps its answer on disk."""
         return self.kvm_probe()
 
     @property

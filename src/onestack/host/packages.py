@@ -72,7 +72,9 @@ def _install(names: list[str], ledger: Ledger, tell: Tell) -> None:
     with no_services(ledger):
         if dpkg.unfinished():
             tell("an earlier install was interrupted: finishing it first")
-            _apt(["dpkg", "--configure", "-a"], 1800)
+            done = _apt(["dpkg", "--configure", "-a"], 1800, check=False)
+            if not done.ok:
+                raise explained(done)
         if not any(LISTS.glob("*_Packages*")):
             update(tell)
         plan = simulate(names)

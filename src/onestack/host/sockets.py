@@ -70,10 +70,14 @@ def owners(wanted: Iterable[Listener], proc: Path = PROC) -> list[Listener]:
         if not missing:
             break
         try:
-            links = [os.readlink(link) for link in (process / "fd").iterdir()]
+            descriptors = list((process / "fd").iterdir())
         except OSError:
             continue
-        for link in links:
+        for descriptor in descriptors:
+            try:
+                link = os.readlink(descriptor)
+            except OSError:
+                continue  # closed by now
             if listener := missing.pop(link, None):
                 pids[listener.inode] = int(process.name)
     return [Listener(w.address, w.port, w.inode, pids.get(w.inode, 0)) for w in wanted]

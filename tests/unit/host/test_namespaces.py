@@ -1,0 +1,142 @@
+"""Network namespaces, kernel settings, users and devices: real ones, taken away again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onestack.errors import OnestackError
+from onestack.host import devices, mounts, netns, sysctl, users
+from onestack.host.ledger import Ledger
+from onestack.plan.ledger import undo_all
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="these are root's to make")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path / "etc" / "ledger.json")
+    yield ledger
+    undo_all(ledger)
+
+
+@pytest.fixture
+def namespace(ledger: Ledger) -> str:
+    name = f"onestack-unit{os.getpid()}"
+    for change in netns.ensure_netns(name, ledger):
+        change.do()
+    return name
+
+
+def test_a_namespace_has_loopback_and_one_public_address(namespace: str, ledger: Ledger) -> None:
+    assert list(netns.ensure_netns(namespace, ledger)) == []
+    before = os.readlink("/proc/thread-self/ns/net")
+    with netns.inside(namespace):
+        assert os.readlink("/proc/thread-self/ns/net") != before
+        for address in ("127.0.0.1", "127.77.0.1", netns.PUBLIC_ADDRESS):
+            with socket.socket() as server, socket.socket() as client:
+                server.bind((address, 0))
+                server.listen()
+                client.settimeout(5)
+                client.connect(server.getsockname())
+    assert os.readlink("/proc/thread-self/ns/net") == before
+
+
+def test_threads_started_inside_are_inside(namespace: str) -> None:
+    seen: list[str] = []
+    with netns.inside(namespace):
+        thread = threading.Thread(
+            target=lambda: seen.append(os.readlink("/proc/thread-self/ns/net"))
+        )
+        thread.start()
+        thread.join()
+        assert seen == [os.readlink("/proc/thread-self/ns/net")]
+
+
+def test_what_is_missing_of_a_namespace_is_added(namespace: str, ledger: Ledger) -> None:
+    subprocess.run(["ip", "-n", namespace, "link", "set", "lo", "down"], check=True)
+    assert [c.what for c in netns.ensure_netns(namespace, ledger)] == [
+        f"start loopback in {namespace}"
+    ]
+
+
+def test_a_file_without_a_namespace_is_replaced(ledger: Ledger) -> None:
+    name = f"onestack-half{os.getpid()}"
+    netns.NAMES.mkdir(exist_ok=True)
+    (netns.NAMES / name).touch()
+    assert not netns.exists(name)
+    for change in netns.ensure_netns(name, ledger):
+        change.do()
+    assert netns.exists(name)
+    undo_all(ledger)
+    assert not (netns.NAMES / name).exists()
+
+
+def test_a_namespace_that_is_not_there() -> None:
+    with pytest.raises(OnestackError, match="there is no network namespace nowhere"):
+        netns.enter("nowhere")
+
+
+def test_settings_are_put_back(namespace: str, ledger: Ledger) -> None:
+    name = "net.ipv4.conf.lo.rp_filter"
+    with netns.inside(namespace):
+        old = sysctl.read(name)
+        new = "1" if old != "1" else "2"
+        (change,) = sysctl.ensure_sysctl({name: new}, ledger, namespace)
+        assert change.what == f"set the kernel's {name} to {new} (was {old})"
+        change.do()
+        assert list(sysctl.ensure_sysctl({name: new}, ledger, namespace)) == []
+    for entry in ledger.entries():
+        if entry.kind == "sysctl":
+            entry.undo()
+    with netns.inside(namespace):
+        assert sysctl.read(name) == old
+
+
+def test_a_setting_that_is_not_there(ledger: Ledger) -> None:
+    (change,) = sysctl.ensure_sysctl({"net.no.such": "1"}, ledger)
+    with pytest.raises(OnestackError, match=r"net\.no\.such cannot be set to 1"):
+        change.do()
+    assert ledger.entries() == []
+
+
+def test_system_users(ledger: Ledger) -> None:
+    name = f"onestack-u{os.getpid()}"
+    for change in users.ensure_users([name, name], ledger):
+        change.do()
+    assert users.exists(name) and users.group_exists(name)
+    assert list(users.ensure_users([name], ledger)) == []
+    undo_all(ledger)
+    assert not users.exists(name) and not users.group_exists(name)
+    users.undo_user({"name": name})
+
+
+def test_devices_and_commands_are_undone(namespace: str, ledger: Ledger) -> None:
+    ledger.record("device", name="veth-one", netns=namespace)
+    ledger.record("command", undo=["ip", "link", "delete", "veth-two"], netns="gone")
+    ledger.record("command", undo=["no-such-program"])
+    subprocess.run(["ip", "-n", namespace, "link", "add", "veth-one", "type", "bridge"], check=True)
+    assert devices.device_exists("veth-one", namespace)
+    for entry in ledger.entries()[1:]:
+        entry.undo()
+        entry.undo()
+    assert not devices.device_exists("veth-one", namespace)
+
+
+def test_mounts_are_undone_with_what_is_below(tmp_path: Path, ledger: Ledger) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    for change in mounts.ensure_mount("tmpfs", target, ledger, kind="tmpfs", options=("size=1m",)):
+        change.do()
+    assert list(mounts.ensure_mount("tmpfs", target, ledger, kind="tmpfs")) == []
+    (target / "deep").mkdir()
+    for change in mounts.ensure_mount("tmpfs", target / "deep", ledger, kind="tmpfs"):
+        change.do()
+    undo_all(ledger)
+    assert not mounts.is_mounted(target) and not mounts.is_mounted(target / "deep")

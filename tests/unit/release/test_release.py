@@ -1,0 +1,183 @@
+"""Environments: whole or made anew; the program's copy; what is borrowed."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onestack.errors import OnestackError
+from onestack.host.command import CommandFailed, Result
+from onestack.release import environment, program
+from onestack.release.release import HERE, borrowed, release
+
+UV = """#!/bin/sh
+# Stands for uv: notes what it was asked, and makes an environment of one file.
+echo "$@" >> {calls}
+env | grep -E '^(UV_|VIRTUAL_ENV)' | sort > {calls}.env
+if [ "$1" = venv ]; then
+    for last; do :; done
+    mkdir -p "$last/bin"; touch "$last/bin/python"
+else
+    {install}
+fi
+"""
+
+
+class Tool:
+    def __init__(self, folder: Path) -> None:
+        self.calls = folder / "calls"
+        self.program = folder / "uv"
+        self.lock = folder / "services.lock"
+        self.lock.write_text("a==1 \\\n    --hash=sha256:00\nb==2\n")
+        self.place = folder / "release" / "services"
+        self.installs("true")
+
+    def installs(self, shell: str) -> None:
+        self.program.write_text(UV.format(calls=self.calls, install=shell))
+        self.program.chmod(0o755)
+
+    def ensure(self) -> list[str]:
+        made = []
+        for change in environment.ensure_environment(self.place, self.lock, "the toy"):
+            environment.install(self.place, self.lock, "the toy", command=lambda: str(self.program))
+            made.append(change.what)
+        return made
+
+
+@pytest.fixture
+def tool(tmp_path: Path) -> Tool:
+    return Tool(tmp_path)
+
+
+def test_an_environment_is_made_once(tool: Tool) -> None:
+    assert tool.ensure() == ["install 2 Python packages of the toy"]
+    venv, install = tool.calls.read_text().splitlines()
+    assert venv.startswith("venv --quiet -p /usr/bin/python3")
+    for word in ("--require-hashes", "--compile-bytecode", f"-r {tool.lock}"):
+        assert word in install
+    assert environment.complete(tool.place, tool.lock)
+    assert tool.ensure() == []
+
+
+def test_another_lock_or_python_means_another_environment(tool: Tool) -> None:
+    tool.ensure()
+    (tool.place / "old").touch()
+    tool.lock.write_text("a==2\n")
+    assert tool.ensure() == ["install 1 Python packages of the toy"]
+    assert not (tool.place / "old").exists()
+    mark = (tool.place / environment.MARK).read_text()
+    (tool.place / environment.MARK).write_text(mark.replace("python3", "python2"))
+    assert not environment.complete(tool.place, tool.lock)
+
+
+def test_a_half_made_environment_is_made_anew(tool: Tool) -> None:
+    tool.installs("exit 1")
+    with pytest.raises(OnestackError, match="the Python packages of the toy cannot be installed"):
+        tool.ensure()
+    (tool.place / "half").touch()
+    assert not environment.complete(tool.place, tool.lock)
+    tool.installs("true")
+    assert len(tool.ensure()) == 1
+    assert not (tool.place / "half").exists()
+
+
+def test_everybody_may_read_it(tool: Tool) -> None:
+    tool.installs(f"umask 077; mkdir {tool.place}/deep; touch {tool.place}/deep/module.py")
+    tool.ensure()
+    assert (tool.place / "deep").stat().st_mode & 0o777 == 0o755
+    assert (tool.place / "deep" / "module.py").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("error: No space left on device (os error 28)", "the disk is full"),
+        ("Hash mismatch for `a==1`", "not the one the release was made with"),
+        ("Failed to fetch: `https://x`\n dns error", "not reached"),
+        ("invalid peer certificate: UnknownIssuer", "not trusted"),
+        ("status code 401 Unauthorized", "other credentials"),
+        ("Because a was not found in the package registry", "does not have all packages"),
+    ],
+)
+def test_failures_are_explained(said: str, cause: str) -> None:
+    error = CommandFailed(Result(("uv",), 2, "", said, 0.0), "it ended with exit code 2")
+    found = environment.explained("the toy", error)
+    assert cause in found.why
+    assert said.splitlines()[0] in found.why
+    assert "run the same command again" in found.cure
+
+
+def test_the_copy_is_named_by_its_content(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "deep" / "__pycache__").mkdir(parents=True)
+    (source / "release").mkdir()
+    (source / "release" / "entry_points.txt").write_text("[group]\nname = module:thing\n")
+    (source / "module.py").write_text("VALUE = 1\n")
+    (source / "deep" / "tool").write_text("#!/bin/sh\n")
+    first = program.content_hash(source)
+    (source / "deep" / "__pycache__" / "x.pyc").touch()
+    assert program.content_hash(source) == first
+    (source / "deep" / "tool").chmod(0o755)
+    second = program.content_hash(source)
+    assert second != first
+    place = tmp_path / "program" / second
+    (change,) = program.ensure_program(place, Path(sys.executable), source=source)
+    change.do()
+    assert list(program.ensure_program(place, Path(sys.executable), source=source)) == []
+    assert os.access(place / "onestack" / "deep" / "tool", os.X_OK)
+    assert (place / "onestack" / "module.py").stat().st_mode & 0o777 == 0o644
+    assert list((place / "onestack" / "__pycache__").glob("module.*.pyc"))
+    assert not (place / "onestack" / "deep" / "__pycache__").exists()
+    assert [p.name for p in place.parent.iterdir() if not p.name.startswith(".lock")] == [second]
+
+
+def test_drivers_are_found_by_their_entry_points(tmp_path: Path) -> None:
+    """As stevedore looks for them, with the copy on PYTHONPATH."""
+    place = tmp_path / "copy"
+    program.install(place, Path(sys.executable))
+    code = (
+        "import importlib.metadata as m, json;"
+        "print(json.dumps([[e.name, e.value] for e in"
+        " m.entry_points(group='neutron.ml2.mechanism_drivers')]))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={"PYTHONPATH": str(place)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    declared = configparser.ConfigParser()
+    declared.read(HERE / "entry_points.txt")
+    found = dict(json.loads(out))
+    assert found == dict(declared["neutron.ml2.mechanism_drivers"])
+    for value in found.values():
+        module = value.partition(":")[0].replace(".", "/")
+        assert (place / f"{module}.py").is_file()
+
+
+def test_borrowed_modules(tmp_path: Path) -> None:
+    (tmp_path / "libvirt.py").touch()
+    (tmp_path / "libvirtmod.cpython-311.so").touch()
+    (tmp_path / "other.py").touch()
+    declared = "# why\npython3-libvirt libvirt.py libvirtmod.*.so missing.py  # more\n"
+    assert [p.name for p in borrowed(declared, tmp_path)] == [
+        "libvirt.py",
+        "libvirtmod.cpython-311.so",
+    ]
+
+
+def test_places_derive_from_the_locks(tmp_path: Path) -> None:
+    found = release(cache=tmp_path)
+    assert found.services.parent == found.clients.parent
+    assert found.services.parent.name.startswith("2026.2-")
+    assert found.program.parent == tmp_path / "program"
+    assert found.services_lock.is_file() and found.clients_lock.is_file()
+    assert not found.installed
+    assert found.site_packages.is_relative_to(found.services)
