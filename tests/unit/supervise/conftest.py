@@ -16,5 +16,6 @@ def bench() -> Iterator[Bench]:
     root = Path(tempfile.mkdtemp(prefix="toys-"))
     root.chmod(0o755)
     bench = Bench(root)
+    bench.hurry()
     yield bench
     bench.end()

@@ -149,11 +149,13 @@ def test_clients_queue_while_it_restarts(bench: Bench) -> None:
     first = ask(door)
     inode = door.stat().st_ino
     client.restart(["echo"])
+    until(lambda: not proc.alive(first))
     second = ask(door)  # nobody accepts yet, and nothing is refused
     assert first != second
     assert door.stat().st_ino == inode
     client.wait(["echo"], seconds=5)
     os.kill(second, 9)
+    until(lambda: not proc.alive(second))
     assert ask(door) not in (first, second)
     client.stop()
     assert not door.exists()

@@ -17,11 +17,6 @@ from onestack.supervise.spec import Probe
 pytestmark = needs_root
 
 
-@pytest.fixture(autouse=True)
-def hurry(bench: Bench) -> None:
-    bench.hurry()
-
-
 def test_it_gives_up_and_says_all_of_it(bench: Bench) -> None:
     client = bench.launch(toy("bad", "crash"), toy("above", needs=("bad",)))
     client.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -63,7 +64,8 @@ def echo(spec: Process, sockets: dict[str, socket.socket]) -> None:
     time.sleep(spec.arguments.get("slow", 0))
     while True:
         client, _ = sockets["door"].accept()
-        client.sendall(f"{os.getpid()}\n".encode())
+        with contextlib.suppress(BrokenPipeError):  # a probe only knocks
+            client.sendall(f"{os.getpid()}\n".encode())
         client.close()
 
 
