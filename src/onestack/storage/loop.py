@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from pathlib import Path
 
 from onestack.errors import OnestackError
@@ -13,6 +14,9 @@ from onestack.host.command import run
 _SYS = Path("/sys/block")
 _CONTROL = Path("/dev/loop-control")
 _MAJOR = 7
+
+PATIENCE = 1.0
+"""Seconds to wait for a device to be let go of."""
 
 
 def available() -> bool:
@@ -63,9 +67,19 @@ def attach(file: Path) -> Path:
 
 
 def detach(file: Path) -> None:
-    """Detach ``file`` from its loop device, if it has one."""
-    if device := device_of(file):
-        run(["losetup", "--detach", str(device)], timeout=30)
+    """Detach ``file`` from its loop device, if it has one.
+
+    The kernel waits for the device's last user: one that just looked (blkid)
+    is waited for here, one that stays, such as a mount in another namespace,
+    takes the device with it when it ends.
+    """
+    device = device_of(file)
+    if device is None:
+        return
+    run(["losetup", "--detach", str(device)], timeout=30)
+    until = time.monotonic() + PATIENCE
+    while device_of(file) and time.monotonic() < until:
+        time.sleep(0.02)
 
 
 def resized(device: Path) -> None:
