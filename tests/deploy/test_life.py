@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.deploy.known_errors import unexpected
 from tests.support import machine
 from tests.support.clouds import LAUNCHER, CloudUnderTest, run, wait_until

@@ -18,8 +18,8 @@ from onestack.host.change import Change
 from onestack.supervise.spec import Process
 
 if TYPE_CHECKING:
-    from onestack.answers.values import Answers
     from onestack.answers.secrets import Secrets
+    from onestack.answers.values import Answers
     from onestack.host.facts import HostFacts
     from onestack.release.release import Release
 
@@ -192,6 +192,15 @@ class Component:
 
     def preload(self, ctx: Context) -> Iterable[str]:
         """Modules worth importing once, in the warm parent; none may import eventlet."""
+        return ()
+
+    def family(self, ctx: Context) -> Iterable[str]:
+        """Modules that all of this component's Python processes share, and no other may have.
+
+        They are imported once, in a warm parent of the component's own, from
+        which its processes and their privsep daemons are forked. It may name
+        ``eventlet``, where upstream cannot do without importing it.
+        """
         return ()
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
