@@ -8,16 +8,20 @@ processes of their own and outlive libvirtd.
 
 from __future__ import annotations
 
+import grp
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components.base import Component, ConfigFile, Context, Directory, Task
 from onestack.components.cinder import attach_command
+from onestack.components.openvswitch.distribution import distribution
 from onestack.host.change import Change
 from onestack.host.files import ensure_directory
 from onestack.host.ledger import Ledger
 from onestack.supervise.spec import Probe, Process
+
+KVM = Path("/dev/kvm")
 
 
 class Libvirt(Component):
@@ -41,8 +45,8 @@ class Libvirt(Component):
         return (ctx.cloud.user("libvirt"), ctx.cloud.user("qemu"))
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
-        for source in self._mounts(ctx).values():
-            if source.parent.name != "run":
+        for place, source in self._mounts(ctx).items():
+            if not place.startswith(("/run", "/dev")):
                 yield Directory(source, mode=0o755)
         private_run = ctx.cloud.run / "libvirtd"
         for path in (ctx.cloud.run / self.name, private_run):
@@ -53,6 +57,12 @@ class Libvirt(Component):
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         etc = ctx.cloud.etc / "libvirt"
         qemu = ctx.cloud.user("qemu")
+        group, namespaces = qemu, '["mount"]'
+        if _may_use_kvm(ctx):
+            group = _group_of(KVM) or qemu
+        else:
+            # libvirt cannot take what hides KVM along into a /dev of each guest's own
+            namespaces = "[]"
         yield ConfigFile(
             etc / "libvirtd.conf",
             f"""# The socket is for the compute service; no other way leads in.
@@ -70,7 +80,8 @@ log_outputs = "3:stderr"
         yield ConfigFile(
             etc / "qemu.conf",
             f"""user = "{qemu}"
-group = "{qemu}"
+group = "{group}"
+namespaces = {namespaces}
 dynamic_ownership = 1
 # Logs and consoles go straight to files: there is no virtlogd.
 stdio_handler = "file"
@@ -78,6 +89,8 @@ vnc_listen = "{ctx.internal}"
 cgroup_controllers = []
 {driver}""",
         )
+
+        yield ConfigFile(_no_kvm(ctx), "KVM does not work on this machine.\n", mode=0o600)
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         etc = ctx.cloud.etc / "libvirt"
@@ -95,12 +108,18 @@ cgroup_controllers = []
                 "/run/libvirt/libvirtd.pid",
             ),
             files=(str(etc / "libvirtd.conf"), str(etc / "qemu.conf")),
-            env={"PATH": f"{ctx.cloud.bin}:/usr/sbin:/usr/bin:/sbin:/bin", "MALLOC_ARENA_MAX": "1"},
+            # the ovs-vsctl of the switch that runs
+            env={"PATH": distribution(ctx).path, "MALLOC_ARENA_MAX": "1"},
             mounts={place: str(source) for place, source in self._mounts(ctx).items()},
             # Where mounts are private (no systemd), what is mounted later is not seen in a
             # mount namespace of its own: the volumes' pool must be there before.
-            prepare=(attach_command(ctx),) if ctx.has("cinder") else (),
-            probe=Probe("connect", f"unix:{socket}"),
+            prepare=(
+                ("rm", "-f", str(socket)),
+                *([attach_command(ctx)] if ctx.has("cinder") else []),
+            ),
+            # Connecting without a word would be an error in its log each time. Whether it
+            # answers, the guests' process asks.
+            probe=Probe("file", str(socket)),
             kill_group=False,
         )
 
@@ -112,7 +131,7 @@ cgroup_controllers = []
         """Something to mount on; what the host has already stays as it is."""
         ledger = Ledger.of(ctx.cloud)
         for place in self._mounts(ctx):
-            if not place.startswith("/run") and not Path(place).is_dir():
+            if not place.startswith(("/run", "/dev")) and not Path(place).is_dir():
                 yield from ensure_directory(Path(place), ledger=ledger)
 
     def explain(self, ctx: Context, text: str) -> str | None:
@@ -124,13 +143,36 @@ cgroup_controllers = []
     def _mounts(ctx: Context) -> dict[str, Path]:
         """Compiled-in place to the cloud's own directory."""
         cloud = ctx.cloud
-        return {
+        places = {
             "/etc/libvirt": cloud.etc / "libvirt",
             "/var/lib/libvirt": cloud.data / "libvirt",
             "/var/log/libvirt": cloud.data / "libvirt-log",
             "/var/cache/libvirt": cloud.data / "libvirt-cache",
             "/run": cloud.run / "libvirtd",
             "/run/libvirt": cloud.run / "libvirt",
-            # libvirt plugs taps by ovs-vsctl, which looks for its socket here
-            "/run/openvswitch": cloud.run / "openvswitch",
         }
+        if ctx.has("openvswitch"):
+            # libvirt plugs taps by ovs-vsctl, which looks for its socket here
+            places["/run/openvswitch"] = cloud.run / "openvswitch"
+        if KVM.exists() and not _may_use_kvm(ctx):
+            # QEMU hangs on a KVM that does not work, and libvirt with it: for 30 s at
+            # every question. So nobody may open it.
+            places[str(KVM)] = _no_kvm(ctx)
+        return places
+
+
+def _may_use_kvm(ctx: Context) -> bool:
+    return ctx.host.kvm or ctx.answers["CONFIG_NOVA_LIBVIRT_VIRT_TYPE"] == "kvm"
+
+
+def _group_of(device: Path) -> str:
+    """The group that may use a device, or nothing where it is root's or anybody's."""
+    try:
+        info = device.stat()
+        return grp.getgrgid(info.st_gid).gr_name if info.st_gid and info.st_mode & 0o060 else ""
+    except (OSError, KeyError):
+        return ""
+
+
+def _no_kvm(ctx: Context) -> Path:
+    return ctx.cloud.etc / "libvirt" / "no-kvm"
