@@ -66,11 +66,8 @@ def head(url: str) -> str:
     if url.startswith(("cdrom:", "copy:")):
         return ""
     if url.startswith("file:"):
-        return (
-            ""
-            if Path(url.removeprefix("file:").lstrip("/").join(("/", ""))).exists()
-            else "not there"
-        )
+        path = "/" + url.removeprefix("file:").lstrip("/")
+        return "" if os.path.exists(path) else f"{path} is not there"
     request = urllib.request.Request(url, method="HEAD")
     proxies = {**urllib.request.getproxies(), **apt_proxies()}
     opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))

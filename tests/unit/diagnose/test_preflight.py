@@ -1,0 +1,324 @@
+"""Each check of preflight, on machines that exist only here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onestack.cloud import CACHE, Cloud
+from onestack.diagnose import preflight
+from onestack.diagnose.findings import Finding, Severity, info, raise_refusals, refuse, warn
+from onestack.diagnose.machine import Daemon, Machine, apt_problems, head, nic_managers
+from onestack.diagnose.preflight import GIB, Needs, Subject, look
+from onestack.errors import OnestackError, PreflightRefused
+from onestack.host import kvm
+from onestack.host.facts import HostFacts
+from onestack.host.mounts import Mount
+from onestack.host.sockets import Listener
+
+ROOT = Mount(Path("/"), "ext4", "/dev/vda", ("rw", "relatime"))
+GOOD = HostFacts(
+    os_id="debian",
+    os_version="12",
+    os_name="Debian GNU/Linux 12 (bookworm)",
+    cores=2,
+    memory=8 * GIB,
+    memory_available=7 * GIB,
+    hostname="here",
+    hostname_address="127.0.1.1",
+    route_address="192.0.2.2",
+    public_address="192.0.2.2",
+    systemd=True,
+    kvm_probe=lambda: kvm.Answer(True, "a guest ran on it"),
+)
+
+
+def machine(facts: dict[str, Any] | None = None, **looks: Any) -> Machine:
+    """A machine that is fit, but for what is given."""
+    return Machine(
+        dataclasses.replace(GOOD, **(facts or {})),
+        **{
+            "user": lambda: 0,
+            "python": (3, 11),
+            "disk_free": lambda path: 100 * GIB,
+            "mount_of": lambda path: ROOT,
+            "listeners": list,
+            "owners": list,
+            "root_of": lambda pid: "",
+            "installed": lambda names: dict.fromkeys(names, "1"),
+            "apt_problems": lambda names: [],
+            "index_problem": lambda requirement: "",
+            "now": lambda: 1.8e9,
+            "clock_synchronised": lambda: True,
+            "nic": lambda: "",
+            "nic_managers": lambda nic: [],
+            "daemons": lambda names: [],
+            "exists": lambda path: True,
+            "module_available": lambda name: True,
+            **looks,
+        },
+    )
+
+
+def found(
+    subject_machine: Machine, needs: Needs | None = None, cloud: Cloud | None = None
+) -> list[Finding]:
+    cloud = cloud or Cloud("onestack", Path("/nonexistent/onestack"))
+    return look(Subject(cloud, subject_machine, needs or Needs(release_installed=True)))
+
+
+def said(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    return [(f.severity.value, f.what) for f in findings if f.what != "guests run on KVM"]
+
+
+def test_a_good_machine_has_nothing_to_be_said_of() -> None:
+    assert said(found(machine())) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "looks", "expected"),
+    [
+        ({}, {"user": lambda: 1000}, "refuse: onestack is not run by root"),
+        ({"os_version": "11", "os_name": "Debian 11"}, {}, "refuse: Debian 11 is not supported"),
+        ({"os_id": "ubuntu", "os_name": "Ubuntu"}, {}, "refuse: Ubuntu is not supported"),
+        ({}, {"python": (3, 10)}, "refuse: Python 3.10 is too old"),
+        ({"cores": 0}, {}, "refuse: there is no processor core to use"),
+        ({"cores": 1}, {}, "info: there is one processor core"),
+        ({"memory": 3 * GIB}, {}, "refuse: the machine has 3.0 GiB of memory"),
+        ({"memory_available": GIB}, {}, "refuse: only 1.0 GiB of 8.0 GiB of memory is free"),
+        ({"memory_available": 3 * GIB}, {}, "warn: 3.0 GiB of 8.0 GiB of memory is free"),
+        ({"hostname_address": ""}, {}, "refuse: the hostname 'here' does not resolve"),
+        ({}, {"disk_free": lambda p: GIB}, "refuse: 1.0 GiB is free on /"),
+        ({}, {"now": lambda: 1.0e9}, "refuse: the clock is wrong"),
+        ({}, {"clock_synchronised": lambda: False}, "info: the clock is not synchronised"),
+        (
+            {},
+            {"exists": lambda p: False, "module_available": lambda n: False},
+            "refuse: there is no /dev/net/tun",
+        ),
+        (
+            {"kvm_probe": lambda: kvm.Answer(False, "no device")},
+            {},
+            "info: guests are emulated (TCG), which is slow",
+        ),
+        (
+            {},
+            {"nic": lambda: "eth0", "nic_managers": lambda n: ["netplan", "systemd-networkd"]},
+            "info: eth0, the way to the outside, is configured by netplan and systemd-networkd",
+        ),
+    ],
+)
+def test_one_thing_wrong(facts: dict[str, Any], looks: dict[str, Any], expected: str) -> None:
+    assert [f"{s}: {w}" for s, w in said(found(machine(facts, **looks)))] == [expected]
+
+
+def test_a_running_cloud_has_its_memory_already() -> None:
+    needs = Needs(release_installed=True, running=True)
+    assert said(found(machine({"memory_available": GIB}), needs)) == []
+
+
+def test_all_is_said_at_once_and_each_with_its_cure() -> None:
+    findings = found(
+        machine({"os_id": "x", "os_name": "X", "memory": GIB, "hostname_address": ""}), None
+    )
+    with pytest.raises(PreflightRefused) as caught:
+        raise_refusals(findings)
+    assert caught.value.exit_code == 3
+    assert "3 things must be mended first" in caught.value.what
+    for word in ("X is not supported", "1.0 GiB of memory", "'here' does not resolve"):
+        assert word in caught.value.why
+    assert "echo '127.0.1.1 here' >> /etc/hosts" in caught.value.cure
+    assert all(f.cure for f in findings if f.severity is Severity.REFUSE)
+
+
+def test_one_refusal_is_an_error_of_its_own() -> None:
+    with pytest.raises(PreflightRefused) as caught:
+        raise_refusals([refuse("a", "b", "c"), warn("d")])
+    assert (caught.value.what, caught.value.why, caught.value.cure) == ("a", "b", "c")
+    raise_refusals([warn("x"), info("y")])
+
+
+@pytest.mark.parametrize(
+    ("option", "severity", "word"),
+    [
+        ("ro", "refuse", "read-only"),
+        ("noexec", "refuse", "noexec"),
+        ("nodev", "warn", "nodev"),
+        ("nosuid", "warn", "nosuid"),
+    ],
+)
+def test_mount_options(option: str, severity: str, word: str) -> None:
+    other = Mount(Path("/nonexistent"), "xfs", "/dev/vdb", ("rw", option))
+    looks = {"mount_of": lambda path: ROOT if path == CACHE else other}
+    (finding,) = [f for f in found(machine(**looks)) if f.severity is not Severity.INFO]
+    assert finding.severity.value == severity
+    assert word in finding.what and "/nonexistent/onestack" in finding.what
+    assert finding.cure.startswith("mount -o remount,")
+
+
+def test_room_is_added_up_per_file_system() -> None:
+    needs = Needs(packages=("a",), root_bytes=3 * GIB)
+    looks = {"disk_free": lambda path: 5 * GIB, "installed": lambda names: {}}
+    (finding,) = [f for f in found(machine(**looks), needs) if "free on" in f.what]
+    assert "need 7.0 GiB" in finding.why
+    separate = {p: Mount(p, "ext4", str(p), ("rw",)) for p in (CACHE, Path("/usr"))}
+    looks["mount_of"] = lambda path: separate.get(path, ROOT)
+    assert not [f for f in found(machine(**looks), needs) if "free on" in f.what]
+
+
+PORT = Listener("0.0.0.0", 8774, 77)
+
+
+def taken(root_of: str, pid: int = 4242) -> Machine:
+    owner = dataclasses.replace(PORT, pid=pid)
+    return machine(
+        listeners=lambda: [PORT, Listener("127.0.0.1", 9292, 78)],
+        owners=lambda wanted: [owner],
+        root_of=lambda pid: root_of,
+    )
+
+
+NEEDS = Needs(
+    ports=[("192.0.2.2", 8774, "nova-api"), ("192.0.2.2", 9292, "glance-api")],
+    release_installed=True,
+)
+
+
+def test_a_taken_port_and_by_whom() -> None:
+    (finding,) = [f for f in found(taken(""), NEEDS) if f.severity is Severity.REFUSE]
+    assert finding.what == "port 8774 of 192.0.2.2 is taken"
+    assert "process 4242" in finding.why and "nova-api" in finding.why
+    assert "kill 4242" in finding.cure
+
+
+def test_a_port_of_this_cloud_is_its_own() -> None:
+    assert said(found(taken("/nonexistent/onestack"), NEEDS)) == []
+
+
+def test_a_port_of_another_cloud() -> None:
+    (finding,) = [f for f in found(taken("/srv/b"), NEEDS) if f.severity is Severity.REFUSE]
+    assert "of the cloud in /srv/b" in finding.why
+    assert "--netns" in finding.cure
+
+
+def test_a_port_whose_owner_cannot_be_seen() -> None:
+    (finding,) = [f for f in found(taken("", pid=0), NEEDS) if f.severity is Severity.REFUSE]
+    assert "cannot be seen" in finding.why and "ss -ltnp" in finding.cure
+
+
+def test_mirrors_are_asked_only_when_something_is_missing() -> None:
+    asked: list[list[str]] = []
+
+    def problems(names: Sequence[str]) -> list[tuple[str, str]]:
+        asked.append(list(names))
+        return [("http://mirror", "timed out")]
+
+    needs = Needs(packages=("a", "b"), release_installed=True)
+    assert said(found(machine(apt_problems=problems), needs)) == []
+    assert asked == []
+    findings = found(machine(apt_problems=problems, installed=lambda n: {"a": "1"}), needs)
+    assert asked == [["b"]]
+    assert said(findings) == [("refuse", "the package mirror http://mirror is not reached")]
+
+
+def test_the_index_is_asked_only_when_the_release_is_missing() -> None:
+    def problem(requirement: str) -> str:
+        assert requirement == "a==1"
+        return "dns error"
+
+    needs = Needs(requirement="a==1")
+    (finding,) = [
+        f for f in found(machine(index_problem=problem), needs) if f.severity is Severity.REFUSE
+    ]
+    assert finding.what == "the Python package index is not reached"
+    assert "dns error" in finding.why
+    installed = dataclasses.replace(needs, release_installed=True)
+    assert said(found(machine(index_problem=problem), installed)) == []
+
+
+def test_daemons_of_others() -> None:
+    theirs = [Daemon(7, "ovs-vswitchd", ""), Daemon(8, "libvirtd", "/srv/other-cloud")]
+    with_module = machine(daemons=lambda names: theirs)
+    object.__setattr__(with_module.facts, "ovs_kernel", True)
+    (finding,) = [f for f in found(with_module) if f.severity is not Severity.INFO]
+    assert finding.severity is Severity.REFUSE and "process 7" in finding.what
+    without = machine(daemons=lambda names: theirs)
+    object.__setattr__(without.facts, "ovs_kernel", False)
+    assert [f.severity for f in found(without) if f.severity is not Severity.INFO] == [
+        Severity.WARN
+    ]
+    inside = Cloud("a", Path("/nonexistent/a"), "onestack-a")
+    assert said(found(with_module, cloud=inside)) == []
+
+
+def test_a_root_with_other_things_in_it(tmp_path: Path) -> None:
+    cloud = Cloud("onestack", tmp_path)
+    assert said(found(machine(), cloud=cloud)) == []
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "lost+found").mkdir()
+    assert said(found(machine(), cloud=cloud)) == []
+    (tmp_path / "photos").mkdir()
+    (finding,) = [f for f in found(machine(), cloud=cloud) if f.severity is Severity.REFUSE]
+    assert "photos" in finding.why
+    (tmp_path / "etc" / "cloud.json").write_text("{}")
+    assert said(found(machine(), cloud=cloud)) == []
+
+
+def test_a_check_that_cannot_look_does_not_hide_the_others() -> None:
+    def broken(path: Path) -> int:
+        raise OnestackError("statvfs broke")
+
+    findings = said(found(machine({"os_id": "x", "os_name": "X"}, disk_free=broken)))
+    assert ("warn", "the check disk failed") in findings
+    assert ("refuse", "X is not supported") in findings
+
+
+def test_head(tmp_path: Path) -> None:
+    assert head("http://127.0.0.1:9/x") != ""
+    assert head("cdrom:[Debian]") == ""
+    assert head(f"file:{tmp_path}") == ""
+    assert "is not there" in head("file:///nonexistent/mirror")
+
+
+def test_apt_without_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "apt.conf").write_text(
+        f'Dir::Etc::SourceList "{tmp_path}/none";\nDir::Etc::SourceParts "{tmp_path}/none.d";\n'
+        f'Dir::State::Lists "{tmp_path}/lists";\n'
+    )
+    monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
+    ((site, why),) = apt_problems(["no-such-package"])
+    assert site == "/etc/apt/sources.list*" and "no source" in why
+
+
+def test_who_configures_the_nic(tmp_path: Path) -> None:
+    (tmp_path / "etc/netplan").mkdir(parents=True)
+    (tmp_path / "etc/netplan/01.yaml").write_text("network:\n ethernets:\n  ens3: {}\n")
+    (tmp_path / "etc/network").mkdir()
+    (tmp_path / "etc/network/interfaces").write_text("iface ens3 inet dhcp\n")
+    assert nic_managers("ens3", tmp_path) == ["netplan", "ifupdown"]
+    assert nic_managers("ens33", tmp_path) == []
+
+
+def test_it_runs_with_the_systems_python_alone(tmp_path: Path) -> None:
+    source = Path(preflight.__file__).resolve().parents[2]
+    words = "/usr/bin/python3 -S -m onestack.diagnose.preflight --json --name unit --root /x"
+    done = subprocess.run(
+        words.split(),
+        env={"PYTHONPATH": str(source), "PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode in (0, 3), done.stderr
+    findings = json.loads(done.stdout)
+    refused = [f for f in findings if f["severity"] == "refuse"]
+    assert bool(refused) == (done.returncode == 3)
+    assert all(f["cure"] for f in refused)
+    assert not Path("/x").exists()
