@@ -1,0 +1,256 @@
+"""From components to steps, and through them, with toys."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.plan.toys import Doors, Rooms, Store, Supervisor, context
+
+from onestack.components.base import Component, Context, Identity, Task
+from onestack.errors import OnestackError
+from onestack.host.change import Change
+from onestack.plan import database, deploy, prepare
+from onestack.plan.graph import Graph, GraphError
+from onestack.plan.roster import ports, roster_of, roster_path, tcp_of
+from onestack.plan.runner import Runner, StepsFailed
+from onestack.plan.step import Step
+from onestack.supervise.spec import Process, Roster
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="files are given to root")
+
+
+@pytest.fixture
+def ctx(tmp_path: Path) -> Context:
+    return context(tmp_path)
+
+
+@pytest.fixture
+def supervisor(ctx: Context) -> Supervisor:
+    return Supervisor(ctx)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Databases and identities as they are made, by no server."""
+    made: list[str] = []
+
+    def ensure(
+        self: database.Schemas, wanted: database.Database, password: str, job: database.Job
+    ) -> Iterator[Change]:
+        assert password == f"secret of {wanted.user}_db"
+        if wanted.name not in made:
+            yield Change(f"make {wanted.name}", lambda: made.append(wanted.name))
+
+    def identity(ctx: Context, wanted: Identity) -> Iterator[Change]:
+        if wanted.user not in made:
+            yield Change(f"let {wanted.user} in", lambda: made.append(wanted.user))
+
+    monkeypatch.setattr(database.Schemas, "ensure", ensure)
+    monkeypatch.setattr(deploy, "ensure_identity", identity)
+    return made
+
+
+def steps(ctx: Context, supervisor: Supervisor) -> dict[str, Step]:
+    found = deploy.cloud_steps(ctx, supervisor)  # type: ignore[arg-type]
+    Graph(found)
+    return {step.name: step for step in found}
+
+
+def run(ctx: Context, supervisor: Supervisor, dry_run: bool = False) -> Runner:
+    runner = Runner(dry_run=dry_run)
+    runner.execute(deploy.cloud_steps(ctx, supervisor, dry_run))  # type: ignore[arg-type]
+    return runner
+
+
+def test_what_waits_for_what(ctx: Context, supervisor: Supervisor) -> None:
+    found = steps(ctx, supervisor)
+    graph = Graph(found.values())
+
+    def before(name: str) -> set[str]:
+        return graph.above(name)
+
+    files = {"files:store", "files:doors", "files:rooms"}
+    assert set(found["supervisor"].needs) == {"roster", *files}
+    assert {"supervisor", "process:stored", *files} <= set(found["database:doors"].needs)
+    assert "database:doors" in found["database:rooms"].needs
+    assert set(found["process:doors-api"].needs) == {
+        "supervisor",
+        *files,
+        "database:doors",
+        "doors:keys",
+        "process:stored",
+    }
+    assert "store:data" in found["process:stored"].needs
+    assert {"process:doors-api", "doors:project"} <= set(found["identity:rooms"].needs)
+    assert found["doors:keys"].needs == ()
+    assert set(found["rooms:paint"].needs) == {"identity:rooms", "process:rooms-api"}
+    assert before("ready") == set(found) - {"ready"}
+    assert "identity:store" not in found
+
+
+def test_a_task_with_an_unknown_need_is_a_mistake(tmp_path: Path) -> None:
+    class Wrong(Component):
+        name = "wrong"
+
+        def tasks(self, ctx: Context) -> Iterator[Task]:
+            yield Task("x", lambda: iter(()), ("process:nobody",))
+
+    ctx = context(tmp_path, Wrong())
+    with pytest.raises(GraphError, match="'wrong:x' needs 'process:nobody'"):
+        steps(ctx, Supervisor(ctx))
+
+
+@root_only
+def test_up_and_up_again(ctx: Context, supervisor: Supervisor, made: list[str]) -> None:
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    first = run(ctx, supervisor).report
+    assert supervisor.said == ["launch", "start stored", "start doors-api", "start rooms-api"]
+    assert made.index("doors") < made.index("rooms")
+    assert ("rooms:paint", "paint the rooms") in first.changes
+    assert (ctx.cloud.etc / "doors.conf").read_text() == "public = 192.0.2.2\n"
+    second = run(ctx, supervisor).report
+    assert second.changes == []
+    assert len(second.results) == len(first.results)
+
+
+@root_only
+def test_only_what_is_stale_or_down_is_touched(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    supervisor.said.clear()
+    supervisor.stale.add("doors-api")
+    supervisor.states["rooms-api"] = "fatal"
+    changes = run(ctx, supervisor).report.changes
+    assert changes == [
+        ("process:doors-api", "restart doors-api: its configuration has changed"),
+        ("process:rooms-api", "start rooms-api"),
+    ]
+    assert supervisor.said == ["restart doors-api", "start rooms-api"]
+    supervisor.states["stored"] = "starting"
+    assert run(ctx, supervisor).report.changes == [
+        ("process:stored", "wait until stored is ready (starting)")
+    ]
+
+
+@root_only
+def test_a_component_less_and_new_code(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    less = dataclasses.replace(ctx, components=(Store(), Doors()))
+    supervisor.ctx = less
+    assert ("supervisor", "load the roster, which removes rooms-api") in run(
+        less, supervisor
+    ).report.changes
+    other = dataclasses.replace(less.release, program=Path("/other/program"))
+    newer = dataclasses.replace(less, release=other)
+    supervisor.said.clear()
+    changes = run(newer, supervisor).report.changes
+    assert changes[0][1].startswith("restart the supervisor and all processes")
+    assert supervisor.said == ["shutdown", "launch", "start stored", "start doors-api"]
+
+
+@root_only
+def test_a_process_that_does_not_get_ready(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    supervisor.failing = lambda name: (
+        OnestackError("doors-api is not ready", "locked", "unlock") if name == "doors-api" else None
+    )
+    with pytest.raises(StepsFailed) as caught:
+        run(ctx, supervisor)
+    assert caught.value.what == "Process doors-api: doors-api is not ready"
+    assert "start rooms-api" not in supervisor.said
+    supervisor.failing = lambda name: None
+    run(ctx, supervisor)
+    assert run(ctx, supervisor).report.changes == []
+
+
+def test_a_dry_run_tells_the_supervisor_nothing(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    runner = run(ctx, supervisor, dry_run=True)
+    assert supervisor.said == [] and made == []
+    assert not ctx.cloud.root.exists()
+    whats = [what for _, what in runner.report.changes]
+    assert "launch the supervisor" in whats and "make doors" in whats
+    supervisor.up = True
+    supervisor.states = dict.fromkeys(("stored", "doors-api", "rooms-api"), "ready")
+    supervisor.load = lambda: pytest.fail("told in a dry run")  # type: ignore[method-assign]
+    run(ctx, supervisor, dry_run=True)
+
+
+def test_logs_are_explained_by_their_component(ctx: Context, supervisor: Supervisor) -> None:
+    processes = deploy.Processes(ctx, supervisor)  # type: ignore[arg-type]
+    assert processes.explain("doors", "it is locked") == "the doors are locked: unlock them"
+    assert processes.explain("rooms", "it is locked") is None
+    assert processes.explain("nobody", "x") is None
+
+
+def test_the_roster(ctx: Context) -> None:
+    specs = {c.name: list(c.processes(ctx)) for c in ctx.components}
+    roster = roster_of(ctx, specs)
+    assert [p.name for p in roster.processes] == ["stored", "doors-api", "rooms-api"]
+    assert roster.preload == ("json", "re", "socket")
+    assert roster.privsep == {"doors": ("doors.root", "rooms.root"), "rooms": ("rooms.root",)}
+    path = ctx.cloud.root
+    path.mkdir()
+    (path / "r").write_text(roster.to_json())
+    again = Roster.from_file(path / "r")
+    assert again.processes == roster.processes
+    assert json.loads(roster.to_json())["root"] == str(ctx.cloud.root)
+    assert roster_path(ctx.cloud) == ctx.cloud.etc / "roster.json"
+    twice = {**specs, "rooms": [Process("stored", "rooms", "root")]}
+    with pytest.raises(ValueError, match="two processes have the name stored"):
+        roster_of(ctx, twice)
+
+
+def test_ports(ctx: Context) -> None:
+    assert ports(ctx) == [
+        ("127.77.0.1", 5000, "doors-api"),
+        ("192.0.2.2", 5000, "the front of doors"),
+    ]
+    assert tcp_of("unix:/run/x") is None
+    assert tcp_of("tcp:[::1]:80") == ("::1", 80)
+    assert tcp_of("https://10.0.0.1:443/x") == ("10.0.0.1", 443)
+    assert tcp_of("http://name/") is None
+
+
+def test_the_first_half(ctx: Context, tmp_path: Path) -> None:
+    inside = dataclasses.replace(ctx, cloud=dataclasses.replace(ctx.cloud, netns="onestack-toy"))
+    found = {s.name: s for s in prepare.prepare_steps(inside, tmp_path / "cache")}
+    assert list(Graph(found.values()).steps) == list(found)
+    assert set(found) >= {"cloud", "packages", "users", "release", "program", "netns"}
+    assert set(found["release"].needs) == {"environment", "program", "packages"}
+    assert "netns" not in {s.name for s in prepare.prepare_steps(ctx, tmp_path / "cache")}
+    wanted = prepare.wanted_packages(ctx)
+    assert wanted == sorted(set(wanted)) and {"store-server", "store-client"} <= set(wanted)
+    users = [f"onestack-toy-{name}" for name in ("store", "doors", "rooms")]
+    assert prepare.wanted_users(ctx) == users
+
+
+@root_only
+def test_the_clouds_own_place(ctx: Context, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    for change in prepare.ensure_cloud(ctx.cloud, cache):
+        change.do()
+    assert list(prepare.ensure_cloud(ctx.cloud, cache)) == []
+    assert json.loads((ctx.cloud.etc / "cloud.json").read_text()) == {"name": "toy", "netns": None}
+    (tmp_path / "other" / "photos").mkdir(parents=True)
+    other = dataclasses.replace(ctx.cloud, root=tmp_path / "other")
+    with pytest.raises(OnestackError, match="a cloud wants a directory of its own"):
+        list(prepare.ensure_cloud(other, cache))
+    assert Rooms.name == "rooms"

@@ -1,0 +1,155 @@
+"""down and destroy, whole and half-made clouds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.unit.plan.toys import Supervisor, context
+
+from onestack.cloud import Cloud
+from onestack.errors import OnestackError
+from onestack.host.ledger import Ledger
+from onestack.plan import prepare, registry, teardown, timing, unit
+from onestack.supervise import proc
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="clouds are root's")
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Cloud:
+    cloud = Cloud("toy", tmp_path / "root")
+    for change in prepare.ensure_cloud(cloud, tmp_path / "cache"):
+        change.do()
+    return cloud
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Supervisor:
+    return Supervisor(context(tmp_path / "ctx"))
+
+
+def destroy(cloud: Cloud, supervisor: Supervisor, **options: bool) -> teardown.Destroyed:
+    return teardown.destroy(
+        cloud,
+        supervisor,  # type: ignore[arg-type]
+        cache=cloud.root.parent / "cache",
+        **options,
+    )
+
+
+def test_down_stops_what_runs(cloud: Cloud, supervisor: Supervisor) -> None:
+    supervisor.up = True
+    report = teardown.down(cloud, supervisor)  # type: ignore[arg-type]
+    assert [what for _, what in report.changes] == ["stop all processes and the supervisor"]
+    assert teardown.down(cloud, supervisor).changes == []  # type: ignore[arg-type]
+    assert [run.verb for run in timing.load(cloud.log)] == ["down", "down"]
+    assert cloud.root.is_dir()
+
+
+def test_destroy_leaves_nothing(cloud: Cloud, supervisor: Supervisor, tmp_path: Path) -> None:
+    supervisor.up = True
+    outside = tmp_path / "outside"
+    outside.write_text("")
+    ledger = Ledger.of(cloud)
+    ledger.record("file", path=str(outside))
+    ledger.record("packages", names=["p"])
+    done = destroy(cloud, supervisor)
+    assert done.packages == ("p",)
+    assert not done.cache and done.others == ()
+    assert not outside.exists() and not cloud.root.exists()
+    assert not (tmp_path / "cache").exists()
+    again = destroy(cloud, supervisor)
+    assert again.report.changes == [] and again.packages == ()
+
+
+def test_the_cache_stays_for_others_or_when_asked(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    other = Cloud("other", tmp_path / "second")
+    for change in prepare.ensure_cloud(other, tmp_path / "cache"):
+        change.do()
+    done = destroy(cloud, supervisor)
+    assert done.others == ("other",) and done.cache
+    assert not registry.path_of(cloud, tmp_path / "cache").exists()
+    done = destroy(other, supervisor, keep_cache=True)
+    assert done.cache and (tmp_path / "cache").is_dir()
+
+
+def test_a_cloud_that_was_hardly_begun(supervisor: Supervisor, tmp_path: Path) -> None:
+    cloud = Cloud("toy", tmp_path / "root")
+    (cloud.run / "supervisor").mkdir(parents=True)
+    destroy(cloud, supervisor)
+    assert not cloud.root.exists()
+
+
+def test_what_is_not_the_clouds_is_not_removed(supervisor: Supervisor, tmp_path: Path) -> None:
+    cloud = Cloud("toy", tmp_path / "root")
+    (cloud.root / "photos").mkdir(parents=True)
+    with pytest.raises(OnestackError) as caught:
+        destroy(cloud, supervisor)
+    assert "photos" in caught.value.why
+    assert (cloud.root / "photos").is_dir()
+
+
+def test_what_cannot_be_undone_keeps_the_ledger(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    Ledger.of(cloud).record("file", path=str(place))  # a directory: unlink fails
+    with pytest.raises(OnestackError):
+        destroy(cloud, supervisor)
+    assert len(Ledger.of(cloud).entries()) == 1
+    place.rmdir()
+    destroy(cloud, supervisor)
+    assert not cloud.root.exists()
+
+
+def test_processes_left_by_a_killed_supervisor_are_ended(
+    cloud: Cloud, supervisor: Supervisor
+) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"],
+        env={**os.environ, proc.ROOT_VARIABLE: str(cloud.root)},
+        start_new_session=True,
+    )
+    done = destroy(cloud, supervisor)
+    assert ("leftovers", "end 1 processes that were left running") in done.report.changes
+    assert child.wait(10) != 0
+
+
+def test_a_dry_run_says_what_would_go(cloud: Cloud, supervisor: Supervisor) -> None:
+    supervisor.up = True
+    done = teardown.destroy(
+        cloud,
+        supervisor,  # type: ignore[arg-type]
+        dry_run=True,
+        cache=cloud.root.parent / "cache",
+    )
+    whats = [what for _, what in done.report.changes]
+    assert "stop all processes and the supervisor" in whats
+    assert f"remove {cloud.root}" in whats
+    assert cloud.root.is_dir() and supervisor.up
+
+
+def test_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(unit, "run", lambda argv, **_: ran.append(" ".join(argv)))
+    ctx = context(tmp_path / "ctx")
+    units = tmp_path / "units"
+    (units / "multi-user.target.wants").mkdir(parents=True)
+    ledger = Ledger.of(ctx.cloud)
+    for change in unit.ensure_unit(ctx, ledger, units):
+        change.do()
+    path = units / "onestack-toy.service"
+    assert ran == ["systemctl daemon-reload", "systemctl enable onestack-toy.service"]
+    assert "--start-all" in path.read_text()
+    assert [(e.kind, e.data) for e in ledger.entries()] == [("unit", {"path": str(path)})]
+    (units / "multi-user.target.wants" / path.name).symlink_to(path)
+    assert list(unit.ensure_unit(ctx, ledger, units)) == []
+    ledger.entries()[0].undo()
+    assert not path.exists()
