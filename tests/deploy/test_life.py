@@ -33,7 +33,7 @@ def cloud(before: dict[str, set[str]]) -> Iterator[CloudUnderTest]:
 
 def pids_of(root: Path) -> list[int]:
     """Processes whose environment names the cloud's root."""
-    mark = f"ONESTACK_ROOT={root}".encode()
+    mark = f"ONESTACK_SUPERVISED={root}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -125,7 +125,7 @@ class TestLife:
 
     def test_supervisor_killed(self, cloud: CloudUnderTest) -> None:
         """After kill -9 of the supervisor itself, up brings all back."""
-        supervisor = int((cloud.root / "run" / "supervisor" / "pid").read_text())
+        supervisor = int((cloud.root / "run" / "supervisor" / "lock").read_text())
         os.kill(supervisor, signal.SIGKILL)
         time.sleep(0.5)
         cloud.up()
@@ -173,7 +173,7 @@ def test_killed_at_ten_moments() -> None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             # the supervisor too, every other time: as a power cut would
-            pid_file = cloud.root / "run" / "supervisor" / "pid"
+            pid_file = cloud.root / "run" / "supervisor" / "lock"
             if MOMENTS.index(moment) % 2 and pid_file.exists():
                 for pid in pids_of(cloud.root):
                     with_error = run(["kill", "-9", str(pid)], expect=None)

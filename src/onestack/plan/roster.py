@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from onestack.cloud import Cloud
@@ -16,7 +17,12 @@ def roster_path(cloud: Cloud) -> Path:
 
 def roster_of(ctx: Context, specs: Mapping[str, Iterable[Process]]) -> Roster:
     """``specs`` maps components to their processes. Raises `ValueError` for a name twice."""
-    processes = [spec for component in ctx.components for spec in specs[component.name]]
+    families = {c.name: tuple(c.family(ctx)) for c in ctx.components}
+    processes = [
+        replace(spec, family=component.name) if spec.run and families[component.name] else spec
+        for component in ctx.components
+        for spec in specs[component.name]
+    ]
     names = [p.name for p in processes]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two processes have the name {', '.join(sorted(twice))}")
@@ -32,6 +38,7 @@ def roster_of(ctx: Context, specs: Mapping[str, Iterable[Process]]) -> Roster:
         preload=tuple(preload),
         processes=tuple(processes),
         privsep=privsep,
+        families={name: modules for name, modules in families.items() if modules},
         identity={
             "auth_url": f"http://{ctx.internal}:5000/v3",
             "file": str(ctx.cloud.etc / "probe.json"),

@@ -198,6 +198,9 @@ class Cinder(Component):
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
 
+    def family(self, ctx: Context) -> Iterable[str]:
+        return ("eventlet", "onestack.components.cinder.warm")
+
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
             "oslo_concurrency.processutils",

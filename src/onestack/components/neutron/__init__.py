@@ -86,6 +86,9 @@ class Neutron(Component):
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {Layout(ctx).user: tuple(config.PRIVSEP.values())}
 
+    def family(self, ctx: Context) -> Iterable[str]:
+        return ("eventlet", "onestack.components.neutron.warm")
+
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
             "onestack.components.native_threads",

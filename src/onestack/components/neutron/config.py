@@ -227,7 +227,7 @@ def _l3_agent(layout: Layout) -> Ini:
 def _dhcp_agent(layout: Layout) -> Ini:
     return {
         "DEFAULT": {
-            "interface_driver": "openvswitch",
+            "interface_driver": "onestack_dhcp",
             "enable_isolated_metadata": True,
             "dnsmasq_config_file": str(layout.etc / "dnsmasq.conf"),
             "dnsmasq_dns_servers": resolvers(),

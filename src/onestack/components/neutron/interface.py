@@ -1,4 +1,6 @@
-"""Plugs routers' outside legs straight into the external bridge (services' environment).
+"""Interface drivers of ours, beside upstream's own (services' environment).
+
+`ExternalBridgeDriver` plugs routers' outside legs straight into the external bridge.
 
 ``neutron net-create … --provider:network_type=local --router:external=true``
 makes a network that upstream keeps inside br-int. The guide's clouds put the
@@ -15,7 +17,8 @@ from typing import Any
 from neutron.agent import rpc as agent_rpc
 from neutron.agent.common import ovs_lib
 from neutron.agent.l3 import namespaces
-from neutron.agent.linux import interface
+from neutron.agent.linux import interface, ip_lib
+from neutron_lib import constants
 from neutron_lib import context as neutron_context
 from neutron_lib.agent import topics
 from oslo_log import log as logging
@@ -115,3 +118,22 @@ class ExternalBridgeDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
         except Exception:
             # The leg carries traffic all the same; the agent's next start reports again.
             LOG.exception("The server could not be told that the port %s is up", port_id)
+
+
+class DhcpDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
+    """Upstream's driver; the server's own address comes before that of metadata.
+
+    A network's port exists before its first subnet, with 169.254.169.254
+    alone, and tools that show one address of a device (ifconfig) show the
+    first that it got.
+    """
+
+    def init_l3(
+        self, device_name: str, ip_cidrs: list[str], namespace: str | None = None, **more: Any
+    ) -> None:
+        device = ip_lib.IPDevice(device_name, namespace=namespace)
+        present = {address["cidr"] for address in device.addr.list()}
+        if constants.METADATA_CIDR in present and not present.issuperset(ip_cidrs):
+            others = [cidr for cidr in ip_cidrs if cidr != constants.METADATA_CIDR]
+            super().init_l3(device_name, others, namespace=namespace, **more)
+        super().init_l3(device_name, ip_cidrs, namespace=namespace, **more)

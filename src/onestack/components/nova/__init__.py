@@ -182,6 +182,9 @@ class Nova(Component):
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
 
+    def family(self, ctx: Context) -> Iterable[str]:
+        return ("onestack.components.nova.warm",)
+
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
             "onestack.components.native_threads",

@@ -1,0 +1,27 @@
+"""What neutron's processes import: once, in a warm parent of their own.
+
+Nothing here may import ``neutron.agent.linux.iptables_manager``, which takes
+the names of its chains from the process's own name when it is imported: so
+not the agents of layer 3, DHCP and metadata.
+"""
+
+from __future__ import annotations
+
+import sys
+
+# ruff: noqa: F401 (importing is all that is wanted)
+import neutron.agent.linux.ip_lib
+import neutron.common.config
+import neutron.db.models_v2
+import neutron.manager
+import neutron.plugins.ml2.drivers.openvswitch.agent.ovs_neutron_agent
+import neutron.plugins.ml2.plugin
+import neutron.plugins.ml2.rpc
+import neutron.server
+import neutron.service
+from neutron import objects
+
+objects.register_objects()
+
+if "neutron.agent.linux.iptables_manager" in sys.modules:
+    raise ImportError("iptables_manager came along, which no warm parent may import")

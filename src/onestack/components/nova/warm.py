@@ -1,0 +1,22 @@
+"""What nova's processes import: once, in a warm parent of their own."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OS_NOVA_DISABLE_EVENTLET_PATCHING"] = "1"
+
+# ruff: noqa: E402, F401 (the variable comes first; importing is all that is wanted)
+from nova import objects
+
+objects.register_all()
+
+import nova.api.openstack.compute.routes
+import nova.api.openstack.wsgi_app
+import nova.compute.manager
+import nova.conductor.manager
+import nova.db.api.api
+import nova.db.main.api
+import nova.scheduler.manager
+import nova.service
+import nova.virt.libvirt.driver
