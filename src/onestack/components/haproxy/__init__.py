@@ -25,6 +25,8 @@ class Haproxy(Component):
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         fronts = _fronts(ctx)
+        if not fronts:
+            return
         config = str(self._config(ctx))
         low = any(front.port < 1024 for front in fronts)
         yield Process(
@@ -72,6 +74,9 @@ defaults
     timeout server 10m
     timeout http-request 30s
     timeout tunnel 8h
+    # a service that closes an idle connection just when the next request goes out
+    # on it would make that request fail
+    option http-server-close
 """
         parts = [
             f"""

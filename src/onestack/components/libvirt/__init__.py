@@ -15,6 +15,7 @@ from pathlib import Path
 from onestack.answers.values import Answers
 from onestack.components.base import Component, ConfigFile, Context, Directory, Task
 from onestack.components.cinder import attach_command
+from onestack.components.libvirt.undo import GUESTS
 from onestack.components.openvswitch.distribution import distribution
 from onestack.host.change import Change
 from onestack.host.files import ensure_directory
@@ -130,6 +131,11 @@ cgroup_controllers = []
     def _ensure_places(self, ctx: Context) -> Iterator[Change]:
         """Something to mount on; what the host has already stays as it is."""
         ledger = Ledger.of(ctx.cloud)
+        guests = {"user": ctx.cloud.user("qemu")}
+        if not any(entry.kind == GUESTS and entry.data == guests for entry in ledger.entries()):
+            yield Change(
+                "note whose guests are the cloud's", lambda: ledger.record(GUESTS, **guests)
+            )
         for place in self._mounts(ctx):
             if not place.startswith(("/run", "/dev")) and not Path(place).is_dir():
                 yield from ensure_directory(Path(place), ledger=ledger)

@@ -1,0 +1,56 @@
+"""Guests that outlived all of their cloud, and their end."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from onestack.errors import OnestackError
+from onestack.host.ledger import undoes
+
+GUESTS = "guests of user"
+SECONDS = 10.0
+
+
+@undoes(GUESTS)
+def undo_guests(data: dict[str, Any]) -> None:
+    """libvirt gives QEMU an environment of its own, so only their user shows whose they are."""
+    try:
+        uid = pwd.getpwnam(data["user"]).pw_uid
+    except KeyError:
+        return
+    for number, seconds in ((signal.SIGTERM, SECONDS), (signal.SIGKILL, SECONDS)):
+        end = time.monotonic() + seconds
+        for pid in of_user(uid):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        while any(of_user(uid)):
+            if time.monotonic() > end:
+                break
+            time.sleep(0.1)
+        else:
+            return
+    raise OnestackError(
+        f"processes of {data['user']} do not end",
+        f"pids {', '.join(map(str, of_user(uid)))}",
+        "see what they wait for, then run the same command again",
+    )
+
+
+def of_user(uid: int) -> Iterator[int]:
+    """Pids of the live processes of ``uid``."""
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            try:
+                state = (place / "stat").read_text().rpartition(")")[2].split()[0]
+                if place.stat().st_uid == uid and state not in "ZX":
+                    yield int(place.name)
+            except OSError:
+                continue

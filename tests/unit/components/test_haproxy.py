@@ -1,0 +1,130 @@
+"""The TLS front's room: what it listens on, what it sends where, its certificates."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import stat
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from tests.unit.components.rooms import MACHINE, content, context
+
+from onestack.components.base import Component, Context, Front
+from onestack.components.haproxy import Haproxy
+from onestack.components.haproxy import tls as certificates
+from onestack.components.haproxy.tls import ensure_tls
+
+HAPROXY = Haproxy()
+installed = pytest.mark.skipif(
+    not Path("/usr/sbin/haproxy").exists(), reason="needs the package haproxy"
+)
+
+
+class Api(Component):
+    name = "api"
+
+    def fronts(self, ctx: Context) -> Iterable[Front]:
+        yield Front("keystone", 5000, f"{ctx.internal}:5000")
+        yield Front("novncproxy", 6080, f"{ctx.internal}:6080", websocket=True)
+
+
+class Dashboard(Component):
+    name = "dashboard"
+
+    def fronts(self, ctx: Context) -> Iterable[Front]:
+        yield Front("horizon", 443, f"{ctx.internal}:8443")
+
+
+def apply(ctx: Context) -> list[str]:
+    """Make the certificates that are missing, and say which."""
+    said = []
+    for change in ensure_tls(ctx, "root"):
+        said.append(change.what.split(" for ")[0])
+        change.do()
+    return said
+
+
+def loaded(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+@pytest.fixture
+def ctx(tmp_path: Path) -> Context:
+    (tmp_path / "etc" / "tls").mkdir(parents=True)
+    return context(tmp_path, Api(), HAPROXY)
+
+
+def test_every_front_goes_to_its_service(ctx: Context) -> None:
+    text = content(ctx, HAPROXY, "haproxy.cfg")
+    assert f"bind 192.0.2.5:5000 ssl crt {ctx.cloud.etc}/tls/server.pem" in text
+    assert "server keystone 127.77.0.1:5000" in text
+    assert "server novncproxy 127.77.0.1:6080" in text
+    assert text.count("http-request set-header X-Forwarded-Proto https") == 2
+
+
+def test_it_may_bind_low_ports_only_when_it_must(ctx: Context) -> None:
+    (process,) = HAPROXY.processes(ctx)
+    assert (process.user, process.capabilities) == ("onestack-haproxy", ())
+    with_dashboard = dataclasses.replace(ctx, components=(Api(), Dashboard(), HAPROXY))
+    (process,) = HAPROXY.processes(with_dashboard)
+    assert process.capabilities == ("net_bind_service",)
+
+
+def test_nothing_to_front_is_no_process(tmp_path: Path) -> None:
+    assert list(HAPROXY.processes(context(tmp_path, HAPROXY))) == []
+
+
+@installed
+def test_haproxy_reads_its_file(ctx: Context) -> None:
+    apply(ctx)
+    file = ctx.cloud.etc / "haproxy.cfg"
+    file.write_text(content(ctx, HAPROXY, "haproxy.cfg"))
+    done = subprocess.run(["haproxy", "-c", "-f", str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+
+
+def test_certificates_are_made_once(ctx: Context) -> None:
+    made = ["make the cloud's certificate authority", "make the certificate"]
+    assert apply(ctx) == made
+    assert apply(ctx) == []
+    folder = ctx.cloud.etc / "tls"
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in folder.iterdir()}
+    assert modes == {"ca.key": 0o600, "ca.pem": 0o644, "server.pem": 0o640}
+    server, authority = loaded(folder / "server.pem"), loaded(folder / "ca.pem")
+    server.verify_directly_issued_by(authority)
+    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert set(names.get_values_for_type(x509.DNSName)) == {"localhost", "somewhere"}
+    assert {str(a) for a in names.get_values_for_type(x509.IPAddress)} == {
+        *("127.0.0.1", "127.77.0.1", "192.0.2.5"),
+    }
+    assert server.not_valid_after_utc - server.not_valid_before_utc < datetime.timedelta(days=826)
+
+
+def test_another_address_is_another_certificate_by_the_same_authority(ctx: Context) -> None:
+    apply(ctx)
+    authority = (ctx.cloud.etc / "tls" / "ca.pem").read_bytes()
+    moved = dataclasses.replace(MACHINE, public_address="192.0.2.77")
+    assert apply(dataclasses.replace(ctx, host=moved)) == ["make the certificate"]
+    assert (ctx.cloud.etc / "tls" / "ca.pem").read_bytes() == authority
+
+
+def test_a_certificate_that_ends_soon_is_made_anew(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificates, "SERVER_DAYS", 29)
+    apply(ctx)
+    monkeypatch.undo()
+    assert apply(ctx) == ["make the certificate"]
+    assert apply(ctx) == []
+
+
+def test_a_lost_authority_takes_its_certificates_along(ctx: Context) -> None:
+    apply(ctx)
+    (ctx.cloud.etc / "tls" / "ca.key").unlink()
+    assert len(apply(ctx)) == 2
+    assert apply(ctx) == []
