@@ -49,9 +49,9 @@ def ensure_packages(
     if missing := [name for name in wanted if name not in present]:
         yield Change(
             f"install {len(missing)} packages: {' '.join(missing)}",
-            lambda: install(missing, ledger, tell=tell),
+            lambda: install(missing, ledger, systemd=systemd, tell=tell),
         )
-    elif ours(POLICY) and not locked(CACHE / "packages.lock"):
+    elif ours(POLICY) and not locked(CACHE / "packages.lock") and dpkg.lock_holder() is None:
         yield Change(f"remove {POLICY}, left by an interrupted install", lambda: _allow(ledger))
     pending = [e.data for e in ledger.entries() if e.kind == "package-units"]
     if systemd and (pending or missing):
@@ -61,14 +61,16 @@ def ensure_packages(
         )
 
 
-def install(names: list[str], ledger: Ledger, *, tell: Tell = silent) -> None:
+def install(
+    names: list[str], ledger: Ledger, *, systemd: bool = False, tell: Tell = silent
+) -> None:
     """Install ``names`` and what they need. Raises `OnestackError` with cause and cure."""
     with file_lock(CACHE / "packages.lock", "another cloud installs packages", tell):
         dpkg.wait_for_lock(tell=tell)
-        _install(names, ledger, tell)
+        _install(names, ledger, systemd, tell)
 
 
-def _install(names: list[str], ledger: Ledger, tell: Tell) -> None:
+def _install(names: list[str], ledger: Ledger, systemd: bool, tell: Tell) -> None:
     with no_services(ledger):
         if dpkg.unfinished():
             tell("an earlier install was interrupted: finishing it first")
@@ -86,7 +88,8 @@ def _install(names: list[str], ledger: Ledger, tell: Tell) -> None:
         coming = re.findall(r"^Inst (\S+) ", plan.out, re.MULTILINE)
         present = dpkg.installed(coming)
         new = sorted(name for name in coming if name not in present)
-        ledger.record("package-units", names=new)
+        if systemd:
+            ledger.record("package-units", names=new)
         ledger.record("packages", names=new)
         tell(f"installing {len(coming)} packages")
         done = _apt(["apt-get", *OPTIONS, "install", *names], 3600, check=False)

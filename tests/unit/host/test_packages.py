@@ -33,6 +33,7 @@ class Apt:
         monkeypatch.setattr(packages, "_apt", self.apt)
         monkeypatch.setattr(packages.dpkg, "wait_for_lock", lambda **_: None)
         monkeypatch.setattr(packages.dpkg, "unfinished", lambda: False)
+        monkeypatch.setattr(packages.dpkg, "lock_holder", lambda: None)
         monkeypatch.setattr(
             packages.dpkg,
             "installed",
