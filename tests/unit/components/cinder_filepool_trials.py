@@ -174,7 +174,7 @@ def images(driver: Any) -> None:
     for kind in ("raw", "qcow2"):
         store = Images(kind)
         driver.copy_volume_to_image(CONTEXT, one, store, store.meta)
-        assert len(store.content) > 4096
+        assert store.head()
         two = volume(2)
         driver.create_volume(two)
         driver.copy_image_to_volume(CONTEXT, two, store, store.meta["id"])
@@ -192,7 +192,7 @@ class Images:
     """As much of cinder's image service as the driver's helpers ask for."""
 
     def __init__(self, kind: str) -> None:
-        self.content = b""
+        self.file = Path(tempfile.mkdtemp(prefix="trial-"), "image")
         self.temp_images = None
         self.meta = {
             "id": str(uuid.uuid4()),
@@ -204,14 +204,27 @@ class Images:
             "min_disk": 0,
         }
 
+    def head(self) -> bytes:
+        with self.file.open("rb") as file:
+            return file.read(8192)
+
     def show(self, context: Any, identity: str) -> dict[str, Any]:
         return self.meta
 
     def update(self, context: Any, identity: str, meta: Any, data: Any = None, **more: Any) -> None:
-        self.content = data.read()
+        # All of it is read, as by a client; a gigabyte of nothing takes no place here.
+        with self.file.open("wb") as file:
+            while block := data.read(1 << 20):
+                if block.count(0) == len(block):
+                    file.seek(len(block), os.SEEK_CUR)
+                else:
+                    file.write(block)
+            file.truncate()
 
     def download(self, context: Any, identity: str, file: Any) -> None:
-        file.write(self.content)
+        with self.file.open("rb") as image:
+            while block := image.read(1 << 20):
+                file.write(block)
 
     def get_location(self, context: Any, identity: str) -> tuple[None, None]:
         return None, None
@@ -265,7 +278,7 @@ def use_after_libvirt(driver: Any) -> None:
     driver.create_cloned_volume(two, one)
     store = Images("raw")
     driver.copy_volume_to_image(CONTEXT, one, store, store.meta)
-    assert store.content[:4] == b"ours"
+    assert store.head()[:4] == b"ours"
     driver.extend_volume(one, 2)
     driver.revert_to_snapshot(None, one, shot)
     driver.delete_snapshot(shot)
@@ -336,8 +349,10 @@ def main(pool: str, record: str, *names: str) -> None:
     driver = make_driver(pool, record)
     outcome: dict[str, Any] = {}
     for name in names:
+        started = time.monotonic()
         try:
             outcome[name] = {"figures": TRIALS[name](driver)}
+            outcome[name]["seconds"] = round(time.monotonic() - started, 2)
         except Exception:
             outcome[name] = {"trouble": traceback.format_exc()}
     print(json.dumps(outcome))
