@@ -1,0 +1,116 @@
+"""libvirt's room: its places, who may talk to it, what guests run as and on."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pwd
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.unit.components.rooms import MACHINE, content, context
+
+from onestack.components import libvirt
+from onestack.components.base import Context
+from onestack.components.guests import Guests
+from onestack.components.libvirt import Libvirt, undo
+from onestack.components.openvswitch import Openvswitch
+from onestack.host.kvm import Answer
+from onestack.supervise.spec import Process
+
+ROOM = Libvirt()
+
+
+def on(root: Path, kvm: bool, **given: str) -> Context:
+    host = dataclasses.replace(MACHINE, kvm_probe=lambda: Answer(kvm, "said so"))
+    return context(root, host=host, **given)
+
+
+def daemon(ctx: Context) -> Process:
+    (process,) = ROOM.processes(ctx)
+    return process
+
+
+def settings(ctx: Context) -> dict[str, str]:
+    lines = content(ctx, ROOM, "qemu.conf").splitlines()
+    pairs = (line.split(" = ", 1) for line in lines if " = " in line)
+    return {key: value.strip('"') for key, value in pairs}
+
+
+@pytest.fixture
+def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "kvm"
+    path.touch(0o660)
+    monkeypatch.setattr(libvirt, "KVM", path)
+    return path
+
+
+def test_all_it_keeps_is_the_clouds(tmp_path: Path) -> None:
+    ctx = on(tmp_path, kvm=False)
+    mounts = daemon(ctx).mounts
+    for place in ("/etc/libvirt", "/var/lib/libvirt", "/run", "/run/libvirt", "/var/cache/libvirt"):
+        assert mounts[place].startswith(str(tmp_path))
+    assert "/run/openvswitch" not in mounts
+    with_switch = dataclasses.replace(ctx, components=(Openvswitch(),))
+    assert daemon(with_switch).mounts["/run/openvswitch"] == f"{tmp_path}/run/openvswitch"
+
+
+def test_its_group_alone_talks_to_it(tmp_path: Path) -> None:
+    text = content(on(tmp_path, kvm=False), ROOM, "libvirtd.conf")
+    assert 'unix_sock_group = "onestack-libvirt"' in text
+    assert 'unix_sock_rw_perms = "0770"' in text
+    assert "listen_tcp" not in text
+
+
+def test_a_kvm_that_does_not_work_is_out_of_reach(tmp_path: Path, device: Path) -> None:
+    ctx = on(tmp_path, kvm=False)
+    hidden = daemon(ctx).mounts[str(device)]
+    assert hidden == f"{tmp_path}/etc/libvirt/no-kvm"
+    (file,) = (f for f in ROOM.files(ctx) if str(f.path) == hidden)
+    assert (file.mode, file.group) == (0o600, "root")
+    assert settings(ctx)["namespaces"] == "[]"
+    assert settings(ctx)["group"] == "onestack-qemu"
+
+
+def test_a_kvm_that_works_is_reached_by_its_group(tmp_path: Path, device: Path) -> None:
+    daemon_gid = pwd.getpwnam("daemon").pw_gid
+    if os.geteuid() == 0:
+        os.chown(device, 0, daemon_gid)
+    ctx = on(tmp_path, kvm=True)
+    assert str(device) not in daemon(ctx).mounts
+    assert settings(ctx)["namespaces"] == '["mount"]'
+    assert settings(ctx)["user"] == "onestack-qemu"
+    if os.geteuid() == 0:
+        assert settings(ctx)["group"] == "daemon"
+
+
+def test_what_the_operator_says_of_kvm_counts(tmp_path: Path, device: Path) -> None:
+    ctx = on(tmp_path, kvm=False, CONFIG_NOVA_LIBVIRT_VIRT_TYPE="kvm")
+    assert str(device) not in daemon(ctx).mounts
+
+
+def test_guests_outlive_libvirtd_but_not_the_cloud(tmp_path: Path) -> None:
+    ctx = on(tmp_path, kvm=False)
+    assert daemon(ctx).kill_group is False
+    (keeper,) = Guests().processes(ctx)
+    assert keeper.needs == ("libvirtd",)
+    assert keeper.component != daemon(ctx).component
+    assert keeper.stop_seconds > keeper.arguments["seconds"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_guests_left_behind_are_ended() -> None:
+    user = "onestack-test-qemu"
+    subprocess.run(["useradd", "--system", "--no-create-home", user], check=True)
+    try:
+        left = subprocess.Popen(["setpriv", "--reuid", user, "--clear-groups", "sleep", "60"])
+        uid = pwd.getpwnam(user).pw_uid
+        while left.pid not in undo.of_user(uid):
+            assert left.poll() is None
+        undo.undo_guests({"user": user})
+        assert left.wait(5) == -15
+        undo.undo_guests({"user": user})
+    finally:
+        subprocess.run(["userdel", user], check=True)
+    undo.undo_guests({"user": user})

@@ -1,0 +1,58 @@
+"""OVN's room: there when it is chosen, one chassis for good, told what it must know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.unit.components.rooms import context, machine
+
+from onestack.components.ovn import Ovn, chassis
+
+ROOM = Ovn()
+CHOSEN = {"CONFIG_NEUTRON_L2_AGENT": "ovn"}
+
+
+def told(root: Path, **given: str) -> dict[str, str]:
+    pairs = (word.split("=", 1) for word in chassis(context(root, **CHOSEN, **given), "unix:sb"))
+    return {key.removeprefix("external-ids:"): value.strip('"') for key, value in pairs}
+
+
+def test_it_is_not_there_unless_chosen(tmp_path: Path) -> None:
+    ctx = context(tmp_path, CONFIG_NEUTRON_L2_AGENT="openvswitch")
+    for asked in (ROOM.processes, ROOM.packages, ROOM.users, ROOM.directories, ROOM.tasks):
+        assert not list(asked(ctx))
+
+
+def test_nothing_runs_as_root(tmp_path: Path) -> None:
+    found = {p.name: p for p in ROOM.processes(context(tmp_path, **CHOSEN))}
+    assert list(found) == ["ovn-nb-ovsdb", "ovn-sb-ovsdb", "ovn-northd", "ovn-controller"]
+    assert {p.user for p in found.values()} == {"onestack-ovn"}
+    # for the switch's flow tables
+    assert found["ovn-controller"].groups == ("onestack-openvswitch",)
+    assert "external-bridge" in found["ovn-controller"].needs
+
+
+def test_a_chassis_is_the_same_at_each_start(tmp_path: Path) -> None:
+    first = told(tmp_path / "a")
+    assert told(tmp_path / "a") == first
+    assert told(tmp_path / "b")["system-id"] != first["system-id"]
+
+
+def test_what_the_chassis_is_told(tmp_path: Path) -> None:
+    ids = told(tmp_path)
+    assert ids["ovn-bridge-mappings"] == "extnet:br-ex"
+    assert ids["ovn-encap-ip"] == "127.77.0.1"
+    assert ids["ovn-cms-options"] == "enable-chassis-as-gw"
+    assert ids["hostname"] == "somewhere"
+
+
+def test_the_datapath_is_the_machines(tmp_path: Path) -> None:
+    for kernel, name in ((True, "system"), (False, "netdev")):
+        ctx = context(tmp_path, host=machine(kernel=kernel), **CHOSEN)
+        assert f'external-ids:ovn-bridge-datapath-type="{name}"' in chassis(ctx, "unix:sb")
+
+
+def test_its_programs_are_there_before_it_starts(tmp_path: Path) -> None:
+    (task,) = ROOM.tasks(context(tmp_path, **CHOSEN))
+    assert task.before_start
+    assert "openvswitch:release" in task.needs
