@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.errors import OnestackError
+from onestack.host import mounts
 from onestack.host.change import Change
 from onestack.host.command import run
 from onestack.host.ledger import Ledger, undoes
@@ -162,3 +164,14 @@ def undo_netns(data: dict[str, Any]) -> None:
     if exists(name):
         run(["ip", "netns", "delete", name], timeout=30, finish=True)
     (NAMES / name).unlink(missing_ok=True)
+    _tidy()
+
+
+def _tidy() -> None:
+    """After the last namespace, the place that ip(8) made and mounted for them goes too."""
+    if NAMES.is_dir() and not any(NAMES.iterdir()):
+        while mounts.is_mounted(NAMES):
+            if not run(["umount", str(NAMES)], timeout=20, check=False, finish=True).ok:
+                return  # somebody makes a namespace just now
+        with contextlib.suppress(OSError):
+            NAMES.rmdir()

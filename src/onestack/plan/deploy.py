@@ -19,6 +19,7 @@ from onestack.plan import timing
 from onestack.plan.database import Schemas
 from onestack.plan.dumps import Dumps
 from onestack.plan.mariadb import Server, socket_of
+from onestack.plan.patience import patiently
 from onestack.plan.prepare import prepare_steps
 from onestack.plan.processes import Processes
 from onestack.plan.progress import Listener, Progress, tell
@@ -244,12 +245,16 @@ class Migration:
     ctx: Context
 
     def __call__(self, run: str, arguments: dict[str, Any]) -> None:
-        self.supervisor.job(
-            run=run,
-            user=self.ctx.cloud.user(self.component.name),
-            arguments=arguments,
-            log=self.name,
-            explain=lambda log, text: self.component.explain(self.ctx, text),
+        # Stopped meanwhile, the job goes on; the next run waits for it.
+        patiently(
+            lambda: self.supervisor.job(
+                run=run,
+                user=self.ctx.cloud.user(self.component.name),
+                arguments=arguments,
+                log=self.name,
+                explain=lambda log, text: self.component.explain(self.ctx, text),
+            ),
+            self.name,
         )
 
     def running(self) -> bool:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from onestack.components.base import Component, Context
-from onestack.errors import OnestackError
 from onestack.host.change import Change
-from onestack.host.command import Aborted, abort
 from onestack.host.ledger import Ledger
+from onestack.plan.patience import patiently
 from onestack.plan.roster import roster_path
 from onestack.plan.unit import ensure_unit, start_unit
 from onestack.supervise.client import ProcessStatus, Supervisor
@@ -108,23 +106,10 @@ class Processes:
 
     def wait(self, names: Sequence[str], seconds: float) -> None:
         """Until all are ready. Raises `OnestackError`, or `Aborted` when the operator stops us."""
-        failure: list[OnestackError] = []
-
-        def follow() -> None:
-            try:
-                self.supervisor.wait(names, seconds, explain=self.explain)
-            except OnestackError as error:
-                failure.append(error)
-
-        # The client's wait knows nothing of the operator's Ctrl-C: it is left alone then.
-        thread = threading.Thread(target=follow, name=f"wait {names[0]}", daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.25)
-            if abort.is_set() and thread.is_alive():
-                raise Aborted(f"waiting for {', '.join(names)} was stopped")
-        if failure:
-            raise failure[0]
+        patiently(
+            lambda: self.supervisor.wait(names, seconds, explain=self.explain),
+            f"waiting for {', '.join(names)}",
+        )
 
     def ensure_ready(self) -> Iterator[Change]:
         """All that the supervisor has is ready, also those that were ready earlier in the run."""
