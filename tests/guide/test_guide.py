@@ -7,11 +7,13 @@ each class is one sitting at the machine, its tests run in order.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.support.clouds import REPOSITORY, CloudUnderTest, rows, run, table, wait_until
 
 GUIDE = REPOSITORY / "examples" / "guide.answers"
@@ -47,7 +49,8 @@ def sitting(
     )
     cloud.up()
     yield Sitting(cloud, backend, tmp_path_factory.mktemp(backend))
-    cloud.destroy()
+    if "ONESTACK_KEEP" not in os.environ:  # to look at what failed
+        cloud.destroy()
 
 
 class TestGuide:
@@ -132,7 +135,7 @@ class TestGuide:
             assert f"neutron-{ids['router1']}" in wiring
 
     def test_row_12_wiring(self, sitting: Sitting) -> None:
-        ids, cloud = sitting.ids, sitting.cloud
+        cloud = sitting.cloud
         if sitting.backend == "ovn":
             wiring = cloud.type("ovs-vsctl show")
             assert "Bridge br-int" in wiring and "Bridge br-ex" in wiring

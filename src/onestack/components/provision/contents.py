@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -66,9 +67,13 @@ def ensure_image(ctx: Context) -> Iterator[Change]:
     for image in present:
         yield Change(
             f"remove the unfinished image {name}",
-            lambda image=image: session.delete(f"{url}/{image['id']}"),
+            functools.partial(_delete, session, f"{url}/{image['id']}"),
         )
     yield Change(f"upload the image {name}", lambda: _upload(ctx, session, url, name))
+
+
+def _delete(session: Session, url: str) -> None:
+    session.delete(url)
 
 
 def _upload(ctx: Context, session: Session, url: str, name: str) -> None:
