@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.plan.toys import Doors, Rooms, Store, Supervisor, context
 
 from onestack.components.base import Component, Context, Identity, Task
 from onestack.errors import OnestackError
@@ -20,6 +19,7 @@ from onestack.plan.roster import ports, roster_of, roster_path, tcp_of
 from onestack.plan.runner import Runner, StepsFailed
 from onestack.plan.step import Step
 from onestack.supervise.spec import Process, Roster
+from tests.unit.plan.toys import Doors, Rooms, Store, Supervisor, context
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="files are given to root")
 

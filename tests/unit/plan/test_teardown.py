@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.unit.plan.toys import Supervisor, context
 
 from onestack.cloud import Cloud
 from onestack.errors import OnestackError
 from onestack.host.ledger import Ledger
 from onestack.plan import prepare, registry, teardown, timing, unit
 from onestack.supervise import proc
+from tests.unit.plan.toys import Supervisor, context
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="clouds are root's")
 
