@@ -123,9 +123,8 @@ class ExternalBridgeDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
 class DhcpDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
     """Upstream's driver; the server's own address comes before that of metadata.
 
-    A network's port exists before its first subnet, with 169.254.169.254
-    alone, and tools that show one address of a device (ifconfig) show the
-    first that it got.
+    Upstream adds the two in no order, and tools that show one address of a
+    device (ifconfig) show the first that it got.
     """
 
     def init_l3(
@@ -133,7 +132,7 @@ class DhcpDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
     ) -> None:
         device = ip_lib.IPDevice(device_name, namespace=namespace)
         present = {address["cidr"] for address in device.addr.list()}
-        if constants.METADATA_CIDR in present and not present.issuperset(ip_cidrs):
-            others = [cidr for cidr in ip_cidrs if cidr != constants.METADATA_CIDR]
-            super().init_l3(device_name, others, namespace=namespace, **more)
+        own = [cidr for cidr in ip_cidrs if cidr != constants.METADATA_CIDR]
+        if not present.issuperset(own):
+            super().init_l3(device_name, own, namespace=namespace, **more)
         super().init_l3(device_name, ip_cidrs, namespace=namespace, **more)

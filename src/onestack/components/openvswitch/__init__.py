@@ -12,6 +12,8 @@ from onestack.answers.values import Answers
 from onestack.components.base import Component, ConfigFile, Context, Directory, Task
 from onestack.components.openvswitch.database import as_user, prepare, script, shared
 from onestack.components.openvswitch.distribution import Distribution, distribution, ensure_unpacked
+from onestack.components.openvswitch.external import KEEPER, translation
+from onestack.components.openvswitch.tools import tools
 from onestack.components.openvswitch.undo import DATAPATH, TABLE
 from onestack.host import netns, sysctl
 from onestack.host.change import Change
@@ -24,6 +26,7 @@ QUIET = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
 BUFFER = 8 << 20
 """Bytes of a socket's buffer, so that segments of 64 KiB pass a userspace switch."""
 BUFFERS = ("rmem_default", "wmem_default")
+KEEPER_NAME, RULES_NAME = "external-bridge.sh", "translation.nft"
 SETTINGS = Path("/etc/sysctl.d")
 
 
@@ -44,7 +47,8 @@ class Openvswitch(Component):
         return bool(answers["CONFIG_NEUTRON_INSTALL"])
 
     def packages(self, ctx: Context) -> Iterable[str]:
-        yield from ("iproute2", "nftables", "util-linux")
+        # net-tools for the guide's ifconfig
+        yield from ("iproute2", "net-tools", "nftables", "util-linux")
         if not distribution(ctx).tree:
             yield "openvswitch-switch"
 
@@ -56,6 +60,12 @@ class Openvswitch(Component):
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         yield script(ctx)
+        yield from tools(ctx)
+        group = ctx.cloud.user(self.name)
+        yield ConfigFile(self._etc(ctx) / KEEPER_NAME, KEEPER, group)
+        if address := _address(ctx):
+            rules = translation(_table(ctx), ctx.cloud.device("br-ex"), address)
+            yield ConfigFile(self._etc(ctx) / RULES_NAME, rules, group)
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         made = distribution(ctx)
@@ -104,21 +114,17 @@ class Openvswitch(Component):
                 seconds=20,
             ),
         )
-        state = run / "external"
+        state, etc = run / "external", self._etc(ctx)
         yield Process(
             name="external-bridge",
             component=self.name,
             user=user,
-            run="onestack.components.openvswitch.run:external_bridge",
-            arguments={
-                "vsctl": list(vsctl),
-                "bridge": ctx.cloud.device("br-ex"),
-                "datapath": datapath(ctx.host),
-                "address": _address(ctx),
-                "table": _table(ctx),
-                "state": str(state),
-            },
+            argv=(
+                *("/bin/sh", str(etc / KEEPER_NAME), ctx.cloud.device("br-ex")),
+                *(datapath(ctx.host), _address(ctx), str(etc / RULES_NAME), str(state), *vsctl),
+            ),
             env=env,
+            files=tuple(str(file.path) for file in self.files(ctx)),
             capabilities=("net_admin",),
             needs=("ovs-vswitchd",),
             cleanup=(("/bin/sh", "-c", f"nft delete table inet {_table(ctx)} 2>/dev/null || :"),),
@@ -128,6 +134,10 @@ class Openvswitch(Component):
     def tasks(self, ctx: Context) -> Iterable[Task]:
         yield Task("release", lambda: ensure_unpacked(ctx), before_start=True)
         yield Task("kernel", lambda: self._ensure_kernel(ctx), ("users",), before_start=True)
+
+    @staticmethod
+    def _etc(ctx: Context) -> Path:
+        return ctx.cloud.etc / "openvswitch"
 
     @staticmethod
     def _kernel(ctx: Context) -> Iterable[tuple[str, ...]]:
