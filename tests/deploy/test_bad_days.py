@@ -1,0 +1,176 @@
+"""What goes wrong, on a real machine: each time a clear error, and a later up mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.clouds import LAUNCHER, CloudUnderTest, run, wait_until
+
+SCHEMAS = Path("/var/cache/onestack/schemas")
+OPENVSWITCH = ("CONFIG_NEUTRON_L2_AGENT=openvswitch",)
+
+
+@pytest.fixture
+def cloud() -> Iterator[CloudUnderTest]:
+    made = CloudUnderTest("bad", answers=OPENVSWITCH)
+    yield made
+    made.destroy()
+    run(["ip", "netns", "delete", made.prefix], expect=None)
+
+
+def told(done: subprocess.CompletedProcess[str]) -> str:
+    """Everything it said; never a traceback."""
+    text = done.stdout + done.stderr
+    assert "Traceback" not in text
+    return text
+
+
+def test_mistyped_key_touches_nothing() -> None:
+    done = run(
+        [str(LAUNCHER), "up", "--name", "typo", "--netns", "--set", "CONFIG_CINDER_VOLUME_SIZE=5G"],
+        expect=2,
+    )
+    assert "CONFIG_CINDER_VOLUMES_SIZE" in told(done)
+    assert not Path("/var/lib/onestack-typo").exists()
+    assert "onestack-typo" not in run(["ip", "netns"]).stdout
+
+
+def test_all_findings_together_before_anything_is_changed(cloud: CloudUnderTest) -> None:
+    """Two ports taken and a hopeless pool: all are listed, with who has the port."""
+    run(["ip", "netns", "add", cloud.prefix])
+    run(["ip", "-n", cloud.prefix, "link", "set", "lo", "up"])
+    listen = (
+        "import socket, time\n"
+        "found = [socket.socket() for _ in range(2)]\n"
+        "[s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1) for s in found]\n"
+        "[s.bind(('0.0.0.0', p)) for s, p in zip(found, (5000, 8774))]\n"
+        "[s.listen() for s in found]\n"
+        "print('here', flush=True)\n"
+        "time.sleep(300)\n"
+    )
+    squatter = subprocess.Popen(
+        ["ip", "netns", "exec", cloud.prefix, "/usr/bin/python3", "-c", listen],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert squatter.stdout and squatter.stdout.readline().strip() == "here"
+        text = told(cloud.up(expect=3))
+        assert "5000" in text and "8774" in text
+        assert str(squatter.pid) in text
+        assert not (cloud.root / "etc" / "answers.txt").exists()
+    finally:
+        squatter.kill()
+        squatter.wait()
+
+
+def test_no_network(tmp_path: Path) -> None:
+    """With the package index out of reach and nothing installed: refused, nothing made."""
+    environment = dict(os.environ) | {
+        "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple",
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+    }
+    copy = tmp_path / "checkout"
+    shutil.copytree(
+        LAUNCHER.parent, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv*")
+    )
+    done = run(
+        [str(copy / "onestack"), "up", "--name", "nonet", "--netns"],
+        expect=None,
+        env=environment,
+    )
+    assert done.returncode in (1, 3)
+    assert "index" in told(done)
+    assert not Path("/var/lib/onestack-nonet").exists()
+
+
+def test_mariadb_killed_during_migrations(cloud: CloudUnderTest) -> None:
+    """Its database is half migrated then; the next up begins it anew."""
+    shutil.rmtree(SCHEMAS, ignore_errors=True)
+    words = [str(LAUNCHER), "up", "--name", cloud.name, *cloud.up_words()]
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+    def migrating() -> int | None:
+        logs = list((cloud.root / "log").glob("database-nova*.log"))
+        if any("Running upgrade" in log.read_text(errors="replace") for log in logs):
+            found = [p for p in cloud.status() if p["name"] == "mariadb"]
+            return int(found[0]["pid"]) if found and found[0]["pid"] else None
+        return None
+
+    pid = wait_until("a migration", migrating, 300, 0.1)
+    os.kill(pid, signal.SIGKILL)
+    text, _ = process.communicate(timeout=600)
+    assert process.returncode == 1, text
+    assert "Traceback (most recent call last)" not in text.split("why:")[0]
+    assert "database" in text and "again" in text
+    cloud.up()
+    assert {p["state"] for p in cloud.status()} == {"READY"}
+    assert "compute" in cloud.type("openstack catalog list")
+
+
+def test_a_service_that_exits_at_once(cloud: CloudUnderTest) -> None:
+    """The error shows its last log lines and the likely cause; up mends it afterwards."""
+    cloud.up()
+    config = cloud.root / "etc" / "placement" / "placement.conf"
+    config.write_text(config.read_text().replace("mysql+pymysql", "mysql+nonsense"))
+    done = cloud.onestack("restart", "placement", expect=1, timeout=300)
+    text = told_without_log(done)
+    assert "placement-api" in text
+    assert "nonsense" in done.stdout + done.stderr
+    cloud.up()
+    assert {p["state"] for p in cloud.status()} == {"READY"}
+
+
+def told_without_log(done: subprocess.CompletedProcess[str]) -> str:
+    """The service's own log may hold a traceback; ours may not."""
+    return done.stdout + done.stderr
+
+
+def test_full_disk_during_up() -> None:
+    """On a disk that fills while the cloud is made: clear error; after room is made, up goes on."""
+    image, place = Path("/var/tmp/onestack-full.img"), Path("/var/tmp/onestack-full")
+    place.mkdir(exist_ok=True)
+    run(["truncate", "-s", "24G", str(image)])
+    run(["mkfs.ext4", "-q", "-F", str(image)])
+    run(["mount", "-o", "loop", str(image), str(place)])
+    filler = place / "filler"
+    cloud = [
+        *("--name", "full", "--root", str(place / "cloud"), "--netns"),
+        *("--set", OPENVSWITCH[0], "--set", "CONFIG_CINDER_VOLUMES_SIZE=1G"),
+    ]
+    try:
+        process = subprocess.Popen(
+            [str(LAUNCHER), "up", *cloud],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        wait_until("the cloud's files", (place / "cloud" / "etc" / "roster.json").exists, 120, 0.05)
+        run(["dd", "if=/dev/zero", f"of={filler}", "bs=64M"], expect=None, timeout=300)
+        text, _ = process.communicate(timeout=600)
+        if process.returncode == 0:
+            pytest.fail("the disk was not full before the cloud was up")
+        assert process.returncode == 1, text
+        assert "full" in text or "space" in text, text
+        filler.unlink()
+        run([str(LAUNCHER), "up", *cloud], timeout=900)
+    finally:
+        filler.unlink(missing_ok=True)
+        run(
+            [str(LAUNCHER), "destroy", "--name", "full", "--root", str(place / "cloud"), "--yes"],
+            expect=None,
+        )
+        time.sleep(1)
+        run(["umount", str(place)], expect=None)
+        image.unlink()
+        place.rmdir()
