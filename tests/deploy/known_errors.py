@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import re
 
-KNOWN: tuple[tuple[str, str], ...] = ()
+KNOWN: tuple[tuple[str, str], ...] = (
+    (
+        r"^cinder-scheduler\.log: .*(No valid backend was found|ScheduleCreateVolumeTask)",
+        "cinder's way to say that a volume is larger than the pool, which the guide asks for",
+    ),
+)
 """Pattern over ``LOG: LINE``, and why it is no defect."""
 
 

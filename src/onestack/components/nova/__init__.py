@@ -92,7 +92,11 @@ class Nova(Component):
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         group = ctx.cloud.user(self.name)
-        yield ini_file(_config(ctx), group, _sections(ctx), *NAMESPACES)
+        sections = _sections(ctx)
+        yield ini_file(_config(ctx), group, sections, *NAMESPACES)
+        # The compute service asks the conductor; with a database it would try that first.
+        without = {k: v for k, v in sections.items() if k not in ("api_database", "database")}
+        yield ini_file(_compute_config(ctx), group, without, *NAMESPACES)
         yield ini_file(
             _cell0_config(ctx),
             group,
@@ -127,7 +131,6 @@ class Nova(Component):
         yield Front("novnc", CONSOLE_PORT, f"{ctx.internal}:{CONSOLE_PORT}", websocket=True)
 
     def processes(self, ctx: Context) -> Iterable[Process]:
-        config = str(_config(ctx))
         user = ctx.cloud.user(self.name)
         paste = ctx.release.services / "etc" / "nova" / "api-paste.ini"
         env = {
@@ -139,6 +142,7 @@ class Nova(Component):
         services = f"http://{ctx.internal}:{PORT}/v2.1/os-services"
 
         def process(name: str, needs: tuple[str, ...], probe: Probe, **more: Any) -> Process:
+            config = str(_compute_config(ctx) if name == "compute" else _config(ctx))
             arguments = {"config": config, "web": str(novnc_directory(ctx))}
             return Process(
                 name=f"nova-{name}",
@@ -226,6 +230,10 @@ class Nova(Component):
 
 def _config(ctx: Context) -> Path:
     return ctx.cloud.etc / "nova" / "nova.conf"
+
+
+def _compute_config(ctx: Context) -> Path:
+    return ctx.cloud.etc / "nova" / "nova-compute.conf"
 
 
 def _cell0_config(ctx: Context) -> Path:
