@@ -9,15 +9,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.unit.components.rooms import MACHINE, content, context
 
-from onestack.components import libvirt
+from onestack.components import guests, libvirt
 from onestack.components.base import Context
 from onestack.components.guests import Guests
 from onestack.components.libvirt import Libvirt, undo
 from onestack.components.openvswitch import Openvswitch
 from onestack.host.kvm import Answer
 from onestack.supervise.spec import Process
+from tests.unit.components.rooms import MACHINE, content, context
 
 ROOM = Libvirt()
 
@@ -96,7 +96,23 @@ def test_guests_outlive_libvirtd_but_not_the_cloud(tmp_path: Path) -> None:
     (keeper,) = Guests().processes(ctx)
     assert keeper.needs == ("libvirtd",)
     assert keeper.component != daemon(ctx).component
-    assert keeper.stop_seconds > keeper.arguments["seconds"]
+    assert keeper.stop_seconds > int(keeper.argv[-1])
+
+
+def test_the_keeper_shuts_guests_down_when_it_is_told_to_end(tmp_path: Path) -> None:
+    script, said = tmp_path / "keeper.sh", tmp_path / "said"
+    script.write_text(guests.KEEPER)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$2 $3 $4" >> {said}\n')
+    python.chmod(0o755)
+    words = ["/bin/sh", str(script), str(python), "run.py", "qemu:///x", "30"]
+    keeper = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert keeper.stdout is not None
+    assert "libvirt answers" in keeper.stdout.readline()
+    assert said.read_text() == "ask qemu:///x \n"
+    keeper.terminate()
+    assert keeper.wait(10) == 0
+    assert said.read_text().splitlines()[1:] == ["shut-down qemu:///x 30"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-import socket
+import signal
 import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.unit.components.rooms import content, context, machine
 
 from onestack.components.base import Context
-from onestack.components.openvswitch import Openvswitch, database, run
+from onestack.components.openvswitch import Openvswitch, database, external
 from onestack.errors import OnestackError
+from onestack.host import netns
+from onestack.supervise.linux import unshare
 from onestack.supervise.spec import Process
+from tests.unit.components.rooms import content, context, machine
 
 ROOM = Openvswitch()
+CLONE_NEWNET = 0x40000000
 OVN = {"CONFIG_NEUTRON_L2_AGENT": "ovn"}
 
 
@@ -79,9 +83,9 @@ def test_with_its_own_agent_this_debians_open_vswitch_will_do(tmp_path: Path) ->
 
 def test_the_address_on_the_external_network(tmp_path: Path) -> None:
     given = {"CONFIG_ONESTACK_EXTERNAL_ADDRESS": "10.50.14.1/24"}
-    process = processes(context(tmp_path, **given))["external-bridge"]
-    assert process.arguments["address"] == "10.50.14.1/24"
-    assert process.arguments["bridge"] == "br-ex"
+    ctx = context(tmp_path, host=machine(kernel=True), **given)
+    process = processes(ctx)["external-bridge"]
+    assert process.argv[2:5] == ("br-ex", "system", "10.50.14.1/24")
     assert process.capabilities == ("net_admin",)
 
 
@@ -89,82 +93,99 @@ def test_the_address_on_the_external_network(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def spoken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Commands that were run; ``ip`` shows a bridge that is down and bare."""
-    said: list[str] = []
-
-    def fake(*words: str, check: bool = True) -> str:
-        said.append(" ".join(words))
-        return '[{"flags":["BROADCAST"],"addr_info":[]}]' if "-json" in words else ""
-
-    monkeypatch.setattr(run, "run", fake)
-    return said
-
-
-def test_a_bare_bridge_gets_its_address_and_comes_up(spoken: list[str]) -> None:
-    run.keep("br-ex", "10.50.14.1/24")
-    assert spoken[1:] == [
-        "ip address replace 10.50.14.1/24 dev br-ex",
-        "ip link set br-ex up",
-    ]
+def alone() -> Iterator[None]:
+    """This thread in a network namespace without anything."""
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        unshare(CLONE_NEWNET)
+        yield
+    finally:
+        netns._setns(here)
+        os.close(here)
 
 
-def test_a_bridge_that_is_well_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = '[{"flags":["UP"],"addr_info":[{"local":"10.50.14.1","prefixlen":24}]}]'
-    said: list[str] = []
+class Keeper:
+    """The script, with a Linux bridge in the place of Open vSwitch's."""
 
-    def fake(*words: str, check: bool = True) -> str:
-        said.append(words[1])
-        return shown
+    def __init__(self, place: Path, address: str) -> None:
+        self.ready, self.log = place / "ready", place / "log"
+        self.ready.unlink(missing_ok=True)
+        script, rules, switch = place / "keeper.sh", place / "rules", place / "vsctl"
+        script.write_text(external.KEEPER)
+        if address:
+            rules.write_text(external.translation("onestack_test", "br-ex", address))
+        switch.write_text("#!/bin/sh\nip link add br-ex type bridge 2>/dev/null || :\n")
+        switch.chmod(0o755)
+        words = ("br-ex", "netdev", address, str(rules), str(self.ready), str(switch))
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                ["/bin/sh", str(script), *words],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
-    monkeypatch.setattr(run, "run", fake)
-    run.keep("br-ex", "10.50.14.1/24")
-    assert said == ["-json"]
-
-
-class Kernel:
-    """A netlink socket that tells these things."""
-
-    def __init__(self, *told: bytes | OSError) -> None:
-        self.told = list(told)
-
-    def recv(self, size: int) -> bytes:
-        if not self.told:
-            raise BlockingIOError
-        following = self.told.pop(0)
-        if isinstance(following, OSError):
-            raise following
-        return following
+    def end(self) -> None:
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait(5)
 
 
-@pytest.mark.parametrize(
-    ("told", "concerned"),
-    [
-        ((b"\0" * 32 + b"tap1\0",), False),
-        ((b"\0" * 32 + b"tap1\0", b"\0" * 32 + b"br-ex\0"), True),
-        ((b"\0" * 32 + b"br-ex-b\0",), False),
-        ((OSError(errno.ENOBUFS, "lost"),), True),
-        ((b"\0" * 16 + b"\x0a" + b"\0" * 16,), True),
-    ],
-)
-def test_it_looks_only_when_it_is_concerned(told: tuple[bytes, ...], concerned: bool) -> None:
-    assert run.concerns(Kernel(*told), "br-ex") is concerned  # type: ignore[arg-type]
+def soon(true: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 8
+    while not true():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def addresses() -> str:
+    words = ["ip", "-4", "-oneline", "address", "show", "dev", "br-ex", "up"]
+    return subprocess.run(words, capture_output=True, text=True).stdout
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_the_kernel_tells_of_the_bridge() -> None:
-    name = f"ostest{os.getpid() % 100000}"
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
-        kernel.bind((0, run._GROUPS))
-        kernel.setblocking(False)
-        subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
+def test_the_address_comes_back_with_the_bridge(tmp_path: Path, alone: None) -> None:
+    keeper = Keeper(tmp_path, "10.50.14.1/24")
+    try:
+        assert soon(keeper.ready.exists), keeper.log.read_text()
+        assert " 10.50.14.1/24 " in addresses()
+        assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == "1\n"
+        shown = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True).stdout
+        assert 'ip saddr 10.50.14.0/24 oifname != "br-ex" masquerade' in shown
+        # a restart of the switch
+        subprocess.run(["ip", "link", "delete", "br-ex"], check=True)
+        subprocess.run(["ip", "link", "add", "br-ex", "type", "bridge"], check=True)
+        assert soon(lambda: " 10.50.14.1/24 " in addresses()), keeper.log.read_text()
+        # somebody's mistake
+        subprocess.run(["ip", "address", "delete", "10.50.14.1/24", "dev", "br-ex"], check=True)
+        assert soon(lambda: " 10.50.14.1/24 " in addresses()), keeper.log.read_text()
+    finally:
+        keeper.end()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_another_address_takes_the_place_of_the_first(tmp_path: Path, alone: None) -> None:
+    for address in ("10.50.14.1/24", "10.50.15.1/24", ""):
+        keeper = Keeper(tmp_path, address)
         try:
-            assert run.concerns(kernel, name)
-            assert not run.concerns(kernel, name)
-            subprocess.run(["ip", "address", "add", "192.0.2.9/32", "dev", name], check=True)
-            assert run.concerns(kernel, name)
+            assert soon(keeper.ready.exists), keeper.log.read_text()
+            found = addresses()
+            assert found.count("inet ") == bool(address)
+            assert address in found
         finally:
-            subprocess.run(["ip", "link", "delete", name], check=True)
+            keeper.end()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_bridge_that_cannot_be_made_is_no_success(tmp_path: Path, alone: None) -> None:
+    script = tmp_path / "keeper.sh"
+    script.write_text(external.KEEPER)
+    words = ["br-ex", "netdev", "", "/none", str(tmp_path / "ready"), "true"]
+    done = subprocess.run(["/bin/sh", str(script), *words], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "could not make br-ex" in done.stderr
+    assert not (tmp_path / "ready").exists()
 
 
 # -- databases ------------------------------------------------------------------
@@ -201,7 +222,7 @@ def test_a_database_is_made_kept_and_converted(tmp_path: Path) -> None:
 
 def test_the_script_is_for_other_users_too(tmp_path: Path) -> None:
     ctx = context(tmp_path)
-    (file,) = ROOM.files(ctx)
+    (file,) = (f for f in ROOM.files(ctx) if f.path.name == "database.sh")
     assert file.mode == 0o644
     assert content(ctx, ROOM, "database.sh") == database.SCRIPT
 

@@ -1,52 +1,14 @@
-"""Shuts guests down when it is told to end (services' environment).
-
-The process waits for nearly all of its life, so it leaves libvirt's library
-(20 MB) to short-lived children.
-"""
+"""What is asked of guests and of libvirt, by short-lived programs (services' environment)."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable
-from socket import socket
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from onestack.supervise.spec import Process
-
 if TYPE_CHECKING:
     import libvirt
-
-
-def keep(spec: Process, sockets: dict[str, socket]) -> None:
-    uri, seconds = spec.arguments["uri"], spec.arguments["seconds"]
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    in_child(lambda: ask(uri))
-    print("libvirt answers; guests are shut down when this process ends", flush=True)
-    signal.sigwait({signal.SIGTERM})
-    in_child(lambda: shut_down(uri, seconds))
-
-
-def in_child(work: Callable[[], None]) -> None:
-    """Raises `SystemExit` when the child did not end well; its log has said why."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except Exception:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
-        raise SystemExit(code)
 
 
 def ask(uri: str) -> None:
@@ -92,3 +54,10 @@ def _active(domain: libvirt.virDomain) -> bool:
         return bool(domain.isActive())
     except libvirt.libvirtError:
         return False
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "ask":
+        ask(sys.argv[2])
+    else:
+        shut_down(sys.argv[2], float(sys.argv[3]))

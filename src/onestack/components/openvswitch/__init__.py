@@ -114,21 +114,22 @@ class Openvswitch(Component):
                 seconds=20,
             ),
         )
-        state, etc = run / "external", self._etc(ctx)
+        ready, etc = run / "external", self._etc(ctx)
         yield Process(
             name="external-bridge",
             component=self.name,
             user=user,
             argv=(
                 *("/bin/sh", str(etc / KEEPER_NAME), ctx.cloud.device("br-ex")),
-                *(datapath(ctx.host), _address(ctx), str(etc / RULES_NAME), str(state), *vsctl),
+                *(datapath(ctx.host), _address(ctx), str(etc / RULES_NAME), str(ready), *vsctl),
             ),
             env=env,
             files=tuple(str(file.path) for file in self.files(ctx)),
             capabilities=("net_admin",),
             needs=("ovs-vswitchd",),
+            prepare=(("rm", "-f", str(ready)),),
             cleanup=(("/bin/sh", "-c", f"nft delete table inet {_table(ctx)} 2>/dev/null || :"),),
-            probe=Probe("file", str(state), seconds=40),
+            probe=Probe("file", str(ready), seconds=40),
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
