@@ -346,8 +346,8 @@ def judge_agent(entries: list[dict[str, Any]], probe: Probe, host: str, born: fl
         if alive not in (True, "up"):
             raise Wrong(f"{probe.binary} on {entry['host']} is listed as not alive")
         heard = entry.get("heartbeat_timestamp") or entry.get("updated_at")
-        # whole seconds, cut off: one of the second of the start may be the predecessor's
-        # Databases keep whole seconds: heard at 6.9 is written as 6.
+        # Databases cut off fractions: heard of at 6.9 is kept as 6. (In that one second
+        # a report of the predecessor counts; some agents report once in 30.)
         if probe.fresh and heard and _seconds(heard) < int(born):
             raise Wrong(f"{probe.binary} was last heard of at {heard}, before it was started")
     return ""
