@@ -68,6 +68,10 @@ exit 1
 def translation(table: str, bridge: str, address: str) -> str:
     """nftables rules: what leaves from the external network goes as the machine itself.
 
+    Not so what only passes neutron's ``qbr`` bridges (iptables_hybrid), where
+    br_netfilter shows bridged packets to these rules as well: the answer of a
+    guest would come from another address than was asked.
+
     ``address`` is the machine's, with its prefix length. Loading them again
     replaces them.
     """
@@ -78,7 +82,7 @@ delete table inet {table}
 table inet {table} {{
   chain postrouting {{
     type nat hook postrouting priority srcnat;
-    {family} saddr {network} oifname != "{bridge}" masquerade
+    {family} saddr {network} oifname != "{bridge}" oifname != "qbr*" masquerade
   }}
 }}
 """
