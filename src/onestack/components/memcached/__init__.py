@@ -23,10 +23,11 @@ class Memcached(Component):
             name="memcached",
             component=self.name,
             user=ctx.cloud.user(self.name),
-            # 32 MiB hold some 10,000 tokens; no UDP
+            # 32 MiB hold some 10,000 tokens; no UDP. Each class of sizes that is used
+            # takes 1 MiB at once, so few classes, twice as large each as the one before.
             argv=(
-                "/usr/bin/memcached",
-                *("-l", ctx.internal, "-p", str(PORT), "-U", "0", "-m", "32", "-t", "2"),
+                *("/usr/bin/memcached", "-l", ctx.internal, "-p", str(PORT), "-U", "0"),
+                *("-m", "32", "-f", "2", "-t", "1"),
             ),
             probe=Probe("connect", address, seconds=10),
             stop_seconds=5.0,
