@@ -137,6 +137,8 @@ class Neutron(Component):
         }
         if layout.ovn and layout.external_bridge:
             env["ONESTACK_EXTERNAL_NETWORK"] = layout.external_network
+        if layout.ovn and layout.datapath == "netdev":
+            env["ONESTACK_USERSPACE_DATAPATH"] = "y"
         needs: tuple[str, ...] = ("mariadb", "memcached", "rabbitmq")
         groups: tuple[str, ...] = ()
         if layout.ovn:

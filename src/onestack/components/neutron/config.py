@@ -129,15 +129,12 @@ def _ml2(layout: Layout) -> Ini:
             "\n".join(wrong),
             "change them, or choose with CONFIG_NEUTRON_L2_AGENT",
         )
-    able = keys.OVN_TYPES if layout.ovn else keys.OPENVSWITCH_TYPES
-    types = tuple(answers["CONFIG_NEUTRON_ML2_TYPE_DRIVERS"]) or able
-    if "local" not in types:
-        types = ("local", *types)
+    types = _types(layout)
     drivers = tuple(answers["CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS"]) or (layout.agent,)
-    if layout.ovn and layout.external_bridge:
+    if layout.ovn:
         drivers = (*drivers, "onestack_external")
     ranges = answers["CONFIG_NEUTRON_ML2_VNI_RANGES"]
-    vlans = answers["CONFIG_NEUTRON_ML2_VLAN_RANGES"] or tuple(layout.bridge_mappings)
+    vlans = answers["CONFIG_NEUTRON_ML2_VLAN_RANGES"]
     sections: Ini = {
         "ml2": {
             "type_drivers": types,
@@ -158,7 +155,9 @@ def _ml2(layout: Layout) -> Ini:
             "ovn_nb_connection": layout.northbound,
             "ovn_sb_connection": layout.southbound,
             "ovn_metadata_enabled": True,
-            "neutron_sync_mode": "repair",
+            # The maintenance worker mends differences by revision numbers in any case; a
+            # comparison of everything would be made at each of its starts.
+            "neutron_sync_mode": "off",
             "dns_servers": resolvers() or ("0.0.0.0",),
         }
     else:
@@ -166,9 +165,10 @@ def _ml2(layout: Layout) -> Ini:
             "vni_ranges": ranges,
             "vxlan_group": str(answers["CONFIG_NEUTRON_ML2_VXLAN_GROUP"]),
         }
-        sections["ml2_type_gre"] = {
-            "tunnel_id_ranges": answers["CONFIG_NEUTRON_ML2_TUNNEL_ID_RANGES"]
-        }
+        if "gre" in types:
+            sections["ml2_type_gre"] = {
+                "tunnel_id_ranges": answers["CONFIG_NEUTRON_ML2_TUNNEL_ID_RANGES"]
+            }
         sections["securitygroup"]["firewall_driver"] = _firewall(layout)
     return sections
 
@@ -178,9 +178,16 @@ def _firewall(layout: Layout) -> str:
     return "iptables_hybrid" if layout.datapath == "netdev" else "openvswitch"
 
 
+def _types(layout: Layout) -> tuple[str, ...]:
+    """Kinds of networks, local always among them (the guide's are)."""
+    usual = keys.OVN_TYPES if layout.ovn else keys.OPENVSWITCH_DEFAULT
+    types = tuple(layout.ctx.answers["CONFIG_NEUTRON_ML2_TYPE_DRIVERS"]) or usual
+    return types if "local" in types else ("local", *types)
+
+
 def _openvswitch_agent(layout: Layout) -> Ini:
     answers = layout.ctx.answers
-    types = tuple(answers["CONFIG_NEUTRON_ML2_TYPE_DRIVERS"]) or keys.OPENVSWITCH_TYPES
+    types = _types(layout)
     drivers = answers["CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS"]
     return {
         "ovs": {

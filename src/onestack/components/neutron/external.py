@@ -5,8 +5,8 @@ means, to the guide, a network whose routers reach the external bridge. Under
 OVN a network reaches a bridge by a localnet port, which upstream makes for
 each segment that has a physical network. This mechanism driver writes the
 physical network of the external bridge into such a segment, in the
-transaction that makes it; upstream's own code does the rest, and its
-synchronisation finds what it expects.
+transaction that makes it; upstream's own code does the rest (`ovn_changes`
+apart), and its synchronisation finds what it expects.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from neutron_lib.plugins import directory
 from neutron_lib.plugins.ml2 import api
 from oslo_log import log as logging
 
+from onestack.components.neutron import ovn_changes
+
 LOG = logging.getLogger(__name__)
 NETWORK_VARIABLE = "ONESTACK_EXTERNAL_NETWORK"
+USERSPACE_VARIABLE = "ONESTACK_USERSPACE_DATAPATH"
 
 
 def _external(network: dict[str, Any]) -> bool:
@@ -31,24 +34,31 @@ def _external(network: dict[str, Any]) -> bool:
 
 
 class ExternalNetworkDriver(api.MechanismDriver):  # type: ignore[misc]
-    """Stands after ``ovn`` in ``[ml2] mechanism_drivers``; binds no port."""
+    """Stands after ``ovn`` in ``[ml2] mechanism_drivers``; binds no port.
+
+    It is also where the few changes to upstream's OVN driver are made.
+    """
 
     def initialize(self) -> None:
-        self._physical_network = os.environ[NETWORK_VARIABLE]
+        self._physical_network = os.environ.get(NETWORK_VARIABLE, "")
+        if self._physical_network:
+            ovn_changes.schedule_local_networks()
+        if USERSPACE_VARIABLE in os.environ:
+            ovn_changes.keep_large_segments()
 
     def create_network_precommit(self, context: Any) -> None:
-        if _external(context.current):
+        if self._physical_network and _external(context.current):
             self._set(context, self._physical_network)
 
     def update_network_precommit(self, context: Any) -> None:
         now, before = _external(context.current), _external(context.original)
-        if now != before:
+        if self._physical_network and now != before:
             self._set(context, self._physical_network if now else None)
 
     def update_network_postcommit(self, context: Any) -> None:
         """Upstream makes and removes localnet ports with segments only: say it to OVN's driver."""
         now, before = _external(context.current), _external(context.original)
-        if now == before:
+        if not self._physical_network or now == before:
             return
         ovn = directory.get_plugin().mechanism_manager.mech_drivers["ovn"].obj
         for segment in self._segments(context):

@@ -9,7 +9,8 @@ from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
 
 OVN_TYPES = ("local", "flat", "vlan", "geneve")
-OPENVSWITCH_TYPES = ("local", "flat", "vlan", "gre", "vxlan")
+OPENVSWITCH_TYPES = ("local", "flat", "vlan", "vxlan", "gre")
+OPENVSWITCH_DEFAULT = ("local", "flat", "vlan", "vxlan")
 
 
 def _each(pattern: str, say: str) -> Callable[[str], str | None]:
@@ -28,7 +29,7 @@ _types = _each(
 )
 _mappings = _each(r"[\w.-]+:[\w.-]{1,15}", "PHYSICAL_NETWORK:BRIDGE, such as extnet:br-ex")
 _interfaces = _each(r"[\w.-]{1,15}:[\w.-]{1,15}", "BRIDGE:NIC, such as br-ex:eno1")
-_ranges = _each(r"\d+:\d+", "LOW:HIGH, such as 1:65536")
+_ranges = _each(r"\d+:\d+", "LOW:HIGH, such as 1:2000")
 _vlans = _each(r"[\w.-]+(:\d+:\d+)?", "PHYSICAL_NETWORK or PHYSICAL_NETWORK:LOW:HIGH")
 _subnets = _each(r"[\d.]+/\d+", "a subnet such as 192.0.2.0/24")
 
@@ -97,8 +98,8 @@ KEYS: tuple[Key, ...] = (
         "CONFIG_NEUTRON_ML2_TYPE_DRIVERS",
         "",
         "Kinds of networks that can be made; local is always among them. Empty: all that the "
-        f"agent can do ({', '.join(OVN_TYPES)} with ovn; {', '.join(OPENVSWITCH_TYPES)} with "
-        "openvswitch).",
+        f"agent commonly does ({', '.join(OVN_TYPES)} with ovn; "
+        f"{', '.join(OPENVSWITCH_DEFAULT)} with openvswitch, which can do gre too).",
         Kind.LIST,
         check=_types,
     ),
@@ -132,15 +133,16 @@ KEYS: tuple[Key, ...] = (
     ),
     Key(
         "CONFIG_NEUTRON_ML2_TUNNEL_ID_RANGES",
-        "1:65536",
+        "1:1000",
         "GRE keys for project networks, as LOW:HIGH,...",
         Kind.LIST,
         check=_ranges,
     ),
     Key(
         "CONFIG_NEUTRON_ML2_VNI_RANGES",
-        "1:65536",
-        "VXLAN or Geneve ids for project networks, as LOW:HIGH,...",
+        # A row of the database each, all read at each start of each server process.
+        "1:2000",
+        "VXLAN or Geneve ids for project networks, as LOW:HIGH,...; as many networks can be made.",
         Kind.LIST,
         check=_ranges,
     ),

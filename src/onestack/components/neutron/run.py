@@ -54,6 +54,7 @@ def workers(spec: Process, sockets: dict[str, socket]) -> None:
         from neutron import manager
         from neutron import service as neutron_service
         from neutron.api import extensions
+        from neutron.plugins.ml2.drivers.ovn.mech_driver.ovsdb.worker import MaintenanceWorker
         from neutron_lib.api import attributes
         from neutron_lib.callbacks import events, registry, resources
 
@@ -65,9 +66,22 @@ def workers(spec: Process, sockets: dict[str, socket]) -> None:
         if spec.arguments["rpc"]:
             objects += neutron_service._get_rpc_workers()
         registry.publish(resources.PROCESS, events.AFTER_SPAWN, None)
-        service.serve(*objects)
+        service.serve(*(_Aside(o) if isinstance(o, MaintenanceWorker) else o for o in objects))
 
     server.boot_server(run)
+
+
+class _Aside:
+    """Starts OVN's maintenance worker in a thread: upstream has it sleep for 20 s first."""
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+
+    def start(self) -> None:
+        threading.Thread(target=self._worker.start, daemon=True).start()
+
+    def stop(self) -> None:
+        self._worker.stop()
 
 
 def openvswitch_agent(spec: Process, sockets: dict[str, socket]) -> None:
