@@ -71,23 +71,25 @@ class TestGuide:
         made = table(
             sitting.cloud.type(
                 "neutron subnet-create net-ext 10.50.14.0/24 --name=sub-ext "
-                "--allocation_pool start=10.50.14.51,end=10.50.14.99"
+                "--allocation_pool start=10.50.14.51,end=10.50.14.57"
             )
         )
         assert made["cidr"] == "10.50.14.0/24"
         assert made["gateway_ip"] == "10.50.14.1"
         assert json.loads(made["allocation_pools"]) == {
             "start": "10.50.14.51",
-            "end": "10.50.14.99",
+            "end": "10.50.14.57",
         }
         sitting.ids["sub-ext"] = made["id"]
 
     def test_row_7_internal_network(self, sitting: Sitting) -> None:
-        net = table(sitting.cloud.type("neutron net-create net-int"))
+        net = table(
+            sitting.cloud.type("neutron net-create net-int --provider:network_type=local --shared")
+        )
         sub = table(
             sitting.cloud.type(
                 "neutron subnet-create net-int 192.168.10.0/24 --name=sub-int "
-                "--allocation_pool start=192.168.10.100,end=192.168.10.200"
+                "--allocation_pool start=192.168.10.10,end=192.168.10.50"
             )
         )
         assert sub["gateway_ip"] == "192.168.10.1"
