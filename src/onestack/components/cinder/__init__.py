@@ -284,6 +284,7 @@ def _environment(ctx: Context) -> dict[str, str]:
     unprivileged = ctx.release.program / "onestack" / "components" / "cinder" / "unprivileged"
     return {
         "OS_CINDER_DISABLE_EVENTLET_PATCHING": "1",
+        "EVENTLET_THREADPOOL_SIZE": "0",  # see warm.py
         "PATH": f"{unprivileged}:/usr/sbin:/usr/bin:/sbin:/bin",
     }
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 
 os.environ["OS_CINDER_DISABLE_EVENTLET_PATCHING"] = "1"
+# Images still pass through eventlet's pool of threads (cinder/image/image_utils.py), which
+# answers only the first native thread that asks: the second image would never end. Without
+# threads in the pool the work is done where it is asked for.
+os.environ["EVENTLET_THREADPOOL_SIZE"] = "0"
 
 # ruff: noqa: E402, F401 (the variable comes first, objects before what uses them)
 from cinder import objects
