@@ -97,6 +97,13 @@ class TestLife:
                 continue
             assert not any(v in line for v in values), pid
 
+    def test_logs(self, cloud: CloudUnderTest) -> None:
+        values = [v for v in cloud.secrets().values() if len(v) >= 12]
+        for path in (cloud.root / "log").iterdir():
+            text = path.read_text(errors="replace")
+            assert not any(v in text for v in values), f"a secret in {path.name}"
+        assert unexpected(cloud.error_lines()) == []
+
     def test_a_lost_process_comes_back(self, cloud: CloudUnderTest) -> None:
         victim = next(p for p in cloud.status() if p["name"] == "nova-conductor")
         os.kill(victim["pid"], signal.SIGKILL)
@@ -131,17 +138,10 @@ class TestLife:
         cloud.up()
         assert ready(cloud)
 
-    def test_logs(self, cloud: CloudUnderTest) -> None:
-        values = [v for v in cloud.secrets().values() if len(v) >= 12]
-        for path in (cloud.root / "log").iterdir():
-            text = path.read_text(errors="replace")
-            assert not any(v in text for v in values), f"a secret in {path.name}"
-        assert unexpected(cloud.error_lines()) == []
-
     def test_destroy_leaves_the_machine_as_it_was(
         self, cloud: CloudUnderTest, before: dict[str, set[str]]
     ) -> None:
-        cloud.destroy()
+        cloud.destroy(keep_cache=False)
         found = machine.differences(before, machine.portrait())
         made = found.pop("packages", {"came": []})
         print("packages that stay:", *made["came"])

@@ -123,8 +123,9 @@ class CloudUnderTest:
         """What a line of the guide prints."""
         return self.inside(command, **more).stdout
 
-    def destroy(self) -> None:
-        self.onestack("destroy", "--yes", timeout=300)
+    def destroy(self, keep_cache: bool = True) -> None:
+        """``keep_cache``: what all clouds share stays, so that the next test need not fetch it."""
+        self.onestack("destroy", "--yes", *(("--keep-cache",) if keep_cache else ()), timeout=300)
 
     def error_lines(self) -> list[str]:
         """ERROR and CRITICAL lines of all service logs, with the log's name before each."""
