@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.unit.components.rooms import content, context
 
 from onestack.answers import validate
 from onestack.answers.registry import registry
@@ -14,6 +13,7 @@ from onestack.answers.values import Answers
 from onestack.components.cinder import Cinder, attach_command
 from onestack.components.libvirt import Libvirt
 from onestack.storage import pool
+from tests.unit.components.rooms import content, context
 
 
 @pytest.fixture

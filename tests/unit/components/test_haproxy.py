@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from tests.unit.components.rooms import MACHINE, content, context
 
 from onestack.components.base import Component, Context, Front
 from onestack.components.haproxy import Haproxy
 from onestack.components.haproxy import tls as certificates
 from onestack.components.haproxy.tls import ensure_tls
+from tests.unit.components.rooms import MACHINE, content, context
 
 HAPROXY = Haproxy()
 installed = pytest.mark.skipif(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pymysql
 import pytest
-from tests.unit.components.rooms import content, context
 
 from onestack.components.mariadb import Mariadb
 from onestack.components.mariadb.datadir import install
+from tests.unit.components.rooms import content, context
 
 MARIADB = Mariadb()
 installed = pytest.mark.skipif(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.unit.components.rooms import context
-
 from onestack.components.memcached import Memcached
+from tests.unit.components.rooms import context
 
 
 def test_two_clouds_have_two(tmp_path: Path) -> None:

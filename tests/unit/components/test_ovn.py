@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.unit.components.rooms import context, machine
-
 from onestack.components.ovn import Ovn, chassis
+from tests.unit.components.rooms import context, machine
 
 ROOM = Ovn()
 CHOSEN = {"CONFIG_NEUTRON_L2_AGENT": "ovn"}

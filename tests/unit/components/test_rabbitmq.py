@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.unit.components.rooms import content, context
 
 from onestack.components.rabbitmq import Rabbitmq, boot, definitions
+from tests.unit.components.rooms import content, context
 
 RABBITMQ = Rabbitmq()
 installed = pytest.mark.skipif(

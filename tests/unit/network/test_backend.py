@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.components.rooms import machine
 
 from onestack.answers.registry import registry
 from onestack.network.backend import conntrack_aborts, datapath, l2_agent
+from tests.unit.components.rooms import machine
 
 
 @pytest.mark.parametrize(

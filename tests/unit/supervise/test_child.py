@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
 from onestack.supervise import proc
 from onestack.supervise.linux import capability
 from onestack.supervise.spec import Probe
+from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
 pytestmark = needs_root
 

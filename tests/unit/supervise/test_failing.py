@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
 from onestack.errors import OnestackError
 from onestack.supervise.spec import Probe
+from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
 pytestmark = needs_root
 

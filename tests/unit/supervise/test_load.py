@@ -8,10 +8,10 @@ import time
 from dataclasses import replace
 
 import pytest
-from tests.unit.supervise.bench import Bench, needs_root, toy, until
 
 from onestack.errors import OnestackError
 from onestack.supervise import logs
+from tests.unit.supervise.bench import Bench, needs_root, toy, until
 
 pytestmark = needs_root
 

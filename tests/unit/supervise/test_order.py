@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
 from onestack.errors import OnestackError
 from onestack.supervise.client import ProcessStatus
 from onestack.supervise.spec import Probe, Process
+from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
 pytestmark = needs_root
 

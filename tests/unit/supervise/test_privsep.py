@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.unit.supervise.bench import SOURCE, Bench, needs_root
 
 from onestack.supervise import privsep
 from onestack.supervise.privsep import Peer, Refused, Request, check, parse
+from tests.unit.supervise.bench import SOURCE, Bench, needs_root
 
 HELPER = SOURCE / "onestack" / "supervise" / "privsep-helper"
 CONTEXT = "neutron.privileged.default"

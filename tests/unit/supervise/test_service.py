@@ -6,9 +6,9 @@ import re
 import time
 
 import pytest
-from tests.unit.supervise.bench import Bench, needs_root, toy
 
 from onestack.supervise.spec import Probe
+from tests.unit.supervise.bench import Bench, needs_root, toy
 
 pytestmark = needs_root
 

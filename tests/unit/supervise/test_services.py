@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.supervise.bench import HERE, SOURCE, Bench, needs_root, until
 
 from onestack.release.release import release
 from onestack.supervise import proc
 from onestack.supervise.spec import Probe, Process
+from tests.unit.supervise.bench import HERE, SOURCE, Bench, needs_root, until
 
 SERVICES = Path(os.environ.get("ONESTACK_TEST_SERVICES", release().services))
 PIECE = b"x" * 65536

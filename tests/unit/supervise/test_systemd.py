@@ -8,10 +8,9 @@ import socket
 import subprocess
 from pathlib import Path
 
-from tests.unit.supervise.bench import Bench, needs_root, toy, until
-
 from onestack.supervise.spec import Probe
 from onestack.supervise.systemd import unit
+from tests.unit.supervise.bench import Bench, needs_root, toy, until
 
 
 def test_the_unit() -> None:
