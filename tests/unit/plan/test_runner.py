@@ -197,13 +197,16 @@ def test_progress_is_a_tree_of_events() -> None:
 
 
 PROGRAM = """
-import sys, time
+import sys, threading, time
 from onestack.host.change import Change
 from onestack.host.command import run
 from onestack.plan.runner import Interrupted, Runner
 from onestack.plan.step import Step
 
+sleeping = threading.Event()
+
 def work():
+    sleeping.wait(20)
     print("working", flush=True)
     time.sleep(0.6)
     print("worked", flush=True)
@@ -213,7 +216,11 @@ def steps():
     yield Change("second", lambda: print("never", flush=True))
 
 def command():
-    yield Change("sleep", lambda: run(["sleep", "60"], timeout=70))
+    def sleep():
+        sleeping.set()
+        run(["sleep", "60"], timeout=70)
+
+    yield Change("sleep", sleep)
 
 runner = Runner()
 try:
