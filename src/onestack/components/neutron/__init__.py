@@ -87,7 +87,8 @@ class Neutron(Component):
         return {Layout(ctx).user: tuple(config.PRIVSEP.values())}
 
     def family(self, ctx: Context) -> Iterable[str]:
-        return ("eventlet", "onestack.components.neutron.warm")
+        here = "onestack.components.neutron."
+        return ("eventlet", f"{here}warm", f"{here}warm_{Layout(ctx).agent}")
 
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
@@ -116,8 +117,7 @@ class Neutron(Component):
             name="neutron-namespaces",
             component="neutron",
             user="root",
-            run=f"{_RUN}namespaces",
-            arguments={"user": layout.user},
+            argv=(*layout.script("spawner.py"), layout.user),
             sockets={"spawner": f"unix:{layout.spawner}"},
             probe=Probe("connect", f"unix:{layout.spawner}"),
             kill_group=False,
@@ -142,6 +142,8 @@ class Neutron(Component):
         needs: tuple[str, ...] = ("mariadb", "memcached", "rabbitmq")
         groups: tuple[str, ...] = ()
         if layout.ovn:
+            # upstream runs ovsdb-client at its start
+            env["PATH"] = environment(ctx)["PATH"]
             needs += ("ovn-nb-ovsdb", "ovn-sb-ovsdb")
             groups = (ctx.cloud.user("ovn"),)
         common: dict[str, Any] = {

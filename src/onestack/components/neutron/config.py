@@ -117,8 +117,7 @@ def _peer(ctx: Context, user: str) -> dict[str, Value]:
 
 def _root_helper(layout: Layout) -> str:
     """The command before each command for a network namespace; see `spawner`."""
-    here = layout.ctx.release.program / "onestack" / "components" / "neutron" / "as_root.py"
-    return f"{layout.ctx.release.services / 'bin' / 'python'} -IS {here} {layout.spawner}"
+    return " ".join((*layout.script("as_root.py"), str(layout.spawner)))
 
 
 def _ml2(layout: Layout) -> Ini:

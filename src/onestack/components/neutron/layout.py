@@ -97,6 +97,12 @@ class Layout:
         """Configuration files of the API and the workers."""
         return self.neutron_conf, self.etc / "ml2.ini"
 
+    def script(self, name: str) -> tuple[str, ...]:
+        """The command that runs a program of this folder, with nothing but Python's own library."""
+        release = self.ctx.release
+        here = release.program / "onestack" / "components" / "neutron" / name
+        return str(release.services / "bin" / "python"), "-IS", str(here)
+
     def agent_files(self, name: str) -> tuple[Path, ...]:
         """Configuration files of the agent ``name`` (``l3``, ``dhcp``, …)."""
         return self.neutron_conf, self.etc / f"{name}_agent.ini"

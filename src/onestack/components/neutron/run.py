@@ -18,7 +18,6 @@ from pathlib import Path
 from socket import socket
 from typing import Any
 
-from onestack.components.neutron import spawner
 from onestack.supervise import service, wsgi
 from onestack.supervise.spec import Process
 
@@ -162,12 +161,6 @@ def ovn_agent(spec: Process, sockets: dict[str, socket]) -> None:
     config.setup_logging()
     agent_config.setup_privsep()
     service.serve(ovn_neutron_agent.OVNNeutronAgent(cfg.CONF))
-
-
-def namespaces(spec: Process, sockets: dict[str, socket]) -> None:
-    """Starts processes in network namespaces, as root; see `spawner`."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    spawner.serve(sockets["spawner"], spec.arguments["user"])
 
 
 def _native_threads() -> None:

@@ -9,25 +9,27 @@ context lets it run commands as root in any case.)
 
 What it started does not end with it, so that restarts of neutron leave
 guests their DHCP and metadata; the supervisor ends it with the cloud.
+
+A program of its own, of the standard library alone (``python -IS``): it does
+next to nothing, and is to be small. Its listening socket is descriptor 3.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import pwd
 import re
 import socket
 import struct
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Sequence
-from typing import Any
 
-from onestack.supervise import proc
-
-LOG = logging.getLogger(__name__)
+MARK = "ONESTACK_SUPERVISED"
+"""`onestack.supervise.proc.ROOT_VARIABLE`."""
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _PROGRAMS = ("dnsmasq", "haproxy", "radvd", "keepalived")
 _UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -76,16 +78,16 @@ def _answer(connection: socket.socket, uid: int) -> None:
             if not command:
                 return  # a probe: it only wanted to know whether anybody answers
             if peer[1] not in (0, uid):
-                answer: dict[str, Any] = {"refused": f"user {peer[1]} may not ask for this"}
+                answer: dict[str, str | int] = {"refused": f"user {peer[1]} may not ask for this"}
             elif wrong := refusal(command):
                 answer = {"refused": wrong}
             else:
                 answer = {"code": _run(command, files)}
             if "refused" in answer:
-                LOG.error("%s: refused: %s", command, answer["refused"])
+                say(f"{command}: refused: {answer['refused']}")
             connection.sendall(json.dumps(answer).encode() + b"\n")
         except (OSError, ValueError) as error:
-            LOG.error("A request could not be answered: %s", error)
+            say(f"a request could not be answered: {error}")
         finally:
             for number in files:
                 os.close(number)
@@ -118,10 +120,10 @@ def _request(connection: socket.socket) -> tuple[list[str], list[int]]:
 
 
 def _run(command: list[str], files: list[int]) -> int:
-    LOG.info("Running %s", command)
+    say(f"running {' '.join(command)}")
     # A session of its own, marked as the cloud's and as no process of its roster: it
     # outlives this process and the agent that asked for it, and not the cloud.
-    mark = {proc.ROOT_VARIABLE: os.environ[proc.ROOT_VARIABLE]}
+    mark = {MARK: os.environ[MARK]}
     return subprocess.run(
         command,
         stdin=files[0],
@@ -132,3 +134,11 @@ def _run(command: list[str], files: list[int]) -> int:
         start_new_session=True,
         check=False,
     ).returncode
+
+
+def say(text: str) -> None:
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=3), sys.argv[1])

@@ -23,5 +23,11 @@ from neutron import objects
 
 objects.register_objects()
 
-if "neutron.agent.linux.iptables_manager" in sys.modules:
-    raise ImportError("iptables_manager came along, which no warm parent may import")
+
+def check() -> None:
+    """Raises `ImportError` when what no warm parent may import came along."""
+    if "neutron.agent.linux.iptables_manager" in sys.modules:
+        raise ImportError("iptables_manager came along, which no warm parent may import")
+
+
+check()
