@@ -207,6 +207,7 @@ sleeping = threading.Event()
 
 def work():
     sleeping.wait(20)
+    time.sleep(0.5)  # the command has begun by then
     print("working", flush=True)
     time.sleep(0.6)
     print("worked", flush=True)
