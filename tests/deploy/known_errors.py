@@ -9,6 +9,10 @@ KNOWN: tuple[tuple[str, str], ...] = (
         r"^cinder-scheduler\.log: .*(No valid backend was found|ScheduleCreateVolumeTask)",
         "cinder's way to say that a volume is larger than the pool, which the guide asks for",
     ),
+    (
+        r"^ovs-vswitchd\.log: .*error receiving data from \S+: (Network is down|No such device)",
+        "the userspace switch reads from the device of a guest or namespace that is being removed",
+    ),
 )
 """Pattern over ``LOG: LINE``, and why it is no defect."""
 
