@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from onestack.answers.values import Answers
@@ -16,12 +16,20 @@ from onestack.components.base import (
     Endpoint,
     Front,
     Identity,
+    Task,
 )
 from onestack.components.neutron import config, keys
 from onestack.components.neutron.layout import PORT, Layout
+from onestack.components.neutron.undo import ensure_noted
 from onestack.components.openvswitch import environment
+from onestack.host import sysctl
+from onestack.host.change import Change
+from onestack.host.command import run
+from onestack.host.ledger import Ledger
 from onestack.supervise.spec import Probe, Process
 
+BRIDGE_FILTERS = tuple(f"net.bridge.bridge-nf-call-{kind}tables" for kind in ("ip", "ip6"))
+"""Without them the chains of security groups see nothing of guests' bridges."""
 _RUN = "onestack.components.neutron.run:"
 _MIGRATIONS = "neutron/db/migration/alembic_migrations/versions"
 
@@ -48,6 +56,7 @@ class Neutron(Component):
     def directories(self, ctx: Context) -> Iterable[Directory]:
         layout = Layout(ctx)
         yield Directory(layout.spawner.parent, "root", layout.user, 0o770)
+        yield Directory(layout.namespaces, "root", "root", 0o700)
         for path in (layout.state, layout.state / "lock"):
             yield Directory(path, layout.user, layout.user, 0o750)
 
@@ -105,6 +114,18 @@ class Neutron(Component):
             "pyroute2",
         )
 
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        yield Task("host", lambda: self._ensure_host(ctx), ("packages",), before_start=True)
+
+    def _ensure_host(self, ctx: Context) -> Iterator[Change]:
+        layout = Layout(ctx)
+        yield from ensure_noted(ctx, layout.namespaces)
+        if not layout.ovn and config.firewall(layout) == "iptables_hybrid":
+            if not sysctl.path_of(BRIDGE_FILTERS[0]).exists():
+                yield Change("load the kernel's module br_netfilter", _load_br_netfilter)
+            wanted = dict.fromkeys(BRIDGE_FILTERS, "1")
+            yield from sysctl.ensure_sysctl(wanted, Ledger.of(ctx.cloud), ctx.cloud.netns)
+
     def explain(self, ctx: Context, text: str) -> str | None:
         for sign, sentence in _SIGNS:
             if sign in text:
@@ -117,7 +138,7 @@ class Neutron(Component):
             name="neutron-namespaces",
             component="neutron",
             user="root",
-            argv=(*layout.script("spawner.py"), layout.user),
+            argv=(*layout.script("spawner.py"), layout.user, str(layout.namespaces)),
             sockets={"spawner": f"unix:{layout.spawner}"},
             probe=Probe("connect", f"unix:{layout.spawner}"),
             kill_group=False,
@@ -206,6 +227,10 @@ class Neutron(Component):
             stop_signal="KILL" if name == "openvswitch" else "TERM",
             stop_seconds=5.0,
         )
+
+
+def _load_br_netfilter() -> None:
+    run(["modprobe", "br_netfilter"], timeout=30)
 
 
 _SIGNS = (

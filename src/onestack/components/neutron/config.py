@@ -168,11 +168,11 @@ def _ml2(layout: Layout) -> Ini:
             sections["ml2_type_gre"] = {
                 "tunnel_id_ranges": answers["CONFIG_NEUTRON_ML2_TUNNEL_ID_RANGES"]
             }
-        sections["securitygroup"]["firewall_driver"] = _firewall(layout)
+        sections["securitygroup"]["firewall_driver"] = firewall(layout)
     return sections
 
 
-def _firewall(layout: Layout) -> str:
+def firewall(layout: Layout) -> str:
     """The kernel's conntrack does security groups where the datapath has none to trust."""
     return "iptables_hybrid" if layout.datapath == "netdev" else "openvswitch"
 
@@ -206,7 +206,7 @@ def _openvswitch_agent(layout: Layout) -> Ini:
         },
         "securitygroup": {
             "enable_security_group": True,
-            "firewall_driver": _firewall(layout),
+            "firewall_driver": firewall(layout),
             "enable_ipset": True,
         },
     }

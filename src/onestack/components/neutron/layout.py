@@ -51,6 +51,11 @@ class Layout:
         return self.ctx.cloud.run / "neutron" / "spawner.sock"
 
     @property
+    def namespaces(self) -> Path:
+        """A file for each network namespace that ever had a process of ours in it."""
+        return self.ctx.cloud.data / "neutron-namespaces"
+
+    @property
     def ovsdb(self) -> str:
         return f"unix:{self.ctx.cloud.run / 'openvswitch' / 'db.sock'}"
 

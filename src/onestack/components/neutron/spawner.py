@@ -33,7 +33,7 @@ MARK = "ONESTACK_SUPERVISED"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _PROGRAMS = ("dnsmasq", "haproxy", "radvd", "keepalived")
 _UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_NAMESPACE = re.compile(rf"(qdhcp|qrouter|snat|fip|ovnmeta)-{_UUID}")
+NAMESPACE = re.compile(rf"(qdhcp|qrouter|snat|fip|ovnmeta)-{_UUID}")
 _TAG = re.compile(rf"PROCESS_TAG=[a-z-]+-{_UUID}[\w.-]*")
 _MOST = 1 << 20  # bytes of a request
 
@@ -43,7 +43,7 @@ def refusal(command: Sequence[str]) -> str | None:
     if tuple(command[:3]) != ("ip", "netns", "exec"):
         return f"only commands in network namespaces are run as root, not {command[:1]}"
     namespace, *rest = command[3:] or [""]
-    if not _NAMESPACE.fullmatch(namespace):
+    if not NAMESPACE.fullmatch(namespace):
         return f"{namespace!r} is no network namespace of neutron's"
     if rest[:1] == ["env"]:
         rest = rest[1:]
@@ -56,18 +56,23 @@ def refusal(command: Sequence[str]) -> str | None:
     return f"{rest[:1]} is none of {', '.join(_PROGRAMS)}"
 
 
-def serve(door: socket.socket, user: str) -> None:
-    """Answer requests at the listening socket ``door``, for ever."""
+def serve(door: socket.socket, user: str, notes: str) -> None:
+    """Answer requests at the listening socket ``door``, for ever.
+
+    In the folder ``notes`` a file is made for each namespace, for `undo`.
+    """
     account = pwd.getpwnam(user)
     path = door.getsockname()
     os.chown(path, 0, account.pw_gid)
     os.chmod(path, 0o660)
     while True:
         connection, _ = door.accept()
-        threading.Thread(target=_answer, args=(connection, account.pw_uid), daemon=True).start()
+        threading.Thread(
+            target=_answer, args=(connection, account.pw_uid, notes), daemon=True
+        ).start()
 
 
-def _answer(connection: socket.socket, uid: int) -> None:
+def _answer(connection: socket.socket, uid: int, notes: str) -> None:
     files: list[int] = []
     with connection:
         try:
@@ -82,7 +87,8 @@ def _answer(connection: socket.socket, uid: int) -> None:
             elif wrong := refusal(command):
                 answer = {"refused": wrong}
             else:
-                answer = {"code": _run(command, files)}
+                with open(os.path.join(notes, command[3]), "a"):
+                    answer = {"code": _run(command, files)}
             if "refused" in answer:
                 say(f"{command}: refused: {answer['refused']}")
             connection.sendall(json.dumps(answer).encode() + b"\n")
@@ -141,4 +147,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=3), sys.argv[1])
+    serve(socket.socket(fileno=3), *sys.argv[1:])
