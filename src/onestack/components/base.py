@@ -164,6 +164,10 @@ class Component:
         """Debian packages."""
         return ()
 
+    def disk(self, ctx: Context) -> int:
+        """Bytes that must be free below the cloud's root for what is not there yet."""
+        return 0
+
     def users(self, ctx: Context) -> Iterable[str]:
         """System users, by `Cloud.user`; usually one, the component's own."""
         return (ctx.cloud.user(self.name),)

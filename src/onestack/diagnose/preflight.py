@@ -366,6 +366,7 @@ def needs_of(ctx: Context) -> Needs:
         packages=wanted_packages(ctx),
         release_installed=ctx.release.installed,
         requirement=requirement_of(ctx.release),
+        root_bytes=ROOT_BYTES + sum(component.disk(ctx) for component in ctx.components),
         running=bool(proc.belonging(ctx.cloud.root)),
     )
 

@@ -124,6 +124,11 @@ class Cinder(Component):
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_CINDER_INSTALL"])
 
+    def disk(self, ctx: Context) -> int:
+        # Also a sparse pool: a promise that cannot be kept is none.
+        there = pool.Pool.of(ctx.cloud).load() is not None
+        return 0 if there else pool.image_size(int(ctx.answers["CONFIG_CINDER_VOLUMES_SIZE"]))
+
     def packages(self, ctx: Context) -> Iterable[str]:
         return ("xfsprogs", "qemu-utils")
 
