@@ -1,0 +1,192 @@
+"""Neutron's room: both layouts, who runs what, and what is not allowed together."""
+
+from __future__ import annotations
+
+import configparser
+from pathlib import Path
+
+import pytest
+
+from onestack.answers.registry import registry
+from onestack.components.base import Context
+from onestack.components.neutron import Neutron, keys
+from onestack.components.neutron.layout import Layout
+from onestack.errors import BadAnswers
+from onestack.host.facts import HostFacts
+from tests.unit.components.rooms import context, machine
+
+ROOM = Neutron()
+AGENTS = {
+    "ovn": {"neutron-ovn-agent"},
+    "openvswitch": {f"neutron-{n}-agent" for n in ("openvswitch", "dhcp", "l3", "metadata")},
+}
+
+
+def made(root: Path, agent: str, host: HostFacts | None = None, **given: str) -> Context:
+    given["CONFIG_NEUTRON_L2_AGENT"] = agent
+    return context(root, ROOM, host=host or machine(kernel=False), **given)
+
+
+def ini(ctx: Context, name: str) -> configparser.RawConfigParser:
+    parser = configparser.RawConfigParser(strict=True, default_section="")
+    parser.read_string(next(f.content for f in ROOM.files(ctx) if f.path.name == name))
+    return parser
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_processes(tmp_path: Path, agent: str) -> None:
+    found = {p.name: p for p in ROOM.processes(made(tmp_path, agent))}
+    common = {"neutron-namespaces", "neutron-api", "neutron-workers"}
+    assert set(found) == AGENTS[agent] | common
+    assert {p.user for p in found.values()} == {"root", "onestack-neutron"}
+    assert [p.name for p in found.values() if p.user == "root"] == ["neutron-namespaces"]
+    assert found["neutron-api"].env["ASGI_WORKERS"] == "1"
+    for name in AGENTS[agent]:
+        assert found[name].probe is not None
+        assert found[name].probe.kind == "agent"
+        assert "neutron-namespaces" in found[name].needs
+        assert found[name].env["OVS_RUNDIR"] == str(tmp_path / "run" / "openvswitch")
+
+
+def test_what_started_processes_does_not_end_them(tmp_path: Path) -> None:
+    found = {p.name: p for p in ROOM.processes(made(tmp_path, "openvswitch"))}
+    assert found["neutron-namespaces"].kill_group is False
+
+
+def test_agents_of_a_userspace_switch_watch_it(tmp_path: Path) -> None:
+    for kernel in (True, False):
+        ctx = made(tmp_path, "openvswitch", machine(kernel=kernel))
+        watching = {p.name for p in ROOM.processes(ctx) if "switch" in p.arguments}
+        assert watching == (set() if kernel else {"neutron-dhcp-agent", "neutron-l3-agent"})
+
+
+def test_secrets_are_for_root_and_neutron(tmp_path: Path) -> None:
+    for agent in AGENTS:
+        for file in ROOM.files(made(tmp_path, agent)):
+            assert (file.group, file.mode) == ("onestack-neutron", 0o640), file.path
+
+
+def test_no_secret_is_an_argument(tmp_path: Path) -> None:
+    for agent in AGENTS:
+        ctx = made(tmp_path, agent)
+        files = list(ROOM.files(ctx))
+        secret = ctx.secrets["neutron_metadata"]
+        assert any(secret in file.content for file in files)
+        for process in ROOM.processes(ctx):
+            assert secret not in repr(process)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_local_networks_are_always_to_be_had(tmp_path: Path, agent: str) -> None:
+    ctx = made(tmp_path, agent, CONFIG_NEUTRON_ML2_TYPE_DRIVERS="flat")
+    assert ini(ctx, "ml2.ini")["ml2"]["type_drivers"] == "local,flat"
+
+
+def test_the_external_bridge(tmp_path: Path) -> None:
+    l3 = {p.name: p for p in ROOM.processes(made(tmp_path, "openvswitch"))}["neutron-l3-agent"]
+    assert l3.env["ONESTACK_EXTERNAL_BRIDGE"] == "br-ex"
+    driver = ini(made(tmp_path, "openvswitch"), "l3_agent.ini")["DEFAULT"]["interface_driver"]
+    assert driver == "onestack_external"
+    api = {p.name: p for p in ROOM.processes(made(tmp_path, "ovn"))}["neutron-api"]
+    assert api.env["ONESTACK_EXTERNAL_NETWORK"] == "extnet"
+    for none in ("provider", ""):
+        ctx = made(tmp_path, "openvswitch", CONFIG_NEUTRON_L3_EXT_BRIDGE=none)
+        assert Layout(ctx).external_bridge == ""
+        assert ini(ctx, "l3_agent.ini")["DEFAULT"]["interface_driver"] == "openvswitch"
+        ctx = made(tmp_path, "ovn", CONFIG_NEUTRON_L3_EXT_BRIDGE=none)
+        api = {p.name: p for p in ROOM.processes(ctx)}["neutron-api"]
+        assert "ONESTACK_EXTERNAL_NETWORK" not in api.env
+
+
+def test_the_physical_network_is_that_of_the_external_bridge(tmp_path: Path) -> None:
+    given = {
+        "CONFIG_NEUTRON_OVN_BRIDGE_MAPPINGS": "other:br-other,outside:br-ex",
+        "CONFIG_NEUTRON_OVN_EXTERNAL_PHYSNET": "outside",
+    }
+    assert Layout(made(tmp_path, "ovn", **given)).external_network == "outside"
+
+
+def test_the_kernel_filters_where_the_datapath_cannot(tmp_path: Path) -> None:
+    for kernel, driver in ((True, "openvswitch"), (False, "iptables_hybrid")):
+        ctx = made(tmp_path, "openvswitch", machine(kernel=kernel))
+        agent = ini(ctx, "openvswitch_agent.ini")
+        assert agent["securitygroup"]["firewall_driver"] == driver
+        assert agent["ovs"]["datapath_type"] == ("system" if kernel else "netdev")
+
+
+def test_a_database_is_current_with_a_head_of_each_branch(tmp_path: Path) -> None:
+    (database,) = ROOM.databases(_with_migrations(made(tmp_path, "ovn"), tmp_path))
+    names = {Path(folder).name for folder in database.versions}
+    assert names == {"expand", "contract", "versions"}
+
+
+def _with_migrations(ctx: Context, root: Path) -> Context:
+    base = ctx.release.services / "lib" / "python3.11" / "site-packages"
+    versions = base / "neutron" / "db" / "migration" / "alembic_migrations" / "versions"
+    for place in ("", "2026.2/expand", "2026.2/contract"):
+        folder = versions / place
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "one.py").touch()
+    return ctx
+
+
+@pytest.mark.parametrize(
+    ("agent", "given", "sentence"),
+    [
+        ("ovn", {"CONFIG_NEUTRON_ML2_TYPE_DRIVERS": "vxlan"}, "ovn cannot carry"),
+        ("openvswitch", {"CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES": "geneve"}, "cannot carry"),
+        ("openvswitch", {"CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS": "ovn"}, "the agent is openv"),
+        ("ovn", {"CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS": "ovn,l2population"}, "no use for"),
+        ("ovn", {"CONFIG_NEUTRON_OVN_EXTERNAL_PHYSNET": "nowhere"}, "does not map to a bridge"),
+        (
+            "ovn",
+            {
+                "CONFIG_NEUTRON_ML2_TYPE_DRIVERS": "geneve",
+                "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES": "vlan",
+            },
+            "leaves out",
+        ),
+    ],
+)
+def test_contradictions(tmp_path: Path, agent: str, given: dict[str, str], sentence: str) -> None:
+    answers = registry().answers({"CONFIG_NEUTRON_L2_AGENT": agent, **given})
+    (said,) = ROOM.contradictions(answers)
+    assert sentence in said
+    with pytest.raises(BadAnswers, match="do not fit"):
+        list(ROOM.files(made(tmp_path, agent, **given)))
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_old_and_new_answer_files_fit(agent: str) -> None:
+    """What packstack itself wrote: in 2016 for Open vSwitch, at its end for OVN."""
+    types = "vxlan" if agent == "openvswitch" else "geneve,flat"
+    answers = registry().answers(
+        {
+            "CONFIG_NEUTRON_L2_AGENT": agent,
+            "CONFIG_NEUTRON_ML2_TYPE_DRIVERS": types,
+            "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES": types.split(",")[0],
+            "CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS": agent,
+        }
+    )
+    assert list(ROOM.contradictions(answers)) == []
+
+
+def test_keys_say_what_is_wrong() -> None:
+    checks = {key.name: key.check for key in keys.KEYS}
+    for name, wrong, right in (
+        ("CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS", "br-ex", "extnet:br-ex"),
+        ("CONFIG_NEUTRON_ML2_VNI_RANGES", "100", "1:100,200:300"),
+        ("CONFIG_NEUTRON_ML2_VLAN_RANGES", "extnet:1", "extnet:1:9,other"),
+        ("CONFIG_NEUTRON_ML2_TYPE_DRIVERS", "token-ring", "local,vlan"),
+    ):
+        check = checks[name]
+        assert check is not None
+        assert repr(wrong) in (check(wrong) or "")
+        assert check(right) is None
+
+
+def test_causes_are_told(tmp_path: Path) -> None:
+    ctx = made(tmp_path, "openvswitch")
+    line = "ERROR neutron.plugins.ml2.managers Failed to bind port 1 on host x"
+    assert "network agent" in (ROOM.explain(ctx, line) or "")
+    assert ROOM.explain(ctx, "all is well") is None

@@ -1,0 +1,66 @@
+"""Ours inside neutron, tried in the services' environment; the trials are in neutron_trials."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import onestack
+from onestack.release import program
+from onestack.release.release import release
+
+TRIALS = Path(__file__).with_name("neutron_trials.py")
+NAMES = (
+    "gateways_to_local_networks",
+    "gateways_to_be_rescheduled",
+    "large_segments",
+    "mechanism_driver",
+    "interface_drivers",
+    "dead_ports",
+    "workers",
+    "warm_ovn",
+    "warm_openvswitch",
+)
+
+
+def services_python() -> Path:
+    """The services' environment: ``ONESTACK_SERVICES``, or the one that `up` installed."""
+    given = os.environ.get("ONESTACK_SERVICES")
+    return Path(given) / "bin" / "python" if given else release().services_python
+
+
+pytestmark = pytest.mark.skipif(
+    not services_python().exists(),
+    reason="the services' environment is not installed (onestack up, or ONESTACK_SERVICES)",
+)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program as services find it: with the entry points by which neutron loads ours."""
+    place = tmp_path_factory.mktemp("program")
+    source = Path(onestack.__file__).parent
+    (place / "onestack").symlink_to(source)
+    information = place / program.DISTRIBUTION
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: onestack\nVersion: 0.1.0\n")
+    shutil.copyfile(source / "release" / "entry_points.txt", information / "entry_points.txt")
+    return place
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trial(installed: Path, tmp_path: Path, name: str) -> None:
+    done = subprocess.run(
+        [services_python(), "-W", "ignore", TRIALS, name],
+        # stevedore keeps a cache in the home directory
+        env={"PYTHONPATH": str(installed), "PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
