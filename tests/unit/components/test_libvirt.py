@@ -130,3 +130,8 @@ def test_guests_left_behind_are_ended() -> None:
     finally:
         subprocess.run(["userdel", user], check=True)
     undo.undo_guests({"user": user})
+
+
+def test_the_compiled_in_user_is_there(tmp_path: Path) -> None:
+    """Without it libvirtd ends at its start, whatever qemu.conf says."""
+    assert "libvirt-qemu" in Libvirt().users(context(tmp_path))

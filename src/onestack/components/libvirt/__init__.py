@@ -43,7 +43,9 @@ class Libvirt(Component):
 
     def users(self, ctx: Context) -> Iterable[str]:
         # members of the group libvirt may talk to libvirtd; guests run as qemu
-        return (ctx.cloud.user("libvirt"), ctx.cloud.user("qemu"))
+        # libvirtd looks up its compiled-in user before it reads which one to use; only a
+        # package that is not needed here (libvirt-daemon-system) makes it.
+        return (ctx.cloud.user("libvirt"), ctx.cloud.user("qemu"), "libvirt-qemu")
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         for place, source in self._mounts(ctx).items():
