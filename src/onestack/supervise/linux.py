@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
@@ -160,24 +159,6 @@ def private_mounts(mounts: dict[str, str]) -> None:
     mount("none", "/", None, MS_REC | MS_SLAVE)
     for place, source in sorted(mounts.items()):
         mount(source, place, None, MS_BIND | MS_REC)
-
-
-@contextlib.contextmanager
-def filesystem_rights_of(uid: int, gid: int) -> Iterator[None]:
-    """This thread, as root, opens and connects for a while as that user would (setfsuid(2)).
-
-    Raises `OSError` when the kernel refuses.
-    """
-    try:
-        for call, number in ((_libc.setfsgid, gid), (_libc.setfsuid, uid)):
-            call(ctypes.c_uint32(number))
-            # it tells of failures by its next answer only: -1 changes nothing
-            if call(ctypes.c_int(-1)) != number:
-                raise OSError(errno.EPERM, f"the rights of user {uid} cannot be had")
-        yield
-    finally:
-        _libc.setfsuid(ctypes.c_uint32(os.geteuid()))
-        _libc.setfsgid(ctypes.c_uint32(os.getegid()))
 
 
 def set_title(title: str) -> None:

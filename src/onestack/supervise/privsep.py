@@ -12,19 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import pwd
-import select
 import socket
 import stat
 import struct
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from onestack.supervise import linux
 
 _NO_DEFAULTS: dict[str, Any] = {"default_config_files": [], "default_config_dirs": []}
 """What lies in /etc of the machine is not the cloud's."""
@@ -114,130 +109,52 @@ def _check_config(path: Path, root: Path) -> None:
         real = real.parent
 
 
-def become_daemons(request: Request, peer: Peer, sockets: dict[str, socket.socket]) -> int:
+def become_daemon(request: Request, peer: Peer, sockets: dict[str, socket.socket]) -> int:
     """In a child of the warm parent: what oslo.privsep's `helper_main` does, without its fork.
 
-    ``asking`` leads to the helper, which is told ``ok`` (or what went wrong).
-    Through ``more`` come further requests of the same client: a thread each,
-    with that context's capabilities, instead of a process each of some 15 MiB.
-    Ends when the client has closed all. Runs in the services' environment.
+    Says ``ok`` (or what went wrong) to the helper, then serves until the
+    client closes its socket. Runs in the services' environment.
     """
-    _configure(request)
-    daemons = _Daemons(sockets["more"])
-    daemons.add(request, peer, sockets["asking"])
-    daemons.follow()
-    return 0 if daemons.any_served else 1
+    asking = sockets["asking"]
+    try:
+        daemon = _connect_daemon(request, peer)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            asking.sendall(f"{type(error).__name__}: {error}".replace("\n", " ").encode() + b"\n")
+        raise
+    asking.sendall(b"ok\n")
+    asking.close()
+    daemon.run()
+    return 0
 
 
-class _Daemons:
-    """The daemons of one client, in one process."""
-
-    LINGER = 1.0
-    """Seconds without any, after which the process ends (a client may be starting one anew)."""
-
-    def __init__(self, more: socket.socket) -> None:
-        self._more = more
-        self._awake, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._lock = threading.Lock()
-        self._running = 0
-        self._logged = False
-        self.any_served = False
-
-    def add(self, request: Request, peer: Peer, asking: socket.socket) -> None:
-        with self._lock:
-            self._running += 1
-            first, self._logged = not self._logged, True
-        thread = threading.Thread(
-            target=self._serve, args=(request, peer, asking, first), name=request.context
-        )
-        thread.daemon = True
-        thread.start()
-
-    def _serve(self, request: Request, peer: Peer, asking: socket.socket, first: bool) -> None:
-        try:
-            try:
-                daemon = _connect_daemon(request, peer, first)
-            except BaseException as error:
-                said = f"{type(error).__name__}: {error}".replace("\n", " ")
-                with contextlib.suppress(OSError):
-                    asking.sendall(said.encode() + b"\n")
-                raise
-            asking.sendall(b"ok\n")
-            asking.close()
-            self.any_served = True
-            # Capabilities are a thread's own, and go on to the threads that it starts.
-            daemon.run()
-        finally:
-            asking.close()
-            with self._lock:
-                self._running -= 1
-            os.write(self._wake, b"x")
-
-    def follow(self) -> None:
-        """Add what comes, until there is nothing left to do."""
-        more = True
-        while True:
-            with self._lock:
-                idle = not self._running
-            watched: list[int] = [self._awake, *([self._more.fileno()] if more else [])]
-            ready = select.select(watched, [], [], self.LINGER if idle else None)[0]
-            if self._awake in ready:
-                os.read(self._awake, 4096)
-            if more and self._more.fileno() in ready:
-                more = self._next()
-            elif idle and not ready:
-                # From here on the supervisor's requests go to another process; those
-                # that it sent before are still answered.
-                with contextlib.suppress(OSError):
-                    self._more.shutdown(socket.SHUT_RD)
-                if not (more and self._next()):
-                    return
-
-    def _next(self) -> bool:
-        """Take one request; false when there will be no more."""
-        message, descriptors, _, _ = socket.recv_fds(self._more, 65536, 1)
-        if not message or not descriptors:
-            return False
-        request, peer = pickle.loads(message)
-        self.add(request, peer, socket.socket(fileno=descriptors[0]))
-        return True
-
-
-def _configure(request: Request) -> None:
+def _connect_daemon(request: Request, peer: Peer) -> Any:
     from oslo_config import cfg
     from oslo_log import log
+    from oslo_privsep import comm, daemon, priv_context
+    from oslo_utils import importutils
 
     log.register_options(cfg.CONF)
     cfg.CONF(args=list(request.config), project="privsep", **_NO_DEFAULTS)
     log.setup(cfg.CONF, "privsep", fix_eventlet=False)
-
-
-def _connect_daemon(request: Request, peer: Peer, first: bool) -> Any:
-    from oslo_privsep import comm, daemon, priv_context
-    from oslo_utils import importutils
-
     context = importutils.import_class(request.context)
     if not isinstance(context, priv_context.PrivContext):
         raise TypeError(f"{request.context} is not a PrivContext")
     channel = comm.ServerChannel(connect_as(peer, request.socket))
-    if first:
-        # All of them write into the same client's log.
-        daemon.replace_logging(daemon.PrivsepLogHandler(channel, processName=str(context)))
+    daemon.replace_logging(daemon.PrivsepLogHandler(channel, processName=str(context)))
     return daemon.Daemon(channel, context)
 
 
 def connect_as(peer: Peer, path: str) -> socket.socket:
-    """Connect with the caller's rights: a path swapped meanwhile leads nowhere it could not go.
-
-    Only this thread has them meanwhile.
-    """
+    """Connect with the caller's rights: a path swapped meanwhile leads nowhere it could not go."""
     sock = socket.socket(socket.AF_UNIX)
     try:
-        with linux.filesystem_rights_of(peer.uid, peer.gid):
-            sock.connect(path)
-    except BaseException:
-        sock.close()
-        raise
+        os.setegid(peer.gid)
+        os.seteuid(peer.uid)
+        sock.connect(path)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
     if peer_of(sock).uid != peer.uid:
         sock.close()
         raise Refused(f"{path} is served by another user")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 import signal
-import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,15 +35,12 @@ class Parent(Protocol):
 @dataclass(frozen=True)
 class Running:
     pid: int
-    contexts: tuple[str, ...]
-    """All that were asked for, whether still open or not."""
+    context: str
     user: str
     process: str
     """Whose it is, as far as known."""
     client: int
     """The asking process's session, which is the pid of the cloud's process."""
-    config: tuple[str, ...]
-    more: socket.socket
     since: float
 
 
@@ -59,7 +54,7 @@ class PrivsepDaemons:
         return [
             {
                 "pid": d.pid,
-                "context": ", ".join(d.contexts),
+                "context": d.context,
                 "user": d.user,
                 "process": d.process,
                 "since": now - d.since,
@@ -91,74 +86,34 @@ class PrivsepDaemons:
         )
         name = owner.name if owner else "privsep"
         asking = connection.detach()
-        if owner and self._join(client, asking, request, peer):
-            return
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
         child = Child(
             name=f"{name}/privsep",
             root=self._parent.root,
             log=self._parent.root / "log" / f"{name}.log",
             # its commands (ovs-vsctl) look for the same places as the process's own
             env=dict(owner.spec.env) if owner else {},
-            call=partial(privsep.become_daemons, request, peer),
-            sockets={"asking": asking, "more": theirs},
-            title=f"privsep-{name} [{self._parent.root}]",
+            call=partial(privsep.become_daemon, request, peer),
+            sockets={"asking": asking},
+            title=f"privsep-{name} {request.context} [{self._parent.root}]",
         )
         try:
             pid, status = self._parent.fork(child, owner.spec.family if owner else "")
         except OSError as error:
             asking.sendall(f"{error.strerror}\n".encode())
-            ours.close()
-            return
-        finally:
             asking.close()
-            theirs.close()
+            return
+        asking.close()
         self._running[pid] = Running(
-            pid,
-            (request.context,),
-            peer.user,
-            name,
-            client,
-            request.config,
-            ours,
-            time.monotonic(),
+            pid, request.context, peer.user, name, client, time.monotonic()
         )
 
         def gone(code: int) -> None:
             reason = read_status(status)
-            ended = self._running.pop(pid)
-            ended.more.close()
+            del self._running[pid]
             if code or reason:
-                contexts = ", ".join(ended.contexts)
-                log(f"privsep: {contexts} of {name}, pid {pid}, ended ({code}) {reason}")
+                log(f"privsep: {request.context} of {name}, pid {pid}, ended ({code}) {reason}")
 
         self._parent.loop.on_child(pid, gone)
-
-    def _join(
-        self,
-        client: int,
-        asking: socket.socket,
-        request: privsep.Request,
-        peer: privsep.Peer,
-    ) -> bool:
-        """Have the client's daemon of other contexts serve this one too, if there is one."""
-        for pid, running in self._running.items():
-            if (running.client, running.user, running.config) == (
-                client,
-                peer.user,
-                request.config,
-            ):
-                message = pickle.dumps((request, peer))
-                try:
-                    socket.send_fds(running.more, [message], [asking.fileno()])
-                except OSError:  # it ends, or does not listen: a new one is made
-                    continue
-                asking.close()
-                contexts = dict.fromkeys((*running.contexts, request.context))
-                self._running[pid] = replace(running, contexts=tuple(contexts))
-                return True
-        return False
 
     def client_ended(self, session: int) -> None:
         """A process of the cloud is gone: its daemons must go, too."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 import shutil
 import socket
 import threading
@@ -208,18 +207,13 @@ def test_privileged_calls_of_an_unprivileged_user(upstream: Bench, family: str) 
     client.start()
     facts = json.loads(until(file.read_text, 60))
     assert facts == {"uid": 65534, "there": True, "root": "0"}
-    (daemon,) = client.details()["privsep"]  # one process for all of a client's contexts
+    until(lambda: len(client.details()["privsep"]) == 1)  # the other one's client closed it
+    (daemon,) = client.details()["privsep"]
     assert (daemon["context"], daemon["user"], daemon["process"]) == (
-        "neutron.privileged.namespace_cmd, os_brick.privileged.default",
+        "os_brick.privileged.default",
         "nobody",
         "priv",
     )
-    # each with the capabilities of its context and no others: os-brick's has these two
-    sys_admin, dac_read_search = 1 << 21, 1 << 2
-    threads = [task.read_text() for task in Path(f"/proc/{daemon['pid']}/task").glob("*/status")]
-    allowed = {re.search(r"CapEff:\s*(\w+)", text)[1] for text in threads}  # type: ignore[index]
-    assert f"{sys_admin | dac_read_search:016x}" in allowed
-    assert len(allowed) == 2  # and those of the thread that takes requests
     assert proc.stat(daemon["pid"]).parent == client.details()["pid"]  # type: ignore[union-attr]
     client.stop(["priv"])
     until(lambda: not client.details()["privsep"])
