@@ -12,6 +12,7 @@ LOOKED_AT = ("/etc", "/usr/local", "/usr/sbin", "/var/lib", "/var/cache", "/run"
 CHANGES_BY_ITSELF = (
     "/etc/ld.so.cache",
     "/etc/mtab",
+    "/run/netns",  # iproute's own: there while there are namespaces
     "/run/utmp",
     "/var/cache/apt",
     "/var/cache/debconf",
@@ -62,7 +63,7 @@ def portrait() -> dict[str, set[str]]:
         "addresses": _lines("bash", "-c", "ip -o -4 addr | awk '{print $2, $4}'"),
         "routes": _lines("ip", "route"),
         "loops": _lines("losetup", "-a"),
-        "mounts": _lines("bash", "-c", "awk '{print $2}' /proc/mounts"),
+        "mounts": _lines("bash", "-c", "awk '$2 != \"/run/netns\" {print $2}' /proc/mounts"),
         "rules": _lines("nft", "list", "ruleset") | _lines("iptables-save", "-t", "nat"),
         "sysctl": _lines("sysctl", "net.ipv4.ip_forward", "net.core.rmem_default"),
     }
