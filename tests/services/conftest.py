@@ -1,0 +1,36 @@
+"""One cloud with every service on, for all tests of services.
+
+While working on one service: ``ONESTACK_TEST_NAME=heat`` gives the cloud
+another name, ``ONESTACK_TEST_ANSWERS="KEY=VALUE …"`` takes the place of the
+services' own answers, ``ONESTACK_TEST_KEEP=y`` leaves the cloud running.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.clouds import CloudUnderTest
+
+COMMON = (
+    "CONFIG_NEUTRON_L2_AGENT=ovn",
+    "CONFIG_ONESTACK_EXTERNAL_ADDRESS=10.50.14.1/24",
+    "CONFIG_PROVISION_DEMO=y",
+)
+SERVICES: tuple[str, ...] = ()
+"""What each service's test needs, a line each."""
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[CloudUnderTest]:
+    asked = os.environ.get("ONESTACK_TEST_ANSWERS")
+    answers = tuple(asked.split()) if asked is not None else SERVICES
+    made = CloudUnderTest(
+        os.environ.get("ONESTACK_TEST_NAME", "full"), answers=(*COMMON, *answers)
+    )
+    made.up(timeout=1200)
+    yield made
+    if not os.environ.get("ONESTACK_TEST_KEEP"):
+        made.destroy()
