@@ -25,6 +25,8 @@ from typing import Any
 
 from cheroot import server, wsgi
 
+from onestack.supervise import policies
+
 STOP = 4.5
 """Seconds for requests that run when the end is wanted."""
 IDLE = 60
@@ -47,6 +49,7 @@ def serve(application: Application, sock: socket, threads: int = 8) -> None:
 
 def serve_many(applications: Sequence[tuple[Application, socket, int]]) -> None:
     """Serve several applications in one process, each on its socket with its threads."""
+    policies.load()
     wanted = threading.Event()
     earlier = signal.getsignal(signal.SIGTERM)
 

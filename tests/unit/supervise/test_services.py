@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -218,3 +219,31 @@ def test_privileged_calls_of_an_unprivileged_user(upstream: Bench, family: str) 
     client.stop(["priv"])
     until(lambda: not client.details()["privsep"])
     assert client.details()["preload"]["problems"] == []
+
+
+def test_rules_are_loaded_before_threads_begin() -> None:
+    """Also those of enforcers that only a controller holds."""
+    program = """
+from oslo_config import cfg
+from oslo_policy import policy
+from onestack.supervise import policies
+conf = cfg.ConfigOpts()
+conf([])
+class Controller:
+    def __init__(self, name):
+        self.policy = policy.Enforcer(conf)
+        self.policy.register_default(policy.RuleDefault(name, "role:admin"))
+controllers = [Controller("images:get"), Controller("images:add")]
+assert not any(c.policy.rules for c in controllers)
+policies.load()
+print(*(name for c in controllers for name in c.policy.rules))
+"""
+    done = subprocess.run(
+        [SERVICES / "bin" / "python", "-c", program],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.split() == ["images:get", "images:add"]

@@ -18,6 +18,7 @@ from onestack.supervise.spec import Process
 
 def api(spec: Process, sockets: dict[str, socket]) -> None:
     _native_threads("cinder-api", spec)
+    from cinder import policy
     from cinder.wsgi import wsgi as cinder_wsgi
     from oslo_config import cfg
     from oslo_service import wsgi as paste
@@ -26,7 +27,9 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     # cinder.conf, and it lies in the services' environment.
     paste.register_opts(cfg.CONF)
     cfg.CONF.set_override("api_paste_config", spec.arguments["paste"])
-    wsgi.serve(cinder_wsgi.initialize_application(), sockets["api"])
+    application = cinder_wsgi.initialize_application()
+    policy.init()
+    wsgi.serve(application, sockets["api"])
 
 
 def scheduler(spec: Process, sockets: dict[str, socket]) -> None:

@@ -11,6 +11,11 @@ from onestack.supervise.spec import Process
 
 def api(spec: Process, sockets: dict[str, socket]) -> None:
     sys.argv[:] = ["keystone-api"]
+    from keystone.common.rbac_enforcer.enforcer import RBACEnforcer
     from keystone.server.wsgi import initialize_public_application
 
-    wsgi.serve(initialize_public_application(), sockets["api"])
+    application = initialize_public_application()
+    # Made here, before the first request: as in a request it says nothing of old rules.
+    RBACEnforcer.suppress_deprecation_warnings = True
+    _ = RBACEnforcer()._enforcer
+    wsgi.serve(application, sockets["api"])

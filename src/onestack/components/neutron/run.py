@@ -35,8 +35,10 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     temporary.mkdir(parents=True, mode=0o700)
     tempfile.tempdir = str(temporary)
     _native_threads()
+    from neutron import policy
     from neutron.wsgi import api as module
 
+    policy.init()
     wsgi.serve(module.application, sockets["api"])
 
 

@@ -1,0 +1,59 @@
+"""What the tests need of the machine: all packages and the release's environments.
+
+python -m tests.support.prepare
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from onestack.answers.registry import registry
+from onestack.answers.secrets import Secrets
+from onestack.cli.session import all_components
+from onestack.cloud import Cloud
+from onestack.components.base import Context
+from onestack.host import facts
+from onestack.host.ledger import Ledger
+from onestack.host.packages import ensure_packages
+from onestack.plan.prepare import wanted_packages
+from onestack.release.release import release
+
+LAYOUTS = ("openvswitch", "ovn")
+
+
+def wanted(root: Path) -> tuple[Context, list[str]]:
+    """The packages of every component, for either layout of the network."""
+    names: set[str] = set()
+    for layout in LAYOUTS:
+        answers = registry().answers({"CONFIG_NEUTRON_L2_AGENT": layout})
+        cloud = Cloud.named("tests", root)
+        ctx = Context(
+            cloud=cloud,
+            answers=answers,
+            secrets=Secrets(root / "secrets.json", answers, keep=False),
+            host=facts.gather(cloud),
+            release=release(),
+            components=all_components(),
+        )
+        names |= set(wanted_packages(ctx))
+    return ctx, sorted(names)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
+        ctx, names = wanted(Path(folder))
+        changes = (
+            *ensure_packages(names, Ledger.of(ctx.cloud), systemd=ctx.host.systemd, tell=print),
+            *ctx.release.ensure_services(print),
+            *ctx.release.ensure_clients(print),
+        )
+        for change in changes:
+            print(change.what, flush=True)
+            change.do()
+        for change in ctx.release.ensure_borrowed():
+            change.do()
+
+
+if __name__ == "__main__":
+    main()
