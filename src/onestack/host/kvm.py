@@ -18,18 +18,16 @@ ALIVE = 0x2A
 EXIT = (ALIVE << 1) | 1
 """QEMU's exit code when the guest writes `ALIVE` to the isa-debug-exit device."""
 
-BOOT_SECTOR = (
-    bytes(
-        [
-            *(0xBA, 0x01, 0x05),  # mov dx, 0x501
-            *(0xB0, ALIVE),  # mov al, ALIVE
-            0xEE,  # out dx, al
-            0xF4,  # hlt
-            *(0xEB, 0xFD),  # jmp to hlt
-        ]
-    ).ljust(510, b"\0")
-    + b"\x55\xaa"
-)
+BOOT_SECTOR = bytes.fromhex(
+    "fa31c08ed88ec0660f0116e87c0f20c00c010f22c0ea1a7c080066b810008ed88ec08ed0bc007c00"
+    "009c0e68317c0000cfbf0010000031c0b900100000f3abc7050010000003200000c7050020000003"
+    "300000c7050030000083000000b8ab7c000066a300400000c705024000001800008eb8001000000f"
+    "22d80f20e00c200f22e0b9800000c00f3280cc010f300f20c00d000000800f22c0eaa07c00001800"
+    "0f011c25ee7c0000cd00f46a1068007c00009c6a1868bc7c000048cf66ba0105b02aeef4ebfd6690"
+    "0000000000000000ffff0000009acf00ffff00000092cf00ffff0000009aaf001f00c87c00000f00"
+    "0040000000000000"
+).ljust(510, b"\0") + b"\x55\xaa"
+"""What `kvm.S` is assembled to: protected mode, long mode, an interrupt in each, then `ALIVE`."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,8 @@ def probe(cache: Path = CACHE, device: Path = Path("/dev/kvm")) -> Answer:
         return Answer(False, f"there is no {device}")
     if platform.machine() != "x86_64":
         return Answer(False, f"it cannot be tried on {platform.machine()}")
+    if not usable(device):
+        return Answer(False, f"only root may open {device}, and guests run as another user")
     qemu = shutil.which("qemu-system-x86_64")
     if not qemu:
         return Answer(False, "QEMU is not installed yet")
@@ -66,12 +66,18 @@ def probe(cache: Path = CACHE, device: Path = Path("/dev/kvm")) -> Answer:
     return answer
 
 
+def usable(device: Path) -> bool:
+    """Whether others than root may read and write it: its group, or everybody."""
+    info = device.stat()
+    return bool(info.st_mode & 0o006 == 0o006 or (info.st_gid and info.st_mode & 0o060 == 0o060))
+
+
 def start_guest(qemu: str, accelerator: str = "kvm", seconds: float = SECONDS) -> Answer:
     """Boot `BOOT_SECTOR` and see whether it ran. Leaves no QEMU behind."""
     with tempfile.TemporaryDirectory(prefix="onestack-kvm-") as folder:
         disk = Path(folder) / "disk"
         disk.write_bytes(BOOT_SECTOR.ljust(1 << 20, b"\0"))
-        words = f"{qemu} -accel {accelerator} -machine pc -m 16 -nodefaults -no-user-config"
+        words = f"{qemu} -accel {accelerator} -cpu max -machine pc -m 16 -nodefaults -no-user-config"
         words += " -display none -no-reboot -device isa-debug-exit,iobase=0x501,iosize=2"
         argv = [*words.split(), "-drive", f"file={disk},format=raw,if=ide"]
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -49,7 +50,9 @@ def test_the_answer_is_kept_until_the_next_boot(
     monkeypatch.setenv("PATH", str(tmp_path) + ":/usr/bin:/bin")
     device = tmp_path / "kvm"
     assert kvm.probe(tmp_path, device).reason == f"there is no {device}"
-    device.touch()
+    device.touch(mode=0o600)
+    assert "only root may open" in kvm.probe(tmp_path, device).reason
+    device.chmod(0o666)
     assert kvm.probe(tmp_path, device).works
     assert kvm.probe(tmp_path, device).works
     assert count.read_text() == "x\n"
@@ -62,8 +65,21 @@ def test_without_qemu_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(kvm.shutil, "which", lambda name: None)
     device = tmp_path / "kvm"
     device.touch()
+    device.chmod(0o666)
     assert kvm.probe(tmp_path, device).reason == "QEMU is not installed yet"
     assert not (tmp_path / "kvm.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "usable"),
+    [(0o666, 0, True), (0o660, 104, True), (0o660, 0, False), (0o600, 104, False)],
+)
+def test_who_may_open_the_device(tmp_path: Path, mode: int, group: int, usable: bool) -> None:
+    device = tmp_path / "kvm"
+    device.touch()
+    os.chown(device, 0, group)
+    device.chmod(mode)
+    assert kvm.usable(device) is usable
 
 
 @pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="QEMU is not installed")
