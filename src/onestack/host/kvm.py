@@ -78,7 +78,8 @@ def start_guest(qemu: str, accelerator: str = "kvm", seconds: float = SECONDS) -
         disk = Path(folder) / "disk"
         disk.write_bytes(BOOT_SECTOR.ljust(1 << 20, b"\0"))
         words = f"{qemu} -accel {accelerator} -cpu max -machine pc -m 16 -nodefaults"
-        words += " -no-user-config -display none -no-reboot -device isa-debug-exit,iobase=0x501,iosize=2"
+        words += " -no-user-config -display none -no-reboot"
+        words += " -device isa-debug-exit,iobase=0x501,iosize=2"
         argv = [*words.split(), "-drive", f"file={disk},format=raw,if=ide"]
         try:
             result = run(argv, timeout=seconds, check=False)
