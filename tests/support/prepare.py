@@ -20,11 +20,13 @@ from onestack.plan.prepare import wanted_packages
 from onestack.release.release import release
 
 LAYOUTS = ("openvswitch", "ovn")
+TOOLS = ("curl",)
+"""What tests call themselves."""
 
 
 def wanted(root: Path) -> tuple[Context, list[str]]:
     """The packages of every component, for either layout of the network."""
-    names: set[str] = set()
+    names = set(TOOLS)
     for layout in LAYOUTS:
         answers = registry().answers({"CONFIG_NEUTRON_L2_AGENT": layout})
         cloud = Cloud.named("tests", root)

@@ -32,6 +32,10 @@ class Clients(Component):
         ),
     )
 
+    def packages(self, ctx: Context) -> Iterable[str]:
+        # how one reaches a guest, and sees that it is there
+        return ("iputils-ping", "openssh-client")
+
     def users(self, ctx: Context) -> Iterable[str]:
         return ()
 
