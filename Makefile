@@ -13,7 +13,7 @@ COMPLETE := ONESTACK_TESTS_COMPLETE=y
 test: lint
 	$(PYTEST) tests/deploy/test_life.py
 	$(MAKE) prepare
-	$(COMPLETE) $(PYTEST) tests/unit tests/guide tests/services
+	$(COMPLETE) $(PYTEST) tests/unit tests/deploy/test_two_clouds.py tests/deploy/test_host.py tests/guide tests/services
 
 test-unit: lint prepare
 	$(COMPLETE) $(PYTEST) tests/unit
