@@ -42,6 +42,8 @@ class Context:
     """``release.services`` is the services' environment (a `Path`)."""
     components: tuple[Component, ...] = ()
     """Those switched on, in order."""
+    switched_off: tuple[Component, ...] = ()
+    """All others that there are."""
 
     @property
     def public(self) -> str:
@@ -207,8 +209,25 @@ class Component:
         """
         return ()
 
-    def tasks(self, ctx: Context) -> Iterable[Task]:
+    def downloads(self, ctx: Context) -> Iterable[Task]:
+        """What is fetched from elsewhere, beside packages and release, and kept in the cache.
+
+        Run in the host's own network, before anything of the cloud is begun; what the
+        cache has already is not asked for. They may need ``packages``. Preflight asks
+        them too, to see whether the mirrors must be reached.
+        """
         return ()
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        """What is done here needs nothing from outside the machine."""
+        return ()
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        """Switched off for good: what its own tasks made, undone.
+
+        Databases, users, files and directories are removed by the engine, afterwards.
+        """
+        yield from ()
 
     def explain(self, ctx: Context, text: str) -> str | None:
         """The likely cause and cure behind a log line of this component, if known."""

@@ -93,15 +93,13 @@ def apt_proxies() -> dict[str, str]:
 def apt_problems(packages: Sequence[str]) -> list[Problem]:
     """Mirrors that would be asked for ``packages`` and are not reached.
 
-    Without lists that know the packages, the mirrors of the lists themselves.
+    Without packages, or lists that know them, the mirrors of the lists themselves.
     """
-    answer = run(
-        ["apt-get", "-qq", "--print-uris", "-y", "--no-install-recommends", "install", *packages],
-        check=False,
-        timeout=60,
-    )
+    asked = ["-y", "--no-install-recommends", "install", *packages]
+    answer = run(["apt-get", "-qq", "--print-uris", *asked], check=False, timeout=60)
     if not answer.ok or not answer.out.strip():
-        answer = run(["apt-get", "-qq", "--print-uris", "update"], check=False, timeout=60)
+        # (twice quiet, it does not print them)
+        answer = run(["apt-get", "-q", "--print-uris", "update"], check=False, timeout=60)
     one_each: dict[str, str] = {}
     for url in re.findall(r"^'([^']+)'", answer.out, re.MULTILINE):
         one_each.setdefault("/".join(url.split("/")[:3]), url)

@@ -36,6 +36,8 @@ AVAILABLE = 2 * GIB
 RELEASE_BYTES = 2 * GIB
 PACKAGES_BYTES = 2 * GIB
 ROOT_BYTES = 2 * GIB
+LEAST_BYTES = GIB // 8
+"""For what a run writes where everything is there already."""
 RELEASED = 1_790_000_000
 """September 2026 in seconds since 1970: a clock before that is wrong."""
 PORTS = (5000, 6080, 8774, 8776, 8778, 9292, 9696, 443)
@@ -48,6 +50,8 @@ class Needs:
 
     ports: Sequence[tuple[str, int, str]] = ()
     packages: Sequence[str] = ()
+    downloads: Sequence[str] = ()
+    """What else is to be fetched, each as a sentence."""
     release_installed: bool = False
     requirement: str = ""
     """One of the release's packages, ``name==version``, to try the index with."""
@@ -124,8 +128,9 @@ def check_memory(s: Subject) -> Iterator[Finding]:
 
 def check_disk(s: Subject) -> Iterator[Finding]:
     missing = missing_packages(s)
-    wanted: dict[Path, int] = {s.cloud.root: s.needs.root_bytes}
-    wanted[CACHE] = 0 if s.needs.release_installed else RELEASE_BYTES
+    least = 0 if s.needs.running else LEAST_BYTES
+    wanted: dict[Path, int] = {s.cloud.root: s.needs.root_bytes or least}
+    wanted[CACHE] = least if s.needs.release_installed else RELEASE_BYTES
     wanted[Path("/usr")] = PACKAGES_BYTES if missing else 0
     together: dict[str, tuple[int, list[Path]]] = {}
     for path, size in wanted.items():
@@ -229,12 +234,13 @@ def missing_packages(s: Subject) -> list[str]:
 
 def check_apt(s: Subject) -> Iterator[Finding]:
     missing = missing_packages(s)
-    if not missing:
+    if not (missing or s.needs.downloads):
         return
+    wanted = [f"{len(missing)} packages are to be installed"] if missing else []
     for site, why in s.machine.apt_problems(missing):
         yield refuse(
             f"the package mirror {site} is not reached",
-            f"{why}; {len(missing)} packages are to be installed from there",
+            "; ".join([why, *wanted, *(f"wanted: {what}" for what in s.needs.downloads)]),
             "check the network and /etc/apt/sources.list*, then: apt-get update",
         )
 
@@ -354,7 +360,7 @@ def examine(
 def needs_of(ctx: Context) -> Needs:
     """What the components of ``ctx`` will use, and what of it is there."""
     from onestack.plan.prepare import wanted_packages
-    from onestack.plan.roster import ports
+    from onestack.plan.roster import ports, roster_path
 
     try:
         places = ports(ctx)
@@ -364,11 +370,27 @@ def needs_of(ctx: Context) -> Needs:
     return Needs(
         ports=places,
         packages=wanted_packages(ctx),
+        downloads=downloads_of(ctx),
         release_installed=ctx.release.installed,
         requirement=requirement_of(ctx.release),
-        root_bytes=ROOT_BYTES + sum(component.disk(ctx) for component in ctx.components),
+        # A cloud that is there must come up again also where its disk has become full.
+        root_bytes=(0 if roster_path(ctx.cloud).exists() else ROOT_BYTES)
+        + sum(component.disk(ctx) for component in ctx.components),
         running=bool(proc.belonging(ctx.cloud.root)),
     )
+
+
+def downloads_of(ctx: Context) -> list[str]:
+    """What the components would fetch beside packages, as far as it can be told already."""
+    found = []
+    for component in ctx.components:
+        try:
+            for task in component.downloads(ctx):
+                found += [change.what for change in task.ensure()]
+        except ImportError:
+            # Before our own environment exists not all of it can be asked.
+            continue
+    return found
 
 
 def bare_needs(cloud: Cloud, host: facts.HostFacts) -> Needs:

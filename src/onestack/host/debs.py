@@ -4,38 +4,81 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from onestack.errors import OnestackError
+from onestack.host import packages
 from onestack.host.command import run
+from onestack.host.files import sync_directory
+from onestack.host.locks import Tell, file_lock, silent
 
 
-def unpack(packages: Iterable[str], destination: Path) -> None:
-    """Fetch ``packages`` by apt and unpack them into ``destination``, whole or not at all.
+def fetch(names: Iterable[str], folder: Path, tell: Tell = silent) -> None:
+    """The ``.deb`` files of ``names`` in ``folder``, all of them or none.
 
     Raises `OnestackError` when apt cannot fetch one.
     """
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
-    try:
-        # apt's own sandbox user must be able to write here.
-        work.chmod(0o755)
-        downloads, tree = work / "debs", work / "tree"
-        downloads.mkdir(mode=0o777)
-        downloads.chmod(0o777)
-        tree.mkdir()
-        run(["apt-get", "download", "-q", *packages], cwd=downloads, timeout=300)
-        found = sorted(downloads.glob("*.deb"))
-        if not found:
-            raise OnestackError(
-                f"apt fetched nothing for {', '.join(packages)}",
-                cure="run apt-get update, then the same command again",
-            )
-        for deb in found:
-            run(["dpkg-deb", "-x", str(deb), str(tree)], timeout=120)
-        if destination.exists():
-            shutil.rmtree(destination)
-        tree.rename(destination)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with _made(folder, tell) as work:
+        if work:
+            _download(list(names), work, tell)
+
+
+def unpack(names: Iterable[str], folder: Path, tell: Tell = silent) -> None:
+    """Fetch ``names`` and unpack them into ``folder``, whole or not at all.
+
+    Raises `OnestackError` when apt cannot fetch one.
+    """
+    with _made(folder, tell) as work:
+        if work:
+            debs = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            try:
+                _download(list(names), debs, tell)
+                extract(debs, work)
+            finally:
+                shutil.rmtree(debs, ignore_errors=True)
+
+
+def extract(debs: Path, folder: Path) -> None:
+    """Unpack all ``.deb`` files that lie in ``debs`` into ``folder``."""
+    for deb in sorted(debs.glob("*.deb")):
+        run(["dpkg-deb", "-x", str(deb), str(folder)], timeout=120)
+
+
+@contextmanager
+def _made(folder: Path, tell: Tell) -> Iterator[Path | None]:
+    """A place to fill that becomes ``folder`` in the end; ``None`` if that is there by now."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(folder.parent / f".{folder.name}.lock", "another cloud fetches the same", tell):
+        if folder.exists():
+            yield None
+            return
+        for left in folder.parent.glob(f".{folder.name}-*"):
+            shutil.rmtree(left)  # by a run that was killed
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            yield work
+            work.chmod(0o755)
+            run(["sync", "-f", str(work)], timeout=120)
+            work.rename(folder)
+            sync_directory(folder.parent)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _download(names: list[str], place: Path, tell: Tell) -> None:
+    # apt's own sandbox user must be able to write here, and to come here
+    place.chmod(0o777)
+    argv = ["apt-get", *packages.FETCHING, "download", *names]
+    done = run(argv, cwd=place, timeout=600, check=False)
+    if not done.ok and (packages.unknown(done) or packages.outdated(done)):
+        packages.update(tell)
+        done = run(argv, cwd=place, timeout=600, check=False)
+    if not done.ok:
+        raise packages.explained(done)
+    if not any(place.glob("*.deb")):
+        raise OnestackError(
+            f"apt fetched nothing for {', '.join(names)}",
+            cure="run apt-get update, then the same command again",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import shutil
@@ -62,10 +63,13 @@ def probe(cache: Path = CACHE, device: Path = Path("/dev/kvm")) -> Answer:
     except (OSError, ValueError, KeyError):
         pass
     answer = start_guest(qemu)
-    cache.mkdir(mode=0o755, parents=True, exist_ok=True)
     temporary = kept.with_suffix(".new")
-    temporary.write_text(json.dumps({"boot": boot, "works": answer.works, "reason": answer.reason}))
-    temporary.rename(kept)
+    # On a full disk it is asked anew each time.
+    with contextlib.suppress(OSError):
+        cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+        known = {"boot": boot, "works": answer.works, "reason": answer.reason}
+        temporary.write_text(json.dumps(known))
+        temporary.rename(kept)
     return answer
 
 

@@ -29,14 +29,15 @@ ENVIRONMENT = {
     "APT_LISTCHANGES_FRONTEND": "none",
     "NEEDRESTART_SUSPEND": "1",
 }
+FETCHING = ("-q", "-oAcquire::Retries=5")
+"""apt tries a mirror, or a name that does not resolve, again for half a minute."""
 OPTIONS = (
+    *FETCHING,
     "-y",
-    "-q",
     "--no-install-recommends",
     "-oDPkg::Lock::Timeout=120",
     "-oDpkg::Options::=--force-confold",
     "-oDpkg::Use-Pty=0",
-    "-oAcquire::Retries=2",
 )
 
 
@@ -93,8 +94,7 @@ def _install(names: list[str], ledger: Ledger, systemd: bool, tell: Tell) -> Non
         ledger.record("packages", names=new)
         tell(f"installing {len(coming)} packages")
         done = _apt(["apt-get", *OPTIONS, "install", *names], 3600, check=False)
-        if not done.ok and re.search(r"404 +Not Found", done.out + done.err):
-            # The lists are older than the mirror.
+        if not done.ok and outdated(done):
             update(tell)
             done = _apt(["apt-get", *OPTIONS, "install", *names], 3600, check=False)
         if not done.ok:
@@ -116,6 +116,11 @@ def simulate(names: list[str]) -> Result:
 def unknown(result: Result) -> bool:
     """Whether apt did not find a package that it was asked for."""
     return bool(re.search(r"Unable to locate package|has no installation candidate", result.err))
+
+
+def outdated(result: Result) -> bool:
+    """Whether apt's lists are older than the mirror."""
+    return bool(re.search(r"404 +Not Found", result.out + result.err))
 
 
 def _apt(argv: list[str], seconds: float, check: bool = True) -> Result:
@@ -155,9 +160,11 @@ _CAUSES = (
         "see apt-mark showhold and apt-get check",
     ),
     (
-        r"Sub-process /usr/bin/dpkg returned an error|dpkg was interrupted",
+        r"Sub-process \S*dpkg (returned an error|exited unexpectedly|received)"
+        r"|dpkg was interrupted",
         "dpkg failed on a package",
-        "see /var/log/dpkg.log; try: dpkg --configure -a",
+        "run the same command again: it finishes that first, as dpkg --configure -a does; "
+        "see /var/log/dpkg.log",
     ),
     (
         r"Failed to fetch",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from onestack.errors import BadAnswers, OnestackError
+from onestack.host.command import Aborted, abort
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that have arrived, and how many there will be if the server said."""
@@ -23,6 +24,8 @@ Progress = Callable[[int, int | None], None]
 BLOCK = 1 << 20
 SILENCE = 30.0
 """Seconds without a byte after which a server counts as gone."""
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds before each further try when the way to the server failed, as apt has it."""
 
 MAGIC = (
     (0, b"QFI\xfb", "qcow2"),
@@ -49,6 +52,27 @@ def fetch(source: str, cache: Path, sha256: str = "", progress: Progress | None 
     given, in hexadecimal) fits. Raises `BadAnswers` for a path or URL that
     cannot be meant, `OnestackError` when the server or the content is wrong.
     """
+    path, remote = _place(source, cache)
+    if not remote:
+        _verify(path, sha256, source)
+        image_format(path)
+        return path
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists() or (sha256 and _digest(path) != sha256.lower()):
+            _download(source, path, sha256, progress)
+    return path
+
+
+def cached(source: str, cache: Path) -> bool:
+    """Whether `fetch` needs nothing from elsewhere. Raises `BadAnswers` as it does."""
+    path, _ = _place(source, cache)
+    return path.exists()
+
+
+def _place(source: str, cache: Path) -> tuple[Path, bool]:
+    """Where the image is, or will be, and whether it comes from elsewhere."""
     url = urllib.parse.urlsplit(source)
     if url.scheme in ("", "file"):
         path = Path(urllib.parse.unquote(url.path) if url.scheme else source)
@@ -58,22 +82,14 @@ def fetch(source: str, cache: Path, sha256: str = "", progress: Progress | None 
                 "it is neither a URL nor a file",
                 "give an http(s) URL, or the absolute path of a file",
             )
-        _verify(path, sha256, source)
-        image_format(path)
-        return path
+        return path, False
     if url.scheme not in ("http", "https") or not url.hostname:
         raise BadAnswers(
-            f"{_shown(source)} cannot be an image's place",
+            f"{shown(source)} cannot be an image's place",
             "http://, https:// and file:// URLs and file paths are known",
             "give one of those",
         )
-    cache.mkdir(parents=True, exist_ok=True)
-    path = cache / _file_name(url)
-    with (cache / f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists() or (sha256 and _digest(path) != sha256.lower()):
-            _download(source, path, sha256, progress)
-    return path
+    return cache / _file_name(url), True
 
 
 def image_format(path: Path) -> str:
@@ -103,7 +119,7 @@ def image_format(path: Path) -> str:
     return "raw"
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """``url`` without a password in it."""
     return re.sub(r"//[^/@]*@", "//", url)
 
@@ -124,7 +140,7 @@ def _verify(path: Path, sha256: str, source: str) -> None:
     found = _digest(path) if sha256 else ""
     if found != sha256.lower():
         raise OnestackError(
-            f"the image from {_shown(source)} is not the one that was meant",
+            f"the image from {shown(source)} is not the one that was meant",
             f"its SHA-256 is {found}, not {sha256}",
             "get the image anew, or correct the checksum",
         )
@@ -136,7 +152,7 @@ def _download(source: str, path: Path, sha256: str, progress: Progress | None) -
     try:
         with os.fdopen(handle, "wb") as target:
             os.fchmod(target.fileno(), 0o644)
-            _receive(source, target, progress)
+            _persistently(source, target, progress)
             target.flush()
             os.fsync(target.fileno())
         _verify(temporary, sha256, source)
@@ -147,10 +163,28 @@ def _download(source: str, path: Path, sha256: str, progress: Progress | None) -
         raise
 
 
+class _OnTheWay(OnestackError):
+    """Neither the request nor the answer was wrong: the network, or the server, broke off."""
+
+
+def _persistently(source: str, target: BinaryIO, progress: Progress | None) -> None:
+    for pause in (*PAUSES, None):
+        try:
+            _receive(source, target, progress)
+            return
+        except _OnTheWay:
+            if pause is None:
+                raise
+            if abort.wait(pause):
+                raise Aborted("the download was stopped") from None
+            target.seek(0)
+            target.truncate()
+
+
 def _receive(source: str, target: BinaryIO, progress: Progress | None) -> None:
     """Copy what ``source`` answers to ``target``."""
     request = urllib.request.Request(source, headers={"User-Agent": "onestack"})
-    what = f"the image cannot be fetched from {_shown(source)}"
+    what = f"the image cannot be fetched from {shown(source)}"
     other = "check the URL and this machine's network and proxy (http_proxy, https_proxy)"
     try:
         with urllib.request.urlopen(request, timeout=SILENCE) as answer:
@@ -163,17 +197,18 @@ def _receive(source: str, target: BinaryIO, progress: Progress | None) -> None:
                 if progress:
                     progress(arrived, total)
     except urllib.error.HTTPError as error:
-        raise OnestackError(what, f"the server says {error.code} {error.reason}", other) from error
+        kind = _OnTheWay if error.code in (429, 500, 502, 503, 504) else OnestackError
+        raise kind(what, f"the server says {error.code} {error.reason}", other) from error
     except urllib.error.URLError as error:
-        raise OnestackError(what, str(error.reason), other) from error
+        raise _OnTheWay(what, str(error.reason), other) from error
     except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        raise OnestackError(
+        raise _OnTheWay(
             what, f"the connection broke: {error}", "run the same command again"
         ) from error
     except OSError as error:
         raise OnestackError(what, error.strerror or str(error), "make room on the disk") from error
     if total is not None and arrived != total:
-        raise OnestackError(
+        raise _OnTheWay(
             what,
             f"the connection ended after {arrived} of {total} bytes",
             "run the same command again",

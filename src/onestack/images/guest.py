@@ -19,8 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onestack.errors import OnestackError
+from onestack.host import debs
 from onestack.host.command import environment, run
-from onestack.host.debs import unpack
+from onestack.host.files import remove_tree
+from onestack.host.locks import Tell, silent
 from onestack.images import elf
 from onestack.images.cpio import Archive
 from onestack.images.disk import EPOCH, write_disk
@@ -102,6 +104,24 @@ def recipe() -> str:
     return digest.hexdigest()[:12]
 
 
+def fetch_packages(cache: Path, tell: Tell = silent) -> None:
+    """What `cached_test_guest` is built from, kept in ``cache`` until it is built."""
+    debs.fetch([kernel_package(), *PACKAGES], _packages(cache), tell)
+
+
+def fetched(cache: Path) -> bool:
+    """Whether `cached_test_guest` needs nothing from elsewhere."""
+    return _image(cache).exists() or _packages(cache).is_dir()
+
+
+def _image(cache: Path) -> Path:
+    return cache / f"test-guest-{recipe()}.qcow2"
+
+
+def _packages(cache: Path) -> Path:
+    return cache / f"test-guest-{recipe()}.debs"
+
+
 def build_test_guest(destination: Path, cache: Path) -> None:
     """Write the guest's qcow2 image to ``destination``; built once per recipe into ``cache``.
 
@@ -116,7 +136,7 @@ def build_test_guest(destination: Path, cache: Path) -> None:
 
 def cached_test_guest(cache: Path) -> Path:
     """The guest's image in ``cache``, built if it is not there."""
-    image = cache / f"test-guest-{recipe()}.qcow2"
+    image = _image(cache)
     if image.exists():
         return image
     if platform.machine() != "x86_64":
@@ -142,11 +162,12 @@ def cached_test_guest(cache: Path) -> Path:
     with _lock(cache / ".test-guest.lock"):
         # Whoever held the lock may have built it.
         if not image.exists():
+            fetch_packages(cache)
             with tempfile.TemporaryDirectory(prefix=".test-guest-", dir=cache) as work:
-                _build(image, Path(work))
-            for older in cache.glob("test-guest-*.qcow2"):
+                _build(image, _packages(cache), Path(work))
+            for older in cache.glob("test-guest-*"):
                 if older != image:
-                    older.unlink()
+                    remove_tree(older)
     return image
 
 
@@ -171,11 +192,10 @@ def _copy(source: Path, destination: Path) -> None:
         raise
 
 
-def _build(image: Path, work: Path) -> None:
-    # The place is readable by all on the way to it: apt fetches as a user of its own.
-    work.chmod(0o755)
+def _build(image: Path, fetched: Path, work: Path) -> None:
     packages = work / "packages"
-    unpack([kernel_package(), *PACKAGES], packages)
+    packages.mkdir()
+    debs.extract(fetched, packages)
     kernel = next((packages / "boot").glob("vmlinuz-*"))
     modules = packages / "lib/modules" / kernel.name.removeprefix("vmlinuz-")
     root, scratch = work / "root", work / "scratch"

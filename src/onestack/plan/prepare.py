@@ -30,7 +30,8 @@ PACKAGES = ("iproute2", "mariadb-client", "mount", "passwd")
 
 def prepare_steps(ctx: Context, cache: Path = CACHE) -> list[Step]:
     """Steps ``cloud``, ``packages``, ``netns``, ``users``, ``environment``, ``clients``,
-    ``program`` and ``release`` (services, program and what they borrow from packages)."""
+    ``program``, ``release`` (services, program and what they borrow from packages), and
+    the components' downloads: all that needs the network is in this half."""
     ledger = Ledger.of(ctx.cloud)
     release = ctx.release
 
@@ -81,7 +82,18 @@ def prepare_steps(ctx: Context, cache: Path = CACHE) -> list[Step]:
         steps.append(
             Step("netns", "Network namespace", lambda: ensure_netns(name, ledger), ("packages",))
         )
-    return steps
+    return [*steps, *download_steps(ctx)]
+
+
+def download_steps(ctx: Context) -> Iterator[Step]:
+    for component in ctx.components:
+        for task in component.downloads(ctx):
+            yield Step(
+                f"{component.name}:{task.name}",
+                f"{component.title or component.name}: {task.name}",
+                task.ensure,
+                ("cloud", *task.needs),
+            )
 
 
 def wanted_packages(ctx: Context) -> list[str]:

@@ -90,6 +90,8 @@ def install(
         place.parent.mkdir(parents=True, exist_ok=True)
         uv = command()
         env = {"UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "", "UV_PYTHON_DOWNLOADS": "never"}
+        # Also a name that does not resolve for a moment: half a minute, as apt.
+        env["UV_HTTP_RETRIES"] = os.environ.get("UV_HTTP_RETRIES") or "5"
         env |= {"UV_LINK_MODE": os.environ.get("UV_LINK_MODE", "hardlink")} | uv_environment()
         env["UV_CACHE_DIR"] = os.environ.get("UV_CACHE_DIR") or str(CACHE / "uv")
         env = {name: value for name, value in env.items() if value}

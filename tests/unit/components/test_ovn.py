@@ -49,9 +49,3 @@ def test_the_datapath_is_the_machines(tmp_path: Path) -> None:
     for kernel, name in ((True, "system"), (False, "netdev")):
         ctx = context(tmp_path, host=machine(kernel=kernel), **CHOSEN)
         assert f'external-ids:ovn-bridge-datapath-type="{name}"' in chassis(ctx, "unix:sb")
-
-
-def test_its_programs_are_there_before_it_starts(tmp_path: Path) -> None:
-    (task,) = ROOM.tasks(context(tmp_path, **CHOSEN))
-    assert task.before_start
-    assert "openvswitch:release" in task.needs

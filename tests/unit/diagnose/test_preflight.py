@@ -6,22 +6,25 @@ import dataclasses
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onestack.cloud import CACHE, Cloud
+from onestack.components.base import Component, Context, Task
 from onestack.diagnose import preflight
 from onestack.diagnose.findings import Finding, Severity, info, raise_refusals, refuse, warn
 from onestack.diagnose.machine import Daemon, Machine, apt_problems, head, nic_managers
 from onestack.diagnose.preflight import GIB, Needs, Subject, look
 from onestack.errors import OnestackError, PreflightRefused
 from onestack.host import kvm
+from onestack.host.change import Change
 from onestack.host.facts import HostFacts
 from onestack.host.mounts import Mount
 from onestack.host.sockets import Listener
+from tests.unit.plan.toys import context
 
 ROOT = Mount(Path("/"), "ext4", "/dev/vda", ("rw", "relatime"))
 GOOD = HostFacts(
@@ -173,6 +176,16 @@ def test_room_is_added_up_per_file_system() -> None:
     assert not [f for f in found(machine(**looks), needs) if "free on" in f.what]
 
 
+def test_a_cloud_that_is_there_comes_up_again_on_a_full_disk() -> None:
+    there = Needs(root_bytes=0, release_installed=True)
+    looks = {"disk_free": lambda path: GIB // 5}
+    assert [f for f in found(machine(**looks), there) if "free on" in f.what]
+    looks = {"disk_free": lambda path: GIB // 3}
+    assert not [f for f in found(machine(**looks), there) if "free on" in f.what]
+    running, looks = dataclasses.replace(there, running=True), {"disk_free": lambda path: 0}
+    assert not [f for f in found(machine(**looks), running) if "free on" in f.what]
+
+
 PORT = Listener("0.0.0.0", 8774, 77)
 
 
@@ -226,6 +239,35 @@ def test_mirrors_are_asked_only_when_something_is_missing() -> None:
     findings = found(machine(apt_problems=problems, installed=lambda n: {"a": "1"}), needs)
     assert asked == [["b"]]
     assert said(findings) == [("refuse", "the package mirror http://mirror is not reached")]
+    needs = dataclasses.replace(needs, downloads=["fetch the pages"])
+    (finding,) = [
+        f for f in found(machine(apt_problems=problems), needs) if f.severity is Severity.REFUSE
+    ]
+    assert asked[1:] == [[]]
+    assert finding.why == "timed out; wanted: fetch the pages"
+
+
+def test_what_components_would_fetch_is_known_before(tmp_path: Path) -> None:
+    class Rooms(Component):
+        name = "rooms"
+
+        def downloads(self, ctx: Context) -> Iterator[Task]:
+            def look() -> Iterator[Change]:
+                if not (tmp_path / "paper").exists():
+                    yield Change("fetch the paper", lambda: pytest.fail("only looked at"))
+
+            yield Task("paper", look)
+
+    class Later(Component):
+        name = "later"
+
+        def downloads(self, ctx: Context) -> Iterator[Task]:
+            raise ImportError("needs our own environment")
+
+    ctx = context(tmp_path, Rooms(), Later())
+    assert preflight.downloads_of(ctx) == ["fetch the paper"]
+    (tmp_path / "paper").touch()
+    assert preflight.downloads_of(ctx) == []
 
 
 def test_the_index_is_asked_only_when_the_release_is_missing() -> None:
@@ -295,6 +337,23 @@ def test_apt_without_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
     ((site, why),) = apt_problems(["no-such-package"])
     assert site == "/etc/apt/sources.list*" and "no source" in why
+
+
+def test_mirrors_are_known_without_lists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By apt itself, which has only its sources."""
+    (tmp_path / "lists" / "partial").mkdir(parents=True)
+    (tmp_path / "sources.list").write_text("deb http://mirror.invalid/debian bookworm main\n")
+    config = tmp_path / "apt.conf"
+    config.write_text(
+        f'Dir::Etc::sourcelist "{tmp_path}/sources.list";\nDir::Etc::sourceparts "/dev/null";\n'
+        f'Dir::State::lists "{tmp_path}/lists";\nDir::Cache "{tmp_path}";\n'
+    )
+    monkeypatch.setenv("APT_CONFIG", str(config))
+    monkeypatch.setattr("onestack.diagnose.machine.head", lambda url: f"asked for {url}")
+    ((site, why),) = apt_problems(["mariadb-server-core"])
+    assert site == "http://mirror.invalid"
+    assert why == "asked for http://mirror.invalid/debian/dists/bookworm/InRelease"
+    assert apt_problems([]) == [(site, why)]
 
 
 def test_who_configures_the_nic(tmp_path: Path) -> None:

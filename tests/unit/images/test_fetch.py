@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from onestack.errors import BadAnswers, OnestackError
-from onestack.images.fetch import fetch, image_format
+from onestack.images import fetch as fetching
+from onestack.images.fetch import cached, fetch, image_format
 
 IMAGE = b"QFI\xfb" + b"image" * 500_000
 
@@ -32,6 +33,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/gone.qcow2":
             self.send_error(404)
             return
+        if self.path == "/busy.qcow2" and len(self.server.asked) < 3:
+            self.send_error(503)
+            return
         page = self.path == "/page.qcow2"
         body = b"<!DOCTYPE html><p>Not here" if page else IMAGE
         self.send_response(200)
@@ -42,6 +46,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -96,6 +105,22 @@ def test_a_bad_answer_leaves_nothing(
     assert caught.match(sentence)
     assert caught.value.cure
     assert not [p for p in tmp_path.iterdir() if p.suffix != ".lock"]
+
+
+def test_what_broke_on_the_way_is_tried_again(server: Server, tmp_path: Path) -> None:
+    url = f"{server.url}/busy.qcow2"
+    assert not cached(url, tmp_path)
+    assert fetch(url, tmp_path).read_bytes() == IMAGE
+    assert cached(url, tmp_path)
+    assert server.asked == ["/busy.qcow2"] * 3
+    server.asked.clear()
+    with pytest.raises(OnestackError):
+        fetch(f"{server.url}/cut.qcow2", tmp_path)
+    assert len(server.asked) == 3
+    server.asked.clear()
+    with pytest.raises(OnestackError):
+        fetch(f"{server.url}/gone.qcow2", tmp_path)
+    assert len(server.asked) == 1
 
 
 def test_nobody_answers(tmp_path: Path) -> None:

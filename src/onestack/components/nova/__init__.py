@@ -208,12 +208,14 @@ class Nova(Component):
             "libvirt",
         )
 
+    def downloads(self, ctx: Context) -> Iterable[Task]:
+        yield Task("novnc", lambda: ensure_novnc(ctx), ("packages",))
+
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
         from onestack.components.nova.cells import ensure_cells
 
         yield Task("cells", lambda: ensure_cells(ctx), ("database:nova_api",), before_start=True)
-        yield Task("novnc", lambda: ensure_novnc(ctx), ("packages",), before_start=True)
 
     def explain(self, ctx: Context, text: str) -> str | None:
         if "No valid host was found" in text:

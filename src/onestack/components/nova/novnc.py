@@ -21,4 +21,4 @@ def novnc_directory(ctx: Context) -> Path:
 
 def ensure_novnc(ctx: Context) -> Iterator[Change]:
     if not novnc_directory(ctx).is_dir():
-        yield Change("unpack the noVNC pages", lambda: unpack(("novnc",), CACHE / "novnc"))
+        yield Change("fetch the noVNC pages", lambda: unpack(("novnc",), CACHE / "novnc"))

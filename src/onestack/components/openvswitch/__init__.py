@@ -132,8 +132,10 @@ class Openvswitch(Component):
             probe=Probe("file", str(ready), seconds=40),
         )
 
+    def downloads(self, ctx: Context) -> Iterable[Task]:
+        yield Task("release", lambda: ensure_unpacked(ctx), ("packages",))
+
     def tasks(self, ctx: Context) -> Iterable[Task]:
-        yield Task("release", lambda: ensure_unpacked(ctx), before_start=True)
         yield Task("kernel", lambda: self._ensure_kernel(ctx), ("users",), before_start=True)
 
     @staticmethod

@@ -22,7 +22,6 @@ from onestack.host.change import Change
 from onestack.host.command import run
 from onestack.host.files import sync_directory
 from onestack.host.locks import file_lock
-from onestack.host.netns import outside
 from onestack.network.backend import conntrack_aborts, datapath, l2_agent
 
 SUITE = "trixie"
@@ -85,8 +84,7 @@ def ensure_unpacked(ctx: Context) -> Iterator[Change]:
 
 
 def _fetch(tree: Path) -> None:
-    # The mirror is reached from the host's namespace only; other clouds may want the same.
-    with file_lock(CACHE / "openvswitch.lock", "another cloud fetches Open vSwitch"), outside():
+    with file_lock(CACHE / "openvswitch.lock", "another cloud fetches Open vSwitch"):
         if not tree.is_dir():
             unpack(tree)
 
@@ -144,7 +142,7 @@ def _isolated_apt(place: Path, mirror: str) -> list[str]:
         "Dir::Etc::sourcelist": sources,
         "Dir::Etc::sourceparts": "/dev/null",
         "Acquire::Languages": "none",
-        "Acquire::Retries": "2",
+        "Acquire::Retries": "5",
         # a list that could not be fetched is an error, not a warning
         "APT::Update::Error-Mode": "any",
         # the hook of a package that this apt does not know

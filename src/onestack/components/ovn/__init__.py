@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from onestack.answers.values import Answers
-from onestack.components.base import Component, Context, Directory, Task
+from onestack.components.base import Component, Context, Directory
 from onestack.components.neutron.layout import Layout
 from onestack.components.openvswitch import QUIET, environment
 from onestack.components.openvswitch.database import as_user, prepare, shared
 from onestack.components.openvswitch.distribution import distribution
-from onestack.host.change import Change
 from onestack.network.addresses import first_address
 from onestack.network.backend import datapath, l2_agent
 from onestack.supervise.spec import Probe, Process
@@ -113,16 +112,6 @@ class Ovn(Component):
             ),
             probe=_says(appctl, f"{run}/ovn-controller.ctl", "connection-status", "connected"),
         )
-
-    def tasks(self, ctx: Context) -> Iterable[Task]:
-        if wanted(ctx):
-            # OVN's programs come along with Open vSwitch's
-            needs = ("openvswitch:release", "files:openvswitch")
-            yield Task("release", _nothing, needs, before_start=True)
-
-
-def _nothing() -> Iterator[Change]:
-    yield from ()
 
 
 def chassis(ctx: Context, southbound: str) -> Iterable[str]:

@@ -37,6 +37,12 @@ class Provision(Component):
     def users(self, ctx: Context) -> Iterable[str]:
         return ()
 
+    def downloads(self, ctx: Context) -> Iterable[Task]:
+        from onestack.components.provision.contents import ensure_fetched
+
+        if ctx.has("glance") and ctx.answers["CONFIG_PROVISION_DEMO"]:
+            yield Task("fetch", lambda: ensure_fetched(ctx), ("packages",))
+
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
         from onestack.components.provision.contents import ensure_flavors, ensure_image

@@ -12,8 +12,8 @@ from onestack.cloud import CACHE
 from onestack.cloudapi.session import admin_session
 from onestack.components.base import Context
 from onestack.host.change import Change
-from onestack.images.fetch import fetch
-from onestack.images.guest import cached_test_guest
+from onestack.images import guest
+from onestack.images.fetch import cached, fetch, shown
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,15 @@ def ensure_flavors(ctx: Context) -> Iterator[Change]:
         yield Change(f"make the flavor {flavor.name}", make)
 
 
+def ensure_fetched(ctx: Context) -> Iterator[Change]:
+    """The demo image, or what the test guest is built from, in the cache."""
+    source, cache = str(ctx.answers["CONFIG_PROVISION_IMAGE_URL"]), CACHE / "images"
+    if source and not cached(source, cache):
+        yield Change(f"fetch the image {shown(source)}", lambda: _ignore(fetch(source, cache)))
+    elif not source and not guest.fetched(cache):
+        yield Change("fetch the test guest's packages", lambda: guest.fetch_packages(cache))
+
+
 def ensure_image(ctx: Context) -> Iterator[Change]:
     """The demo image, uploaded whole: one left ``queued`` by an interrupted run goes first."""
     session = admin_session(ctx)
@@ -72,6 +81,10 @@ def ensure_image(ctx: Context) -> Iterator[Change]:
     yield Change(f"upload the image {name}", lambda: _upload(ctx, session, url, name))
 
 
+def _ignore(result: object) -> None:
+    """A change has no result."""
+
+
 def _delete(session: Session, url: str) -> None:
     session.delete(url)
 
@@ -82,7 +95,7 @@ def _upload(ctx: Context, session: Session, url: str, name: str) -> None:
         path = fetch(source, CACHE / "images")
         disk_format = str(ctx.answers["CONFIG_PROVISION_IMAGE_FORMAT"])
     else:
-        path, disk_format = cached_test_guest(CACHE / "images"), "qcow2"
+        path, disk_format = guest.cached_test_guest(CACHE / "images"), "qcow2"
     body = {
         "name": name,
         "disk_format": disk_format,
