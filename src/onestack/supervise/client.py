@@ -177,6 +177,13 @@ class Supervisor:
         """Returns when they are down."""
         self._follow("stop", on_event, None, names=_listed(names))
 
+    def hold(self, names: Iterable[str]) -> None:
+        """Stop them, in order; their sockets stay open until they are started again.
+
+        Does not wait: a `start` that comes before they are down is carried out then.
+        """
+        self._ask("hold", names=_listed(names))
+
     def restart(self, names: Iterable[str] | None = None) -> None:
         """Stop and start again, in order; see `wait`."""
         self._ask("restart", names=_listed(names))
@@ -195,8 +202,10 @@ class Supervisor:
         """
         self._follow("wait", on_event, explain, names=_listed(names), seconds=seconds)
 
-    def status(self) -> list[ProcessStatus]:
-        return [ProcessStatus.from_answer(raw) for raw in self.details()["processes"]]
+    def status(self, names: Iterable[str] | None = None) -> list[ProcessStatus]:
+        """Of ``names``, whose files are looked at anew (`ProcessStatus.stale`); else of all."""
+        answer = self._ask("status", names=_listed(names))
+        return [ProcessStatus.from_answer(raw) for raw in answer["processes"]]
 
     def details(self) -> dict[str, Any]:
         """All it says: ``pid``, ``since``, ``python``, ``program``, ``preload``,

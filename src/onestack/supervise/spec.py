@@ -114,7 +114,11 @@ class Roster:
 
     @classmethod
     def from_file(cls, path: Path) -> Roster:
-        raw = json.loads(path.read_text())
+        return cls.from_json(path.read_text())
+
+    @classmethod
+    def from_json(cls, text: str) -> Roster:
+        raw = json.loads(text)
         return cls(
             **{
                 **raw,

@@ -98,6 +98,8 @@ class Supervised:
         self.wanted = False
         self.again = False
         """Start it again once it has stopped."""
+        self.kept = False
+        """Its sockets stay open while it is down: clients wait for it."""
         self.removed = False
         """Forget it once it has stopped."""
         self.generation = 0
@@ -214,15 +216,19 @@ class Supervised:
         elif self.state is State.STOPPING:
             self.again = True
 
-    def stop(self, again: bool = False) -> None:
+    def stop(self, again: bool = False, keep: bool = False) -> None:
         """Want it down; the signal is sent by `proceed_stopping`, when its dependents are down."""
-        self.wanted, self.again = again, again
+        self.wanted, self.again, self.kept = again, again, keep
         now = time.monotonic()
         self._failure = ""
         match self.state:
-            case State.STOPPING | State.STOPPED:
-                if again and self.state is State.STOPPED:
+            case State.STOPPING:
+                return
+            case State.STOPPED:
+                if again:
                     self.start()
+                elif not keep:
+                    self._close_sockets()
                 return
             case State.WAITING:
                 self.machine.stopped(now)
@@ -460,7 +466,7 @@ class Supervised:
         self._stopped()
 
     def _stopped(self) -> None:
-        if not self.again:
+        if not (self.again or self.kept):
             self._close_sockets()
         self._changed()
         if self.again:

@@ -197,9 +197,9 @@ class Supervisor:
             process.start()
         self._settle_soon()
 
-    def stop(self, names: Iterable[str] | None, again: bool = False) -> None:
+    def stop(self, names: Iterable[str] | None, again: bool = False, keep: bool = False) -> None:
         for process in self.named(names):
-            process.stop(again)
+            process.stop(again, keep)
         self._settle_soon()
 
     def dependents(self, name: str) -> list[Supervised]:
@@ -264,7 +264,7 @@ class Supervisor:
                 continue
             if other.state is State.STOPPING:
                 found.append(other.name)
-            elif other.down:
+            else:
                 found += self._above(other, seen | {process.name})
         return found
 
@@ -313,8 +313,14 @@ class Supervisor:
         except TypeError as error:
             connection.error("the supervisor does not understand the request", str(error))
 
-    def _verb_status(self, connection: Connection) -> None:
+    def _verb_status(self, connection: Connection, names: list[str] | None = None) -> None:
+        """With ``names``, only those that there are, and their files are looked at anew."""
         now = time.monotonic()
+        wanted = self.processes if names is None else names
+        processes = [self.processes[name] for name in wanted if name in self.processes]
+        if names is not None:
+            for process in processes:
+                process.look_at_files()
         connection.done(
             pid=os.getpid(),
             since=now - self.started,
@@ -328,7 +334,7 @@ class Supervisor:
                 "problems": self.warmer.problems,
             },
             families={name: family.facts for name, family in self.families.items()},
-            processes=[p.describe() for p in self.processes.values()],
+            processes=[p.describe() for p in processes],
             jobs=[
                 {"name": j.order.log, "pid": j.pid, "since": now - j.since}
                 for j in self.jobs.running.values()
@@ -407,6 +413,10 @@ class Supervisor:
         processes = self.named(names)
         self.stop(names)
         self.watchers.until_down(connection, processes)
+
+    def _verb_hold(self, connection: Connection, names: list[str]) -> None:
+        self.stop(names, keep=True)
+        connection.done()
 
     def _verb_restart(self, connection: Connection, names: list[str] | None = None) -> None:
         if self._refuses(connection):

@@ -41,6 +41,19 @@ def test_changes_of_spec_and_files_make_stale(bench: Bench) -> None:
     assert bench.load(a, replace(b, env={"X": "1"}), d).stale == ("a",)
 
 
+def test_asked_about_one_the_supervisor_looks_at_its_files_again(bench: Bench) -> None:
+    config = bench.root / "a.conf"
+    config.write_text("one")
+    client = bench.launch(toy("a", files=(str(config),)), toy("b"))
+    client.start()
+    client.wait(seconds=5)
+    config.write_text("two")
+    assert not bench.status("a").stale
+    assert [(s.name, s.stale) for s in client.status(["a", "nobody"])] == [("a", True)]
+    config.write_text("one")
+    assert not client.status(["a"])[0].stale
+
+
 def test_a_roster_that_cannot_be_read_changes_nothing(bench: Bench) -> None:
     client = bench.launch(toy("a"))
     client.roster.write_text('{"cloud": ')

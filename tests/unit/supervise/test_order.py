@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -69,6 +70,33 @@ def test_stopping_one_leaves_those_above_alone_and_restart_keeps_order(bench: Be
     client.restart()
     client.wait(seconds=10)
     assert book(bench)[4:] == ["stop api", "stop database", "start database", "start api"]
+
+
+def test_held_are_down_in_order_and_their_clients_wait(bench: Bench) -> None:
+    """Those above first; a start that comes meanwhile is carried out afterwards."""
+    door = bench.root / "door"
+    client = bench.launch(
+        noted(bench, "database"),
+        toy("between", needs=("database",)),
+        noted(bench, "api", "between"),
+        toy("echo", "echo", sockets={"door": f"unix:{door}"}, needs=("database",)),
+    )
+    client.start()
+    client.wait(seconds=10)
+    old = bench.status("echo").pid
+    client.hold(["database", "api", "echo"])
+    client.start(["database"])
+    client.wait(["database"], seconds=10)
+    assert book(bench)[2:] == ["stop api", "stop database", "start database"]
+    assert bench.status("api").state == "stopped"
+    with socket.socket(socket.AF_UNIX) as waiting:
+        waiting.connect(str(door))
+        client.start(["echo"])
+        client.wait(["echo"], seconds=10)
+        assert int(waiting.makefile().readline()) == bench.status("echo").pid != old
+    client.hold(["echo"])
+    client.stop(["echo"])
+    assert not door.exists()
 
 
 def test_waiting_says_for_what(bench: Bench) -> None:

@@ -221,7 +221,13 @@ class Neutron(Component):
             groups=tuple(groups),
             files=files,
             needs=(*needs, "neutron-namespaces"),
-            probe=Probe("agent", f"http://{ctx.internal}:{PORT}/v2.0/agents", binary),
+            probe=Probe(
+                "agent",
+                f"http://{ctx.internal}:{PORT}/v2.0/agents",
+                binary,
+                # OVN's agent reports when neutron asks, which it does every 37 s.
+                fresh=not layout.ovn,
+            ),
             # Upstream's OpenFlow server never ends by itself; the agent keeps nothing
             # that a later start would not find in the switch.
             stop_signal="KILL" if name == "openvswitch" else "TERM",
