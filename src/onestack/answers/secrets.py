@@ -56,6 +56,10 @@ class Secrets:
                     write(self._path, json.dumps(self._made, indent=1, sort_keys=True), 0o600)
             return self._made[name]
 
+    def looking(self) -> Secrets:
+        """The same, which keeps no new one: to see what would be asked for."""
+        return Secrets(self._path, self._answers, keep=False)
+
     def ensure(self, names: Iterable[str]) -> None:
         """Make all of ``names`` at once."""
         for name in names:

@@ -59,6 +59,12 @@ def show(found: Diagnosis) -> None:
     for trouble in known:
         item(seen(trouble), trouble.likely or "")
     show_pool(found)
+    if found.drift:
+        heading("Not as the answers want it; `onestack up` would", "")
+    for what in found.drift[:SHOWN]:
+        item(what)
+    if len(found.drift) > SHOWN:
+        output.say(f"  … and {len(found.drift) - SHOWN} changes more: onestack up --dry-run")
     others = [t for t in found.troubles if not t.likely]
     if others:
         heading("Also in the logs, cause not known (harmless if nothing else is wrong)", "")

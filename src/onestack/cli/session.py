@@ -30,13 +30,15 @@ def context(cloud: Cloud, answers: Answers, keep: bool = True) -> Context:
 
     With ``keep`` false (checks, a dry run) secrets made on the way are not kept.
     """
+    known = all_components()
     return Context(
         cloud=cloud,
         answers=answers,
         secrets=secrets(cloud, answers, keep),
         host=facts.gather(cloud, str(answers["CONFIG_CONTROLLER_HOST"])),
         release=release(),
-        components=tuple(c for c in all_components() if c.enabled(answers)),
+        components=tuple(c for c in known if c.enabled(answers)),
+        switched_off=tuple(c for c in known if not c.enabled(answers)),
     )
 
 

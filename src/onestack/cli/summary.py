@@ -9,6 +9,7 @@ from onestack.components.base import Context
 
 if TYPE_CHECKING:
     from onestack.plan.step import Report
+    from onestack.plan.switched_off import Left
 
 
 def endpoints(ctx: Context) -> dict[str, str]:
@@ -22,6 +23,12 @@ def endpoints(ctx: Context) -> dict[str, str]:
     }
 
 
+def left(ctx: Context) -> list[Left]:
+    from onestack.plan import switched_off
+
+    return switched_off.left(ctx)
+
+
 def facts(ctx: Context, report: Report) -> dict[str, Any]:
     """The summary for scripts; seconds are seconds."""
     return {
@@ -31,6 +38,7 @@ def facts(ctx: Context, report: Report) -> dict[str, Any]:
         "seconds": round(report.seconds, 1),
         "changes": len(report.changes),
         "endpoints": endpoints(ctx),
+        "kept": [what.component.name for what in left(ctx)],
         "credentials": [
             str(ctx.cloud.etc / "admin-openrc"),
             str(ctx.cloud.etc / "clouds.yaml"),
@@ -60,6 +68,8 @@ def lines(ctx: Context, report: Report) -> Iterator[str]:
     yield ""
     yield f"Credentials:  . {cloud.etc}/admin-openrc   (or {cloud.etc}/clouds.yaml)"
     yield f"Clients:      {cloud.bin}/openstack, and neutron, cinder, glance, nova, heat, swift"
+    if kept := ", ".join(what.title for what in left(ctx)):
+        yield f"Kept:         what belongs to {kept} (switched off; onestack up --purge removes it)"
     if slowest := report.slowest:
         steps = ", ".join(f"{r.title} {r.seconds:.1f} s" for r in slowest)
         yield f"Slowest:      {steps}   (all: onestack blame{named(ctx)})"

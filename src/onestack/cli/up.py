@@ -23,6 +23,7 @@ from onestack.cli.session import check, context, secrets
 from onestack.cli.summary import facts, lines
 from onestack.components.base import Context
 from onestack.diagnose.findings import Finding, Severity
+from onestack.errors import BadAnswers
 from onestack.host.change import Change
 from onestack.supervise.client import Supervisor
 
@@ -32,6 +33,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     answer_options(parser)
     json_option(parser)
     yes_option(parser)
+    parser.add_argument(
+        "--purge",
+        action="store_true",
+        help="remove also the data of components that the answers switch off",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be changed, and change nothing"
     )
@@ -53,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
         for notice in (*wanted.notices, *remarks(findings)):
             output.note(f"note: {notice}")
         if args.dry_run:
-            return dry_run(ctx, args.json)
+            return dry_run(ctx, args)
+        if args.purge:
+            agreed(ctx, args.yes)
         return deploy(
             dataclasses.replace(ctx, secrets=secrets(cloud, wanted.answers)), wanted, args
         )
@@ -72,7 +80,9 @@ def deploy(ctx: Context, wanted: Wishes, args: argparse.Namespace) -> int:
 
     kept = Step("answers", "The answers", lambda: ensure_kept(ctx, wanted), ("cloud",))
     with screen.choose(args.json) as show:
-        report = deploy.up(ctx, Supervisor(ctx.cloud), listeners=[show], first=[kept])
+        report = deploy.up(
+            ctx, Supervisor(ctx.cloud), listeners=[show], first=[kept], purge=args.purge
+        )
     if args.json:
         output.line_of_json(kind="summary", **facts(ctx, report))
     else:
@@ -81,13 +91,26 @@ def deploy(ctx: Context, wanted: Wishes, args: argparse.Namespace) -> int:
     return 0
 
 
-def dry_run(ctx: Context, as_json: bool) -> int:
+def agreed(ctx: Context, yes: bool) -> None:
+    """Raises `BadAnswers` unless the operator wants to lose what is switched off."""
+    from onestack.plan import switched_off
+
+    lost = ", ".join(what.title for what in switched_off.left(ctx))
+    if lost and not output.confirm(f"Remove for good what is left of: {lost}?", yes):
+        raise BadAnswers(
+            f"what is left of {lost} was not removed",
+            "its data would be lost",
+            "say so with --yes, or leave --purge out",
+        )
+
+
+def dry_run(ctx: Context, args: argparse.Namespace) -> int:
     from onestack.plan import deploy
     from onestack.plan.step import Outcome
 
-    report = deploy.up(ctx, Supervisor(ctx.cloud), dry_run=True)
+    report = deploy.up(ctx, Supervisor(ctx.cloud), dry_run=True, purge=args.purge)
     unknown = [r for r in report.results if r.outcome is Outcome.UNKNOWN]
-    if as_json:
+    if args.json:
         output.as_json(
             {
                 "changes": [{"step": step, "what": what} for step, what in report.changes],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,6 @@ class Directory:
     services: dict[str, Item] = field(default_factory=dict)
     endpoints: dict[tuple[str, str], Item] = field(default_factory=dict)
     grants: set[tuple[str, str, str]] = field(default_factory=set)
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> None:
         self.users = {u["name"]: u for u in self._list("users", domain_id="default")}
@@ -62,6 +62,31 @@ class Directory:
         answer = self.session.patch(f"{self.url}/{kind}/{item['id']}", json={key: body})
         changed: Item = answer.json()[key]
         return changed
+
+    def delete(self, kind: str, item: Item) -> None:
+        self.session.delete(f"{self.url}/{kind}/{item['id']}")
+
+    def withdraw(self, kind: str, keys: Iterable[tuple[str, str]], whole: bool) -> None:
+        """Delete these endpoints of the service ``kind``, and with ``whole`` the service."""
+        for key in keys:
+            self.delete("endpoints", self.endpoints.pop(key))
+        if whole:
+            self.delete("services", self.services.pop(kind))
+
+    def lets_in(self, user: str, password: str) -> bool:
+        """Whether ``user`` of the default domain has this password."""
+        who = {"name": user, "domain": {"id": "default"}, "password": password}
+        identity = {"methods": ["password"], "password": {"user": who}}
+        answer = self.session.post(
+            f"{self.url}/auth/tokens",
+            params={"nocatalog": ""},
+            json={"auth": {"identity": identity, "scope": "unscoped"}},
+            authenticated=False,
+            raise_exc=False,
+        )
+        if answer.status_code not in (201, 401):
+            answer.raise_for_status()
+        return bool(answer.status_code == 201)
 
     def grant(self, user: str, project: str, role: str) -> None:
         self.session.put(f"{self.url}/projects/{project}/users/{user}/roles/{role}")
@@ -106,15 +131,41 @@ def ensure_service_project(ctx: Context) -> Iterator[Change]:
 
 
 def ensure_identity(ctx: Context, identity: Identity) -> Iterator[Change]:
-    """The service user (roles admin and service) and the endpoints of ``identity``."""
+    """The service user, with its password and the roles admin and service, and the endpoints."""
     known = directory(ctx)
-    with known.lock:
-        yield from _ensure_user(ctx, known, identity.user)
-        for endpoint in identity.endpoints:
-            yield from _ensure_endpoint(ctx, known, endpoint)
+    yield from _ensure_user(ctx, known, identity.user)
+    for endpoint in identity.endpoints:
+        yield from _ensure_endpoint(ctx, known, endpoint)
+
+
+def withdraw(ctx: Context, types: Iterable[str]) -> Iterator[Change]:
+    """The catalog without services of these ``types`` in the cloud's own region."""
+    known, region = directory(ctx), _region(ctx)
+    for kind in types:
+        if not (service := known.services.get(kind)):
+            continue
+        listed = {key: e for key, e in known.endpoints.items() if key[0] == service["id"]}
+        ours = [key for key, endpoint in listed.items() if endpoint["region_id"] == region]
+
+        if ours or not listed:
+            yield Change(
+                f"take {kind} out of the catalog",
+                functools.partial(known.withdraw, kind, ours, len(ours) == len(listed)),
+            )
+
+
+def remove_user(ctx: Context, name: str) -> Iterator[Change]:
+    """No service user ``name``."""
+    known = directory(ctx)
+    if name in known.users:
+        yield Change(
+            f"remove the service user {name}",
+            lambda: known.delete("users", known.users.pop(name)),
+        )
 
 
 def _ensure_user(ctx: Context, known: Directory, name: str) -> Iterator[Change]:
+    password = ctx.secrets[f"{name}_keystone"]
     if name not in known.users:
 
         def make() -> None:
@@ -123,11 +174,16 @@ def _ensure_user(ctx: Context, known: Directory, name: str) -> Iterator[Change]:
                 {
                     "name": name,
                     "domain_id": "default",
-                    "password": ctx.secrets[f"{name}_keystone"],
+                    "password": password,
                 },
             )
 
         yield Change(f"make the service user {name}", make)
+    elif not known.lets_in(name, password):
+        yield Change(
+            f"set the password of the service user {name}",
+            lambda: _ignore(known.update("users", known.users[name], {"password": password})),
+        )
     for role in ("admin", "service"):
         user, project = known.users.get(name), known.projects.get(SERVICE_PROJECT)
         wanted = (user["id"], project["id"], known.roles[role]["id"]) if user and project else None
@@ -179,6 +235,10 @@ def _ensure_endpoint(ctx: Context, known: Directory, endpoint: Endpoint) -> Iter
             )
 
         yield Change(f"point {endpoint.type} ({interface}) to {url}", put)
+
+
+def _ignore(result: object) -> None:
+    """A change has no result."""
 
 
 def _region(ctx: Context) -> str:

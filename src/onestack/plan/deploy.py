@@ -15,7 +15,7 @@ from onestack.host.change import Change
 from onestack.host.files import ensure_file
 from onestack.host.ledger import Ledger
 from onestack.host.orphans import end_orphans
-from onestack.plan import timing
+from onestack.plan import switched_off, timing
 from onestack.plan.database import Schemas
 from onestack.plan.dumps import Dumps
 from onestack.plan.mariadb import Server, socket_of
@@ -27,6 +27,7 @@ from onestack.plan.roster import roster_of, roster_path
 from onestack.plan.runner import Runner
 from onestack.plan.step import Outcome, Report, Result, Step
 from onestack.supervise.client import Supervisor
+from onestack.supervise.spec import Process, Roster
 
 
 def up(
@@ -36,12 +37,14 @@ def up(
     listeners: Sequence[Listener] = (),
     dry_run: bool = False,
     first: Iterable[Step] = (),
+    purge: bool = False,
 ) -> Report:
     """Bring the machine to what the components of ``ctx`` want.
 
     ``first`` are the caller's own steps for the first half (they may need
-    ``cloud``). In a dry run nothing is changed and the report has what would
-    be. Timings are kept also of a run that failed. Raises `OnestackError`.
+    ``cloud``). With ``purge`` nothing is left of components that are switched
+    off. In a dry run nothing is changed and the report has what would be.
+    Timings are kept also of a run that failed. Raises `OnestackError`.
     """
     runner = Runner(Progress(listeners), dry_run)
     if not dry_run:
@@ -52,7 +55,7 @@ def up(
             # Threads and programs that start from now on are inside.
             netns.enter(ctx.cloud.netns)
         try:
-            steps = cloud_steps(ctx, supervisor, dry_run)
+            steps = cloud_steps(ctx, supervisor, dry_run, purge)
         except Exception:
             if not dry_run or not runner.report.changes:
                 raise
@@ -68,7 +71,9 @@ def up(
             timing.save(ctx.cloud.log, timing.of("up", runner.report))
 
 
-def cloud_steps(ctx: Context, supervisor: Supervisor, dry_run: bool = False) -> list[Step]:
+def cloud_steps(
+    ctx: Context, supervisor: Supervisor, dry_run: bool = False, purge: bool = False
+) -> list[Step]:
     """The second half: files, supervisor, databases, processes, identity, tasks, ``ready``.
 
     It is run where packages, users and release are there already, so a
@@ -83,6 +88,7 @@ def cloud_steps(ctx: Context, supervisor: Supervisor, dry_run: bool = False) -> 
         *builder.process_steps(),
         *builder.identities(),
         *builder.tasks(),
+        *builder.switched_off(purge),
     ]
     steps.append(
         Step(
@@ -103,8 +109,14 @@ class _Builder:
         self.supervisor = supervisor
         self.ledger = Ledger.of(ctx.cloud)
         self.specs = {c.name: list(c.processes(ctx)) for c in ctx.components}
-        self.processes = Processes(ctx, supervisor, dry_run)
+        self.dry_run = dry_run
+        self.pending: set[str] = set()
+        """Files that a dry run would write."""
+        self.processes = Processes(ctx, supervisor, dry_run, self._differs)
         self.tasks_of = {c.name: list(c.tasks(ctx)) for c in ctx.components}
+        self.clients = [
+            c for c in ctx.components if "identity" not in c.provides and any(c.identity(ctx))
+        ]
         self.databases_of = {c.name: list(c.databases(ctx)) for c in ctx.components}
         server = Server(socket_of(ctx.cloud))
         dumps = Dumps(CACHE / "schemas" / ctx.release.services_hash, server.socket)
@@ -133,25 +145,39 @@ class _Builder:
     def _files(self, component: Component) -> Iterator[Change]:
         for file in component.files(self.ctx):
             inside = file.path.is_relative_to(self.ctx.cloud.root)
-            yield from ensure_file(
+            for change in ensure_file(
                 file.path,
                 file.content,
                 mode=file.mode,
                 group=file.group,
                 ledger=None if inside else self.ledger,
-            )
+            ):
+                self.pending.add(str(file.path))
+                yield change
+
+    def _differs(self, spec: Process) -> bool:
+        """Whether a process would get another configuration than it runs with."""
+        text = self._roster()
+        try:
+            rosters = Roster.from_file(roster_path(self.ctx.cloud)), Roster.from_json(text)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        now, then = ({p.name: p for p in roster.processes}.get(spec.name) for roster in rosters)
+        return now != then or bool(self.pending & set(spec.files))
+
+    def _roster(self) -> str:
+        return roster_of(self.ctx, self.specs).to_json()
 
     def roster(self) -> Iterator[Change]:
-        text = roster_of(self.ctx, self.specs).to_json()
         # Only the supervisor, which is root, has to read it.
-        yield from ensure_file(roster_path(self.ctx.cloud), text, mode=0o600)
+        yield from ensure_file(roster_path(self.ctx.cloud), self._roster(), mode=0o600)
 
     def supervisor_step(self) -> Step:
-        names = [spec.name for specs in self.specs.values() for spec in specs]
+        specs = [spec for specs in self.specs.values() for spec in specs]
         return Step(
             "supervisor",
             "The supervisor",
-            lambda: self.processes.ensure_supervisor(names),
+            lambda: self.processes.ensure_supervisor(specs),
             # It looks at the files when it is told of the roster.
             ("roster", *self._all_files()),
         )
@@ -177,6 +203,7 @@ class _Builder:
         yield from self.schemas.ensure(database, password, job)
 
     def process_steps(self) -> Iterator[Step]:
+        running = self.processes.at_work()
         for component in self.ctx.components:
             before = [
                 *(f"database:{d.name}" for d in self.databases_of[component.name]),
@@ -186,9 +213,11 @@ class _Builder:
                     if t.before_start
                 ),
             ]
-            if "identity" not in component.provides and any(component.identity(self.ctx)):
+            if component in self.clients:
                 # A service whose own user is not there yet logs failures from its first request on.
                 before.append(f"identity:{component.name}")
+                # One that runs is restarted for another's new password when that holds.
+                before += [f"identity:{c.name}" for c in self.clients if running]
             for spec in self.specs[component.name]:
                 yield Step(
                     f"process:{spec.name}",
@@ -202,13 +231,28 @@ class _Builder:
                     ),
                 )
 
-    def identities(self) -> Iterator[Step]:
+    def _identity_provided(self) -> tuple[str, ...]:
         providers = [c for c in self.ctx.components if "identity" in c.provides]
-        before = (
+        return (
             "supervisor",
             *self._provided("identity"),
             *(f"{c.name}:{t.name}" for c in providers for t in self.tasks_of[c.name]),
         )
+
+    def switched_off(self, purge: bool) -> Iterator[Step]:
+        if not any("identity" in c.provides for c in self.ctx.components):
+            return
+        identity = self._identity_provided()
+        catalog = list(switched_off.catalog_steps(self.ctx, identity))
+        yield from catalog
+        if purge:
+            # After all others: some may have had to let go of it first.
+            processes = [f"process:{spec.name}" for specs in self.specs.values() for spec in specs]
+            needs = (*identity, *processes, *(step.name for step in catalog))
+            yield from switched_off.purge_steps(self.ctx, self.schemas.server, needs)
+
+    def identities(self) -> Iterator[Step]:
+        before = self._identity_provided()
         for component in self.ctx.components:
             if any(True for _ in component.identity(self.ctx)):
                 yield Step(

@@ -115,6 +115,14 @@ class Server:
     def drop(self, database: str) -> None:
         self.query(f"DROP DATABASE IF EXISTS `{database}`")
 
+    def users(self) -> set[str]:
+        """Those made by `grant`."""
+        rows = self.query("SELECT User FROM mysql.user WHERE Host = 'localhost'")
+        return {str(row[0]) for row in rows}
+
+    def drop_user(self, user: str) -> None:
+        self.query(f"DROP USER IF EXISTS `{user}`@localhost")
+
     def grant(self, user: str, password: str, database: str) -> None:
         """The user, with this password, and all rights in the database."""
         self.query(f"CREATE USER IF NOT EXISTS `{user}`@localhost IDENTIFIED BY %s", (password,))

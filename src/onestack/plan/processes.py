@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from onestack.components.base import Component, Context
 from onestack.host.change import Change
@@ -11,7 +12,7 @@ from onestack.host.ledger import Ledger
 from onestack.plan.patience import patiently
 from onestack.plan.roster import roster_path
 from onestack.plan.unit import ensure_unit, start_unit
-from onestack.supervise.client import ProcessStatus, Supervisor
+from onestack.supervise.client import Supervisor
 from onestack.supervise.spec import Process
 
 DOWN = ("stopped", "fatal", "backoff")
@@ -22,10 +23,19 @@ PATIENCE = 120.0
 class Processes:
     """Of one context. With ``dry_run`` the supervisor is looked at and told nothing."""
 
-    def __init__(self, ctx: Context, supervisor: Supervisor, dry_run: bool = False) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        supervisor: Supervisor,
+        dry_run: bool = False,
+        differs: Callable[[Process], bool] = lambda spec: False,
+    ) -> None:
+        """``differs``: in a dry run, whether the process would get another configuration."""
         self.ctx = ctx
         self.supervisor = supervisor
         self.dry_run = dry_run
+        self._differs = differs
+        self._held: set[str] = set()
         self._components: Mapping[str, Component] = {c.name: c for c in ctx.components}
 
     def explain(self, component: str, text: str) -> str | None:
@@ -33,34 +43,67 @@ class Processes:
         known = self._components.get(component)
         return known.explain(self.ctx, text) if known else None
 
+    def at_work(self) -> bool:
+        """Whether the cloud's processes run, and go on running."""
+        return self.supervisor.running() and not self._outdated(self.supervisor.details())
+
     # -- the supervisor ----------------------------------------------------
 
-    def ensure_supervisor(self, names: Sequence[str]) -> Iterator[Change]:
-        """It runs our code and knows ``names``."""
+    def ensure_supervisor(self, specs: Sequence[Process]) -> Iterator[Change]:
+        """It runs our code and knows ``specs``; what must be started anew is down.
+
+        All of it is stopped together, in order, before databases, users and processes
+        are seen to: passwords change while nobody uses the old one, and nothing is
+        left to find its database or bus gone.
+        """
         if self.ctx.host.systemd:
             yield from ensure_unit(self.ctx, Ledger.of(self.ctx.cloud))
         if not self.supervisor.running():
             yield Change("launch the supervisor", self._launch)
             return
         about = self.supervisor.details()
-        if Path(about["program"]) != self.ctx.release.program.resolve():
+        if self._outdated(about):
             yield Change(
                 "restart the supervisor and all processes: onestack's own code has changed",
                 self._relaunch,
             )
             return
+        names = [spec.name for spec in specs]
         known = [p["name"] for p in about["processes"]]
         added = [name for name in names if name not in known]
         removed = [name for name in known if name not in names]
         if added or removed:
             words = [f"adds {', '.join(added)}"] if added else []
             words += [f"removes {', '.join(removed)}"] if removed else []
-            yield Change(f"load the roster, which {' and '.join(words)}", self._load)
+            yield Change(
+                f"load the roster, which {' and '.join(words)}", lambda: self._load(removed)
+            )
         elif not self.dry_run:
-            # Has it look at files and specs again; who is stale is told by the processes' steps.
-            self._load()
+            # Has it look at files and specs again.
+            self._load(())
+        yield from self._hold(specs)
 
-    def _load(self) -> None:
+    def _hold(self, specs: Sequence[Process]) -> Iterator[Change]:
+        running = {s.name: s for s in self.supervisor.status() if s.state not in DOWN}
+        stale = [
+            spec.name
+            for spec in specs
+            if spec.name in running
+            and (self._differs(spec) if self.dry_run else running[spec.name].stale)
+        ]
+        if stale:
+            self._held.update(stale)
+            yield Change(
+                f"stop what gets another configuration: {', '.join(stale)}",
+                lambda: self.supervisor.hold(stale),
+            )
+
+    def _outdated(self, about: Mapping[str, Any]) -> bool:
+        return Path(about["program"]) != self.ctx.release.program.resolve()
+
+    def _load(self, removed: Sequence[str]) -> None:
+        if removed:
+            patiently(lambda: self.supervisor.stop(removed), f"stopping {', '.join(removed)}")
         self.supervisor.load()
 
     def _launch(self) -> None:
@@ -78,15 +121,15 @@ class Processes:
 
     # -- one process -------------------------------------------------------
 
-    def status(self, name: str) -> ProcessStatus | None:
-        return next((s for s in self.supervisor.status() if s.name == name), None)
-
     def ensure(self, spec: Process) -> Iterator[Change]:
         """``spec`` running as it is wanted now, and ready."""
         name = spec.name
-        now = self.status(name)
+        now = next(iter(self.supervisor.status([name])), None)
         state = now.state if now else "stopped"
-        if now and now.stale:
+        if name in self._held:
+            yield Change(f"start {name} with its new configuration", lambda: self._go(spec))
+        elif now and now.stale:
+            # Since the supervisor looked, such as by a certificate that was renewed.
             yield Change(
                 f"restart {name}: its configuration has changed",
                 lambda: self._go(spec, restart=True),

@@ -282,6 +282,26 @@ def grow(cloud: Cloud, size: int) -> None:
     pool.save(dataclasses.replace(pool.known(), size=size))
 
 
+def remove(cloud: Cloud) -> Iterator[Change]:
+    """No pool, and none of its volumes. Raises `OnestackError` while guests use one."""
+    pool = Pool.of(cloud)
+    if pool.home.exists():
+        yield Change(f"remove the volume pool {pool.home}", lambda: _remove(cloud, pool))
+
+
+def _remove(cloud: Cloud, pool: Pool) -> None:
+    with _locked(pool):
+        loop.detach(pool.image)
+        if device := loop.device_of(pool.image):
+            raise OnestackError(
+                f"the volume pool {pool.image} is still in use ({device})",
+                "running instances have volumes of it",
+                "delete those instances, or `onestack down`; then run the same command again",
+            )
+    remove_tree(pool.home)
+    Ledger.of(cloud).forget("volume pool", root=str(pool.root))
+
+
 def facts(cloud: Cloud) -> PoolFacts | None:
     """The pool as it is now; ``None`` when there is none. Needs root."""
     pool = Pool.of(cloud)

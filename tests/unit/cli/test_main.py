@@ -14,7 +14,9 @@ import pytest
 
 from onestack import errors
 from onestack.cli import main as program
-from onestack.cli import options, packstack
+from onestack.cli import options, packstack, up
+from onestack.plan import switched_off
+from tests.unit.plan.toys import Rooms, context
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -121,6 +123,20 @@ def test_completing_a_file_keeps_what_stands_there(tmp_path: Path, root: Path) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_data_is_purged_only_when_somebody_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[switched_off.Left] = []
+    monkeypatch.setattr(switched_off, "left", lambda ctx: left)
+    ctx = context(tmp_path)
+    up.agreed(ctx, yes=False)  # nothing would be lost
+    left.append(switched_off.Left(Rooms(), (tmp_path,), ()))
+    up.agreed(ctx, yes=True)
+    with pytest.raises(errors.BadAnswers, match="what is left of Rooms was not removed") as caught:
+        up.agreed(ctx, yes=False)
+    assert "--yes" in caught.value.cure
+
+
 def test_verbs_that_change_the_machine_want_root(root: Path) -> None:
     for verb in ("down", "destroy", "restart"):
         words = [verb, "--root", str(root)] + (["nova"] if verb == "restart" else [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -10,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from onestack.components.base import Component, Context, Identity, Task
+from onestack.components.base import Component, Context, Database, Identity, Task
 from onestack.errors import OnestackError
 from onestack.host.change import Change
-from onestack.plan import database, deploy, prepare
+from onestack.plan import database, deploy, mariadb, prepare, switched_off
 from onestack.plan.graph import Graph, GraphError
 from onestack.plan.roster import ports, roster_of, roster_path, tcp_of
 from onestack.plan.runner import Runner, StepsFailed
 from onestack.plan.step import Step
 from onestack.supervise.spec import Process, Roster
-from tests.unit.plan.toys import Doors, Rooms, Store, Supervisor, context
+from tests.unit.plan.toys import Doors, Rooms, Secrets, Store, Supervisor, context
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="files are given to root")
 
@@ -131,14 +132,186 @@ def test_only_what_is_stale_or_down_is_touched(
     supervisor.states["rooms-api"] = "fatal"
     changes = run(ctx, supervisor).report.changes
     assert changes == [
-        ("process:doors-api", "restart doors-api: its configuration has changed"),
+        ("supervisor", "stop what gets another configuration: doors-api"),
+        ("process:doors-api", "start doors-api with its new configuration"),
         ("process:rooms-api", "start rooms-api"),
     ]
-    assert supervisor.said == ["restart doors-api", "start rooms-api"]
+    assert supervisor.said == ["hold doors-api", "start doors-api", "start rooms-api"]
     supervisor.states["stored"] = "starting"
     assert run(ctx, supervisor).report.changes == [
         ("process:stored", "wait until stored is ready (starting)")
     ]
+
+
+@root_only
+def test_a_password_changes_while_nobody_uses_it(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    """Stopped together, in the middle the users, then started."""
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    supervisor.said.clear()
+    supervisor.stale |= {"doors-api", "rooms-api"}
+    made.remove("rooms")
+    changes = [what for _, what in run(ctx, supervisor).report.changes]
+    assert changes[0] == "stop what gets another configuration: doors-api, rooms-api"
+    assert {*changes[1:3]} == {"make rooms", "start doors-api with its new configuration"}
+    assert changes[3:] == ["start rooms-api with its new configuration"]
+
+
+@root_only
+def test_a_certificate_renewed_in_the_same_run(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    """A task of its own changed a file after the supervisor had looked."""
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    supervisor.said.clear()
+    rooms = ctx.components[2]
+
+    def tasks(ctx: Context) -> Iterator[Task]:
+        def renew() -> Iterator[Change]:
+            yield Change("renew", lambda: supervisor.stale.add("rooms-api"))
+
+        yield Task("certificate", renew, ("supervisor",), before_start=True)
+
+    rooms.tasks = tasks  # type: ignore[method-assign]
+    changes = run(ctx, supervisor).report.changes
+    assert changes == [
+        ("rooms:certificate", "renew"),
+        ("process:rooms-api", "restart rooms-api: its configuration has changed"),
+    ]
+
+
+@root_only
+def test_a_dry_run_names_what_would_be_restarted(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    supervisor.said.clear()
+    other = dataclasses.replace(ctx, secrets=Secrets(rooms="another"))
+    changes = run(other, supervisor, dry_run=True).report.changes
+    conf = ctx.cloud.etc / "rooms" / "rooms.conf"
+    assert changes == [
+        ("files:rooms", f"write {conf}"),
+        ("supervisor", "stop what gets another configuration: rooms-api"),
+        ("process:rooms-api", "start rooms-api with its new configuration"),
+    ]
+    assert supervisor.said == [] and "another" not in conf.read_text()
+
+
+def test_one_that_runs_waits_for_all_users(ctx: Context, tmp_path: Path) -> None:
+    """A file may hold another service's password; a new cloud need not wait for all."""
+
+    class Halls(Rooms):
+        name = "halls"
+
+        def databases(self, ctx: Context) -> Iterator[Database]:
+            yield from ()
+
+        def identity(self, ctx: Context) -> Iterator[Identity]:
+            yield Identity("halls")
+
+        def processes(self, ctx: Context) -> Iterator[Process]:
+            yield Process("halls-api", self.name, "root", run="halls:api")
+
+        def tasks(self, ctx: Context) -> Iterator[Task]:
+            yield from ()
+
+    more = dataclasses.replace(ctx, components=(*ctx.components, Halls()))
+    supervisor = Supervisor(more)
+    assert "identity:halls" not in steps(more, supervisor)["process:rooms-api"].needs
+    supervisor.up = True
+    found = steps(more, supervisor)
+    assert {"identity:halls", "identity:rooms"} <= set(found["process:rooms-api"].needs)
+    assert "identity:halls" not in found["process:doors-api"].needs
+
+
+@pytest.fixture
+def catalog(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Types and users that keystone has."""
+    catalog = ["identity", "lodging", "user rooms"]
+
+    def withdraw(ctx: Context, types: list[str]) -> Iterator[Change]:
+        for kind in types:
+            if kind in catalog:
+                yield Change(f"take {kind} out", functools.partial(catalog.remove, kind))
+
+    def remove_user(ctx: Context, name: str) -> Iterator[Change]:
+        if f"user {name}" in catalog:
+            yield Change(f"remove {name}", lambda: catalog.remove(f"user {name}"))
+
+    monkeypatch.setattr(switched_off, "withdraw", withdraw)
+    monkeypatch.setattr(switched_off, "remove_user", remove_user)
+    return catalog
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, made: list[str]) -> list[str]:
+    """Database users that the server has."""
+    users = ["doors", "rooms"]
+    monkeypatch.setattr(mariadb.Server, "users", lambda self: set(users))
+    monkeypatch.setattr(mariadb.Server, "exists", lambda self, name: name in made)
+    monkeypatch.setattr(mariadb.Server, "drop", lambda self, name: made.remove(name))
+    monkeypatch.setattr(mariadb.Server, "drop_user", lambda self, name: users.remove(name))
+    return users
+
+
+@root_only
+def test_switched_off_on_again_and_purged(
+    ctx: Context,
+    supervisor: Supervisor,
+    made: list[str],
+    catalog: list[str],
+    server: list[str],
+) -> None:
+    for place in ("etc", "data", "data/doors", "data/rooms"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    assert switched_off.left(ctx) == []
+    rooms = ctx.components[2]
+    less = dataclasses.replace(ctx, components=ctx.components[:2], switched_off=(rooms,))
+    supervisor.ctx = less
+    conf = ctx.cloud.etc / "rooms" / "rooms.conf"
+
+    changes = [what for _, what in run(less, supervisor).report.changes]
+    assert changes[1:] == ["load the roster, which removes rooms-api", "take lodging out"]
+    assert supervisor.said[-1] == "stop rooms-api"
+    assert "rooms" in made and conf.exists() and (ctx.cloud.data / "painted").exists()
+    (left,) = switched_off.left(less)
+    assert (left.title, left.directories, left.files) == (
+        "Rooms",
+        (ctx.cloud.data / "rooms",),
+        (conf,),
+    )
+    assert run(less, supervisor).report.changes == []
+
+    catalog.append("lodging")
+    supervisor.ctx = ctx
+    whats = [what for _, what in run(ctx, supervisor).report.changes]
+    assert "load the roster, which adds rooms-api" in whats and "start rooms-api" in whats
+    assert "paint the rooms" not in whats
+
+    supervisor.ctx = less
+    runner = Runner()
+    runner.execute(deploy.cloud_steps(less, supervisor, purge=True))  # type: ignore[arg-type]
+    whats = [what for step, what in runner.report.changes if step == "purge:rooms"]
+    assert whats == [
+        "take the paint off",
+        "drop the database rooms",
+        "drop the database's user rooms",
+        "remove rooms",
+        f"remove {ctx.cloud.data / 'rooms'}",
+        f"remove {conf}",
+        f"remove {conf.parent}",
+    ]
+    assert (catalog, server) == (["identity"], ["doors"])
+    assert "rooms" not in made and "doors" in made
+    assert switched_off.left(less) == [] and (ctx.cloud.data / "doors").is_dir()
 
 
 @root_only
@@ -235,6 +408,8 @@ def test_the_first_half(ctx: Context, tmp_path: Path) -> None:
     assert list(Graph(found.values()).steps) == list(found)
     assert set(found) >= {"cloud", "packages", "users", "release", "program", "netns"}
     assert set(found["release"].needs) == {"environment", "program", "packages"}
+    # what comes from elsewhere comes before the cloud's own network is entered
+    assert set(found["rooms:wallpaper"].needs) == {"cloud", "packages"}
     assert "netns" not in {s.name for s in prepare.prepare_steps(ctx, tmp_path / "cache")}
     wanted = prepare.wanted_packages(ctx)
     assert wanted == sorted(set(wanted)) and {"store-server", "store-client"} <= set(wanted)

@@ -48,6 +48,9 @@ class Secrets(dict[str, str]):
     def known(self) -> frozenset[str]:
         return frozenset(self.values())
 
+    def looking(self) -> Secrets:
+        return Secrets()
+
 
 class Store(Component):
     """Provides databases."""
@@ -122,11 +125,26 @@ class Rooms(Component):
     name = "rooms"
     title = "Rooms"
 
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        yield Directory(ctx.cloud.data / "rooms")
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        path = ctx.cloud.etc / "rooms" / "rooms.conf"
+        yield ConfigFile(path, f"key = {ctx.secrets['rooms']}\n", mode=0o600)
+
+    def downloads(self, ctx: Context) -> Iterable[Task]:
+        yield Task("wallpaper", lambda: iter(()), ("packages",))
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        path = ctx.cloud.data / "painted"
+        if path.exists():
+            yield Change("take the paint off", path.unlink)
+
     def databases(self, ctx: Context) -> Iterable[Database]:
         yield Database("rooms", "rooms", "rooms:sync", ("rooms/versions",), after=("doors",))
 
     def identity(self, ctx: Context) -> Iterable[Identity]:
-        yield Identity("rooms")
+        yield Identity("rooms", (Endpoint("rooms", "lodging", 5001),))
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {"doors": ("rooms.root",), "rooms": ("rooms.root",)}
@@ -135,7 +153,10 @@ class Rooms(Component):
         return ("re", "socket")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
-        yield Process("rooms-api", self.name, "root", run="rooms:api", needs=("doors-api",))
+        config = str(ctx.cloud.etc / "rooms" / "rooms.conf")
+        yield Process(
+            "rooms-api", self.name, "root", run="rooms:api", files=(config,), needs=("doors-api",)
+        )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         yield Task("paint", lambda: self.paint(ctx), ("identity:rooms", "process:rooms-api"))
@@ -202,11 +223,21 @@ class Supervisor:
             "jobs": [],
         }
 
-    def status(self) -> list[ProcessStatus]:
+    def status(self, names: Iterable[str] | None = None) -> list[ProcessStatus]:
         return [
             ProcessStatus(name, "", state, None, 0.0, state, 0, name in self.stale)
             for name, state in self.states.items()
+            if names is None or name in names
         ]
+
+    def stop(self, names: Iterable[str]) -> None:
+        self.said += [f"stop {name}" for name in names]
+
+    def hold(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.said.append(f"hold {name}")
+            self.states[name] = "stopped"
+            self.stale.discard(name)
 
     def start(self, names: Iterable[str]) -> None:
         for name in names:

@@ -229,6 +229,9 @@ class Cinder(Component):
     def tasks(self, ctx: Context) -> Iterable[Task]:
         yield Task("pool", lambda: ensure_pool(ctx), ("packages", "users"), before_start=True)
 
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        yield from pool.remove(ctx.cloud)
+
     def explain(self, ctx: Context, text: str) -> str | None:
         if "is not mounted on" in text:
             return (

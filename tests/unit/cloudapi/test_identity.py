@@ -1,0 +1,131 @@
+"""Users and the catalog, with a keystone that lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onestack.cloudapi import identity
+from onestack.components.base import Context, Endpoint, Identity
+from tests.unit.plan.toys import Secrets, context
+
+
+class Answer:
+    def __init__(self, status: int, body: dict[str, Any] | None = None) -> None:
+        self.status_code = status
+        self._body = body or {}
+
+    def json(self) -> dict[str, Any]:
+        return self._body
+
+    def raise_for_status(self) -> None:
+        raise AssertionError(self.status_code)
+
+
+class Keystone:
+    """A session whose far end is here."""
+
+    def __init__(self) -> None:
+        self.passwords = {"rooms": "old"}
+        self.said: list[str] = []
+        self.numbers = iter(range(100))
+
+    def get(self, url: str, params: dict[str, str]) -> Answer:
+        kind = url.rpartition("/")[2]
+        region = {"region_id": "RegionOne"}
+        held: dict[str, list[dict[str, Any]]] = {
+            "users": [{"id": "u", "name": "rooms"}],
+            "projects": [{"id": "p", "name": "service"}],
+            "roles": [{"id": "a", "name": "admin"}, {"id": "s", "name": "service"}],
+            "services": [{"id": "1", "type": "lodging"}, {"id": "2", "type": "food"}],
+            "endpoints": [
+                {"id": "e1", "service_id": "1", "interface": "public", "url": "x", **region},
+                {"id": "e2", "service_id": "1", "interface": "admin", "url": "y", **region},
+                {"id": "e3", "service_id": "2", "interface": "public", "url": "z", **region},
+                {"id": "e4", "service_id": "2", "interface": "admin", "region_id": "Elsewhere"},
+            ],
+            "role_assignments": [
+                {"user": {"id": "u"}, "scope": {"project": {"id": "p"}}, "role": {"id": role}}
+                for role in "as"
+            ],
+        }
+        return Answer(200, {kind: held[kind]})
+
+    def post(self, url: str, json: dict[str, Any], **more: Any) -> Answer:
+        if url.endswith("/auth/tokens"):
+            user = json["auth"]["identity"]["password"]["user"]
+            right = self.passwords.get(user["name"]) == user["password"]
+            return Answer(201 if right else 401)
+        kind = url.rpartition("/")[2]
+        self.said.append(f"make {kind}")
+        return Answer(201, {kind[:-1]: {"id": f"new{next(self.numbers)}", **json[kind[:-1]]}})
+
+    def patch(self, url: str, json: dict[str, Any]) -> Answer:
+        if "user" in json:
+            self.passwords["rooms"] = json["user"]["password"]
+        self.said.append("change")
+        return Answer(200, json)
+
+    def delete(self, url: str) -> None:
+        self.said.append(f"delete {'/'.join(url.split('/')[-2:])}")
+
+
+@pytest.fixture
+def keystone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Keystone]:
+    made = Keystone()
+    monkeypatch.setattr(identity, "admin_session", lambda ctx: made)
+    yield made
+    identity._directories.clear()
+
+
+@pytest.fixture
+def ctx(tmp_path: Path) -> Context:
+    made = context(tmp_path)
+    made.answers["CONFIG_KEYSTONE_REGION"] = "RegionOne"  # type: ignore[index]
+    return made
+
+
+def test_a_changed_password_is_noticed_and_set(keystone: Keystone, ctx: Context) -> None:
+    rooms = Identity("rooms")
+    changes = list(identity.ensure_identity(ctx, rooms))
+    assert [c.what for c in changes] == ["set the password of the service user rooms"]
+    changes[0].do()
+    assert keystone.passwords == {"rooms": "secret of rooms_keystone"}
+    assert list(identity.ensure_identity(ctx, rooms)) == []
+    assert isinstance(ctx.secrets, Secrets)
+
+
+def test_what_is_withdrawn_comes_back(keystone: Keystone, ctx: Context) -> None:
+    def withdraw() -> list[str]:
+        made = []
+        for change in identity.withdraw(ctx, ["lodging", "food", "nothing"]):
+            change.do()
+            made.append(change.what)
+        return made
+
+    assert withdraw() == ["take lodging out of the catalog", "take food out of the catalog"]
+    # what another region has stays, and so its service
+    assert keystone.said == [
+        "delete endpoints/e1",
+        "delete endpoints/e2",
+        "delete services/1",
+        "delete endpoints/e3",
+    ]
+    assert withdraw() == []
+    keystone.said.clear()
+    keystone.passwords["rooms"] = "secret of rooms_keystone"
+    for change in identity.ensure_identity(
+        ctx, Identity("rooms", (Endpoint("rooms", "lodging", 5001),))
+    ):
+        change.do()
+    assert keystone.said == ["make services", *["make endpoints"] * 3]
+
+
+def test_a_user_is_removed_once(keystone: Keystone, ctx: Context) -> None:
+    (change,) = identity.remove_user(ctx, "rooms")
+    change.do()
+    assert keystone.said == ["delete users/u"]
+    assert list(identity.remove_user(ctx, "rooms")) == []
