@@ -127,13 +127,29 @@ class CloudUnderTest:
         """``keep_cache``: what all clouds share stays, so that the next test need not fetch it."""
         self.onestack("destroy", "--yes", *(("--keep-cache",) if keep_cache else ()), timeout=300)
 
+    def logs(self) -> dict[str, str]:
+        """Whole lines of all logs, of those cut by their size too.
+
+        A log that is being cut has another name for a moment: then all are read again.
+        """
+        while True:
+            try:
+                found = {
+                    path.name: path.read_text(errors="replace")
+                    for path in sorted((self.root / "log").glob("*.log*"))
+                }
+            except FileNotFoundError:
+                continue
+            # the last line may be half written
+            return {name: text[: text.rfind("\n") + 1] for name, text in found.items()}
+
     def error_lines(self) -> list[str]:
         """ERROR and CRITICAL lines of all service logs, with the log's name before each."""
-        level = re.compile(r"^\S+ \S+ \d+ (ERROR|CRITICAL) |\|(EMER|ERR)\|")
+        level = re.compile(r"^\S+ \S+ \d+ (ERROR|CRITICAL) |\|(EMER|ERR)\||^\S+ +\S+ \d+ \[ERROR\]")
         return [
-            f"{path.name}: {line}"
-            for path in sorted((self.root / "log").glob("*.log"))
-            for line in path.read_text(errors="replace").splitlines()
+            f"{name}: {line}"
+            for name, text in self.logs().items()
+            for line in text.splitlines()
             if level.search(line)
         ]
 

@@ -40,6 +40,8 @@ class Diagnosis:
     troubles: tuple[Trouble, ...]
     pool: pool.PoolFacts | None
     pool_problem: str = ""
+    drift: tuple[str, ...] = ()
+    """What `up` would change: a certificate that ends soon, a file that was edited."""
 
     @property
     def well(self) -> bool:
@@ -62,6 +64,7 @@ class Diagnosis:
             "errors": [dataclasses.asdict(t) for t in self.troubles],
             "pool": dataclasses.asdict(self.pool) if self.pool else None,
             "pool_problem": self.pool_problem,
+            "drift": list(self.drift),
         }
 
 
@@ -93,7 +96,20 @@ def examine(
         ),
         pool=facts,
         pool_problem=problem,
+        # Last: it enters the cloud's network.
+        drift=tuple(_drift(ctx, supervisor)) if running else (),
     )
+
+
+def _drift(ctx: Context, supervisor: Supervisor) -> list[str]:
+    # Imported late: the verb's options are read where only the standard library is.
+    from onestack.plan import deploy
+
+    try:
+        return [what for _, what in deploy.up(ctx, supervisor, dry_run=True).changes]
+    except OnestackError as error:
+        # What keeps `up` from looking is told by the other findings.
+        return [f"cannot be told: {error.what}"]
 
 
 def _pool(ctx: Context) -> tuple[pool.PoolFacts | None, str]:
