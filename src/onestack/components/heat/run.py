@@ -15,7 +15,7 @@ from socket import socket
 from types import FrameType
 from typing import Any
 
-from onestack.supervise import wsgi
+from onestack.supervise import policies, wsgi
 from onestack.supervise.spec import Process
 
 
@@ -31,6 +31,7 @@ def heat(spec: Process, sockets: dict[str, socket]) -> None:
 
     applications.append((api.init_application(), sockets["api"], 8))
     engine = _engine()
+    policies.load()
     engine.start()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -42,12 +43,13 @@ def heat(spec: Process, sockets: dict[str, socket]) -> None:
 
 
 def _engine() -> Any:
-    from heat.common import config
+    from heat.common import config, policy
     from heat.engine import service, template
     from heat.rpc import api as rpc_api
     from oslo_config import cfg
 
     config.startup_sanity_check()
+    policy.get_enforcer()
     # ends here, with the reason, if no kind of template can be read
     template._get_template_extension_manager()
     return service.EngineService(cfg.CONF.host, rpc_api.ENGINE_TOPIC)
