@@ -39,7 +39,7 @@ class Stack:
 
     def outputs(self) -> dict[str, str]:
         text = self.cloud.type("openstack stack output show one --all -f json")
-        return {name: json.loads(value)["output_value"] for name, value in json.loads(text).items()}
+        return {name: value["output_value"] for name, value in json.loads(text).items()}
 
     def note(self) -> str:
         """What the server is told by nova."""

@@ -162,8 +162,8 @@ class Heat(Component):
             )
         if "Failed to obtain a Keystone token" in text or "AWS authentication failure" in text:
             return (
-                "a guest's signal was not signed by a user that heat knows: its stack was deleted, "
-                "or the URL was cut off or altered on its way into the guest"
+                "a guest's signal was refused: its URL is good for 15 minutes from when heat made "
+                "it and until its stack is deleted, and the guest's clock must be right"
             )
         return None
 
