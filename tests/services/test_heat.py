@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.known_errors import unexpected
-from tests.support.clouds import CloudUnderTest, rows
+from tests.support.clouds import CloudUnderTest, rows, wait_until
 
 TEMPLATE = Path(__file__).with_name("heat") / "stack.yaml"
 EXTERNAL = "heat-ext"
@@ -129,7 +129,8 @@ def test_an_update_that_fails_is_rolled_back(stack: Stack) -> None:
         expect=1,
     )
     assert "192.0.2.77" in text
-    assert stack.status == "ROLLBACK_COMPLETE"
+    # The client has only waited for the failure.
+    wait_until("the roll-back", lambda: stack.status == "ROLLBACK_COMPLETE", 300, 2)
     outputs = stack.outputs()
     assert (outputs["server"], outputs["part"]) == (server, "second")
     assert stack.note() == "second"
