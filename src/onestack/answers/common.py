@@ -14,6 +14,7 @@ _SERVICES = {
     "NOVA": "compute",
     "NEUTRON": "networks",
     "CINDER": "volumes",
+    "HEAT": "orchestration",
 }
 
 PASSWORDS = {

@@ -1,7 +1,7 @@
 """The test guest: a small Linux that behaves as a cloud's instance should.
 
 Made from Debian packages only: the cloud kernel, busybox, dropbear, sudo, and
-a few tools that tests of a cloud call (lsblk, mkfs, sftp). What it does when it
+a few tools that tests of a cloud call (curl, lsblk, mkfs, sftp). What it does when it
 starts is in ``rootfs/`` beside this file. Nothing is mounted or installed
 on the way.
 """
@@ -37,6 +37,10 @@ PACKAGES = (
     *("libpam0g", "libpam-modules", "libaudit1", "libcap-ng0", "libselinux1", "libpcre2-8-0"),
     *("libext2fs2", "libcom-err2", "libblkid1", "libuuid1"),
     *("libmount1", "libsmartcols1", "libudev1"),
+    *("curl", "libcurl4", "libssl3", "libnghttp2-14", "libidn2-0", "libunistring2", "librtmp1"),
+    *("libssh2-1", "libpsl5", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0"),
+    *("libkeyutils1", "libldap-2.5-0", "libsasl2-2", "libzstd1", "libbrotli1", "libgnutls30"),
+    *("libnettle8", "libhogweed6", "libp11-kit0", "libtasn1-6", "libffi8"),
 )
 """Debian 12's names."""
 
@@ -45,6 +49,7 @@ PROGRAMS = {
     "usr/bin/dropbearkey": "usr/bin/dropbearkey",
     "usr/bin/dbclient": "usr/bin/dbclient",
     "usr/bin/sudo": "usr/bin/sudo",
+    "usr/bin/curl": "usr/bin/curl",
     "bin/lsblk": "bin/lsblk",
     "sbin/blkid": "usr/lib/guest/blkid",
     "sbin/mke2fs": "sbin/mke2fs",

@@ -23,6 +23,7 @@ from onestack.components.base import (
     ini_file,
 )
 from onestack.components.nova.novnc import ensure_novnc, novnc_directory
+from onestack.components.nova.vendordata import ensure_vendordata, vendordata_file
 from onestack.supervise.spec import Probe, Process
 
 PORT = 8774
@@ -76,6 +77,13 @@ class Nova(Component):
             "kvm or qemu; empty lets onestack find out by starting a guest.",
             Kind.CHOICE,
             ("", "kvm", "qemu"),
+        ),
+        Key(
+            "CONFIG_ONESTACK_GUESTS_TRUST_CA",
+            "y",
+            "Let guests with cloud-init trust the cloud's own certificate authority (by vendor "
+            "data), so that they can call its APIs.",
+            Kind.FLAG,
         ),
     )
 
@@ -216,6 +224,13 @@ class Nova(Component):
         from onestack.components.nova.cells import ensure_cells
 
         yield Task("cells", lambda: ensure_cells(ctx), ("database:nova_api",), before_start=True)
+        if ctx.answers["CONFIG_ONESTACK_GUESTS_TRUST_CA"]:
+            yield Task(
+                "vendordata",
+                lambda: ensure_vendordata(ctx),
+                ("haproxy:certificate", "files:nova"),
+                before_start=True,
+            )
 
     def explain(self, ctx: Context, text: str) -> str | None:
         if "No valid host was found" in text:
@@ -253,6 +268,7 @@ def _sections(ctx: Context) -> Ini:
     libvirt_socket = ctx.cloud.run / "libvirt" / "libvirt-sock"
     ovs_socket = ctx.cloud.run / "openvswitch" / "db.sock"
     nova = openstack.credentials(ctx, "nova")
+    trust = bool(ctx.answers["CONFIG_ONESTACK_GUESTS_TRUST_CA"])
     return {
         "DEFAULT": {
             **openstack.logging(ctx),
@@ -265,6 +281,7 @@ def _sections(ctx: Context) -> Ini:
             "cpu_allocation_ratio": float(ctx.answers["CONFIG_NOVA_SCHED_CPU_ALLOC_RATIO"]),
             "ram_allocation_ratio": float(ctx.answers["CONFIG_NOVA_SCHED_RAM_ALLOC_RATIO"]),
         },
+        **({"api": {"vendordata_jsonfile_path": str(vendordata_file(ctx))}} if trust else {}),
         "api_database": openstack.database(ctx, "nova", "nova_api"),
         "database": openstack.database(ctx, "nova", "nova"),
         "keystone_authtoken": openstack.authtoken(ctx, "nova", "compute"),

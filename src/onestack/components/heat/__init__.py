@@ -1,0 +1,234 @@
+"""Heat, the orchestration service: its API, the CloudFormation API, and the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from onestack.answers.key import Key, Kind
+from onestack.answers.values import Answers
+from onestack.components import openstack
+from onestack.components.base import (
+    Component,
+    ConfigFile,
+    Context,
+    Database,
+    Endpoint,
+    Front,
+    Identity,
+    Ini,
+    Task,
+    Value,
+    ini_file,
+)
+from onestack.supervise.spec import Probe, Process
+
+PORT = 8004
+CFN_PORT = 8000
+
+NAMESPACES = (
+    "heat.api.aws.ec2token",
+    "heat.common.config",
+    "heat.common.context",
+    "heat.common.crypt",
+    "heat.engine.clients",
+    "heat.engine.resources",
+    "keystonemiddleware.auth_token",
+    "oslo.db",
+    "oslo.log",
+    "oslo.messaging",
+    "oslo.middleware",
+)
+
+
+def _wrong_key(text: str) -> str | None:
+    if text == "PW_PLACEHOLDER" or len(text) in (16, 24, 32):
+        return None
+    return f"it has {len(text)} characters, and must have 16, 24 or 32"
+
+
+class Heat(Component):
+    name = "heat"
+    title = "Orchestration"
+    keys = (
+        Key("CONFIG_HEAT_INSTALL", "n", "Turn the orchestration service on.", Kind.FLAG),
+        Key(
+            "CONFIG_HEAT_CFN_INSTALL",
+            "y",
+            "Turn its CloudFormation-compatible API on (port 8000), through which guests "
+            "signal wait conditions.",
+            Kind.FLAG,
+        ),
+        Key(
+            "CONFIG_HEAT_DB_PW",
+            "PW_PLACEHOLDER",
+            "Password of heat's database user.",
+            Kind.SECRET,
+        ),
+        Key("CONFIG_HEAT_KS_PW", "PW_PLACEHOLDER", "Password of heat's service user.", Kind.SECRET),
+        Key(
+            "CONFIG_HEAT_AUTH_ENC_KEY",
+            "PW_PLACEHOLDER",
+            "Key that encrypts credentials kept in heat's database: 16, 24 or 32 characters. "
+            "CONFIG_DEFAULT_PASSWORD does not apply to it.",
+            Kind.SECRET,
+            check=_wrong_key,
+        ),
+        Key("CONFIG_HEAT_DOMAIN", "heat", "Identity domain of the users that stacks make."),
+        Key("CONFIG_HEAT_DOMAIN_ADMIN", "heat_admin", "Administrator of that domain."),
+        Key(
+            "CONFIG_HEAT_DOMAIN_PASSWORD",
+            "PW_PLACEHOLDER",
+            "Password of that domain's administrator.",
+            Kind.SECRET,
+        ),
+    )
+
+    def enabled(self, answers: Answers) -> bool:
+        return bool(answers["CONFIG_HEAT_INSTALL"])
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        yield ini_file(_config(ctx), ctx.cloud.user(self.name), _sections(ctx), *NAMESPACES)
+
+    def databases(self, ctx: Context) -> Iterable[Database]:
+        yield Database(
+            "heat",
+            "heat",
+            "onestack.components.heat.jobs:sync",
+            ("heat/db/migrations/versions",),
+            (_config(ctx),),
+        )
+
+    def identity(self, ctx: Context) -> Iterable[Identity]:
+        endpoints = [
+            Endpoint("heat", "orchestration", PORT, "/v1/%(project_id)s", "Orchestration"),
+        ]
+        if _cfn(ctx):
+            endpoints.append(
+                Endpoint("heat-cfn", "cloudformation", CFN_PORT, "/v1", "CloudFormation")
+            )
+        yield Identity("heat", tuple(endpoints))
+
+    def fronts(self, ctx: Context) -> Iterable[Front]:
+        yield Front("heat", PORT, f"{ctx.internal}:{PORT}")
+        if _cfn(ctx):
+            yield Front("heat-cfn", CFN_PORT, f"{ctx.internal}:{CFN_PORT}")
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        config = str(_config(ctx))
+        sockets = {"api": f"tcp:{ctx.internal}:{PORT}"}
+        if _cfn(ctx):
+            sockets["cfn"] = f"tcp:{ctx.internal}:{CFN_PORT}"
+        yield Process(
+            name="heat",
+            component=self.name,
+            user=ctx.cloud.user(self.name),
+            run="onestack.components.heat.run:heat",
+            arguments={"config": config},
+            sockets=sockets,
+            files=(config,),
+            needs=("mariadb", "memcached", "rabbitmq"),
+            # Listing stacks asks the engine, through the bus.
+            probe=Probe("api", f"http://{ctx.internal}:{PORT}/v1/{{project_id}}/stacks?limit=1"),
+        )
+
+    def preload(self, ctx: Context) -> Iterable[str]:
+        return (
+            "oslo_db.sqlalchemy.enginefacade",
+            "oslo_messaging._drivers.impl_rabbit",
+            "oslo_policy.policy",
+            "oslo_versionedobjects.base",
+            "keystonemiddleware.auth_token",
+            "keystoneauth1.loading",
+            "openstack.connection",
+            "routes",
+            "webob",
+            "paste.deploy",
+        )
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.heat.domain import ensure_domain
+
+        yield Task("domain", lambda: ensure_domain(ctx), ("identity:heat",))
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        if "Access denied for user 'heat'" in text:
+            return "heat's database password is not the one in its configuration; run up again"
+        if "auth_encryption_key must be" in text or "Can not decrypt data" in text:
+            return (
+                "CONFIG_HEAT_AUTH_ENC_KEY is not the key with which heat's database was written; "
+                "put the earlier one back"
+            )
+        if "Failed to obtain a Keystone token" in text or "AWS authentication failure" in text:
+            return (
+                "a guest's signal was refused: its URL is good for 15 minutes from when heat made "
+                "it and until its stack is deleted, and the guest's clock must be right"
+            )
+        return None
+
+
+def _cfn(ctx: Context) -> bool:
+    return bool(ctx.answers["CONFIG_HEAT_CFN_INSTALL"])
+
+
+def _config(ctx: Context) -> Path:
+    return ctx.cloud.etc / "heat" / "heat.conf"
+
+
+def _sections(ctx: Context) -> Ini:
+    shared = ctx.release.services / "etc" / "heat"
+    heat = openstack.credentials(ctx, "heat")
+    trustee = ("auth_type", "auth_url", "username", "password", "user_domain_name")
+    return {
+        "DEFAULT": {
+            **openstack.logging(ctx),
+            "transport_url": openstack.transport_url(ctx),
+            "region_name_for_services": openstack.REGION,
+            "environment_dir": str(shared / "environment.d"),
+            "template_dir": str(shared / "templates"),
+            "plugin_dirs": [],
+            "auth_encryption_key": _encryption_key(ctx),
+            "stack_user_domain_name": str(ctx.answers["CONFIG_HEAT_DOMAIN"]),
+            "stack_domain_admin": str(ctx.answers["CONFIG_HEAT_DOMAIN_ADMIN"]),
+            "stack_domain_admin_password": ctx.secrets["CONFIG_HEAT_DOMAIN_PASSWORD"],
+            # What guests are told, they reach: the TLS front on the public address.
+            "server_keystone_endpoint_type": "public",
+            **(_signals(ctx) if _cfn(ctx) else {}),
+        },
+        "database": openstack.database(ctx, "heat", "heat"),
+        "keystone_authtoken": openstack.authtoken(ctx, "heat", "orchestration"),
+        "trustee": {k: v for k, v in heat.items() if k in trustee},
+        "ec2authtoken": {**heat, "endpoint_override": _keystone(ctx)},
+        "clients": {"endpoint_type": "internal"},
+        # Its URL is given to guests too.
+        "clients_heat": {
+            "endpoint_type": "public",
+            "ca_file": str(ctx.cloud.etc / "tls" / "ca.pem"),
+        },
+        "clients_keystone": {"auth_uri": _keystone(ctx)},
+        # There is no cinder-backup.
+        "volumes": {"backups_enabled": False},
+        "paste_deploy": {"api_paste_config": str(shared / "api-paste.ini")},
+        **openstack.messaging(),
+        **openstack.proxied(),
+    }
+
+
+def _signals(ctx: Context) -> dict[str, Value]:
+    """Where guests get their metadata from and send their signals to."""
+    cfn = f"https://{ctx.public}:{CFN_PORT}"
+    return {
+        "heat_metadata_server_url": cfn,
+        "heat_waitcondition_server_url": f"{cfn}/v1/waitcondition",
+        "instance_connection_is_secure": "1",
+    }
+
+
+def _keystone(ctx: Context) -> str:
+    return openstack.keystone_url(ctx).removesuffix("/v3")
+
+
+def _encryption_key(ctx: Context) -> str:
+    # Not a password: CONFIG_DEFAULT_PASSWORD, of any length, is none of it.
+    return str(ctx.answers["CONFIG_HEAT_AUTH_ENC_KEY"]) or ctx.secrets["heat_encryption"]

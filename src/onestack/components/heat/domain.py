@@ -1,0 +1,98 @@
+"""Heat's own domain in keystone: where the users are that stacks make for their guests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from keystoneauth1.session import Session
+
+from onestack.cloudapi.session import admin_session
+from onestack.components.base import Context
+from onestack.components.openstack import keystone_url
+from onestack.host.change import Change
+
+Item = dict[str, Any]
+ROLES = ("heat_stack_owner", "heat_stack_user")
+"""Whom heat's policies tell apart: people with stacks, and the users that stacks make.
+
+Nobody needs the first today; instructions of all years grant it."""
+
+
+def ensure_domain(ctx: Context) -> Iterator[Change]:
+    """The roles, the domain, its administrator, and that one's right to administer it."""
+    keystone = _Keystone(admin_session(ctx), keystone_url(ctx))
+    for role in ROLES:
+        if not keystone.find("roles", name=role):
+            yield Change(f"make the role {role}", _make(keystone, "roles", {"name": role}))
+
+    domain = str(ctx.answers["CONFIG_HEAT_DOMAIN"])
+    if not keystone.find("domains", name=domain):
+        body = {"name": domain, "description": "Users that stacks make"}
+        yield Change(f"make the domain {domain}", _make(keystone, "domains", body))
+
+    user = str(ctx.answers["CONFIG_HEAT_DOMAIN_ADMIN"])
+    if not keystone.administrator(domain, user):
+
+        def make() -> None:
+            keystone.create(
+                "users",
+                {
+                    "name": user,
+                    "domain_id": keystone.domain(domain)["id"],
+                    "password": ctx.secrets["CONFIG_HEAT_DOMAIN_PASSWORD"],
+                    "description": "Administrator of the domain, for heat",
+                },
+            )
+
+        yield Change(f"make the user {user} of the domain {domain}", make)
+
+    if not keystone.administers(domain, user):
+        yield Change(
+            f"let {user} administer the domain {domain}", lambda: keystone.grant(domain, user)
+        )
+
+
+def _make(keystone: _Keystone, kind: str, body: Item) -> Any:
+    return lambda: keystone.create(kind, body)
+
+
+class _Keystone:
+    """The few requests that this takes."""
+
+    def __init__(self, session: Session, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    def find(self, kind: str, **query: str) -> list[Item]:
+        found: list[Item] = self._session.get(f"{self._url}/{kind}", params=query).json()[kind]
+        return found
+
+    def create(self, kind: str, body: Item) -> None:
+        self._session.post(f"{self._url}/{kind}", json={kind[:-1]: body})
+
+    def domain(self, name: str) -> Item:
+        return self.find("domains", name=name)[0]
+
+    def administrator(self, domain: str, name: str) -> Item | None:
+        """The user ``name`` of ``domain``, if both are there."""
+        domains = self.find("domains", name=domain)
+        users = self.find("users", name=name, domain_id=domains[0]["id"]) if domains else []
+        return users[0] if users else None
+
+    def administers(self, domain: str, name: str) -> bool:
+        user = self.administrator(domain, name)
+        if not user:
+            return False
+        query = {"user.id": user["id"], "scope.domain.id": user["domain_id"]}
+        grants = self.find("role_assignments", **query)
+        return self._role() in [grant["role"]["id"] for grant in grants]
+
+    def grant(self, domain: str, name: str) -> None:
+        user = self.administrator(domain, name)
+        assert user
+        path = f"domains/{user['domain_id']}/users/{user['id']}/roles/{self._role()}"
+        self._session.put(f"{self._url}/{path}")
+
+    def _role(self) -> str:
+        return str(self.find("roles", name="admin")[0]["id"])
