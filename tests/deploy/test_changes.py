@@ -36,10 +36,8 @@ TOKEN = "openstack --os-username {} --os-password {} --os-project-name {} token 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[CloudUnderTest]:
     cloud = CloudUnderTest(NAME, answers=ANSWERS)
-    cloud.up()
-    yield cloud
-    if not os.environ.get("ONESTACK_TEST_KEEP"):
-        cloud.destroy()
+    with cloud.living():
+        yield cloud
 
 
 def pids(cloud: CloudUnderTest) -> dict[str, int]:

@@ -7,7 +7,6 @@ each class is one sitting at the machine, its tests run in order.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,10 +46,8 @@ def sitting(
         answer_file=GUIDE,
         answers=(f"CONFIG_NEUTRON_L2_AGENT={backend}", "CONFIG_PROVISION_DEMO=y"),
     )
-    cloud.up()
-    yield Sitting(cloud, backend, tmp_path_factory.mktemp(backend))
-    if "ONESTACK_KEEP" not in os.environ:  # to look at what failed
-        cloud.destroy()
+    with cloud.living():
+        yield Sitting(cloud, backend, tmp_path_factory.mktemp(backend))
 
 
 class TestGuide:

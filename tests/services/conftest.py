@@ -2,7 +2,7 @@
 
 While working on one service: ``ONESTACK_TEST_NAME=heat`` gives the cloud
 another name, ``ONESTACK_TEST_ANSWERS="KEY=VALUE …"`` takes the place of the
-services' own answers, ``ONESTACK_TEST_KEEP=y`` leaves the cloud running.
+services' own answers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,5 @@ def cloud() -> Iterator[CloudUnderTest]:
     asked = os.environ.get("ONESTACK_TEST_ANSWERS")
     answers = tuple(asked.split()) if asked is not None else SERVICES
     made = CloudUnderTest(os.environ.get("ONESTACK_TEST_NAME", "full"), answers=(*COMMON, *answers))
-    made.up(timeout=1200)
-    yield made
-    if not os.environ.get("ONESTACK_TEST_KEEP"):
-        made.destroy()
+    with made.living(timeout=1200):
+        yield made

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,19 @@ class CloudUnderTest:
     def type(self, command: str, **more: Any) -> str:
         """What a line of the guide prints."""
         return self.inside(command, **more).stdout
+
+    @contextlib.contextmanager
+    def living(self, **more: Any) -> Iterator[CloudUnderTest]:
+        """Brought up, and destroyed afterwards, also when it did not come up.
+
+        ``ONESTACK_TEST_KEEP=y`` leaves it running, to look at what failed.
+        """
+        try:
+            self.up(**more)
+            yield self
+        finally:
+            if not os.environ.get("ONESTACK_TEST_KEEP"):
+                self.destroy()
 
     def destroy(self, keep_cache: bool = True) -> None:
         """``keep_cache``: what all clouds share stays, so that the next test need not fetch it."""
