@@ -1,0 +1,49 @@
+"""What swift's processes import: once, in a warm parent of their own.
+
+Nothing is patched here: each process does that for itself, as upstream's own
+programs do, after the same imports.
+"""
+
+from __future__ import annotations
+
+# ruff: noqa: F401
+import keystonemiddleware.auth_token
+import swift.account.auditor
+import swift.account.reaper
+import swift.account.replicator
+import swift.account.server
+import swift.common.middleware.account_quotas
+import swift.common.middleware.bulk
+import swift.common.middleware.catch_errors
+import swift.common.middleware.container_quotas
+import swift.common.middleware.copy
+import swift.common.middleware.crossdomain
+import swift.common.middleware.dlo
+import swift.common.middleware.formpost
+import swift.common.middleware.gatekeeper
+import swift.common.middleware.healthcheck
+import swift.common.middleware.keystoneauth
+import swift.common.middleware.listing_formats
+import swift.common.middleware.memcache
+import swift.common.middleware.proxy_logging
+import swift.common.middleware.ratelimit
+import swift.common.middleware.s3api.s3api
+import swift.common.middleware.s3api.s3token
+import swift.common.middleware.slo
+import swift.common.middleware.staticweb
+import swift.common.middleware.symlink
+import swift.common.middleware.tempurl
+import swift.common.middleware.versioned_writes
+import swift.common.wsgi
+import swift.container.auditor
+import swift.container.replicator
+import swift.container.server
+import swift.container.updater
+import swift.obj.auditor
+import swift.obj.expirer
+import swift.obj.replicator
+import swift.obj.server
+import swift.obj.updater
+import swift.proxy.server
+
+import onestack.components.swift.room
