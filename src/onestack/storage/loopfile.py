@@ -20,6 +20,7 @@ from pathlib import Path
 
 from onestack.answers.values import show_size
 from onestack.errors import OnestackError
+from onestack.host import devices  # noqa: F401 - registers the undo of a loop device
 from onestack.host.change import Change
 from onestack.host.command import CommandFailed, run
 from onestack.host.files import sync_directory, write_file

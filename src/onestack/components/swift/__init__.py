@@ -68,6 +68,7 @@ def _wrong_hash(text: str) -> str | None:
 class Swift(Component):
     name = "swift"
     title = "Object store"
+    family_apart = True
     keys = (
         Key("CONFIG_SWIFT_INSTALL", "n", "Turn the object store on.", Kind.FLAG),
         Key(

@@ -70,7 +70,6 @@ def proxy(ctx: Context) -> Ini:
             "operator_roles": "admin, member, SwiftOperator",
             "reseller_admin_role": "ResellerAdmin",
             "project_reader_roles": "reader",
-            "service_roles": "service",
         },
         "s3api": {"use": "egg:swift#s3api", "location": openstack.REGION},
         "s3token": {
@@ -130,7 +129,7 @@ def storage(ctx: Context, kind: str) -> Ini:
         "container": {
             "container-replicator": {**replicator, **_BACKGROUND},
             "container-auditor": cache,
-            "container-updater": {**cache, **_BACKGROUND, "slowdown": 0},
+            "container-updater": {**cache, **_BACKGROUND},
         },
         "object": {
             "object-replicator": {**replicator, **_BACKGROUND, "http_timeout": 300},
@@ -157,7 +156,7 @@ def storage(ctx: Context, kind: str) -> Ini:
         },
         "pipeline:main": {"pipeline": f"healthcheck {kind}-server"},
         f"app:{kind}-server": server,
-        **_filters("healthcheck", {}),
+        **_filters(f"healthcheck {kind}-server", {}),
         **workers,
     }
 

@@ -7,6 +7,7 @@ upstream's background workers when they are due (see `onestack.components.swift.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ from onestack.components.swift import logs, swiftdir
 from onestack.supervise.readiness import tell_ready
 from onestack.supervise.spec import Process
 
+DISCARD_SECONDS = 60.0
 STOP = 4.5
 """Seconds for requests that run when the end is wanted."""
 
@@ -59,7 +61,7 @@ def _serve(configs: dict[str, str], sockets: dict[str, socket]) -> None:
     from swift.common import utils
     from swift.common.concurrency import Event, eventlet, spawn
 
-    utils.monkey_patch()
+    # Patched was already in the warm parent; a loop must be the process's own.
     eventlet.hubs.use_hub(utils.get_hub())
     eventlet.debug.hub_exceptions(False)
     ended = Event()
@@ -82,7 +84,6 @@ def _serve(configs: dict[str, str], sockets: dict[str, socket]) -> None:
 def _site(name: str, config: str, sock: socket) -> _Site:
     from swift.common import constraints, utils, wsgi
     from swift.common.concurrency import greenio, spawn
-    from swift.common.http_protocol import SwiftHttpProtocol
 
     app, conf, _, _ = wsgi.init_request_processor(config, name)
     reserve = utils.config_fallocate_value(conf.get("fallocate_reserve", "1%"))
@@ -94,13 +95,33 @@ def _site(name: str, config: str, sock: socket) -> _Site:
         app,
         wsgi.NullLogger(),
         custom_pool=pool,
-        protocol=SwiftHttpProtocol,
+        protocol=_protocol(),
         socket_timeout=float(conf.get("client_timeout") or 60),
         # S3's clients look for ETag, not Etag.
         capitalize_response_headers=False,
         url_length_limit=constraints.MAX_REQUEST_LINE,
     )
     return _Site(server, pool)
+
+
+def _protocol() -> type[Any]:
+    from swift.common.concurrency import Timeout
+    from swift.common.http_protocol import SwiftHttpProtocol
+
+    class Protocol(SwiftHttpProtocol):  # type: ignore[misc]
+        """A body that was refused unread is thrown away before the connection is closed.
+
+        The client, which still sends, would lose the answer with the connection.
+        """
+
+        def handle_one_response(self) -> None:
+            super().handle_one_response()
+            rest = self.environ["eventlet.input"]
+            if self.close_connection and not rest.should_send_hundred_continue:
+                with contextlib.suppress(OSError, ValueError), Timeout(DISCARD_SECONDS, False):
+                    rest.discard()
+
+    return Protocol
 
 
 def _wait_for_sigterm(ended: Any) -> None:

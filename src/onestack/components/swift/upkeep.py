@@ -52,10 +52,6 @@ class Upkeep:
         """Until SIGTERM. Does not return."""
         wanted = {signal.SIGTERM, signal.SIGCHLD}
         signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
-        from swift.common import utils
-
-        # Once, for all that are forked from here.
-        utils.monkey_patch()
         ready()
         while True:
             self._start_what_is_due()

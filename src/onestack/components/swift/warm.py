@@ -1,7 +1,8 @@
-"""What swift's processes import: once, in a warm parent of their own.
+"""What swift's processes import, and the change to green threads: once, in a warm parent.
 
-Nothing is patched here: each process does that for itself, as upstream's own
-programs do, after the same imports.
+The parent is a program of its own. Like the parent of upstream's own servers it
+imports, patches the standard library, and then forks; the patch walks through
+all that is imported, which in each process by itself would copy all of it.
 """
 
 from __future__ import annotations
@@ -45,5 +46,11 @@ import swift.obj.replicator
 import swift.obj.server
 import swift.obj.updater
 import swift.proxy.server
+from swift.common import utils
+from swift.common.concurrency import hubs
 
 import onestack.components.swift.room
+
+# This kind of hub holds no descriptor that a fork would share.
+hubs.use_hub(utils.get_hub())
+utils.monkey_patch()
