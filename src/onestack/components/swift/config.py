@@ -20,7 +20,7 @@ PIPELINE = (
     "container-quotas account-quotas slo dlo versioned_writes symlink proxy-logging room "
     "proxy-server"
 )
-INTERNAL_PIPELINE = "catch_errors gatekeeper proxy-logging cache symlink proxy-server"
+INTERNAL_PIPELINE = "catch_errors proxy-logging cache symlink proxy-server"
 """Of the client inside the expirer, which speaks to the storage servers itself."""
 
 _PATIENCE: dict[str, Value] = {

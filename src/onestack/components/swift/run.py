@@ -86,6 +86,7 @@ def _site(name: str, config: str, sock: socket) -> _Site:
     from swift.common.concurrency import greenio, spawn
 
     app, conf, _, _ = wsgi.init_request_processor(config, name)
+    logs.requests()
     reserve = utils.config_fallocate_value(conf.get("fallocate_reserve", "1%"))
     utils.FALLOCATE_RESERVE, utils.FALLOCATE_IS_PERCENT = reserve
     pool = wsgi.RestrictedGreenPool(size=int(conf.get("max_clients", "1024")))
