@@ -147,7 +147,7 @@ class TestObjects:
     def test_a_public_web_site(self, cloud: CloudUnderTest, work: Path) -> None:
         (work / "index.html").write_text("<p>of a test</p>")
         cloud.type(f"swift upload web {work}/index.html --object-name index.html")
-        cloud.type("swift post web --read-acl '.r:*' -m 'web-index:index.html'")
+        cloud.type("swift post web --read-acl '.r:*,.rlistings' -m 'web-index:index.html'")
         assert cloud.type(f"{CURL} -f {url(cloud)}/web/") == "<p>of a test</p>"
 
     def test_s3(self, cloud: CloudUnderTest, work: Path) -> None:

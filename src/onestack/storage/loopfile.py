@@ -165,12 +165,34 @@ class LoopFile:
     def _grow(self, size: int, kind: str) -> None:
         if self.image.stat().st_size < size:
             os.truncate(self.image, size)
-        with self._opened(kind) as (place, device):
-            # Both see by themselves whether anything is left to do.
-            loop.resized(device)
-            command = ("xfs_growfs", "-d", place) if kind == "xfs" else ("resize2fs", device)
-            run(command, timeout=120, finish=True)
+        # Each sees by itself whether anything is left to do.
+        if kind == "xfs":
+            with self._opened(kind) as (place, device):
+                loop.resized(device)
+                run(["xfs_growfs", "-d", place], timeout=120, finish=True)
+        elif loop.device_of(self.image):
+            with self._opened(kind) as (_, device):
+                loop.resized(device)
+                self._resize_in_use(device)
+        else:
+            # Without a mount it wants to have been checked.
+            checked = run(["e2fsck", "-f", "-p", self.image], timeout=600, check=False)
+            if checked.code > 1:
+                raise CommandFailed(checked, f"{self.title} is damaged")
+            run(["resize2fs", self.image], timeout=120, finish=True)
         self._save(Record(size, kind))
+
+    def _resize_in_use(self, device: Path) -> None:
+        result = run(["resize2fs", device], timeout=120, check=False, finish=True)
+        if "Permission denied" in result.err:
+            raise OnestackError(
+                f"{self.title} cannot grow while it is in use",
+                "this machine lets nobody resize a mounted ext4 (a container without "
+                "CAP_SYS_RESOURCE)",
+                "run onestack down, then onestack up",
+            )
+        if not result.ok:
+            raise CommandFailed(result, f"{self.title} cannot grow")
 
     @contextlib.contextmanager
     def _opened(self, kind: str) -> Iterator[tuple[Path, Path]]:

@@ -31,7 +31,6 @@ PATIENCE = 10.0
 """Seconds for a fork. The supervisor waits for it: it takes a few milliseconds."""
 MOST_SOCKETS = 32
 LARGEST = 1024 * 1024
-PROGRAM = Path(__file__).resolve().parents[2]
 
 
 class Family:
@@ -66,8 +65,9 @@ class Family:
             title=f"onestack-warm-{self.name} [{self._root}]",
         )
         if self.apart:
+            path = os.environ.get("PYTHONPATH", "")
             words = (sys.executable, "-m", __name__, child.title, *self.modules)
-            child = replace(child, argv=words, env={"PYTHONPATH": str(PROGRAM)})
+            child = replace(child, argv=words, env={"PYTHONPATH": path})
         self._pid, status = self._fork(child)
         theirs.close()
         self._channel = ours
