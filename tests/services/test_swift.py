@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from onestack.release.release import release
 from tests.deploy.known_errors import unexpected
 from tests.support.clouds import UUID, CloudUnderTest, table, wait_until
 
@@ -151,14 +152,26 @@ class TestObjects:
         assert cloud.type(f"{CURL} -f {url(cloud)}/web/") == "<p>of a test</p>"
 
     def test_s3(self, cloud: CloudUnderTest, work: Path) -> None:
+        """With boto3, which glance brings along: a bucket, an object in parts, and back."""
         made = json.loads(cloud.type("openstack ec2 credentials create -f json"))
         host = url(cloud).partition("/v1/")[0]
-        s3 = (
-            f"{CURL} -f --aws-sigv4 aws:amz:RegionOne:s3 --user {made['access']}:{made['secret']} "
-            f"-H 'x-amz-content-sha256: UNSIGNED-PAYLOAD'"
-        )
-        cloud.type(f"{s3} -o {work}/s3 {host}/one/folder/big")
+        script = work / "s3.py"
+        script.write_text(f"""
+import boto3, os
+from boto3.s3.transfer import TransferConfig
+s3 = boto3.client("s3", endpoint_url="{host}", region_name="RegionOne",
+                  verify=os.environ["OS_CACERT"], aws_access_key_id="{made["access"]}",
+                  aws_secret_access_key="{made["secret"]}")
+s3.create_bucket(Bucket="bucket")
+parts = TransferConfig(multipart_threshold=1, multipart_chunksize=5 << 20)
+s3.upload_file("{work}/big", "bucket", "big", Config=parts)
+print([o["Key"] for o in s3.list_objects_v2(Bucket="bucket")["Contents"]])
+s3.download_file("bucket", "big", "{work}/s3")
+""")
+        python = release().services_python
+        assert cloud.type(f"{python} -W ignore {script}").strip() == "['big']"
         assert same(work / "big", work / "s3")
+        assert cloud.type("swift list bucket").split() == ["big"]
         cloud.type(f"openstack ec2 credentials delete {made['access']}")
 
     def test_an_object_that_ends(self, cloud: CloudUnderTest, work: Path) -> None:
