@@ -218,8 +218,8 @@ class TestServices:
         assert re.fullmatch(UUID, backup)
         until("volume backup", "saved")
         assert "volumebackups" in cloud.type("swift list").split()
-        cloud.type("openstack volume backup restore saved")
-        restored = f"restore_backup_{backup}"
+        restored = "restored"
+        cloud.type(f"openstack volume backup restore saved {restored}")
         until("volume", restored)
         ids = [
             cloud.type(f"openstack volume show {name} -f value -c id").strip()
@@ -248,9 +248,12 @@ class TestServices:
 
 class TestDisk:
     def test_a_full_store_says_so(self, cloud: CloudUnderTest, work: Path) -> None:
-        used, free = space(cloud)
+        filler = cloud.root / "data" / "swift" / "srv" / "zone1" / "filler"
+        cloud.type(f"fallocate -l {space(cloud)[1] - 40 * MIB} {filler}")
         with (work / "zeros").open("wb") as file:
-            os.truncate(file.fileno(), free + MIB)
+            os.truncate(file.fileno(), 100 * MIB)
+        # Larger than what buffers on the way hold: the answer must survive the rest.
+        used = space(cloud)[0]
         refused = cloud.type(f"swift upload full {work}/zeros 2>&1", expect=None, timeout=300)
         assert "507" in refused and "The object store has room for" in refused
         # And nothing was lost, nor is anybody locked out.
@@ -258,9 +261,9 @@ class TestDisk:
         assert same(work / "big", work / "still")
         cloud.type(f"swift upload full {work}/text")
         assert space(cloud)[0] - used < MIB
+        cloud.type(f"rm {filler}")
 
     def test_deleting_gives_the_space_back(self, cloud: CloudUnderTest, work: Path) -> None:
-        os.truncate(work / "zeros", 100 * MIB)
         before = space(cloud)[0]
         cloud.type(f"swift upload full {work}/zeros --object-name zeros")
         assert space(cloud)[0] - before >= 100 * MIB

@@ -77,6 +77,27 @@ def again(folder: Path) -> Any:
     return sums[0] == sums[1]
 
 
+def patched(folder: Path) -> Any:
+    """What the libraries know of TLS and locks in the warm parent; and what it left open."""
+    import os
+    import ssl
+    import threading
+
+    before = set(os.listdir("/proc/self/fd"))
+    import onestack.components.swift.warm  # noqa: F401
+
+    after = set(os.listdir("/proc/self/fd"))
+    import eventlet.green.ssl
+    import urllib3.util.ssl_ as urllib3
+
+    urllib3.create_urllib3_context()
+    return {
+        "tls": ssl.SSLContext is eventlet.green.ssl.GreenSSLContext,
+        "descriptors": len(after - before),
+        "threads": threading.active_count(),
+    }
+
+
 def files(folder: Path) -> Any:
     """Upstream makes all its servers and workers from the files; what it warns of."""
     place = folder / "etc" / "swift"

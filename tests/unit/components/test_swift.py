@@ -80,7 +80,7 @@ def test_the_pipelines_order() -> None:
         "catch_errors gatekeeper cache tempurl authtoken keystoneauth copy slo dlo "
         "versioned_writes symlink room proxy-server",
         "formpost authtoken",
-        "s3api s3token authtoken keystoneauth staticweb slo",
+        "s3api authtoken s3token keystoneauth staticweb slo",
         "keystoneauth container-quotas slo",
     )
     for rule in rules:

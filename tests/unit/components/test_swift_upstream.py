@@ -75,6 +75,11 @@ def test_the_same_wish_makes_the_same_ring(tmp_path: Path) -> None:
     assert trial("again", tmp_path)[0] is True
 
 
+def test_the_warm_parent_is_fit_to_be_forked(tmp_path: Path) -> None:
+    """Patched before the libraries came, without a descriptor or a thread to share."""
+    assert trial("patched", tmp_path)[0] == {"tls": True, "descriptors": 0, "threads": 1}
+
+
 def test_upstream_takes_the_files(rendered: Path) -> None:
     workers, log = trial("files", rendered)
     assert len(workers) == 10

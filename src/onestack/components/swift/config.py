@@ -16,7 +16,7 @@ LOGGED = "onestack.components.swift.logs.to_stderr"
 
 PIPELINE = (
     "catch_errors gatekeeper healthcheck proxy-logging cache listing_formats bulk tempurl "
-    "formpost ratelimit crossdomain s3api s3token authtoken keystoneauth staticweb copy "
+    "formpost ratelimit crossdomain s3api authtoken s3token keystoneauth staticweb copy "
     "container-quotas account-quotas slo dlo versioned_writes symlink proxy-logging room "
     "proxy-server"
 )
@@ -79,6 +79,8 @@ def proxy(ctx: Context) -> Ini:
             "reseller_prefix": "AUTH_",
             "delay_auth_decision": True,
             "auth_uri": openstack.keystone_url(ctx),
+            # Else the users' secret keys would lie in memcached, which asks for no password.
+            "secret_cache_duration": 0,
             **openstack.credentials(ctx, "swift"),
         },
         "tempurl": {"use": "egg:swift#tempurl", "allowed_digests": _DIGESTS},

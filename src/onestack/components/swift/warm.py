@@ -1,13 +1,22 @@
 """What swift's processes import, and the change to green threads: once, in a warm parent.
 
 The parent is a program of its own. Like the parent of upstream's own servers it
-imports, patches the standard library, and then forks; the patch walks through
-all that is imported, which in each process by itself would copy all of it.
+patches the standard library and then forks. The patch walks through all that is
+imported, which in each process by itself would copy all of it; and it comes
+before the libraries, as there: urllib3's TLS fails when it has seen the library
+unpatched.
 """
 
 from __future__ import annotations
 
-# ruff: noqa: F401
+# ruff: noqa: E402, F401
+from swift.common import utils
+from swift.common.concurrency import hubs
+
+# This kind of hub holds no descriptor that a fork would share.
+hubs.use_hub(utils.get_hub())
+utils.monkey_patch()
+
 import keystonemiddleware.auth_token
 import swift.account.auditor
 import swift.account.reaper
@@ -46,11 +55,5 @@ import swift.obj.replicator
 import swift.obj.server
 import swift.obj.updater
 import swift.proxy.server
-from swift.common import utils
-from swift.common.concurrency import hubs
 
 import onestack.components.swift.room
-
-# This kind of hub holds no descriptor that a fork would share.
-hubs.use_hub(utils.get_hub())
-utils.monkey_patch()
