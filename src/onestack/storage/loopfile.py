@@ -140,6 +140,24 @@ class LoopFile:
             loop.detach(self.image)
         return True
 
+    def remove(self, ledger: Ledger) -> Iterator[Change]:
+        """No file, and nothing of what is in it. Raises `OnestackError` while it is in use."""
+        if self.image.exists() or self.record.exists():
+            yield Change(f"remove {self.title} {self.image}", lambda: self._remove(ledger))
+
+    def _remove(self, ledger: Ledger) -> None:
+        free = self.detach()
+        if device := loop.device_of(self.image) if free else self.directory:
+            raise OnestackError(
+                f"{self.title} is still in use ({device})",
+                "a process has one of its files open, or it is mounted elsewhere",
+                "run onestack down, then the same command again",
+            )
+        self.image.unlink(missing_ok=True)
+        self.record.unlink(missing_ok=True)
+        ledger.forget("mount", target=str(self.directory))
+        ledger.forget("loop", file=str(self.image))
+
     def _make(self, size: int, kind: str, ledger: Ledger) -> None:
         # Undone from the last to the first.
         ledger.record("loop", file=str(self.image))

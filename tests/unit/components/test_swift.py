@@ -230,6 +230,14 @@ class TestRings:
             self.settle(tmp_path, CONFIG_SWIFT_HASH="another")
         assert caught.value.cure == "put the old value back"
 
+    def test_they_go_with_the_store(self, tmp_path: Path, made: list[list[str]]) -> None:
+        self.settle(tmp_path)
+        ctx = context(tmp_path, Swift())
+        for change in Swift().purge(ctx):
+            change.do()
+        assert not list((tmp_path / "etc" / "swift").glob("*ring*"))
+        assert not list(Swift().purge(ctx))
+
     def test_the_hash_is_no_default_password(self, tmp_path: Path) -> None:
         ctx = context(tmp_path, Swift(), CONFIG_DEFAULT_PASSWORD="easy")
         assert config.suffix(ctx) != "easy"

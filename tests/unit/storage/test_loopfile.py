@@ -130,6 +130,22 @@ def test_what_is_undone(file: LoopFile) -> None:
 
 
 @needs_root
+def test_removal(file: LoopFile) -> None:
+    ledger = Ledger(file.image.parent / "ledger.json")
+    assert not list(file.remove(ledger))
+    settle(file)
+    file.attach()
+    with (file.directory / "object").open("w"):
+        (change,) = file.remove(ledger)
+        with pytest.raises(OnestackError, match="still in use"):
+            change.do()
+    for change in file.remove(ledger):
+        change.do()
+    assert not file.image.exists() and not ledger.entries()
+    assert not list(file.remove(ledger))
+
+
+@needs_root
 def test_refusals(file: LoopFile, monkeypatch: pytest.MonkeyPatch) -> None:
     settle(file)
     with pytest.raises(OnestackError, match="cannot become xfs"):

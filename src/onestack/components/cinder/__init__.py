@@ -253,6 +253,11 @@ class Cinder(Component):
                 "the volume pool has no room for that (see `onestack pool show`): volumes and "
                 "snapshots count with their full size; delete some, or `onestack pool grow +10G`"
             )
+        if "Insufficient Storage" in text:
+            return (
+                "the object store, where backups go, is full: delete backups or objects, or "
+                "choose a larger CONFIG_SWIFT_STORAGE_SIZE and run up again"
+            )
         if "cannot share blocks between files" in text:
             return (
                 "the volume pool lies on a filesystem without reflinks; make loop devices and "

@@ -27,7 +27,7 @@ from onestack.components.swift.config import PORT, PORTS
 from onestack.errors import OnestackError
 from onestack.host.change import Change
 from onestack.host.command import run
-from onestack.host.files import write_file
+from onestack.host.files import remove_tree, write_file
 from onestack.host.ledger import Ledger
 from onestack.storage import loopfile
 from onestack.supervise.spec import Probe, Process
@@ -249,6 +249,20 @@ class Swift(Component):
             before_start=True,
         )
         yield Task("roles", lambda: ensure_roles(ctx, ROLES), ("identity:swift",))
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        yield from devices.loop_file(ctx.cloud.root).remove(Ledger.of(ctx.cloud))
+        where = config.directory(ctx)
+        rings = [*where.glob("*.ring.gz"), *where.glob("rings*.json")]
+        builders = where / "builders"
+        if rings or builders.exists():
+
+            def remove() -> None:
+                for ring in rings:
+                    ring.unlink(missing_ok=True)
+                remove_tree(builders)
+
+            yield Change("remove the rings of the object store", remove)
 
     def explain(self, ctx: Context, text: str) -> str | None:
         place = devices.srv(ctx.cloud.root)
