@@ -118,7 +118,9 @@ def add_dynamic(options: Options, sections: dict[str, dict[str, str]], privsep: 
         ]
         reserved = [["os_glance_staging_store", "file"], ["os_glance_tasks_store", "file"]]
         for name, kind in [*(pair for pair in pairs if len(pair) == 2), *reserved]:
-            options.add(name, list(options.sections[kind].values()))
+            # Upstream lists some stores by their kind and others by their class.
+            listed = options.sections.get(kind) or options.sections[f"glance.store.{kind}.Store"]
+            options.add(name, list(listed.values()))
     # oslo.privsep: a section per context.
     if privsep:
         from oslo_privsep import priv_context

@@ -22,6 +22,7 @@ PASSWORDS = {
     **{f"CONFIG_{name}_KS_PW": f"{name.lower()}_keystone" for name in _SERVICES},
     "CONFIG_KEYSTONE_ADMIN_PW": "admin_keystone",
     "CONFIG_AMQP_AUTH_PASSWORD": "rabbitmq",
+    "CONFIG_SWIFT_KS_PW": "swift_keystone",
     "CONFIG_NEUTRON_METADATA_PW": "neutron_metadata",
 }
 """Answer key to the name of the secret that it sets (keystone has no service user)."""
@@ -32,6 +33,7 @@ def _password(name: str) -> Key:
     helps = {
         "CONFIG_KEYSTONE_ADMIN_PW": "Password of the first administrator.",
         "CONFIG_AMQP_AUTH_PASSWORD": "Password of the message bus.",
+        "CONFIG_SWIFT_KS_PW": "Password of the service user of objects.",
         "CONFIG_NEUTRON_METADATA_PW": "Secret with which the metadata proxy signs its requests.",
     }
     service = _SERVICES.get(name.split("_")[1], "")

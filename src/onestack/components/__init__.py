@@ -20,6 +20,7 @@ from onestack.components.ovn import Ovn
 from onestack.components.placement import Placement
 from onestack.components.provision import Provision
 from onestack.components.rabbitmq import Rabbitmq
+from onestack.components.swift import Swift
 
 ALL: tuple[Component, ...] = (
     Mariadb(),
@@ -30,6 +31,7 @@ ALL: tuple[Component, ...] = (
     Libvirt(),
     Guests(),
     Keystone(),
+    Swift(),
     Glance(),
     Placement(),
     Nova(),

@@ -150,6 +150,9 @@ class Component:
     name: str = ""
     title: str = ""
     keys: tuple[Key, ...] = ()
+    family_apart: bool = False
+    """Whether the parent of `family` is a program of its own, not forked from the supervisor:
+    for those who change Python itself, and would change what the others have imported."""
     provides: tuple[str, ...] = ()
     """What others get without naming it: ``database`` (the server behind
     ROOT/run/mariadb/mariadb.sock: every database waits for its processes) and

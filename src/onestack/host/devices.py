@@ -31,7 +31,9 @@ def undo_device(data: dict[str, Any]) -> None:
 
 def loops_of(file: Path) -> list[str]:
     """Loop devices that are attached to ``file``."""
-    answer = run(["losetup", "--json", "--associated", str(file)], timeout=20, check=False)
+    answer = run(
+        ["losetup", "--list", "--json", "--associated", str(file)], timeout=20, check=False
+    )
     if not answer.ok or not answer.out.strip():
         return []
     return [d["name"] for d in json.loads(answer.out)["loopdevices"]]

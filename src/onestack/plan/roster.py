@@ -39,6 +39,7 @@ def roster_of(ctx: Context, specs: Mapping[str, Iterable[Process]]) -> Roster:
         processes=tuple(processes),
         privsep=privsep,
         families={name: modules for name, modules in families.items() if modules},
+        apart=tuple(c.name for c in ctx.components if c.family_apart and families[c.name]),
         identity={
             "auth_url": f"http://{ctx.internal}:5000/v3",
             "file": str(ctx.cloud.etc / "probe.json"),

@@ -1,6 +1,7 @@
 """Further warm parents: what the processes of one project share, and no other may have.
 
-A family's parent is a child of the supervisor, forked when that is warm. On
+A family's parent is a child of the supervisor, forked when that is warm; or,
+for a family *apart*, a program of its own that shares nothing with it. On
 request it forks a middle child, which forks the wanted one and ends: the
 wanted one, an orphan, falls to the supervisor (a subreaper), is its child like
 any other, and knows nothing of where it came from.
@@ -14,13 +15,14 @@ import os
 import pickle
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from onestack.supervise import proc
+from onestack.supervise import linux, proc
 from onestack.supervise.child import Child, Fork, become, read_status
 from onestack.supervise.loop import READ, Loop, log
 from onestack.supervise.warm import Warmer
@@ -42,8 +44,9 @@ class Family:
         root: Path,
         fork: Fork,
         warm: Callable[[], None],
+        apart: bool = False,
     ) -> None:
-        self.name, self.modules = name, modules
+        self.name, self.modules, self.apart = name, modules, apart
         self._loop, self._root, self._fork, self._warm = loop, root, fork, warm
         self._channel: socket.socket | None = None
         self._pid = 0
@@ -61,6 +64,10 @@ class Family:
             sockets={"channel": theirs},
             title=f"onestack-warm-{self.name} [{self._root}]",
         )
+        if self.apart:
+            path = os.environ.get("PYTHONPATH", "")
+            words = (sys.executable, "-m", __name__, child.title, *self.modules)
+            child = replace(child, argv=words, env={"PYTHONPATH": path})
         self._pid, status = self._fork(child)
         theirs.close()
         self._channel = ours
@@ -169,3 +176,16 @@ def _middle(channel: socket.socket, message: bytes, descriptors: list[int]) -> N
         channel.sendall(str(pid).encode())
         code = 0
     os._exit(code)
+
+
+def main(title: str, *modules: str) -> None:
+    """``python -m onestack.supervise.family TITLE MODULE…``: the parent of a family apart."""
+    linux.set_title(title)
+    # sd_listen_fds(3): the first that is passed on
+    channel = socket.socket(fileno=3)
+    channel.set_inheritable(False)
+    serve(modules, {"channel": channel})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

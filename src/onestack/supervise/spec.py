@@ -104,6 +104,8 @@ class Roster:
     processes with this ``family``, and their privsep daemons, from that. A
     list that names ``eventlet`` itself lets it in, for those who cannot be
     imported without."""
+    apart: tuple[str, ...] = ()
+    """Families whose parent is a program of its own, not forked from the supervisor."""
     identity: dict[str, str] = field(default_factory=dict)
     """For api and agent probes: ``auth_url``, ``file`` (JSON, 0600: ``username``,
     ``password``, ``project_name``, ``domain``) and, if it is not the machine's
@@ -123,6 +125,7 @@ class Roster:
             **{
                 **raw,
                 "preload": tuple(raw["preload"]),
+                "apart": tuple(raw.get("apart", ())),
                 "families": {n: tuple(m) for n, m in raw.get("families", {}).items()},
                 "privsep": {u: tuple(c) for u, c in raw.get("privsep", {}).items()},
                 "processes": tuple(process_from(p) for p in raw["processes"]),

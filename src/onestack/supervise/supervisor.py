@@ -127,12 +127,21 @@ class Supervisor:
         """Those that some process belongs to; one whose modules have changed anew."""
         used = {p.spec.family for p in self.processes.values() if p.spec.family}
         for name, family in list(self.families.items()):
-            if name not in used or family.modules != self.roster.families.get(name, ()):
+            wanted = (self.roster.families.get(name, ()), name in self.roster.apart)
+            if name not in used or (family.modules, family.apart) != wanted:
                 family.end()
                 del self.families[name]
         for name in sorted(used - self.families.keys()):
             modules = self.roster.families.get(name, ())
-            family = Family(name, modules, self.loop, self.root, self.fork, self._settle_soon)
+            family = Family(
+                name,
+                modules,
+                self.loop,
+                self.root,
+                self.fork,
+                self._settle_soon,
+                apart=name in self.roster.apart,
+            )
             self.families[name] = family
             family.start()
 

@@ -131,6 +131,10 @@ def test_it_can_be_left_out(cinder: Cinder) -> None:
             "mounted on /x; restart the volume service",
             "onestack restart cinder",
         ),
+        (
+            "Object PUT failed: http://x/volumebackups/y 507 Insufficient Storage",
+            "CONFIG_SWIFT_STORAGE_SIZE",
+        ),
         ("the filesystem of /x cannot share blocks between files", "XFS or btrfs"),
         ("Insufficient free space on /x for image conversion.", "df -h"),
         ("(1045, \"Access denied for user 'cinder'@'localhost'\")", "run up again"),

@@ -197,12 +197,14 @@ def test_a_network_namespace_of_its_own(bench: Bench) -> None:
         subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
-def test_a_family_has_a_warm_parent_of_its_own(bench: Bench) -> None:
+@pytest.mark.parametrize("apart", [(), ("far",)], ids=["forked", "apart"])
+def test_a_family_has_a_warm_parent_of_its_own(bench: Bench, apart: tuple[str, ...]) -> None:
     client = bench.launch(
         reporter(bench, family="far", user="nobody"),
         reporter(bench, "second", family="far"),
         toy("bad", "crash", family="far"),
         families={"far": ("colorsys", "no_such_module")},
+        apart=apart,
     )
     client.start()
     client.wait(["it", "second"], seconds=5)

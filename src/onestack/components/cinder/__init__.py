@@ -20,6 +20,7 @@ from onestack.components.base import (
     Identity,
     Ini,
     Task,
+    Value,
     ini_file,
 )
 from onestack.host.change import Change
@@ -199,6 +200,10 @@ class Cinder(Component):
             prepare=(attach_command(ctx),),
             cleanup=((*attach_command(ctx), "--detach"),),
         )
+        if ctx.has("swift"):
+            # The volumes that it reads are mounted for cinder-volume.
+            needs = (*bus, "cinder-volume", "swift-proxy")
+            yield process("backup", needs, Probe("agent", services, "cinder-backup"))
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
@@ -251,6 +256,11 @@ class Cinder(Component):
                 "the volume pool has no room for that (see `onestack pool show`): volumes and "
                 "snapshots count with their full size; delete some, or `onestack pool grow +10G`"
             )
+        if "Insufficient Storage" in text:
+            return (
+                "the object store, where backups go, is full: delete backups or objects, or "
+                "choose a larger CONFIG_SWIFT_STORAGE_SIZE and run up again"
+            )
         if "cannot share blocks between files" in text:
             return (
                 "the volume pool lies on a filesystem without reflinks; make loop devices and "
@@ -301,6 +311,20 @@ def _config(ctx: Context) -> Path:
     return ctx.cloud.etc / "cinder" / "cinder.conf"
 
 
+def _backups() -> dict[str, Value]:
+    """Backups go to the object store, into the account of whoever asks for one."""
+    return {
+        "backup_driver": "cinder.backup.drivers.swift.SwiftBackupDriver",
+        "swift_catalog_info": "object-store:swift:internalURL",
+        "backup_swift_auth": "per_user",
+        # The user's token may end before a long backup does; a service's word extends it.
+        "backup_swift_service_auth": True,
+        # So much of a volume is in memory at a time, as it is and compressed; bytes.
+        "backup_swift_object_size": 16 << 20,
+        "backup_max_operations": 2,
+    }
+
+
 def _sections(ctx: Context) -> Ini:
     place = pool.Pool.of(ctx.cloud)
     data = ctx.cloud.data / "cinder"
@@ -325,6 +349,7 @@ def _sections(ctx: Context) -> Ini:
             # often the volume service looks for work to do, and so often this is due.
             "periodic_interval": 10,
             "backend_stats_polling_interval": 10,
+            **(_backups() if ctx.has("swift") else {}),
         },
         BACKEND: {
             "volume_driver": "onestack.components.cinder.filepool.FilePoolDriver",

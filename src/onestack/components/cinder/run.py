@@ -59,6 +59,27 @@ def volume(spec: Process, sockets: dict[str, socket]) -> None:
     )
 
 
+def backup(spec: Process, sockets: dict[str, socket]) -> None:
+    _configure("cinder-backup", spec)
+    import os_brick
+    from cinder import service as cinder_service
+    from cinder import utils
+    from cinder.cmd import backup as options  # registers two options
+    from oslo_config import cfg
+
+    os_brick.setup(cfg.CONF)
+    limit = utils.semaphore_factory(options.CONF.backup_max_operations, 1)
+    service.serve(
+        cinder_service.Service.create(
+            service_name="backup",
+            binary="cinder-backup",
+            coordination=True,
+            process_number=1,
+            semaphore=limit,
+        )
+    )
+
+
 class _Volume:
     """Upstream's service, its two listeners stopped side by side.
 

@@ -1,4 +1,4 @@
-"""Glance, the image service, on a file store."""
+"""Glance, the image service: images in files, or in the object store."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from onestack.components.base import (
     Endpoint,
     Front,
     Identity,
+    Value,
     ini_file,
+    ini_text,
 )
 from onestack.supervise.spec import Probe, Process
 
 PORT = 9292
+REFERENCE = "glance"
+"""The one section of the file with the object store's credentials."""
 
 
 class Glance(Component):
@@ -41,6 +45,14 @@ class Glance(Component):
             "Password of glance's service user.",
             Kind.SECRET,
         ),
+        Key(
+            "CONFIG_GLANCE_BACKEND",
+            "file",
+            "Where new images go: into files, or into the object store (into files when that is "
+            "off). Images that are there already stay where they are, and can be read.",
+            Kind.CHOICE,
+            ("file", "swift"),
+        ),
     )
 
     def enabled(self, answers: Answers) -> bool:
@@ -55,17 +67,20 @@ class Glance(Component):
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         data = ctx.cloud.data / self.name
         paste = ctx.release.services / "etc" / "glance" / "glance-api-paste.ini"
+        swift = ctx.has("swift")
+        default = str(ctx.answers["CONFIG_GLANCE_BACKEND"]) if swift else "file"
         yield ini_file(
             self._config(ctx),
             ctx.cloud.user(self.name),
             {
                 "DEFAULT": {
                     **openstack.logging(ctx),
-                    "enabled_backends": ["file:file"],
+                    "enabled_backends": ["file:file", *(["swift:swift"] if swift else [])],
                     "worker_self_reference_url": f"http://{ctx.internal}:{PORT}",
                 },
-                "glance_store": {"default_backend": "file"},
+                "glance_store": {"default_backend": default},
                 "file": {"filesystem_store_datadir": str(data / "images")},
+                **({"swift": self._swift(ctx)} if swift else {}),
                 "os_glance_staging_store": {"filesystem_store_datadir": str(data / "staging")},
                 "os_glance_tasks_store": {"filesystem_store_datadir": str(data / "tasks")},
                 "database": openstack.database(ctx, "glance", "glance"),
@@ -85,6 +100,18 @@ class Glance(Component):
             "oslo.messaging",
             "oslo.middleware",
         )
+        if swift:
+            # Not oslo.config's: the driver has credentials in a file of their own.
+            account: dict[str, Value] = {
+                "user": "service:glance",
+                "key": ctx.secrets["glance_keystone"],
+                "auth_address": openstack.keystone_url(ctx),
+                "user_domain_id": "default",
+                "project_domain_id": "default",
+            }
+            yield ConfigFile(
+                self._account(ctx), ini_text({REFERENCE: account}), ctx.cloud.user(self.name)
+            )
 
     def databases(self, ctx: Context) -> Iterable[Database]:
         yield Database(
@@ -110,10 +137,36 @@ class Glance(Component):
             run="onestack.components.glance.run:api",
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
             env={"OS_GLANCE_CONFIG_DIR": str(config.parent)},
-            files=(str(config),),
+            files=(str(config), *([str(self._account(ctx))] if ctx.has("swift") else [])),
             needs=("mariadb", "memcached"),
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2/images?limit=1"),
         )
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        if "507 Insufficient Storage" in text or "Insufficient Storage" in text:
+            return (
+                "the object store, where images go, is full: delete images or objects, or choose "
+                "a larger CONFIG_SWIFT_STORAGE_SIZE and run up again"
+            )
+        return None
+
+    def _swift(self, ctx: Context) -> dict[str, Value]:
+        """The object store as a place for images: all in the account of glance's own user."""
+        return {
+            "swift_store_config_file": str(self._account(ctx)),
+            "default_swift_reference": REFERENCE,
+            "swift_store_create_container_on_put": True,
+            "swift_store_endpoint_type": "internalURL",
+            "swift_store_region": openstack.REGION,
+            # A larger image becomes several objects of this size: the driver holds none of
+            # them in memory, and a disk's last space is used better.
+            "swift_store_large_object_size": 1024,
+            "swift_store_large_object_chunk_size": 200,
+        }
+
+    @staticmethod
+    def _account(ctx: Context) -> Path:
+        return ctx.cloud.etc / "glance" / "swift.conf"
 
     @staticmethod
     def _config(ctx: Context) -> Path:

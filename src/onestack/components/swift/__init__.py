@@ -1,0 +1,380 @@
+"""Swift, the object store: proxy, storage servers and their upkeep, on a disk in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from onestack.answers.key import Class, Key, Kind
+from onestack.answers.values import Answers, BadValue, size
+from onestack.components.base import (
+    Component,
+    ConfigFile,
+    Context,
+    Directory,
+    Endpoint,
+    Front,
+    Identity,
+    Task,
+)
+from onestack.components.swift import config, devices
+from onestack.components.swift.config import PORT, PORTS
+from onestack.errors import OnestackError
+from onestack.host.change import Change
+from onestack.host.command import run
+from onestack.host.files import remove_tree, write_file
+from onestack.host.ledger import Ledger
+from onestack.storage import loopfile
+from onestack.supervise.spec import Probe, Process
+
+ROLES = ("ResellerAdmin", "SwiftOperator")
+"""Roles that swift knows beside admin and member, as packstack made them."""
+
+UPKEEP = {
+    "object-updater": 60,
+    "container-updater": 60,
+    "object-expirer": 60,
+    "object-replicator": 300,
+    "container-replicator": 300,
+    "account-replicator": 300,
+    "account-reaper": 600,
+    "object-auditor": 6 * 3600,
+    "container-auditor": 3600,
+    "account-auditor": 3600,
+}
+"""Seconds from one pass of a background worker to the next."""
+
+
+def _wrong_count(text: str) -> str | None:
+    return None if text.isdigit() and int(text) > 0 else "write a whole number from 1 on"
+
+
+def _wrong_size(text: str) -> str | None:
+    try:
+        return None if size(text) >= loopfile.SMALLEST else "the object store has at least 512M"
+    except BadValue as problem:
+        return str(problem)
+
+
+def _wrong_hash(text: str) -> str | None:
+    return None if re.fullmatch(r"[A-Za-z0-9_.+/=-]+", text) else "write letters and digits"
+
+
+class Swift(Component):
+    name = "swift"
+    title = "Object store"
+    family_apart = True
+    keys = (
+        Key("CONFIG_SWIFT_INSTALL", "n", "Turn the object store on.", Kind.FLAG),
+        Key(
+            "CONFIG_SWIFT_KS_PW",
+            "PW_PLACEHOLDER",
+            "Password of swift's service user.",
+            Kind.SECRET,
+        ),
+        Key(
+            "CONFIG_SWIFT_STORAGES",
+            "",
+            "Disks for objects, separated by commas, each with XFS or ext4 on it already. Use "
+            "names that last, such as /dev/disk/by-id/…. Empty: a file of "
+            "CONFIG_SWIFT_STORAGE_SIZE takes their place.",
+            Kind.LIST,
+        ),
+        Key(
+            "CONFIG_SWIFT_STORAGE_ZONES",
+            "1",
+            "Number of zones. Disks are dealt out to them; in a file each is a directory.",
+            Kind.NUMBER,
+            check=_wrong_count,
+        ),
+        Key(
+            "CONFIG_SWIFT_STORAGE_REPLICAS",
+            "1",
+            "Copies of each object, each in another zone. In a file all copies share one disk.",
+            Kind.NUMBER,
+            check=_wrong_count,
+        ),
+        Key(
+            "CONFIG_SWIFT_STORAGE_FSTYPE",
+            "ext4",
+            "Filesystem in the object store's file. A disk keeps the one it has.",
+            Kind.CHOICE,
+            loopfile.KINDS,
+        ),
+        Key(
+            "CONFIG_SWIFT_STORAGE_SIZE",
+            "2G",
+            "Size of the object store's file, when no disks are listed: all objects, with "
+            "all their copies. A larger value lets it grow; it never shrinks.",
+            Kind.SIZE,
+            check=_wrong_size,
+        ),
+        Key(
+            "CONFIG_SWIFT_HASH",
+            "PW_PLACEHOLDER",
+            "Secret that decides where an object lies; random if left alone. It can never "
+            "change: no object would be found again.",
+            Kind.SECRET,
+            check=_wrong_hash,
+        ),
+        Key(
+            "CONFIG_SWIFT_PROXY_HOSTS",
+            "",
+            "Havana: hosts of the object store's proxy.",
+            Kind.LIST,
+            outcome=Class.IGNORED,
+            note="one machine: the service is where the controller is",
+        ),
+        Key(
+            "CONFIG_SWIFT_STORAGE_HOSTS",
+            "",
+            "Havana: hosts of the object store, each HOST[/DEVICE].",
+            Kind.LIST,
+            outcome=Class.IGNORED,
+            note="one machine; name its disks in CONFIG_SWIFT_STORAGES",
+        ),
+    )
+
+    def enabled(self, answers: Answers) -> bool:
+        return bool(answers["CONFIG_SWIFT_INSTALL"])
+
+    def contradictions(self, answers: Answers) -> Iterable[str]:
+        return devices.contradictions(answers) if self.enabled(answers) else ()
+
+    def packages(self, ctx: Context) -> Iterable[str]:
+        layout = self._layout(ctx)
+        yield "xfsprogs" if layout.kind == "xfs" else "e2fsprogs"
+        if len(layout.devices) > 1:
+            # copies what is missing from one device to another
+            yield "rsync"
+
+    def disk(self, ctx: Context) -> int:
+        if not self._layout(ctx).in_file or devices.loop_file(ctx.cloud.root).load():
+            return 0
+        return int(ctx.answers["CONFIG_SWIFT_STORAGE_SIZE"])
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        home, user = devices.home(ctx.cloud.root), ctx.cloud.user(self.name)
+        # Root's: what is mounted here, and on what, is not swift's to change.
+        yield Directory(home, "root", user, 0o750)
+        yield Directory(devices.srv(ctx.cloud.root), "root", "root", 0o755)
+        yield Directory(home / "cache", user, user, 0o750)
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        group = ctx.cloud.user(self.name)
+
+        def file(name: str, sections: Any) -> ConfigFile:
+            return ConfigFile(config.conf(ctx, name), config.text(sections), group)
+
+        yield file("swift", config.swift(ctx))
+        yield file("proxy-server", config.proxy(ctx))
+        yield file("internal-client", config.internal_client(ctx))
+        for kind in PORTS:
+            yield file(f"{kind}-server", config.storage(ctx, kind))
+        yield ConfigFile(
+            devices.layout_file(ctx.cloud.root),
+            json.dumps(self._layout(ctx).to_json(), indent=1) + "\n",
+            mode=0o644,
+        )
+
+    def identity(self, ctx: Context) -> Iterable[Identity]:
+        path = "/v1/AUTH_%(project_id)s"
+        yield Identity("swift", (Endpoint("swift", "object-store", PORT, path, "Object store"),))
+
+    def fronts(self, ctx: Context) -> Iterable[Front]:
+        yield Front("swift", PORT, f"{ctx.internal}:{PORT}")
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        # A first process begins with the rings in place; a change of them is seen in seconds.
+        own = str(config.conf(ctx, "swift"))
+        servers = {kind: str(config.conf(ctx, f"{kind}-server")) for kind in PORTS}
+        where = str(config.directory(ctx))
+
+        def process(name: str, arguments: dict[str, Any], files: Iterable[str], **more: Any) -> Any:
+            return Process(
+                name=f"swift-{name}",
+                component=self.name,
+                user=ctx.cloud.user(self.name),
+                run=f"onestack.components.swift.run:{name}",
+                arguments={"directory": where, **arguments},
+                files=(own, *files),
+                **more,
+            )
+
+        yield process(
+            "storage",
+            {"config": {f"{kind}-server": path for kind, path in servers.items()}},
+            (*servers.values(), str(devices.layout_file(ctx.cloud.root))),
+            sockets={
+                f"{kind}-server": f"tcp:{ctx.internal}:{port}" for kind, port in PORTS.items()
+            },
+            probe=Probe("http", f"http://{ctx.internal}:{PORTS['object']}/healthcheck"),
+            prepare=(attach_command(ctx),),
+            cleanup=((*attach_command(ctx), "--detach"),),
+        )
+        proxy = str(config.conf(ctx, "proxy-server"))
+        yield process(
+            "proxy",
+            {"config": proxy},
+            (proxy,),
+            sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
+            needs=("swift-storage", "memcached"),
+            probe=Probe("api", f"http://{ctx.internal}:{PORT}/v1/AUTH_{{project_id}}?limit=1"),
+        )
+        yield process(
+            "upkeep",
+            {"config": servers, "seconds": UPKEEP},
+            (*servers.values(), str(config.conf(ctx, "internal-client"))),
+            needs=("swift-storage",),
+            probe=Probe("notify"),
+        )
+
+    def family(self, ctx: Context) -> Iterable[str]:
+        return ("eventlet", "onestack.components.swift.warm")
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.swift.roles import ensure_roles
+
+        yield Task("disk", lambda: ensure_disk(ctx), ("packages", "users"), before_start=True)
+        yield Task(
+            "rings",
+            lambda: ensure_rings(ctx),
+            ("release", "files:swift", "swift:disk"),
+            before_start=True,
+        )
+        yield Task("roles", lambda: ensure_roles(ctx, ROLES), ("identity:swift",))
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        yield from devices.loop_file(ctx.cloud.root).remove(Ledger.of(ctx.cloud))
+        where = config.directory(ctx)
+        rings = [*where.glob("*.ring.gz"), *where.glob("rings*.json")]
+        builders = where / "builders"
+        if rings or builders.exists():
+
+            def remove() -> None:
+                for ring in rings:
+                    ring.unlink(missing_ok=True)
+                remove_tree(builders)
+
+            yield Change("remove the rings of the object store", remove)
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        place = devices.srv(ctx.cloud.root)
+        if "Insufficient Storage" in text or "returning 503 for [507" in text or " 507 " in text:
+            return (
+                "the object store is full, or one of its disks is not mounted "
+                f"(`onestack shell -- df -h {place}`): delete objects, or choose a larger "
+                "CONFIG_SWIFT_STORAGE_SIZE and run up again; `onestack restart swift` mounts"
+            )
+        if "is not mounted" in text:
+            return "a disk of the object store is not mounted; `onestack restart swift` mounts it"
+        if "No space left on device" in text:
+            return (
+                "the object store is full, or the machine's disk under it: "
+                f"`df -h {ctx.cloud.data}` and `onestack shell -- df -h {place}`"
+            )
+        if "Unable to validate token" in text or "Identity server rejected authorization" in text:
+            return "swift's password in keystone is not the one in its file; run up again"
+        if ".ring.gz" in text or "RingLoadError" in text:
+            return "a ring is missing or damaged; run up again, which makes them"
+        if "ECONNREFUSED" in text or "Connection refused" in text:
+            return "a storage server does not answer: look at `onestack logs swift-storage`"
+        return None
+
+    def _layout(self, ctx: Context) -> devices.Layout:
+        return devices.layout(ctx.answers, ctx.cloud.user(self.name))
+
+
+def attach_command(ctx: Context) -> tuple[str, ...]:
+    """What mounts the places of objects in the mount namespace it is run in (as root)."""
+    return (
+        "env",
+        f"PYTHONPATH={ctx.release.program}",
+        str(ctx.release.services / "bin" / "python"),
+        "-m",
+        "onestack.components.swift.attach",
+        str(ctx.cloud.root),
+    )
+
+
+def ensure_disk(ctx: Context) -> Iterator[Change]:
+    """The file of the size that the answers ask for, or larger; or the disks, looked at."""
+    layout = devices.layout(ctx.answers, ctx.cloud.user("swift"))
+    ledger = Ledger.of(ctx.cloud)
+    if layout.in_file:
+        yield from devices.loop_file(ctx.cloud.root).ensure(
+            int(ctx.answers["CONFIG_SWIFT_STORAGE_SIZE"]),
+            layout.kind,
+            ledger,
+            "CONFIG_SWIFT_STORAGE_SIZE",
+        )
+        return
+    known = {entry.data.get("target") for entry in ledger.entries() if entry.kind == "mount"}
+    for device in layout.devices:
+        place = devices.srv(ctx.cloud.root) / device.name
+        devices.check_disk(device.source, place)
+        if str(place) not in known:
+            yield Change(
+                f"note that {device.source} will be mounted on {place}",
+                lambda place=place: ledger.record("mount", target=str(place)),  # type: ignore[misc]
+            )
+
+
+def ensure_rings(ctx: Context) -> Iterator[Change]:
+    """The rings that the answers describe. Raises `OnestackError` for another hash."""
+    wanted = wanted_rings(ctx)
+    where = config.directory(ctx)
+    record = where / "rings.json"
+    kept = json.loads(record.read_text()) if record.exists() else {}
+    if kept.get("hash", wanted["hash"]) != wanted["hash"]:
+        raise OnestackError(
+            "CONFIG_SWIFT_HASH is not the one that the object store was made with",
+            "it decides where an object lies: with another, none would be found again",
+            "put the old value back",
+        )
+    rings = [where / f"{kind}.ring.gz" for kind in PORTS]
+    if kept == wanted and all(ring.exists() for ring in rings):
+        return
+
+    def make() -> None:
+        text = json.dumps(wanted, indent=1, sort_keys=True) + "\n"
+        asked = where / "rings.wanted.json"
+        write_file(asked, text)
+        builder = Path(__file__).with_name("rings.py")
+        run([ctx.release.services / "bin" / "python", "-I", builder, asked, where], timeout=120)
+        os.rename(asked, record)
+
+    names = ", ".join(device["name"] for device in wanted["devices"])
+    copies = "1 copy" if wanted["replicas"] == 1 else f"{wanted['replicas']} copies"
+    yield Change(f"make the rings of the object store: {copies} on {names}", make)
+
+
+def wanted_rings(ctx: Context) -> dict[str, Any]:
+    """What `onestack.components.swift.rings` is told, and by what a change is seen."""
+    layout = devices.layout(ctx.answers, ctx.cloud.user("swift"))
+    return {
+        "hash": hashlib.sha256(config.suffix(ctx).encode()).hexdigest(),
+        "ip": ctx.internal,
+        "ports": PORTS,
+        "replicas": layout.replicas,
+        "devices": [
+            {"name": d.name, "zone": d.zone, "weight": _weight(d.source)} for d in layout.devices
+        ],
+    }
+
+
+def _weight(disk: str) -> float:
+    """A disk's share of the objects: its size in GiB; zones of a file have equal ones."""
+    if not disk:
+        return 100.0
+    descriptor = os.open(disk, os.O_RDONLY)
+    try:
+        return round(os.lseek(descriptor, 0, os.SEEK_END) / (1 << 30), 2)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,104 @@
+"""``python -m onestack.components.swift.attach ROOT [--detach]``: the places of objects, mounted.
+
+The supervisor runs it as root before the storage servers start, so that all
+is there again after a boot, and with ``--detach`` after they have ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from onestack.components.swift.devices import (
+    Device,
+    Layout,
+    check_disk,
+    layout_file,
+    loop_file,
+    srv,
+)
+from onestack.errors import OnestackError
+from onestack.host.command import run
+from onestack.host.files import gid_of, uid_of, write_file
+from onestack.host.mounts import is_mounted
+from onestack.storage.loopfile import OPTIONS
+
+MOUNTED = ".ismount"
+"""Swift's own sign that a directory is what it should be: without it, nothing is written there."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m onestack.components.swift.attach")
+    parser.add_argument("root", type=Path, help="the cloud's root directory")
+    parser.add_argument("--detach", action="store_true", help="unmount and free the loop device")
+    arguments = parser.parse_args(argv)
+    root = arguments.root
+    known = Layout.from_json(json.loads(layout_file(root).read_text()))
+    try:
+        for sentence in (detach if arguments.detach else attach)(root, known):
+            print(sentence, file=sys.stderr)
+    except OnestackError as problem:
+        print(problem, file=sys.stderr)
+        return problem.exit_code
+    return 0
+
+
+def attach(root: Path, known: Layout) -> Iterator[str]:
+    if known.in_file:
+        yield from loop_file(root).attach()
+        # Every directory here is a device to swift; this one is ext4's, and empty.
+        with contextlib.suppress(OSError):
+            (srv(root) / "lost+found").rmdir()
+        # Also zones that the rings no longer use, until they are empty.
+        names = {device.name for device in known.devices}
+        names |= {path.name for path in srv(root).glob("zone*")}
+        for name in sorted(names):
+            place = srv(root) / name
+            if not place.is_dir():
+                place.mkdir()
+                yield f"made {place}"
+            _adopt(place, known.user)
+            write_file(place / MOUNTED, "", mode=0o644)
+        return
+    for device in known.devices:
+        yield from _mount(root, device, known.user)
+
+
+def _mount(root: Path, device: Device, user: str) -> Iterator[str]:
+    place = srv(root) / device.name
+    place.mkdir(parents=True, exist_ok=True)
+    if not is_mounted(place):
+        kind = check_disk(device.source, place)
+        run(["mount", "-t", kind, "-o", OPTIONS, device.source, place], finish=True)
+        yield f"mounted {device.source} on {place}"
+    _adopt(place, user)
+
+
+def detach(root: Path, known: Layout) -> Iterator[str]:
+    if known.in_file:
+        if not loop_file(root).detach():
+            yield f"{srv(root)} is in use and stays mounted"
+        return
+    for device in known.devices:
+        place = srv(root) / device.name
+        if is_mounted(place) and not run(["umount", place], check=False, finish=True).ok:
+            yield f"{place} is in use and stays mounted"
+
+
+def _adopt(place: Path, user: str) -> None:
+    uid, gid = uid_of(user), gid_of(user)
+    info = place.stat()
+    if (info.st_uid, info.st_gid) != (uid, gid):
+        # From another machine, where the user had another number.
+        run(["chown", "-R", f"{uid}:{gid}", place], timeout=600, finish=True)
+    if info.st_mode & 0o7777 != 0o750:
+        os.chmod(place, 0o750)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

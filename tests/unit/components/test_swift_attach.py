@@ -1,0 +1,112 @@
+"""Where objects lie: the file with its zones, and disks. With real loop devices, as root."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onestack.components.swift import attach
+from onestack.components.swift.devices import (
+    Device,
+    Layout,
+    check_disk,
+    layout_file,
+    loop_file,
+    srv,
+)
+from onestack.errors import OnestackError
+from onestack.host.files import uid_of
+from onestack.host.ledger import Ledger
+from onestack.host.mounts import is_mounted, table
+from onestack.storage import loop
+
+USER = "daemon"
+ZONES = Layout(USER, "ext4", 1, (Device("zone1", 1), Device("zone2", 2)))
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems: run as root")
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    one = Path(tempfile.mkdtemp(prefix="swift-", dir="/var/tmp"))
+    layout_file(one).parent.mkdir(parents=True)
+    yield one
+    for mount in reversed(table()):
+        if one in mount.target.parents:
+            subprocess.run(["umount", "--lazy", mount.target], check=True)
+    for image in one.rglob("*.img"):
+        loop.detach(image)
+    shutil.rmtree(one)
+
+
+def command(root: Path, layout: Layout, *words: str) -> int:
+    """As the supervisor runs it."""
+    layout_file(root).write_text(json.dumps(layout.to_json()))
+    return attach.main([str(root), *words])
+
+
+def make_file(root: Path) -> None:
+    for change in loop_file(root).ensure(512 << 20, "ext4", Ledger(root / "ledger.json"), "SIZE"):
+        change.do()
+
+
+def test_zones_of_the_file(root: Path) -> None:
+    make_file(root)
+    assert command(root, ZONES) == 0
+    place = srv(root)
+    # Every directory is a device to swift: no other may be there.
+    assert sorted(path.name for path in place.iterdir()) == ["zone1", "zone2"]
+    for zone in place.iterdir():
+        info = zone.stat()
+        assert (info.st_uid, info.st_mode & 0o777) == (uid_of(USER), 0o750)
+        assert (zone / ".ismount").is_file()
+    (place / "zone2" / "object").write_text("kept")
+    assert command(root, ZONES, "--detach") == 0
+    # Unmounted, nothing says that here is a device.
+    assert not list(place.iterdir())
+    # A zone that was given up is still served, until it is empty.
+    assert command(root, Layout(USER, "ext4", 1, ZONES.devices[:1])) == 0
+    assert (place / "zone2" / ".ismount").is_file()
+    assert (place / "zone2" / "object").read_text() == "kept"
+
+
+def test_in_use_it_stays(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_file(root)
+    command(root, ZONES)
+    with (srv(root) / "zone1" / "object").open("w"):
+        assert command(root, ZONES, "--detach") == 0
+    assert "is in use and stays mounted" in capsys.readouterr().err
+    assert is_mounted(srv(root))
+
+
+def test_without_its_file_it_does_not_begin(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(root, ZONES) != 0
+    assert "run onestack up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["xfs", "ext4"])
+def test_disks(root: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    image = root / "disk.img"
+    image.touch()
+    os.truncate(image, 512 << 20)
+    disk = str(loop.attach(image))
+    layout = Layout(USER, kind, 1, (Device("one", 1, disk),))
+    assert command(root, layout) != 0
+    assert f"mkfs.xfs {disk}" in capsys.readouterr().err
+    subprocess.run([f"mkfs.{kind}", "-q", disk], check=True)
+    assert command(root, layout) == 0
+    place = srv(root) / "one"
+    assert is_mounted(place) and place.stat().st_uid == uid_of(USER)
+    assert command(root, layout) == 0
+    with pytest.raises(OnestackError) as caught:
+        check_disk(disk, srv(root) / "another")
+    assert caught.value.why == f"it is mounted on {place}"
+    assert command(root, layout, "--detach") == 0
+    assert not is_mounted(place)

@@ -1,0 +1,105 @@
+"""Swift's room inside upstream: rings, configuration and the proxy's filter, in its environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import onestack
+from onestack.components.swift import Swift
+from onestack.release.release import release
+from tests.unit.components.rooms import context
+
+TRIALS = Path(__file__).with_name("swift_trials.py")
+NOISE = "keystonemiddleware._common.config The option"
+
+
+def services_python() -> Path:
+    """The services' environment: ``ONESTACK_SERVICES``, or the one that `up` installed."""
+    given = os.environ.get("ONESTACK_SERVICES")
+    return Path(given) / "bin" / "python" if given else release().services_python
+
+
+pytestmark = pytest.mark.skipif(
+    not services_python().exists(),
+    reason="the services' environment is not installed (onestack up, or ONESTACK_SERVICES)",
+)
+
+
+def trial(name: str, folder: Path) -> tuple[Any, list[str]]:
+    """What it found, and the log's lines."""
+    done = subprocess.run(
+        [services_python(), "-W", "ignore", TRIALS, name, folder],
+        env={**os.environ, "PYTHONPATH": str(Path(onestack.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    log = [line for line in done.stderr.splitlines() if NOISE not in line]
+    return json.loads(done.stdout.splitlines()[-1]), log
+
+
+@pytest.fixture
+def rendered(tmp_path: Path) -> Path:
+    swift = Swift()
+    for file in swift.files(context(tmp_path, swift)):
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        file.path.write_text(file.content)
+    return tmp_path
+
+
+def test_rings_follow_the_answers(tmp_path: Path) -> None:
+    one, three, copies, two, back = trial("rings", tmp_path)[0]
+    assert one["share"] == {"zone1": 1024}
+    # Only what a new zone takes is moved, and the zones get equal parts.
+    assert sorted(three["share"].values()) == [341, 341, 342]
+    assert three["moved"] == 1024 - three["share"]["zone1"]
+    # A further copy moves nothing; each is in another zone.
+    assert copies["share"] == {"zone1": 1024, "zone2": 1024, "zone3": 1024}
+    assert copies["moved"] == 0 and copies["twice"] == 0
+    # A zone that is given up keeps its name, so that what lies in it is found and moved.
+    assert two["share"] == {"zone1": 1024, "zone2": 1024}
+    assert back["share"] == {"zone1": 1024} and back["moved"] == 0
+    assert back["devices"] == ["zone1", "zone2", "zone3"]
+    assert [step["ips"] for step in (one, back)] == [["127.0.0.1"]] * 2
+
+
+def test_the_same_wish_makes_the_same_ring(tmp_path: Path) -> None:
+    assert trial("again", tmp_path)[0] is True
+
+
+def test_the_warm_parent_is_fit_to_be_forked(tmp_path: Path) -> None:
+    """Patched before the libraries came, without a descriptor or a thread to share."""
+    assert trial("patched", tmp_path)[0] == {"tls": True, "descriptors": 0, "threads": 1}
+
+
+def test_upstream_takes_the_files(rendered: Path) -> None:
+    workers, log = trial("files", rendered)
+    assert len(workers) == 10
+    assert not [line for line in log if " WARNING " in line or " ERROR " in line]
+
+
+def test_every_option_is_one_that_is_read(rendered: Path) -> None:
+    assert trial("unknown", rendered)[0] == []
+    own = rendered / "etc" / "swift" / "object-server.conf"
+    own.write_text(own.read_text().replace("zero_byte_files_per", "zero_bite_files_per"))
+    assert trial("unknown", rendered)[0] == [
+        "object-server.conf: [object-auditor] zero_bite_files_per_second"
+    ]
+
+
+def test_an_object_without_room_is_refused(tmp_path: Path) -> None:
+    found, _ = trial("room", tmp_path)
+    (fits, _), (large, why), (container, _), (post, _) = found["answers"]
+    assert (fits, large, container, post) == (201, 507, 201, 201)
+    assert "delete objects, or let it grow (CONFIG_SWIFT_STORAGE_SIZE)" in why
+    assert found["passed"] == ["PUT", "PUT", "POST"]
+    # The hundredth that the storage servers keep is not given out.
+    assert found["free"] == 100
