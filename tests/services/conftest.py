@@ -20,6 +20,7 @@ COMMON = (
     "CONFIG_PROVISION_DEMO=y",
 )
 SERVICES: tuple[str, ...] = ("CONFIG_HEAT_INSTALL=y",)
+SERVICES: tuple[str, ...] = ("CONFIG_LBAAS_INSTALL=y",)
 """What each service's test needs, a line each."""
 
 

@@ -29,9 +29,15 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     from octavia.api import app
     from octavia.api.drivers.driver_agent import driver_listener
     from octavia.cmd import house_keeping
+    from octavia.common import policy
     from ovn_octavia_provider import agent
 
+    from onestack.components.octavia import interrupted
+
     application = app.setup_app(argv=sys.argv)
+    # It would say for each rule that the older roles still count, as is wanted.
+    policy.get_enforcer().suppress_deprecation_warnings = True
+    interrupted.settle()
     handlers = {
         "status": driver_listener.StatusRequestHandler,
         "stats": driver_listener.StatsRequestHandler,
