@@ -63,9 +63,9 @@ class Octavia(Component):
             yield f"{BALANCERS} is y, but there is no network service (CONFIG_NEUTRON_INSTALL)"
         if answers["CONFIG_NEUTRON_L2_AGENT"] == "openvswitch":
             yield (
-                f"{BALANCERS} is y, but CONFIG_NEUTRON_L2_AGENT is openvswitch: load balancers "
-                "are OVN's own here (Octavia's other kind, a virtual machine for each, needs an "
-                "image that nobody publishes); set it to ovn, or leave it empty"
+                f"{BALANCERS} is y, but CONFIG_NEUTRON_L2_AGENT is openvswitch: load balancers are "
+                "OVN's own here (Octavia's other kind, a virtual machine for each balancer, is not "
+                "part of onestack); set it to ovn, or leave it empty"
             )
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
@@ -141,6 +141,8 @@ def _config(ctx: Context) -> Path:
 
 def _sections(ctx: Context) -> Ini:
     layout = Layout(ctx)
+    credentials = openstack.credentials(ctx, "octavia")
+    adapter = ("region_name", "valid_interfaces")
     return {
         # No transport_url: only drivers that run virtual machines use the bus.
         "DEFAULT": openstack.logging(ctx),
@@ -150,8 +152,8 @@ def _sections(ctx: Context) -> Ini:
         },
         "database": openstack.database(ctx, "octavia", "octavia"),
         "keystone_authtoken": openstack.authtoken(ctx, "octavia", "load-balancer"),
-        "service_auth": openstack.credentials(ctx, "octavia"),
-        "neutron": openstack.credentials(ctx, "octavia"),
+        "service_auth": {k: v for k, v in credentials.items() if k not in adapter},
+        "neutron": credentials,
         "ovn": {
             "ovn_nb_connection": layout.northbound,
             "ovn_sb_connection": layout.southbound,
@@ -167,6 +169,19 @@ _SIGNS = (
     (
         "OVS database connection to OVN_",
         "OVN's databases do not answer; see `onestack status ovn`",
+    ),
+    (
+        "Error creating Neutron client",
+        "neutron, or keystone for it, does not answer; see `onestack status neutron`",
+    ),
+    (
+        "was interrupted",
+        "the service ended in the middle of that change: repeat it, and if the object is in "
+        "ERROR, delete it first",
+    ),
+    (
+        "Access denied for user 'octavia'",
+        "octavia's database password is not the one in its configuration; run up again",
     ),
 )
 """What may stand in a log line, and its likely cause with the cure."""

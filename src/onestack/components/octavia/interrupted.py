@@ -42,7 +42,7 @@ def settle() -> None:
         for kind, model in kinds.items():
             status = model.provisioning_status
             for identity, was in session.query(model.id, status).filter(status.in_(becomes)):
-                LOG.warning("%s of %s was interrupted (%s)", was, identity, kind)
+                LOG.error("%s of %s was interrupted (%s)", was, identity, kind)
                 left.setdefault(kind, []).append(
                     {"id": identity, constants.PROVISIONING_STATUS: becomes[was]}
                 )
