@@ -158,6 +158,8 @@ def _sections(ctx: Context) -> Ini:
             "ovn_nb_connection": layout.northbound,
             "ovn_sb_connection": layout.southbound,
         },
+        # What was deleted is forgotten after a week: no need to look every 30 s.
+        "house_keeping": {"cleanup_interval": 3600},
         # Members of a project may use load balancers, and so may who has one of `roles.ROLES`.
         "oslo_policy": {"enforce_new_defaults": False},
         **openstack.messaging(),
