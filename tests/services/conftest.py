@@ -19,8 +19,10 @@ COMMON = (
     "CONFIG_ONESTACK_EXTERNAL_ADDRESS=10.50.14.1/24",
     "CONFIG_PROVISION_DEMO=y",
 )
-SERVICES: tuple[str, ...] = ("CONFIG_HEAT_INSTALL=y",)
-SERVICES: tuple[str, ...] = ("CONFIG_LBAAS_INSTALL=y",)
+SERVICES: tuple[str, ...] = (
+    "CONFIG_HEAT_INSTALL=y",
+    "CONFIG_LBAAS_INSTALL=y",
+)
 """What each service's test needs, a line each."""
 
 
