@@ -10,6 +10,10 @@ KNOWN: tuple[tuple[str, str], ...] = (
         "cinder's way to say that a volume is larger than the pool, which the guide asks for",
     ),
     (
+        r"^octavia-api\.log: .* onestack\.octavia .* was interrupted \(",
+        "a test kills Octavia in the middle of a change, which is then told of",
+    ),
+    (
         r"^ovs-vswitchd\.log: .*error receiving data from \S+: (Network is down|No such device)",
         "the userspace switch reads from the device of a guest or namespace that is being removed",
     ),

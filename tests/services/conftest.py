@@ -22,6 +22,7 @@ COMMON = (
 SERVICES: tuple[str, ...] = (
     "CONFIG_HEAT_INSTALL=y",
     "CONFIG_SWIFT_INSTALL=y",
+    "CONFIG_LBAAS_INSTALL=y",
 )
 """What each service's test needs, a line each."""
 

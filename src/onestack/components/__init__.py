@@ -15,6 +15,7 @@ from onestack.components.mariadb import Mariadb
 from onestack.components.memcached import Memcached
 from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
+from onestack.components.octavia import Octavia
 from onestack.components.openvswitch import Openvswitch
 from onestack.components.ovn import Ovn
 from onestack.components.placement import Placement
@@ -38,6 +39,7 @@ ALL: tuple[Component, ...] = (
     Neutron(),
     Cinder(),
     Heat(),
+    Octavia(),
     Haproxy(),
     Clients(),
     Provision(),

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from onestack.answers.values import Answers
     from onestack.host.facts import HostFacts
 
+BALANCERS = "CONFIG_LBAAS_INSTALL"
+"""The answer that asks for load balancers, which only OVN carries."""
+
 FIXED = {(3, 0): 5, (3, 1): 3, (3, 2): 3}
 """Series to the first patch release without the abort in the userspace conntrack
 (Open vSwitch commit 6753b1086); from 3.3 on all have it."""
@@ -35,6 +38,8 @@ def l2_agent(answers: Answers, host: HostFacts) -> tuple[str, str]:
     wanted = str(answers["CONFIG_NEUTRON_L2_AGENT"])
     if wanted:
         return wanted, "CONFIG_NEUTRON_L2_AGENT says so"
+    if answers[BALANCERS]:
+        return "ovn", f"{BALANCERS} asks for load balancers, which are OVN's"
     if datapath(host) == "system":
         return "ovn", "the kernel has Open vSwitch's datapath"
     version = host.package_version("openvswitch-switch")

@@ -158,6 +158,9 @@ def _ml2(layout: Layout) -> Ini:
             # comparison of everything would be made at each of its starts.
             "neutron_sync_mode": "off",
             "dns_servers": resolvers() or ("0.0.0.0",),
+            # A packet passes connection tracking a few times only (6) in a userspace datapath;
+            # from one floating IP to another it would be more, with translation in there too.
+            "stateless_nat_enabled": layout.datapath == "netdev",
         }
     else:
         sections["ml2_type_vxlan"] = {

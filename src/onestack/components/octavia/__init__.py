@@ -1,0 +1,189 @@
+"""Octavia, the load balancer service, on OVN's own load balancing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from onestack.answers.key import Key, Kind
+from onestack.answers.values import Answers
+from onestack.components import openstack
+from onestack.components.base import (
+    Component,
+    ConfigFile,
+    Context,
+    Database,
+    Directory,
+    Endpoint,
+    Front,
+    Identity,
+    Ini,
+    Task,
+    ini_file,
+)
+from onestack.components.neutron.layout import Layout
+from onestack.network.backend import BALANCERS
+from onestack.supervise.spec import Probe, Process
+
+PORT = 9876
+LISTENERS = ("status", "stats", "get")
+"""The driver agent's sockets, by which a provider's driver reaches the database."""
+
+NAMESPACES = (
+    "octavia",
+    "octavia.api.drivers.ovn",
+    "keystonemiddleware.auth_token",
+    "oslo.db",
+    "oslo.log",
+    "oslo.messaging",
+    "oslo.middleware",
+    "oslo.policy",
+)
+
+
+class Octavia(Component):
+    name = "octavia"
+    title = "Load balancers"
+    keys = (
+        Key(
+            BALANCERS,
+            "n",
+            "Turn the load balancer service (Octavia) on. It needs ovn as "
+            "CONFIG_NEUTRON_L2_AGENT, which is also what an empty one means then.",
+            Kind.FLAG,
+            aliases=("CONFIG_NEUTRON_LBAAS", "CONFIG_OCTAVIA_INSTALL"),
+        ),
+    )
+
+    def enabled(self, answers: Answers) -> bool:
+        return bool(answers[BALANCERS])
+
+    def contradictions(self, answers: Answers) -> Iterable[str]:
+        if not answers["CONFIG_NEUTRON_INSTALL"]:
+            yield f"{BALANCERS} is y, but there is no network service (CONFIG_NEUTRON_INSTALL)"
+        if answers["CONFIG_NEUTRON_L2_AGENT"] == "openvswitch":
+            yield (
+                f"{BALANCERS} is y, but CONFIG_NEUTRON_L2_AGENT is openvswitch: load balancers are "
+                "OVN's own here (Octavia's other kind, a virtual machine for each balancer, is not "
+                "part of onestack); set it to ovn, or leave it empty"
+            )
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        user = ctx.cloud.user(self.name)
+        yield Directory(_run(ctx), user, user, 0o750)
+        yield Directory(_run(ctx) / "octavia", user, user, 0o750)
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        yield ini_file(_config(ctx), ctx.cloud.user(self.name), _sections(ctx), *NAMESPACES)
+
+    def databases(self, ctx: Context) -> Iterable[Database]:
+        yield Database(
+            "octavia",
+            "octavia",
+            "onestack.components.octavia.jobs:sync",
+            ("octavia/db/migration/alembic_migrations/versions",),
+            (_config(ctx),),
+        )
+
+    def identity(self, ctx: Context) -> Iterable[Identity]:
+        yield Identity(
+            "octavia", (Endpoint("octavia", "load-balancer", PORT, "", "Load balancers"),)
+        )
+
+    def fronts(self, ctx: Context) -> Iterable[Front]:
+        yield Front("octavia", PORT, f"{ctx.internal}:{PORT}")
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        config = str(_config(ctx))
+        run = _run(ctx)
+        yield Process(
+            name="octavia-api",
+            component=self.name,
+            user=ctx.cloud.user(self.name),
+            groups=(ctx.cloud.user("ovn"),),
+            run="onestack.components.octavia.run:api",
+            arguments={"config": config, "listeners": LISTENERS},
+            sockets={
+                "api": f"tcp:{ctx.internal}:{PORT}",
+                **{name: f"unix:{run / 'octavia' / name}.sock" for name in LISTENERS},
+            },
+            # OVN's driver looks for the agent's sockets in /run/octavia, whatever is configured.
+            mounts={"/run": str(run)},
+            files=(config,),
+            needs=(
+                *("mariadb", "memcached", "keystone-api"),
+                *("neutron-api", "ovn-nb-ovsdb", "ovn-sb-ovsdb"),
+            ),
+            probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2/lbaas/loadbalancers?limit=1"),
+        )
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.octavia.roles import ensure_roles
+
+        yield Task("roles", lambda: ensure_roles(ctx), ("identity:octavia",))
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        for sign, sentence in _SIGNS:
+            if sign in text:
+                return sentence
+        return None
+
+
+def _run(ctx: Context) -> Path:
+    """What the process sees as ``/run``."""
+    return ctx.cloud.run / "octavia"
+
+
+def _config(ctx: Context) -> Path:
+    return ctx.cloud.etc / "octavia" / "octavia.conf"
+
+
+def _sections(ctx: Context) -> Ini:
+    layout = Layout(ctx)
+    credentials = openstack.credentials(ctx, "octavia")
+    adapter = ("region_name", "valid_interfaces")
+    return {
+        # No transport_url: only drivers that run virtual machines use the bus.
+        "DEFAULT": openstack.logging(ctx),
+        "api_settings": {
+            "enabled_provider_drivers": ["ovn:Load balancing in OVN's flows"],
+            "default_provider_driver": "ovn",
+        },
+        "database": openstack.database(ctx, "octavia", "octavia"),
+        "keystone_authtoken": openstack.authtoken(ctx, "octavia", "load-balancer"),
+        "service_auth": {k: v for k, v in credentials.items() if k not in adapter},
+        "neutron": credentials,
+        "ovn": {
+            "ovn_nb_connection": layout.northbound,
+            "ovn_sb_connection": layout.southbound,
+        },
+        # What was deleted is forgotten after a week: no need to look every 30 s.
+        "house_keeping": {"cleanup_interval": 3600},
+        # Members of a project may use load balancers, and so may who has one of `roles.ROLES`.
+        "oslo_policy": {"enforce_new_defaults": False},
+        **openstack.messaging(),
+        **openstack.proxied(),
+    }
+
+
+_SIGNS = (
+    (
+        "OVS database connection to OVN_",
+        "OVN's databases do not answer; see `onestack status ovn`",
+    ),
+    (
+        "Error creating Neutron client",
+        "neutron, or keystone for it, does not answer; see `onestack status neutron`",
+    ),
+    (
+        "was interrupted",
+        "the service ended in the middle of that change: repeat it, and if the object is in "
+        "ERROR, delete it first",
+    ),
+    (
+        "Access denied for user 'octavia'",
+        "octavia's database password is not the one in its configuration; run up again",
+    ),
+)
+"""What may stand in a log line, and its likely cause with the cure."""
