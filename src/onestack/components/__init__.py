@@ -8,6 +8,7 @@ from onestack.components.clients import Clients
 from onestack.components.glance import Glance
 from onestack.components.guests import Guests
 from onestack.components.haproxy import Haproxy
+from onestack.components.horizon import Horizon
 from onestack.components.keystone import Keystone
 from onestack.components.libvirt import Libvirt
 from onestack.components.mariadb import Mariadb
@@ -34,6 +35,7 @@ ALL: tuple[Component, ...] = (
     Nova(),
     Neutron(),
     Cinder(),
+    Horizon(),
     Haproxy(),
     Clients(),
     Provision(),

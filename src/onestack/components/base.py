@@ -116,13 +116,38 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """The operator's own, in PEM files; ``chain`` has what signed it, if that is to be sent."""
+
+    certificate: Path
+    key: Path
+    chain: Path | None = None
+
+
+@dataclass(frozen=True)
 class Front:
-    """One TLS port on the public address, served by ``backend`` (``ADDRESS:PORT``)."""
+    """One port on the public address, served by ``backend`` (``ADDRESS:PORT``).
+
+    It speaks TLS, with ``certificate`` or else the cloud's own, unless it is
+    ``plain``. Without a backend it sends every request to the same place on HTTPS.
+    """
 
     name: str
     port: int
     backend: str
     websocket: bool = False
+    plain: bool = False
+    certificate: Certificate | None = None
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something to be said before anything is touched. One that ``refuses`` ends the run."""
+
+    what: str
+    why: str = ""
+    cure: str = ""
+    refuses: bool = True
 
 
 @dataclass(frozen=True)
@@ -160,8 +185,22 @@ class Component:
         """Answers of this component that cannot be together, each as a sentence."""
         return ()
 
+    def remarks(self, ctx: Context) -> Iterable[Remark]:
+        """What is wrong, or worth knowing, of this machine with these answers.
+
+        Asked where only the standard library is, and before packages and release are there.
+        """
+        return ()
+
     def packages(self, ctx: Context) -> Iterable[str]:
         """Debian packages."""
+        return ()
+
+    def environments(self, ctx: Context) -> Iterable[str]:
+        """Further Python environments of the release, by the name of their lock file.
+
+        `Release.further` says where such an environment is.
+        """
         return ()
 
     def disk(self, ctx: Context) -> int:

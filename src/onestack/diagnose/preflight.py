@@ -24,7 +24,7 @@ from onestack.release.release import Release, release
 from onestack.supervise import proc
 
 if TYPE_CHECKING:
-    from onestack.components.base import Context
+    from onestack.components.base import Context, Remark
 
 GIB = 1 << 30
 SUPPORTED = (("debian", "12"), ("debian", "13"))
@@ -52,6 +52,8 @@ class Needs:
     requirement: str = ""
     """One of the release's packages, ``name==version``, to try the index with."""
     root_bytes: int = ROOT_BYTES
+    remarks: Sequence[Remark] = ()
+    """What the components have to say of the machine."""
     running: bool = False
     """Whether this cloud runs already, and has its memory."""
 
@@ -306,6 +308,12 @@ def check_daemons(s: Subject) -> Iterator[Finding]:
         )
 
 
+def check_components(s: Subject) -> Iterator[Finding]:
+    for remark in s.needs.remarks:
+        make = refuse if remark.refuses else warn
+        yield make(remark.what, remark.why, remark.cure)
+
+
 Check = Callable[[Subject], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     check_root,
@@ -320,6 +328,7 @@ CHECKS: tuple[Check, ...] = (
     check_devices,
     check_network,
     check_daemons,
+    check_components,
     check_apt,
     check_index,
 )
@@ -353,7 +362,7 @@ def examine(
 
 def needs_of(ctx: Context) -> Needs:
     """What the components of ``ctx`` will use, and what of it is there."""
-    from onestack.plan.prepare import wanted_packages
+    from onestack.plan.prepare import wanted_environments, wanted_packages
     from onestack.plan.roster import ports
 
     try:
@@ -364,9 +373,11 @@ def needs_of(ctx: Context) -> Needs:
     return Needs(
         ports=places,
         packages=wanted_packages(ctx),
-        release_installed=ctx.release.installed,
+        release_installed=ctx.release.installed
+        and all(ctx.release.installed_further(title) for title in wanted_environments(ctx)),
         requirement=requirement_of(ctx.release),
         root_bytes=ROOT_BYTES + sum(component.disk(ctx) for component in ctx.components),
+        remarks=[remark for component in ctx.components for remark in component.remarks(ctx)],
         running=bool(proc.belonging(ctx.cloud.root)),
     )
 

@@ -1,4 +1,4 @@
-"""HAProxy: the one TLS front of all APIs, on the public address."""
+"""HAProxy: the one front of all APIs, on the public address."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from onestack.components.base import Component, ConfigFile, Context, Directory, Front, Task
-from onestack.components.haproxy.place import tls_directory
+from onestack.components.haproxy.place import certificate_of, fronts, tls_directory
 from onestack.supervise.spec import Probe, Process
 
 
@@ -24,19 +24,20 @@ class Haproxy(Component):
         yield ConfigFile(self._config(ctx), self._text(ctx), ctx.cloud.user(self.name))
 
     def processes(self, ctx: Context) -> Iterable[Process]:
-        fronts = _fronts(ctx)
-        if not fronts:
+        all_fronts = fronts(ctx)
+        if not all_fronts:
             return
         config = str(self._config(ctx))
-        low = any(front.port < 1024 for front in fronts)
+        low = any(front.port < 1024 for front in all_fronts)
+        certificates = {str(certificate_of(ctx, front)) for front in all_fronts if not front.plain}
         yield Process(
             name="haproxy",
             component=self.name,
             user=ctx.cloud.user(self.name),
             argv=("/usr/sbin/haproxy", "-db", "-f", config),
-            files=(config, str(tls_directory(ctx) / "server.pem")),
+            files=(config, *sorted(certificates)),
             capabilities=("net_bind_service",) if low else (),
-            probe=Probe("connect", f"tcp:{ctx.public}:{fronts[0].port}", seconds=15),
+            probe=Probe("connect", f"tcp:{ctx.public}:{all_fronts[0].port}", seconds=15),
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
@@ -56,7 +57,6 @@ class Haproxy(Component):
         return ctx.cloud.etc / "haproxy" / "haproxy.cfg"
 
     def _text(self, ctx: Context) -> str:
-        certificate = tls_directory(ctx) / "server.pem"
         head = """global
     log stderr format raw local0 notice
     maxconn 2000
@@ -78,19 +78,21 @@ defaults
     # on it would make that request fail
     option http-server-close
 """
-        parts = [
-            f"""
+        return head + "".join(_listen(ctx, front) for front in fronts(ctx))
+
+
+def _listen(ctx: Context, front: Front) -> str:
+    """The section of one front."""
+    tls = "" if front.plain else f" ssl crt {certificate_of(ctx, front)} alpn http/1.1"
+    head = f"""
 listen {front.name}
-    bind {ctx.public}:{front.port} ssl crt {certificate} alpn http/1.1
-    http-request set-header X-Forwarded-Proto https
+    bind {ctx.public}:{front.port}{tls}
+"""
+    if not front.backend:
+        return f"{head}    http-request redirect scheme https code 301\n"
+    return f"""{head}\
+    http-request set-header X-Forwarded-Proto {"http" if front.plain else "https"}
     http-request del-header X-Forwarded-For
     option forwardfor
     server {front.name} {front.backend}
 """
-            for front in _fronts(ctx)
-        ]
-        return head + "".join(parts)
-
-
-def _fronts(ctx: Context) -> list[Front]:
-    return [front for component in ctx.components for front in component.fronts(ctx)]

@@ -1,4 +1,4 @@
-"""The cloud's own certificate authority, and the certificate of its TLS front."""
+"""The cloud's own certificate authority, and the certificates of its TLS front."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from onestack.components.base import Context
-from onestack.components.haproxy.place import tls_directory
+from onestack.components.base import Context, Front
+from onestack.components.haproxy.place import certificate_of, fronts, tls_directory
+from onestack.host.certificates import together
 from onestack.host.change import Change
-from onestack.host.files import write_file
+from onestack.host.files import ensure_file, write_file
 
 CA_DAYS = 3650
 SERVER_DAYS = 825
@@ -42,6 +43,15 @@ def ensure_tls(ctx: Context, group: str) -> Iterator[Change]:
             f"make the certificate for {', '.join([*names, *addresses])}",
             lambda: make_server(server, ca, ca_key, names, addresses, group),
         )
+    for front in fronts(ctx):
+        yield from _ensure_own(ctx, front, group)
+
+
+def _ensure_own(ctx: Context, front: Front, group: str) -> Iterator[Change]:
+    """The operator's own certificate and key for ``front``, as HAProxy reads them."""
+    if own := front.certificate:
+        text = together(own.certificate, own.key, own.chain)
+        yield from ensure_file(certificate_of(ctx, front), text, mode=0o640, group=group)
 
 
 def make_ca(certificate: Path, key_file: Path, title: str) -> None:
