@@ -58,7 +58,11 @@ class Assets:
             local = work / "local"
             local.mkdir(parents=True)
             (local / "__init__.py").touch()
-            settings = {**LOOKS, "STATIC_ROOT": str(work / "static"), "SECRET_KEY": "not used"}
+            settings = LOOKS | {
+                "STATIC_ROOT": str(work / "static"),
+                "SECRET_KEY": "not used",
+                "ALLOWED_HOSTS": ["localhost"],
+            }
             (local / "local_settings.py").write_text(text(settings, self.panels))
             run(
                 [self.environment / "bin" / "python", "-P", MAKER],

@@ -9,13 +9,16 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from socket import socket
 from typing import Any
 
 from cheroot.wsgi import PathInfoDispatcher
 from django.conf import settings
 from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.core.exceptions import SuspiciousOperation
 from django.core.wsgi import get_wsgi_application
+from django.http import Http404, HttpResponseNotFound
 from django.views import static
 
 from onestack.supervise import wsgi
@@ -30,12 +33,16 @@ RARELY_CHANGES = "public, max-age=3600"
 class Assets(StaticFilesHandler):  # type: ignore[misc]
     """Serves what was collected; everything else goes to the application."""
 
+    def get_response(self, request: Any) -> Any:
+        try:
+            return self.serve(request)
+        except (Http404, SuspiciousOperation):
+            return HttpResponseNotFound("There is no such file.\n", content_type="text/plain")
+
     def serve(self, request: Any) -> Any:
         path = self.file_path(request.path)
-        # Those that were compressed have a hash of their content in their name.
-        compressed = path.startswith(f"{settings.COMPRESS_OUTPUT_DIR}/") and not path.endswith(
-            ".json"
-        )
+        # What was compressed has a hash of its content in its name, and a twin.
+        compressed = Path(settings.STATIC_ROOT, f"{path}.gz").is_file()
         packed = compressed and "gzip" in request.headers.get("Accept-Encoding", "")
         answer = static.serve(
             request, f"{path}.gz" if packed else path, document_root=settings.STATIC_ROOT

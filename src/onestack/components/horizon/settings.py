@@ -13,7 +13,12 @@ from onestack.components.base import Context
 PLACE = "/dashboard/"
 """Where packstack's dashboard was, too."""
 
-LOOKS: dict[str, Any] = {"DEBUG": False, "WEBROOT": PLACE, "COMPRESS_OFFLINE": True}
+LOOKS: dict[str, Any] = {
+    "DEBUG": False,
+    "WEBROOT": PLACE,
+    "COMPRESS_OFFLINE": True,
+    "CACHES": {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
+}
 """What the assets depend on; the same when they are made and when they are served."""
 
 POLICIES = {
@@ -63,12 +68,12 @@ def local_settings(
         "SECRET_KEY": key,
         "ALLOWED_HOSTS": list(dict.fromkeys(names)),
         "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
+        "SECURE_PROXY_ADDR_HEADER": "HTTP_X_FORWARDED_FOR",
         "SESSION_COOKIE_SECURE": secure,
         "CSRF_COOKIE_SECURE": secure,
         # Files that only the dashboard may read. See decision 21.
         "SESSION_ENGINE": "django.contrib.sessions.backends.file",
         "SESSION_FILE_PATH": str(data / "sessions"),
-        "CACHES": {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
         "FILE_UPLOAD_TEMP_DIR": str(data / "uploads"),
         "TIME_ZONE": "UTC",
         "OPENSTACK_KEYSTONE_URL": openstack.keystone_url(ctx),
