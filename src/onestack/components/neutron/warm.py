@@ -24,10 +24,18 @@ from neutron import objects
 objects.register_objects()
 
 
+NOT_HERE = (
+    "neutron.agent.linux.iptables_manager",
+    # Reads the configuration when it is imported, to know whose layer 3 plugin is meant:
+    # without one it has that of the Open vSwitch layout loaded beside OVN's.
+    "neutron.services.portforwarding.pf_plugin",
+)
+
+
 def check() -> None:
     """Raises `ImportError` when what no warm parent may import came along."""
-    if "neutron.agent.linux.iptables_manager" in sys.modules:
-        raise ImportError("iptables_manager came along, which no warm parent may import")
+    if came := [name for name in NOT_HERE if name in sys.modules]:
+        raise ImportError(f"{', '.join(came)} came along, which no warm parent may import")
 
 
 check()

@@ -12,7 +12,6 @@ import neutron.server.api
 import neutron.services.auto_allocate.plugin
 import neutron.services.flavors.flavors_plugin
 import neutron.services.network_ip_availability.plugin
-import neutron.services.portforwarding.pf_plugin
 import neutron.services.qos.qos_plugin
 import neutron.services.revisions.revision_plugin
 import neutron.services.segments.plugin
