@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from onestack.answers.secrets import Secrets
     from onestack.answers.values import Answers
     from onestack.host.facts import HostFacts
+    from onestack.host.findings import Finding
     from onestack.release.release import Release
 
 Value = str | int | float | bool | list[str] | tuple[str, ...]
@@ -117,37 +118,25 @@ class Identity:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The operator's own, in PEM files; ``chain`` has what signed it, if that is to be sent."""
+    """PEM files of the operator's; ``ca`` is what signs it, and what comes in between."""
 
-    certificate: Path
-    key: Path
-    chain: Path | None = None
+    certificate: str
+    key: str
+    ca: str = ""
 
 
 @dataclass(frozen=True)
 class Front:
-    """One port on the public address, served by ``backend`` (``ADDRESS:PORT``).
-
-    It speaks TLS, with ``certificate`` or else the cloud's own, unless it is
-    ``plain``. Without a backend it sends every request to the same place on HTTPS.
-    """
+    """One TLS port on the public address, served by ``backend`` (``ADDRESS:PORT``)."""
 
     name: str
     port: int
     backend: str
     websocket: bool = False
-    plain: bool = False
     certificate: Certificate | None = None
-
-
-@dataclass(frozen=True)
-class Remark:
-    """Something to be said before anything is touched. One that ``refuses`` ends the run."""
-
-    what: str
-    why: str = ""
-    cure: str = ""
-    refuses: bool = True
+    """Its own; ``None``: the one of all ports."""
+    plain: bool = False
+    """HTTP instead; without a backend it sends whoever comes to the same place on HTTPS."""
 
 
 @dataclass(frozen=True)
@@ -185,10 +174,10 @@ class Component:
         """Answers of this component that cannot be together, each as a sentence."""
         return ()
 
-    def remarks(self, ctx: Context) -> Iterable[Remark]:
-        """What is wrong, or worth knowing, of this machine with these answers.
+    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+        """What of this machine does not fit this component's answers.
 
-        Asked where only the standard library is, and before packages and release are there.
+        Part of the preflight checks: with the standard library alone, quick, changing nothing.
         """
         return ()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from onestack.release.release import Release, release
 from onestack.supervise import proc
 
 if TYPE_CHECKING:
-    from onestack.components.base import Context, Remark
+    from onestack.components.base import Component, Context
 
 GIB = 1 << 30
 SUPPORTED = (("debian", "12"), ("debian", "13"))
@@ -52,8 +52,6 @@ class Needs:
     requirement: str = ""
     """One of the release's packages, ``name==version``, to try the index with."""
     root_bytes: int = ROOT_BYTES
-    remarks: Sequence[Remark] = ()
-    """What the components have to say of the machine."""
     running: bool = False
     """Whether this cloud runs already, and has its memory."""
 
@@ -308,12 +306,6 @@ def check_daemons(s: Subject) -> Iterator[Finding]:
         )
 
 
-def check_components(s: Subject) -> Iterator[Finding]:
-    for remark in s.needs.remarks:
-        make = refuse if remark.refuses else warn
-        yield make(remark.what, remark.why, remark.cure)
-
-
 Check = Callable[[Subject], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     check_root,
@@ -328,7 +320,6 @@ CHECKS: tuple[Check, ...] = (
     check_devices,
     check_network,
     check_daemons,
-    check_components,
     check_apt,
     check_index,
 )
@@ -360,6 +351,24 @@ def examine(
     return found
 
 
+def obstacles(ctx: Context) -> list[Finding]:
+    """What the components find on this machine against their answers."""
+    return asked(ctx, "obstacles", lambda component: component.obstacles(ctx))
+
+
+def asked(ctx: Context, what: str, ask: Callable[[Component], Iterable[Finding]]) -> list[Finding]:
+    """All that components say to ``ask``. One that cannot look says so, as a warning."""
+    found: list[Finding] = []
+    for component in ctx.components:
+        try:
+            found += ask(component)
+        except (OnestackError, OSError) as error:
+            title = component.title or component.name
+            why = error.what if isinstance(error, OnestackError) else str(error)
+            found.append(warn(f"{title} could not be asked for {what}", why))
+    return found
+
+
 def needs_of(ctx: Context) -> Needs:
     """What the components of ``ctx`` will use, and what of it is there."""
     from onestack.plan.prepare import wanted_environments, wanted_packages
@@ -377,7 +386,6 @@ def needs_of(ctx: Context) -> Needs:
         and all(ctx.release.installed_further(title) for title in wanted_environments(ctx)),
         requirement=requirement_of(ctx.release),
         root_bytes=ROOT_BYTES + sum(component.disk(ctx) for component in ctx.components),
-        remarks=[remark for component in ctx.components for remark in component.remarks(ctx)],
         running=bool(proc.belonging(ctx.cloud.root)),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from onestack.components.base import Component, ConfigFile, Context, Directory, Front, Task
-from onestack.components.haproxy.place import certificate_of, fronts, tls_directory
+from onestack.components.haproxy.place import front_file, tls_directory
 from onestack.supervise.spec import Probe, Process
 
 
@@ -24,12 +24,12 @@ class Haproxy(Component):
         yield ConfigFile(self._config(ctx), self._text(ctx), ctx.cloud.user(self.name))
 
     def processes(self, ctx: Context) -> Iterable[Process]:
-        all_fronts = fronts(ctx)
-        if not all_fronts:
+        fronts = _fronts(ctx)
+        if not fronts:
             return
         config = str(self._config(ctx))
-        low = any(front.port < 1024 for front in all_fronts)
-        certificates = {str(certificate_of(ctx, front)) for front in all_fronts if not front.plain}
+        certificates = {str(front_file(ctx, front)) for front in fronts if not front.plain}
+        low = any(front.port < 1024 for front in fronts)
         yield Process(
             name="haproxy",
             component=self.name,
@@ -37,7 +37,7 @@ class Haproxy(Component):
             argv=("/usr/sbin/haproxy", "-db", "-f", config),
             files=(config, *sorted(certificates)),
             capabilities=("net_bind_service",) if low else (),
-            probe=Probe("connect", f"tcp:{ctx.public}:{all_fronts[0].port}", seconds=15),
+            probe=Probe("connect", f"tcp:{ctx.public}:{fronts[0].port}", seconds=15),
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
@@ -78,21 +78,25 @@ defaults
     # on it would make that request fail
     option http-server-close
 """
-        return head + "".join(_listen(ctx, front) for front in fronts(ctx))
+        return head + "".join(_listen(ctx, front) for front in _fronts(ctx))
 
 
 def _listen(ctx: Context, front: Front) -> str:
-    """The section of one front."""
-    tls = "" if front.plain else f" ssl crt {certificate_of(ctx, front)} alpn http/1.1"
-    head = f"""
+    """The section of one port."""
+    tls = "" if front.plain else f" ssl crt {front_file(ctx, front)} alpn http/1.1"
+    bind = f"""
 listen {front.name}
     bind {ctx.public}:{front.port}{tls}
 """
     if not front.backend:
-        return f"{head}    http-request redirect scheme https code 301\n"
-    return f"""{head}\
+        return f"{bind}    http-request redirect scheme https code 301\n"
+    return f"""{bind}\
     http-request set-header X-Forwarded-Proto {"http" if front.plain else "https"}
     http-request del-header X-Forwarded-For
     option forwardfor
     server {front.name} {front.backend}
 """
+
+
+def _fronts(ctx: Context) -> list[Front]:
+    return [front for component in ctx.components for front in component.fronts(ctx)]

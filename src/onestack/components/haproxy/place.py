@@ -11,11 +11,7 @@ def tls_directory(ctx: Context) -> Path:
     return ctx.cloud.etc / "tls"
 
 
-def certificate_of(ctx: Context, front: Front) -> Path:
-    """Certificates and key in one file, as HAProxy reads it."""
-    own = f"front-{front.name}.pem"
-    return tls_directory(ctx) / (own if front.certificate else "server.pem")
-
-
-def fronts(ctx: Context) -> list[Front]:
-    return [front for component in ctx.components for front in component.fronts(ctx)]
+def front_file(ctx: Context, front: Front) -> Path:
+    """Certificate and key of one port: its own, or those of all."""
+    name = f"front-{front.name}" if front.certificate else "server"
+    return tls_directory(ctx) / f"{name}.pem"

@@ -14,12 +14,12 @@ from onestack.components.base import (
     Context,
     Directory,
     Front,
-    Remark,
     Task,
 )
+from onestack.components.haproxy import inspect
 from onestack.components.horizon.assets import Assets
 from onestack.components.horizon.settings import PLACE, local_settings, text
-from onestack.host import certificates
+from onestack.host.findings import Finding, refuse, warn
 from onestack.supervise.spec import Probe, Process
 
 ENVIRONMENT = "dashboard"
@@ -88,30 +88,29 @@ class Horizon(Component):
     def contradictions(self, answers: Answers) -> Iterable[str]:
         if not self.enabled(answers):
             return
-        certificate, key, chain = (bool(answers[name]) for name in OWN)
+        certificate, key, ca = (bool(answers[name]) for name in OWN)
         if certificate != key:
             there, missing = (OWN[0], OWN[1]) if certificate else (OWN[1], OWN[0])
             yield f"{there} needs {missing}: a certificate and its key go together"
-        if chain and not certificate:
+        if ca and not certificate:
             yield f"{OWN[2]} needs {OWN[0]}: it says what signed that certificate"
         if certificate and not answers["CONFIG_HORIZON_SSL"]:
             yield f"{OWN[0]} is for HTTPS, which CONFIG_HORIZON_SSL=n turns off"
 
-    def remarks(self, ctx: Context) -> Iterable[Remark]:
+    def obstacles(self, ctx: Context) -> Iterable[Finding]:
         if not ctx.answers["CONFIG_HORIZON_SSL"]:
-            yield Remark(
+            yield warn(
                 "the dashboard will be on HTTP",
                 "whoever is on the way between it and a browser can read passwords",
                 "leave CONFIG_HORIZON_SSL=n out",
-                refuses=False,
             )
-        own = _own(ctx)
-        if own and (wrong := certificates.complaint(own.certificate, own.key, own.chain)):
-            yield Remark(
-                "the dashboard's certificate cannot be used",
-                wrong,
-                f"give files that belong together: {', '.join(OWN)}",
-            )
+        if own := _own(ctx.answers):
+            for wrong in inspect.problems(own):
+                yield refuse(
+                    "the dashboard's certificate cannot be used",
+                    wrong,
+                    f"give files that belong together: {', '.join(OWN)}",
+                )
 
     def environments(self, ctx: Context) -> Iterable[str]:
         return (ENVIRONMENT,)
@@ -141,7 +140,7 @@ class Horizon(Component):
         if not ctx.answers["CONFIG_HORIZON_SSL"]:
             yield Front("horizon", PORT, backend, plain=True)
             return
-        yield Front("horizon", TLS_PORT, backend, certificate=_own(ctx))
+        yield Front("horizon", TLS_PORT, backend, certificate=_own(ctx.answers))
         yield Front("horizon-to-https", PORT, "", plain=True)
 
     def processes(self, ctx: Context) -> Iterable[Process]:
@@ -209,19 +208,17 @@ def _panels(ctx: Context) -> tuple[str, ...]:
     return tuple(name for name, on in found.items() if on)
 
 
-def _own(ctx: Context) -> Certificate | None:
-    certificate, key, chain = (str(ctx.answers[name]) for name in OWN)
-    if not (certificate and key):
-        return None
-    return Certificate(Path(certificate), Path(key), Path(chain) if chain else None)
+def _own(answers: Answers) -> Certificate | None:
+    certificate, key, ca = (str(answers[name]) for name in OWN)
+    return Certificate(certificate, key, ca) if certificate and key else None
 
 
 def _names(ctx: Context) -> Iterator[str]:
     """What may stand in the address that a browser asks for."""
     yield from dict.fromkeys((ctx.public, ctx.host.hostname, "localhost", ctx.internal))
     yield from ctx.answers["CONFIG_ONESTACK_HORIZON_NAMES"]
-    if own := _own(ctx):
+    if own := _own(ctx.answers):
         # Imported late: answers and checks run where only the standard library is.
         from onestack.components.horizon.names import names_of
 
-        yield from names_of(own.certificate)
+        yield from names_of(Path(own.certificate))
