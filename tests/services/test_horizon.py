@@ -26,6 +26,9 @@ return inked;
 """
 """How many points of the console's screen are not dark."""
 
+KNOWN = re.compile(r"<path> attribute d: Expected number, .*NaN")
+"""The hypervisors' page draws a chart of pinned processors also where there are none."""
+
 
 @pytest.fixture(scope="module")
 def network(cloud: CloudUnderTest) -> Iterator[None]:
@@ -84,6 +87,8 @@ class TestDashboard:
         seat.says("Invalid credentials.")
 
     def test_log_in(self, cloud: CloudUnderTest, seat: Browser) -> None:
+        sessions = cloud.root / "data" / "horizon" / "sessions"
+        before = set(sessions.iterdir())
         seat.type("#id_username", "admin")
         seat.type("#id_password", cloud.secrets()["admin_keystone"])
         seat.click("#loginBtn")
@@ -92,7 +97,7 @@ class TestDashboard:
         cookies = {cookie["name"]: cookie for cookie in seat.driver.get_cookies()}
         assert cookies["sessionid"]["secure"] and cookies["sessionid"]["httpOnly"]
         assert cookies["csrftoken"]["secure"]
-        (session,) = (cloud.root / "data" / "horizon" / "sessions").iterdir()
+        (session,) = set(sessions.iterdir()) - before
         assert session.stat().st_mode & 0o077 == 0
 
     def test_launch_an_instance(self, cloud: CloudUnderTest, seat: Browser, public: str) -> None:
@@ -203,14 +208,14 @@ class TestDashboard:
             assert "Error" not in title and "Something went wrong" not in seat.text(), panel
             shown = seat.driver.find_elements(By.CSS_SELECTOR, ".messages .alert-danger")
             assert not shown, f"{panel}: {shown[0].text}"
-        assert seat.complaints() == []
+        assert [text for text in seat.complaints() if not KNOWN.search(text)] == []
 
     def test_log_out(self, cloud: CloudUnderTest, seat: Browser, public: str) -> None:
         seat.open(f"https://{public}/dashboard/project/")
         stolen = seat.driver.get_cookie("sessionid")
         assert stolen
-        seat.click(".user-dropdown, #profile_editor_switcher > a, .navbar-right .dropdown-toggle")
-        seat.press("//a[contains(@href,'/auth/logout/')]")
+        seat.click(".user-menu > a")
+        seat.press("//form[contains(@action,'/auth/logout/')]//button")
         seat.find("#loginBtn")
         seat.picture("logged-out")
         # What was the session's cookie opens nothing any more.
@@ -238,5 +243,5 @@ def allocate(seat: Browser, text: str) -> None:
     """Choose the row that has ``text`` in one of the wizard's tables."""
     seat.press(
         "//div[contains(@class,'modal-content')]"
-        f"//tr[td[normalize-space()='{text}']]//button[.//span[contains(@class,'fa-arrow-up')]]"
+        f"//tr[td[normalize-space()='{text}']]//button[contains(@class,'fa-arrow-up')]"
     )
