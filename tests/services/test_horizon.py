@@ -60,11 +60,11 @@ def public(cloud: CloudUnderTest) -> str:
     return found[1]
 
 
-def row(text: str, selector: str = "tr") -> Any:
-    """A condition: the table's row that has ``text`` in it, as text."""
+def row(text: str, table: str) -> Any:
+    """A condition: the row of ``table`` that has ``text`` in it, as text."""
 
     def look(driver: Chrome) -> str:
-        rows = driver.find_elements(By.CSS_SELECTOR, selector)
+        rows = driver.find_elements(By.CSS_SELECTOR, f"{table} tbody tr")
         return next((r.text for r in rows if text in r.text), "")
 
     return look
@@ -117,10 +117,9 @@ class TestDashboard:
         allocate(seat, NAME)
         seat.picture("launch-4-networks")
         seat.press("//button[contains(@class,'finish')]")
-        seat.until("the row of the instance", row(NAME))
         seat.until(
             "the instance active in the table",
-            lambda driver: "Active" in row(NAME)(driver),
+            lambda driver: "Active" in row(NAME, "#instances")(driver),
             240,
         )
         seat.picture("instances")
@@ -151,7 +150,7 @@ class TestDashboard:
         seat.click(".modal-footer input[type=submit], .modal-footer button[type=submit]")
         seat.until(
             "the volume available in the table",
-            lambda driver: "Available" in row(NAME)(driver),
+            lambda driver: "Available" in row(NAME, "#volumes")(driver),
             120,
         )
         seat.picture("volumes")
@@ -177,7 +176,7 @@ class TestDashboard:
             ),
             120,
         )
-        seat.until("the image in the table", row(NAME))
+        seat.until("the image in the table", row(NAME, "hz-resource-table"))
         seat.picture("images")
         assert list((cloud.root / "data" / "horizon" / "uploads").iterdir()) == []
 
@@ -240,8 +239,16 @@ class TestDashboard:
 
 
 def allocate(seat: Browser, text: str) -> None:
-    """Choose the row that has ``text`` in one of the wizard's tables."""
-    seat.press(
-        "//div[contains(@class,'modal-content')]"
-        f"//tr[td[normalize-space()='{text}']]//button[contains(@class,'fa-arrow-up')]"
-    )
+    """Choose what is called ``text`` in one of the wizard's tables; an only network is already."""
+    chosen = f"//tr[td[normalize-space()='{text}']]//button[contains(@class,'fa-arrow-down')]"
+    offered = chosen.replace("arrow-down", "arrow-up")
+
+    def done(driver: Chrome) -> bool:
+        if any(button.is_displayed() for button in driver.find_elements(By.XPATH, chosen)):
+            return True
+        for button in driver.find_elements(By.XPATH, offered):
+            if button.is_displayed():
+                button.click()
+        return False
+
+    seat.until(f"{text} chosen", done)

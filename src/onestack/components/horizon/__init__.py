@@ -177,6 +177,11 @@ class Horizon(Component):
                 f"the dashboard's assets do not fit; remove {_assets(ctx).place}, then run "
                 "`onestack up` and `onestack restart horizon`"
             )
+        if "/api/glance/metadefs/namespaces/" in text:
+            return (
+                "the form for a new instance asks also for descriptions of a kind that nobody "
+                "has (a slip of upstream's); it goes on without them"
+            )
         if "Unable to establish connection" in text or "Connection refused" in text:
             return "a service that a page asked does not answer; see `onestack status`"
         return None

@@ -113,9 +113,10 @@ def _logging(debug: bool) -> dict[str, Any]:
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": "DEBUG" if debug else "INFO"},
-        # Every variable that a template lacks is a line of these two.
         "loggers": {
+            # A line for each variable that a template lacks.
             "django.template": {"level": "INFO"},
-            "scss": {"level": "INFO"},
+            # One for each connection that is closed instead of kept.
+            "urllib3": {"level": "ERROR"},
         },
     }
