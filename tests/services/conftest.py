@@ -23,6 +23,7 @@ SERVICES: tuple[str, ...] = (
     "CONFIG_HEAT_INSTALL=y",
     "CONFIG_SWIFT_INSTALL=y",
     "CONFIG_LBAAS_INSTALL=y",
+    "CONFIG_HORIZON_INSTALL=y",
 )
 """What each service's test needs, a line each."""
 

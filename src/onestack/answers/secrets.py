@@ -69,9 +69,10 @@ class Secrets:
         """The secret values themselves that are in use so far, to hide them or look for them."""
         with self._lock:
             made = self._load() if self._made is None else self._made
+        # A default is in the program's own table, and known to everybody.
         own = {
             str(self._answers[name])
-            for name in self._answers
+            for name in self._answers.given
             if self._answers.key(name).kind is Kind.SECRET
         }
         return frozenset({*made.values(), *own} - {""})

@@ -45,6 +45,7 @@ def context(cloud: Cloud, answers: Answers, keep: bool = True) -> Context:
 def check(ctx: Context) -> list[Finding]:
     """What is worth knowing of this machine. Raises `PreflightRefused` if it is not fit."""
     found = preflight.examine(ctx.cloud, ctx.host, preflight.needs_of(ctx))
+    found += preflight.obstacles(ctx)
     raise_refusals(found)
     return found
 

@@ -9,6 +9,7 @@ from onestack.components.glance import Glance
 from onestack.components.guests import Guests
 from onestack.components.haproxy import Haproxy
 from onestack.components.heat import Heat
+from onestack.components.horizon import Horizon
 from onestack.components.keystone import Keystone
 from onestack.components.libvirt import Libvirt
 from onestack.components.mariadb import Mariadb
@@ -40,6 +41,7 @@ ALL: tuple[Component, ...] = (
     Cinder(),
     Heat(),
     Octavia(),
+    Horizon(),
     Haproxy(),
     Clients(),
     Provision(),

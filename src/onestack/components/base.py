@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from onestack.answers.secrets import Secrets
     from onestack.answers.values import Answers
     from onestack.host.facts import HostFacts
+    from onestack.host.findings import Finding
     from onestack.release.release import Release
 
 Value = str | int | float | bool | list[str] | tuple[str, ...]
@@ -118,6 +119,15 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """PEM files of the operator's; ``ca`` is what signs it, and what comes in between."""
+
+    certificate: str
+    key: str
+    ca: str = ""
+
+
+@dataclass(frozen=True)
 class Front:
     """One TLS port on the public address, served by ``backend`` (``ADDRESS:PORT``)."""
 
@@ -125,6 +135,10 @@ class Front:
     port: int
     backend: str
     websocket: bool = False
+    certificate: Certificate | None = None
+    """Its own; ``None``: the one of all ports."""
+    plain: bool = False
+    """HTTP instead; without a backend it sends whoever comes to the same place on HTTPS."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +179,22 @@ class Component:
         """Answers of this component that cannot be together, each as a sentence."""
         return ()
 
+    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+        """What of this machine does not fit this component's answers.
+
+        Part of the preflight checks: with the standard library alone, quick, changing nothing.
+        """
+        return ()
+
     def packages(self, ctx: Context) -> Iterable[str]:
         """Debian packages."""
+        return ()
+
+    def environments(self, ctx: Context) -> Iterable[str]:
+        """Further Python environments of the release, by the name of their lock file.
+
+        `Release.further` says where such an environment is.
+        """
         return ()
 
     def disk(self, ctx: Context) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from onestack.release.release import Release, release
 from onestack.supervise import proc
 
 if TYPE_CHECKING:
-    from onestack.components.base import Context
+    from onestack.components.base import Component, Context
 
 GIB = 1 << 30
 SUPPORTED = (("debian", "12"), ("debian", "13"))
@@ -357,9 +357,27 @@ def examine(
     return found
 
 
+def obstacles(ctx: Context) -> list[Finding]:
+    """What the components find on this machine against their answers."""
+    return asked(ctx, "obstacles", lambda component: component.obstacles(ctx))
+
+
+def asked(ctx: Context, what: str, ask: Callable[[Component], Iterable[Finding]]) -> list[Finding]:
+    """All that components say to ``ask``. One that cannot look says so, as a warning."""
+    found: list[Finding] = []
+    for component in ctx.components:
+        try:
+            found += ask(component)
+        except (OnestackError, OSError) as error:
+            title = component.title or component.name
+            why = error.what if isinstance(error, OnestackError) else str(error)
+            found.append(warn(f"{title} could not be asked for {what}", why))
+    return found
+
+
 def needs_of(ctx: Context) -> Needs:
     """What the components of ``ctx`` will use, and what of it is there."""
-    from onestack.plan.prepare import wanted_packages
+    from onestack.plan.prepare import wanted_environments, wanted_packages
     from onestack.plan.roster import ports, roster_path
 
     try:
@@ -371,7 +389,8 @@ def needs_of(ctx: Context) -> Needs:
         ports=places,
         packages=wanted_packages(ctx),
         downloads=downloads_of(ctx),
-        release_installed=ctx.release.installed,
+        release_installed=ctx.release.installed
+        and all(ctx.release.installed_further(title) for title in wanted_environments(ctx)),
         requirement=requirement_of(ctx.release),
         # A cloud that is there must come up again also where its disk has become full.
         root_bytes=(0 if roster_path(ctx.cloud).exists() else ROOT_BYTES)

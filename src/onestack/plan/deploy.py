@@ -119,7 +119,8 @@ class _Builder:
         ]
         self.databases_of = {c.name: list(c.databases(ctx)) for c in ctx.components}
         server = Server(socket_of(ctx.cloud))
-        dumps = Dumps(CACHE / "schemas" / ctx.release.services_hash, server.socket)
+        jobs = {d.name: d.sync for these in self.databases_of.values() for d in these}
+        dumps = Dumps(CACHE / "schemas" / ctx.release.services_hash, server.socket, jobs)
         self.schemas = Schemas(server, dumps, ctx.release.site_packages, ctx.secrets.known, tell)
 
     def _all_files(self) -> tuple[str, ...]:

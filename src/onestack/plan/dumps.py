@@ -2,15 +2,17 @@
 
 A dump is taken right after the first migration of an empty database, and
 holds the schema and the rows that the migrations themselves wrote. It is
-kept per release (its lock's hash), 0600.
+kept per release (its lock's hash) and version of our own job, 0600.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import os
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from onestack.errors import OnestackError
@@ -22,13 +24,19 @@ END = b"-- Dump completed"
 
 @dataclass(frozen=True)
 class Dumps:
-    """``folder`` is CACHE/schemas/HASH, ``socket`` the server's."""
+    """``folder`` is CACHE/schemas/HASH, ``socket`` the server's.
+
+    ``jobs`` maps databases to the jobs (``module:function``) that fill them: what
+    another version of a job made is not taken for this one's.
+    """
 
     folder: Path
     socket: Path
+    jobs: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, database: str) -> Path:
-        return self.folder / f"{database}.sql"
+        job = self.jobs.get(database)
+        return self.folder / f"{database}{'-' + _version(job) if job else ''}.sql"
 
     def has(self, database: str) -> bool:
         return self.path(database).is_file()
@@ -68,3 +76,11 @@ class Dumps:
 
     def forget(self, database: str) -> None:
         self.path(database).unlink(missing_ok=True)
+
+
+def _version(job: str) -> str:
+    """Eight digits that change with the module of ``job``, which is not imported."""
+    found = importlib.util.find_spec(job.partition(":")[0])
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"there is no module for {job}")
+    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:8]

@@ -6,6 +6,7 @@ host's own network namespace, where mirrors and indexes are reached.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +31,9 @@ PACKAGES = ("iproute2", "mariadb-client", "mount", "passwd")
 
 def prepare_steps(ctx: Context, cache: Path = CACHE) -> list[Step]:
     """Steps ``cloud``, ``packages``, ``netns``, ``users``, ``environment``, ``clients``,
-    ``program``, ``release`` (services, program and what they borrow from packages), and
-    the components' downloads: all that needs the network is in this half."""
+    ``program``, ``release`` (services, program and what they borrow from packages),
+    ``environment:TITLE`` for each further environment that a component wants, and the
+    components' downloads: all that needs the network is in this half."""
     ledger = Ledger.of(ctx.cloud)
     release = ctx.release
 
@@ -77,6 +79,17 @@ def prepare_steps(ctx: Context, cache: Path = CACHE) -> list[Step]:
             ("environment", "program", "packages"),
         ),
     ]
+    last = "clients"
+    for title in wanted_environments(ctx):
+        steps.append(
+            Step(
+                f"environment:{title}",
+                f"OpenStack {release.name}: {title}",
+                functools.partial(release.ensure_further, title, tell),
+                (last,),
+            )
+        )
+        last = f"environment:{title}"
     name = ctx.cloud.netns
     if name is not None:
         steps.append(
@@ -99,6 +112,11 @@ def download_steps(ctx: Context) -> Iterator[Step]:
 def wanted_packages(ctx: Context) -> list[str]:
     """The union of what all components need."""
     return sorted({*PACKAGES, *(p for c in ctx.components for p in c.packages(ctx))})
+
+
+def wanted_environments(ctx: Context) -> list[str]:
+    """Titles of the further environments, each once."""
+    return list(dict.fromkeys(e for c in ctx.components for e in c.environments(ctx)))
 
 
 def wanted_users(ctx: Context) -> list[str]:

@@ -23,6 +23,8 @@ class Release:
     """``services`` and ``clients`` are environments, ``program`` the copy of onestack.
 
     ``services_hash`` is that of the services' lock: it stands for their code.
+    What only some clouds want is in further environments (`further`), each
+    from a lock file of its own.
     """
 
     name: str
@@ -31,6 +33,15 @@ class Release:
     program: Path
     services_hash: str
     python: Path = environment.PYTHON
+
+    def further(self, title: str) -> Path:
+        """The environment made from ``title``.lock, named by that file's content."""
+        lock = self.further_lock(title).read_bytes()
+        digest = hashlib.sha256(lock).hexdigest()[:12]
+        return self.services.parent.parent / f"{self.name}-{title}-{digest}"
+
+    def further_lock(self, title: str) -> Path:
+        return HERE / self.name / f"{title}.lock"
 
     @property
     def services_lock(self) -> Path:
@@ -47,7 +58,11 @@ class Release:
     @property
     def site_packages(self) -> Path:
         """Where upstream's packages lie, or will lie, in the services' environment."""
-        return self.services / "lib" / f"python{environment.version_of(self.python)}/site-packages"
+        return self.packages_in(self.services)
+
+    def packages_in(self, place: Path) -> Path:
+        """The folder of packages of the environment ``place``."""
+        return place / "lib" / f"python{environment.version_of(self.python)}" / "site-packages"
 
     @property
     def installed(self) -> bool:
@@ -55,6 +70,10 @@ class Release:
         return environment.complete(
             self.services, self.services_lock, self.python
         ) and environment.complete(self.clients, self.clients_lock, self.python)
+
+    def installed_further(self, title: str) -> bool:
+        place, lock = self.further(title), self.further_lock(title)
+        return environment.complete(place, lock, self.python)
 
     def ensure_services(self, tell: Tell = silent) -> Iterator[Change]:
         yield from environment.ensure_environment(
@@ -64,6 +83,14 @@ class Release:
     def ensure_clients(self, tell: Tell = silent) -> Iterator[Change]:
         yield from environment.ensure_environment(
             self.clients, self.clients_lock, f"the clients of {self.name}", tell=tell
+        )
+
+    def ensure_further(self, title: str, tell: Tell = silent) -> Iterator[Change]:
+        yield from environment.ensure_environment(
+            self.further(title),
+            self.further_lock(title),
+            f"the {title} of {self.name}",
+            tell=tell,
         )
 
     def ensure_program(self, tell: Tell = silent) -> Iterator[Change]:

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from onestack.components.base import Component, Context, Front
+from onestack.components.base import Certificate, Component, Context, Front
 from onestack.components.haproxy import Haproxy
 from onestack.components.haproxy import tls as certificates
 from onestack.components.haproxy.tls import ensure_tls
+from tests.unit.components.certificates import authority
 from tests.unit.components.rooms import MACHINE, content, context
 
 HAPROXY = Haproxy()
@@ -37,6 +38,20 @@ class Dashboard(Component):
 
     def fronts(self, ctx: Context) -> Iterable[Front]:
         yield Front("horizon", 443, f"{ctx.internal}:8443")
+
+
+class Mixed(Component):
+    """A port with a certificate of its own, a plain one, and one that sends on to HTTPS."""
+
+    name = "mixed"
+
+    def __init__(self, own: Certificate) -> None:
+        self.own = own
+
+    def fronts(self, ctx: Context) -> Iterable[Front]:
+        yield Front("own", 443, f"{ctx.internal}:8443", certificate=self.own)
+        yield Front("plain", 8080, f"{ctx.internal}:8080", plain=True)
+        yield Front("to-https", 80, "", plain=True)
 
 
 def apply(ctx: Context) -> list[str]:
@@ -76,6 +91,47 @@ def test_it_may_bind_low_ports_only_when_it_must(ctx: Context) -> None:
 
 def test_nothing_to_front_is_no_process(tmp_path: Path) -> None:
     assert list(HAPROXY.processes(context(tmp_path, HAPROXY))) == []
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Context:
+    made = authority(tmp_path)
+    own = Certificate(str(made.certificate), str(made.key), str(made.ca))
+    (tmp_path / "etc" / "tls").mkdir(parents=True)
+    return context(tmp_path, Api(), Mixed(own), HAPROXY)
+
+
+def test_ports_of_other_kinds(mixed: Context) -> None:
+    sections = content(mixed, HAPROXY, "haproxy.cfg").split("\nlisten ")
+    own, plain, to_https = (
+        next(s for s in sections if s.startswith(name)) for name in ("own", "plain", "to-https")
+    )
+    assert f"ssl crt {mixed.cloud.etc}/tls/front-own.pem" in own
+    assert "bind 192.0.2.5:8080\n" in plain and "X-Forwarded-Proto http\n" in plain
+    assert "redirect scheme https code 301" in to_https and "server" not in to_https
+    (process,) = HAPROXY.processes(mixed)
+    tls = mixed.cloud.etc / "tls"
+    assert process.files[1:] == (str(tls / "front-own.pem"), str(tls / "server.pem"))
+
+
+def test_the_operators_certificate_is_copied(mixed: Context, tmp_path: Path) -> None:
+    apply(mixed)
+    file = mixed.cloud.etc / "tls" / "front-own.pem"
+    parts = [(tmp_path / name).read_text() for name in ("certificate.pem", "ca.pem", "key.pem")]
+    assert file.read_text() == "".join(parts)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert apply(mixed) == []
+    (tmp_path / "certificate.pem").write_text((tmp_path / "expired.pem").read_text())
+    assert apply(mixed) == [f"write {file}"]
+
+
+@installed
+def test_haproxy_reads_all_kinds_of_ports(mixed: Context) -> None:
+    apply(mixed)
+    file = mixed.cloud.etc / "haproxy.cfg"
+    file.write_text(content(mixed, HAPROXY, "haproxy.cfg"))
+    done = subprocess.run(["haproxy", "-c", "-f", str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @installed

@@ -6,9 +6,10 @@ import dataclasses
 import json
 import os
 import subprocess
+import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -381,3 +382,22 @@ def test_it_runs_with_the_systems_python_alone(tmp_path: Path) -> None:
     assert bool(refused) == (done.returncode == 3)
     assert all(f["cure"] for f in refused)
     assert not Path("/x").exists()
+
+
+def test_obstacles_are_the_components_findings() -> None:
+    class Narrow(Component):
+        name = "narrow"
+
+        def obstacles(self, ctx: Context) -> list[Finding]:
+            return [refuse("it does not fit", "too wide", "make it narrower")]
+
+    class Blind(Component):
+        title = "Blind"
+
+        def obstacles(self, ctx: Context) -> list[Finding]:
+            raise OSError("it is dark")
+
+    ctx = cast(Context, types.SimpleNamespace(components=(Narrow(), Blind())))
+    one, other = preflight.obstacles(ctx)
+    assert (one.severity, one.what) == (Severity.REFUSE, "it does not fit")
+    assert (other.severity, other.why) == (Severity.WARN, "it is dark")

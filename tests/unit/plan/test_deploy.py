@@ -429,3 +429,19 @@ def test_the_clouds_own_place(ctx: Context, tmp_path: Path) -> None:
     with pytest.raises(OnestackError, match="a cloud wants a directory of its own"):
         list(prepare.ensure_cloud(other, cache))
     assert Rooms.name == "rooms"
+
+
+def test_further_environments_are_installed_on_demand(ctx: Context, tmp_path: Path) -> None:
+    """Only those that a component that is on asks for, one after the other."""
+
+    class Wants(Component):
+        name = "wants"
+
+        def environments(self, ctx: Context) -> tuple[str, ...]:
+            return ("dashboard",)
+
+    names = {s.name for s in prepare.prepare_steps(ctx, tmp_path / "cache")}
+    assert not any(name.startswith("environment:") for name in names)
+    wanting = dataclasses.replace(ctx, components=(*ctx.components, Wants(), Wants()))
+    found = {s.name: s for s in prepare.prepare_steps(wanting, tmp_path / "cache")}
+    assert found["environment:dashboard"].needs == ("clients",)

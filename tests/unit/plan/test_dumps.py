@@ -41,6 +41,17 @@ def test_taken_and_restored(dumps: Dumps, tmp_path: Path) -> None:
     assert not dumps.has("glance")
 
 
+def test_another_job_makes_another_dump(dumps: Dumps, tmp_path: Path) -> None:
+    """What the job of before left out would be missing for ever."""
+    assert dumps.take("glance", [])
+    ours = Dumps(dumps.folder, dumps.socket, {"glance": "onestack.components.glance.jobs:sync"})
+    assert not ours.has("glance")
+    assert ours.take("glance", []) and ours.has("glance")
+    assert ours.path("glance") != dumps.path("glance")
+    with pytest.raises(ModuleNotFoundError):
+        Dumps(dumps.folder, dumps.socket, {"glance": "onestack.nowhere:sync"}).path("glance")
+
+
 def test_secrets_are_never_kept(dumps: Dumps) -> None:
     assert not dumps.take("glance", ["", "CREATE TABLE"])
     assert list(dumps.folder.iterdir()) == []

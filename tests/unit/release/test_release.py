@@ -181,3 +181,20 @@ def test_places_derive_from_the_locks(tmp_path: Path) -> None:
     assert found.services_lock.is_file() and found.clients_lock.is_file()
     assert not found.installed
     assert found.site_packages.is_relative_to(found.services)
+
+
+def test_a_further_environment_has_a_place_of_its_own(tmp_path: Path) -> None:
+    """Other clouds may run from the one of an older lock."""
+    found = release(cache=tmp_path)
+    place = found.further("dashboard")
+    assert place.parent == found.services.parent.parent
+    assert place.name.startswith("2026.2-dashboard-")
+    assert "horizon==" in found.further_lock("dashboard").read_text()
+    assert not found.installed_further("dashboard")
+    (change,) = found.ensure_further("dashboard")
+    assert "the dashboard of 2026.2" in change.what
+    environment_mark = environment.mark_of(found.further_lock("dashboard"))
+    place.mkdir(parents=True)
+    (place / environment.MARK).write_text(environment_mark)
+    assert found.installed_further("dashboard")
+    assert list(found.ensure_further("dashboard")) == []

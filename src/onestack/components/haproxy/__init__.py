@@ -1,4 +1,4 @@
-"""HAProxy: the one TLS front of all APIs, on the public address."""
+"""HAProxy: the one front of all APIs, on the public address."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from onestack.components.base import Component, ConfigFile, Context, Directory, Front, Task
-from onestack.components.haproxy.place import tls_directory
+from onestack.components.haproxy.place import front_file, tls_directory
 from onestack.supervise.spec import Probe, Process
 
 
@@ -28,13 +28,14 @@ class Haproxy(Component):
         if not fronts:
             return
         config = str(self._config(ctx))
+        certificates = {str(front_file(ctx, front)) for front in fronts if not front.plain}
         low = any(front.port < 1024 for front in fronts)
         yield Process(
             name="haproxy",
             component=self.name,
             user=ctx.cloud.user(self.name),
             argv=("/usr/sbin/haproxy", "-db", "-f", config),
-            files=(config, str(tls_directory(ctx) / "server.pem")),
+            files=(config, *sorted(certificates)),
             capabilities=("net_bind_service",) if low else (),
             probe=Probe("connect", f"tcp:{ctx.public}:{fronts[0].port}", seconds=15),
         )
@@ -56,7 +57,6 @@ class Haproxy(Component):
         return ctx.cloud.etc / "haproxy" / "haproxy.cfg"
 
     def _text(self, ctx: Context) -> str:
-        certificate = tls_directory(ctx) / "server.pem"
         head = """global
     log stderr format raw local0 notice
     maxconn 2000
@@ -78,18 +78,24 @@ defaults
     # on it would make that request fail
     option http-server-close
 """
-        parts = [
-            f"""
+        return head + "".join(_listen(ctx, front) for front in _fronts(ctx))
+
+
+def _listen(ctx: Context, front: Front) -> str:
+    """The section of one port."""
+    tls = "" if front.plain else f" ssl crt {front_file(ctx, front)} alpn http/1.1"
+    bind = f"""
 listen {front.name}
-    bind {ctx.public}:{front.port} ssl crt {certificate} alpn http/1.1
-    http-request set-header X-Forwarded-Proto https
+    bind {ctx.public}:{front.port}{tls}
+"""
+    if not front.backend:
+        return f"{bind}    http-request redirect scheme https code 301\n"
+    return f"""{bind}\
+    http-request set-header X-Forwarded-Proto {"http" if front.plain else "https"}
     http-request del-header X-Forwarded-For
     option forwardfor
     server {front.name} {front.backend}
 """
-            for front in _fronts(ctx)
-        ]
-        return head + "".join(parts)
 
 
 def _fronts(ctx: Context) -> list[Front]:

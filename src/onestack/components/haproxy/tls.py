@@ -1,4 +1,4 @@
-"""The cloud's own certificate authority, and the certificate of its TLS front."""
+"""The cloud's own certificate authority, and the certificates of its TLS front."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from onestack.components.base import Context
-from onestack.components.haproxy.place import tls_directory
+from onestack.components.base import Certificate, Context
+from onestack.components.haproxy.inspect import chain
+from onestack.components.haproxy.place import front_file, tls_directory
 from onestack.host.change import Change
-from onestack.host.files import write_file
+from onestack.host.files import ensure_file, write_file
 
 CA_DAYS = 3650
 SERVER_DAYS = 825
@@ -42,6 +43,17 @@ def ensure_tls(ctx: Context, group: str) -> Iterator[Change]:
             f"make the certificate for {', '.join([*names, *addresses])}",
             lambda: make_server(server, ca, ca_key, names, addresses, group),
         )
+    for component in ctx.components:
+        for front in component.fronts(ctx):
+            if front.certificate:
+                yield from _ensure_copy(front_file(ctx, front), front.certificate, group)
+
+
+def _ensure_copy(file: Path, given: Certificate, group: str) -> Iterator[Change]:
+    """The operator's certificate, what lies between it and its authority, and its key."""
+    certificates = [*chain(given.certificate), *(chain(given.ca) if given.ca else ())]
+    text = "".join(dict.fromkeys(certificates)) + Path(given.key).read_text()
+    return ensure_file(file, text, mode=0o640, group=group)
 
 
 def make_ca(certificate: Path, key_file: Path, title: str) -> None:

@@ -1,0 +1,229 @@
+"""Horizon, the web dashboard: in an environment of its own, behind the TLS front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from onestack.answers.key import Key, Kind
+from onestack.answers.values import Answers
+from onestack.components.base import (
+    Certificate,
+    Component,
+    ConfigFile,
+    Context,
+    Directory,
+    Front,
+    Task,
+)
+from onestack.components.haproxy import inspect
+from onestack.components.horizon.assets import Assets
+from onestack.components.horizon.settings import PLACE, local_settings, text
+from onestack.host.findings import Finding, refuse, warn
+from onestack.supervise.spec import Probe, Process
+
+ENVIRONMENT = "dashboard"
+PORT = 80
+"""On the cloud's loopback address, and on the public one for those who type no scheme."""
+TLS_PORT = 443
+OWN = ("CONFIG_HORIZON_SSL_CERT", "CONFIG_HORIZON_SSL_KEY", "CONFIG_HORIZON_SSL_CACERT")
+
+
+def _absolute(path: str) -> str | None:
+    return None if path.startswith("/") else "write the file's whole path, from /"
+
+
+class Horizon(Component):
+    name = "horizon"
+    title = "Dashboard"
+    keys = (
+        Key(
+            "CONFIG_HORIZON_INSTALL",
+            "n",
+            "Turn the web dashboard on.",
+            Kind.FLAG,
+            note="packstack's default is y",
+        ),
+        Key(
+            "CONFIG_HORIZON_SSL",
+            "y",
+            "Serve the dashboard on HTTPS; n: on HTTP, where passwords can be read on the way.",
+            Kind.FLAG,
+            note="packstack's default is n",
+        ),
+        Key(
+            OWN[0],
+            "",
+            "Certificate of your own for the dashboard (a PEM file); empty: one by the cloud's CA.",
+            Kind.PATH,
+            check=_absolute,
+        ),
+        Key(OWN[1], "", "Its key (a PEM file without a passphrase).", Kind.PATH, check=_absolute),
+        Key(
+            OWN[2],
+            "",
+            "What signed it (a PEM file): sent along with it to browsers.",
+            Kind.PATH,
+            aliases=("CONFIG_HORIZON_SSL_CACHAIN",),
+            check=_absolute,
+        ),
+        Key(
+            "CONFIG_HORIZON_SECRET_KEY",
+            "PW_PLACEHOLDER",
+            "Secret that signs the dashboard's sessions.",
+            Kind.SECRET,
+        ),
+        Key(
+            "CONFIG_ONESTACK_HORIZON_NAMES",
+            "",
+            "Further names or addresses that browsers use for the dashboard. Those of this "
+            "machine and of a certificate of your own are known.",
+            Kind.LIST,
+        ),
+    )
+
+    def enabled(self, answers: Answers) -> bool:
+        return bool(answers["CONFIG_HORIZON_INSTALL"])
+
+    def contradictions(self, answers: Answers) -> Iterable[str]:
+        if not self.enabled(answers):
+            return
+        certificate, key, ca = (bool(answers[name]) for name in OWN)
+        if certificate != key:
+            there, missing = (OWN[0], OWN[1]) if certificate else (OWN[1], OWN[0])
+            yield f"{there} needs {missing}: a certificate and its key go together"
+        if ca and not certificate:
+            yield f"{OWN[2]} needs {OWN[0]}: it says what signed that certificate"
+        if certificate and not answers["CONFIG_HORIZON_SSL"]:
+            yield f"{OWN[0]} is for HTTPS, which CONFIG_HORIZON_SSL=n turns off"
+
+    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+        if not ctx.answers["CONFIG_HORIZON_SSL"]:
+            yield warn(
+                "the dashboard will be on HTTP",
+                "whoever is on the way between it and a browser can read passwords",
+                "leave CONFIG_HORIZON_SSL=n out",
+            )
+        if own := _own(ctx.answers):
+            for wrong in inspect.problems(own):
+                yield refuse(
+                    "the dashboard's certificate cannot be used",
+                    wrong,
+                    f"give files that belong together: {', '.join(OWN)}",
+                )
+
+    def environments(self, ctx: Context) -> Iterable[str]:
+        return (ENVIRONMENT,)
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        user = ctx.cloud.user(self.name)
+        yield Directory(_data(ctx), user, user)
+        # An image on its way to the image service, and who is logged in.
+        for name in ("uploads", "sessions"):
+            yield Directory(_data(ctx) / name, user, user, 0o700)
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        group = ctx.cloud.user(self.name)
+        made = local_settings(
+            ctx,
+            static=_assets(ctx).static,
+            data=_data(ctx),
+            packages=ctx.release.packages_in(_environment(ctx)),
+            names=list(_names(ctx)),
+        )
+        # Upstream imports ``local.local_settings``; ours is found before its empty one.
+        yield ConfigFile(_settings(ctx), text(made, _panels(ctx)), group)
+        yield ConfigFile(_settings(ctx).with_name("__init__.py"), "", group)
+
+    def fronts(self, ctx: Context) -> Iterable[Front]:
+        backend = f"{ctx.internal}:{PORT}"
+        if not ctx.answers["CONFIG_HORIZON_SSL"]:
+            yield Front("horizon", PORT, backend, plain=True)
+            return
+        yield Front("horizon", TLS_PORT, backend, certificate=_own(ctx.answers))
+        yield Front("horizon-to-https", PORT, "", plain=True)
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        settings = _settings(ctx)
+        run = ctx.release.program / "onestack" / "components" / "horizon" / "run.py"
+        yield Process(
+            name="horizon",
+            component=self.name,
+            user=ctx.cloud.user(self.name),
+            argv=(str(_environment(ctx) / "bin" / "python"), "-P", str(run)),
+            sockets={"web": f"tcp:{ctx.internal}:{PORT}"},
+            env={
+                "PYTHONPATH": f"{ctx.release.program}:{settings.parents[1]}",
+                "DJANGO_SETTINGS_MODULE": "openstack_dashboard.settings",
+                # Eight threads would have an arena each.
+                "MALLOC_ARENA_MAX": "2",
+            },
+            files=(str(settings),),
+            probe=Probe("http", f"http://{ctx.internal}:{PORT}{PLACE}auth/login/"),
+        )
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        assets = _assets(ctx)
+        yield Task("assets", assets.ensure, ("release",), before_start=True)
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        if "Invalid HTTP_HOST header" in text:
+            return (
+                "a browser used a name that the dashboard is not known by; if it is right, add "
+                "it: onestack up --set CONFIG_ONESTACK_HORIZON_NAMES=NAME"
+            )
+        if "OfflineGenerationError" in text or "manifest.json" in text:
+            return (
+                f"the dashboard's assets do not fit; remove {_assets(ctx).place}, then run "
+                "`onestack up` and `onestack restart horizon`"
+            )
+        if "/api/glance/metadefs/namespaces/" in text:
+            return (
+                "the form for a new instance asks also for descriptions of a kind that nobody "
+                "has (a slip of upstream's); it goes on without them"
+            )
+        if "Unable to establish connection" in text or "Connection refused" in text:
+            return "a service that a page asked does not answer; see `onestack status`"
+        return None
+
+
+def _data(ctx: Context) -> Path:
+    return ctx.cloud.data / "horizon"
+
+
+def _settings(ctx: Context) -> Path:
+    return ctx.cloud.etc / "horizon" / "local" / "local_settings.py"
+
+
+def _environment(ctx: Context) -> Path:
+    return ctx.release.further(ENVIRONMENT)
+
+
+def _assets(ctx: Context) -> Assets:
+    return Assets(_environment(ctx), ctx.release.further_lock(ENVIRONMENT), _panels(ctx))
+
+
+def _panels(ctx: Context) -> tuple[str, ...]:
+    """Packages that bring the pages of the services that are on."""
+    found = {
+        "heat_dashboard": ctx.has("heat"),
+        "octavia_dashboard": ctx.has("octavia"),
+        "neutron_fwaas_dashboard": ctx.has("neutron") and ctx.answers["CONFIG_NEUTRON_FWAAS"],
+    }
+    return tuple(name for name, on in found.items() if on)
+
+
+def _own(answers: Answers) -> Certificate | None:
+    certificate, key, ca = (str(answers[name]) for name in OWN)
+    return Certificate(certificate, key, ca) if certificate and key else None
+
+
+def _names(ctx: Context) -> Iterator[str]:
+    """What may stand in the address that a browser asks for."""
+    yield from dict.fromkeys((ctx.public, ctx.host.hostname, "localhost", ctx.internal))
+    yield from ctx.answers["CONFIG_ONESTACK_HORIZON_NAMES"]
+    if own := _own(ctx.answers):
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.horizon.names import names_of
+
+        yield from names_of(Path(own.certificate))
