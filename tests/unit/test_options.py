@@ -54,6 +54,7 @@ def context(root: Path, found: Release, agent: str, kvm: bool, debug: bool) -> C
             "CONFIG_DEBUG_MODE": "y" if debug else "n",
             "CONFIG_PROVISION_DEMO": "y",
             "CONFIG_HEAT_INSTALL": "y",
+            "CONFIG_HEAT_CLOUDWATCH_INSTALL": "y",
         }
     )
     host = HostFacts(

@@ -347,6 +347,6 @@ def _sections(ctx: Context) -> Ini:
         "oslo_concurrency": locks,
         "os_brick": locks,
         **openstack.privsep(ctx, tuple(PRIVSEP), _config(ctx)),
-        **openstack.messaging(),
+        **openstack.messaging(ctx),
         **openstack.proxied(),
     }

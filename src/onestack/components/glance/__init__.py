@@ -61,6 +61,7 @@ class Glance(Component):
             {
                 "DEFAULT": {
                     **openstack.logging(ctx),
+                    "transport_url": openstack.transport_url(ctx),
                     "enabled_backends": ["file:file"],
                     "worker_self_reference_url": f"http://{ctx.internal}:{PORT}",
                 },
@@ -72,7 +73,7 @@ class Glance(Component):
                 "keystone_authtoken": openstack.authtoken(ctx, "glance", "image"),
                 "paste_deploy": {"flavor": "keystone", "config_file": str(paste)},
                 "oslo_concurrency": openstack.locks(ctx, self.name),
-                "oslo_messaging_notifications": {"driver": "noop"},
+                **openstack.notifications(ctx),
                 **openstack.proxied(),
             },
             "glance.api",
