@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import re
+import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -16,7 +19,7 @@ from onestack.answers.registry import registry
 from onestack.components import ALL
 from onestack.components.aodh import Aodh
 from onestack.components.base import Component, Context
-from onestack.components.ceilometer import Ceilometer, definitions
+from onestack.components.ceilometer import Ceilometer, definitions, silence
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.gnocchi import Gnocchi
@@ -270,3 +273,49 @@ def test_nothing_of_neutrons_is_in_everybodys_warm_parent(root: Path) -> None:
 def test_explanations(root: Path, room: Component, line: str, says: str | None) -> None:
     text = room.explain(context(root, room), line)
     assert (says in text) if says and text else text is None and says is None
+
+
+def test_measures_that_wait_too_long_are_an_ailment(root: Path) -> None:
+    ctx = context(root, *ROOMS)
+    assert list(GNOCCHI.ailments(ctx)) == []
+    sack = root / "data" / "gnocchi" / "measures" / "incoming8-3" / "a-metric"
+    sack.mkdir(parents=True)
+    (sack / "new").touch()
+    assert list(GNOCCHI.ailments(ctx)) == []
+    old = sack / "old"
+    old.touch()
+    os.utime(old, (time.time() - 500, time.time() - 500))
+    (found,) = GNOCCHI.ailments(ctx)
+    assert found.what.startswith("2 batches of measures wait")
+    assert "restart gnocchi" in found.cure
+
+
+@pytest.mark.parametrize(
+    ("running", "since", "seconds"),
+    [(0, None, 0), (0, 9000, 0), (2, 100, 0), (2, 9000, 9000), (2, None, 241)],
+)
+def test_servers_that_nobody_measures_are_an_ailment(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    running: int,
+    since: int | None,
+    seconds: int,
+) -> None:
+    answers = {silence.RUNNING: (running,), silence.SINCE: (since,)}
+    connection = MagicMock()
+    cursor = connection.__enter__().cursor().__enter__()
+    cursor.execute.side_effect = lambda statement, *_: setattr(
+        cursor.fetchone, "return_value", answers[statement]
+    )
+    monkeypatch.setattr(silence, "connect", lambda cloud: connection)
+    ctx = context(root, *ROOMS, Nova())
+    assert silence.silence(ctx) == seconds
+    found = list(CEILOMETER.ailments(ctx))
+    assert bool(found) == bool(seconds)
+    if found:
+        assert f"for {seconds} s" in found[0].what
+        assert "restart ceilometer" in found[0].cure
+
+
+def test_without_servers_none_is_missed(root: Path) -> None:
+    assert list(CEILOMETER.ailments(context(root, *ROOMS))) == []

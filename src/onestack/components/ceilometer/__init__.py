@@ -9,6 +9,7 @@ from onestack.answers.key import Class, Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack, telemetry
 from onestack.components.base import (
+    Ailment,
     Component,
     ConfigFile,
     Context,
@@ -134,9 +135,20 @@ class Ceilometer(Component):
             probe=Probe("notify"),
         )
 
+    def ailments(self, ctx: Context) -> Iterable[Ailment]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.ceilometer.silence import silence
+
+        if ctx.has("nova") and (seconds := silence(ctx)):
+            yield Ailment(
+                f"servers run, and none was measured for {seconds} s "
+                f"(every {ctx.answers[telemetry.INTERVAL]} s is asked for)",
+                "onestack logs ceilometer; onestack restart ceilometer",
+            )
+
     def preload(self, ctx: Context) -> Iterable[str]:
-        # Imported by themselves as late as in a child, these two would bring eventlet along.
-        return ("oslo_cache._memcache_pool", "oslo_cache._bmemcache_pool")
+        # Imported by itself as late as in a child, it would bring eventlet along.
+        return ("oslo_cache._memcache_pool",)
 
     def explain(self, ctx: Context, text: str) -> str | None:
         if "libvirt" in text and ("Failed to connect" in text or "End of file" in text):

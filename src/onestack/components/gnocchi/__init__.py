@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.key import Class, Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack, telemetry
 from onestack.components.base import (
+    Ailment,
     Component,
     ConfigFile,
     Context,
@@ -25,6 +28,9 @@ from onestack.supervise.spec import Probe, Process
 PORT = 8041
 SACKS = 8
 """Parts of the backlog: as many workers could share it, and each is looked into each time."""
+
+PATIENCE = 120
+"""Seconds after which a measure that was taken in should have been counted."""
 
 NAMESPACES = ("gnocchi", "keystonemiddleware.auth_token", "oslo.db")
 
@@ -107,6 +113,16 @@ class Gnocchi(Component):
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/v1/archive_policy"),
         )
 
+    def ailments(self, ctx: Context) -> Iterable[Ailment]:
+        waiting = list(_waiting(ctx))
+        age = time.time() - min(waiting, default=time.time())
+        if age > PATIENCE:
+            yield Ailment(
+                f"{len(waiting)} batches of measures wait to be counted, the oldest since "
+                f"{int(age)} s",
+                "onestack logs gnocchi; onestack restart gnocchi",
+            )
+
     def explain(self, ctx: Context, text: str) -> str | None:
         if "No space left on device" in text:
             return f"the disk of {ctx.cloud.data} is full: `df -h {ctx.cloud.data}`"
@@ -127,6 +143,17 @@ class Gnocchi(Component):
 
 def _config(ctx: Context) -> Path:
     return ctx.cloud.etc / "gnocchi" / "gnocchi.conf"
+
+
+def _measures(ctx: Context) -> Path:
+    return ctx.cloud.data / "gnocchi" / "measures"
+
+
+def _waiting(ctx: Context) -> Iterator[float]:
+    """When each batch of measures that is not counted yet came in."""
+    for path in _measures(ctx).glob("incoming*/*/*"):
+        with contextlib.suppress(FileNotFoundError):  # counted meanwhile
+            yield path.stat().st_mtime
 
 
 def _paste(ctx: Context) -> Path:
@@ -150,7 +177,7 @@ def _sections(ctx: Context) -> Ini:
         },
         "indexer": {"url": url},
         "database": database,
-        "storage": {"driver": "file", "file_basepath": str(data / "measures")},
+        "storage": {"driver": "file", "file_basepath": str(_measures(ctx))},
         "metricd": {
             # Files tell nobody that there are new ones: they are looked for. What was
             # measured can be read, and an alarm can see it, after so many seconds.
