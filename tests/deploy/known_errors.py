@@ -24,6 +24,10 @@ KNOWN: tuple[tuple[str, str], ...] = (
         r"^ovs-vswitchd\.log: .*error receiving data from \S+: (Network is down|No such device)",
         "the userspace switch reads from the device of a guest or namespace that is being removed",
     ),
+    (
+        r"^aodh\.log: .*Could not load 'prometheus': .*metric-storage",
+        "Aodh tries all kinds of alarms there are; this one needs a Prometheus, which nobody has",
+    ),
 )
 """Pattern over ``LOG: LINE``, and why it is no defect."""
 

@@ -24,6 +24,8 @@ SERVICES: tuple[str, ...] = (
     "CONFIG_SWIFT_INSTALL=y",
     "CONFIG_LBAAS_INSTALL=y",
     "CONFIG_HORIZON_INSTALL=y",
+    "CONFIG_HEAT_CLOUDWATCH_INSTALL=y",
+    "CONFIG_ONESTACK_METERING_INTERVAL=10",
 )
 """What each service's test needs, a line each."""
 

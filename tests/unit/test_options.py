@@ -56,6 +56,7 @@ def context(root: Path, found: Release, agent: str, kvm: bool, debug: bool) -> C
             "CONFIG_HEAT_INSTALL": "y",
             "CONFIG_SWIFT_INSTALL": "y",
             "CONFIG_LBAAS_INSTALL": "y",
+            "CONFIG_HEAT_CLOUDWATCH_INSTALL": "y",
         }
     )
     host = HostFacts(

@@ -15,6 +15,9 @@ _SERVICES = {
     "NEUTRON": "networks",
     "CINDER": "volumes",
     "HEAT": "orchestration",
+    "GNOCCHI": "metrics",
+    "CEILOMETER": "metering",
+    "AODH": "alarms",
 }
 
 PASSWORDS = {
@@ -25,8 +28,9 @@ PASSWORDS = {
     "CONFIG_SWIFT_KS_PW": "swift_keystone",
     "CONFIG_NEUTRON_METADATA_PW": "neutron_metadata",
 }
-"""Answer key to the name of the secret that it sets (keystone has no service user)."""
-del PASSWORDS["CONFIG_KEYSTONE_KS_PW"]
+"""Answer key to the name of the secret that it sets (keystone has no service user, metering no
+database)."""
+del PASSWORDS["CONFIG_KEYSTONE_KS_PW"], PASSWORDS["CONFIG_CEILOMETER_DB_PW"]
 
 
 def _password(name: str) -> Key:

@@ -54,6 +54,10 @@ def show(found: Diagnosis) -> None:
         item(f"{patient.status.name}: {patient.status.sentence}", "\n".join(patient.lines))
         if patient.likely:
             item("  likely", patient.likely)
+    if found.ailments:
+        heading("Services that run and do not do their work", "")
+    for ailment in found.ailments:
+        item(ailment.what, "", ailment.cure)
     known = [t for t in found.troubles if t.likely]
     heading("Errors in the logs with a known cause", "" if known else "none")
     for trouble in known:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from onestack.components.aodh import Aodh
 from onestack.components.base import Component
+from onestack.components.ceilometer import Ceilometer
 from onestack.components.cinder import Cinder
 from onestack.components.clients import Clients
 from onestack.components.glance import Glance
+from onestack.components.gnocchi import Gnocchi
 from onestack.components.guests import Guests
 from onestack.components.haproxy import Haproxy
 from onestack.components.heat import Heat
@@ -42,6 +45,9 @@ ALL: tuple[Component, ...] = (
     Heat(),
     Octavia(),
     Horizon(),
+    Gnocchi(),
+    Ceilometer(),
+    Aodh(),
     Haproxy(),
     Clients(),
     Provision(),

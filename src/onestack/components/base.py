@@ -158,6 +158,14 @@ class Task:
     before_start: bool = False
 
 
+@dataclass(frozen=True)
+class Ailment:
+    """What is wrong with a service whose processes run and whose logs are quiet."""
+
+    what: str
+    cure: str
+
+
 class Component:
     """One OpenStack service, or one daemon it needs. Subclasses override what they have."""
 
@@ -263,6 +271,13 @@ class Component:
     def explain(self, ctx: Context, text: str) -> str | None:
         """The likely cause and cure behind a log line of this component, if known."""
         return None
+
+    def ailments(self, ctx: Context) -> Iterable[Ailment]:
+        """What a look at what it does shows, in a running cloud.
+
+        Raises `OnestackError` where it cannot look.
+        """
+        return ()
 
 
 def ini_text(sections: Ini) -> str:

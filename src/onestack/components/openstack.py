@@ -81,12 +81,23 @@ def logging(ctx: Context) -> dict[str, Value]:
     return {"debug": bool(ctx.answers["CONFIG_DEBUG_MODE"]), "use_stderr": True}
 
 
-def messaging() -> Ini:
-    """Small classic queues on the cloud's own broker; nobody listens to notifications."""
+def messaging(ctx: Context) -> Ini:
+    """Small classic queues on the cloud's own broker."""
     return {
         "oslo_messaging_rabbit": {"rabbit_quorum_queue": False, "amqp_durable_queues": False},
-        "oslo_messaging_notifications": {"driver": "noop"},
+        **notifications(ctx),
     }
+
+
+def notifications(ctx: Context) -> Ini:
+    """A service tells what it does only where somebody listens: no queue fills unread.
+
+    Without the bus a notification is given up after seconds: the default waits for ever, and
+    with it the request that it tells of.
+    """
+    if any("notifications" in c.provides for c in ctx.components):
+        return {"oslo_messaging_notifications": {"driver": "messagingv2", "retry": 2}}
+    return {"oslo_messaging_notifications": {"driver": "noop"}}
 
 
 def locks(ctx: Context, component: str) -> dict[str, Value]:
@@ -105,6 +116,14 @@ def privsep(ctx: Context, contexts: Sequence[str], *config: Path) -> Ini:
         + [f"--config-file {path}" for path in config]
     )
     return {section: {"helper_command": command} for section in contexts}
+
+
+def pipeline(upstream: Path, config: Path) -> str:
+    """Upstream's paste file, its middleware told where the configuration is.
+
+    Some of it looks for its project's file in /etc, whatever the service was told.
+    """
+    return f"[DEFAULT]\noslo_config_file = {config}\n\n{upstream.read_text(encoding='utf-8')}"
 
 
 def proxied() -> Ini:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onestack.components.base import Context
+from onestack.components.base import Ailment, Context
 from onestack.diagnose import logscan, preflight
 from onestack.diagnose.findings import Finding, refusals
 from onestack.diagnose.logscan import Trouble
@@ -42,13 +43,14 @@ class Diagnosis:
     pool_problem: str = ""
     drift: tuple[str, ...] = ()
     """What `up` would change: a certificate that ends soon, a file that was edited."""
+    ailments: tuple[Ailment, ...] = ()
 
     @property
     def well(self) -> bool:
         """Errors in logs count when their cause is known: upstream also calls harmless ones so."""
         known = [t for t in self.troubles if t.likely]
         return self.running and not (
-            refusals(self.findings) or self.patients or known or self.pool_problem
+            refusals(self.findings) or self.patients or known or self.pool_problem or self.ailments
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -65,6 +67,7 @@ class Diagnosis:
             "pool": dataclasses.asdict(self.pool) if self.pool else None,
             "pool_problem": self.pool_problem,
             "drift": list(self.drift),
+            "ailments": [dataclasses.asdict(a) for a in self.ailments],
         }
 
 
@@ -96,9 +99,17 @@ def examine(
         ),
         pool=facts,
         pool_problem=problem,
+        ailments=tuple(_ailments(ctx)) if running else (),
         # Last: it enters the cloud's network.
         drift=tuple(_drift(ctx, supervisor)) if running else (),
     )
+
+
+def _ailments(ctx: Context) -> Iterator[Ailment]:
+    for component in ctx.components:
+        # What keeps one from looking is told by the other findings.
+        with contextlib.suppress(OnestackError):
+            yield from component.ailments(ctx)
 
 
 def _drift(ctx: Context, supervisor: Supervisor) -> list[str]:

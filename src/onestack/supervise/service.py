@@ -29,22 +29,35 @@ def serve(*services: Any) -> None:
     """
     ended = threading.Event()
 
-    def end(number: int, frame: FrameType | None) -> None:
+    def asked(number: int, frame: FrameType | None) -> None:
         ended.set()
 
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, asked)
     for service in services:
         service.start()
     # some of upstream set a handler of their own meanwhile
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, asked)
     tell_ready()
     ended.wait()
-    _stop(services)
+    end(*services)
     # Threads of libraries (messaging, database pools) would keep a normal exit waiting.
     os._exit(0)
 
 
-def _stop(services: tuple[Any, ...]) -> None:
+class Worker:
+    """A service of cotyledon's, which upstream runs as a worker with a master process beside."""
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+
+    def start(self) -> None:
+        self._worker.run()
+
+    def stop(self) -> None:
+        self._worker.terminate()
+
+
+def end(*services: Any) -> None:
     """All at once, and not for ever."""
     deadline = time.monotonic() + STOP
     stopping = [threading.Thread(target=one.stop, daemon=True) for one in services]

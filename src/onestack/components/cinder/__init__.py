@@ -372,6 +372,6 @@ def _sections(ctx: Context) -> Ini:
         "oslo_concurrency": locks,
         "os_brick": locks,
         **openstack.privsep(ctx, tuple(PRIVSEP), _config(ctx)),
-        **openstack.messaging(),
+        **openstack.messaging(ctx),
         **openstack.proxied(),
     }

@@ -75,6 +75,7 @@ class Glance(Component):
             {
                 "DEFAULT": {
                     **openstack.logging(ctx),
+                    "transport_url": openstack.transport_url(ctx),
                     "enabled_backends": ["file:file", *(["swift:swift"] if swift else [])],
                     "worker_self_reference_url": f"http://{ctx.internal}:{PORT}",
                 },
@@ -87,7 +88,7 @@ class Glance(Component):
                 "keystone_authtoken": openstack.authtoken(ctx, "glance", "image"),
                 "paste_deploy": {"flavor": "keystone", "config_file": str(paste)},
                 "oslo_concurrency": openstack.locks(ctx, self.name),
-                "oslo_messaging_notifications": {"driver": "noop"},
+                **openstack.notifications(ctx),
                 **openstack.proxied(),
             },
             "glance.api",

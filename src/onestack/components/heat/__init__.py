@@ -210,7 +210,7 @@ def _sections(ctx: Context) -> Ini:
         # There is no cinder-backup.
         "volumes": {"backups_enabled": False},
         "paste_deploy": {"api_paste_config": str(shared / "api-paste.ini")},
-        **openstack.messaging(),
+        **openstack.messaging(ctx),
         **openstack.proxied(),
     }
 

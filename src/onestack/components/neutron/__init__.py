@@ -103,7 +103,9 @@ class Neutron(Component):
         return (
             "onestack.components.native_threads",
             "alembic",
-            "neutron_lib.api.definitions",
+            # Not neutron_lib: it listens to the database sessions of all who have it.
+            "os_traits",
+            "oslo_db.api",
             "netaddr",
             "os_ken.ofproto.ofproto_v1_3_parser",
             "ovs.db.idl",

@@ -104,7 +104,7 @@ def _neutron(layout: Layout) -> Ini:
         "agent": {"root_helper": _root_helper(layout)},
         "oslo_concurrency": openstack.locks(ctx, "neutron"),
         **openstack.privsep(ctx, tuple(PRIVSEP), layout.neutron_conf),
-        **openstack.messaging(),
+        **openstack.messaging(ctx),
         **openstack.proxied(),
     }
 

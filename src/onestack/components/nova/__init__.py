@@ -321,6 +321,6 @@ def _sections(ctx: Context) -> Ini:
         },
         "oslo_concurrency": openstack.locks(ctx, "nova"),
         **openstack.privsep(ctx, tuple(PRIVSEP), _config(ctx)),
-        **openstack.messaging(),
+        **openstack.messaging(ctx),
         **openstack.proxied(),
     }

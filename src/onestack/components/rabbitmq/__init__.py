@@ -160,10 +160,15 @@ class Rabbitmq(Component):
 """
 
 
+LONGEST = 32 * 1024 * 1024
+"""Bytes of notifications that wait for a reader at most; the oldest go first."""
+
+
 def definitions(password: str) -> str:
     """The one user of the bus, as the broker imports it at each start: a salted hash.
 
     The salt comes from the password too, so that the file is the same each time.
+    Queues that a service fills without knowing whether another reads them have an end.
     """
     salt = hashlib.sha256(b"salt of " + password.encode()).digest()[:4]
     hashed = salt + hashlib.sha256(salt + password.encode()).digest()
@@ -180,6 +185,16 @@ def definitions(password: str) -> str:
             ],
             "permissions": [
                 {"user": "openstack", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
+            ],
+            "policies": [
+                {
+                    "vhost": "/",
+                    "name": "notifications",
+                    "pattern": r"^(notifications|alarming|alarm\.all)\.",
+                    "apply-to": "queues",
+                    "priority": 0,
+                    "definition": {"max-length-bytes": LONGEST, "overflow": "drop-head"},
+                }
             ],
         },
         indent=1,

@@ -1,0 +1,164 @@
+"""Aodh, the alarms: on metrics that leave their bounds, and on events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from onestack.answers.key import Key, Kind
+from onestack.answers.values import Answers
+from onestack.components import openstack, telemetry
+from onestack.components.base import (
+    Component,
+    ConfigFile,
+    Context,
+    Database,
+    Directory,
+    Endpoint,
+    Front,
+    Identity,
+    Ini,
+    ini_file,
+)
+from onestack.supervise.spec import Probe, Process
+
+PORT = 8042
+
+NAMESPACES = (
+    "aodh",
+    "aodh-auth",
+    "keystonemiddleware.auth_token",
+    "oslo.db",
+    "oslo.log",
+    "oslo.messaging",
+    "oslo.middleware",
+)
+
+
+class Aodh(Component):
+    name = "aodh"
+    title = "Alarms"
+    keys = (
+        Key(
+            "CONFIG_AODH_INSTALL",
+            "n",
+            "Turn alarms on; only effective with CONFIG_CEILOMETER_INSTALL=y.",
+            Kind.FLAG,
+        ),
+        Key(
+            "CONFIG_AODH_DB_PW",
+            "PW_PLACEHOLDER",
+            "Password of the alarms' database user.",
+            Kind.SECRET,
+        ),
+        Key(
+            "CONFIG_AODH_KS_PW",
+            "PW_PLACEHOLDER",
+            "Password of the alarms' service user.",
+            Kind.SECRET,
+        ),
+        telemetry.CLOUDWATCH,
+    )
+
+    def enabled(self, answers: Answers) -> bool:
+        return telemetry.alarms(answers)
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        user = ctx.cloud.user(self.name)
+        yield Directory(ctx.cloud.data / self.name, user, user, 0o750)
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        group, config = ctx.cloud.user(self.name), _config(ctx)
+        yield ini_file(config, group, _sections(ctx), *NAMESPACES)
+        upstream = openstack.site_packages(ctx) / "aodh/api/api-paste.ini"
+        yield ConfigFile(_paste(ctx), openstack.pipeline(upstream, config), group)
+
+    def databases(self, ctx: Context) -> Iterable[Database]:
+        yield Database(
+            "aodh",
+            "aodh",
+            "onestack.components.aodh.jobs:sync",
+            ("aodh/storage/sqlalchemy/alembic/versions",),
+            (_config(ctx),),
+        )
+
+    def identity(self, ctx: Context) -> Iterable[Identity]:
+        yield Identity("aodh", (Endpoint("aodh", "alarming", PORT, "", "Alarms"),))
+
+    def fronts(self, ctx: Context) -> Iterable[Front]:
+        yield Front("aodh", PORT, f"{ctx.internal}:{PORT}")
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        config = str(_config(ctx))
+        yield Process(
+            name="aodh",
+            component=self.name,
+            user=ctx.cloud.user(self.name),
+            run="onestack.components.aodh.run:all_of_it",
+            arguments={"config": config},
+            sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
+            files=(config, str(_paste(ctx))),
+            needs=("mariadb", "memcached", "rabbitmq", "gnocchi"),
+            probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2/alarms?limit=1"),
+        )
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        if "CERTIFICATE_VERIFY_FAILED" in text or "SSLError" in text:
+            return (
+                "an alarm's action goes to a server whose certificate this cloud's authority did "
+                "not sign; the authority's own is "
+                f"{ctx.cloud.etc}/tls/ca.pem"
+            )
+        if "Unable to notify alarm" in text:
+            return (
+                "an alarm's action could not be carried out; the lines that follow say why, and "
+                "`openstack alarm show ALARM` has its address"
+            )
+        if "alarm statistics retrieval failed" in text:
+            return "Gnocchi did not answer; see `onestack status`, then `onestack logs gnocchi`"
+        if "Access denied for user 'aodh'" in text:
+            return "aodh's database password is not the one in its configuration; run up again"
+        return None
+
+
+def _config(ctx: Context) -> Path:
+    return ctx.cloud.etc / "aodh" / "aodh.conf"
+
+
+def _paste(ctx: Context) -> Path:
+    return ctx.cloud.etc / "aodh" / "api-paste.ini"
+
+
+def _sections(ctx: Context) -> Ini:
+    credentials = openstack.credentials(ctx, "aodh")
+    interval = int(ctx.answers[telemetry.INTERVAL])
+    authority = str(ctx.cloud.etc / "tls" / "ca.pem")
+    return {
+        "DEFAULT": {
+            **openstack.logging(ctx),
+            "transport_url": openstack.transport_url(ctx),
+            # An action may be a URL of this cloud's own front, such as one that Heat gave out.
+            "rest_notifier_ca_bundle_certificate_path": authority,
+            # A measure is known so much later than its period ended, and a rate needs the one
+            # before the first as well: with less, alarms would find too few.
+            "additional_ingestion_lag": 2 * interval,
+            # so long may a new alarm on an event not be known yet
+            "event_alarm_cache_ttl": 5,
+        },
+        "api": {
+            "paste_config": str(_paste(ctx)),
+            "gnocchi_external_project_owner": "service",
+            "gnocchi_external_domain_name": "Default",
+        },
+        "database": openstack.database(ctx, "aodh", "aodh"),
+        "keystone_authtoken": openstack.authtoken(ctx, "aodh", "alarming"),
+        "service_credentials": {
+            **{k: v for k, v in credentials.items() if k != "valid_interfaces"},
+            "interface": "internal",
+            # Trusts are made at keystone's public address, whatever the line above says.
+            "cafile": authority,
+        },
+        "evaluator": {"evaluation_interval": interval},
+        **openstack.messaging(ctx),
+        **openstack.proxied(),
+    }

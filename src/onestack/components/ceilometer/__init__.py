@@ -1,0 +1,211 @@
+"""Ceilometer, the metering: what guests use and what services tell goes to the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from onestack.answers.key import Class, Key, Kind
+from onestack.answers.values import Answers
+from onestack.components import openstack, telemetry
+from onestack.components.base import (
+    Ailment,
+    Component,
+    ConfigFile,
+    Context,
+    Directory,
+    Identity,
+    Ini,
+    ini_file,
+)
+from onestack.components.ceilometer import definitions
+from onestack.supervise.spec import Probe, Process
+
+NAMESPACES = (
+    "ceilometer",
+    "ceilometer-auth",
+    "oslo.log",
+    "oslo.messaging",
+)
+
+
+def _wrong_interval(text: str) -> str | None:
+    good = text.strip().isdigit() and 5 <= int(text) <= 3600
+    return None if good else "write a number of seconds from 5 to 3600"
+
+
+class Ceilometer(Component):
+    name = "ceilometer"
+    title = "Metering"
+    keys = (
+        Key(
+            "CONFIG_CEILOMETER_INSTALL",
+            "n",
+            "Turn metering on: what guests use is measured and kept in Gnocchi.",
+            Kind.FLAG,
+        ),
+        Key(
+            "CONFIG_CEILOMETER_KS_PW",
+            "PW_PLACEHOLDER",
+            "Password of metering's service user.",
+            Kind.SECRET,
+        ),
+        Key(
+            "CONFIG_CEILOMETER_SECRET",
+            "PW_PLACEHOLDER",
+            "Secret that signs metering's messages.",
+            Kind.SECRET,
+        ),
+        Key(
+            telemetry.INTERVAL,
+            "60",
+            "Seconds between two looks at the guests, and what an alarm can tell apart. A new "
+            "value counts for metrics made from then on.",
+            Kind.NUMBER,
+            check=_wrong_interval,
+        ),
+        Key(
+            "CONFIG_CEILOMETER_METERING_BACKEND",
+            "database",
+            "Where samples are kept.",
+            outcome=Class.MAPPED,
+            note="always Gnocchi: upstream's metering left its database",
+        ),
+        Key(
+            "CONFIG_CEILOMETER_EVENTS_BACKEND",
+            "database",
+            "Where events are kept.",
+            outcome=Class.IGNORED,
+            note="upstream keeps no events any more; alarms on them are Aodh's",
+        ),
+        Key(
+            "CONFIG_CEILOMETER_COORDINATION_BACKEND",
+            "redis",
+            "How metering agents split the work.",
+            outcome=Class.IGNORED,
+            note="one agent does all of it: there is nothing to split",
+        ),
+        Key(
+            "CONFIG_CEILOMETER_SERVICE_NAME",
+            "httpd",
+            "Run the metering API stand-alone or inside httpd.",
+            outcome=Class.IGNORED,
+            note="upstream's metering has no API any more; measures are asked of Gnocchi",
+        ),
+        Key(
+            "CONFIG_ENABLE_CEILOMETER_MIDDLEWARE",
+            "n",
+            "Count object-store requests through the proxy middleware.",
+            Kind.FLAG,
+            outcome=Class.IGNORED,
+            note="requests to the object store are not counted",
+        ),
+    )
+    provides = ("notifications",)
+
+    def enabled(self, answers: Answers) -> bool:
+        return telemetry.metering(answers)
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        user = ctx.cloud.user(self.name)
+        yield Directory(ctx.cloud.data / self.name, user, user, 0o750)
+        yield Directory(_etc(ctx) / "pollsters.d", "root", user, 0o750)
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        group, etc = ctx.cloud.user(self.name), _etc(ctx)
+        yield ini_file(_config(ctx), group, _sections(ctx), *NAMESPACES)
+        for name, text in definitions.files(ctx, etc / "gnocchi_resources.yaml").items():
+            yield ConfigFile(etc / name, text, group)
+
+    def identity(self, ctx: Context) -> Iterable[Identity]:
+        yield Identity("ceilometer")
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        config = str(_config(ctx))
+        guests = ctx.has("libvirt")
+        yield Process(
+            name="ceilometer",
+            component=self.name,
+            user=ctx.cloud.user(self.name),
+            groups=(ctx.cloud.user("libvirt"),) if guests else (),
+            run="onestack.components.ceilometer.run:all_of_it",
+            arguments={"config": config},
+            files=tuple(str(file.path) for file in self.files(ctx)),
+            needs=("rabbitmq", "keystone-api", "gnocchi", *(("libvirtd",) if guests else ())),
+            probe=Probe("notify"),
+        )
+
+    def ailments(self, ctx: Context) -> Iterable[Ailment]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.ceilometer.silence import silence
+
+        if ctx.has("nova") and (seconds := silence(ctx)):
+            yield Ailment(
+                f"servers run, and none was measured for {seconds} s "
+                f"(every {ctx.answers[telemetry.INTERVAL]} s is asked for)",
+                "onestack logs ceilometer; onestack restart ceilometer",
+            )
+
+    def preload(self, ctx: Context) -> Iterable[str]:
+        # Imported by itself as late as in a child, it would bring eventlet along.
+        return ("oslo_cache._memcache_pool",)
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        if "libvirt" in text and ("Failed to connect" in text or "End of file" in text):
+            return (
+                "libvirtd does not answer, so no guest is measured; `onestack restart libvirt`, "
+                "then `onestack logs libvirt`"
+            )
+        if "gnocchi" in text.lower() and any(
+            sign in text for sign in ("Connection refused", "ConnectFailure", "503", "Unable to")
+        ):
+            return (
+                "the store of metrics does not answer, what was measured meanwhile is lost; see "
+                "`onestack status`, then `onestack logs gnocchi`"
+            )
+        if "keystone issue" in text:
+            return "keystone did not answer; see `onestack status`, then `onestack logs keystone`"
+        return None
+
+
+def _etc(ctx: Context) -> Path:
+    return ctx.cloud.etc / "ceilometer"
+
+
+def _config(ctx: Context) -> Path:
+    return _etc(ctx) / "ceilometer.conf"
+
+
+def _sections(ctx: Context) -> Ini:
+    etc, package = _etc(ctx), openstack.site_packages(ctx) / "ceilometer"
+    credentials = openstack.credentials(ctx, "ceilometer")
+    socket = ctx.cloud.run / "libvirt" / "libvirt-sock"
+    return {
+        "DEFAULT": {
+            **openstack.logging(ctx),
+            "transport_url": openstack.transport_url(ctx),
+            "libvirt_uri": f"qemu+unix:///system?socket={socket}",
+            "pipeline_cfg_file": str(etc / "pipeline.yaml"),
+            "event_pipeline_cfg_file": str(etc / "event_pipeline.yaml"),
+            # none of another installation's on this machine
+            "pollsters_definitions_dirs": str(etc / "pollsters.d"),
+            # threads that take notifications, and connections to the store
+            "max_parallel_requests": 4,
+        },
+        "polling": {"cfg_file": str(etc / "polling.yaml")},
+        "meter": {"meter_definitions_dirs": str(package / "data" / "meters.d")},
+        "event": {
+            "definitions_cfg_file": str(package / "pipeline" / "data" / "event_definitions.yaml")
+        },
+        # A server's own metadata say which group it belongs to (metering.server_group): asked
+        # of nova once for each server, so that an alarm finds it from its first measure on.
+        "compute": {"fetch_extra_metadata": True},
+        # The default is an older name, under which its library knows no service.
+        "service_types": {"cinder": "block-storage"},
+        "publisher": {"telemetry_secret": ctx.secrets["CONFIG_CEILOMETER_SECRET"]},
+        "service_credentials": {
+            **{k: v for k, v in credentials.items() if k != "valid_interfaces"},
+            "interface": "internal",
+        },
+        **openstack.messaging(ctx),
+    }

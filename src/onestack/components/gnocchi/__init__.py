@@ -1,0 +1,187 @@
+"""Gnocchi, the store of metrics: an index in the database, measures in files."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from onestack.answers.key import Class, Key, Kind
+from onestack.answers.values import Answers
+from onestack.components import openstack, telemetry
+from onestack.components.base import (
+    Ailment,
+    Component,
+    ConfigFile,
+    Context,
+    Database,
+    Directory,
+    Endpoint,
+    Front,
+    Identity,
+    Ini,
+    ini_file,
+)
+from onestack.supervise.spec import Probe, Process
+
+PORT = 8041
+SACKS = 8
+"""Parts of the backlog: as many workers could share it, and each is looked into each time."""
+
+PATIENCE = 120
+"""Seconds after which a measure that was taken in should have been counted."""
+
+NAMESPACES = ("gnocchi", "keystonemiddleware.auth_token", "oslo.db")
+
+
+class Gnocchi(Component):
+    name = "gnocchi"
+    title = "Metrics"
+    keys = (
+        Key(
+            "CONFIG_GNOCCHI_INSTALL",
+            "n",
+            "Turn the store of metrics on.",
+            Kind.FLAG,
+            outcome=Class.MAPPED,
+            note="the store comes with CONFIG_CEILOMETER_INSTALL=y, which has no other, and "
+            "never without",
+        ),
+        Key(
+            "CONFIG_GNOCCHI_DB_PW",
+            "PW_PLACEHOLDER",
+            "Password of the metric store's database user.",
+            Kind.SECRET,
+        ),
+        Key(
+            "CONFIG_GNOCCHI_KS_PW",
+            "PW_PLACEHOLDER",
+            "Password of the metric store's service user.",
+            Kind.SECRET,
+        ),
+        Key(
+            "CONFIG_MONGODB_HOST",
+            "",
+            "Host of the MongoDB server for metering.",
+            outcome=Class.MAPPED,
+            note="upstream's metering left MongoDB; its store is Gnocchi, in files of this cloud",
+        ),
+    )
+
+    def enabled(self, answers: Answers) -> bool:
+        return telemetry.metering(answers)
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        user = ctx.cloud.user(self.name)
+        data = ctx.cloud.data / self.name
+        for path in (data, *(data / name for name in ("measures", "coordination"))):
+            yield Directory(path, user, user, 0o750)
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        group, config = ctx.cloud.user(self.name), _config(ctx)
+        yield ini_file(config, group, _sections(ctx), *NAMESPACES)
+        upstream = openstack.site_packages(ctx) / "gnocchi/rest/api-paste.ini"
+        yield ConfigFile(_paste(ctx), openstack.pipeline(upstream, config), group)
+
+    def databases(self, ctx: Context) -> Iterable[Database]:
+        yield Database(
+            "gnocchi",
+            "gnocchi",
+            "onestack.components.gnocchi.jobs:sync",
+            ("gnocchi/indexer/alembic/versions",),
+            (_config(ctx),),
+        )
+
+    def identity(self, ctx: Context) -> Iterable[Identity]:
+        yield Identity("gnocchi", (Endpoint("gnocchi", "metric", PORT, "", "Metrics"),))
+
+    def fronts(self, ctx: Context) -> Iterable[Front]:
+        yield Front("gnocchi", PORT, f"{ctx.internal}:{PORT}")
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        config = str(_config(ctx))
+        yield Process(
+            name="gnocchi",
+            component=self.name,
+            user=ctx.cloud.user(self.name),
+            run="onestack.components.gnocchi.run:all_of_it",
+            arguments={"config": config, "sacks": SACKS},
+            sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
+            files=(config, str(_paste(ctx))),
+            needs=("mariadb", "memcached"),
+            probe=Probe("api", f"http://{ctx.internal}:{PORT}/v1/archive_policy"),
+        )
+
+    def ailments(self, ctx: Context) -> Iterable[Ailment]:
+        waiting = list(_waiting(ctx))
+        age = time.time() - min(waiting, default=time.time())
+        if age > PATIENCE:
+            yield Ailment(
+                f"{len(waiting)} batches of measures wait to be counted, the oldest since "
+                f"{int(age)} s",
+                "onestack logs gnocchi; onestack restart gnocchi",
+            )
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        if "No space left on device" in text:
+            return f"the disk of {ctx.cloud.data} is full: `df -h {ctx.cloud.data}`"
+        if "Access denied for user 'gnocchi'" in text:
+            return "the store's database password is not the one in its configuration; run up again"
+        if "possible data corruption" in text:
+            return (
+                "a file of measures was not written whole (a power cut); it is in "
+                f"{ctx.cloud.data}/gnocchi/measures and may be removed"
+            )
+        if "Unable to detect the number of storage sacks" in text or "SackDetectionError" in text:
+            return (
+                f"{ctx.cloud.data}/gnocchi/measures is not as the store made it; "
+                "`onestack restart gnocchi` makes what is missing"
+            )
+        return None
+
+
+def _config(ctx: Context) -> Path:
+    return ctx.cloud.etc / "gnocchi" / "gnocchi.conf"
+
+
+def _measures(ctx: Context) -> Path:
+    return ctx.cloud.data / "gnocchi" / "measures"
+
+
+def _waiting(ctx: Context) -> Iterator[float]:
+    """When each batch of measures that is not counted yet came in."""
+    for path in _measures(ctx).glob("incoming*/*/*"):
+        with contextlib.suppress(FileNotFoundError):  # counted meanwhile
+            yield path.stat().st_mtime
+
+
+def _paste(ctx: Context) -> Path:
+    return ctx.cloud.etc / "gnocchi" / "api-paste.ini"
+
+
+def _sections(ctx: Context) -> Ini:
+    data = ctx.cloud.data / "gnocchi"
+    database = openstack.database(ctx, "gnocchi", "gnocchi")
+    url = database.pop("connection")
+    return {
+        "DEFAULT": {
+            "debug": bool(ctx.answers["CONFIG_DEBUG_MODE"]),
+            "coordination_url": f"file://{data}/coordination",
+            "parallel_operations": 2,
+        },
+        "api": {
+            "auth_mode": "keystone",
+            "paste_config": str(_paste(ctx)),
+            "enable_proxy_headers_parsing": True,
+        },
+        "indexer": {"url": url},
+        "database": database,
+        "storage": {"driver": "file", "file_basepath": str(_measures(ctx))},
+        "metricd": {
+            # Files tell nobody that there are new ones: they are looked for. What was
+            # measured can be read, and an alarm can see it, after so many seconds.
+            "metric_processing_delay": 5,
+        },
+        "keystone_authtoken": openstack.authtoken(ctx, "gnocchi", "metric"),
+    }
