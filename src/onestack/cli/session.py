@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from onestack.answers.secrets import Secrets
 from onestack.answers.values import Answers
 from onestack.cloud import Cloud
-from onestack.components.base import Component, Context
+from onestack.components.base import Component, Context, explain
 from onestack.diagnose import preflight
 from onestack.diagnose.findings import Finding, raise_refusals
 from onestack.host import facts
@@ -51,11 +52,5 @@ def check(ctx: Context) -> list[Finding]:
 
 
 def explainer(ctx: Context) -> Callable[[str, str], str | None]:
-    """Asks the component, by its name, for the likely cause and cure behind a log text."""
-    by_name = {component.name: component for component in ctx.components}
-
-    def explain(component: str, text: str) -> str | None:
-        known = by_name.get(component)
-        return known.explain(ctx, text) if known else None
-
-    return explain
+    """Asks for the likely cause and cure behind a log text of a component, by its name."""
+    return functools.partial(explain, ctx)

@@ -29,4 +29,6 @@ def admin_session(ctx: Context) -> Session:
                 project_domain_name="Default",
             )
             _sessions[key] = Session(auth, timeout=60)
+            # The operator's proxy is for what is elsewhere.
+            _sessions[key].session.trust_env = False
         return _sessions[key]

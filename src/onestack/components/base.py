@@ -280,6 +280,13 @@ class Component:
         return ()
 
 
+def explain(ctx: Context, component: str, text: str) -> str | None:
+    """What is known about a log's ``text``: by its component, else by what all others stand on."""
+    own = [c for c in ctx.components if c.name == component]
+    rooms = [*own, *(c for c in ctx.components if c.provides and c not in own)]
+    return next((likely for room in rooms if (likely := room.explain(ctx, text))), None)
+
+
 def ini_text(sections: Ini) -> str:
     """Render ``sections`` for oslo.config, in the order given."""
 

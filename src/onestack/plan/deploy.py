@@ -9,7 +9,7 @@ from typing import Any
 
 from onestack.cloud import CACHE
 from onestack.cloudapi.identity import ensure_identity
-from onestack.components.base import Component, Context, Database
+from onestack.components.base import Component, Context, Database, explain
 from onestack.host import netns
 from onestack.host.change import Change
 from onestack.host.files import ensure_file
@@ -297,7 +297,7 @@ class Migration:
                 user=self.ctx.cloud.user(self.component.name),
                 arguments=arguments,
                 log=self.name,
-                explain=lambda log, text: self.component.explain(self.ctx, text),
+                explain=lambda log, text: explain(self.ctx, self.component.name, text),
             ),
             self.name,
         )

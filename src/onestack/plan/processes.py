@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onestack.components.base import Component, Context
+from onestack.components.base import Context, explain
 from onestack.host.change import Change
 from onestack.host.ledger import Ledger
 from onestack.plan.patience import patiently
@@ -36,12 +36,9 @@ class Processes:
         self.dry_run = dry_run
         self._differs = differs
         self._held: set[str] = set()
-        self._components: Mapping[str, Component] = {c.name: c for c in ctx.components}
 
     def explain(self, component: str, text: str) -> str | None:
-        """What the component knows about its log's ``text``."""
-        known = self._components.get(component)
-        return known.explain(self.ctx, text) if known else None
+        return explain(self.ctx, component, text)
 
     def at_work(self) -> bool:
         """Whether the cloud's processes run, and go on running."""

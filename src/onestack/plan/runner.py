@@ -29,13 +29,17 @@ class StepsFailed(OnestackError):
         errors = [(r, r.error) for r in failures if r.error is not None]
         if len(errors) == 1:
             result, error = errors[0]
-            super().__init__(f"{result.title}: {error.what}", error.why, error.cure or AGAIN)
+            super().__init__(f"{result.title}: {error.what}", error.why, _and_again([error.cure]))
             return
         parts = [f"{r.title}: {e.what}" + (f"\n{e.why}" if e.why else "") for r, e in errors]
         cures = list(dict.fromkeys(e.cure for _, e in errors if e.cure))
-        super().__init__(
-            f"{len(errors)} steps failed", "\n\n".join(parts), "\n".join(cures) or AGAIN
-        )
+        super().__init__(f"{len(errors)} steps failed", "\n\n".join(parts), _and_again(cures))
+
+
+def _and_again(cures: list[str]) -> str:
+    """The cures, and that the same command goes on: it always does."""
+    said = any("again" in cure for cure in cures)
+    return "\n".join([*filter(None, cures), *([] if said else [AGAIN])])
 
 
 class Interrupted(OnestackError):

@@ -82,7 +82,7 @@ def test_a_tool_starts_where_the_cloud_is(
     program = ctx.release.clients / "bin" / "openstack"
     here = "1" if inside else "2"
     stand_ins = {
-        program: 'printf "%s|" "$OS_CACERT" "$@"',
+        program: 'printf "%s|" "$OS_CACERT" "$no_proxy" "$@"',
         tmp_path / "ip": 'printf "%s|" "$1" "$2" "$3"; shift 3; exec "$@"',
         tmp_path / "stat": f'case "$3" in /run/netns/*) echo 1 ;; *) echo {here} ;; esac',
     }
@@ -90,9 +90,10 @@ def test_a_tool_starts_where_the_cloud_is(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
-    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "NO_PROXY": "here"}
     done = subprocess.run(["sh", tool, "a b", "c"], capture_output=True, text=True, env=env)
-    assert done.stdout == f"{entered}{tmp_path}/etc/tls/ca.pem|a b|c|", done.stderr
+    told = f"{tmp_path}/etc/tls/ca.pem|here,192.0.2.5|a b|c|"
+    assert done.stdout == f"{entered}{told}", done.stderr
 
 
 def test_all_tools_or_none(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pymysql
 import pytest
 
+from onestack.components.base import explain
 from onestack.components.mariadb import Mariadb
 from onestack.components.mariadb.datadir import install
 from tests.unit.components.rooms import content, context
@@ -54,6 +55,13 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     )
     assert said is not None
     assert "make room" in said
+
+
+def test_a_server_that_ended_is_named_wherever_it_is_missed(tmp_path: Path) -> None:
+    ctx = context(tmp_path, MARIADB)
+    line = "(2013, 'Lost connection to MySQL server during query')"
+    assert "onestack logs mariadb" in (explain(ctx, "nova", line) or "")
+    assert explain(ctx, "nova", "all is well") is None
 
 
 @installed

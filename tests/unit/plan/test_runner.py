@@ -15,7 +15,7 @@ import pytest
 from onestack.errors import OnestackError
 from onestack.host.change import Change
 from onestack.plan.progress import Event, Progress
-from onestack.plan.runner import Runner, StepsFailed
+from onestack.plan.runner import AGAIN, Runner, StepsFailed
 from onestack.plan.step import Outcome, Step
 
 
@@ -102,7 +102,7 @@ def test_after_a_failure_running_steps_end_and_nothing_new_starts() -> None:
             ]
         )
     assert (caught.value.what, caught.value.why) == ("Bad: the disk is full", "no space")
-    assert caught.value.cure == "make room"
+    assert caught.value.cure == f"make room\n{AGAIN}"
     assert done == ["slow"]
     found = outcomes(runner)
     assert found["slow"] is Outcome.CHANGED
@@ -125,7 +125,7 @@ def test_several_failures_are_told_together() -> None:
         Runner().execute([Step("a", "A", fail("one")), Step("b", "B", fail("two"))])
     assert caught.value.what == "2 steps failed"
     assert "A: one broke\none why" in caught.value.why
-    assert set(caught.value.cure.splitlines()) == {"mend one", "mend two"}
+    assert {*caught.value.cure.splitlines()} == {"mend one", "mend two", AGAIN}
 
 
 def test_an_unexpected_exception_names_its_step() -> None:

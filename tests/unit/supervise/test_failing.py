@@ -18,7 +18,9 @@ pytestmark = needs_root
 
 
 def test_it_gives_up_and_says_all_of_it(bench: Bench) -> None:
-    client = bench.launch(toy("bad", "crash"), toy("above", needs=("bad",)))
+    # without a probe it would count as ready where it takes half a second to fail
+    never = Probe("file", str(bench.root / "never"))
+    client = bench.launch(toy("bad", "crash", probe=never), toy("above", needs=("bad",)))
     client.start()
     with pytest.raises(OnestackError) as caught:
         client.wait(

@@ -136,5 +136,7 @@ def wrapper(ctx: Context, tool: str) -> str:
         # Only root may read the clouds file; a client that cannot would stop there.
         f'[ -n "${{OS_CLIENT_CONFIG_FILE-}}" ] || [ ! -r {clouds} ] || '
         f"export OS_CLIENT_CONFIG_FILE={clouds}\n"
+        # No proxy of the operator's leads to this cloud.
+        f'export no_proxy="${{no_proxy:-${{NO_PROXY-}}}},{ctx.public}"\n'
         f'set -- {program} "$@"\n{enter}exec "$@"\n'
     )

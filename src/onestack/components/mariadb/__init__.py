@@ -66,6 +66,11 @@ class Mariadb(Component):
     def explain(self, ctx: Context, text: str) -> str | None:
         if "No space left on device" in text or "Errcode: 28" in text:
             return f"the disk with {ctx.cloud.data} is full: make room, then run up again"
+        if "Lost connection to MySQL server" in text or "Can't connect to MySQL server" in text:
+            return (
+                "the database server ended meanwhile, or was restarted (`onestack logs mariadb` "
+                "says why); run up again"
+            )
         if "Unable to lock" in text and "ibdata1" in text:
             return "another mariadbd still has this data directory; `onestack down`, then up"
         return None
