@@ -75,8 +75,8 @@ def lifted(layout: Layout) -> Iterator[Change]:
     question = ["--bare", "--columns=name", "find", "Port_Group"]
     found = run([*tool, *question, f"external_ids:{_MARK}!=[]"], timeout=30)
     if groups := found.out.split():
-        words = [word for group in groups for word in ("--", "pg-del", group)]
-        yield Change(
-            f"lift {len(groups)} firewall groups: {INSTALL} is n",
-            lambda: run([*tool, *words], timeout=30),
-        )
+
+        def lift() -> None:
+            run([*tool, *(word for name in groups for word in ("--", "pg-del", name))], timeout=30)
+
+        yield Change(f"lift {len(groups)} firewall groups: {INSTALL} is n", lift)

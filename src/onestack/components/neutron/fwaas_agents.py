@@ -8,12 +8,24 @@ from neutron_fwaas.services.firewall.service_drivers.agents import agents
 
 
 class Driver(agents.FirewallAgentDriver):  # type: ignore[misc]
-    """Upstream's, for the ports of routers only.
+    """Upstream's, with two things otherwise.
 
-    The agent of layer 2 has no extension here that would guard a guest's port.
-    Upstream would put such ports into the project's default group all the
-    same, which then waited for that agent for ever.
+    Only ports of routers can be in a group. The agent of layer 2 has no
+    extension here that would guard a guest's port; upstream would put guests'
+    ports into their project's default group all the same, which then waited for
+    that agent for ever.
+
+    And the agent is told when a group is switched off or on (``--disable``).
     """
 
     def is_supported_l2_port(self, port: dict[str, Any]) -> bool:
         return False
+
+    def _need_pending_update(
+        self, old_firewall_group: dict[str, Any], new_firewall_group: dict[str, Any]
+    ) -> bool:
+        switched = old_firewall_group["admin_state_up"] != new_firewall_group["admin_state_up"]
+        return bool(
+            super()._need_pending_update(old_firewall_group, new_firewall_group)
+            or (switched and new_firewall_group["ports"])
+        )
