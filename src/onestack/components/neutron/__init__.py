@@ -281,6 +281,17 @@ _SIGNS = (
         "CONFIG_NEUTRON_OVS_TUNNEL_IF",
     ),
     (
+        "cannot be applied",
+        "iptables or conntrack refused the rules of a firewall group in its router's namespace, "
+        "and says why in the lines after this; `onestack restart neutron/neutron-l3-agent` makes "
+        "all groups' rules anew",
+    ),
+    (
+        "Failed to create_firewall_group_postcommit",
+        "OVN did not take a firewall group's rules, and the group was not made; see `onestack "
+        "status ovn`, then create it again",
+    ),
+    (
         "cannot be the switch's controller",
         "an agent of an earlier start still runs, or another program has the port 6633",
     ),
