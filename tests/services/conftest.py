@@ -26,6 +26,7 @@ SERVICES: tuple[str, ...] = (
     "CONFIG_HORIZON_INSTALL=y",
     "CONFIG_HEAT_CLOUDWATCH_INSTALL=y",
     "CONFIG_ONESTACK_METERING_INTERVAL=10",
+    "CONFIG_NEUTRON_FWAAS=y",
 )
 """What each service's test needs, a line each."""
 

@@ -53,6 +53,7 @@ def context(root: Path, found: Release, agent: str, kvm: bool, debug: bool) -> C
             "CONFIG_NEUTRON_L2_AGENT": agent,
             "CONFIG_DEBUG_MODE": "y" if debug else "n",
             "CONFIG_PROVISION_DEMO": "y",
+            "CONFIG_NEUTRON_FWAAS": "y",
             "CONFIG_HEAT_INSTALL": "y",
             "CONFIG_SWIFT_INSTALL": "y",
             "CONFIG_LBAAS_INSTALL": "y",

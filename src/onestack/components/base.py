@@ -87,7 +87,8 @@ class Database:
 
     ``versions`` are folders in the services' environment's site-packages with
     alembic's version files: the schema is current when the database's
-    ``alembic_version`` holds exactly their heads.
+    ``table`` holds exactly their heads. With ``within`` it is no database of
+    the server's, but tables with migrations of their own in that one.
     """
 
     name: str
@@ -97,6 +98,15 @@ class Database:
     config: tuple[Path, ...] = ()
     after: tuple[str, ...] = ()
     """Databases that must be migrated before."""
+    within: str = ""
+    """The database of another project in which its tables lie; migrated before."""
+    table: str = "alembic_version"
+    """Where alembic keeps what the tables' revisions are."""
+
+    @property
+    def place(self) -> str:
+        """The server's name of the database that holds its tables."""
+        return self.within or self.name
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 MariaDB's DDL is not transactional: a first migration killed half way cannot
 be continued. So a mark is kept in the server from before it until after it;
-a database found with the mark is dropped and made anew.
+a database found with the mark is dropped and made anew. Of one that is only
+some tables within another database, the mark tells which tables were there
+before; all others are its own.
 """
 
 from __future__ import annotations
@@ -62,29 +64,30 @@ class Schemas:
 
     def ensure(self, database: Database, password: str, job: Job) -> Iterator[Change]:
         """The database, its user, and its schema."""
-        name, server = database.name, self.server
+        name, place, server = database.name, database.place, self.server
         wanted = self.wanted(database)
-        if server.exists(name) and server.marked(name) and job.running():
+        if server.exists(place) and server.marked(name) and job.running():
             yield Change(
                 f"wait for the migration of {name} that an interrupted run began",
                 lambda: self._finish(database, wanted, job),
             )
-        if server.exists(name) and server.marked(name):
+        if server.exists(place) and server.marked(name):
+            what = f"the tables of {name}" if database.within else f"the database {name}"
             yield Change(
-                f"drop the database {name}: its first migration was interrupted",
-                lambda: server.drop(name),
+                f"drop {what}: its first migration was interrupted", lambda: self._clear(database)
             )
-        if not server.exists(name):
-            yield Change(f"make the database {name}", lambda: server.create(name))
-        if not server.lets_in(database.user, password, name):
+        if not server.exists(place):
+            yield Change(f"make the database {place}", lambda: server.create(place))
+        if not server.lets_in(database.user, password, place):
             yield Change(
-                f"let the user {database.user} into the database {name}",
-                lambda: server.grant(database.user, password, name),
+                f"let the user {database.user} into the database {place}",
+                lambda: server.grant(database.user, password, place),
             )
-        present = server.revisions(name)
+        present = server.revisions(place, database.table)
         if present == wanted and not server.marked(name):
             return
-        if server.tables(name):
+        tables = server.tables(place)
+        if database.table in tables or (tables and not database.within):
             yield Change(
                 f"migrate the database {name} to {', '.join(sorted(wanted))}",
                 lambda: self._migrate(database, wanted, job),
@@ -102,14 +105,25 @@ class Schemas:
 
     def _first(self, database: Database, fill: Callable[[], None]) -> None:
         with self._lock:  # the mark's own table is made by whoever comes first
-            self.server.mark(database.name)
+            self.server.mark(database.name, self.server.tables(database.place))
         fill()
         self.server.unmark(database.name)
+
+    def _made(self, database: Database) -> set[str]:
+        """The tables of a marked database."""
+        return self.server.tables(database.place) - self.server.before(database.name)
+
+    def _clear(self, database: Database) -> None:
+        """Undo what there is of a first migration."""
+        if database.within:
+            self.server.drop_tables(database.place, self._made(database))
+        else:
+            self.server.drop(database.place)
 
     def _migrate(self, database: Database, wanted: set[str], job: Job) -> None:
         arguments = {"database": database.name, "config": [str(p) for p in database.config]}
         job(database.sync, arguments)
-        present = self.server.revisions(database.name)
+        present = self.server.revisions(database.place, database.table)
         if present != wanted:
             raise OnestackError(
                 f"the migration of {database.name} did not reach the release's schema",
@@ -119,7 +133,8 @@ class Schemas:
 
     def _migrate_empty(self, database: Database, wanted: set[str], job: Job) -> None:
         self._migrate(database, wanted, job)
-        if not self.dumps.take(database.name, self.secrets()):
+        tables = self._made(database) if database.within else ()
+        if not self.dumps.take(database.name, self.secrets(), database.place, tables):
             self.tell(f"the schema of {database.name} is not kept: it holds secrets")
 
     def _finish(self, database: Database, wanted: set[str], job: Job) -> None:
@@ -129,15 +144,16 @@ class Schemas:
     def _restore(self, database: Database, wanted: set[str], job: Job) -> None:
         """A dump that does not fit (another server's, damaged) is given up for the real thing."""
         try:
-            self.dumps.restore(database.name)
-            problem = "" if self.server.revisions(database.name) == wanted else "it is not current"
+            self.dumps.restore(database.name, database.place)
+            present = self.server.revisions(database.place, database.table)
+            problem = "" if present == wanted else "it is not current"
         except CommandFailed as error:
             problem = error.why
         if problem:
             self.tell(f"the kept schema of {database.name} is of no use ({problem}): migrating")
             self.dumps.forget(database.name)
-            self.server.drop(database.name)
-            self.server.create(database.name)
+            self._clear(database)
+            self.server.create(database.place)
             self._migrate_empty(database, wanted, job)
 
 

@@ -195,6 +195,7 @@ class _Builder:
                         *self._all_files(),
                         *self._provided("database"),
                         *(f"database:{name}" for name in database.after),
+                        *([f"database:{database.within}"] if database.within else ()),
                     ),
                 )
 

@@ -41,17 +41,21 @@ class Dumps:
     def has(self, database: str) -> bool:
         return self.path(database).is_file()
 
-    def take(self, database: str, secrets: Iterable[str]) -> bool:
+    def take(
+        self, database: str, secrets: Iterable[str], place: str = "", tables: Iterable[str] = ()
+    ) -> bool:
         """Keep ``database`` as it is; ``False`` when it holds one of ``secrets``.
 
-        Raises `OnestackError` when it cannot be written (a full disk).
+        It is all of the server's database ``place`` (by default of the same
+        name), or these ``tables`` of it. Raises `OnestackError` when it cannot be
+        written (a full disk).
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = self.folder / f".{database}.{os.getpid()}.new"
         words = "--user=root --skip-lock-tables --single-transaction --hex-blob --no-tablespaces"
         argv = ["mariadb-dump", "--no-defaults", *words.split(), f"--socket={self.socket}"]
         try:
-            run([*argv, database], timeout=120, stdout=temporary)
+            run([*argv, place or database, *sorted(tables)], timeout=120, stdout=temporary)
             raw = temporary.read_bytes()
             if END not in raw[-200:]:
                 raise OnestackError(
@@ -68,10 +72,11 @@ class Dumps:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def restore(self, database: str) -> None:
-        """Fill the empty ``database``. Raises `CommandFailed`."""
+    def restore(self, database: str, place: str = "") -> None:
+        """Put back what `take` has kept, of which nothing may be there. Raises `CommandFailed`."""
         client = shutil.which("mariadb") or "mysql"
-        argv = [client, "--no-defaults", "--user=root", f"--socket={self.socket}", database]
+        options = ["--no-defaults", "--user=root", f"--socket={self.socket}"]
+        argv = [client, *options, place or database]
         run(argv, timeout=120, stdin=self.path(database))
 
     def forget(self, database: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,19 +79,15 @@ class Server:
         sql = "SELECT 1 FROM information_schema.schemata WHERE schema_name = %s"
         return bool(self.query(sql, (database,)))
 
-    def tables(self, database: str) -> int:
-        sql = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = %s"
-        return int(self.query(sql, (database,))[0][0])
+    def tables(self, database: str) -> set[str]:
+        sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s"
+        return {str(row[0]) for row in self.query(sql, (database,))}
 
-    def revisions(self, database: str) -> set[str]:
-        """What ``alembic_version`` holds; nothing when there is no such table or database."""
-        sql = (
-            "SELECT 1 FROM information_schema.tables"
-            " WHERE table_schema = %s AND table_name = 'alembic_version'"
-        )
-        if not self.query(sql, (database,)):
+    def revisions(self, database: str, table: str = "alembic_version") -> set[str]:
+        """What ``table`` holds; nothing when there is no such table or database."""
+        if table not in self.tables(database):
             return set()
-        rows = self.query(f"SELECT version_num FROM `{database}`.alembic_version")
+        rows = self.query(f"SELECT version_num FROM `{database}`.`{table}`")
         return {str(row[0]) for row in rows}
 
     def lets_in(self, user: str, password: str, database: str) -> bool:
@@ -123,6 +120,12 @@ class Server:
     def drop_user(self, user: str) -> None:
         self.query(f"DROP USER IF EXISTS `{user}`@localhost")
 
+    def drop_tables(self, database: str, tables: Iterable[str]) -> None:
+        """These together, whatever refers to them."""
+        if names := ", ".join(f"`{database}`.`{table}`" for table in sorted(tables)):
+            # for this statement alone: each query has a session of its own
+            self.query(f"SET STATEMENT foreign_key_checks = 0 FOR DROP TABLE IF EXISTS {names}")
+
     def grant(self, user: str, password: str, database: str) -> None:
         """The user, with this password, and all rights in the database."""
         self.query(f"CREATE USER IF NOT EXISTS `{user}`@localhost IDENTIFIED BY %s", (password,))
@@ -135,10 +138,19 @@ class Server:
             return False
         return bool(self.query(f"SELECT 1 FROM `{OWN}`.{MARKS} WHERE name = %s", (database,)))
 
-    def mark(self, database: str) -> None:
+    def mark(self, database: str, tables: Iterable[str]) -> None:
+        """``tables`` are there before, and none of its own."""
         self.query(f"CREATE DATABASE IF NOT EXISTS `{OWN}`")
         self.query(f"CREATE TABLE IF NOT EXISTS `{OWN}`.{MARKS} (name VARCHAR(64) PRIMARY KEY)")
-        self.query(f"INSERT IGNORE INTO `{OWN}`.{MARKS} VALUES (%s)", (database,))
+        # Clouds of before have the table without it.
+        self.query(f"ALTER TABLE `{OWN}`.{MARKS} ADD COLUMN IF NOT EXISTS present LONGTEXT")
+        present = json.dumps(sorted(tables))
+        self.query(f"INSERT IGNORE INTO `{OWN}`.{MARKS} VALUES (%s, %s)", (database, present))
+
+    def before(self, database: str) -> set[str]:
+        """What `mark` was told."""
+        sql = f"SELECT present FROM `{OWN}`.{MARKS} WHERE name = %s"
+        return {table for row in self.query(sql, (database,)) for table in json.loads(row[0])}
 
     def unmark(self, database: str) -> None:
         self.query(f"DELETE FROM `{OWN}`.{MARKS} WHERE name = %s", (database,))

@@ -149,5 +149,133 @@ def warm_openvswitch() -> None:
     import onestack.components.neutron.warm_openvswitch  # noqa: F401
 
 
+def warm_fwaas() -> None:
+    import onestack.components.neutron.warm
+    import onestack.components.neutron.warm_fwaas
+    import onestack.components.neutron.warm_ovn  # noqa: F401
+
+
+RULE = {
+    "enabled": True,
+    "ip_version": 4,
+    "protocol": "tcp",
+    "source_ip_address": None,
+    "destination_ip_address": None,
+    "source_port": None,
+    "destination_port": "22",
+    "action": "allow",
+}
+
+
+def firewall_groups_of_one_router() -> None:
+    """Each in chains of its own; ports come and go; nothing is done twice."""
+    from neutron.agent.linux import iptables_manager
+    from neutron_fwaas.services.firewall.service_drivers.agents.drivers import conntrack_base
+
+    from onestack.components.neutron import fwaas_iptables
+
+    forgotten: list[str] = []
+    fwaas_iptables.forget_connections = forgotten.append
+    conntrack_base.load_and_init_conntrack_driver = lambda: None
+
+    class Router:
+        def __init__(self) -> None:
+            self.router: dict[str, Any] = {}
+            self.iptables_manager = iptables_manager.IptablesManager(namespace="qrouter-1")
+            self.iptables_manager.defer_apply_off = lambda: None
+
+        def rules(self, version: int = 4) -> list[str]:
+            table = self.iptables_manager.get_tables(version)["filter"]
+            name = iptables_manager.binary_name
+            return [
+                text.replace(f"{name}-", "")
+                for text in map(str, table.rules)
+                if "v4" in text or "v6" in text
+            ]
+
+    def group(name: str, *rules: dict[str, Any], up: bool = True) -> dict[str, Any]:
+        made: dict[str, Any] = {"id": name * 8, "admin_state_up": up}
+        return made | {"ingress_rule_list": list(rules), "egress_rule_list": []}
+
+    driver, router = fwaas_iptables.Driver(), Router()
+    refuse = RULE | {"action": "reject", "destination_port": None, "protocol": None}
+    refuse6 = refuse | {"ip_version": 6}
+    driver.create_firewall_group("legacy", [(router, ["p1"])], group("a", RULE, refuse, refuse6))
+    both = ["-m state --state INVALID -j DROP", "-m state --state RELATED,ESTABLISHED -j RETURN"]
+    first = [
+        *(f"-A iv4aaaaaaaa {rule}" for rule in both),
+        "-A iv4aaaaaaaa -p tcp -m tcp --dport 22 -j RETURN",
+        "-A iv4aaaaaaaa -j REJECT --reject-with icmp-port-unreachable",
+        "-A iv4aaaaaaaa -j DROP",
+        "-A FORWARD -o qr-p1 -j iv4aaaaaaaa",
+        *(f"-A ov4aaaaaaaa {rule}" for rule in both),
+        "-A ov4aaaaaaaa -j DROP",
+        "-A FORWARD -i qr-p1 -j ov4aaaaaaaa",
+    ]
+    assert router.rules() == first, router.rules()
+    refusal6 = "-A iv6aaaaaaaa -j REJECT --reject-with icmp6-port-unreachable"
+    assert router.rules(6)[2] == refusal6, router.rules(6)
+    # another group leaves the first one's rules as they are, also when it goes
+    driver.update_firewall_group("legacy", [(router, ["p2"])], group("b", RULE))
+    assert router.rules()[: len(first)] == first
+    # what is so already is not done again: connections would hang for a moment
+    driver.update_firewall_group("legacy", [(router, ["p2"])], group("b", RULE))
+    assert len(forgotten) == 2, forgotten
+    driver.delete_firewall_group("legacy", [(router, ["p2"])], group("b", RULE))
+    assert router.rules() == first, router.rules()
+    # a second port joins the first, and the first leaves
+    driver.update_firewall_group("legacy", [(router, ["p3"])], group("a", RULE))
+    jumps = [rule for rule in router.rules() if "FORWARD -o" in rule]
+    assert jumps == [f"-A FORWARD -o qr-p{n} -j iv4aaaaaaaa" for n in (1, 3)], jumps
+    driver.delete_firewall_group("legacy", [(router, ["p1"])], group("a", RULE))
+    jumps = [rule for rule in router.rules() if "FORWARD -o" in rule]
+    assert jumps == ["-A FORWARD -o qr-p3 -j iv4aaaaaaaa"], jumps
+    # off: nothing passes, not even what goes on
+    driver.update_firewall_group("legacy", [(router, ["p3"])], group("a", RULE, up=False))
+    inside = [rule for rule in router.rules() if "FORWARD" not in rule]
+    assert inside == ["-A iv4aaaaaaaa -j DROP", "-A ov4aaaaaaaa -j DROP"], inside
+    driver.delete_firewall_group("legacy", [(router, ["p3"])], group("a", up=False))
+    assert router.rules() == []
+
+
+def firewall_service_drivers() -> None:
+    """What ours take from upstream's by name is there, and they can be loaded by their names."""
+    from neutron.services import provider_configuration
+    from neutron_fwaas.services.firewall.service_drivers.agents import agents
+    from neutron_fwaas.services.firewall.service_drivers.ovn import firewall_l3_driver
+
+    from onestack.components.neutron import fwaas_agents, fwaas_ovn
+
+    for ours, upstream, names in (
+        (fwaas_agents.Driver, agents.FirewallAgentDriver, ("_need_pending_update",)),
+        (
+            fwaas_ovn.Driver,
+            firewall_l3_driver.OVNFwaasDriver,
+            (
+                "_init_firewall_group",
+                "_add_rules_for_firewall_group",
+                "_clear_rules_for_firewall_group",
+                "update_firewall_group_postcommit",
+            ),
+        ),
+    ):
+        assert issubclass(ours, upstream)
+        path = f"{ours.__module__}.{ours.__name__}"
+        assert provider_configuration.get_provider_driver_class(path) == path
+        for name in names:
+            assert callable(getattr(upstream, name))
+            if name in vars(ours):
+                assert (
+                    list(inspect.signature(vars(ours)[name]).parameters)
+                    == list(inspect.signature(vars(upstream)[name]).parameters)
+                ), name  # fmt: skip
+    agent = object.__new__(fwaas_agents.Driver)
+    up, down = ({"admin_state_up": on, "ports": ["p"]} for on in (True, False))
+    assert agent._need_pending_update(up, down)
+    assert not agent._need_pending_update(up, up)
+    assert not agent._need_pending_update(up | {"ports": []}, down | {"ports": []})
+    assert not agent.is_supported_l2_port({})
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]]()

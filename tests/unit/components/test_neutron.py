@@ -9,7 +9,7 @@ import pytest
 
 from onestack.answers.registry import registry
 from onestack.components.base import Context
-from onestack.components.neutron import Neutron, keys
+from onestack.components.neutron import Neutron, fwaas, keys
 from onestack.components.neutron.layout import Layout
 from onestack.errors import BadAnswers
 from onestack.host.facts import HostFacts
@@ -130,6 +130,63 @@ def _with_migrations(ctx: Context, root: Path) -> Context:
     return ctx
 
 
+@pytest.mark.parametrize("agent", AGENTS)
+def test_firewalls(tmp_path: Path, agent: str) -> None:
+    off = _with_migrations(made(tmp_path, agent), tmp_path)
+    on = made(tmp_path, agent, CONFIG_NEUTRON_FWAAS="y")
+    for ctx, there in ((off, False), (on, True)):
+        server = ini(ctx, "neutron.conf")
+        plugins = server["DEFAULT"]["service_plugins"].split(",")
+        assert ("firewall_v2" in plugins) is there
+        assert server.has_section("service_providers") is there
+        assert any("warm_fwaas" in module for module in ROOM.family(ctx)) is there
+        names = [database.name for database in ROOM.databases(ctx)]
+        assert names == ["neutron", "neutron_fwaas"][: 1 + there]
+        if agent == "openvswitch":
+            l3 = ini(ctx, "l3_agent.ini")
+            assert ("fwaas_v2" in l3["agent"]["extensions"].split(",")) is there
+            assert l3.has_section("fwaas") is there
+    assert {p.name for p in ROOM.processes(on)} == {p.name for p in ROOM.processes(off)}
+    provider = ini(on, "neutron.conf")["service_providers"]["service_provider"]
+    module = "fwaas_ovn" if agent == "ovn" else "fwaas_agents"
+    path = f"onestack.components.neutron.{module}.Driver"
+    assert provider == f"FIREWALL_V2:{agent}:{path}:default"
+    database = list(ROOM.databases(on))[1]
+    assert (database.place, database.table) == ("neutron", "alembic_version_fwaas")
+
+
+def test_families_work_out_models_when_all_are_there(tmp_path: Path) -> None:
+    modules = list(ROOM.family(made(tmp_path, "ovn", CONFIG_NEUTRON_FWAAS="y")))
+    assert modules[-1].endswith("warm_ovn")
+
+
+def test_groups_are_lifted_where_ovn_would_go_on_without_the_service(tmp_path: Path) -> None:
+    def tasks(agent: str, **given: str) -> set[str]:
+        return {task.name for task in ROOM.tasks(made(tmp_path, agent, **given))}
+
+    assert tasks("ovn") - tasks("ovn", CONFIG_NEUTRON_FWAAS="y") == {"firewalls"}
+    assert "firewalls" not in tasks("openvswitch")
+
+
+def test_lifting_groups(tmp_path: Path) -> None:
+    ctx = made(tmp_path, "ovn")
+    tool = ctx.cloud.bin / "ovn-nbctl"
+    tool.parent.mkdir(parents=True)
+    tool.write_text(
+        f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\n[ "$5" != Port_Group ] || cat {tmp_path}/has\n'
+    )
+    tool.chmod(0o755)
+    (tmp_path / "has").write_text("")
+    assert list(fwaas.lifted(Layout(ctx))) == []
+    (tmp_path / "has").write_text("pg_1\npg_2\n")
+    (change,) = fwaas.lifted(Layout(ctx))
+    assert change.what == "lift 2 firewall groups: CONFIG_NEUTRON_FWAAS is n"
+    change.do()
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[-1] == "--timeout=20 -- pg-del pg_1 -- pg-del pg_2"
+    assert 'external_ids:"neutron:firewall_group_id"!=[]' in asked[0]
+
+
 @pytest.mark.parametrize(
     ("agent", "given", "sentence"),
     [
@@ -189,4 +246,7 @@ def test_causes_are_told(tmp_path: Path) -> None:
     ctx = made(tmp_path, "openvswitch")
     line = "ERROR neutron.plugins.ml2.managers Failed to bind port 1 on host x"
     assert "network agent" in (ROOM.explain(ctx, line) or "")
+    assert "onestack restart neutron/neutron-l3-agent" in (
+        ROOM.explain(ctx, "The firewall group 8142ff27 cannot be applied") or ""
+    )
     assert ROOM.explain(ctx, "all is well") is None

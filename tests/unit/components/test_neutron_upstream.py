@@ -24,6 +24,9 @@ NAMES = (
     "workers",
     "warm_ovn",
     "warm_openvswitch",
+    "warm_fwaas",
+    "firewall_groups_of_one_router",
+    "firewall_service_drivers",
 )
 
 

@@ -22,29 +22,31 @@ class Server:
     """What `onestack.plan.mariadb.Server` does, in memory."""
 
     def __init__(self) -> None:
-        self.databases: dict[str, set[str]] = {}  # name -> revisions
-        self.filled: set[str] = set()  # with tables
+        self.databases: dict[str, dict[str, set[str]]] = {}  # name -> tables -> revisions
         self.users: set[tuple[str, str, str]] = set()
-        self.marks: set[str] = set()
+        self.marks: dict[str, set[str]] = {}
 
     def exists(self, database: str) -> bool:
         return database in self.databases
 
-    def tables(self, database: str) -> int:
-        return int(database in self.filled)
+    def tables(self, database: str) -> set[str]:
+        return set(self.databases.get(database, {}))
 
-    def revisions(self, database: str) -> set[str]:
-        return self.databases.get(database, set())
+    def revisions(self, database: str, table: str) -> set[str]:
+        return self.databases.get(database, {}).get(table, set())
 
     def lets_in(self, user: str, password: str, database: str) -> bool:
         return (user, password, database) in self.users and self.exists(database)
 
     def create(self, database: str) -> None:
-        self.databases.setdefault(database, set())
+        self.databases.setdefault(database, {})
 
     def drop(self, database: str) -> None:
         self.databases.pop(database)
-        self.filled.discard(database)
+
+    def drop_tables(self, database: str, tables: set[str]) -> None:
+        for table in tables:
+            del self.databases[database][table]
 
     def grant(self, user: str, password: str, database: str) -> None:
         self.users.add((user, password, database))
@@ -52,34 +54,38 @@ class Server:
     def marked(self, database: str) -> bool:
         return database in self.marks
 
-    def mark(self, database: str) -> None:
-        self.marks.add(database)
+    def mark(self, database: str, tables: set[str]) -> None:
+        self.marks.setdefault(database, set(tables))
+
+    def before(self, database: str) -> set[str]:
+        return self.marks[database]
 
     def unmark(self, database: str) -> None:
-        self.marks.discard(database)
+        self.marks.pop(database, None)
 
 
 class Dumps:
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.kept: dict[str, set[str]] = {}
+        self.kept: dict[str, dict[str, set[str]]] = {}
         self.broken = False
         self.secret = False
 
     def has(self, database: str) -> bool:
         return database in self.kept
 
-    def take(self, database: str, secrets: Any) -> bool:
+    def take(self, database: str, secrets: Any, place: str, tables: Any) -> bool:
         assert database in self.server.marks  # nobody uses it yet
         if not self.secret:
-            self.kept[database] = set(self.server.databases[database])
+            now = self.server.databases[place]
+            self.kept[database] = {t: now[t] for t in tables or now}
         return not self.secret
 
-    def restore(self, database: str) -> None:
-        self.server.filled.add(database)
+    def restore(self, database: str, place: str) -> None:
+        kept = self.kept[database]
+        self.server.databases[place].update({"half": set()} if self.broken else kept)
         if self.broken:
             raise CommandFailed(Result(("mariadb",), 1, "", "syntax", 0.0), "exit code 1")
-        self.server.databases[database] = set(self.kept[database])
 
     def forget(self, database: str) -> None:
         del self.kept[database]
@@ -112,9 +118,10 @@ class Cloud:
     def __call__(self, run: str, arguments: dict[str, Any]) -> None:
         assert run == "module:sync"
         self.jobs.append(arguments)
-        self.server.filled.add("glance")
+        tables = self.server.databases[self.database.place]
+        tables[f"some of {self.database.name}"] = set()
         self.during()
-        self.server.databases["glance"] = set(self.reaches)
+        tables[self.database.table] = set(self.reaches)
 
     def running(self) -> bool:
         return self.at_work
@@ -132,6 +139,8 @@ def cloud(tmp_path: Path) -> Cloud:
     return Cloud(tmp_path)
 
 
+VERSION = "alembic_version"
+KEPT = {"some of glance": set(), VERSION: {"b"}}
 FIRST = [
     "make the database glance",
     "let the user glance into the database glance",
@@ -142,8 +151,8 @@ FIRST = [
 def test_from_nothing(cloud: Cloud) -> None:
     assert cloud.up() == FIRST
     assert cloud.jobs == [{"database": "glance", "config": ["/etc/glance.conf"]}]
-    assert cloud.server.marks == set()
-    assert cloud.dumps.kept == {"glance": {"b"}}
+    assert cloud.server.marks == {}
+    assert cloud.dumps.kept == {"glance": KEPT}
     assert cloud.up() == []
 
 
@@ -160,7 +169,7 @@ def test_a_first_migration_that_was_killed_is_begun_anew(cloud: Cloud) -> None:
     cloud.during = die
     with pytest.raises(Killed):
         cloud.up()
-    assert cloud.server.marks == {"glance"}
+    assert set(cloud.server.marks) == {"glance"}
     cloud.during = lambda: None
     assert cloud.up() == [
         "drop the database glance: its first migration was interrupted",
@@ -173,7 +182,7 @@ def test_a_first_migration_that_was_killed_is_begun_anew(cloud: Cloud) -> None:
 def test_killed_between_migration_and_mark(cloud: Cloud) -> None:
     """Current by its revisions, and still not trusted."""
     cloud.up()
-    cloud.server.mark("glance")
+    cloud.server.mark("glance", set())
     cloud.dumps.kept.clear()
     assert cloud.up()[0].startswith("drop the database glance")
     assert cloud.up() == []
@@ -182,31 +191,31 @@ def test_killed_between_migration_and_mark(cloud: Cloud) -> None:
 def test_the_job_of_a_killed_run_is_waited_for(cloud: Cloud) -> None:
     """The supervisor goes on with it: dropping the database under it would break both."""
     cloud.up()
-    cloud.server.mark("glance")
-    cloud.server.databases["glance"] = {"a"}
+    cloud.server.mark("glance", set())
+    cloud.server.databases["glance"][VERSION] = {"a"}
     cloud.at_work = True
     assert cloud.up() == ["wait for the migration of glance that an interrupted run began"]
-    assert cloud.server.marks == set()
+    assert cloud.server.marks == {}
     cloud.at_work = False
     assert cloud.up() == []
 
 
 def test_a_kept_schema_is_restored(cloud: Cloud) -> None:
-    cloud.dumps.kept["glance"] = {"b"}
+    cloud.dumps.kept["glance"] = {VERSION: {"b"}}
     assert cloud.up()[-1] == "restore the schema of glance, migrated before on this machine"
     assert cloud.jobs == []
-    assert cloud.server.marks == set()
+    assert cloud.server.marks == {}
     assert cloud.up() == []
 
 
 @pytest.mark.parametrize("broken", [True, False])
 def test_a_kept_schema_of_no_use_gives_way_to_the_migrations(cloud: Cloud, broken: bool) -> None:
-    cloud.dumps.kept["glance"] = {"a"}
+    cloud.dumps.kept["glance"] = {VERSION: {"a"}}
     cloud.dumps.broken = broken
     cloud.up()
     assert len(cloud.jobs) == 1
     assert "is of no use" in cloud.told[0]
-    assert cloud.dumps.kept == {"glance": {"b"}}
+    assert cloud.dumps.kept == {"glance": KEPT}
     assert cloud.up() == []
 
 
@@ -219,7 +228,7 @@ def test_a_schema_with_secrets_is_not_kept(cloud: Cloud) -> None:
 
 def test_an_older_schema_with_contents_is_migrated_and_never_dropped(cloud: Cloud) -> None:
     cloud.up()
-    cloud.server.databases["glance"] = {"a"}
+    cloud.server.databases["glance"][VERSION] = {"a"}
 
     def die() -> None:
         raise Killed
@@ -227,7 +236,7 @@ def test_an_older_schema_with_contents_is_migrated_and_never_dropped(cloud: Clou
     cloud.during = die
     with pytest.raises(Killed):
         cloud.up()
-    assert cloud.server.marks == set()
+    assert cloud.server.marks == {}
     cloud.during = lambda: None
     assert cloud.up() == ["migrate the database glance to b"]
 
@@ -245,3 +254,67 @@ def test_a_release_without_version_files(cloud: Cloud, tmp_path: Path) -> None:
     (tmp_path / "glance" / "versions" / "b.py").unlink()
     with pytest.raises(OnestackError, match="no migrations of the database glance"):
         cloud.up()
+
+
+@pytest.fixture
+def part(cloud: Cloud) -> Cloud:
+    """Tables with migrations of their own in the database of another project."""
+    cloud.database = Database(
+        "glance_more",
+        "glance",
+        "module:sync",
+        ("glance/versions",),
+        within="glance",
+        table="alembic_version_more",
+    )
+    cloud.server.databases["glance"] = {VERSION: {"other"}, "images": set()}
+    cloud.server.grant("glance", "pw", "glance")
+    return cloud
+
+
+MORE = {"some of glance_more": set(), "alembic_version_more": {"b"}}
+HOST = {VERSION: {"other"}, "images": set()}
+
+
+def test_tables_within_another_database(part: Cloud) -> None:
+    assert part.up() == ["migrate the empty database glance_more"]
+    assert part.server.databases == {"glance": HOST | MORE}
+    assert part.dumps.kept == {"glance_more": MORE}
+    assert part.up() == []
+
+
+def test_tables_within_are_restored_beside_the_others(part: Cloud) -> None:
+    part.dumps.kept["glance_more"] = dict(MORE)
+    assert part.up() == ["restore the schema of glance_more, migrated before on this machine"]
+    assert part.server.databases == {"glance": HOST | MORE}
+    assert part.up() == []
+
+
+def test_a_broken_dump_of_tables_within_leaves_the_others(part: Cloud) -> None:
+    part.dumps.kept["glance_more"] = dict(MORE)
+    part.dumps.broken = True
+    part.up()
+    assert part.server.databases == {"glance": HOST | MORE}
+    assert part.dumps.kept == {"glance_more": MORE}
+
+
+def test_a_killed_first_migration_of_tables_within_takes_only_them(part: Cloud) -> None:
+    def die() -> None:
+        raise Killed
+
+    part.during = die
+    with pytest.raises(Killed):
+        part.up()
+    part.during = lambda: None
+    assert part.up() == [
+        "drop the tables of glance_more: its first migration was interrupted",
+        "migrate the empty database glance_more",
+    ]
+    assert part.server.databases == {"glance": HOST | MORE}
+    assert part.up() == []
+
+
+def test_older_tables_within_are_migrated(part: Cloud) -> None:
+    part.up()
+    part.server.databases["glance"]["alembic_version_more"] = {"a"}
+    assert part.up() == ["migrate the database glance_more to b"]

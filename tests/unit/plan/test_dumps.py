@@ -52,6 +52,13 @@ def test_another_job_makes_another_dump(dumps: Dumps, tmp_path: Path) -> None:
         Dumps(dumps.folder, dumps.socket, {"glance": "onestack.nowhere:sync"}).path("glance")
 
 
+def test_some_tables_of_another_database(dumps: Dumps, tmp_path: Path) -> None:
+    assert dumps.take("more", [], "glance", {"b", "a"})
+    assert dumps.path("more").read_text().splitlines()[0].split()[-3:] == ["glance", "a", "b"]
+    dumps.restore("more", "glance")
+    assert (tmp_path / "asked").read_text().split()[-1] == "glance"
+
+
 def test_secrets_are_never_kept(dumps: Dumps) -> None:
     assert not dumps.take("glance", ["", "CREATE TABLE"])
     assert list(dumps.folder.iterdir()) == []

@@ -18,7 +18,7 @@ from onestack.components.base import (
     Identity,
     Task,
 )
-from onestack.components.neutron import config, keys
+from onestack.components.neutron import config, fwaas, keys
 from onestack.components.neutron.layout import PORT, Layout
 from onestack.components.neutron.undo import ensure_noted
 from onestack.components.openvswitch import environment
@@ -74,6 +74,7 @@ class Neutron(Component):
             tuple(str(folder.relative_to(packages)) for folder in folders),
             Layout(ctx).server,
         )
+        yield from fwaas.databases(Layout(ctx))
 
     def identity(self, ctx: Context) -> Iterable[Identity]:
         yield Identity("neutron", (Endpoint("neutron", "network", PORT, "", "Networks"),))
@@ -96,8 +97,10 @@ class Neutron(Component):
         return {Layout(ctx).user: tuple(config.PRIVSEP.values())}
 
     def family(self, ctx: Context) -> Iterable[str]:
-        here = "onestack.components.neutron."
-        return ("eventlet", f"{here}warm", f"{here}warm_{Layout(ctx).agent}")
+        here = "onestack.components.neutron.warm"
+        layout = Layout(ctx)
+        more = (f"{here}_fwaas",) if fwaas.on(layout) else ()
+        return ("eventlet", here, *more, f"{here}_{layout.agent}")
 
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
@@ -117,7 +120,11 @@ class Neutron(Component):
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
+        layout = Layout(ctx)
         yield Task("host", lambda: self._ensure_host(ctx), ("packages",), before_start=True)
+        if layout.ovn and not fwaas.on(layout):
+            # after the API's start without the service: it would make them again
+            yield Task("firewalls", lambda: fwaas.lifted(layout), ("process:neutron-api",))
 
     def _ensure_host(self, ctx: Context) -> Iterator[Change]:
         layout = Layout(ctx)
@@ -274,6 +281,17 @@ _SIGNS = (
         "Tunneling can't be enabled with invalid local_ip",
         "the address of this host's end of tunnels is on no interface; check "
         "CONFIG_NEUTRON_OVS_TUNNEL_IF",
+    ),
+    (
+        "cannot be applied",
+        "iptables or conntrack refused the rules of a firewall group in its router's namespace, "
+        "and says why in the lines after this; `onestack restart neutron/neutron-l3-agent` makes "
+        "all groups' rules anew",
+    ),
+    (
+        "Failed to create_firewall_group_postcommit",
+        "OVN did not take a firewall group's rules, and the group was not made; see `onestack "
+        "status ovn`, then create it again",
     ),
     (
         "cannot be the switch's controller",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from onestack.components import openstack
 from onestack.components.base import ConfigFile, Context, Ini, Value, ini_file
-from onestack.components.neutron import keys
+from onestack.components.neutron import fwaas, keys
 from onestack.components.neutron.layout import NOVA_METADATA_PORT, Layout
 from onestack.errors import BadAnswers
 from onestack.network.resolvers import resolvers
@@ -39,7 +39,14 @@ _COMMON = (
 def files(ctx: Context) -> Iterable[ConfigFile]:
     """All of them; only root and neutron's group may read."""
     layout = Layout(ctx)
-    yield ini_file(layout.neutron_conf, layout.user, _neutron(layout), *_COMMON, "neutron.agent")
+    yield ini_file(
+        layout.neutron_conf,
+        layout.user,
+        _neutron(layout),
+        *_COMMON,
+        "neutron.agent",
+        "neutron.fwaas",
+    )
     yield ini_file(
         layout.etc / "ml2.ini",
         layout.user,
@@ -57,18 +64,18 @@ def files(ctx: Context) -> Iterable[ConfigFile]:
             "neutron.base.agent",
         )
         return
-    agents: tuple[tuple[str, Ini, str], ...] = (
-        ("openvswitch", _openvswitch_agent(layout), "neutron.ml2.ovs.agent"),
-        ("l3", _l3_agent(layout), "neutron.l3.agent"),
-        ("dhcp", _dhcp_agent(layout), "neutron.dhcp.agent"),
-        ("metadata", _metadata(layout), "neutron.metadata.agent"),
+    agents: tuple[tuple[str, Ini, tuple[str, ...]], ...] = (
+        ("openvswitch", _openvswitch_agent(layout), ("neutron.ml2.ovs.agent",)),
+        ("l3", _l3_agent(layout), ("neutron.l3.agent", "firewall.agent")),
+        ("dhcp", _dhcp_agent(layout), ("neutron.dhcp.agent",)),
+        ("metadata", _metadata(layout), ("neutron.metadata.agent",)),
     )
-    for name, sections, namespace in agents:
+    for name, sections, namespaces in agents:
         yield ini_file(
             layout.etc / f"{name}_agent.ini",
             layout.user,
             sections,
-            namespace,
+            *namespaces,
             "neutron.base.agent",
             "neutron.ml2.ovs.agent",
         )
@@ -83,14 +90,17 @@ def files(ctx: Context) -> Iterable[ConfigFile]:
 def _neutron(layout: Layout) -> Ini:
     ctx = layout.ctx
     data = layout.state
-    common = ("qos", "trunk", "segments", "port_forwarding")
+    plugins = ["ovn-router" if layout.ovn else "router"]
+    plugins += ("qos", "trunk", "segments", "port_forwarding")
+    if fwaas.on(layout):
+        plugins.append(fwaas.PLUGIN)
     return {
         "DEFAULT": {
             **openstack.logging(ctx),
             "transport_url": openstack.transport_url(ctx),
             "state_path": str(data),
             "core_plugin": "ml2",
-            "service_plugins": ("ovn-router" if layout.ovn else "router", *common),
+            "service_plugins": plugins,
             "rpc_workers": 1,
             # State reports are few on one machine: the RPC worker takes them too.
             "rpc_state_report_workers": 0,
@@ -106,6 +116,7 @@ def _neutron(layout: Layout) -> Ini:
         **openstack.privsep(ctx, tuple(PRIVSEP), layout.neutron_conf),
         **openstack.messaging(ctx),
         **openstack.proxied(),
+        **fwaas.server(layout),
     }
 
 
@@ -224,12 +235,16 @@ def _interface(layout: Layout) -> dict[str, Value]:
 
 
 def _l3_agent(layout: Layout) -> Ini:
+    extensions = ["port_forwarding", "fip_qos", "gateway_ip_qos"]
+    if fwaas.on(layout):
+        extensions.append(fwaas.EXTENSION)
     return {
         "DEFAULT": {
             "interface_driver": "onestack_external" if layout.external_bridge else "openvswitch",
         },
-        "agent": {"extensions": ("port_forwarding", "fip_qos", "gateway_ip_qos")},
+        "agent": {"extensions": extensions},
         "ovs": _interface(layout),
+        **fwaas.l3_agent(layout),
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
+from onestack.components.neutron import fwaas
 
 OVN_TYPES = ("local", "flat", "vlan", "geneve")
 OPENVSWITCH_TYPES = ("local", "flat", "vlan", "vxlan", "gre")
@@ -152,6 +153,7 @@ KEYS: tuple[Key, ...] = (
         "Multicast group for VXLAN; empty uses unicast.",
         Kind.ADDRESS,
     ),
+    fwaas.KEY,
     Key("CONFIG_NEUTRON_OVS_VXLAN_UDP_PORT", "4789", "UDP port of VXLAN tunnels.", Kind.NUMBER),
     *(
         Key(f"CONFIG_NEUTRON_{agent}_{name}", default, f"{text} ({word})", kind, check=check)

@@ -162,7 +162,7 @@ def _sections(ctx: Context) -> Ini:
         "house_keeping": {"cleanup_interval": 3600},
         # Members of a project may use load balancers, and so may who has one of `roles.ROLES`.
         "oslo_policy": {"enforce_new_defaults": False},
-        **openstack.messaging(),
+        **openstack.messaging(ctx),
         **openstack.proxied(),
     }
 
