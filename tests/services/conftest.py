@@ -35,6 +35,6 @@ SERVICES: tuple[str, ...] = (
 def cloud() -> Iterator[CloudUnderTest]:
     asked = os.environ.get("ONESTACK_TEST_ANSWERS")
     answers = tuple(asked.split()) if asked is not None else SERVICES
-    made = CloudUnderTest(os.environ.get("ONESTACK_TEST_NAME", "full"), answers=(*COMMON, *answers))
+    made = CloudUnderTest(os.environ.get("ONESTACK_TEST_NAME", "all"), answers=(*COMMON, *answers))
     with made.living(timeout=1200):
         yield made
