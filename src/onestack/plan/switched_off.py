@@ -8,6 +8,7 @@ would have, and looked whether it is there.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -56,7 +57,9 @@ def _places(ctx: Context, components: Iterable[Component]) -> set[Path]:
     found: set[Path] = set()
     for component in components:
         found.update(place.path for place in component.directories(ctx))
-        found.update(file.path for file in component.files(ctx))
+        # Some are made from files of a release that may not be there yet.
+        with contextlib.suppress(OSError):
+            found.update(file.path for file in component.files(ctx))
     return {path for path in found if ctx.cloud.root in path.parents}
 
 
