@@ -62,7 +62,9 @@ def things(cloud: CloudUnderTest) -> dict[str, set[str]]:
 
     def ids(kind: str) -> set[str]:
         where = " --domain heat" if kind in ("user", "project") else ""
-        return set(cloud.type(f"openstack {kind} list{where} -f value -c ID").split())
+        listed = json.loads(cloud.type(f"openstack {kind} list{where} -f json"))
+        # A project's default security group is made when neutron first meets the project.
+        return {row["ID"] for row in listed if row.get("Name") != "default"}
 
     return {kind: ids(kind) for kind in KINDS}
 

@@ -207,8 +207,8 @@ def _sections(ctx: Context) -> Ini:
             "ca_file": str(ctx.cloud.etc / "tls" / "ca.pem"),
         },
         "clients_keystone": {"auth_uri": _keystone(ctx)},
-        # There is no cinder-backup.
-        "volumes": {"backups_enabled": False},
+        # cinder-backup needs a place for its backups.
+        "volumes": {"backups_enabled": ctx.has("swift")},
         "paste_deploy": {"api_paste_config": str(shared / "api-paste.ini")},
         **openstack.messaging(ctx),
         **openstack.proxied(),
