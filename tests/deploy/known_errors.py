@@ -8,7 +8,6 @@ KNOWN: tuple[tuple[str, str], ...] = (
     (
         r"^heat\.log: \S+ \S+ \d+ ERROR heat\.engine\.resource ",
         "how heat logs that a resource cannot be made as its template has it: a test asks for it",
-        "how heat logs that a resource cannot be made, which the test of a roll-back asks for",
     ),
     (
         r"^cinder-scheduler\.log: .*(No valid backend was found|ScheduleCreateVolumeTask)",
