@@ -26,6 +26,21 @@ return inked;
 """
 """How many points of the console's screen are not dark."""
 
+AT_REST = """
+const injector = window.angular && angular.element(document.body).injector();
+const waiting = injector ? injector.get('$http').pendingRequests.length : 0;
+return document.readyState === 'complete' && !waiting && !(window.jQuery && jQuery.active);
+"""
+"""Whether the page waits for nothing more."""
+
+PANELS = {
+    "CONFIG_HEAT_INSTALL=y": "/dashboard/project/stacks",
+    "CONFIG_LBAAS_INSTALL=y": "/dashboard/project/load_balancer",
+    "CONFIG_NEUTRON_FWAAS=y": "/dashboard/project/firewalls_v2",
+    "CONFIG_SWIFT_INSTALL=y": "/dashboard/project/containers",
+}
+"""What a service that is on brings."""
+
 KNOWN = re.compile(r"<path> attribute d: Expected number, .*NaN")
 """The hypervisors' page draws a chart of pinned processors also where there are none."""
 
@@ -192,21 +207,28 @@ class TestDashboard:
         seat.until("the topology", drawn)
         seat.picture("topology")
 
-    def test_other_pages(self, seat: Browser, public: str) -> None:
-        """Every panel in the navigation opens without an error."""
+    def test_other_pages(self, cloud: CloudUnderTest, seat: Browser, public: str) -> None:
+        """Every panel in the navigation opens without an error; those of services that are on."""
         seat.open(f"https://{public}/dashboard/project/")
         links = seat.driver.find_elements(By.CSS_SELECTOR, "#main_content #sidebar-accordion a")
         places = {str(link.get_attribute("href")) for link in links}
         panels = sorted(place for place in places if "/dashboard/" in place)
         assert len(panels) > 20, panels
+        for answer, place in PANELS.items():
+            shown = any(place in panel for panel in panels)
+            assert shown == (answer in cloud.answers), place
         seat.complaints()
         for panel in panels:
             seat.open(panel)
             seat.find("#content_body")
+            seat.until("the page at rest", lambda driver: driver.execute_script(AT_REST))
+            for place in PANELS.values():
+                if place in panel:
+                    seat.picture(place.rpartition("/")[2])
             title = seat.driver.title
             assert "Error" not in title and "Something went wrong" not in seat.text(), panel
-            shown = seat.driver.find_elements(By.CSS_SELECTOR, ".messages .alert-danger")
-            assert not shown, f"{panel}: {shown[0].text}"
+            alerts = seat.driver.find_elements(By.CSS_SELECTOR, ".alert-danger")
+            assert not [alert.text for alert in alerts if alert.is_displayed()], panel
         assert [text for text in seat.complaints() if not KNOWN.search(text)] == []
 
     def test_log_out(self, cloud: CloudUnderTest, seat: Browser, public: str) -> None:

@@ -16,7 +16,7 @@ from onestack.components.base import Context
 from onestack.host import facts
 from onestack.host.ledger import Ledger
 from onestack.host.packages import ensure_packages
-from onestack.plan.prepare import wanted_packages
+from onestack.plan.prepare import wanted_environments, wanted_packages
 from onestack.release.release import release
 
 LAYOUTS = ("openvswitch", "ovn")
@@ -49,6 +49,7 @@ def main() -> None:
             *ensure_packages(names, Ledger.of(ctx.cloud), systemd=ctx.host.systemd, tell=print),
             *ctx.release.ensure_services(print),
             *ctx.release.ensure_clients(print),
+            *(c for e in wanted_environments(ctx) for c in ctx.release.ensure_further(e, print)),
         )
         for change in changes:
             print(change.what, flush=True)
