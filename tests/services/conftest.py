@@ -1,8 +1,8 @@
 """One cloud with every service on, for all tests of services.
 
 While working on one service: ``ONESTACK_TEST_NAME=heat`` gives the cloud
-another name, ``ONESTACK_TEST_ANSWERS="KEY=VALUE …"`` takes the place of the
-services' own answers.
+another name, ``ONESTACK_TEST_ANSWERS="KEY=VALUE …"`` takes the place of
+``examples/everything.answers``.
 """
 
 from __future__ import annotations
@@ -12,29 +12,26 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.clouds import CloudUnderTest
+from tests.support.clouds import REPOSITORY, CloudUnderTest
 
+EVERYTHING = REPOSITORY / "examples" / "everything.answers"
 COMMON = (
     "CONFIG_NEUTRON_L2_AGENT=ovn",
     "CONFIG_ONESTACK_EXTERNAL_ADDRESS=10.50.14.1/24",
     "CONFIG_PROVISION_DEMO=y",
 )
-SERVICES: tuple[str, ...] = (
-    "CONFIG_HEAT_INSTALL=y",
-    "CONFIG_SWIFT_INSTALL=y",
-    "CONFIG_LBAAS_INSTALL=y",
-    "CONFIG_HORIZON_INSTALL=y",
-    "CONFIG_HEAT_CLOUDWATCH_INSTALL=y",
-    "CONFIG_ONESTACK_METERING_INTERVAL=10",
-    "CONFIG_NEUTRON_FWAAS=y",
-)
-"""What each service's test needs, a line each."""
+"""What every test needs."""
+QUICK = ("CONFIG_ONESTACK_METERING_INTERVAL=10",)
+"""Nobody waits a minute for a measure here."""
 
 
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[CloudUnderTest]:
+    name = os.environ.get("ONESTACK_TEST_NAME", "all")
     asked = os.environ.get("ONESTACK_TEST_ANSWERS")
-    answers = tuple(asked.split()) if asked is not None else SERVICES
-    made = CloudUnderTest(os.environ.get("ONESTACK_TEST_NAME", "all"), answers=(*COMMON, *answers))
+    if asked is None:
+        made = CloudUnderTest(name, answer_file=EVERYTHING, answers=(*COMMON, *QUICK))
+    else:
+        made = CloudUnderTest(name, answers=(*COMMON, *asked.split()))
     with made.living(timeout=1200):
         yield made
