@@ -17,7 +17,7 @@ from tests.support.clouds import CloudUnderTest
 COMMON = (
     "CONFIG_NEUTRON_L2_AGENT=ovn",
     "CONFIG_ONESTACK_EXTERNAL_ADDRESS=10.50.14.1/24",
-    "CONFIG_PROVISION_DEMO=y",
+    "CONFIG_ONESTACK_IMAGE=y",
 )
 SERVICES: tuple[str, ...] = (
     "CONFIG_HEAT_INSTALL=y",
@@ -27,6 +27,10 @@ SERVICES: tuple[str, ...] = (
     "CONFIG_HEAT_CLOUDWATCH_INSTALL=y",
     "CONFIG_ONESTACK_METERING_INTERVAL=10",
     "CONFIG_NEUTRON_FWAAS=y",
+    "CONFIG_PROVISION_DEMO=y",
+    "CONFIG_PROVISION_TEMPEST=y",
+    # the first is a server of the test's own, the second is nobody
+    "CONFIG_NTP_SERVERS=100.64.0.1,100.64.0.99",
 )
 """What each service's test needs, a line each."""
 
