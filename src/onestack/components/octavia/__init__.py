@@ -59,6 +59,8 @@ class Octavia(Component):
         return bool(answers[BALANCERS])
 
     def contradictions(self, answers: Answers) -> Iterable[str]:
+        if not self.enabled(answers):
+            return
         if not answers["CONFIG_NEUTRON_INSTALL"]:
             yield f"{BALANCERS} is y, but there is no network service (CONFIG_NEUTRON_INSTALL)"
         if answers["CONFIG_NEUTRON_L2_AGENT"] == "openvswitch":
