@@ -20,7 +20,7 @@ from tests.support.clouds import LAUNCHER, CloudUnderTest, run, wait_until
 pytestmark = pytest.mark.timeout(1800)
 
 NAME = os.environ.get("ONESTACK_TEST_NAME", "change")
-ANSWERS = ("CONFIG_NEUTRON_L2_AGENT=ovn", "CONFIG_PROVISION_DEMO=y")
+ANSWERS = ("CONFIG_NEUTRON_L2_AGENT=ovn", "CONFIG_ONESTACK_IMAGE=y")
 PASSWORDS = {
     "CONFIG_NOVA_KS_PW": "nova-is-somebody-else-now",
     "CONFIG_NOVA_DB_PW": "another-key-to-the-tables",
@@ -124,7 +124,11 @@ class TestChanges:
         """Its data stays; clients no longer find it; only what leads to it is restarted."""
         restarted, came, went = changed(cloud, *settings(CONFIG_CINDER_INSTALL="n"))
         # libvirtd has no pool to mount any more
-        assert (restarted, came, went) == ({"haproxy", "libvirtd"}, set(), CINDER)
+        assert (restarted, came, went) == (
+            {"haproxy", "libvirtd"},
+            set(),
+            CINDER | {"cinder-purge"},
+        )
         assert not catalog(cloud) & {"block-storage", "volumev3"}
         again = cloud.onestack("up").stdout
         assert "0 changes" in again and "Kept:" in again and "Block storage" in again
@@ -132,7 +136,11 @@ class TestChanges:
 
     def test_service_switched_on_again(self, cloud: CloudUnderTest) -> None:
         restarted, came, went = changed(cloud, *settings(CONFIG_CINDER_INSTALL="y"))
-        assert (restarted, came, went) == ({"haproxy", "libvirtd"}, CINDER, set())
+        assert (restarted, came, went) == (
+            {"haproxy", "libvirtd"},
+            CINDER | {"cinder-purge"},
+            set(),
+        )
         assert catalog(cloud) >= {"block-storage", "volumev3"}
         assert state_of(cloud, "kept") == "available"
         cloud.type("openstack volume create --source kept copied")
@@ -143,7 +151,7 @@ class TestChanges:
         asked = cloud.onestack("up", "--purge", *off, expect=2)
         assert "--yes" in asked.stderr and "Block storage" in asked.stderr
         _, _, went = changed(cloud, "--purge", "--yes", *off)
-        assert went == CINDER
+        assert went == CINDER | {"cinder-purge"}
         assert "Kept:" not in cloud.onestack("up").stdout
         for place in ("data/cinder", "data/pool", "etc/cinder"):
             assert not (cloud.root / place).exists(), place
@@ -157,7 +165,7 @@ class TestChanges:
         ).stdout.split()
         assert "nova" in databases and "cinder" not in databases
         _, came, _ = changed(cloud, *settings(CONFIG_CINDER_INSTALL="y"))
-        assert came == CINDER
+        assert came == CINDER | {"cinder-purge"}
         assert cloud.type("openstack volume list -f value").strip() == ""
 
     def test_no_errors_and_no_secrets_in_the_logs(self, cloud: CloudUnderTest) -> None:

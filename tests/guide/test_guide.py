@@ -44,7 +44,7 @@ def sitting(
     cloud = CloudUnderTest(
         name={"openvswitch": "ovs", "ovn": "ovn"}[backend],
         answer_file=GUIDE,
-        answers=(f"CONFIG_NEUTRON_L2_AGENT={backend}", "CONFIG_PROVISION_DEMO=y"),
+        answers=(f"CONFIG_NEUTRON_L2_AGENT={backend}", "CONFIG_ONESTACK_IMAGE=y"),
     )
     with cloud.living():
         yield Sitting(cloud, backend, tmp_path_factory.mktemp(backend))

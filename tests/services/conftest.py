@@ -18,11 +18,18 @@ EVERYTHING = REPOSITORY / "examples" / "everything.answers"
 COMMON = (
     "CONFIG_NEUTRON_L2_AGENT=ovn",
     "CONFIG_ONESTACK_EXTERNAL_ADDRESS=10.50.14.1/24",
-    "CONFIG_PROVISION_DEMO=y",
+    "CONFIG_ONESTACK_IMAGE=y",
 )
 """What every test needs."""
-QUICK = ("CONFIG_ONESTACK_METERING_INTERVAL=10",)
-"""Nobody waits a minute for a measure here."""
+MORE = (
+    "CONFIG_PROVISION_DEMO=y",
+    "CONFIG_PROVISION_TEMPEST=y",
+    # the first is a server of the test's own, the second is nobody
+    "CONFIG_NTP_SERVERS=100.64.0.1,100.64.0.99",
+    # nobody waits a minute for a measure
+    "CONFIG_ONESTACK_METERING_INTERVAL=10",
+)
+"""What single ones need, beside what the file has."""
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +37,7 @@ def cloud() -> Iterator[CloudUnderTest]:
     name = os.environ.get("ONESTACK_TEST_NAME", "all")
     asked = os.environ.get("ONESTACK_TEST_ANSWERS")
     if asked is None:
-        made = CloudUnderTest(name, answer_file=EVERYTHING, answers=(*COMMON, *QUICK))
+        made = CloudUnderTest(name, answer_file=EVERYTHING, answers=(*COMMON, *MORE))
     else:
         made = CloudUnderTest(name, answers=(*COMMON, *asked.split()))
     with made.living(timeout=1200):

@@ -14,7 +14,7 @@ ANSWERS = (
     "CONFIG_NEUTRON_L2_AGENT=openvswitch",
     "CONFIG_NEUTRON_FWAAS=y",
     "CONFIG_CINDER_INSTALL=n",
-    "CONFIG_PROVISION_DEMO=y",
+    "CONFIG_ONESTACK_IMAGE=y",
 )
 ONE_LINE_A_SECOND = "(while echo x; do sleep 1; done) | nc 10.61.2.10 2222 >/tmp/heard"
 

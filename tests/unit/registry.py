@@ -108,9 +108,10 @@ def add_dynamic(options: Options, sections: dict[str, dict[str, str]], privsep: 
             module, _, driver = value(sections, name, "volume_driver").rpartition(".")
             if module:
                 importlib.import_module("cinder.objects").register_all()
-                options.add(
-                    name, getattr(importlib.import_module(module), driver).get_driver_options()
-                )
+                found = getattr(importlib.import_module(module), driver)
+                # One that only chooses among others has none of its own.
+                if hasattr(found, "get_driver_options"):
+                    options.add(name, found.get_driver_options())
     # glance: a section per store, and two for places that are reserved.
     if "glance_store" in options.sections:
         pairs = [

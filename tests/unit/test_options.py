@@ -6,6 +6,7 @@ The services' environment is installed if it is not there.
 from __future__ import annotations
 
 import configparser
+import dataclasses
 import json
 import os
 import subprocess
@@ -16,11 +17,13 @@ from typing import Any
 
 import pytest
 
+from onestack.answers.key import Kind
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
 from onestack.cloud import Cloud
 from onestack.components import ALL
-from onestack.components.base import Component, ConfigFile, Context
+from onestack.components.base import Component, ConfigFile, Context, Several
+from onestack.components.keystone import ldap
 from onestack.host.facts import HostFacts
 from onestack.host.kvm import Answer
 from onestack.release.release import Release, release
@@ -47,7 +50,41 @@ def installed() -> Release:
     return found
 
 
-def context(root: Path, found: Release, agent: str, kvm: bool, debug: bool) -> Context:
+EVERYTHING = {
+    "CONFIG_CINDER_BACKEND": "lvm,nfs,netapp,solidfire",
+    "CONFIG_CINDER_NFS_MOUNTS": "server:/export",
+    "CONFIG_CINDER_NETAPP_HOSTNAME": "netapp",
+    "CONFIG_CINDER_NETAPP_LOGIN": "admin",
+    "CONFIG_CINDER_NETAPP_PASSWORD": 'it\'s "$x"',
+    "CONFIG_CINDER_NETAPP_VSERVER": "svm",
+    "CONFIG_CINDER_NETAPP_NFS_SHARES": "netapp:/export",
+    "CONFIG_CINDER_SOLIDFIRE_HOSTNAME": "solidfire",
+    "CONFIG_CINDER_SOLIDFIRE_LOGIN": "admin",
+    "CONFIG_CINDER_SOLIDFIRE_PASSWORD": "secret",
+    "CONFIG_KEYSTONE_IDENTITY_BACKEND": "ldap",
+    "CONFIG_KEYSTONE_REGION": "RegionTwo",
+    "CONFIG_KEYSTONE_LDAP_PAGE_SIZE": "100",
+    "CONFIG_KEYSTONE_LDAP_TLS_CACERTDIR": "/etc/ssl/certs",
+    "CONFIG_KEYSTONE_LDAP_TLS_CACERTFILE": "/etc/ssl/certs/ca-certificates.crt",
+    "CONFIG_KEYSTONE_LDAP_URL": "ldap://ldap.example.com",
+    "CONFIG_NEUTRON_METERING_AGENT_INSTALL": "y",
+    "CONFIG_NEUTRON_ML2_VLAN_RANGES": "extnet:1:99",
+    "CONFIG_NOVA_PCI_ALIAS": '[{"name":"a","product_id":"1"},{"name":"b","product_id":"2"}]',
+    "CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST": '[{"product_id":"1"},{"product_id":"2"}]',
+    "CONFIG_NTP_SERVERS": "192.0.2.1,192.0.2.2",
+    **{
+        key.name: "x" + key.name.rsplit("_", 1)[-1].lower()
+        for key in ldap.KEYS
+        if not key.default and key.kind in (Kind.TEXT, Kind.SECRET) and "TLS" not in key.name
+    },
+}
+"""Answers with which all is rendered that only some clouds have."""
+EVERYTHING["CONFIG_KEYSTONE_LDAP_URL"] = "ldap://ldap.example.com"
+
+
+def context(
+    root: Path, found: Release, agent: str, kvm: bool, debug: bool, everything: bool = False
+) -> Context:
     answers = registry().answers(
         {
             "CONFIG_NEUTRON_L2_AGENT": agent,
@@ -58,6 +95,7 @@ def context(root: Path, found: Release, agent: str, kvm: bool, debug: bool) -> C
             "CONFIG_SWIFT_INSTALL": "y",
             "CONFIG_LBAAS_INSTALL": "y",
             "CONFIG_HEAT_CLOUDWATCH_INSTALL": "y",
+            **(EVERYTHING if everything else {}),
         }
     )
     host = HostFacts(
@@ -101,8 +139,9 @@ def checked(ctx: Context, component: Component) -> list[dict[str, Any]]:
 
 
 def sections(file: ConfigFile) -> dict[str, dict[str, str]]:
-    """As a service reads it: from its text."""
-    parser = configparser.RawConfigParser(strict=True, default_section="", delimiters=("=",))
+    """As a service reads it: from its text. Of options that may stand there twice, the last."""
+    twice = any(isinstance(v, Several) for part in (file.ini or {}).values() for v in part.values())
+    parser = configparser.RawConfigParser(strict=not twice, default_section="", delimiters=("=",))
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(file.content)
     return {name: dict(parser[name]) for name in parser.sections()}
@@ -124,10 +163,11 @@ def complaints(found: Release, files: list[dict[str, Any]]) -> list[str]:
 
 
 CONTEXTS = [
-    (agent, kvm, debug)
+    (agent, kvm, debug, everything)
     for agent in ("ovn", "openvswitch")
     for kvm in (False, True)
     for debug in (False, True)
+    for everything in (False, True)
 ]
 
 
@@ -158,6 +198,43 @@ def test_every_service_file_is_checked(root: Path, installed: Release) -> None:
         if file.ini is not None and not file.namespaces
     ]
     assert not unnamed
+
+
+@needs_root
+def test_a_password_may_have_any_characters(root: Path, installed: Release) -> None:
+    """What oslo.config and the libraries' URLs make of it is what was given."""
+    hard = """'p$a%s#s;w: "/@ö\\'"""
+    given = dict.fromkeys(("CONFIG_NOVA_DB_PW", "CONFIG_NOVA_KS_PW"), hard)
+    answers = registry().answers(given | {"CONFIG_AMQP_AUTH_PASSWORD": hard})
+    base = context(root, installed, "ovn", kvm=False, debug=False)
+    secrets = Secrets(root / "etc" / "secrets.json", answers, keep=False)
+    ctx = dataclasses.replace(base, answers=answers, secrets=secrets)
+    nova = next(c for c in ctx.components if c.name == "nova")
+    file = root.parent / "nova.conf"
+    file.write_text(next(f.content for f in nova.files(ctx) if f.path.name == "nova.conf"))
+    program = """
+import json, sys
+from oslo_config import cfg
+from oslo_messaging import TransportURL
+from sqlalchemy.engine import make_url
+conf = cfg.ConfigOpts()
+conf.register_opts([cfg.StrOpt("connection")], "database")
+conf.register_opts([cfg.StrOpt("password")], "placement")
+conf.register_opts([cfg.StrOpt("password")], "service_user")
+conf(["--config-file", sys.argv[1]])
+hosts = TransportURL.parse(conf).hosts
+print(json.dumps([make_url(conf.database.connection).password, hosts[0].password,
+                  conf.service_user.password]))
+"""
+    done = subprocess.run(
+        [installed.services_python, "-W", "ignore", "-c", program, str(file)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [hard] * 3
 
 
 @needs_root

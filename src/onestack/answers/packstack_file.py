@@ -65,7 +65,7 @@ def parse(text: str, source: str) -> AnswerFile:
     """Read an answer file's ``text``; ``source`` is its name in messages."""
     entries: list[Entry] = []
     faults: list[str] = []
-    section = "general"
+    section = ""
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip().removeprefix("\ufeff")
         if not line or line[0] in "#;":
@@ -78,6 +78,9 @@ def parse(text: str, source: str) -> AnswerFile:
                     f"{where}: the section {line} is not known; all keys are in [general]"
                 )
             continue
+        if not section:
+            faults.append(f"{where}: this line stands before [general]; write [general] above it")
+            section = "general"
         name, found, value = line.partition("=")
         if not found:
             faults.append(f"{where}: {line.split()[0]!r} is not followed by '=' and a value")

@@ -11,6 +11,9 @@ from onestack.answers.registry import Registry
 from onestack.answers.values import Answers, BadValue, means_default, parse
 from onestack.errors import BadAnswers
 
+HOST = "CONFIG_CONTROLLER_HOST"
+"""What all of packstack's names of hosts come to."""
+
 Rule = Callable[[Answers], Iterable[str]]
 """Looks at valid answers and yields contradictions, each as a sentence."""
 
@@ -103,18 +106,26 @@ def _one_layer(registry: Registry, layer: Iterable[Entry], report: Report) -> di
             old = registry.keys.get(entry.name)
             if entry.text in ("", old.default if old else ""):
                 continue
-            if "," in entry.text and "host" in name.lower():
+            if "," in entry.text and name == HOST:
                 report.problems.append(
-                    f"{entry.where}: {entry.name}={entry.text}: onestack makes a cloud on one "
-                    "machine; name only this one"
+                    f"{entry.where}: {entry.name}={entry.text} is refused: onestack makes a cloud "
+                    "on one machine, to which no other can be joined yet; name only this one"
                 )
                 continue
+            if name != HOST:
+                report.notices.append(f"{entry.name} is an older name of {name}")
         before = found.get(name)
+        if before and before.name == entry.name and before.text == entry.text:
+            report.notices.append(f"{entry.name} stands twice: {before.where} and {entry.where}")
         if before and before.text != entry.text:
             who = "" if before.name == entry.name == name else f" (as {before.name})"
             report.problems.append(
                 f"{entry.where}: {entry.name} contradicts {before.where}{who}: "
-                "the two give different values"
+                + (
+                    "all hosts must be this one machine; another cannot be joined yet"
+                    if name == HOST and before.name != entry.name
+                    else "the two give different values"
+                )
             )
             continue
         found[name] = entry

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from onestack.answers import facter
 from onestack.answers.key import Key, Kind
 
 PLACEHOLDER = "PW_PLACEHOLDER"
@@ -86,9 +87,31 @@ def _choice(text: str, choices: tuple[str, ...]) -> str:
     raise BadValue(f"choose one of: {', '.join(c or '(nothing)' for c in choices)}")
 
 
+def _expanded(text: str) -> str:
+    try:
+        return facter.expand(text)
+    except KeyError as unknown:
+        known = ", ".join(sorted([*facter.FACTS, *facter.OURS]))
+        raise BadValue(
+            f"facter's {unknown.args[0]} is not known here (only {known}); write the value itself"
+        ) from None
+
+
+def at_least(least: int) -> Callable[[str], str | None]:
+    """A key's check: a whole number from ``least`` on."""
+
+    def check(text: str) -> str | None:
+        try:
+            return None if int(text) >= least else f"write a whole number from {least} on"
+        except ValueError:
+            return "write a whole number"
+
+    return check
+
+
 def means_default(text: str) -> bool:
-    """Whether a text stands for "as you like": packstack's placeholder or a facter expression."""
-    return text == PLACEHOLDER or re.fullmatch(r"%\{.*\}", text) is not None
+    """Whether a text stands for "as you like": packstack's placeholder, or a fact of ours."""
+    return text == PLACEHOLDER or facter.as_you_like(text)
 
 
 def parse(key: Key, text: str) -> Any:
@@ -103,6 +126,8 @@ def parse(key: Key, text: str) -> Any:
         text = "" if means_default(key.default) else key.default
         if key.kind is Kind.SECRET:
             return ""
+    if key.kind is not Kind.SECRET:
+        text = _expanded(text)
     if key.check and text and (wrong := key.check(text)):
         raise BadValue(wrong)
     if not text and key.default not in ("", PLACEHOLDER) and key.kind not in _MAY_BE_EMPTY:

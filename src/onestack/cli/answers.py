@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onestack.answers import packstack_file
 from onestack.answers.key import Class
+from onestack.answers.registry import registry
 from onestack.cli import output
 from onestack.cli.options import (
     Wishes,
@@ -25,6 +26,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="show packstack's other keys too")
     parser.add_argument("--check", action="store_true", help="only say what is wrong")
     parser.add_argument(
+        "--markdown", action="store_true", help="print docs/answers.md: every key, its class"
+    )
+    parser.add_argument(
         "--write",
         type=Path,
         metavar="FILE",
@@ -33,6 +37,11 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.markdown:
+        from onestack.answers import document
+
+        output.say(document.text(registry()))
+        return 0
     if args.write and not args.answer_file and args.write.exists():
         args.answer_file = args.write
     wanted = wishes(cloud_of(args), args)

@@ -58,6 +58,10 @@ def show(found: Diagnosis) -> None:
         heading("Services that run and do not do their work", "")
     for ailment in found.ailments:
         item(ailment.what, "", ailment.cure)
+    if found.remarks:
+        heading("Services", "")
+    for remark in found.remarks:
+        item(remark.what, remark.why, remark.cure)
     known = [t for t in found.troubles if t.likely]
     heading("Errors in the logs with a known cause", "" if known else "none")
     for trouble in known:

@@ -30,10 +30,13 @@ Carried out by onestack; the cloud is OpenStack 2026.2.
   -a, --answer-file FILE        make the cloud that FILE describes
   --validate-answer-file FILE   only say what is wrong with FILE
   --allinone                    make a cloud on this machine with the defaults
-  --install-hosts HOST          the same; HOST must be this machine
+  --install-hosts HOST          the same; HOST must be this machine, and the only one
   -y, --dry-run                 say what would be done, and do nothing
   -o, --options                 list all keys and their options
+  -d, --debug                   the same as CONFIG_DEBUG_MODE=y
   --name, --root, --netns       which cloud (as with onestack)
+
+A second run keeps the passwords that the first one made.
 
 Exit: 0 done, 1 failed, 2 bad usage or answers, 3 refused by the preflight checks."""
 
@@ -44,14 +47,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--help-keys", action="store_true")
     parser.add_argument("-o", "--options", action="store_true")
     parser.add_argument("--version", action="store_true")
-    parser.add_argument("--gen-answer-file", type=Path, metavar="FILE")
-    parser.add_argument("-a", "--answer-file", type=Path, metavar="FILE")
-    parser.add_argument("--validate-answer-file", type=Path, metavar="FILE")
+    parser.add_argument("--gen-answer-file", type=_path, metavar="FILE")
+    parser.add_argument("-a", "--answer-file", type=_path, metavar="FILE")
+    parser.add_argument("--validate-answer-file", type=_path, metavar="FILE")
     parser.add_argument("--allinone", action="store_true")
     parser.add_argument("--install-hosts", metavar="HOST")
     parser.add_argument("-y", "--dry-run", action="store_true")
-    # What packstack also took, and what means nothing here.
     parser.add_argument("-d", "--debug", action="store_true")
+    # packstack's limit for puppet: there is no puppet here.
     parser.add_argument("-t", "--timeout", type=int)
     cloud_options(parser, netns=True)
     for name, option in key_options().items():
@@ -59,11 +62,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _path(text: str) -> Path:
+    """As packstack read it: ``--answer-file=~/a`` reaches us with the tilde in it."""
+    return Path(text).expanduser()
+
+
 def key_options() -> dict[str, str]:
-    """Key name -> packstack's option, without dashes; ours last."""
-    known = registry()
+    """Key name -> option, without dashes: packstack's own, else one made of the name."""
     rows = table.rows()
-    return {name: row.option for name, row in rows.items() if row.option and name in known.keys}
+    found = {}
+    for name in sorted(registry().keys):
+        if name in rows:
+            option = rows[name].option
+        else:
+            option = name.removeprefix("CONFIG_").lower().replace("_", "-")
+        if option:
+            found[name] = option
+    return found
 
 
 def key_help() -> str:
@@ -111,9 +126,12 @@ def translate(argv: Sequence[str]) -> list[str]:
         which += ["--root", str(args.root)]
     if args.netns:
         which.append("--netns")
-    given = [f"--set={name}={value}" for name in key_options() if (value := getattr(args, name))]
+    values = {name: getattr(args, name) for name in key_options()}
+    given = [f"--set={name}={value}" for name, value in values.items() if value is not None]
     if args.install_hosts:
-        given.append(f"--set=CONFIG_COMPUTE_HOSTS={args.install_hosts}")
+        given.append(f"--set=CONFIG_CONTROLLER_HOST={only_host(args.install_hosts)}")
+    if args.debug:
+        given.append("--set=CONFIG_DEBUG_MODE=y")
     if args.gen_answer_file:
         return ["answers", *which[:4], *given, "--write", str(args.gen_answer_file)]
     if args.validate_answer_file:
@@ -125,6 +143,18 @@ def translate(argv: Sequence[str]) -> list[str]:
     if args.dry_run:
         words.append("--dry-run")
     return words
+
+
+def only_host(text: str) -> str:
+    """packstack made the first a controller and the others compute hosts."""
+    hosts = [host.strip() for host in text.split(",") if host.strip()]
+    if len(hosts) != 1:
+        raise errors.BadAnswers(
+            f"--install-hosts {text} names {len(hosts)} machines",
+            "onestack makes a cloud on one machine, to which no other can be joined yet",
+            "name only this one, or packstack --allinone",
+        )
+    return hosts[0]
 
 
 def run(argv: Sequence[str]) -> int:

@@ -222,16 +222,21 @@ def _ensure_endpoint(ctx: Context, known: Directory, endpoint: Endpoint) -> Iter
     for interface, url in urls.items():
         service = known.services.get(endpoint.type)
         present = known.endpoints.get((service["id"], interface)) if service else None
-        if present and present["url"] == url:
+        if present and (present["url"], present["region_id"]) == (url, _region(ctx)):
             continue
 
         def put(interface: str = interface, url: str = url, present: Item | None = present) -> None:
             service = known.services[endpoint.type]["id"]
-            body = {"url": url, "interface": interface, "service_id": service}
+            body = {
+                "url": url,
+                "interface": interface,
+                "service_id": service,
+                "region_id": _region(ctx),
+            }
             known.endpoints[service, interface] = (
                 known.update("endpoints", present, body)
                 if present
-                else known.create("endpoints", body | {"region_id": _region(ctx)})
+                else known.create("endpoints", body)
             )
 
         yield Change(f"point {endpoint.type} ({interface}) to {url}", put)

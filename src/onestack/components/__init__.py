@@ -5,6 +5,7 @@ from __future__ import annotations
 from onestack.components.aodh import Aodh
 from onestack.components.base import Component
 from onestack.components.ceilometer import Ceilometer
+from onestack.components.chrony import Chrony
 from onestack.components.cinder import Cinder
 from onestack.components.clients import Clients
 from onestack.components.glance import Glance
@@ -31,6 +32,7 @@ ALL: tuple[Component, ...] = (
     Mariadb(),
     Rabbitmq(),
     Memcached(),
+    Chrony(),
     Openvswitch(),
     Ovn(),
     Libvirt(),

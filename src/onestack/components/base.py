@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from onestack.host.findings import Finding
     from onestack.release.release import Release
 
+
+class Several(tuple[str, ...]):
+    """Values of an option that may stand in a file more than once, each on a line of its own."""
+
+
 Value = str | int | float | bool | list[str] | tuple[str, ...]
 Ini = dict[str, dict[str, Value]]
 """Section to option to value; booleans and lists are rendered as oslo.config reads them."""
@@ -204,6 +209,10 @@ class Component:
         """
         return ()
 
+    def examine(self, ctx: Context) -> Iterable[Finding]:
+        """What the doctor is to know of a running cloud besides its processes and logs."""
+        return ()
+
     def packages(self, ctx: Context) -> Iterable[str]:
         """Debian packages."""
         return ()
@@ -300,17 +309,25 @@ def explain(ctx: Context, component: str, text: str) -> str | None:
 def ini_text(sections: Ini) -> str:
     """Render ``sections`` for oslo.config, in the order given."""
 
-    def value(v: Value) -> str:
-        if isinstance(v, bool):
-            return "true" if v else "false"
-        if isinstance(v, (list, tuple)):
-            return ",".join(v)
-        return str(v)
+    def lines(option: str, v: Value) -> Iterable[str]:
+        if isinstance(v, Several):
+            return (f"{option} = {ini_value(each)}" for each in v)
+        return (f"{option} = {ini_value(v)}",)
 
     return "\n".join(
-        "\n".join([f"[{section}]", *(f"{k} = {value(v)}" for k, v in options.items()), ""])
+        "\n".join([f"[{section}]", *(t for k, v in options.items() for t in lines(k, v)), ""])
         for section, options in sections.items()
     )
+
+
+def ini_value(value: Value) -> str:
+    """As oslo.config reads it back: ``$`` would be a reference, outer quotes would go."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = ",".join(value) if isinstance(value, (list, tuple)) else str(value)
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = f'"{text}"'
+    return text.replace("$", "$$")
 
 
 def ini_file(path: Path, group: str, sections: Ini, *namespaces: str) -> ConfigFile:

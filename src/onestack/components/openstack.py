@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from onestack.components.base import Context, Ini, Value
 
-REGION = "RegionOne"
+
+def region(ctx: Context) -> str:
+    return str(ctx.answers["CONFIG_KEYSTONE_REGION"])
 
 
 def site_packages(ctx: Context) -> Path:
@@ -26,7 +29,7 @@ def database(ctx: Context, user: str, name: str) -> dict[str, Value]:
     connection: 40 ms and 0.9 MiB each, for a TLS that a unix socket never has.
     """
     socket = ctx.cloud.run / "mariadb" / "mariadb.sock"
-    password = ctx.secrets[f"{user}_db"]
+    password = quote(ctx.secrets[f"{user}_db"], safe="")
     return {
         "connection": f"mysql+pymysql://{user}:{password}@localhost/{name}"
         f"?unix_socket={socket}&charset=utf8mb4&ssl_disabled=true",
@@ -37,7 +40,11 @@ def database(ctx: Context, user: str, name: str) -> dict[str, Value]:
 
 
 def transport_url(ctx: Context) -> str:
-    return f"rabbit://openstack:{ctx.secrets['rabbitmq']}@{ctx.internal}:5672/"
+    user, password = (
+        quote(text, safe="")
+        for text in (str(ctx.answers["CONFIG_AMQP_AUTH_USER"]), ctx.secrets["rabbitmq"])
+    )
+    return f"rabbit://{user}:{password}@{ctx.internal}:5672/"
 
 
 def credentials(ctx: Context, user: str) -> dict[str, Value]:
@@ -50,7 +57,7 @@ def credentials(ctx: Context, user: str) -> dict[str, Value]:
         "user_domain_name": "Default",
         "project_domain_name": "Default",
         "project_name": "service",
-        "region_name": REGION,
+        "region_name": region(ctx),
         "valid_interfaces": "internal",
     }
 

@@ -34,6 +34,8 @@ class Patient:
 @dataclass(frozen=True)
 class Diagnosis:
     findings: tuple[Finding, ...]
+    remarks: tuple[Finding, ...]
+    """What components say of the running cloud."""
     running: bool
     """Whether the cloud's supervisor runs."""
     ready: int
@@ -50,13 +52,18 @@ class Diagnosis:
         """Errors in logs count when their cause is known: upstream also calls harmless ones so."""
         known = [t for t in self.troubles if t.likely]
         return self.running and not (
-            refusals(self.findings) or self.patients or known or self.pool_problem or self.ailments
+            refusals([*self.findings, *self.remarks])
+            or self.patients
+            or known
+            or self.pool_problem
+            or self.ailments
         )
 
     def to_json(self) -> dict[str, Any]:
         return {
             "well": self.well,
             "machine": [f.to_json() for f in self.findings],
+            "remarks": [f.to_json() for f in self.remarks],
             "running": self.running,
             "ready": self.ready,
             "processes": [
@@ -90,7 +97,15 @@ def examine(
         patients.append(Patient(status, lines, explain(status.component, text)))
     facts, problem = _pool(ctx)
     return Diagnosis(
-        findings=tuple(preflight.examine(ctx.cloud, ctx.host, preflight.needs_of(ctx))),
+        findings=(
+            *preflight.examine(ctx.cloud, ctx.host, preflight.needs_of(ctx)),
+            *preflight.obstacles(ctx),
+        ),
+        remarks=tuple(
+            preflight.asked(ctx, "how it is", lambda component: component.examine(ctx))
+            if running
+            else ()
+        ),
         running=running,
         ready=sum(s.state == "ready" for s in statuses),
         patients=tuple(patients),

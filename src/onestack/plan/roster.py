@@ -18,8 +18,13 @@ def roster_path(cloud: Cloud) -> Path:
 def roster_of(ctx: Context, specs: Mapping[str, Iterable[Process]]) -> Roster:
     """``specs`` maps components to their processes. Raises `ValueError` for a name twice."""
     families = {c.name: tuple(c.family(ctx)) for c in ctx.components}
+    workers = workers_of(ctx)
     processes = [
-        replace(spec, family=component.name) if spec.run and families[component.name] else spec
+        replace(
+            spec,
+            family=component.name if spec.run and families[component.name] else spec.family,
+            env={**workers, **spec.env} if spec.run and spec.sockets else spec.env,
+        )
         for component in ctx.components
         for spec in specs[component.name]
     ]
@@ -45,6 +50,12 @@ def roster_of(ctx: Context, specs: Mapping[str, Iterable[Process]]) -> Roster:
             "file": str(ctx.cloud.etc / "probe.json"),
         },
     )
+
+
+def workers_of(ctx: Context) -> dict[str, str]:
+    """What tells an API how much it is to do at once; see `onestack.supervise.wsgi`."""
+    count = ctx.answers.get("CONFIG_SERVICE_WORKERS")
+    return {"ONESTACK_SERVICE_WORKERS": str(count)} if count else {}
 
 
 def ports(ctx: Context) -> list[tuple[str, int, str]]:

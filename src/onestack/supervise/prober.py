@@ -334,10 +334,16 @@ def judge_agent(entries: list[dict[str, Any]], probe: Probe, host: str, born: fl
     Neutron says ``alive`` and ``heartbeat_timestamp``; nova, cinder and heat
     ``state`` (or ``status``) and ``updated_at``, cinder with a host ``HOST@BACKEND``.
     """
+    binary, _, backend = probe.binary.partition("@")
     own = [
         e
         for e in entries
-        if e.get("binary") == probe.binary and str(e.get("host", "")).split("@")[0] == host
+        if e.get("binary") == binary
+        and (
+            str(e.get("host", "")) == f"{host}@{backend}"
+            if backend
+            else str(e.get("host", "")).split("@")[0] == host
+        )
     ]
     if not own:
         raise Wrong(f"{probe.binary} on {host} is not listed yet")

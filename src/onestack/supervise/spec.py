@@ -19,7 +19,7 @@ class Probe:
     - ``http``: GET ``target`` answers below 500 (``unix:/path:/url`` or URL);
     - ``api``: GET ``target`` with a token of the cloud's own answers 2xx;
     - ``agent``: the listing at ``target`` (with a token) shows the process's
-      ``binary`` alive on this host;
+      ``binary`` alive on this host (``BINARY@BACKEND``: that back-end's);
     - ``exec``: ``argv`` ends with 0;
     - ``file``: ``target`` exists;
     - ``notify``: it says so itself by sd_notify(3), as many daemons do, and

@@ -15,6 +15,7 @@ Runs in the services' environment. What differs from cheroot as it comes:
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -34,6 +35,9 @@ IDLE = 60
 KEPT_ALIVE = 200
 DISCARD_SECONDS = 60.0
 PIECE = 256 * 1024
+WORKERS_VARIABLE = "ONESTACK_SERVICE_WORKERS"
+"""Holds how many workers an API is to have the worth of; its threads are meant for `WORKERS`."""
+WORKERS = 2
 SMALL_REST = 64 * 1024
 """So much of an unread body is read to keep the connection."""
 
@@ -56,7 +60,7 @@ def serve_many(applications: Sequence[tuple[Application, socket, int]]) -> None:
     def end(number: int, frame: FrameType | None) -> None:
         wanted.set()
 
-    servers = [_Server(app, sock, threads) for app, sock, threads in applications]
+    servers = [_Server(app, sock, scaled(threads)) for app, sock, threads in applications]
     for one in servers:
         one.prepare()
     # after the applications were loaded: some of them set handlers of their own
@@ -66,6 +70,12 @@ def serve_many(applications: Sequence[tuple[Application, socket, int]]) -> None:
         thread.start()
     wanted.wait()
     _stop(servers, earlier)
+
+
+def scaled(threads: int) -> int:
+    """``threads``, for as many workers as the environment asks for."""
+    workers = int(os.environ.get(WORKERS_VARIABLE, WORKERS))
+    return max(2, threads * workers // WORKERS)
 
 
 def _stop(servers: list[_Server], earlier: Any) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
 import pytest
 
 from onestack.answers.key import Key, Kind
@@ -29,7 +32,9 @@ def key(kind: Kind, default: str = "", *choices: str) -> Key:
         (Kind.LIST, "", ()),
         (Kind.TEXT, " a b ", "a b"),
         (Kind.SECRET, "PW_PLACEHOLDER", ""),
-        (Kind.NUMBER, "%{::processorcount}", None),
+        (Kind.NUMBER, "%{::processorcount}", len(os.sched_getaffinity(0))),
+        (Kind.TEXT, "%{::default_hypervisor}", ""),
+        (Kind.TEXT, "api-%{hostname}", f"api-{socket.gethostname().partition('.')[0]}"),
     ],
 )
 def test_value(kind: Kind, text: str, value: object) -> None:
@@ -46,6 +51,7 @@ def test_value(kind: Kind, text: str, value: object) -> None:
         (Kind.SIZE, "-1G"),
         (Kind.ADDRESS, "10.0.0"),
         (Kind.INTERFACE, "10.0.0.1"),
+        (Kind.TEXT, "%{::uptime}"),
     ],
 )
 def test_bad_value(kind: Kind, text: str) -> None:

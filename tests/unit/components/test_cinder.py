@@ -66,7 +66,8 @@ def test_the_pool_is_mounted_before_the_volume_service_and_libvirt(
 
 def test_each_service_has_a_process_of_its_own(tmp_path: Path, cinder: Cinder) -> None:
     processes = {p.name: p for p in cinder.processes(context(tmp_path, cinder))}
-    assert set(processes) == {"cinder-api", "cinder-scheduler", "cinder-volume"}
+    assert set(processes) == {"cinder-api", "cinder-scheduler", "cinder-volume", "cinder-purge"}
+    assert processes.pop("cinder-purge").user == "onestack-cinder"
     for process in processes.values():
         assert process.user == "onestack-cinder"
         assert process.env["OS_CINDER_DISABLE_EVENTLET_PATCHING"] == "1"
@@ -89,9 +90,12 @@ def answered(**given: str) -> tuple[Answers | None, list[str]]:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("CONFIG_CINDER_BACKEND", "nfs", "own pool"),
-        ("CONFIG_CINDER_BACKEND", "lvm,nfs", "own pool"),
-        ("CONFIG_CINDER_BACKEND", "zfs", "write lvm"),
+        ("CONFIG_CINDER_BACKEND", "gluster", "upstream removed"),
+        ("CONFIG_CINDER_BACKEND", "lvm,vmdk", "vCenter"),
+        ("CONFIG_CINDER_BACKEND", "zfs", "not one of lvm, nfs"),
+        ("CONFIG_CINDER_BACKEND", "nfs,nfs", "twice"),
+        ("CONFIG_CINDER_NFS_MOUNTS", "server", "HOST:/EXPORT"),
+        ("CONFIG_CINDER_NETAPP_STORAGE_FAMILY", "eseries", "write ontap_cluster"),
         ("CONFIG_CINDER_VOLUMES_SIZE", "10M", "at least 512M"),
         ("CONFIG_CINDER_VOLUMES_SIZE", "a lot", "20G or 512M"),
         ("CONFIG_CINDER_VOLUMES_CREATE", "n", "onestack makes the pool itself"),
@@ -145,3 +149,44 @@ def test_it_can_be_left_out(cinder: Cinder) -> None:
 def test_explanations(tmp_path: Path, cinder: Cinder, line: str, says: str | None) -> None:
     text = cinder.explain(context(tmp_path, cinder), line)
     assert (says in text) if says and text else text is None and says is None
+
+
+def test_each_back_end_has_a_section_a_process_and_a_probe_of_its_own(
+    tmp_path: Path, cinder: Cinder
+) -> None:
+    ctx = context(
+        tmp_path,
+        cinder,
+        CONFIG_CINDER_BACKEND="lvm,nfs,netapp,solidfire",
+        CONFIG_CINDER_NFS_MOUNTS="a:/x,[fd00::1]:/y",
+        CONFIG_CINDER_NETAPP_NFS_SHARES="n:/z",
+        CONFIG_CINDER_SOLIDFIRE_PASSWORD="geheim",
+    )
+    found = {p.name: p for p in cinder.processes(ctx)}
+    names = {"cinder-volume"} | {f"cinder-volume-{b}" for b in ("nfs", "netapp", "solidfire")}
+    assert names <= set(found)
+    probe = found["cinder-volume-nfs"].probe
+    assert probe is not None and probe.binary == "cinder-volume@nfs"
+    assert found["cinder-volume"].prepare and not found["cinder-volume-nfs"].prepare
+    text = content(ctx, cinder, "cinder.conf")
+    assert "enabled_backends = filepool,nfs,netapp,solidfire" in text
+    assert "[solidfire]" in text and "san_password = geheim" in text
+    assert content(ctx, cinder, "nfs_shares") == "a:/x\n[fd00::1]:/y\n"
+    assert {"nfs-common", "open-iscsi"} <= set(cinder.packages(ctx))
+    assert "geheim" not in str([p.argv for p in found.values()])
+
+
+def test_without_the_pool_no_pool_is_made(tmp_path: Path, cinder: Cinder) -> None:
+    given = {"CONFIG_CINDER_BACKEND": "nfs", "CONFIG_CINDER_NFS_MOUNTS": "a:/x"}
+    ctx = context(tmp_path, cinder, **given)
+    assert list(cinder.tasks(ctx)) == []
+    assert cinder.disk(ctx) == 0
+    assert "filepool" not in content(ctx, cinder, "cinder.conf")
+
+
+def test_what_a_back_end_lacks_is_named(cinder: Cinder) -> None:
+    answers, _ = answered(CONFIG_CINDER_BACKEND="nfs,netapp,solidfire")
+    assert answers is not None
+    said = "\n".join(cinder.contradictions(answers))
+    for key in ("NFS_MOUNTS", "NETAPP_LOGIN", "NETAPP_NFS_SHARES", "SOLIDFIRE_HOSTNAME"):
+        assert f"CONFIG_CINDER_{key}" in said

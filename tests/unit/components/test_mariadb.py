@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pymysql
 import pytest
 
 from onestack.components.base import explain
-from onestack.components.mariadb import Mariadb
+from onestack.components.mariadb import Mariadb, administrator
+from onestack.components.mariadb.administrator import ensure_administrator
 from onestack.components.mariadb.datadir import install
 from tests.unit.components.rooms import content, context
 
@@ -44,9 +47,9 @@ def test_what_was_committed_is_on_the_disk(tmp_path: Path) -> None:
 
 def test_a_data_directory_that_is_there_stays(tmp_path: Path) -> None:
     (tmp_path / "data" / "mariadb" / "data").mkdir(parents=True)
-    (task,) = MARIADB.tasks(context(tmp_path))
-    assert task.before_start
-    assert list(task.ensure()) == []
+    tasks = {task.name: task for task in MARIADB.tasks(context(tmp_path))}
+    assert tasks["datadir"].before_start
+    assert list(tasks["datadir"].ensure()) == []
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
@@ -64,28 +67,38 @@ def test_a_server_that_ended_is_named_wherever_it_is_missed(tmp_path: Path) -> N
     assert explain(ctx, "nova", "all is well") is None
 
 
-@installed
-def test_root_comes_in_by_the_socket_and_nobody_else(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    data = tmp_path / "data"
-    unfinished = tmp_path / ".data.new"
-    unfinished.mkdir()
-    (unfinished / "of a killed run").touch()
+@contextmanager
+def running(folder: Path) -> Iterator[pymysql.Connection]:
+    """A server with its first contents, and root's connection to it."""
+    folder.chmod(0o755)
+    data = folder / "data"
     install(data, "root")
-    assert not unfinished.exists()
-    ctx = context(tmp_path)
-    config = tmp_path / "mariadb.cnf"
-    text = content(ctx, MARIADB, "mariadb.cnf").replace(f"{tmp_path}/data/mariadb/data", str(data))
-    text = text.replace(f"{tmp_path}/run/mariadb", str(tmp_path))
-    config.write_text(text.replace(f"tmpdir = {tmp_path}/data/mariadb", f"tmpdir = {tmp_path}"))
-    with (tmp_path / "log").open("w") as log:
+    config = folder / "mariadb.cnf"
+    text = content(context(folder), MARIADB, "mariadb.cnf")
+    text = text.replace(f"{folder}/data/mariadb/data", str(data))
+    text = text.replace(f"{folder}/run/mariadb", str(folder))
+    config.write_text(text.replace(f"tmpdir = {folder}/data/mariadb", f"tmpdir = {folder}"))
+    with (folder / "log").open("w") as log:
         server = subprocess.Popen(
             ["/usr/sbin/mariadbd", f"--defaults-file={config}", "--user=root"],
             stdout=log,
             stderr=log,
         )
     try:
-        connection = connect(tmp_path / "mariadb.sock", "root", server)
+        yield connect(folder / "mariadb.sock", "root", server)
+    finally:
+        server.terminate()
+        assert server.wait(30) == 0
+    assert "[ERROR]" not in (folder / "log").read_text()
+
+
+@installed
+def test_root_comes_in_by_the_socket_and_nobody_else(tmp_path: Path) -> None:
+    unfinished = tmp_path / ".data.new"
+    unfinished.mkdir()
+    (unfinished / "of a killed run").touch()
+    with running(tmp_path) as connection:
+        assert not unfinished.exists()
         with connection.cursor() as cursor:
             cursor.execute("SELECT user FROM mysql.global_priv ORDER BY user")
             # mariadb.sys owns views and cannot log in
@@ -95,10 +108,52 @@ def test_root_comes_in_by_the_socket_and_nobody_else(tmp_path: Path) -> None:
         for user in ("somebody", "mariadb.sys"):
             with pytest.raises(pymysql.err.OperationalError, match="Access denied"):
                 pymysql.connect(unix_socket=str(tmp_path / "mariadb.sock"), user=user)
-    finally:
-        server.terminate()
-        assert server.wait(30) == 0
-    assert "[ERROR]" not in (tmp_path / "log").read_text()
+
+
+@installed
+def test_the_administrator_has_the_password_of_the_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = str(tmp_path / "mariadb.sock")
+    monkeypatch.setattr(
+        administrator, "connect", lambda cloud: pymysql.connect(unix_socket=socket, user="root")
+    )
+
+    def apply(**given: str) -> list[str]:
+        made = list(ensure_administrator(context(tmp_path / "cloud", **given)))
+        for change in made:
+            change.do()
+        return [change.what for change in made]
+
+    def may(user: str, password: str) -> bool:
+        try:
+            pymysql.connect(unix_socket=socket, user=user, password=password).close()
+        except pymysql.err.OperationalError:
+            return False
+        return True
+
+    hard = """it's "100%" \\ $x"""
+    with running(tmp_path):
+        assert apply() == []
+        assert apply(CONFIG_MARIADB_PW=hard) == [
+            "give the database server's administrator root a password"
+        ]
+        assert apply(CONFIG_MARIADB_PW=hard) == []
+        # The unix user root is not shut out.
+        assert may("root", "") and may("root", hard)
+        named = {"CONFIG_MARIADB_USER": "boss", "CONFIG_DEFAULT_PASSWORD": "one"}
+        assert len(apply(**named)) == 1 and apply(**named) == []
+        assert may("boss", "one") and not may("boss", "") and not may("boss", "two")
+        assert len(apply(**named, CONFIG_MARIADB_PW="two")) == 1
+        assert may("boss", "two") and not may("boss", "one")
+        with pymysql.connect(unix_socket=socket, user="boss", password="two").cursor() as cursor:
+            cursor.execute("CREATE DATABASE anything")
+
+
+@pytest.mark.parametrize("name", ["nova", "placement", "mysql", "a b", "x" * 33])
+def test_the_administrator_is_no_service(name: str) -> None:
+    (key,) = (key for key in MARIADB.keys if key.name == "CONFIG_MARIADB_USER")
+    assert key.check is not None and key.check(name)
 
 
 def connect(socket: Path, user: str, server: subprocess.Popen[bytes]) -> pymysql.Connection:

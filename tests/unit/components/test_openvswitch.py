@@ -89,6 +89,45 @@ def test_the_address_on_the_external_network(tmp_path: Path) -> None:
     assert process.capabilities == ("net_admin",)
 
 
+def test_the_demo_gives_the_machine_its_gateway_too(tmp_path: Path) -> None:
+    given = {"CONFIG_ONESTACK_EXTERNAL_ADDRESS": "10.50.14.1/24", "CONFIG_PROVISION_DEMO": "y"}
+    ctx = context(tmp_path, host=machine(kernel=True), **given)
+    assert processes(ctx)["external-bridge"].argv[4] == "10.50.14.1/24 172.24.4.1/24"
+    given["CONFIG_PROVISION_DEMO_FLOATRANGE"] = "10.50.14.0/24"
+    ctx = context(tmp_path, host=machine(kernel=True), **given)
+    assert processes(ctx)["external-bridge"].argv[4] == "10.50.14.1/24"
+
+
+def test_bridges_of_the_mapping_are_made_and_nics_put_in(tmp_path: Path) -> None:
+    given = {
+        "CONFIG_NEUTRON_L2_AGENT": "openvswitch",
+        "CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS": "extnet:br-ex,physnet1:br-eth1",
+        "CONFIG_NEUTRON_OVS_BRIDGE_IFACES": "br-eth1:eth1",
+    }
+    ctx = context(tmp_path, host=machine(kernel=True), **given)
+    assert processes(ctx)["external-bridge"].argv[7] == "br-eth1:eth1"
+    ctx = context(tmp_path, host=machine(kernel=True), CONFIG_NEUTRON_L3_EXT_BRIDGE="br-wan")
+    assert processes(ctx)["external-bridge"].argv[2] == "br-wan"
+
+
+def test_nics_that_are_needed_or_missing_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onestack.components.openvswitch as room
+
+    present = {"lo": [], "eth0": ["192.0.2.5/24"], "eth1": []}
+    monkeypatch.setattr(room, "devices", lambda namespace: present)
+    given = {
+        "CONFIG_NEUTRON_L2_AGENT": "openvswitch",
+        "CONFIG_NEUTRON_OVS_BRIDGE_IFACES": "br-ex:eth0,br-b:eth9,br-c:eth1",
+    }
+    found = [f.what for f in ROOM.obstacles(context(tmp_path, host=machine(), **given))]
+    assert found == [
+        "eth0 has the address 192.0.2.5/24 of this machine",
+        "there is no network device eth9 here",
+    ]
+
+
 # -- the keeper of the address ------------------------------------------------
 
 
@@ -104,19 +143,31 @@ def alone() -> Iterator[None]:
         os.close(here)
 
 
+SWITCH = """#!/bin/sh
+# as much of ovs-vsctl as the keeper uses
+say() { ip -oneline link show master "$1" 2>/dev/null | sed 's/^[0-9]*: \\([^:@]*\\).*/\\1/'; }
+case $1$2 in
+    --may-existadd-br) ip link add "$3" type bridge 2>/dev/null || : ;;
+    --may-existadd-port) ip link set "$4" master "$3" ;;
+    --if-existsdel-port) ip link set "$3" nomaster ;;
+    --bare*) for bridge in br-ex br-nic; do say $bridge; done ;;
+esac
+"""
+
+
 class Keeper:
     """The script, with a Linux bridge in the place of Open vSwitch's."""
 
-    def __init__(self, place: Path, address: str) -> None:
+    def __init__(self, place: Path, address: str, wires: str = "") -> None:
         self.ready, self.log = place / "ready", place / "log"
         self.ready.unlink(missing_ok=True)
         script, rules, switch = place / "keeper.sh", place / "rules", place / "vsctl"
         script.write_text(external.KEEPER)
         if address:
-            rules.write_text(external.translation("onestack_test", "br-ex", address))
-        switch.write_text("#!/bin/sh\nip link add br-ex type bridge 2>/dev/null || :\n")
+            rules.write_text(external.translation("onestack_test", "br-ex", address.split()))
+        switch.write_text(SWITCH)
         switch.chmod(0o755)
-        words = ("br-ex", "netdev", address, str(rules), str(self.ready), str(switch))
+        words = ("br-ex", "netdev", address, str(rules), str(self.ready), wires, str(switch))
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 ["/bin/sh", str(script), *words],
@@ -178,10 +229,51 @@ def test_another_address_takes_the_place_of_the_first(tmp_path: Path, alone: Non
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_two_addresses_and_only_what_has_gone_goes(tmp_path: Path, alone: None) -> None:
+    for both in ("10.50.14.1/24 172.24.4.1/24", "172.24.4.1/24"):
+        keeper = Keeper(tmp_path, both)
+        try:
+            assert soon(keeper.ready.exists), keeper.log.read_text()
+            assert soon(lambda both=both: all(f" {a} " in addresses() for a in both.split()))
+            assert addresses().count("inet ") == len(both.split())
+            shown = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True)
+            assert shown.stdout.count("masquerade") == len(both.split())
+        finally:
+            keeper.end()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_nics_come_into_their_bridges_and_out_again(tmp_path: Path, alone: None) -> None:
+    for nic in ("one", "two"):
+        words = ["ip", "link", "add", nic, "type", "veth", "peer", "name", f"{nic}-far"]
+        subprocess.run(words, check=True)
+
+    def ports(bridge: str) -> str:
+        words = ["ip", "-oneline", "link", "show", "master", bridge]
+        return subprocess.run(words, capture_output=True, text=True).stdout
+
+    for wires, outside, apart in (
+        ("br-ex:one br-nic:two", ["one"], ["two"]),
+        ("br-nic:two br-other:", [], ["two"]),
+        ("", [], []),
+    ):
+        keeper = Keeper(tmp_path, "", wires)
+        try:
+            assert soon(keeper.ready.exists), keeper.log.read_text()
+            for bridge, nics in (("br-ex", outside), ("br-nic", apart)):
+                found = ports(bridge)
+                assert found.count("\n") == len(nics) and all(f" {n}@" in found for n in nics)
+                assert not nics or ",UP" in found
+        finally:
+            keeper.end()
+    assert "br-other" in subprocess.run(["ip", "link"], capture_output=True, text=True).stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_bridge_that_cannot_be_made_is_no_success(tmp_path: Path, alone: None) -> None:
     script = tmp_path / "keeper.sh"
     script.write_text(external.KEEPER)
-    words = ["br-ex", "netdev", "", "/none", str(tmp_path / "ready"), "true"]
+    words = ["br-ex", "netdev", "", "/none", str(tmp_path / "ready"), "", "true"]
     done = subprocess.run(["/bin/sh", str(script), *words], capture_output=True, text=True)
     assert done.returncode == 1
     assert "could not make br-ex" in done.stderr

@@ -31,11 +31,12 @@ def test_the_password_is_in_no_file_and_no_argument(tmp_path: Path) -> None:
 
 
 def test_the_broker_can_check_the_password() -> None:
-    (user,) = json.loads(definitions('it\'s "secret"@'))["users"]
+    (user,) = json.loads(definitions("amqp_user", 'it\'s "secret"@'))["users"]
     raw = base64.b64decode(user["password_hash"])
     assert raw[4:] == hashlib.sha256(raw[:4] + b'it\'s "secret"@').digest()
-    assert definitions("x") == definitions("x")
+    assert definitions("u", "x") == definitions("u", "x")
     assert user["tags"] == []
+    assert user["name"] == "amqp_user"
 
 
 def test_all_it_listens_on_is_the_clouds_own_address(tmp_path: Path) -> None:

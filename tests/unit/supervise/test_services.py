@@ -247,3 +247,21 @@ print(*(name for c in controllers for name in c.policy.rules))
         check=True,
     )
     assert done.stdout.split() == ["images:get", "images:add"]
+
+
+def test_threads_follow_the_workers_that_were_asked_for() -> None:
+    program = "from onestack.supervise import wsgi; print(wsgi.scaled(8), wsgi.scaled(4))"
+    for workers, threads in (("", "8 4"), ("1", "4 2"), ("6", "24 12")):
+        done = subprocess.run(
+            [SERVICES / "bin" / "python", "-c", program],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(SOURCE),
+                **({"ONESTACK_SERVICE_WORKERS": workers} if workers else {}),
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert done.stdout.strip() == threads

@@ -8,7 +8,7 @@ from typing import Any
 
 from onestack.answers.key import Class, Key, Kind
 from onestack.answers.values import Answers, BadValue, size
-from onestack.components import openstack
+from onestack.components import openstack, periodic
 from onestack.components.base import (
     Component,
     ConfigFile,
@@ -23,13 +23,13 @@ from onestack.components.base import (
     Value,
     ini_file,
 )
+from onestack.components.cinder import backends
 from onestack.host.change import Change
 from onestack.storage import pool
 from onestack.supervise.spec import Probe, Process
 
 PORT = 8776
-BACKEND = "filepool"
-"""The backend's section in cinder.conf, and the name after ``@`` in a volume's host."""
+BACKEND = backends.POOL
 
 PRIVSEP = {
     "cinder_sys_admin": "cinder.privsep.sys_admin_pctxt",
@@ -50,17 +50,6 @@ NAMESPACES = (
     "oslo.middleware",
     "oslo.privsep",
 )
-
-_OTHER_BACKENDS = ("gluster", "nfs", "vmdk", "netapp", "solidfire")
-
-
-def _wrong_backend(text: str) -> str | None:
-    if text.strip() in ("lvm", BACKEND):
-        return None
-    asked = {part.strip() for part in text.split(",")}
-    if asked & set(_OTHER_BACKENDS):
-        return "volumes are kept in onestack's own pool; write lvm, or leave the key out"
-    return "write lvm"
 
 
 def _wrong_size(text: str) -> str | None:
@@ -87,15 +76,7 @@ class Cinder(Component):
             "Password of cinder's service user.",
             Kind.SECRET,
         ),
-        Key(
-            "CONFIG_CINDER_BACKEND",
-            "lvm",
-            "Where volumes are kept.",
-            outcome=Class.MAPPED,
-            note="lvm means onestack's own pool, a file of CONFIG_CINDER_VOLUMES_SIZE with XFS "
-            "inside, in the place of a volume group: snapshots and clones are instant",
-            check=_wrong_backend,
-        ),
+        *backends.KEYS,
         Key(
             "CONFIG_CINDER_VOLUMES_CREATE",
             "y",
@@ -120,18 +101,29 @@ class Cinder(Component):
             "of it at once, so that no volume fails when the disk runs full.",
             Kind.FLAG,
         ),
+        Key(
+            "CONFIG_CINDER_DB_PURGE_ENABLE",
+            "y",
+            "Remove rows of volumes deleted more than a month ago from the database, once a day.",
+            Kind.FLAG,
+        ),
     )
+
+    def contradictions(self, answers: Answers) -> Iterable[str]:
+        return backends.contradictions(answers) if self.enabled(answers) else ()
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_CINDER_INSTALL"])
 
     def disk(self, ctx: Context) -> int:
+        if not has_pool(ctx):
+            return 0
         # Also a sparse pool: a promise that cannot be kept is none.
         there = pool.Pool.of(ctx.cloud).load() is not None
         return 0 if there else pool.image_size(int(ctx.answers["CONFIG_CINDER_VOLUMES_SIZE"]))
 
     def packages(self, ctx: Context) -> Iterable[str]:
-        return ("xfsprogs", "qemu-utils")
+        return ("xfsprogs", "qemu-utils", *backends.packages(ctx.answers))
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)
@@ -140,9 +132,13 @@ class Cinder(Component):
         yield Directory(data, user, user, 0o711)
         for name in ("conversion", "coordination", "lock"):
             yield Directory(data / name, user, user, 0o750)
+        if backends.mounts(ctx.answers):
+            yield Directory(data / "mounts", user, user, 0o711)
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         yield ini_file(_config(ctx), ctx.cloud.user(self.name), _sections(ctx), *NAMESPACES)
+        yield periodic.script(ctx, self.name)
+        yield from backends.files(ctx)
 
     def databases(self, ctx: Context) -> Iterable[Database]:
         yield Database(
@@ -171,18 +167,20 @@ class Cinder(Component):
         paste = ctx.release.services / "etc" / "cinder" / "api-paste.ini"
         services = f"http://{ctx.internal}:{PORT}/v3/os-services"
 
-        def process(name: str, needs: tuple[str, ...], probe: Probe, **more: Any) -> Process:
+        def process(
+            name: str, needs: tuple[str, ...], probe: Probe, backend: str = "", **more: Any
+        ) -> Process:
+            another = f"-{backend}" if backend not in ("", BACKEND) else ""
             return Process(
-                name=f"cinder-{name}",
+                name=f"cinder-{name}{another}",
                 component=self.name,
                 user=ctx.cloud.user(self.name),
                 run=f"onestack.components.cinder.run:{name}",
-                arguments={"config": config, "paste": str(paste), "backend": BACKEND},
+                arguments={"config": config, "paste": str(paste), "backend": backend},
                 env=_environment(ctx),
-                files=(config,),
                 needs=needs,
                 probe=probe,
-                **more,
+                **{"files": (config,), **more},
             )
 
         yield process(
@@ -193,13 +191,29 @@ class Cinder(Component):
         )
         bus = ("mariadb", "rabbitmq")
         yield process("scheduler", bus, Probe("agent", services, "cinder-scheduler"))
-        yield process(
-            "volume",
-            bus,
-            Probe("agent", services, "cinder-volume"),
-            prepare=(attach_command(ctx),),
-            cleanup=((*attach_command(ctx), "--detach"),),
-        )
+        lists = tuple(str(file.path) for file in backends.files(ctx))
+        for backend in backends.chosen(ctx.answers):
+            own = (
+                {
+                    "prepare": (attach_command(ctx),),
+                    "cleanup": ((*attach_command(ctx), "--detach"),),
+                }
+                if backend == BACKEND
+                else {"files": (config, *lists)}
+            )
+            # A process for each, as upstream's own launcher has it.
+            probe = Probe("agent", services, f"cinder-volume@{backend}")
+            yield process("volume", bus, probe, backend, **own)
+        if ctx.answers["CONFIG_CINDER_DB_PURGE_ENABLE"]:
+            manage = str(ctx.release.services / "bin" / "cinder-manage")
+            yield periodic.process(
+                ctx,
+                self.name,
+                "cinder-purge",
+                periodic.DAY,
+                (manage, "--config-file", config, "db", "purge", "30"),
+                ("mariadb", "cinder-api"),
+            )
         if ctx.has("swift"):
             # The volumes that it reads are mounted for cinder-volume.
             needs = (*bus, "cinder-volume", "swift-proxy")
@@ -232,7 +246,8 @@ class Cinder(Component):
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
-        yield Task("pool", lambda: ensure_pool(ctx), ("packages", "users"), before_start=True)
+        if has_pool(ctx):
+            yield Task("pool", lambda: ensure_pool(ctx), ("packages", "users"), before_start=True)
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         yield from pool.remove(ctx.cloud)
@@ -273,6 +288,11 @@ class Cinder(Component):
         if "doesn't fit in a volume of size" in text:
             return "the image is larger than the volume asked for; ask for a larger one"
         return None
+
+
+def has_pool(ctx: Context) -> bool:
+    """Whether volumes are in onestack's own pool, or some of them."""
+    return ctx.has("cinder") and BACKEND in backends.chosen(ctx.answers)
 
 
 def attach_command(ctx: Context) -> tuple[str, ...]:
@@ -340,7 +360,7 @@ def _sections(ctx: Context) -> Ini:
             "resource_query_filters_file": str(shared / "resource_filters.json"),
             "image_conversion_dir": str(data / "conversion"),
             "glance_catalog_info": "image:glance:internalURL",
-            "enabled_backends": [BACKEND],
+            "enabled_backends": backends.chosen(ctx.answers),
             # A volume in use can become an image: what is uploaded is a moment's copy.
             "enable_force_upload": True,
             # How long the scheduler waits for the volume service to report before it begins.
@@ -351,12 +371,19 @@ def _sections(ctx: Context) -> Ini:
             "backend_stats_polling_interval": 10,
             **(_backups() if ctx.has("swift") else {}),
         },
-        BACKEND: {
-            "volume_driver": "onestack.components.cinder.filepool.FilePoolDriver",
-            "volume_backend_name": BACKEND,
-            "filepool_directory": str(place.directory),
-            "filepool_record": str(place.record),
-        },
+        **(
+            {
+                BACKEND: {
+                    "volume_driver": "onestack.components.cinder.filepool.FilePoolDriver",
+                    "volume_backend_name": BACKEND,
+                    "filepool_directory": str(place.directory),
+                    "filepool_record": str(place.record),
+                }
+            }
+            if has_pool(ctx)
+            else {}
+        ),
+        **backends.sections(ctx),
         "database": openstack.database(ctx, "cinder", "cinder"),
         "keystone_authtoken": openstack.authtoken(ctx, "cinder", "block-storage"),
         "service_user": openstack.service_user(ctx, "cinder"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from onestack.answers.key import Key, Kind
@@ -83,14 +83,17 @@ def environment(ctx: Context) -> dict[str, str]:
     }
 
 
-def openrc(ctx: Context) -> str:
-    """A file for a shell to source."""
-    lines = [f"# The administrator of the cloud {ctx.cloud.name!r}. Made by onestack."]
+def openrc(
+    ctx: Context, other: Mapping[str, str] | None = None, who: str = "The administrator"
+) -> str:
+    """A file for a shell to source; ``other`` variables make it somebody else's."""
+    lines = [f"# {who} of the cloud {ctx.cloud.name!r}. Made by onestack."]
     # Left over from another cloud, these would win over what follows.
     lines.append(
         "unset OS_CLOUD OS_TOKEN OS_SYSTEM_SCOPE OS_DOMAIN_NAME OS_PROJECT_ID OS_TENANT_ID"
     )
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in environment(ctx).items()]
+    variables = environment(ctx) | dict(other or {})
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     place = shlex.quote(str(ctx.cloud.bin))
     lines.append(f'case ":$PATH:" in *:{place}:*) ;; *) export PATH={place}:"$PATH" ;; esac')
     return "\n".join(lines) + "\n"

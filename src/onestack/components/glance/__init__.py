@@ -158,7 +158,7 @@ class Glance(Component):
             "default_swift_reference": REFERENCE,
             "swift_store_create_container_on_put": True,
             "swift_store_endpoint_type": "internalURL",
-            "swift_store_region": openstack.REGION,
+            "swift_store_region": openstack.region(ctx),
             # A larger image becomes several objects of this size: the driver holds none of
             # them in memory, and a disk's last space is used better.
             "swift_store_large_object_size": 1024,

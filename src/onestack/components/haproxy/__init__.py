@@ -5,14 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from onestack.answers.values import Answers
 from onestack.components.base import Component, ConfigFile, Context, Directory, Front, Task
+from onestack.components.haproxy import inspect, keys
 from onestack.components.haproxy.place import front_file, tls_directory
+from onestack.host.findings import Finding, refuse
+from onestack.network.addresses import machine_has
 from onestack.supervise.spec import Probe, Process
 
 
 class Haproxy(Component):
     name = "haproxy"
     title = "TLS front"
+    keys = keys.KEYS
+
+    def contradictions(self, answers: Answers) -> Iterable[str]:
+        return keys.contradictions(answers)
+
+    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+        if own := keys.own(ctx.answers):
+            for wrong in inspect.problems(own, ctx.public):
+                yield refuse(
+                    f"the certificate for all ports does not fit https://{ctx.public}",
+                    wrong,
+                    f"have one made for the address {ctx.public}, or set CONFIG_CONTROLLER_HOST",
+                )
+        if not ctx.cloud.netns and not machine_has(ctx.public):
+            yield refuse(
+                f"{ctx.public} is no address of this machine",
+                "the cloud's ports are to be opened there (CONFIG_CONTROLLER_HOST)",
+                "leave CONFIG_CONTROLLER_HOST out, or name one of: ip -br address",
+            )
 
     def packages(self, ctx: Context) -> Iterable[str]:
         return ("haproxy",)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from onestack.components.base import Certificate, Context
+from onestack.components.haproxy import keys
 from onestack.components.haproxy.inspect import chain
 from onestack.components.haproxy.place import front_file, tls_directory
+from onestack.errors import OnestackError
 from onestack.host.change import Change
 from onestack.host.files import ensure_file, write_file
 
@@ -22,31 +25,101 @@ CA_DAYS = 3650
 SERVER_DAYS = 825
 """The longest that Apple's clients accept."""
 RENEW_DAYS = 30
+SYSTEM = Path("/etc/ssl/certs/ca-certificates.crt")
+"""The authorities that this machine trusts."""
+_HASHING = (ed25519.Ed25519PrivateKey,)
+"""Keys whose signatures choose no digest."""
+_OIDS = {
+    "C": NameOID.COUNTRY_NAME,
+    "ST": NameOID.STATE_OR_PROVINCE_NAME,
+    "L": NameOID.LOCALITY_NAME,
+    "O": NameOID.ORGANIZATION_NAME,
+    "OU": NameOID.ORGANIZATIONAL_UNIT_NAME,
+    "CN": NameOID.COMMON_NAME,
+    "MAIL": NameOID.EMAIL_ADDRESS,
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the cloud's own certificate is to say."""
+
+    names: tuple[str, ...]
+    addresses: tuple[str, ...]
+    subject: x509.Name
 
 
 def ensure_tls(ctx: Context, group: str) -> Iterator[Change]:
     """A CA, and a certificate by it for all names and addresses of the cloud's front.
 
     The certificate is made anew when its names change or it ends within
-    ``RENEW_DAYS``; clients need to know only the CA, which stays.
+    ``RENEW_DAYS``; clients need to know only ``ca.pem``, which stays. What the
+    operator gave takes the place of either.
     """
     directory = tls_directory(ctx)
-    names = sorted({ctx.host.hostname, "localhost"})
-    addresses = sorted({ctx.public, ctx.internal, "127.0.0.1"})
     ca, ca_key = directory / "ca.pem", directory / "ca.key"
+    given = keys.authority(ctx.answers)
+    own = keys.own(ctx.answers)
+    if given:
+        signer, signer_key = Path(given.certificate), Path(given.key)
+    else:
+        signer, signer_key = ca, ca_key
+        if not _belong_together(ca, ca_key):
+            title = f"Onestack CA of the cloud {ctx.cloud.name}"
+            subject = _name({**keys.subject(ctx.answers), "CN": title})
+            yield Change(
+                "make the cloud's certificate authority", lambda: make_ca(ca, ca_key, subject)
+            )
+    yield from ensure_trust(ca, signer, own)
     server = directory / "server.pem"
-    if not (ca.is_file() and ca_key.is_file()):
-        title = f"Onestack CA of the cloud {ctx.cloud.name}"
-        yield Change("make the cloud's certificate authority", lambda: make_ca(ca, ca_key, title))
-    if not _serves(server, ca, names, addresses):
-        yield Change(
-            f"make the certificate for {', '.join([*names, *addresses])}",
-            lambda: make_server(server, ca, ca_key, names, addresses, group),
-        )
+    if own:
+        yield from _ensure_copy(server, own, group)
+    else:
+        wanted = _wanted(ctx)
+        if not _serves(server, signer, wanted):
+            yield Change(
+                f"make the certificate for {', '.join([*wanted.names, *wanted.addresses])}",
+                lambda: make_server(server, signer, signer_key, wanted, group),
+            )
     for component in ctx.components:
         for front in component.fronts(ctx):
             if front.certificate:
                 yield from _ensure_copy(front_file(ctx, front), front.certificate, group)
+
+
+def _wanted(ctx: Context) -> Wanted:
+    addresses = sorted({ctx.public, ctx.internal, "127.0.0.1"})
+    return Wanted(
+        tuple(sorted({ctx.host.hostname, "localhost"})),
+        tuple(addresses),
+        _name({"CN": addresses[0], **keys.subject(ctx.answers)}),
+    )
+
+
+def _name(parts: Mapping[str, str]) -> x509.Name:
+    ordered = [part for part in _OIDS if part in parts]
+    return x509.Name([x509.NameAttribute(_OIDS[part], parts[part]) for part in ordered])
+
+
+def ensure_trust(ca: Path, signer: Path, own: Certificate | None) -> Iterator[Change]:
+    """``ca.pem``: the signer first, and what clients must trust besides."""
+
+    def text() -> str:
+        certificates = [*([next(chain(str(ca)))] if signer == ca else chain(str(signer)))]
+        if own:
+            certificates += chain(own.ca or str(SYSTEM))
+        return "".join(dict.fromkeys(certificates))
+
+    def write() -> None:
+        write_file(ca, text(), mode=0o644)
+
+    try:
+        present = ca.read_text() == text()
+    except (OSError, StopIteration):
+        # The cloud's own is made in this run; alone, it is as wanted.
+        present = signer == ca and not own
+    if not present:
+        yield Change("write down which authorities clients are to trust", write)
 
 
 def _ensure_copy(file: Path, given: Certificate, group: str) -> Iterator[Change]:
@@ -56,9 +129,8 @@ def _ensure_copy(file: Path, given: Certificate, group: str) -> Iterator[Change]
     return ensure_file(file, text, mode=0o640, group=group)
 
 
-def make_ca(certificate: Path, key_file: Path, title: str) -> None:
+def make_ca(certificate: Path, key_file: Path, subject: x509.Name) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, title)])
     made = (
         _builder(subject, subject, key.public_key(), CA_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -71,39 +143,51 @@ def make_ca(certificate: Path, key_file: Path, title: str) -> None:
     write_file(certificate, _pem(made), mode=0o644)
 
 
-def make_server(
-    server: Path,
-    ca_file: Path,
-    ca_key_file: Path,
-    names: list[str],
-    addresses: list[str],
-    group: str,
-) -> None:
+def make_server(server: Path, ca_file: Path, ca_key_file: Path, wanted: Wanted, group: str) -> None:
     """Certificate, CA and key in one file, as HAProxy reads it; for ``group`` only."""
     ca = x509.load_pem_x509_certificate(ca_file.read_bytes())
     ca_key = serialization.load_pem_private_key(ca_key_file.read_bytes(), None)
-    if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
-        raise TypeError(f"{ca_key_file} holds no EC key")
+    if not isinstance(ca_key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, *_HASHING)):
+        raise OnestackError(
+            f"the authority's key in {ca_key_file} cannot be used",
+            "it is neither an RSA key nor one of an elliptic curve",
+            "give another authority, or CONFIG_SSL_CACERT_SELFSIGN=y",
+        )
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, addresses[0])])
-    alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
-    alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+    alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in wanted.names]
+    alternatives += [x509.IPAddress(ipaddress.ip_address(each)) for each in wanted.addresses]
+    # Its own identifier, where it has one, is how a chain is put together.
+    try:
+        identifier = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+    except x509.ExtensionNotFound:
+        above = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+    algorithm = None if isinstance(ca_key, _HASHING) else hashes.SHA256()
     made = (
-        _builder(subject, ca.subject, key.public_key(), SERVER_DAYS)
+        _builder(wanted.subject, ca.subject, key.public_key(), SERVER_DAYS)
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(ca=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
-        )
-        .sign(ca_key, hashes.SHA256())
+        .add_extension(above, critical=False)
+        .sign(ca_key, algorithm)
     )
-    write_file(server, _pem(made) + _pem(ca) + _key_text(key), mode=0o640, group=group)
+    text = _pem(made) + "".join(chain(str(ca_file))) + _key_text(key)
+    write_file(server, text, mode=0o640, group=group)
 
 
-def _serves(server: Path, ca_file: Path, names: list[str], addresses: list[str]) -> bool:
-    """Whether the certificate is there, of this CA, for these names, and for a while yet."""
+def _belong_together(certificate: Path, key_file: Path) -> bool:
+    try:
+        ca = x509.load_pem_x509_certificate(certificate.read_bytes())
+        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+    except (OSError, ValueError):
+        return False
+    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return ca.public_key().public_bytes(*form) == key.public_key().public_bytes(*form)
+
+
+def _serves(server: Path, ca_file: Path, wanted: Wanted) -> bool:
+    """Whether the certificate is there, of this CA, as wanted, and good for a while yet."""
     try:
         found = x509.load_pem_x509_certificate(server.read_bytes())
         ca = x509.load_pem_x509_certificate(ca_file.read_bytes())
@@ -114,8 +198,9 @@ def _serves(server: Path, ca_file: Path, names: list[str], addresses: list[str])
     now = datetime.datetime.now(datetime.UTC)
     return (
         found.not_valid_after_utc - now > datetime.timedelta(days=RENEW_DAYS)
-        and set(present.get_values_for_type(x509.DNSName)) == set(names)
-        and {str(a) for a in present.get_values_for_type(x509.IPAddress)} == set(addresses)
+        and found.subject == wanted.subject
+        and set(present.get_values_for_type(x509.DNSName)) == set(wanted.names)
+        and {str(a) for a in present.get_values_for_type(x509.IPAddress)} == set(wanted.addresses)
     )
 
 

@@ -184,7 +184,7 @@ def _sections(ctx: Context) -> Ini:
         "DEFAULT": {
             **openstack.logging(ctx),
             "transport_url": openstack.transport_url(ctx),
-            "region_name_for_services": openstack.REGION,
+            "region_name_for_services": openstack.region(ctx),
             "environment_dir": str(shared / "environment.d"),
             "template_dir": str(shared / "templates"),
             "plugin_dirs": [],

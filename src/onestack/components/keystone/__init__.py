@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.key import Key, Kind
-from onestack.components import openstack
+from onestack.answers.values import Answers
+from onestack.components import openstack, periodic
 from onestack.components.base import (
     Component,
     ConfigFile,
@@ -18,8 +20,10 @@ from onestack.components.base import (
     Front,
     Identity,
     Task,
+    Value,
     ini_file,
 )
+from onestack.components.keystone import ldap
 from onestack.host.change import Change
 from onestack.host.files import write_file
 from onestack.supervise.spec import Probe, Process
@@ -27,6 +31,10 @@ from onestack.supervise.spec import Probe, Process
 PORT = 5000
 PROBE_USER = "onestack"
 """The cloud's own user: asks the APIs how they are."""
+
+
+def _wrong_region(text: str) -> str | None:
+    return None if re.fullmatch(r"[\w.-]{1,255}", text) else "use letters, digits and . _ -"
 
 
 class Keystone(Component):
@@ -47,8 +55,26 @@ class Keystone(Component):
             "Password of the first administrator.",
             Kind.SECRET,
         ),
-        Key("CONFIG_KEYSTONE_REGION", openstack.REGION, "Name of the region."),
+        Key(
+            "CONFIG_KEYSTONE_ADMIN_EMAIL",
+            "root@localhost",
+            "E-mail address of the first administrator.",
+        ),
+        Key("CONFIG_KEYSTONE_REGION", "RegionOne", "Name of the region.", check=_wrong_region),
+        Key(
+            "CONFIG_KEYSTONE_FERNET_TOKEN_ROTATE_ENABLE",
+            "y",
+            "Change the keys of tokens once a week; tokens that are out stay good.",
+            Kind.FLAG,
+        ),
+        *ldap.KEYS,
     )
+
+    def contradictions(self, answers: Answers) -> Iterable[str]:
+        return ldap.contradictions(answers)
+
+    def packages(self, ctx: Context) -> Iterable[str]:
+        return ldap.PACKAGES if ldap.wanted(ctx.answers) else ()
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)
@@ -70,7 +96,11 @@ class Keystone(Component):
                 "credential": {"key_repository": str(data / "credential")},
                 # Ten rounds are the least OWASP advises for bcrypt (upstream's twelve cost
                 # four times as much at each login).
-                "identity": {"password_hash_algorithm": "bcrypt", "password_hash_rounds": 10},
+                "identity": {
+                    "password_hash_algorithm": "bcrypt",
+                    "password_hash_rounds": 10,
+                    **self._domains(ctx),
+                },
                 "cache": {
                     "enabled": True,
                     "backend": "oslo_cache.memcache_pool",
@@ -86,6 +116,15 @@ class Keystone(Component):
             "oslo.messaging",
             "oslo.middleware",
         )
+        if ldap.wanted(ctx.answers):
+            domain = ctx.answers[ldap.DOMAIN]
+            yield ini_file(
+                self._domain_directory(ctx) / f"keystone.{domain}.conf",
+                ctx.cloud.user(self.name),
+                ldap.sections(ctx.answers),
+                "keystone",
+            )
+        yield periodic.script(ctx, self.name)
         administrator = {
             "username": ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"],
             "password": ctx.secrets["admin_keystone"],
@@ -132,10 +171,20 @@ class Keystone(Component):
             run="onestack.components.keystone.run:api",
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
             env={"OS_KEYSTONE_CONFIG_DIR": str(config.parent)},
-            files=(str(config),),
+            files=tuple(str(file.path) for file in self.files(ctx) if file.ini),
             needs=("mariadb", "memcached"),
             probe=Probe("http", f"http://{ctx.internal}:{PORT}/v3"),
         )
+        if ctx.answers["CONFIG_KEYSTONE_FERNET_TOKEN_ROTATE_ENABLE"]:
+            manage = str(ctx.release.services / "bin" / "keystone-manage")
+            yield periodic.process(
+                ctx,
+                self.name,
+                "keystone-key-rotation",
+                7 * periodic.DAY,
+                (manage, "--config-file", str(config), "fernet_rotate"),
+                ("keystone-api",),
+            )
 
     def preload(self, ctx: Context) -> Iterable[str]:
         return ("cryptography.fernet", "flask", "flask_restful", "jsonschema", "bcrypt")
@@ -143,7 +192,12 @@ class Keystone(Component):
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
         from onestack.cloudapi.identity import ensure_service_project
-        from onestack.components.keystone.bootstrap import ensure_bootstrap, ensure_password
+        from onestack.components.keystone.bootstrap import (
+            ensure_bootstrap,
+            ensure_domain,
+            ensure_email,
+            ensure_password,
+        )
 
         yield Task("keys", lambda: ensure_keys(ctx), ("users",), before_start=True)
         yield Task(
@@ -152,13 +206,41 @@ class Keystone(Component):
             ("database:keystone", "keystone:keys", "files:keystone"),
             before_start=True,
         )
+        if ldap.wanted(ctx.answers):
+            # Before it serves: it reads a domain's own file only where there is the domain.
+            name = str(ctx.answers[ldap.DOMAIN])
+            before = ("keystone:bootstrap",)
+            yield Task("domain", lambda: ensure_domain(ctx, name), before, before_start=True)
         yield Task("password", lambda: ensure_password(ctx), ("process:keystone-api",))
+        yield Task("email", lambda: ensure_email(ctx), ("keystone:password",))
         yield Task("project", lambda: ensure_service_project(ctx), ("keystone:password",))
 
     def explain(self, ctx: Context, text: str) -> str | None:
         if "Access denied for user 'keystone'" in text:
             return "keystone's database password is not the one in its configuration; run up again"
+        if "ldap.SERVER_DOWN" in text or "Can't contact LDAP server" in text:
+            return (
+                f"the directory at {ctx.answers[f'{ldap.PREFIX}URL']} does not answer; check "
+                f"{ldap.PREFIX}URL, and its certificate ({ldap.PREFIX}TLS_CACERTFILE)"
+            )
+        if "ldap.INVALID_CREDENTIALS" in text:
+            return (
+                f"the directory refuses the account to look with; check {ldap.PREFIX}USER_DN and "
+                f"{ldap.PREFIX}USER_PASSWORD"
+            )
         return None
+
+    def _domains(self, ctx: Context) -> dict[str, Value]:
+        if not ldap.wanted(ctx.answers):
+            return {}
+        return {
+            "domain_specific_drivers_enabled": True,
+            "domain_config_dir": str(self._domain_directory(ctx)),
+        }
+
+    @staticmethod
+    def _domain_directory(ctx: Context) -> Path:
+        return ctx.cloud.etc / "keystone" / "domains"
 
     @staticmethod
     def _config(ctx: Context) -> Path:
@@ -172,14 +254,17 @@ def ensure_keys(ctx: Context) -> Iterator[Change]:
     """
     user = ctx.cloud.user("keystone")
     for repository in ("fernet", "credential"):
-        for number in ("0", "1"):
-            path = ctx.cloud.data / "keystone" / repository / number
-            if not path.exists():
+        place = ctx.cloud.data / "keystone" / repository
+        present = {path.name for path in place.glob("[0-9]*")}
+        # Rotated, the primary one has another number.
+        missing = [*({"0"} - present), *([] if present - {"0"} else ["1"])]
+        for number in missing:
+            path = place / number
 
-                def make(path: Path = path) -> None:
-                    from cryptography.fernet import Fernet
+            def make(path: Path = path) -> None:
+                from cryptography.fernet import Fernet
 
-                    key = Fernet.generate_key().decode()
-                    write_file(path, key, mode=0o600, owner=user, group=user)
+                key = Fernet.generate_key().decode()
+                write_file(path, key, mode=0o600, owner=user, group=user)
 
-                yield Change(f"make {repository} key {number}", make)
+            yield Change(f"make {repository} key {number}", make)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from keystoneauth1.exceptions import Unauthorized
+from keystoneauth1.session import Session
 
 from onestack.cloudapi.session import admin_session
 from onestack.components.base import Context
@@ -37,6 +38,41 @@ def ensure_password(ctx: Context) -> Iterator[Change]:
         admin_session(ctx).get_token()
     except Unauthorized:
         yield Change("set the administrator's password", lambda: bootstrap(ctx))
+
+
+def ensure_domain(ctx: Context, name: str) -> Iterator[Change]:
+    """The domain ``name``, made before keystone's API serves."""
+    with connect(ctx.cloud, "keystone") as database, database.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM project WHERE is_domain AND name = %s", (name,))
+        found = cursor.fetchone()
+    if not found or not found[0]:
+        yield Change(f"make the domain {name}", lambda: _make_domain(ctx, name))
+
+
+def _make_domain(ctx: Context, name: str) -> None:
+    Supervisor(ctx.cloud).job(
+        run="onestack.components.keystone.jobs:domain",
+        user=ctx.cloud.user("keystone"),
+        arguments={"config": str(ctx.cloud.etc / "keystone" / "keystone.conf"), "name": name},
+        env={},
+        log="keystone-domain",
+    )
+
+
+def ensure_email(ctx: Context) -> Iterator[Change]:
+    """The administrator's e-mail address is the one of the answers."""
+    session = admin_session(ctx)
+    url = f"http://{ctx.internal}:5000/v3/users/{session.get_user_id()}"
+    wanted = str(ctx.answers["CONFIG_KEYSTONE_ADMIN_EMAIL"])
+    if session.get(url).json()["user"].get("email", "") != wanted:
+        yield Change(
+            f"give the administrator the e-mail address {wanted or '(none)'}",
+            lambda: _set_email(session, url, wanted),
+        )
+
+
+def _set_email(session: Session, url: str, address: str) -> None:
+    session.patch(url, json={"user": {"email": address}})
 
 
 def bootstrap(ctx: Context) -> None:

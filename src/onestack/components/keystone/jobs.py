@@ -36,3 +36,23 @@ def bootstrap(arguments: dict[str, Any]) -> None:
     work.admin_url = arguments["internal"]
     work.immutable_roles = True
     work.bootstrap()
+
+
+def domain(arguments: dict[str, Any]) -> None:
+    """The domain ``arguments["name"]``, unless it is there."""
+    import uuid
+
+    import keystone.server
+    from keystone import exception
+    from keystone.cmd.bootstrap import Bootstrapper
+    from keystone.common import provider_api
+
+    keystone.server.configure(config_files=[arguments["config"]])
+    Bootstrapper()  # loads the drivers
+    resources = provider_api.ProviderAPIs.resource_api
+    try:
+        resources.get_domain_by_name(arguments["name"])
+    except exception.DomainNotFound:
+        new = uuid.uuid4().hex
+        body = {"id": new, "name": arguments["name"], "enabled": True, "description": ""}
+        resources.create_domain(new, body)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components.base import Component, ConfigFile, Context, Directory, Task
-from onestack.components.cinder import attach_command
+from onestack.components.cinder import attach_command, has_pool
 from onestack.components.libvirt.undo import GUESTS
 from onestack.components.openvswitch.distribution import distribution
 from onestack.host.change import Change
@@ -118,7 +118,7 @@ cgroup_controllers = []
             # mount namespace of its own: the volumes' pool must be there before.
             prepare=(
                 ("rm", "-f", str(socket)),
-                *([attach_command(ctx)] if ctx.has("cinder") else []),
+                *([attach_command(ctx)] if has_pool(ctx) else []),
             ),
             # Connecting without a word would be an error in its log each time. Whether it
             # answers, the guests' process asks.
@@ -127,7 +127,7 @@ cgroup_controllers = []
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
-        pool = ("cinder:pool",) if ctx.has("cinder") else ()
+        pool = ("cinder:pool",) if has_pool(ctx) else ()
         yield Task("places", lambda: self._ensure_places(ctx), ("users", *pool), before_start=True)
 
     def _ensure_places(self, ctx: Context) -> Iterator[Change]:

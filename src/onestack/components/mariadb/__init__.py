@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from onestack.answers.common import PASSWORDS
 from onestack.answers.key import Class, Key, Kind
 from onestack.components.base import Component, ConfigFile, Context, Directory, Task
 from onestack.components.mariadb.datadir import install
 from onestack.host.change import Change
 from onestack.supervise.spec import Probe, Process
+
+
+def _wrong_name(text: str) -> str | None:
+    if not re.fullmatch(r"\w{1,32}", text):
+        return "use up to 32 letters, digits and _"
+    owners = {key.split("_")[1].lower() for key in PASSWORDS if key.endswith("_DB_PW")}
+    if text in owners | {"placement", "mysql"}:
+        return "a service has an account of that name; choose another"
+    return None
 
 
 class Mariadb(Component):
@@ -23,7 +34,21 @@ class Mariadb(Component):
             "Run a database server of the cloud's own.",
             Kind.FLAG,
             outcome=Class.REFUSED,
-            note="a server elsewhere cannot be used yet",
+            note="the cloud always has a MariaDB of its own, on a unix socket; set it to y",
+        ),
+        Key(
+            "CONFIG_MARIADB_USER",
+            "root",
+            "Name of the database server's administrator. The unix user root needs no password in "
+            "any case; another name is an account beside it.",
+            check=_wrong_name,
+        ),
+        Key(
+            "CONFIG_MARIADB_PW",
+            "PW_PLACEHOLDER",
+            "Password with which the administrator may log in too, at the server's socket. Not "
+            "given: root has none, and comes in as unix user root only.",
+            Kind.SECRET,
         ),
     )
 
@@ -55,7 +80,11 @@ class Mariadb(Component):
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.mariadb.administrator import ensure_administrator
+
         yield Task("datadir", lambda: self._ensure_data(ctx), ("users",), before_start=True)
+        yield Task("administrator", lambda: ensure_administrator(ctx), ("process:mariadb",))
 
     def _ensure_data(self, ctx: Context) -> Iterator[Change]:
         data = self._data(ctx)

@@ -25,7 +25,9 @@ from onestack.components.openvswitch import environment
 from onestack.host import sysctl
 from onestack.host.change import Change
 from onestack.host.command import run
+from onestack.host.findings import Finding, refuse, warn
 from onestack.host.ledger import Ledger
+from onestack.network.backend import l2_agent
 from onestack.supervise.spec import Probe, Process
 
 BRIDGE_FILTERS = tuple(f"net.bridge.bridge-nf-call-{kind}tables" for kind in ("ip", "ip6"))
@@ -43,8 +45,27 @@ class Neutron(Component):
         return bool(answers["CONFIG_NEUTRON_INSTALL"])
 
     def contradictions(self, answers: Answers) -> Iterable[str]:
-        if agent := str(answers["CONFIG_NEUTRON_L2_AGENT"]):
+        agent = str(answers["CONFIG_NEUTRON_L2_AGENT"])
+        if agent and self.enabled(answers):
             yield from keys.contradictions(answers, agent)
+
+    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+        layout = Layout(ctx)
+        if not ctx.answers["CONFIG_NEUTRON_L2_AGENT"]:
+            reason = l2_agent(ctx.answers, ctx.host)[1]
+            for wrong in keys.contradictions(ctx.answers, layout.agent):
+                yield refuse(
+                    f"the answers do not fit {layout.agent}, which carries the networks ({reason})",
+                    wrong,
+                    "change them, or choose with CONFIG_NEUTRON_L2_AGENT",
+                )
+        for sentence in layout.wiring.borrowed():
+            yield warn(sentence)
+        if layout.ovn and ctx.answers["CONFIG_NEUTRON_METERING_AGENT_INSTALL"]:
+            yield warn(
+                "CONFIG_NEUTRON_METERING_AGENT_INSTALL=y has no effect",
+                "ovn carries the networks, and nothing counts its routers' traffic",
+            )
 
     def packages(self, ctx: Context) -> Iterable[str]:
         yield from ("haproxy", "iproute2", "iptables", "procps")
@@ -89,7 +110,8 @@ class Neutron(Component):
         if layout.ovn:
             yield self._agent(layout, "ovn", "neutron-ovn-agent", ("ovn-controller",))
             return
-        for name in ("openvswitch", "dhcp", "l3", "metadata"):
+        metering = ("metering",) if config.metered(layout) else ()
+        for name in ("openvswitch", "dhcp", "l3", "metadata", *metering):
             switch = () if name == "metadata" else ("external-bridge",)
             yield self._agent(layout, name, f"neutron-{name}-agent", switch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 
 from onestack.components import openstack
@@ -69,6 +70,11 @@ def files(ctx: Context) -> Iterable[ConfigFile]:
         ("l3", _l3_agent(layout), ("neutron.l3.agent", "firewall.agent")),
         ("dhcp", _dhcp_agent(layout), ("neutron.dhcp.agent",)),
         ("metadata", _metadata(layout), ("neutron.metadata.agent",)),
+        *(
+            [("metering", _metering_agent(layout), ("neutron.metering.agent",))]
+            if metered(layout)
+            else []
+        ),
     )
     for name, sections, namespaces in agents:
         yield ini_file(
@@ -82,7 +88,7 @@ def files(ctx: Context) -> Iterable[ConfigFile]:
     # dnsmasq is started as root and would become "nobody", whom ROOT shuts out.
     yield ConfigFile(
         layout.etc / "dnsmasq.conf",
-        f"user={layout.user}\ngroup={layout.user}\n",
+        f"user={layout.user}\ngroup={layout.user}\n{_dnsmasq_time(layout)}",
         layout.user,
     )
 
@@ -94,6 +100,8 @@ def _neutron(layout: Layout) -> Ini:
     plugins += ("qos", "trunk", "segments", "port_forwarding")
     if fwaas.on(layout):
         plugins.append(fwaas.PLUGIN)
+    if metered(layout):
+        plugins.append("metering")
     return {
         "DEFAULT": {
             **openstack.logging(ctx),
@@ -118,6 +126,10 @@ def _neutron(layout: Layout) -> Ini:
         **openstack.proxied(),
         **fwaas.server(layout),
     }
+
+
+def metered(layout: Layout) -> bool:
+    return not layout.ovn and bool(layout.ctx.answers["CONFIG_NEUTRON_METERING_AGENT_INSTALL"])
 
 
 def _peer(ctx: Context, user: str) -> dict[str, Value]:
@@ -173,6 +185,8 @@ def _ml2(layout: Layout) -> Ini:
             # from one floating IP to another it would be more, with translation in there too.
             "stateless_nat_enabled": layout.datapath == "netdev",
         }
+        if servers := time_servers(layout.ctx):
+            sections["ovn"]["ovn_dhcp4_global_options"] = f"ntp_server:{';'.join(servers)}"
     else:
         sections["ml2_type_vxlan"] = {
             "vni_ranges": ranges,
@@ -184,6 +198,24 @@ def _ml2(layout: Layout) -> Ini:
             }
         sections["securitygroup"]["firewall_driver"] = firewall(layout)
     return sections
+
+
+def time_servers(ctx: Context) -> tuple[str, ...]:
+    """Those of CONFIG_NTP_SERVERS that DHCP can name: IPv4 addresses."""
+    return tuple(s for s in ctx.answers["CONFIG_NTP_SERVERS"] if is_address(s))
+
+
+def is_address(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _dnsmasq_time(layout: Layout) -> str:
+    servers = time_servers(layout.ctx)
+    return f"dhcp-option=option:ntp-server,{','.join(servers)}\n" if servers else ""
 
 
 def firewall(layout: Layout) -> str:
@@ -256,6 +288,13 @@ def _dhcp_agent(layout: Layout) -> Ini:
             "dnsmasq_config_file": str(layout.etc / "dnsmasq.conf"),
             "dnsmasq_dns_servers": resolvers(),
         },
+        "ovs": _interface(layout),
+    }
+
+
+def _metering_agent(layout: Layout) -> Ini:
+    return {
+        "DEFAULT": {"driver": "iptables", "interface_driver": "openvswitch"},
         "ovs": _interface(layout),
     }
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
 from onestack.components.neutron import fwaas
+from onestack.network.wiring import Wiring
 
 OVN_TYPES = ("local", "flat", "vlan", "geneve")
 OPENVSWITCH_TYPES = ("local", "flat", "vlan", "vxlan", "gre")
@@ -29,10 +30,47 @@ _types = _each(
     "one of local, flat, vlan, gre, vxlan, geneve",
 )
 _mappings = _each(r"[\w.-]+:[\w.-]{1,15}", "PHYSICAL_NETWORK:BRIDGE, such as extnet:br-ex")
-_interfaces = _each(r"[\w.-]{1,15}:[\w.-]{1,15}", "BRIDGE:NIC, such as br-ex:eno1")
-_ranges = _each(r"\d+:\d+", "LOW:HIGH, such as 1:2000")
-_vlans = _each(r"[\w.-]+(:\d+:\d+)?", "PHYSICAL_NETWORK or PHYSICAL_NETWORK:LOW:HIGH")
-_subnets = _each(r"[\d.]+/\d+", "a subnet such as 192.0.2.0/24")
+_interfaces = _each(r"[\w.-]{1,15}:([\w.-]{1,15}|[\d.]+/\d+)", "BRIDGE:NIC, such as br-ex:eno1")
+_vlan_shape = _each(r"[\w.-]+(:\d+:\d+)?", "PHYSICAL_NETWORK or PHYSICAL_NETWORK:LOW:HIGH")
+
+
+def _within(lowest: int, highest: int) -> Callable[[str], str | None]:
+    shape = _each(r"\d+:\d+", "LOW:HIGH, such as 1:2000")
+
+    def check(text: str) -> str | None:
+        return shape(text) or _backwards(text, lowest, highest)
+
+    return check
+
+
+def _backwards(text: str, lowest: int, highest: int) -> str | None:
+    for part in text.split(","):
+        low, high = (int(number) for number in part.split(":")[-2:])
+        if not lowest <= low <= high <= highest:
+            return f"{part.strip()!r} is not LOW:HIGH within {lowest}:{highest}"
+    return None
+
+
+def _vlans(text: str) -> str | None:
+    ranges = [part for part in text.split(",") if part.count(":") == 2]
+    return _vlan_shape(text) or (_backwards(",".join(ranges), 1, 4094) if ranges else None)
+
+
+def _wrong_agent(text: str) -> str | None:
+    if text.lower() == "linuxbridge":
+        return "upstream removed linuxbridge; choose ovn or openvswitch"
+    return None
+
+
+def _wrong_driver(text: str) -> str | None:
+    gone = {"linuxbridge", "hyperv", "mlnx", "ncs", "arista", "cisco_nexus", "logger", "test"}
+    for name in (part.strip() for part in text.split(",")):
+        if name in gone:
+            return f"upstream has no {name} any more, or it is no part of neutron; leave it out"
+        if name == "sriovnicswitch":
+            return "SR-IOV is not supported; leave sriovnicswitch out"
+    return _each("ovn|openvswitch|l2population", "one of ovn, openvswitch, l2population")(text)
+
 
 _BRIDGE_TWINS = (
     (
@@ -45,16 +83,10 @@ _BRIDGE_TWINS = (
     (
         "BRIDGE_IFACES",
         "",
-        "NICs to put into bridges, as BRIDGE:NIC,...; their addresses move to the bridge.",
+        "NICs to put into bridges, as BRIDGE:NIC,...; a NIC with addresses of the machine's is "
+        "refused, for they would be out of reach.",
         Kind.LIST,
         _interfaces,
-    ),
-    (
-        "BRIDGES_COMPUTE",
-        "",
-        "Bridges of the mapping that compute hosts need too (on one machine: all are there).",
-        Kind.LIST,
-        None,
     ),
     (
         "EXTERNAL_PHYSNET",
@@ -70,13 +102,6 @@ _BRIDGE_TWINS = (
         Kind.TEXT,
         None,
     ),
-    (
-        "TUNNEL_SUBNETS",
-        "",
-        "Subnets whose hosts may send tunnel packets here.",
-        Kind.LIST,
-        _subnets,
-    ),
 )
 
 KEYS: tuple[Key, ...] = (
@@ -88,6 +113,22 @@ KEYS: tuple[Key, ...] = (
         "Empty: ovn where the machine's Open vSwitch is fit for it, else openvswitch.",
         Kind.CHOICE,
         ("", "ovn", "openvswitch"),
+        check=_wrong_agent,
+    ),
+    Key(
+        "CONFIG_USE_SUBNETS",
+        "n",
+        "Keys that name a NIC may name a subnet instead: the NIC is then the one with an address "
+        "in it.",
+        Kind.FLAG,
+    ),
+    Key(
+        "CONFIG_NEUTRON_METERING_AGENT_INSTALL",
+        "n",
+        "Count the traffic of routers by labels (`openstack network meter`). packstack's default "
+        "is y.",
+        Kind.FLAG,
+        note="only openvswitch has such an agent; with ovn nothing is counted",
     ),
     Key(
         "CONFIG_NEUTRON_L3_EXT_BRIDGE",
@@ -117,7 +158,7 @@ KEYS: tuple[Key, ...] = (
         "",
         "ML2 mechanism drivers. Empty: the one that belongs to CONFIG_NEUTRON_L2_AGENT.",
         Kind.LIST,
-        check=_each("ovn|openvswitch|l2population", "one of ovn, openvswitch, l2population"),
+        check=_wrong_driver,
     ),
     Key(
         "CONFIG_NEUTRON_ML2_FLAT_NETWORKS",
@@ -137,7 +178,7 @@ KEYS: tuple[Key, ...] = (
         "1:1000",
         "GRE keys for project networks, as LOW:HIGH,...",
         Kind.LIST,
-        check=_ranges,
+        check=_within(1, 2**32 - 1),
     ),
     Key(
         "CONFIG_NEUTRON_ML2_VNI_RANGES",
@@ -145,7 +186,7 @@ KEYS: tuple[Key, ...] = (
         "1:2000",
         "VXLAN or Geneve ids for project networks, as LOW:HIGH,...; as many networks can be made.",
         Kind.LIST,
-        check=_ranges,
+        check=_within(1, 2**24 - 1),
     ),
     Key(
         "CONFIG_NEUTRON_ML2_VXLAN_GROUP",
@@ -202,16 +243,24 @@ def contradictions(answers: Answers, agent: str) -> Iterable[str]:
             yield (f"CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS has {driver}, but the agent is {agent}")
         if driver == "l2population" and agent == "ovn":
             yield "CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS has l2population, which ovn has no use for"
-    physical = answers[f"CONFIG_NEUTRON_{'OVN' if agent == 'ovn' else 'OVS'}_EXTERNAL_PHYSNET"]
-    mappings = answers[f"CONFIG_NEUTRON_{'OVN' if agent == 'ovn' else 'OVS'}_BRIDGE_MAPPINGS"]
-    if agent == "ovn" and physical and mappings and physical not in dict(_pairs(mappings)):
+    wiring = Wiring(answers, agent)
+    yield from wiring.contradictions()
+    mapped = dict(wiring.mapping_pairs)
+    physical, source = wiring.physical_network, wiring.source("BRIDGE_MAPPINGS")
+    if agent == "ovn" and physical and mapped and physical not in mapped:
         yield (
-            f"CONFIG_NEUTRON_OVN_EXTERNAL_PHYSNET is {physical}, "
-            "which CONFIG_NEUTRON_OVN_BRIDGE_MAPPINGS does not map to a bridge"
+            f"{wiring.source('EXTERNAL_PHYSNET')} is {physical}, "
+            f"which {source} does not map to a bridge"
         )
-
-
-def _pairs(mappings: Iterable[str]) -> Iterable[tuple[str, str]]:
-    for mapping in mappings:
-        network, _, bridge = mapping.partition(":")
-        yield network, bridge
+    known = {*mapped, physical} if agent == "ovn" and wiring.external_bridge else {*mapped}
+    for name in ("CONFIG_NEUTRON_ML2_FLAT_NETWORKS", "CONFIG_NEUTRON_ML2_VLAN_RANGES"):
+        for network in dict.fromkeys(part.partition(":")[0] for part in answers[name]):
+            if network != "*" and network not in known:
+                yield f"{name} has {network}, which {source} does not map to a bridge"
+    if "vlan" in answers["CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"] and not any(
+        part.count(":") == 2 for part in answers["CONFIG_NEUTRON_ML2_VLAN_RANGES"]
+    ):
+        yield (
+            "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES has vlan, but CONFIG_NEUTRON_ML2_VLAN_RANGES "
+            "has no range (PHYSICAL_NETWORK:LOW:HIGH) to take one from"
+        )

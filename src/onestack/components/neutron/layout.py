@@ -8,6 +8,7 @@ from pathlib import Path
 from onestack.components.base import Context
 from onestack.network.addresses import first_address
 from onestack.network.backend import datapath, l2_agent
+from onestack.network.wiring import Wiring
 
 PORT = 9696
 NOVA_METADATA_PORT = 8775
@@ -27,6 +28,10 @@ class Layout:
     @property
     def ovn(self) -> bool:
         return self.agent == "ovn"
+
+    @property
+    def wiring(self) -> Wiring:
+        return Wiring(self.ctx.answers, self.agent)
 
     @property
     def user(self) -> str:
@@ -74,14 +79,13 @@ class Layout:
     @property
     def external_bridge(self) -> str:
         """Where routers' outside legs are plugged; nothing for provider networks only."""
-        named = str(self.ctx.answers["CONFIG_NEUTRON_L3_EXT_BRIDGE"])
-        return "" if named in ("", "provider") else self.ctx.cloud.device(named)
+        named = self.wiring.external_bridge
+        return self.ctx.cloud.device(named) if named else ""
 
     @property
     def bridge_mappings(self) -> dict[str, str]:
         """Physical network to bridge."""
-        key = f"CONFIG_NEUTRON_{'OVN' if self.ovn else 'OVS'}_BRIDGE_MAPPINGS"
-        pairs = (mapping.split(":", 1) for mapping in self.ctx.answers[key])
+        pairs = self.wiring.mapping_pairs
         return {network: self.ctx.cloud.device(bridge) for network, bridge in pairs}
 
     @property
@@ -90,8 +94,7 @@ class Layout:
         bridges = {bridge: network for network, bridge in self.bridge_mappings.items()}
         if self.external_bridge in bridges:
             return bridges[self.external_bridge]
-        key = f"CONFIG_NEUTRON_{'OVN' if self.ovn else 'OVS'}_EXTERNAL_PHYSNET"
-        return str(self.ctx.answers[key])
+        return self.wiring.physical_network
 
     @property
     def neutron_conf(self) -> Path:
@@ -120,5 +123,5 @@ class Layout:
     @property
     def tunnel_address(self) -> str:
         """This host's end of tunnels; loopback until another host could be at the other end."""
-        device = str(self.ctx.answers["CONFIG_NEUTRON_OVS_TUNNEL_IF"])
+        device = self.wiring.tunnel_device
         return first_address(device, self.ctx.cloud.netns) if device else "127.0.0.1"

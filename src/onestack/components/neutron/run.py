@@ -145,6 +145,25 @@ def metadata_agent(spec: Process, sockets: dict[str, socket]) -> None:
     module.main()
 
 
+def metering_agent(spec: Process, sockets: dict[str, socket]) -> None:
+    _agent("neutron-metering-agent", spec)
+    from neutron.conf.agent import common as agent_config
+    from neutron.conf.services import metering_agent as options
+    from neutron.services.metering.agents import metering_agent as _manager  # noqa: F401
+    from neutron_lib import constants
+    from neutron_lib.agent import topics
+    from oslo_config import cfg
+
+    options.register_metering_agent_opts()
+    agent_config.register_agent_state_opts_helper(cfg.CONF)
+    _serve(
+        spec,
+        constants.AGENT_PROCESS_METERING,
+        topics.METERING_AGENT,
+        "neutron.services.metering.agents.metering_agent.MeteringAgentWithStateReport",
+    )
+
+
 def ovn_agent(spec: Process, sockets: dict[str, socket]) -> None:
     """OVN's agent with its metadata extension."""
     _agent("neutron-ovn-agent", spec)

@@ -8,8 +8,9 @@ from typing import Any
 
 from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
-from onestack.components import openstack
+from onestack.components import openstack, periodic
 from onestack.components.base import (
+    Certificate,
     Component,
     ConfigFile,
     Context,
@@ -22,6 +23,7 @@ from onestack.components.base import (
     Task,
     ini_file,
 )
+from onestack.components.nova import pci
 from onestack.components.nova.novnc import ensure_novnc, novnc_directory
 from onestack.components.nova.vendordata import ensure_vendordata, vendordata_file
 from onestack.supervise.spec import Probe, Process
@@ -85,10 +87,62 @@ class Nova(Component):
             "data), so that they can call its APIs.",
             Kind.FLAG,
         ),
+        Key(
+            "CONFIG_NOVA_COMPUTE_MIGRATE_PROTOCOL",
+            "ssh",
+            "How a running guest would be moved to another compute host: tcp or ssh.",
+            Kind.CHOICE,
+            ("tcp", "ssh"),
+            note="of use only when there is another host; no other can be joined yet",
+        ),
+        Key(
+            "CONFIG_NOVA_PCI_ALIAS",
+            "",
+            "Names by which flavors ask for PCI devices: a JSON list, such as "
+            '[{"name":"gpu","vendor_id":"10de","product_id":"1db4","device_type":"type-PCI"}].',
+            check=pci.wrong_alias,
+        ),
+        Key(
+            "CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST",
+            "",
+            "PCI devices of this machine that guests may be given: a JSON list, such as "
+            '[{"vendor_id":"10de","product_id":"1db4"}].',
+            check=pci.wrong_devices,
+        ),
+        Key(
+            "CONFIG_NOVA_DB_PURGE_ENABLE",
+            "y",
+            "Remove rows of servers deleted more than a month ago from the database, once a day.",
+            Kind.FLAG,
+        ),
+        Key(
+            "CONFIG_VNC_SSL_CERT",
+            "",
+            "PEM file of a certificate for the guests' consoles. Empty: that of all other ports.",
+            Kind.PATH,
+        ),
+        Key("CONFIG_VNC_SSL_KEY", "", "PEM file of that certificate's key.", Kind.PATH),
     )
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NOVA_INSTALL"])
+
+    def contradictions(self, answers: Answers) -> Iterable[str]:
+        if answers["CONFIG_NOVA_INSTALL"]:
+            for other, why in (
+                ("NEUTRON", "upstream removed nova's own networking"),
+                ("GLANCE", "guests are started from images"),
+            ):
+                if not answers[f"CONFIG_{other}_INSTALL"]:
+                    yield f"CONFIG_NOVA_INSTALL=y needs CONFIG_{other}_INSTALL=y: {why}"
+        if (
+            answers["CONFIG_NOVA_PCI_ALIAS"]
+            and not answers["CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST"]
+        ):
+            yield (
+                "CONFIG_NOVA_PCI_ALIAS names devices, but CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST "
+                "lets guests have none"
+            )
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)
@@ -101,6 +155,7 @@ class Nova(Component):
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         group = ctx.cloud.user(self.name)
         sections = _sections(ctx)
+        yield periodic.script(ctx, self.name)
         yield ini_file(_config(ctx), group, sections, *NAMESPACES)
         # The compute service asks the conductor; with a database it would try that first.
         without = {k: v for k, v in sections.items() if k not in ("api_database", "database")}
@@ -136,7 +191,14 @@ class Nova(Component):
 
     def fronts(self, ctx: Context) -> Iterable[Front]:
         yield Front("nova", PORT, f"{ctx.internal}:{PORT}")
-        yield Front("novnc", CONSOLE_PORT, f"{ctx.internal}:{CONSOLE_PORT}", websocket=True)
+        own = tuple(str(ctx.answers[f"CONFIG_VNC_SSL_{what}"]) for what in ("CERT", "KEY"))
+        yield Front(
+            "novnc",
+            CONSOLE_PORT,
+            f"{ctx.internal}:{CONSOLE_PORT}",
+            websocket=True,
+            certificate=Certificate(*own) if any(own) else None,
+        )
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         user = ctx.cloud.user(self.name)
@@ -190,6 +252,24 @@ class Nova(Component):
             Probe("http", f"http://{ctx.internal}:{CONSOLE_PORT}/vnc_lite.html"),
             sockets={"console": f"tcp:{ctx.internal}:{CONSOLE_PORT}"},
         )
+        if ctx.answers["CONFIG_NOVA_DB_PURGE_ENABLE"]:
+            # What was deleted goes into tables beside, and from there for good: upstream's way.
+            before = '"$(date -d "30 days ago" +%F)"'
+            manage = f"{ctx.release.services}/bin/nova-manage --config-file {_config(ctx)} db"
+            archive = f"archive_deleted_rows --all-cells --until-complete --before {before}"
+            # 1 and 3 mean: done, and there were rows, or none.
+            line = (
+                f"{manage} {archive} || [ $? -lt 2 ] && "
+                f"{{ {manage} purge --all-cells --before {before} || [ $? -eq 3 ]; }}"
+            )
+            yield periodic.process(
+                ctx,
+                self.name,
+                "nova-purge",
+                periodic.DAY,
+                ("/bin/sh", "-c", line),
+                ("mariadb", "nova-conductor"),
+            )
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
@@ -293,10 +373,10 @@ def _sections(ctx: Context) -> Ini:
             "service_metadata_proxy": True,
             "metadata_proxy_shared_secret": ctx.secrets["neutron_metadata"],
         },
-        "glance": {"region_name": openstack.REGION, "valid_interfaces": "internal"},
+        "glance": {"region_name": openstack.region(ctx), "valid_interfaces": "internal"},
         "cinder": {
             **{k: v for k, v in nova.items() if k not in ("region_name", "valid_interfaces")},
-            "os_region_name": openstack.REGION,
+            "os_region_name": openstack.region(ctx),
             "catalog_info": "block-storage::internalURL",
         },
         "vnc": {
@@ -311,8 +391,10 @@ def _sections(ctx: Context) -> Ini:
             "cpu_mode": "host-model" if virt_type == "kvm" else "none",
             "connection_uri": f"qemu+unix:///system?socket={libvirt_socket}",
             "inject_partition": -2,
+            "live_migration_scheme": str(ctx.answers["CONFIG_NOVA_COMPUTE_MIGRATE_PROTOCOL"]),
             "swtpm_enabled": False,
         },
+        **pci.sections(ctx.answers),
         "os_vif_ovs": {"ovsdb_connection": f"unix:{ovs_socket}"},
         "cache": {
             "enabled": True,

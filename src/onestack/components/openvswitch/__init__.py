@@ -18,8 +18,12 @@ from onestack.components.openvswitch.undo import DATAPATH, TABLE
 from onestack.host import netns, sysctl
 from onestack.host.change import Change
 from onestack.host.files import ensure_file
+from onestack.host.findings import Finding, refuse
 from onestack.host.ledger import Ledger
-from onestack.network.backend import datapath
+from onestack.network import demo
+from onestack.network.addresses import devices, in_subnet
+from onestack.network.backend import datapath, l2_agent
+from onestack.network.wiring import Wiring
 from onestack.supervise.spec import Probe, Process
 
 QUIET = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
@@ -46,6 +50,32 @@ class Openvswitch(Component):
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NEUTRON_INSTALL"])
 
+    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+        found = wiring(ctx)
+        pairs = found.interface_pairs
+        if not pairs:
+            return
+        # A namespace that is not made yet has no NIC at all.
+        there = netns.exists(ctx.cloud.netns) if ctx.cloud.netns else True
+        present = devices(ctx.cloud.netns) if there else {}
+        source = found.source("BRIDGE_IFACES")
+        for bridge, named in pairs:
+            nic = _device(ctx, named) if present else named
+            if nic not in present:
+                where = f"in the namespace {ctx.cloud.netns}" if ctx.cloud.netns else "here"
+                yield refuse(
+                    f"there is no network device {named} {where}",
+                    f"{source} puts it into {bridge}",
+                    "look at them: ip -br link",
+                )
+            elif addresses := present[nic]:
+                yield refuse(
+                    f"{nic} has the address {' and '.join(addresses)} of this machine",
+                    f"{source} puts it into {bridge}, where the address would be out of reach",
+                    f"give it to a NIC that nothing else needs, or move the address: {nic} must "
+                    "have none",
+                )
+
     def packages(self, ctx: Context) -> Iterable[str]:
         # net-tools for the guide's ifconfig
         yield from ("iproute2", "net-tools", "nftables", "util-linux")
@@ -63,8 +93,8 @@ class Openvswitch(Component):
         yield from tools(ctx)
         group = ctx.cloud.user(self.name)
         yield ConfigFile(self._etc(ctx) / KEEPER_NAME, KEEPER, group)
-        if address := _address(ctx):
-            rules = translation(_table(ctx), ctx.cloud.device("br-ex"), address)
+        if addresses := demo.machine_addresses(ctx.answers):
+            rules = translation(_table(ctx), external_bridge(ctx), addresses)
             yield ConfigFile(self._etc(ctx) / RULES_NAME, rules, group)
 
     def processes(self, ctx: Context) -> Iterable[Process]:
@@ -120,8 +150,9 @@ class Openvswitch(Component):
             component=self.name,
             user=user,
             argv=(
-                *("/bin/sh", str(etc / KEEPER_NAME), ctx.cloud.device("br-ex")),
-                *(datapath(ctx.host), _address(ctx), str(etc / RULES_NAME), str(ready), *vsctl),
+                *("/bin/sh", str(etc / KEEPER_NAME), external_bridge(ctx), datapath(ctx.host)),
+                " ".join(demo.machine_addresses(ctx.answers)),
+                *(str(etc / RULES_NAME), str(ready), " ".join(wires(ctx)), *vsctl),
             ),
             env=env,
             files=tuple(str(file.path) for file in self.files(ctx)),
@@ -171,7 +202,7 @@ class Openvswitch(Component):
                 lines = "".join(f"net.core.{name} = {BUFFER}\n" for name in BUFFERS)
                 kept = SETTINGS / f"60-{ctx.cloud.prefix}.conf"
                 yield from ensure_file(kept, lines, ledger=ledger)
-        if _address(ctx):
+        if demo.machine_addresses(ctx.answers):
             yield from _noted(ledger, TABLE, _table(ctx), here)
             yield from sysctl.ensure_sysctl({"net.ipv4.ip_forward": "1"}, ledger, here)
 
@@ -206,8 +237,28 @@ def settings(ctx: Context) -> tuple[str, ...]:
     return ("init", "--", "set", "Open_vSwitch", ".", tso)
 
 
-def _address(ctx: Context) -> str:
-    return str(ctx.answers["CONFIG_ONESTACK_EXTERNAL_ADDRESS"])
+def wiring(ctx: Context) -> Wiring:
+    return Wiring(ctx.answers, l2_agent(ctx.answers, ctx.host)[0])
+
+
+def external_bridge(ctx: Context) -> str:
+    return ctx.cloud.device(wiring(ctx).external_bridge or "br-ex")
+
+
+def wires(ctx: Context) -> Iterable[str]:
+    """``BRIDGE:NIC`` for each NIC, ``BRIDGE:`` for a bridge without one."""
+    found = wiring(ctx)
+    nics = dict(found.interface_pairs)
+    for bridge in dict.fromkeys([*nics, *found.bridges]):
+        yield f"{ctx.cloud.device(bridge)}:{_device(ctx, nics.get(bridge, ''))}"
+
+
+def _device(ctx: Context, name: str) -> str:
+    """The NIC, where a subnet may stand for it too."""
+    if "/" not in name:
+        return name
+    found = in_subnet(name, devices(ctx.cloud.netns))
+    return found[0] if found else ""
 
 
 def _table(ctx: Context) -> str:

@@ -9,38 +9,64 @@ and as a shell it takes 1 MB where a child of the warm parent takes 18.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 
-KEEPER = r"""# keeps BRIDGE up, and ADDRESS on it (nothing: no address of the machine's own)
-# arguments: BRIDGE DATAPATH ADDRESS RULES READY ovs-vsctl [OPTION...]
+KEEPER = r"""# keeps BRIDGE up, and ADDRESSES on it (nothing: no address of the machine's own)
+# arguments: BRIDGE DATAPATH ADDRESSES RULES READY WIRES ovs-vsctl [OPTION...]
+# ADDRESSES and WIRES are words with blanks in between; a wire is BRIDGE:NIC, or BRIDGE:
 set -eu
-bridge=$1 datapath=$2 address=$3 rules=$4 ready=$5
-shift 5
+bridge=$1 datapath=$2 addresses=$3 rules=$4 ready=$5 wires=$6
+shift 6
 
 keep() {
     # not there at all: somebody restarts the switch, and the kernel will tell
     shown=$(ip -oneline address show dev "$bridge" 2>/dev/null) || return 0
-    case "$address:$shown" in
-        :* | *" $address "*) ;;
-        *)
-            ip address replace "$address" dev "$bridge" || return 0
-            echo "put $address on $bridge"
-            ;;
-    esac
+    for address in $addresses; do
+        case $shown in
+            *" $address "*) ;;
+            *)
+                ip address replace "$address" dev "$bridge" || return 0
+                echo "put $address on $bridge"
+                ;;
+        esac
+    done
     [ -n "$(ip -oneline link show dev "$bridge" up)" ] || ip link set "$bridge" up || :
 }
 
+make_bridge() {
+    "$@" --may-exist add-br "$name" -- set bridge "$name" "datapath_type=$datapath"
+    if ! ip link show dev "$name" >/dev/null 2>&1; then
+        # ovs-vsctl only tells; its exit code is 0
+        echo "ovs-vswitchd could not make $name: its log says why" >&2
+        exit 1
+    fi
+}
+
 before=$(cat "$ready.address" 2>/dev/null) || before=
-"$@" --may-exist add-br "$bridge" -- set bridge "$bridge" "datapath_type=$datapath"
-if ! ip link show dev "$bridge" >/dev/null 2>&1; then
-    # ovs-vsctl only tells; its exit code is 0
-    echo "ovs-vswitchd could not make $bridge: its log says why" >&2
-    exit 1
-fi
-if [ -n "$before" ] && [ "$before" != "$address" ]; then
-    # it may have gone already, with the bridge
-    ip address delete "$before" dev "$bridge" 2>/dev/null || :
-fi
-if [ -n "$address" ]; then
+name=$bridge
+make_bridge "$@"
+for wire in $wires; do
+    name=${wire%%:*} nic=${wire#*:}
+    make_bridge "$@"
+    [ -n "$nic" ] || continue
+    "$@" --may-exist add-port "$name" "$nic" -- set port "$nic" external_ids:onestack=nic
+    ip link set "$nic" up
+    echo "$nic is a port of $name"
+done
+for nic in $("$@" --bare --columns=name find port external_ids:onestack=nic); do
+    case " $wires " in
+        *":$nic "*) ;;
+        *) "$@" --if-exists del-port "$nic" ;;
+    esac
+done
+for old in $before; do
+    case " $addresses " in
+        *" $old "*) ;;
+        # it may have gone already, with the bridge
+        *) ip address delete "$old" dev "$bridge" 2>/dev/null || : ;;
+    esac
+done
+if [ -n "$addresses" ]; then
     # guests reach the outside as the machine itself, if it has an outside
     forward=/proc/sys/net/ipv4/ip_forward
     [ "$(cat $forward)" = 1 ] || echo 1 > $forward
@@ -48,9 +74,9 @@ if [ -n "$address" ]; then
 fi
 ip -oneline monitor link address | {
     keep
-    echo "$address" > "$ready.address"
+    echo "$addresses" > "$ready.address"
     : > "$ready"
-    echo "$bridge is up${address:+ with $address}"
+    echo "$bridge is up${addresses:+ with $addresses}"
     # once more when ip surely listens: no change goes unseen
     sleep 1
     keep
@@ -65,24 +91,28 @@ exit 1
 """
 
 
-def translation(table: str, bridge: str, address: str) -> str:
+def translation(table: str, bridge: str, addresses: Iterable[str]) -> str:
     """nftables rules: what leaves from the external network goes as the machine itself.
 
     Not so what only passes neutron's ``qbr`` bridges (iptables_hybrid), where
     br_netfilter shows bridged packets to these rules as well: the answer of a
     guest would come from another address than was asked.
 
-    ``address`` is the machine's, with its prefix length. Loading them again
-    replaces them.
+    ``addresses`` are the machine's, with their prefix lengths. Loading them
+    again replaces them.
     """
-    network = ipaddress.ip_interface(address).network
-    family = "ip" if network.version == 4 else "ip6"
+    networks = [ipaddress.ip_interface(address).network for address in addresses]
+    lines = "\n".join(
+        f"    {'ip' if network.version == 4 else 'ip6'} saddr {network} "
+        f'oifname != "{bridge}" oifname != "qbr*" masquerade'
+        for network in networks
+    )
     return f"""table inet {table}
 delete table inet {table}
 table inet {table} {{
   chain postrouting {{
     type nat hook postrouting priority srcnat;
-    {family} saddr {network} oifname != "{bridge}" oifname != "qbr*" masquerade
+{lines}
   }}
 }}
 """

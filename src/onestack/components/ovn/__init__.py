@@ -120,7 +120,7 @@ def chassis(ctx: Context, southbound: str) -> Iterable[str]:
     mappings = layout.bridge_mappings
     if layout.external_bridge and layout.external_bridge not in mappings.values():
         mappings[layout.external_network] = layout.external_bridge
-    device = str(ctx.answers["CONFIG_NEUTRON_OVN_TUNNEL_IF"])
+    device = layout.wiring.tunnel_device
     ids = {
         # the same for as long as the cloud has its secrets; another would be another chassis
         "system-id": str(uuid.uuid5(uuid.NAMESPACE_OID, ctx.secrets["chassis"])),

@@ -1,57 +1,78 @@
-"""First contents of a new cloud: flavors, and the demo image when asked for."""
+"""First contents of a new cloud: flavors, an image, the demo's networks, what Tempest needs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from onestack.answers.key import Key, Kind
-from onestack.components.base import Component, Context, Task
+from onestack.answers.values import Answers
+from onestack.components.base import Component, ConfigFile, Context, Task
+from onestack.components.clients import openrc
+from onestack.components.provision import keys
+from onestack.network import demo
 
 
 class Provision(Component):
     name = "provision"
     title = "First contents"
-    keys = (
-        Key(
-            "CONFIG_PROVISION_DEMO",
-            "n",
-            "Upload a first image (CONFIG_PROVISION_IMAGE_*) to the new cloud.",
-            Kind.FLAG,
-            note="packstack's default is y",
-        ),
-        Key("CONFIG_PROVISION_IMAGE_NAME", "cirros", "The demo image's name."),
-        Key(
-            "CONFIG_PROVISION_IMAGE_URL",
-            "",
-            "URL or file of the demo image; empty: a small guest made from Debian packages.",
-        ),
-        Key(
-            "CONFIG_PROVISION_IMAGE_FORMAT",
-            "qcow2",
-            "The demo image's disk format.",
-            Kind.CHOICE,
-            ("qcow2", "raw", "vmdk", "vdi", "iso"),
-        ),
-    )
+    keys = keys.KEYS
+
+    def contradictions(self, answers: Answers) -> Iterable[str]:
+        return keys.contradictions(answers)
 
     def users(self, ctx: Context) -> Iterable[str]:
         return ()
 
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        for account in keys.accounts(ctx.answers):
+            other = {
+                "OS_USERNAME": account,
+                "OS_PROJECT_NAME": keys.project(ctx.answers),
+                "OS_PASSWORD": ctx.secrets[f"{keys.secret(account)}_keystone"],
+            }
+            yield ConfigFile(
+                ctx.cloud.etc / f"{account}-openrc",
+                openrc(ctx, other, f"The user {account}"),
+                mode=0o600,
+            )
+
     def downloads(self, ctx: Context) -> Iterable[Task]:
         from onestack.components.provision.contents import ensure_fetched
 
-        if ctx.has("glance") and ctx.answers["CONFIG_PROVISION_DEMO"]:
+        if ctx.has("glance"):
             yield Task("fetch", lambda: ensure_fetched(ctx), ("packages",))
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.components.provision.contents import ensure_flavors, ensure_image
+        from onestack.components.provision import contents, networks, tempest
 
+        flavors, image = (
+            ("process:nova-api", "identity:nova"),
+            ("process:glance-api", "identity:glance"),
+        )
+        made = []
         if ctx.has("nova"):
-            yield Task(
-                "flavors", lambda: ensure_flavors(ctx), ("process:nova-api", "identity:nova")
+            made.append("flavors")
+            yield Task("flavors", lambda: contents.ensure_flavors(ctx), flavors)
+        if ctx.has("glance") and keys.wants_image(ctx.answers):
+            made.append("image")
+            yield Task("image", lambda: contents.ensure_image(ctx), image)
+        if ctx.has("glance") and ctx.answers[f"{keys.UEC}KERNEL_URL"]:
+            yield Task("parts", lambda: contents.ensure_parts(ctx), image)
+        if keys.accounts(ctx.answers):
+            made.append("accounts")
+            yield Task("accounts", lambda: networks.ensure_accounts(ctx), ("keystone:project",))
+        if ctx.has("neutron") and demo.wanted(ctx.answers):
+            needs = ("process:neutron-api", "identity:neutron")
+            after = ("provision:accounts",) if keys.accounts(ctx.answers) else ()
+            # nobody answers for a network's port before the agents do
+            agents = tuple(
+                f"process:{process.name}"
+                for component in ctx.components
+                if component.name == "neutron"
+                for process in component.processes(ctx)
             )
-        if ctx.has("glance") and ctx.answers["CONFIG_PROVISION_DEMO"]:
-            yield Task(
-                "image", lambda: ensure_image(ctx), ("process:glance-api", "identity:glance")
-            )
+            made.append("networks")
+            yield Task("networks", lambda: networks.ensure_networks(ctx), (*needs, *agents, *after))
+        if ctx.answers[keys.TEMPEST]:
+            before = tuple(f"provision:{name}" for name in made)
+            yield Task("tempest", lambda: tempest.ensure_config(ctx), before)

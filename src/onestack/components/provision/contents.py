@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from keystoneauth1.session import Session
 
 from onestack.cloud import CACHE
 from onestack.cloudapi.session import admin_session
 from onestack.components.base import Context
+from onestack.components.provision import keys
 from onestack.host.change import Change
 from onestack.images import guest
 from onestack.images.fetch import cached, fetch, shown
@@ -36,13 +39,30 @@ FLAVORS = (
 """The names upstream's documentation and tests have always used."""
 
 
+def wanted_flavors(ctx: Context, present: Collection[str]) -> list[Flavor]:
+    """`FLAVORS` in a cloud that has none; Tempest's two, where there are none of these names."""
+    found: list[Flavor] = []
+    if ctx.answers["CONFIG_NOVA_MANAGE_FLAVORS"] and not present:
+        found += FLAVORS
+    if ctx.answers[keys.TEMPEST]:
+        names = {flavor.name for flavor in found}
+        for short in ("", "ALT_"):
+            key = f"{keys.TEMPEST}_FLAVOR_{short}"
+            flavor = Flavor(
+                str(ctx.answers[f"{key}NAME"]),
+                *(int(ctx.answers[f"{key}{what}"]) for what in ("VCPUS", "RAM", "DISK")),
+            )
+            if flavor.name not in names and flavor.name not in present:
+                found.append(flavor)
+    return found
+
+
 def ensure_flavors(ctx: Context) -> Iterator[Change]:
-    """`FLAVORS`, on a cloud that has no flavor at all; an operator's own choice stays."""
+    """The wanted flavors; an operator's own choice stays."""
     session = admin_session(ctx)
     url = f"http://{ctx.internal}:8774/v2.1/flavors"
-    if session.get(url, params={"is_public": "None"}).json()["flavors"]:
-        return
-    for flavor in FLAVORS:
+    there = session.get(url, params={"is_public": "None"}).json()["flavors"]
+    for flavor in wanted_flavors(ctx, {each["name"] for each in there}):
 
         def make(flavor: Flavor = flavor) -> None:
             body = {
@@ -57,55 +77,120 @@ def ensure_flavors(ctx: Context) -> Iterator[Change]:
 
 
 def ensure_fetched(ctx: Context) -> Iterator[Change]:
-    """The demo image, or what the test guest is built from, in the cache."""
-    source, cache = str(ctx.answers["CONFIG_PROVISION_IMAGE_URL"]), CACHE / "images"
-    if source and not cached(source, cache):
-        yield Change(f"fetch the image {shown(source)}", lambda: _ignore(fetch(source, cache)))
-    elif not source and not guest.fetched(cache):
-        yield Change("fetch the test guest's packages", lambda: guest.fetch_packages(cache))
+    """Images that are wanted, or what the test guest is built from, in the cache."""
+    cache, wanted = CACHE / "images", []
+    if keys.wants_image(ctx.answers):
+        wanted.append(str(ctx.answers["CONFIG_PROVISION_IMAGE_URL"]))
+    if ctx.answers[f"{keys.UEC}KERNEL_URL"]:
+        wanted += [str(ctx.answers[f"{keys.UEC}{part}_URL"]) for part in keys.PARTS]
+    for source in wanted:
+        if not source and not guest.fetched(cache):
+            yield Change("fetch the test guest's packages", lambda: guest.fetch_packages(cache))
+        elif source and not cached(source, cache):
+            get = functools.partial(_fetch, source, cache)
+            yield Change(f"fetch the image {shown(source)}", get)
+
+
+def _fetch(source: str, cache: Path) -> None:
+    fetch(source, cache)
 
 
 def ensure_image(ctx: Context) -> Iterator[Change]:
-    """The demo image, uploaded whole: one left ``queued`` by an interrupted run goes first."""
+    """The demo image, with its properties."""
+    answers = ctx.answers
+    properties = dict(p.split("=", 1) for p in answers["CONFIG_PROVISION_IMAGE_PROPERTIES"])
+    return _ensure(ctx, str(answers["CONFIG_PROVISION_IMAGE_NAME"]), _demo_image, properties)
+
+
+def _demo_image(ctx: Context) -> tuple[Path, dict[str, str]]:
+    source, disk_format = str(ctx.answers["CONFIG_PROVISION_IMAGE_URL"]), "qcow2"
+    if source:
+        path = fetch(source, CACHE / "images")
+        disk_format = str(ctx.answers["CONFIG_PROVISION_IMAGE_FORMAT"])
+    else:
+        path = guest.cached_test_guest(CACHE / "images")
+    return path, {"disk_format": disk_format, "container_format": "bare"}
+
+
+PARTS = (("-kernel", "KERNEL", "aki"), ("-ramdisk", "RAMDISK", "ari"))
+"""What follows the image's name, its key, and the format of a part before the disk."""
+
+
+def ensure_parts(ctx: Context) -> Iterator[Change]:
+    """The image in three parts: kernel, RAM disk, and a disk that names the two."""
+    name = str(ctx.answers[f"{keys.UEC}NAME"])
+    for suffix, key, kind in PARTS:
+        yield from _ensure(ctx, f"{name}{suffix}", functools.partial(_part, key, kind, {}))
+    session, url = admin_session(ctx), f"http://{ctx.internal}:9292/v2/images"
+
+    def disk(ctx: Context) -> tuple[Path, dict[str, str]]:
+        ids = {}
+        for suffix, key, _ in PARTS:
+            found = session.get(url, params={"name": f"{name}{suffix}"}).json()["images"]
+            ids[f"{key.lower()}_id"] = found[0]["id"]
+        return _part("DISK", "ami", ids, ctx)
+
+    yield from _ensure(ctx, name, disk)
+
+
+def _part(key: str, kind: str, more: dict[str, str], ctx: Context) -> tuple[Path, dict[str, str]]:
+    path = fetch(str(ctx.answers[f"{keys.UEC}{key}_URL"]), CACHE / "images")
+    return path, {"disk_format": kind, "container_format": kind, **more}
+
+
+def _ensure(
+    ctx: Context,
+    name: str,
+    source: Callable[[Context], tuple[Path, dict[str, str]]],
+    properties: Mapping[str, str] | None = None,
+) -> Iterator[Change]:
+    """The image ``name``, uploaded whole: one left by an interrupted run goes first.
+
+    ``source`` is asked for the file and what it is when it is needed.
+    """
     session = admin_session(ctx)
     url = f"http://{ctx.internal}:9292/v2/images"
-    name = str(ctx.answers["CONFIG_PROVISION_IMAGE_NAME"])
     present = session.get(url, params={"name": name}).json()["images"]
-    if any(image["status"] == "active" for image in present):
+    ready = [image for image in present if image["status"] == "active"]
+    if ready:
+        missing = {k: v for k, v in (properties or {}).items() if ready[0].get(k) != v}
+        if missing:
+            place = f"{url}/{ready[0]['id']}"
+            yield Change(
+                f"give the image {name} its properties",
+                lambda: _describe(session, place, ready[0], missing),
+            )
         return
     for image in present:
         yield Change(
             f"remove the unfinished image {name}",
             functools.partial(_delete, session, f"{url}/{image['id']}"),
         )
-    yield Change(f"upload the image {name}", lambda: _upload(ctx, session, url, name))
+
+    def upload() -> None:
+        path, kind = source(ctx)
+        body = {"name": name, "visibility": "public", **kind, **(properties or {})}
+        image = session.post(url, json=body).json()["id"]
+        with path.open("rb") as content:
+            session.put(
+                f"{url}/{image}/file",
+                data=content,
+                headers={"Content-Type": "application/octet-stream"},
+            )
+
+    yield Change(f"upload the image {name}", upload)
 
 
-def _ignore(result: object) -> None:
-    """A change has no result."""
+def _describe(
+    session: Session, place: str, image: Mapping[str, str], properties: Mapping[str, str]
+) -> None:
+    patch = [
+        {"op": "replace" if name in image else "add", "path": f"/{name}", "value": value}
+        for name, value in properties.items()
+    ]
+    kind = "application/openstack-images-v2.1-json-patch"
+    session.patch(place, data=json.dumps(patch), headers={"Content-Type": kind})
 
 
 def _delete(session: Session, url: str) -> None:
     session.delete(url)
-
-
-def _upload(ctx: Context, session: Session, url: str, name: str) -> None:
-    source = str(ctx.answers["CONFIG_PROVISION_IMAGE_URL"])
-    if source:
-        path = fetch(source, CACHE / "images")
-        disk_format = str(ctx.answers["CONFIG_PROVISION_IMAGE_FORMAT"])
-    else:
-        path, disk_format = guest.cached_test_guest(CACHE / "images"), "qcow2"
-    body = {
-        "name": name,
-        "disk_format": disk_format,
-        "container_format": "bare",
-        "visibility": "public",
-    }
-    image = session.post(url, json=body).json()["id"]
-    with path.open("rb") as content:
-        session.put(
-            f"{url}/{image}/file",
-            data=content,
-            headers={"Content-Type": "application/octet-stream"},
-        )

@@ -11,10 +11,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets as random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from onestack.answers.key import Key, Kind
+from onestack.answers.values import Answers
 from onestack.components.base import Component, ConfigFile, Context, Directory, Task
 from onestack.components.rabbitmq import boot
 from onestack.host.change import Change
@@ -29,6 +32,27 @@ DISTRIBUTION = 25672
 class Rabbitmq(Component):
     name = "rabbitmq"
     title = "RabbitMQ"
+    keys = (
+        Key(
+            "CONFIG_AMQP_AUTH_USER",
+            "openstack",
+            "Name with which services log in at the message bus.",
+            note="packstack's default is amqp_user",
+            check=lambda text: (
+                None if re.fullmatch(r"[\w.@-]{1,64}", text) else "use letters, digits and _ . @ -"
+            ),
+        ),
+        Key("CONFIG_AMQP_AUTH_PASSWORD", "PW_PLACEHOLDER", "Password of that name.", Kind.SECRET),
+    )
+
+    def contradictions(self, answers: Answers) -> Iterable[str]:
+        own = "CONFIG_AMQP_AUTH_PASSWORD"
+        name = own if answers[own] else "CONFIG_DEFAULT_PASSWORD"
+        if "/" in str(answers[name]):
+            yield (
+                f"{name} has a '/', which services cannot use as the message bus's password "
+                f"(oslo.messaging takes the rest for an address); give {own} another"
+            )
 
     def packages(self, ctx: Context) -> Iterable[str]:
         return ("rabbitmq-server",)
@@ -44,7 +68,9 @@ class Rabbitmq(Component):
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         etc, group = self._etc(ctx), ctx.cloud.user(self.name)
         yield ConfigFile(etc / "rabbitmq.config", self._settings(ctx), group)
-        yield ConfigFile(etc / "definitions.json", definitions(ctx.secrets["rabbitmq"]), group)
+        user = str(ctx.answers["CONFIG_AMQP_AUTH_USER"])
+        made = definitions(user, ctx.secrets["rabbitmq"])
+        yield ConfigFile(etc / "definitions.json", made, group)
         # Nothing of the broker asks DNS; a resolver that does not answer would stall it.
         yield ConfigFile(etc / "inetrc", "{lookup, [file]}.\n", group)
         yield ConfigFile(etc / "boot.escript", boot.MAKE, group)
@@ -164,7 +190,7 @@ LONGEST = 32 * 1024 * 1024
 """Bytes of notifications that wait for a reader at most; the oldest go first."""
 
 
-def definitions(password: str) -> str:
+def definitions(user: str, password: str) -> str:
     """The one user of the bus, as the broker imports it at each start: a salted hash.
 
     The salt comes from the password too, so that the file is the same each time.
@@ -177,14 +203,14 @@ def definitions(password: str) -> str:
             "vhosts": [{"name": "/"}],
             "users": [
                 {
-                    "name": "openstack",
+                    "name": user,
                     "password_hash": base64.b64encode(hashed).decode(),
                     "hashing_algorithm": "rabbit_password_hashing_sha256",
                     "tags": [],
                 }
             ],
             "permissions": [
-                {"user": "openstack", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
+                {"user": user, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
             ],
             "policies": [
                 {

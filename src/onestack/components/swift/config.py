@@ -73,7 +73,7 @@ def proxy(ctx: Context) -> Ini:
             "reseller_admin_role": "ResellerAdmin",
             "project_reader_roles": "reader",
         },
-        "s3api": {"use": "egg:swift#s3api", "location": openstack.REGION},
+        "s3api": {"use": "egg:swift#s3api", "location": openstack.region(ctx)},
         "s3token": {
             "use": "egg:swift#s3token",
             "reseller_prefix": "AUTH_",

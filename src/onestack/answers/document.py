@@ -1,0 +1,100 @@
+"""``docs/answers.md``: every key with its class, default and meaning, from the declarations."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+
+from onestack.answers import table
+from onestack.answers.key import Class, Key, Kind
+from onestack.answers.registry import Registry
+
+HEAD = """# Answers
+
+<!-- Made by `./onestack answers --markdown`; a test holds that it is current. -->
+
+What can be asked for, key by key. Keys are packstack's, from Havana to its last
+release; those that begin with `CONFIG_ONESTACK_` are onestack's own. They are
+given in an answer file (`--answer-file`, as packstack's: one section `[general]`,
+`KEY=value` lines), with `--set KEY=VALUE`, or by packstack's options. What is not
+given has its default; `onestack answers` shows what is in force.
+
+Each key ends in exactly one class:
+
+| class | means | keys |
+|---|---|---|
+"""
+MEANINGS = {
+    Class.IMPLEMENTED: "does what it says",
+    Class.MAPPED: "its counterpart here is said",
+    Class.IGNORED: "accepted without effect; what it would have done is said",
+    Class.REFUSED: "a value other than the default is refused, with the reason",
+}
+VALUES = {
+    Kind.FLAG: "y or n",
+    Kind.NUMBER: "a number",
+    Kind.RATIO: "a number",
+    Kind.SIZE: "a size",
+    Kind.ADDRESS: "an IP address",
+    Kind.INTERFACE: "an address with prefix length",
+    Kind.LIST: "a list",
+    Kind.PATH: "a file",
+    Kind.SECRET: "a secret",
+}
+
+
+def text(known: Registry) -> str:
+    rows = table.rows()
+    ours = [key for group in known.groups for key in group.keys]
+    counts = collections.Counter(known.keys[name].outcome for name in rows)
+    own = sum(key.name not in rows for key in ours)
+    parts = [HEAD + "".join(_counts(counts))]
+    parts.append(
+        f"\n{len(rows)} keys of packstack's, and {own} of onestack's own. packstack's words "
+        "`PW_PLACEHOLDER` (a random\npassword, made once), `%{::processorcount}`, "
+        "`%{::hostname}`, `%{::fqdn}` and\n`%{::default_hypervisor}` are understood.\n"
+    )
+    for group in known.groups:
+        parts.append(f"\n## {group.title}\n\n")
+        parts.extend(_entry(key) for key in group.keys)
+    older = [name for name in sorted(rows) if name not in {key.name for key in ours}]
+    parts.append("\n## Older names\n\n| name | |\n|---|---|\n")
+    for name in older:
+        target = known.targets.get(name)
+        key = known.keys[name]
+        says = f"is `{target}` today" if target else f"{key.outcome.value}: {_cell(key.note)}"
+        if target == "CONFIG_CONTROLLER_HOST":
+            says = f"{key.outcome.value}: {_cell(key.note)}"
+        parts.append(f"| `{name}` | {says} |\n")
+    return "".join(parts).rstrip()
+
+
+def _counts(counts: collections.Counter[Class]) -> Iterator[str]:
+    for outcome, meaning in MEANINGS.items():
+        yield f"| {outcome.value} | {meaning} | {counts[outcome]} |\n"
+
+
+def _entry(key: Key) -> str:
+    values = " or ".join(f"`{c}`" if c else "nothing" for c in key.choices)
+    values = values or VALUES.get(key.kind, "")
+    default = f"`{key.default}`" if key.default else "nothing"
+    facts = ", ".join(
+        part
+        for part in (
+            key.outcome.value if key.outcome is not Class.IMPLEMENTED else "",
+            values,
+            f"default {default}",
+        )
+        if part
+    )
+    note = f" {_sentence(key.note)}" if key.note else ""
+    return f"- **`{key.name}`** ({facts}): {_sentence(key.help)}{note}\n"
+
+
+def _sentence(text: str) -> str:
+    text = _cell(text.strip())
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")

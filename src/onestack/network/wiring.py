@@ -1,0 +1,141 @@
+"""Bridges, physical networks and NICs, as the answers have them for the agent that is chosen.
+
+packstack has each such key twice, for openvswitch and for ovn, and with ovn it
+put the one in the place of the other without a word. Here the agent's own
+counts; where that says nothing, its twin's does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from onestack.answers.values import Answers
+
+TWINS = ("BRIDGE_MAPPINGS", "BRIDGE_IFACES", "EXTERNAL_PHYSNET", "TUNNEL_IF")
+_SHORT = {"ovn": "OVN", "openvswitch": "OVS"}
+
+
+def key(agent: str, name: str) -> str:
+    return f"CONFIG_NEUTRON_{_SHORT[agent]}_{name}"
+
+
+@dataclass(frozen=True)
+class Wiring:
+    answers: Answers
+    agent: str
+    """``ovn`` or ``openvswitch``."""
+
+    @property
+    def _other(self) -> str:
+        return "ovn" if self.agent == "openvswitch" else "openvswitch"
+
+    def source(self, name: str) -> str:
+        """The key whose value counts for ``name`` (one of `TWINS`)."""
+        own, twin = key(self.agent, name), key(self._other, name)
+        return twin if not self._says(own) and self._says(twin) and self.answers[twin] else own
+
+    def _says(self, name: str) -> bool:
+        return self.answers.text(name) != self.answers.key(name).default
+
+    def borrowed(self) -> Iterator[str]:
+        """What is taken from a twin, each as a sentence."""
+        for name in TWINS:
+            own, found = key(self.agent, name), self.source(name)
+            if found != own:
+                yield (
+                    f"{found}={self.answers.text(found)} is used as {own}: {self.agent} carries "
+                    "the networks"
+                )
+
+    def quarrels(self) -> Iterator[str]:
+        """Twins that say different things, each as a sentence."""
+        for name in TWINS:
+            own, twin = key(self.agent, name), key(self._other, name)
+            if not (self._says(own) and self._says(twin) and self.answers[twin]):
+                continue
+            if self.answers[own] != self.answers[twin]:
+                yield (
+                    f"{own}={self.answers.text(own)} and {twin}={self.answers.text(twin)} differ, "
+                    f"and {self.agent} carries the networks; leave one of them out"
+                )
+
+    @property
+    def mapping_pairs(self) -> list[tuple[str, str]]:
+        """Physical network and bridge, as they stand there."""
+        return list(_pairs(self.answers[self.source("BRIDGE_MAPPINGS")]))
+
+    @property
+    def interface_pairs(self) -> list[tuple[str, str]]:
+        """Bridge and NIC."""
+        return list(_pairs(self.answers[self.source("BRIDGE_IFACES")]))
+
+    @property
+    def physical_network(self) -> str:
+        """The one of the public network."""
+        return str(self.answers[self.source("EXTERNAL_PHYSNET")])
+
+    @property
+    def tunnel_device(self) -> str:
+        """A NIC, or the subnet of its address."""
+        return str(self.answers[self.source("TUNNEL_IF")])
+
+    @property
+    def external_bridge(self) -> str:
+        """Where routers' outside legs are plugged; nothing for provider networks only."""
+        named = str(self.answers["CONFIG_NEUTRON_L3_EXT_BRIDGE"])
+        return "" if named in ("", "provider") else named
+
+    @property
+    def bridges(self) -> list[str]:
+        """All that must be there besides the external one."""
+        found = [bridge for _, bridge in self.mapping_pairs]
+        found += [bridge for bridge, _ in self.interface_pairs]
+        return [b for b in dict.fromkeys(found) if b != (self.external_bridge or "br-ex")]
+
+    def contradictions(self) -> Iterator[str]:
+        yield from self.quarrels()
+        mappings, interfaces = self.mapping_pairs, self.interface_pairs
+        source, cards = self.source("BRIDGE_MAPPINGS"), self.source("BRIDGE_IFACES")
+        for network in _twice(network for network, _ in mappings):
+            yield f"{source} maps the physical network {network} twice"
+        for bridge in _twice(bridge for _, bridge in mappings):
+            yield f"{source} maps two physical networks to the bridge {bridge}"
+        for nic in _twice(nic for _, nic in interfaces):
+            yield f"{cards} puts the NIC {nic} into two bridges"
+        if self.tunnel_device and self.tunnel_device in [nic for _, nic in interfaces]:
+            yield (
+                f"{cards} puts the NIC {self.tunnel_device} into a bridge, where it has no address "
+                f"for the tunnels that {self.source('TUNNEL_IF')} ends at it"
+            )
+        outside = self.external_bridge or "br-ex"
+        wired = [bridge for bridge, _ in interfaces]
+        for network, bridge in mappings if self._says(source) else ():
+            if bridge != outside and bridge not in wired:
+                yield (
+                    f"{source} maps {network} to {bridge}, which leads nowhere: {cards} names no "
+                    f"NIC for it ({bridge}:NIC)"
+                )
+        for bridge in wired:
+            if bridge != outside and bridge not in [b for _, b in mappings]:
+                yield (
+                    f"{cards} puts a NIC into {bridge}, which {source} maps no physical network to"
+                )
+        for name in ("TUNNEL_IF", "BRIDGE_IFACES"):
+            text = self.answers.text(self.source(name))
+            if "/" in text and not self.answers["CONFIG_USE_SUBNETS"]:
+                yield (
+                    f"{self.source(name)}={text} names a subnet, which is read only with "
+                    "CONFIG_USE_SUBNETS=y; name the NIC, or set that"
+                )
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    seen = list(names)
+    return [name for name in dict.fromkeys(seen) if seen.count(name) > 1]
+
+
+def _pairs(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for text in texts:
+        left, _, right = text.partition(":")
+        yield left, right

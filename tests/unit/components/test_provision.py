@@ -1,0 +1,223 @@
+"""The room of first contents: what is made for which answers, without a cloud."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onestack.answers.registry import registry
+from onestack.components.glance import Glance
+from onestack.components.neutron import Neutron
+from onestack.components.nova import Nova
+from onestack.components.provision import Provision, contents, keys, networks, tempest
+from onestack.network import demo
+from tests.unit.components.rooms import content, context, machine
+
+ROOM = Provision()
+DEMO = {"CONFIG_PROVISION_DEMO": "y"}
+TEMPEST = {"CONFIG_PROVISION_TEMPEST": "y"}
+
+
+def tasks(root: Path, **given: str) -> set[str]:
+    rooms = (Glance(), Nova(), Neutron(), ROOM)
+    return {task.name for task in ROOM.tasks(context(root, *rooms, host=machine(), **given))}
+
+
+def test_what_is_made_for_which_answers(tmp_path: Path) -> None:
+    assert tasks(tmp_path) == {"flavors"}
+    assert tasks(tmp_path, CONFIG_ONESTACK_IMAGE="y") == {"flavors", "image"}
+    assert tasks(tmp_path, **DEMO) == {"flavors", "image", "accounts", "networks"}
+    assert tasks(tmp_path, **TEMPEST) == {"flavors", "image", "networks", "tempest"}
+    uec = {f"CONFIG_PROVISION_UEC_IMAGE_{part}_URL": "/x" for part in keys.PARTS}
+    assert tasks(tmp_path, **uec) == {"flavors", "parts"}
+
+
+def test_flavors(tmp_path: Path) -> None:
+    def names(present: set[str], **given: str) -> list[str]:
+        return [f.name for f in contents.wanted_flavors(context(tmp_path, **given), present)]
+
+    usual = [flavor.name for flavor in contents.FLAVORS]
+    assert names(set()) == usual
+    assert names({"mine"}) == []
+    assert names(set(), CONFIG_NOVA_MANAGE_FLAVORS="n") == []
+    assert names(set(), **TEMPEST) == [*usual, "m1.micro"]
+    own = {f"{keys.TEMPEST}_FLAVOR_NAME": "t", f"{keys.TEMPEST}_FLAVOR_RAM": "300"}
+    more = {f"{keys.TEMPEST}_FLAVOR_VCPUS": "2", f"{keys.TEMPEST}_FLAVOR_DISK": "3"}
+    found = contents.wanted_flavors(context(tmp_path, **TEMPEST, **own, **more), {"mine"})
+    assert [(f.name, f.cpus, f.memory, f.disk) for f in found] == [
+        ("t", 2, 300, 3),
+        ("m1.micro", 1, 256, 1),
+    ]
+
+
+def test_the_users_own_environment(tmp_path: Path) -> None:
+    ctx = context(tmp_path, ROOM, CONFIG_KEYSTONE_DEMO_PW="it's", **DEMO)
+    text = content(ctx, ROOM, "demo-openrc")
+    assert "export OS_USERNAME=demo\n" in text and "export OS_PROJECT_NAME=demo\n" in text
+    assert """export OS_PASSWORD='it'"'"'s'\n""" in text
+    (file,) = ROOM.files(ctx)
+    assert file.mode == 0o600
+    user = {f"{keys.TEMPEST}_USER": "tester"}
+    assert keys.accounts(registry().answers({**TEMPEST, **user})) == ("tester",)
+    assert keys.accounts(registry().answers({**TEMPEST, **user, **DEMO})) == ("demo",)
+
+
+@pytest.mark.parametrize(
+    ("given", "addresses", "gateway"),
+    [
+        ({}, [], "172.24.4.1"),
+        (DEMO, ["172.24.4.1/24"], "172.24.4.1"),
+        ({**DEMO, "CONFIG_PROVISION_OVS_BRIDGE": "n"}, [], "172.24.4.1"),
+        (
+            {**DEMO, "CONFIG_ONESTACK_EXTERNAL_ADDRESS": "172.24.4.9/24"},
+            ["172.24.4.9/24"],
+            "172.24.4.9",
+        ),
+        (
+            {**TEMPEST, "CONFIG_PROVISION_TEMPEST_FLOATRANGE": "198.51.100.0/24"},
+            ["198.51.100.1/24"],
+            "198.51.100.1",
+        ),
+    ],
+)
+def test_the_public_network(given: dict[str, str], addresses: list[str], gateway: str) -> None:
+    answers = registry().answers(given)
+    assert demo.machine_addresses(answers) == addresses
+    assert demo.gateway(answers) == gateway
+
+
+def test_pools() -> None:
+    for text in (
+        '["start=192.0.2.5,end=192.0.2.9","start=192.0.2.20,end=192.0.2.29"]',
+        "192.0.2.5-192.0.2.9,192.0.2.20-192.0.2.29",
+    ):
+        assert list(demo.pools(text)) == [
+            demo.Pool("192.0.2.5", "192.0.2.9"),
+            demo.Pool("192.0.2.20", "192.0.2.29"),
+        ]
+    assert list(demo.pools("[]")) == list(demo.pools("")) == []
+    for text in ("[", "192.0.2.5", '["start=192.0.2.5"]', "__import__('os')", "[1]"):
+        assert demo.wrong_pools(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"CONFIG_PROVISION_DEMO_ALLOCATION_POOLS": "192.0.2.5-192.0.2.9"}, "no part of"),
+        ({"CONFIG_PROVISION_DEMO_ALLOCATION_POOLS": "172.24.4.9-172.24.4.2"}, "no part of"),
+        ({"CONFIG_PROVISION_DEMO_ALLOCATION_POOLS": "172.24.4.1-172.24.4.9"}, "the gateway"),
+        ({"CONFIG_PROVISION_DEMO_FLOATRANGE": "10.0.0.0/16"}, "overlaps"),
+        ({"CONFIG_PROVISION_UEC_IMAGE_KERNEL_URL": "/x"}, "all three"),
+        ({"CONFIG_NEUTRON_INSTALL": "n"}, "needs CONFIG_NEUTRON_INSTALL=y"),
+        ({**TEMPEST, "CONFIG_PROVISION_TEMPEST_USER_PW": "x"}, "of no use without"),
+    ],
+)
+def test_contradictions(given: dict[str, str], says: str) -> None:
+    (said,) = ROOM.contradictions(registry().answers({**DEMO, **given}))
+    assert says in said
+
+
+class Answer:
+    def __init__(self, body: Any) -> None:
+        self.body = body
+        self.status_code, self.text = 200, ""
+
+    def json(self) -> Any:
+        return self.body
+
+
+class Api:
+    """A session that has nothing, and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+
+    def get(self, url: str, params: dict[str, str] | None = None) -> Answer:
+        return Answer({url.rpartition("/")[2]: []})
+
+    def post(self, url: str, json: Any) -> Answer:
+        self.told.append((url.rpartition("/")[2], json))
+        return Answer({"id": "1"})
+
+    def put(self, url: str, data: Any, headers: Any) -> None:
+        self.told.append(("file", data.read()))
+
+    def request(self, url: str, method: str, json: Any, raise_exc: bool) -> Answer:
+        self.told.append((url.rpartition("/")[2], json))
+        return Answer({})
+
+
+def test_the_image_is_said_to_be_what_the_answers_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = Api()
+    monkeypatch.setattr(contents, "admin_session", lambda ctx: api)
+    image = tmp_path / "a.raw"
+    image.write_bytes(b"\0" * 4096)
+    given = {
+        "CONFIG_PROVISION_IMAGE_NAME": "mine",
+        "CONFIG_PROVISION_IMAGE_URL": str(image),
+        "CONFIG_PROVISION_IMAGE_FORMAT": "raw",
+        "CONFIG_PROVISION_IMAGE_PROPERTIES": "os_distro=debian,hw_disk_bus=scsi",
+    }
+    for change in contents.ensure_image(context(tmp_path, **given)):
+        change.do()
+    assert api.told == [
+        (
+            "images",
+            {
+                "name": "mine",
+                "visibility": "public",
+                "disk_format": "raw",
+                "container_format": "bare",
+                "os_distro": "debian",
+                "hw_disk_bus": "scsi",
+            },
+        ),
+        ("file", b"\0" * 4096),
+    ]
+
+
+@pytest.mark.parametrize("bridge", ["br-ex", "provider"])
+def test_where_the_public_network_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bridge: str
+) -> None:
+    api = Api()
+    monkeypatch.setattr(networks, "admin_session", lambda ctx: api)
+    given = {
+        **TEMPEST,
+        "CONFIG_NEUTRON_L2_AGENT": "openvswitch",
+        "CONFIG_NEUTRON_L3_EXT_BRIDGE": bridge,
+        "CONFIG_NEUTRON_OVS_EXTERNAL_PHYSNET": "wan",
+        "CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS": "wan:br-ex",
+    }
+    ctx = context(tmp_path, Neutron(), host=machine(), **given)
+    next(iter(networks.ensure_networks(ctx))).do()
+    ((kind, body),) = api.told
+    network = body["network"]
+    assert kind == "networks" and network["router:external"]
+    if bridge == "provider":
+        assert network["provider:network_type"] == "flat"
+        assert network["provider:physical_network"] == "wan"
+    else:
+        assert network["provider:network_type"] == "local"
+
+
+def test_tempests_file(tmp_path: Path) -> None:
+    given = {**DEMO, **TEMPEST, "CONFIG_PROVISION_IMAGE_SSH_USER": "debian"}
+    ctx = context(tmp_path, Glance(), Nova(), ROOM, **given)
+    ids = {"image": "i", "flavor": "f", "flavor_alt": "g", "public": "p"}
+    found = tempest.sections(ctx, ids)
+    assert found["validation"]["image_ssh_user"] == "debian"
+    assert found["compute"]["flavor_ref_alt"] == "g"
+    assert found["network"]["public_network_id"] == "p"
+    assert found["service_available"] == {
+        "cinder": False,
+        "glance": True,
+        "horizon": False,
+        "neutron": False,
+        "nova": True,
+        "swift": False,
+    }
