@@ -44,7 +44,7 @@ def test_everything_is_below_the_clouds_root(tmp_path: Path, swift: Swift) -> No
         assert file.path.is_relative_to(tmp_path)
         assert "127.77.0.1" not in file.content
         for path in re.findall(r"(?<![\w:/.<])/[\w./-]+", file.content):
-            if path not in ("/v3", "/ ", "/"):
+            if path not in ("/v3", "/ ", "/", "/devices", "/dev/stderr"):
                 assert path.startswith(str(tmp_path)), f"{file.path.name}: {path}"
 
 
@@ -99,12 +99,12 @@ def test_storage_is_asked_for_patiently(tmp_path: Path, swift: Swift) -> None:
 def test_the_disk_is_mounted_before_the_storage_servers(tmp_path: Path, swift: Swift) -> None:
     ctx = context(tmp_path, swift)
     processes = {p.name: p for p in swift.processes(ctx)}
-    assert set(processes) == {"swift-storage", "swift-proxy", "swift-upkeep"}
+    assert set(processes) == {"swift-storage", "swift-proxy", "swift-rsync", "swift-upkeep"}
     storage = processes["swift-storage"]
     assert storage.prepare == (attach_command(ctx),)
     assert storage.cleanup == ((*attach_command(ctx), "--detach"),)
     # What uses the disk ends before it is unmounted.
-    for name in ("swift-proxy", "swift-upkeep"):
+    for name in ("swift-proxy", "swift-rsync", "swift-upkeep"):
         assert "swift-storage" in processes[name].needs
     for process in processes.values():
         assert process.user == "onestack-swift"
@@ -121,6 +121,19 @@ def test_every_worker_has_its_turn(tmp_path: Path, swift: Swift) -> None:
     for name in WORKERS:
         kind = name.partition("-")[0]
         assert name in parsed(content(ctx, swift, f"{kind}-server.conf"))
+
+
+def test_replicators_speak_to_the_daemon(tmp_path: Path, swift: Swift) -> None:
+    """rsync refuses swift's --contimeout for a plain path; a zone that is given up needs it too."""
+    ctx = context(tmp_path, swift)
+    for kind in config.PORTS:
+        section = parsed(content(ctx, swift, f"{kind}-server.conf"))[f"{kind}-replicator"]
+        assert section["rsync_module"] == f"rsync://{{replication_ip}}:{config.RSYNC}/devices"
+    text = content(ctx, swift, "rsyncd.conf")
+    assert f"address = {ctx.internal}\n" in text and f"path = {devices.srv(tmp_path)}\n" in text
+    assert "rsync" in set(swift.packages(ctx))
+    upkeep = next(p for p in swift.processes(ctx) if p.name == "swift-upkeep")
+    assert "swift-rsync" in upkeep.needs
 
 
 def test_green_threads_stay_apart(swift: Swift, tmp_path: Path) -> None:

@@ -147,11 +147,8 @@ class Swift(Component):
         return devices.contradictions(answers) if self.enabled(answers) else ()
 
     def packages(self, ctx: Context) -> Iterable[str]:
-        layout = self._layout(ctx)
-        yield "xfsprogs" if layout.kind == "xfs" else "e2fsprogs"
-        if len(layout.devices) > 1:
-            # copies what is missing from one device to another
-            yield "rsync"
+        yield "xfsprogs" if self._layout(ctx).kind == "xfs" else "e2fsprogs"
+        yield "rsync"
 
     def disk(self, ctx: Context) -> int:
         if not self._layout(ctx).in_file or devices.loop_file(ctx.cloud.root).load():
@@ -176,6 +173,7 @@ class Swift(Component):
         yield file("internal-client", config.internal_client(ctx))
         for kind in PORTS:
             yield file(f"{kind}-server", config.storage(ctx, kind))
+        yield ConfigFile(self._rsync(ctx), config.rsync(ctx), group)
         yield ConfigFile(
             devices.layout_file(ctx.cloud.root),
             json.dumps(self._layout(ctx).to_json(), indent=1) + "\n",
@@ -226,11 +224,21 @@ class Swift(Component):
             needs=("swift-storage", "memcached"),
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/v1/AUTH_{{project_id}}?limit=1"),
         )
+        # Also with one zone: what lies in another that was given up has to be brought away.
+        yield Process(
+            name="swift-rsync",
+            component=self.name,
+            user=ctx.cloud.user(self.name),
+            argv=("/usr/bin/rsync", "--daemon", "--no-detach", f"--config={self._rsync(ctx)}"),
+            files=(str(self._rsync(ctx)),),
+            needs=("swift-storage",),
+            probe=Probe("connect", f"tcp:{ctx.internal}:{config.RSYNC}"),
+        )
         yield process(
             "upkeep",
             {"config": servers, "seconds": UPKEEP},
             (*servers.values(), str(config.conf(ctx, "internal-client"))),
-            needs=("swift-storage",),
+            needs=("swift-storage", "swift-rsync"),
             probe=Probe("notify"),
         )
 
@@ -286,6 +294,10 @@ class Swift(Component):
         if "ECONNREFUSED" in text or "Connection refused" in text:
             return "a storage server does not answer: look at `onestack logs swift-storage`"
         return None
+
+    @staticmethod
+    def _rsync(ctx: Context) -> Path:
+        return config.directory(ctx) / "rsyncd.conf"
 
     def _layout(self, ctx: Context) -> devices.Layout:
         return devices.layout(ctx.answers, ctx.cloud.user(self.name))

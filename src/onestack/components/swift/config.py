@@ -11,6 +11,7 @@ from onestack.components.swift.devices import home, srv
 PORT = 8080
 PORTS = {"account": 6202, "container": 6201, "object": 6200}
 """The storage servers, on the cloud's own loopback address."""
+RSYNC = 6203
 
 LOGGED = "onestack.components.swift.logs.to_stderr"
 
@@ -124,8 +125,11 @@ def internal_client(ctx: Context) -> Ini:
 def storage(ctx: Context, kind: str) -> Ini:
     """A storage server's file, with the sections of its background workers."""
     cache: dict[str, Value] = {"recon_cache_path": str(home(ctx.cloud.root) / "cache")}
-    # All devices are on this machine: rsync needs no daemon to copy from one to another.
-    replicator: dict[str, Value] = {**cache, "rsync_module": str(srv(ctx.cloud.root))}
+    # Swift's rsync speaks to a daemon only, also from one device of a machine to another.
+    replicator: dict[str, Value] = {
+        **cache,
+        "rsync_module": f"rsync://{{replication_ip}}:{RSYNC}/devices",
+    }
     workers: dict[str, dict[str, Value]] = {
         "account": {
             "account-replicator": {**replicator, **_BACKGROUND},
@@ -165,6 +169,22 @@ def storage(ctx: Context, kind: str) -> Ini:
         **_filters(f"healthcheck {kind}-server", {}),
         **workers,
     }
+
+
+def rsync(ctx: Context) -> str:
+    """The daemon through which replicators bring an object or a database to another device."""
+    return f"""address = {ctx.internal}
+port = {RSYNC}
+use chroot = no
+log file = /dev/stderr
+
+[devices]
+path = {srv(ctx.cloud.root)}
+read only = no
+list = no
+max connections = 8
+lock file = {home(ctx.cloud.root) / "cache" / "rsync.lock"}
+"""
 
 
 def text(sections: Ini) -> str:
