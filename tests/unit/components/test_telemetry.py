@@ -319,3 +319,11 @@ def test_servers_that_nobody_measures_are_an_ailment(
 
 def test_without_servers_none_is_missed(root: Path) -> None:
     assert list(CEILOMETER.ailments(context(root, *ROOMS))) == []
+
+
+def test_switched_off_they_can_be_asked_without_a_release(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    for room in ROOMS:
+        with pytest.raises(FileNotFoundError):
+            list(room.files(ctx))
+        assert list(room.directories(ctx))

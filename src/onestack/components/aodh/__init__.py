@@ -70,7 +70,7 @@ class Aodh(Component):
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         group, config = ctx.cloud.user(self.name), _config(ctx)
         yield ini_file(config, group, _sections(ctx), *NAMESPACES)
-        upstream = openstack.site_packages(ctx) / "aodh/api/api-paste.ini"
+        upstream = ctx.release.site_packages / "aodh/api/api-paste.ini"
         yield ConfigFile(_paste(ctx), openstack.pipeline(upstream, config), group)
 
     def databases(self, ctx: Context) -> Iterable[Database]:
@@ -137,6 +137,8 @@ def _sections(ctx: Context) -> Ini:
         "DEFAULT": {
             **openstack.logging(ctx),
             "transport_url": openstack.transport_url(ctx),
+            # Each of the two listeners would come to have 64.
+            "executor_thread_pool_size": 4,
             # An action may be a URL of this cloud's own front, such as one that Heat gave out.
             "rest_notifier_ca_bundle_certificate_path": authority,
             # A measure is known so much later than its period ended, and a rate needs the one

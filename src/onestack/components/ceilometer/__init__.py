@@ -177,7 +177,7 @@ def _config(ctx: Context) -> Path:
 
 
 def _sections(ctx: Context) -> Ini:
-    etc, package = _etc(ctx), openstack.site_packages(ctx) / "ceilometer"
+    etc, package = _etc(ctx), ctx.release.site_packages / "ceilometer"
     credentials = openstack.credentials(ctx, "ceilometer")
     socket = ctx.cloud.run / "libvirt" / "libvirt-sock"
     return {

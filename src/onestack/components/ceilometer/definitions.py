@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from onestack.components import openstack, telemetry
+from onestack.components import telemetry
 from onestack.components.base import Context
 
 SELDOM = 300
@@ -62,7 +62,7 @@ def files(ctx: Context, resources: Path) -> dict[str, str]:
         "pipeline.yaml": _pipeline("meters", [store], LEFT_OUT),
         "event_pipeline.yaml": _pipeline("events", [store, *alarms]),
     }
-    upstream = openstack.site_packages(ctx) / "ceilometer/publisher/data" / resources.name
+    upstream = ctx.release.site_packages / "ceilometer/publisher/data" / resources.name
     return {
         **{name: json.dumps(content, indent=1) + "\n" for name, content in made.items()},
         resources.name: kinds(upstream.read_text(encoding="utf-8"), interval),
