@@ -161,10 +161,6 @@ _UNDER = (
     ("CONFIG_CINDER_SOLIDFIRE_", {"CONFIG_CINDER_BACKEND": "solidfire"}),
     ("CONFIG_CINDER_NFS_", {"CONFIG_CINDER_BACKEND": "nfs"}),
     ("CONFIG_NOVA_PCI_ALIAS", {"CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST": '[{"vendor_id":"1"}]'}),
-    (
-        "CONFIG_HORIZON_SSL_",
-        {"CONFIG_HORIZON_SSL_CERT": "/c", "CONFIG_HORIZON_SSL_KEY": "/k"},
-    ),
     ("CONFIG_PROVISION_DEMO_", {"CONFIG_PROVISION_DEMO": "y"}),
     ("CONFIG_KEYSTONE_DEMO_PW", {"CONFIG_PROVISION_DEMO": "y"}),
     ("CONFIG_PROVISION_OVS_BRIDGE", {"CONFIG_PROVISION_DEMO": "y"}),
@@ -209,6 +205,10 @@ ELSEWHERE = {
     "CONFIG_NEUTRON_OVS_EXTERNAL_PHYSNET": "where the demo's network is: test_provision",
     "CONFIG_CINDER_VOLUMES_SIZE": "test_pool: the pool's size",
     "CONFIG_CONTROLLER_HOST": "it is a fact of the machine: test_facts, test_haproxy",
+    **{
+        f"CONFIG_HORIZON_SSL_{what}": "they name files that must be there: test_horizon"
+        for what in ("CERT", "KEY", "CACERT")
+    },
     "CONFIG_SWIFT_STORAGE_SIZE": "the size of a loop file: swift's own tests",
     "CONFIG_USE_SUBNETS": "it allows values of other keys: test_neutron",
     "CONFIG_NEUTRON_OVS_TUNNEL_IF": "its address is looked up: test_addresses",

@@ -175,7 +175,7 @@ def test_services_tell_what_they_do_only_to_somebody_who_listens(
 
 
 def test_a_queue_that_nobody_reads_has_an_end() -> None:
-    (policy,) = json.loads(broker("x"))["policies"]
+    (policy,) = json.loads(broker("openstack", "x"))["policies"]
     assert policy["definition"] == {"max-length-bytes": LONGEST, "overflow": "drop-head"}
     for queue in ("notifications.info", "notifications.error", "alarm.all.sample"):
         assert re.search(policy["pattern"], queue)
