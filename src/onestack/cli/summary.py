@@ -12,11 +12,27 @@ if TYPE_CHECKING:
     from onestack.plan.switched_off import Left
 
 
+def host(ctx: Context) -> str:
+    """The public address as it stands in a URL."""
+    return f"[{ctx.public}]" if ":" in ctx.public else ctx.public
+
+
+def pages(ctx: Context) -> dict[str, str]:
+    """Title of a component -> URL of what it shows in a browser."""
+    return {
+        component.title or component.name: (
+            f"{'http' if front.plain else 'https'}://{host(ctx)}{front.page}"
+        )
+        for component in ctx.components
+        for front in component.fronts(ctx)
+        if front.page
+    }
+
+
 def endpoints(ctx: Context) -> dict[str, str]:
     """Service type -> public URL, as the catalog has it."""
-    host = f"[{ctx.public}]" if ":" in ctx.public else ctx.public
     return {
-        endpoint.type: f"https://{host}:{endpoint.port}{endpoint.path}"
+        endpoint.type: f"https://{host(ctx)}:{endpoint.port}{endpoint.path}"
         for component in ctx.components
         for identity in component.identity(ctx)
         for endpoint in identity.endpoints
@@ -38,6 +54,7 @@ def facts(ctx: Context, report: Report) -> dict[str, Any]:
         "seconds": round(report.seconds, 1),
         "changes": len(report.changes),
         "endpoints": endpoints(ctx),
+        "pages": pages(ctx),
         "kept": [what.component.name for what in left(ctx)],
         "credentials": [
             str(ctx.cloud.etc / "admin-openrc"),
@@ -66,6 +83,8 @@ def lines(ctx: Context, report: Report) -> Iterator[str]:
     for kind, url in sorted(urls.items()):
         yield f"  {kind:<{width}}  {url}"
     yield ""
+    for title, url in pages(ctx).items():
+        yield f"{title + ':':<13} {url}   (as admin)"
     yield f"Credentials:  . {cloud.etc}/admin-openrc   (or {cloud.etc}/clouds.yaml)"
     yield f"Clients:      {cloud.bin}/openstack, and neutron, cinder, glance, nova, heat, swift"
     if kept := ", ".join(what.title for what in left(ctx)):

@@ -154,6 +154,8 @@ class Front:
     """Its own; ``None``: the one of all ports."""
     plain: bool = False
     """HTTP instead; without a backend it sends whoever comes to the same place on HTTPS."""
+    page: str = ""
+    """Path of what people open in a browser; empty where only programs come."""
 
 
 @dataclass(frozen=True)

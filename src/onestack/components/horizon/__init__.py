@@ -138,9 +138,9 @@ class Horizon(Component):
     def fronts(self, ctx: Context) -> Iterable[Front]:
         backend = f"{ctx.internal}:{PORT}"
         if not ctx.answers["CONFIG_HORIZON_SSL"]:
-            yield Front("horizon", PORT, backend, plain=True)
+            yield Front("horizon", PORT, backend, plain=True, page=PLACE)
             return
-        yield Front("horizon", TLS_PORT, backend, certificate=_own(ctx.answers))
+        yield Front("horizon", TLS_PORT, backend, certificate=_own(ctx.answers), page=PLACE)
         yield Front("horizon-to-https", PORT, "", plain=True)
 
     def processes(self, ctx: Context) -> Iterable[Process]:
