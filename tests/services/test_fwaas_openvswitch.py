@@ -16,7 +16,7 @@ ANSWERS = (
     "CONFIG_CINDER_INSTALL=n",
     "CONFIG_ONESTACK_IMAGE=y",
 )
-ONE_LINE_A_SECOND = "(while echo x; do sleep 1; done) | nc 10.61.2.10 2222 >/tmp/heard"
+ONE_LINE_A_SECOND = "while echo x; do sleep 1; done | nc 10.61.2.10 2222"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_connection_ends_with_what_allowed_it(networks: firewalls.Networks) ->
     networks.rule("fw-echo", "--protocol tcp --destination-port 2222 --action allow")
     networks.openstack("firewall group policy add rule fw-in fw-echo")
     networks.inside("b", "(nc -ll -p 2222 -e cat </dev/null >/dev/null 2>&1 &)")
-    networks.inside("a", f"({ONE_LINE_A_SECOND} 2>&1 </dev/null &)")
+    networks.inside("a", f"({ONE_LINE_A_SECOND}) >/tmp/heard 2>&1 </dev/null &")
     wait_until("lines come back", lambda: heard() > 3, 60)
     networks.openstack("firewall group policy remove rule fw-in fw-echo")
 
