@@ -147,6 +147,7 @@ def metadata_agent(spec: Process, sockets: dict[str, socket]) -> None:
 
 def metering_agent(spec: Process, sockets: dict[str, socket]) -> None:
     _agent("neutron-metering-agent", spec)
+    from neutron.common import config
     from neutron.conf.agent import common as agent_config
     from neutron.conf.services import metering_agent as options
     from neutron.services.metering.agents import metering_agent as _manager  # noqa: F401
@@ -154,6 +155,7 @@ def metering_agent(spec: Process, sockets: dict[str, socket]) -> None:
     from neutron_lib.agent import topics
     from oslo_config import cfg
 
+    config.register_common_config_options()
     options.register_metering_agent_opts()
     agent_config.register_agent_state_opts_helper(cfg.CONF)
     _serve(
