@@ -72,7 +72,7 @@ class TestTwoClouds:
         assert len(passwords) == 2
         a, b = clouds
         done = a.inside(
-            f"OS_PASSWORD='{b.secrets()['admin']}' openstack token issue 2>&1", expect=None
+            f"OS_PASSWORD='{b.secrets()['admin_keystone']}' openstack token issue 2>&1", expect=None
         )
         assert done.returncode != 0 and "401" in done.stdout
 

@@ -105,7 +105,7 @@ class TestDashboard:
         sessions = cloud.root / "data" / "horizon" / "sessions"
         before = set(sessions.iterdir())
         seat.type("#id_username", "admin")
-        seat.type("#id_password", cloud.secrets()["admin_keystone"])
+        seat.type("#id_password", cloud.type("echo -n $OS_PASSWORD"))
         seat.click("#loginBtn")
         seat.says("Limit Summary")
         seat.picture("overview")

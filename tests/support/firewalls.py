@@ -211,7 +211,8 @@ def switched(networks: Networks) -> None:
     networks.await_passing({"ping", "22"})
     changed = {p["name"] for p in cloud.status() if p["pid"] != pids[p["name"]]}
     assert changed
-    assert all(name.startswith("neutron-") for name in changed), changed
+    # the dashboard shows its panel, or no longer
+    assert all(name.startswith("neutron-") for name in changed - {"horizon"}), changed
     assert "neutron-namespaces" not in changed
 
 
