@@ -82,3 +82,6 @@ class TestTwoClouds:
         a.destroy()
         assert {process["name"]: process["pid"] for process in b.status()} == pids
         assert "net-b" in b.type("openstack network list")
+        # what both had used of the host is still there
+        b.onestack("restart", "libvirt", timeout=180)
+        assert {process["state"] for process in b.status()} == {"READY"}

@@ -156,8 +156,12 @@ def ensure_directory(
     owner: str = "root",
     group: str = "root",
     ledger: Ledger | None = None,
+    shared: bool = False,
 ) -> Iterator[Change]:
-    """The directory ``path`` with owner and mode. Give ``ledger`` outside the cloud's root."""
+    """The directory ``path`` with owner and mode. Give ``ledger`` outside the cloud's root.
+
+    One that is ``shared`` stays as long as there are clouds on the machine.
+    """
     if path.is_dir() and not path.is_symlink():
         yield from ensure_owner(path, owner, group, mode)
         return
@@ -170,7 +174,7 @@ def ensure_directory(
                 f"move it away: mv {path} {path}.old",
             )
         if ledger is not None:
-            ledger.record("directory", path=str(path))
+            ledger.record("directory", path=str(path), **({"shared": True} if shared else {}))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(mode=0o700)

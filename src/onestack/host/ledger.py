@@ -113,6 +113,17 @@ class Ledger:
             if len(rest) < len(entries):
                 self._write(rest)
 
+    def hand_over(self, heir: Path) -> None:
+        """What other clouds use as well (``shared`` in its data) is undone by the last of them.
+
+        ``heir`` is the root of one that stays.
+        """
+        other = Ledger(heir / "etc" / "ledger.json")
+        for entry in self.entries():
+            if entry.data.get("shared"):
+                other.record(entry.kind, **entry.data)
+                self.forget(entry.kind, **entry.data)
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with self._thread_lock:

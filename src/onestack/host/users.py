@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from onestack.cloud import DEFAULT_NAME
 from onestack.host.change import Change
 from onestack.host.command import run
 from onestack.host.ledger import Ledger, undoes
@@ -39,7 +40,9 @@ def ensure_users(names: Iterable[str], ledger: Ledger) -> Iterator[Change]:
             continue
 
         def make(name: str = name) -> None:
-            ledger.record("user", name=name)
+            # One that is named after no cloud is every cloud's.
+            shared = {} if name.startswith(DEFAULT_NAME) else {"shared": True}
+            ledger.record("user", name=name, **shared)
             with _lock:
                 if not group_exists(name):
                     run(["groupadd", "--system", name], timeout=60, finish=True)

@@ -23,14 +23,14 @@ def unregister(cloud: Cloud, cache: Path = CACHE) -> None:
     path_of(cloud, cache).unlink(missing_ok=True)
 
 
-def others(cloud: Cloud, cache: Path = CACHE) -> list[str]:
-    """Names of the other clouds that are still on this machine."""
-    found = []
+def others(cloud: Cloud, cache: Path = CACHE) -> dict[str, Path]:
+    """Name and root of the other clouds that are still on this machine."""
+    found = {}
     for path in sorted((cache / "clouds").glob("*.json")):
         try:
             root = Path(json.loads(path.read_text())["root"])
         except (OSError, ValueError, KeyError):
             continue
         if path.stem != cloud.name and root != cloud.root and (root / "etc").is_dir():
-            found.append(path.stem)
+            found[path.stem] = root
     return found

@@ -76,7 +76,8 @@ def destroy(
     packages stay unless ``remove_packages`` (never while there are other
     clouds). Raises `OnestackError`; what was undone until then stays undone.
     """
-    done = Destroyed(others=tuple(registry.others(cloud, cache)))
+    others = registry.others(cloud, cache)
+    done = Destroyed(others=tuple(others))
     ledger = Ledger.of(cloud)
 
     def undo() -> Iterator[Change]:
@@ -89,6 +90,12 @@ def destroy(
         )
         if remove_packages and done.packages and not done.others:
             yield Change(f"remove {len(done.packages)} packages", lambda: _purge(done))
+        if others and any(entry.data.get("shared") for entry in entries):
+            heir, root = next(iter(others.items()))
+            yield Change(
+                f"leave what clouds share to the cloud {heir!r}", lambda: ledger.hand_over(root)
+            )
+            entries = ledger.entries()
         if entries:
             yield Change(
                 f"undo {len(entries)} things made outside {cloud.root}",

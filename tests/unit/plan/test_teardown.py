@@ -11,6 +11,7 @@ import pytest
 
 from onestack.cloud import Cloud
 from onestack.errors import OnestackError
+from onestack.host.files import ensure_directory
 from onestack.host.ledger import Ledger
 from onestack.plan import prepare, registry, teardown, timing, unit
 from onestack.supervise import proc
@@ -77,6 +78,24 @@ def test_the_cache_stays_for_others_or_when_asked(
     assert not registry.path_of(cloud, tmp_path / "cache").exists()
     done = destroy(other, supervisor, keep_cache=True)
     assert done.cache and (tmp_path / "cache").is_dir()
+
+
+def test_what_clouds_share_goes_with_the_last(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    other = Cloud("other", tmp_path / "second")
+    for change in prepare.ensure_cloud(other, tmp_path / "cache"):
+        change.do()
+    place, own = tmp_path / "shared", tmp_path / "own"
+    for change in (
+        *ensure_directory(place, ledger=Ledger.of(cloud), shared=True),
+        *ensure_directory(own, ledger=Ledger.of(cloud)),
+    ):
+        change.do()
+    destroy(cloud, supervisor)
+    assert place.is_dir() and not own.exists()
+    destroy(other, supervisor)
+    assert not place.exists()
 
 
 def test_a_cloud_that_was_hardly_begun(supervisor: Supervisor, tmp_path: Path) -> None:

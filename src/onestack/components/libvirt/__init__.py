@@ -140,7 +140,7 @@ cgroup_controllers = []
             )
         for place in self._mounts(ctx):
             if not place.startswith(("/run", "/dev")) and not Path(place).is_dir():
-                yield from ensure_directory(Path(place), ledger=ledger)
+                yield from ensure_directory(Path(place), ledger=ledger, shared=True)
 
     def explain(self, ctx: Context, text: str) -> str | None:
         if "Could not access KVM kernel module" in text:
