@@ -72,7 +72,7 @@ class TestLife:
     def test_second_up_changes_nothing(self, cloud: CloudUnderTest) -> None:
         pids = {p["name"]: p["pid"] for p in cloud.status()}
         done = cloud.up()
-        assert "0 changes" in done.stdout
+        assert "0 changes" in done.stdout, done.stdout + done.stderr
         assert {p["name"]: p["pid"] for p in cloud.status()} == pids
 
     def test_dry_run_changes_nothing(self, cloud: CloudUnderTest) -> None:
