@@ -116,8 +116,10 @@ class Ledger:
     def hand_over(self, heir: Path) -> None:
         """What other clouds use as well (``shared`` in its data) is undone by the last of them.
 
-        ``heir`` is the root of one that stays.
+        ``heir`` is the root of one that stays; one that is just going inherits nothing.
         """
+        if not (heir / "etc" / "cloud.json").is_file():
+            return
         other = Ledger(heir / "etc" / "ledger.json")
         for entry in self.entries():
             if entry.data.get("shared"):

@@ -98,6 +98,14 @@ def test_what_clouds_share_goes_with_the_last(
     assert not place.exists()
 
 
+def test_a_cloud_that_is_just_going_inherits_nothing(cloud: Cloud, tmp_path: Path) -> None:
+    ledger = Ledger.of(cloud)
+    ledger.record("directory", path=str(tmp_path / "shared"), shared=True)
+    ledger.hand_over(tmp_path / "gone")
+    assert not (tmp_path / "gone").exists()
+    assert [entry.data.get("shared") for entry in ledger.entries()][-1]
+
+
 def test_a_cloud_that_was_hardly_begun(supervisor: Supervisor, tmp_path: Path) -> None:
     cloud = Cloud("toy", tmp_path / "root")
     (cloud.run / "supervisor").mkdir(parents=True)
