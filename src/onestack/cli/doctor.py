@@ -11,8 +11,8 @@ from onestack.cli.pool import gib
 from onestack.cli.select import roster
 from onestack.cli.session import context, explainer
 from onestack.diagnose.doctor import Diagnosis, examine
-from onestack.diagnose.findings import Severity
 from onestack.diagnose.logscan import Trouble
+from onestack.host.findings import Severity
 from onestack.supervise.client import Supervisor
 
 SHOWN = 8
@@ -54,10 +54,6 @@ def show(found: Diagnosis) -> None:
         item(f"{patient.status.name}: {patient.status.sentence}", "\n".join(patient.lines))
         if patient.likely:
             item("  likely", patient.likely)
-    if found.ailments:
-        heading("Services that run and do not do their work", "")
-    for ailment in found.ailments:
-        item(ailment.what, "", ailment.cure)
     if found.remarks:
         heading("Services", "")
     for remark in found.remarks:

@@ -10,8 +10,8 @@ from onestack.answers.values import Answers
 from onestack.cloud import Cloud
 from onestack.components.base import Component, Context, explain
 from onestack.diagnose import preflight
-from onestack.diagnose.findings import Finding, raise_refusals
 from onestack.host import facts
+from onestack.host.findings import Finding, raise_refusals
 from onestack.release.release import release
 
 

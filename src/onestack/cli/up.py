@@ -22,9 +22,9 @@ from onestack.cli.options import (
 from onestack.cli.session import check, context, secrets
 from onestack.cli.summary import facts, lines
 from onestack.components.base import Context
-from onestack.diagnose.findings import Finding, Severity
 from onestack.errors import BadAnswers
 from onestack.host.change import Change
+from onestack.host.findings import Finding, Severity
 from onestack.supervise.client import Supervisor
 
 

@@ -175,14 +175,6 @@ class Task:
     before_start: bool = False
 
 
-@dataclass(frozen=True)
-class Ailment:
-    """What is wrong with a service whose processes run and whose logs are quiet."""
-
-    what: str
-    cure: str
-
-
 class Component:
     """One OpenStack service, or one daemon it needs. Subclasses override what they have."""
 
@@ -212,7 +204,10 @@ class Component:
         return ()
 
     def examine(self, ctx: Context) -> Iterable[Finding]:
-        """What the doctor is to know of a running cloud besides its processes and logs."""
+        """What a look at what it does shows, in a running cloud, besides processes and logs.
+
+        Raises `OnestackError` where it cannot look.
+        """
         return ()
 
     def packages(self, ctx: Context) -> Iterable[str]:
@@ -292,13 +287,6 @@ class Component:
     def explain(self, ctx: Context, text: str) -> str | None:
         """The likely cause and cure behind a log line of this component, if known."""
         return None
-
-    def ailments(self, ctx: Context) -> Iterable[Ailment]:
-        """What a look at what it does shows, in a running cloud.
-
-        Raises `OnestackError` where it cannot look.
-        """
-        return ()
 
 
 def explain(ctx: Context, component: str, text: str) -> str | None:

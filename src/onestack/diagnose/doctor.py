@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onestack.components.base import Ailment, Context
+from onestack.components.base import Context
 from onestack.diagnose import logscan, preflight
-from onestack.diagnose.findings import Finding, refusals
 from onestack.diagnose.logscan import Trouble
 from onestack.errors import OnestackError
+from onestack.host.findings import Finding, refusals
 from onestack.storage import pool
 from onestack.supervise import logs
 from onestack.supervise.client import ProcessStatus, Supervisor
@@ -45,18 +44,13 @@ class Diagnosis:
     pool_problem: str = ""
     drift: tuple[str, ...] = ()
     """What `up` would change: a certificate that ends soon, a file that was edited."""
-    ailments: tuple[Ailment, ...] = ()
 
     @property
     def well(self) -> bool:
         """Errors in logs count when their cause is known: upstream also calls harmless ones so."""
         known = [t for t in self.troubles if t.likely]
         return self.running and not (
-            refusals([*self.findings, *self.remarks])
-            or self.patients
-            or known
-            or self.pool_problem
-            or self.ailments
+            refusals([*self.findings, *self.remarks]) or self.patients or known or self.pool_problem
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -74,7 +68,6 @@ class Diagnosis:
             "pool": dataclasses.asdict(self.pool) if self.pool else None,
             "pool_problem": self.pool_problem,
             "drift": list(self.drift),
-            "ailments": [dataclasses.asdict(a) for a in self.ailments],
         }
 
 
@@ -114,17 +107,9 @@ def examine(
         ),
         pool=facts,
         pool_problem=problem,
-        ailments=tuple(_ailments(ctx)) if running else (),
         # Last: it enters the cloud's network.
         drift=tuple(_drift(ctx, supervisor)) if running else (),
     )
-
-
-def _ailments(ctx: Context) -> Iterator[Ailment]:
-    for component in ctx.components:
-        # What keeps one from looking is told by the other findings.
-        with contextlib.suppress(OnestackError):
-            yield from component.ailments(ctx)
 
 
 def _drift(ctx: Context, supervisor: Supervisor) -> list[str]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onestack.cloud import CACHE, Cloud
-from onestack.diagnose.findings import Finding, info, refusals, refuse, warn
 from onestack.diagnose.machine import Machine
 from onestack.errors import OnestackError
 from onestack.host import facts, netns
+from onestack.host.findings import Finding, info, refusals, refuse, warn
 from onestack.host.roots import foreign
 from onestack.release.release import Release, release
 from onestack.supervise import proc

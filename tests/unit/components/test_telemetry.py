@@ -275,17 +275,17 @@ def test_explanations(root: Path, room: Component, line: str, says: str | None) 
     assert (says in text) if says and text else text is None and says is None
 
 
-def test_measures_that_wait_too_long_are_an_ailment(root: Path) -> None:
+def test_measures_that_wait_too_long_are_found(root: Path) -> None:
     ctx = context(root, *ROOMS)
-    assert list(GNOCCHI.ailments(ctx)) == []
+    assert list(GNOCCHI.examine(ctx)) == []
     sack = root / "data" / "gnocchi" / "measures" / "incoming8-3" / "a-metric"
     sack.mkdir(parents=True)
     (sack / "new").touch()
-    assert list(GNOCCHI.ailments(ctx)) == []
+    assert list(GNOCCHI.examine(ctx)) == []
     old = sack / "old"
     old.touch()
     os.utime(old, (time.time() - 500, time.time() - 500))
-    (found,) = GNOCCHI.ailments(ctx)
+    (found,) = GNOCCHI.examine(ctx)
     assert found.what.startswith("2 batches of measures wait")
     assert "restart gnocchi" in found.cure
 
@@ -294,7 +294,7 @@ def test_measures_that_wait_too_long_are_an_ailment(root: Path) -> None:
     ("running", "since", "seconds"),
     [(0, None, 0), (0, 9000, 0), (2, 100, 0), (2, 9000, 9000), (2, None, 241)],
 )
-def test_servers_that_nobody_measures_are_an_ailment(
+def test_servers_that_nobody_measures_are_found(
     root: Path,
     monkeypatch: pytest.MonkeyPatch,
     running: int,
@@ -310,7 +310,7 @@ def test_servers_that_nobody_measures_are_an_ailment(
     monkeypatch.setattr(silence, "connect", lambda cloud: connection)
     ctx = context(root, *ROOMS, Nova())
     assert silence.silence(ctx) == seconds
-    found = list(CEILOMETER.ailments(ctx))
+    found = list(CEILOMETER.examine(ctx))
     assert bool(found) == bool(seconds)
     if found:
         assert f"for {seconds} s" in found[0].what
@@ -318,7 +318,7 @@ def test_servers_that_nobody_measures_are_an_ailment(
 
 
 def test_without_servers_none_is_missed(root: Path) -> None:
-    assert list(CEILOMETER.ailments(context(root, *ROOMS))) == []
+    assert list(CEILOMETER.examine(context(root, *ROOMS))) == []
 
 
 def test_switched_off_they_can_be_asked_without_a_release(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ import pytest
 from onestack.cloud import CACHE, Cloud
 from onestack.components.base import Component, Context, Task
 from onestack.diagnose import preflight
-from onestack.diagnose.findings import Finding, Severity, info, raise_refusals, refuse, warn
 from onestack.diagnose.machine import Daemon, Machine, apt_problems, head, nic_managers
 from onestack.diagnose.preflight import GIB, Needs, Subject, look
 from onestack.errors import OnestackError, PreflightRefused
 from onestack.host import kvm
 from onestack.host.change import Change
 from onestack.host.facts import HostFacts
+from onestack.host.findings import Finding, Severity, info, raise_refusals, refuse, warn
 from onestack.host.mounts import Mount
 from onestack.host.sockets import Listener
 from tests.unit.plan.toys import context

@@ -9,7 +9,6 @@ from onestack.answers.key import Class, Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack, telemetry
 from onestack.components.base import (
-    Ailment,
     Component,
     ConfigFile,
     Context,
@@ -19,6 +18,7 @@ from onestack.components.base import (
     ini_file,
 )
 from onestack.components.ceilometer import definitions
+from onestack.host.findings import Finding, refuse
 from onestack.supervise.spec import Probe, Process
 
 NAMESPACES = (
@@ -135,15 +135,15 @@ class Ceilometer(Component):
             probe=Probe("notify"),
         )
 
-    def ailments(self, ctx: Context) -> Iterable[Ailment]:
+    def examine(self, ctx: Context) -> Iterable[Finding]:
         # Imported late: answers and checks run where only the standard library is.
         from onestack.components.ceilometer.silence import silence
 
         if ctx.has("nova") and (seconds := silence(ctx)):
-            yield Ailment(
+            yield refuse(
                 f"servers run, and none was measured for {seconds} s "
                 f"(every {ctx.answers[telemetry.INTERVAL]} s is asked for)",
-                "onestack logs ceilometer; onestack restart ceilometer",
+                cure="onestack logs ceilometer; onestack restart ceilometer",
             )
 
     def preload(self, ctx: Context) -> Iterable[str]:

@@ -11,7 +11,6 @@ from onestack.answers.key import Class, Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack, telemetry
 from onestack.components.base import (
-    Ailment,
     Component,
     ConfigFile,
     Context,
@@ -23,6 +22,7 @@ from onestack.components.base import (
     Ini,
     ini_file,
 )
+from onestack.host.findings import Finding, refuse
 from onestack.supervise.spec import Probe, Process
 
 PORT = 8041
@@ -113,14 +113,14 @@ class Gnocchi(Component):
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/v1/archive_policy"),
         )
 
-    def ailments(self, ctx: Context) -> Iterable[Ailment]:
+    def examine(self, ctx: Context) -> Iterable[Finding]:
         waiting = list(_waiting(ctx))
         age = time.time() - min(waiting, default=time.time())
         if age > PATIENCE:
-            yield Ailment(
+            yield refuse(
                 f"{len(waiting)} batches of measures wait to be counted, the oldest since "
                 f"{int(age)} s",
-                "onestack logs gnocchi; onestack restart gnocchi",
+                cure="onestack logs gnocchi; onestack restart gnocchi",
             )
 
     def explain(self, ctx: Context, text: str) -> str | None:
