@@ -1,8 +1,8 @@
 """A file with a filesystem inside, mounted on a directory: a disk of a size of its own.
 
-The file is sparse: it takes space of the machine's disk as it is written to,
-and gives it back as files in it are deleted. What it is stands in a record
-beside it, written last; without a record, a file that is there was never used.
+A sparse one takes space of the machine's disk as it is written to, and gives it
+back as files in it are deleted; another takes all of it when it is made. Whoever
+uses one keeps a record beside it of what it is, written last.
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from onestack.answers.values import show_size
 from onestack.errors import OnestackError
-from onestack.host import devices  # noqa: F401 - registers the undo of a loop device
-from onestack.host.change import Change
 from onestack.host.command import CommandFailed, run
 from onestack.host.files import sync_directory, write_file
-from onestack.host.ledger import Ledger
 from onestack.host.mounts import is_mounted
 from onestack.storage import loop
 
@@ -37,20 +35,15 @@ SMALLEST = 512 << 20
 OPTIONS = "noatime,nodev,nosuid,noexec"
 
 _MAKE: dict[str, tuple[str, ...]] = {
-    # -K: the file is empty already. Without the reverse map, which only serves repairs.
-    "xfs": ("mkfs.xfs", "-q", "-K", "-m", "rmapbt=0"),
+    # -K: discarding would give back the space that was just taken. Without the reverse
+    # map: it costs 1.6 % of the room and only serves repairs.
+    "xfs": ("mkfs.xfs", "-q", "-K", "-m", "reflink=1,rmapbt=0"),
     # Extended attributes of any length, as on XFS; nothing set aside for root.
     "ext4": ("mkfs.ext4", "-q", "-F", "-m", "0", "-I", "512", "-O", "ea_inode", "-E", "nodiscard"),
 }
 KINDS = tuple(_MAKE)
 
-
-@dataclass(frozen=True)
-class Record:
-    """``size`` of the file, bytes; ``kind`` of its filesystem."""
-
-    size: int
-    kind: str
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -61,114 +54,18 @@ class LoopFile:
     directory: Path
     """Where it is mounted."""
     title: str
+    sparse: bool = True
+    """Whether it takes disk space only as it is written to."""
 
-    @property
-    def record(self) -> Path:
-        return self.image.with_suffix(".json")
-
-    def load(self) -> Record | None:
-        """``None`` while there is none. Raises `OnestackError` for a damaged record."""
-        try:
-            return Record(**json.loads(self.record.read_text()))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as problem:
-            raise OnestackError(
-                f"the record of {self.title}, {self.record}, cannot be read",
-                str(problem),
-                'write {"size": BYTES, "kind": "xfs" or "ext4"} into it, '
-                "then run the same command again",
-            ) from problem
-
-    def ensure(self, size: int, kind: str, ledger: Ledger, key: str) -> Iterator[Change]:
-        """The file, of ``size`` bytes or more; it grows and never shrinks. Not mounted yet.
-
-        ``key`` is the answer that says the size. Raises `OnestackError` when the
-        disk cannot hold it, or when it has another filesystem already.
-        """
-        known = self.load()
-        if known is None:
-            self._check(size, kind, size, key)
-            yield Change(
-                f"make {self.title} of {show_size(size)} ({kind})",
-                lambda: self._make(size, kind, ledger),
-            )
-            return
-        if not self.image.exists():
-            raise OnestackError(
-                f"{self.title} is gone: {self.image}",
-                "something else than onestack removed or moved it, and all that was in it",
-                f"put it back; or remove {self.record} to begin with an empty one",
-            )
-        if known.kind != kind:
-            raise OnestackError(
-                f"{self.title} has the filesystem {known.kind} and cannot become {kind}",
-                "what is in it would be lost",
-                f"leave the answer at {known.kind}",
-            )
-        if known.size < size:
-            self._check(size, kind, size - self.image.stat().st_size, key)
-            yield Change(
-                f"grow {self.title} from {show_size(known.size)} to {show_size(size)}",
-                lambda: self._grow(size, kind),
-            )
-
-    def attach(self) -> list[str]:
-        """Mount it, if it is not yet; says what was done."""
-        known = self.load()
-        if known is None:
-            raise OnestackError(
-                f"{self.title} is not there", f"{self.record} is missing", "run onestack up"
-            )
-        with self._locked():
-            if is_mounted(self.directory):
-                return []
-            self.directory.mkdir(parents=True, exist_ok=True)
-            device = loop.attach(self.image)
-            self._mount(known.kind, device, self.directory)
-        return [f"mounted {self.image} ({device}) on {self.directory}"]
-
-    def detach(self) -> bool:
-        """Unmount it and free its loop device. False while something still uses it."""
-        with self._locked():
-            if is_mounted(self.directory):
-                result = run(["umount", self.directory], check=False, finish=True)
-                if not result.ok:
-                    if "busy" in result.err:
-                        return False
-                    raise CommandFailed(result, f"{self.directory} cannot be unmounted")
-            loop.detach(self.image)
-        return True
-
-    def remove(self, ledger: Ledger) -> Iterator[Change]:
-        """No file, and nothing of what is in it. Raises `OnestackError` while it is in use."""
-        if self.image.exists() or self.record.exists():
-            yield Change(f"remove {self.title} {self.image}", lambda: self._remove(ledger))
-
-    def _remove(self, ledger: Ledger) -> None:
-        free = self.detach()
-        if device := loop.device_of(self.image) if free else self.directory:
-            raise OnestackError(
-                f"{self.title} is still in use ({device})",
-                "a process has one of its files open, or it is mounted elsewhere",
-                "run onestack down, then the same command again",
-            )
-        self.image.unlink(missing_ok=True)
-        self.record.unlink(missing_ok=True)
-        ledger.forget("mount", target=str(self.directory))
-        ledger.forget("loop", file=str(self.image))
-
-    def _make(self, size: int, kind: str, ledger: Ledger) -> None:
-        # Undone from the last to the first.
-        ledger.record("loop", file=str(self.image))
-        ledger.record("mount", target=str(self.directory))
+    def make(self, size: int, kind: str) -> None:
+        """A new one of ``size`` bytes with a filesystem, under another name until it is whole."""
         self.image.parent.mkdir(parents=True, exist_ok=True)
         work = self.image.with_name(f".{self.image.name}.part")
         work.unlink(missing_ok=True)
         try:
             descriptor = os.open(work, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             try:
-                os.ftruncate(descriptor, size)
+                self._lengthen(work, size)
                 run([*_MAKE[kind], work], timeout=120)
                 os.fsync(descriptor)
             finally:
@@ -178,18 +75,17 @@ class LoopFile:
             work.unlink(missing_ok=True)
             raise
         sync_directory(self.image.parent)
-        self._save(Record(size, kind))
 
-    def _grow(self, size: int, kind: str) -> None:
+    def enlarge(self, size: int, kind: str) -> None:
+        """File and filesystem, in use or not; each sees by itself whether anything is to do."""
         if self.image.stat().st_size < size:
-            os.truncate(self.image, size)
-        # Each sees by itself whether anything is left to do.
+            self._lengthen(self.image, size)
         if kind == "xfs":
-            with self._opened(kind) as (place, device):
+            with self.opened(kind) as (place, device):
                 loop.resized(device)
                 run(["xfs_growfs", "-d", place], timeout=120, finish=True)
         elif loop.device_of(self.image):
-            with self._opened(kind) as (_, device):
+            with self.opened(kind) as (_, device):
                 loop.resized(device)
                 self._resize_in_use(device)
         else:
@@ -198,7 +94,88 @@ class LoopFile:
             if checked.code > 1:
                 raise CommandFailed(checked, f"{self.title} is damaged")
             run(["resize2fs", self.image], timeout=120, finish=True)
-        self._save(Record(size, kind))
+
+    def fill(self) -> None:
+        """Take the disk space that it has not taken yet."""
+        _take_space(self.image, 0, self.image.stat().st_size, self.title)
+
+    @property
+    def missing(self) -> int:
+        """The bytes that have no disk space yet."""
+        info = self.image.stat()
+        return max(0, info.st_size - info.st_blocks * 512)
+
+    def mount(self, kind: str) -> list[str]:
+        """Mount it, if it is not yet; says what was done."""
+        with self.locked():
+            if is_mounted(self.directory):
+                return []
+            self.directory.mkdir(parents=True, exist_ok=True)
+            device = loop.attach(self.image)
+            self._mount(kind, device, self.directory)
+        return [f"mounted {self.image} ({device}) on {self.directory}"]
+
+    def detach(self) -> bool:
+        """Unmount it and free its loop device. False while something still uses it."""
+        with self.locked():
+            if is_mounted(self.directory):
+                result = run(["umount", self.directory], check=False, finish=True)
+                if not result.ok:
+                    if "busy" in result.err:
+                        return False
+                    raise CommandFailed(result, f"{self.directory} cannot be unmounted")
+            loop.detach(self.image)
+        return True
+
+    @contextlib.contextmanager
+    def opened(self, kind: str) -> Iterator[tuple[Path, Path]]:
+        """Where it is seen by this process, and its loop device, for a while.
+
+        The supervisor may have it mounted where we do not see it: a second mount
+        of one device is the same filesystem.
+        """
+        if is_mounted(self.directory):
+            yield self.directory, loop.attach(self.image)
+            return
+        with self.locked():
+            attached = loop.device_of(self.image)
+            place = Path(tempfile.mkdtemp(prefix=".mount-", dir=self.image.parent))
+            try:
+                device = loop.attach(self.image)
+                self._mount(kind, device, place)
+                try:
+                    yield place, device
+                finally:
+                    run(["umount", place], finish=True)
+            finally:
+                if not attached:
+                    loop.detach(self.image)
+                place.rmdir()
+
+    def check_there(self, record: Path) -> None:
+        """Raises `OnestackError` when the file that ``record`` tells of is gone."""
+        if not self.image.exists():
+            raise OnestackError(
+                f"{self.title} is gone: {self.image}",
+                "something else than onestack removed or moved it, and all that was in it",
+                f"put it back; or remove {record} to begin with an empty one",
+            )
+
+    def _mount(self, kind: str, device: Path, place: Path) -> None:
+        options = OPTIONS
+        if kind == "xfs":
+            # A copy of the cloud (snapshot, backup) may be mounted beside it.
+            options += ",nouuid"
+        if self.sparse:
+            # What is deleted goes back to the disk.
+            options += ",discard"
+        run(["mount", "-t", kind, "-o", options, device, place], finish=True)
+
+    def _lengthen(self, file: Path, size: int) -> None:
+        if not self.sparse:
+            start = file.stat().st_size
+            _take_space(file, start, size - start, self.title)
+        os.truncate(file, size)
 
     def _resize_in_use(self, device: Path) -> None:
         result = run(["resize2fs", device], timeout=120, check=False, finish=True)
@@ -213,58 +190,7 @@ class LoopFile:
             raise CommandFailed(result, f"{self.title} cannot grow")
 
     @contextlib.contextmanager
-    def _opened(self, kind: str) -> Iterator[tuple[Path, Path]]:
-        """Where it is seen by this process, and its loop device, for a while.
-
-        The supervisor may have it mounted where we do not see it: a second mount
-        of one device is the same filesystem.
-        """
-        with self._locked():
-            attached = loop.device_of(self.image)
-            device = loop.attach(self.image)
-            place = Path(tempfile.mkdtemp(prefix=".mount-", dir=self.image.parent))
-            try:
-                self._mount(kind, device, place)
-                try:
-                    yield place, device
-                finally:
-                    run(["umount", place], finish=True)
-            finally:
-                if not attached:
-                    loop.detach(self.image)
-                place.rmdir()
-
-    @staticmethod
-    def _mount(kind: str, device: Path, place: Path) -> None:
-        # nouuid: a copy of the cloud (snapshot, backup) may be mounted beside it.
-        options = f"{OPTIONS},discard" + (",nouuid" if kind == "xfs" else "")
-        run(["mount", "-t", kind, "-o", options, device, place], finish=True)
-
-    def _save(self, record: Record) -> None:
-        write_file(self.record, json.dumps(vars(record)) + "\n", mode=0o644)
-
-    def _check(self, size: int, kind: str, needed: int, key: str) -> None:
-        program = _MAKE[kind][0]
-        if not loop.available() or not shutil.which(program, path=f"{os.environ['PATH']}:/sbin"):
-            raise OnestackError(
-                f"this machine cannot hold {self.title}",
-                f"it has no loop device (/dev/loop-control), or no {program}",
-                "load the module loop (modprobe loop), or give the container /dev/loop-control",
-            )
-        here = next(p for p in (self.image, *self.image.parents) if p.exists())
-        state = os.statvfs(here)
-        free = state.f_bavail * state.f_frsize
-        # Though the space is not taken now: a promise that cannot be kept is none.
-        if needed > 0 and free < needed + LEFT_FREE:
-            raise OnestackError(
-                f"the disk of {here} is too full for {self.title} of {show_size(size)}",
-                f"{_gib(needed)} GiB more are needed, {_gib(free)} GiB are free, and "
-                f"{_gib(LEFT_FREE)} GiB must stay so",
-                f"free some space, or choose a smaller {key}",
-            )
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Only one process at a time attaches or detaches."""
         if not self.image.parent.is_dir():
             yield
@@ -278,6 +204,60 @@ class LoopFile:
             os.close(descriptor)
 
 
+def possible(kind: str) -> bool:
+    """Whether this machine can make and mount a file with the filesystem ``kind``."""
+    program = _MAKE[kind][0]
+    if not loop.available() or not shutil.which(program, path=f"{os.environ['PATH']}:/sbin"):
+        return False
+    known = Path("/proc/filesystems").read_text().split()
+    return kind in known or run(["modprobe", "--dry-run", kind], check=False).ok
+
+
+def check_disk(place: Path, title: str, size: int, needed: int, key: str) -> None:
+    """Raises `OnestackError` when the disk lacks ``needed`` bytes more for ``title`` of ``size``.
+
+    ``key`` is the answer that says the size. Also asked when the space is not
+    taken now: a promise that cannot be kept is none.
+    """
+    here = nearest(place)
+    state = os.statvfs(here)
+    free = state.f_bavail * state.f_frsize
+    lacking = needed + LEFT_FREE - free
+    if needed > 0 and lacking > 0:
+        fits = max(0, size - lacking >> 30)
+        raise OnestackError(
+            f"the disk of {here} is too full for {title} of {show_size(size)}",
+            f"{_gib(needed)} GiB more are needed, {_gib(free)} GiB are free, and "
+            f"{_gib(LEFT_FREE)} GiB must stay so",
+            f"free some space; what fits now is {key}={fits}G"
+            if fits
+            else f"free some space, or choose a smaller {key}",
+        )
+
+
+def nearest(place: Path) -> Path:
+    """``place``, or what of the way to it is there."""
+    return next(path for path in (place, *place.parents) if path.exists())
+
+
+def load_record(path: Path, of: Callable[..., R], title: str, example: str) -> R | None:
+    """``None`` while there is none. Raises `OnestackError` for a damaged record."""
+    try:
+        return of(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as problem:
+        raise OnestackError(
+            f"the record of {title}, {path}, cannot be read",
+            str(problem),
+            f"write {example} into it, then run the same command again",
+        ) from problem
+
+
+def save_record(path: Path, record: object) -> None:
+    write_file(path, json.dumps(vars(record)) + "\n", mode=0o644)
+
+
 def filesystem(device: Path) -> str:
     """``xfs``, ``ext4`` (or its elders), or nothing: what the first blocks of ``device`` say."""
     with device.open("rb") as file:
@@ -287,6 +267,18 @@ def filesystem(device: Path) -> str:
     if len(head) >= 1082 and struct.unpack_from("<H", head, 1080) == (0xEF53,):
         return "ext4"
     return ""
+
+
+def _take_space(file: Path, start: int, length: int, title: str) -> None:
+    words: list[str | Path] = ["fallocate", "--offset", str(start), "--length", str(length), file]
+    result = run(words, timeout=600, check=False)
+    # Not every filesystem can set space aside; that there is enough now was checked.
+    if not result.ok and "not supported" not in result.err.lower():
+        raise OnestackError(
+            f"the disk has no room for {_gib(length)} GiB of {title}",
+            result.err.strip(),
+            "free some space, or choose a smaller size",
+        )
 
 
 def _gib(count: int) -> str:

@@ -16,11 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,24 +26,19 @@ from onestack.answers.values import show_size
 from onestack.cloud import Cloud
 from onestack.errors import OnestackError
 from onestack.host.change import Change
-from onestack.host.command import CommandFailed, run
-from onestack.host.files import gid_of, remove_tree, sync_directory, uid_of, write_file
+from onestack.host.files import gid_of, remove_tree, uid_of, write_file
 from onestack.host.ledger import Ledger, undoes
-from onestack.host.mounts import is_mounted
-from onestack.storage import acl, loop, reflink
+from onestack.storage import acl, loop, loopfile, reflink
+from onestack.storage.loopfile import LoopFile
 
 MARKER = ".pool"
 """A file in the pool: where it is missing, the pool is not mounted."""
 
-SMALLEST = 512 << 20
-"""XFS is not made smaller than 300 MiB; bytes."""
-
-LEFT_FREE = 1 << 30
-"""What a pool leaves free on the disk that holds it, bytes."""
+TITLE = "the volume pool"
+KIND = "xfs"
+SIZE_KEY = "CONFIG_CINDER_VOLUMES_SIZE"
 
 _MIB = 1 << 20
-_OPTIONS = "noatime,nodev,nosuid,noexec,nouuid"
-"""nouuid: a copy of the cloud (snapshot, backup) may be mounted beside it."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +71,9 @@ class Pool:
 
     def load(self) -> Record | None:
         """``None`` while there is no pool. Raises `OnestackError` for a damaged record."""
-        try:
-            return Record(**json.loads(self.record.read_text()))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as problem:
-            raise OnestackError(
-                f"the pool's record {self.record} cannot be read",
-                str(problem),
-                'write {"size": BYTES, "user": "USER", "file": true} into it, '
-                "then run the same command again",
-            ) from problem
+        return loopfile.load_record(
+            self.record, Record, TITLE, '{"size": BYTES, "user": "USER", "file": true}'
+        )
 
     def known(self) -> Record:
         """As `load`, and `OnestackError` when there is no pool."""
@@ -104,7 +87,10 @@ class Pool:
         self.home.mkdir(parents=True, exist_ok=True)
         # The volume service passes through, to the record.
         os.chmod(self.home, 0o711)
-        write_file(self.record, json.dumps(vars(record)) + "\n", mode=0o644)
+        loopfile.save_record(self.record, record)
+
+    def file(self, sparse: bool) -> LoopFile:
+        return LoopFile(self.image, self.directory, TITLE, sparse)
 
 
 @dataclass(frozen=True)
@@ -157,19 +143,18 @@ def check(cloud: Cloud, size: int) -> None:
     Changes nothing. A pool that is there already is only asked for what it lacks.
     """
     pool = Pool.of(cloud)
-    if size < SMALLEST:
+    if size < loopfile.SMALLEST:
         raise OnestackError(
             f"a volume pool of {show_size(size)} is too small",
             "XFS wants 300 MiB for itself",
-            "choose CONFIG_CINDER_VOLUMES_SIZE=1G or more",
+            f"choose {SIZE_KEY}=1G or more",
         )
     record = pool.load()
-    if (record is None and _loops_possible()) or (record and record.file):
+    if (record is None and loopfile.possible(KIND)) or (record and record.file):
         length = pool.image.stat().st_size if pool.image.exists() else 0
-        # Also when the space is not taken now: a promise that cannot be kept is none.
-        _check_disk(pool.home, image_size(size) - length)
+        loopfile.check_disk(pool.home, TITLE, size, image_size(size) - length, SIZE_KEY)
         return
-    here = _nearest(pool.directory)
+    here = loopfile.nearest(pool.directory)
     if record is None and not reflink.supported(here):
         raise OnestackError(
             "this machine cannot hold a volume pool",
@@ -177,7 +162,7 @@ def check(cloud: Cloud, size: int) -> None:
             f"and the filesystem of {here} cannot share blocks between files",
             "load the modules loop and xfs, or put the cloud's root (--root) on XFS or btrfs",
         )
-    _check_disk(here, size - (record.size if record else 0))
+    loopfile.check_disk(here, TITLE, size, size - (record.size if record else 0), SIZE_KEY)
 
 
 def ensure(cloud: Cloud, user: str, size: int, sparse: bool = False) -> Iterator[Change]:
@@ -197,19 +182,16 @@ def ensure(cloud: Cloud, user: str, size: int, sparse: bool = False) -> Iterator
             lambda: _make(cloud, user, size, sparse),
         )
         return
-    if record.file and not pool.image.exists():
-        raise OnestackError(
-            f"the volume pool's file {pool.image} is gone",
-            "something else than onestack removed or moved it, and all volumes with it",
-            f"put it back; or remove {pool.record} to begin with an empty pool",
-        )
+    file = pool.file(record.sparse)
+    if record.file:
+        file.check_there(pool.record)
     if record.user != user:
         yield Change(
             f"give the volume pool to {user}",
             lambda: pool.save(dataclasses.replace(pool.known(), user=user)),
         )
     if record.file and record.sparse and not sparse:
-        _check_disk(pool.home, _missing(pool.image))
+        loopfile.check_disk(pool.home, TITLE, 0, file.missing, SIZE_KEY)
         yield Change("take the volume pool's disk space", lambda: _fill(pool))
     if record.size < size:
         check(cloud, size)
@@ -225,16 +207,10 @@ def attach(pool: Pool) -> list[str]:
     Only what is missing is done: after a boot all of it, else nothing.
     """
     record = pool.known()
-    done = []
-    with _locked(pool):
-        if record.file and not is_mounted(pool.directory):
-            pool.directory.mkdir(parents=True, exist_ok=True)
-            device = loop.attach(pool.image)
-            # What is deleted from a sparse file's filesystem goes back to the disk.
-            options = f"{_OPTIONS},discard" if record.sparse else _OPTIONS
-            run(["mount", "-t", "xfs", "-o", options, device, pool.directory], finish=True)
-            done.append(f"mounted {pool.image} ({device}) on {pool.directory}")
-        elif not record.file and not pool.directory.is_dir():
+    file = pool.file(record.sparse)
+    done = file.mount(KIND) if record.file else []
+    with file.locked():
+        if not pool.directory.is_dir():
             pool.directory.mkdir(parents=True)
             done.append(f"made {pool.directory}")
         if _adopt(pool.directory, record.user):
@@ -244,15 +220,7 @@ def attach(pool: Pool) -> list[str]:
 
 def detach(pool: Pool) -> bool:
     """Unmount the pool and free its loop device. False while something still uses it."""
-    with _locked(pool):
-        if is_mounted(pool.directory):
-            result = run(["umount", pool.directory], check=False, finish=True)
-            if not result.ok:
-                if "busy" in result.err:
-                    return False
-                raise CommandFailed(result, f"{pool.directory} cannot be unmounted")
-        loop.detach(pool.image)
-    return True
+    return pool.file(sparse=True).detach()
 
 
 def grow(cloud: Cloud, size: int) -> None:
@@ -272,13 +240,7 @@ def grow(cloud: Cloud, size: int) -> None:
         )
     check(cloud, size)
     if record.file:
-        length = pool.image.stat().st_size
-        if image_size(size) > length:
-            _take_space(pool.image, length, image_size(size) - length, record.sparse)
-        with _opened(pool) as (place, device):
-            # Both see by themselves whether anything is left to do.
-            loop.resized(device or loop.attach(pool.image))
-            run(["xfs_growfs", "-d", place], timeout=120, finish=True)
+        pool.file(record.sparse).enlarge(image_size(size), KIND)
     pool.save(dataclasses.replace(pool.known(), size=size))
 
 
@@ -290,14 +252,13 @@ def remove(cloud: Cloud) -> Iterator[Change]:
 
 
 def _remove(cloud: Cloud, pool: Pool) -> None:
-    with _locked(pool):
-        loop.detach(pool.image)
-        if device := loop.device_of(pool.image):
-            raise OnestackError(
-                f"the volume pool {pool.image} is still in use ({device})",
-                "running instances have volumes of it",
-                "delete those instances, or `onestack down`; then run the same command again",
-            )
+    free = detach(pool)
+    if device := loop.device_of(pool.image) if free else pool.directory:
+        raise OnestackError(
+            f"the volume pool {pool.image} is still in use ({device})",
+            "running instances have volumes of it",
+            "delete those instances, or `onestack down`; then run the same command again",
+        )
     remove_tree(pool.home)
     Ledger.of(cloud).forget("volume pool", root=str(pool.root))
 
@@ -335,7 +296,7 @@ def facts(cloud: Cloud) -> PoolFacts | None:
 
 def _make(cloud: Cloud, user: str, size: int, sparse: bool) -> None:
     pool = Pool.of(cloud)
-    file = _loops_possible()
+    file = loopfile.possible(KIND)
     if file:
         Ledger.of(cloud).record("volume pool", root=str(pool.root))
         pool.home.mkdir(parents=True, exist_ok=True)
@@ -344,64 +305,13 @@ def _make(cloud: Cloud, user: str, size: int, sparse: bool) -> None:
             # unless the record was removed by hand: then it must not be lost.
             size = min(size, (pool.image.stat().st_size - 192 * _MIB) * 100 // 103)
         else:
-            _make_image(pool, size, sparse)
+            pool.file(sparse).make(image_size(size), KIND)
     pool.save(Record(size, user, file, sparse and file))
 
 
 def _fill(pool: Pool) -> None:
-    _take_space(pool.image, 0, pool.image.stat().st_size, sparse=False)
+    pool.file(sparse=False).fill()
     pool.save(dataclasses.replace(pool.known(), sparse=False))
-
-
-def _missing(file: Path) -> int:
-    """The bytes of ``file`` that have no disk space yet."""
-    info = file.stat()
-    return max(0, info.st_size - info.st_blocks * 512)
-
-
-def _make_image(pool: Pool, size: int, sparse: bool) -> None:
-    """The file with its filesystem, under another name until it is whole."""
-    work = pool.image.with_name(".cinder.img.part")
-    work.unlink(missing_ok=True)
-    try:
-        os.close(os.open(work, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        _take_space(work, 0, image_size(size), sparse)
-        # -K: discarding would give the space back that was just taken. Without the reverse
-        # map: it costs 1.6 % of the pool and only serves repairs.
-        run(["mkfs.xfs", "-q", "-K", "-m", "reflink=1,rmapbt=0", work], timeout=120)
-        descriptor = os.open(work, os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(work, pool.image)
-    except BaseException:
-        work.unlink(missing_ok=True)
-        raise
-    sync_directory(pool.home)
-
-
-def _take_space(file: Path, start: int, length: int, sparse: bool) -> None:
-    if not sparse:
-        words: list[str | Path] = [
-            "fallocate",
-            "--offset",
-            str(start),
-            "--length",
-            str(length),
-            file,
-        ]
-        result = run(words, timeout=600, check=False)
-        if result.ok:
-            return
-        if "not supported" not in result.err.lower():
-            raise OnestackError(
-                f"the disk has no room for {_gib(length)} GiB of volume pool",
-                result.err.strip(),
-                "free some space, or choose a smaller CONFIG_CINDER_VOLUMES_SIZE",
-            )
-    # Also on a filesystem that cannot set space aside; that there is enough now was checked.
-    os.truncate(file, start + length)
 
 
 def _adopt(directory: Path, user: str) -> bool:
@@ -431,69 +341,12 @@ def _adopt(directory: Path, user: str) -> bool:
 @contextlib.contextmanager
 def _opened(pool: Pool) -> Iterator[tuple[Path, Path | None]]:
     """Where the pool's files are seen by this process, and its loop device, for a while."""
-    if not pool.known().file or is_mounted(pool.directory):
-        yield pool.directory, loop.device_of(pool.image)
+    record = pool.known()
+    if not record.file:
+        yield pool.directory, None
         return
-    # The cloud is down, or its supervisor has mounts of its own.
-    with _locked(pool):
-        attached = loop.device_of(pool.image)
-        place = Path(tempfile.mkdtemp(prefix=".pool-", dir=pool.home))
-        try:
-            device = loop.attach(pool.image)
-            run(["mount", "-t", "xfs", "-o", _OPTIONS, device, place], finish=True)
-            try:
-                yield place, device
-            finally:
-                run(["umount", place], finish=True)
-        finally:
-            if not attached:
-                loop.detach(pool.image)
-            place.rmdir()
-
-
-@contextlib.contextmanager
-def _locked(pool: Pool) -> Iterator[None]:
-    """Only one process at a time attaches or detaches."""
-    if not pool.home.is_dir():
-        yield
-        return
-    descriptor = os.open(pool.home / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _loops_possible() -> bool:
-    if not loop.available() or not shutil.which("mkfs.xfs", path=f"{os.environ['PATH']}:/sbin"):
-        return False
-    known = Path("/proc/filesystems").read_text().split()
-    return "xfs" in known or run(["modprobe", "--dry-run", "xfs"], check=False).ok
-
-
-def _check_disk(place: Path, needed: int) -> None:
-    here = _nearest(place)
-    state = os.statvfs(here)
-    free = state.f_bavail * state.f_frsize
-    if needed > 0 and free < needed + LEFT_FREE:
-        fits = max(0, (free - LEFT_FREE - 192 * _MIB) * 100 // 103 >> 30)
-        raise OnestackError(
-            f"the disk of {here} is too full for the volume pool",
-            f"it needs {_gib(needed)} GiB, {_gib(free)} GiB are free, and "
-            f"{_gib(LEFT_FREE)} GiB must stay so",
-            f"free some space; what fits now is {fits} GiB (CONFIG_CINDER_VOLUMES_SIZE={fits}G)"
-            if fits
-            else "free some space",
-        )
-
-
-def _nearest(place: Path) -> Path:
-    return next(path for path in (place, *place.parents) if path.exists())
-
-
-def _gib(count: int) -> str:
-    return f"{count / (1 << 30):.1f}"
+    with pool.file(record.sparse).opened(KIND) as seen:
+        yield seen
 
 
 @undoes("volume pool")

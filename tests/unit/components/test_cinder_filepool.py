@@ -60,7 +60,7 @@ def place() -> Iterator[pool.Pool]:
     one = pool.Pool.of(cloud)
     # Not by `ensure`, which asks for a disk that could hold it all.
     one.home.mkdir(parents=True)
-    pool._make_image(one, 60 << 30, sparse=True)
+    one.file(sparse=True).make(pool.image_size(60 << 30), pool.KIND)
     one.save(pool.Record(60 << 30, USER, True))
     pool.attach(one)
     # The checkout may lie where the user cannot read it.

@@ -18,7 +18,7 @@ from onestack.errors import OnestackError
 from onestack.host.files import gid_of, uid_of
 from onestack.host.ledger import Ledger
 from onestack.host.mounts import is_mounted
-from onestack.storage import acl, attach, loop, pool
+from onestack.storage import acl, attach, loop, loopfile, pool
 
 USER = "daemon"
 SIZE = 512 << 20
@@ -241,7 +241,7 @@ def test_seen_from_another_mount_namespace(cloud: Cloud) -> None:
         pool.grow(cloud, 2 * SIZE)
         out, _ = other.communicate("", timeout=30)
     assert int(out) * 4096 > 2 * SIZE
-    assert not list(place.home.glob(".pool-*"))
+    assert not list(place.home.glob(".mount-*"))
 
 
 @needs_root
@@ -321,8 +321,8 @@ def test_where_there_is_no_loop_device(cloud: Cloud, monkeypatch: pytest.MonkeyP
     pool.attach(pool.Pool.of(cloud))
     os.removexattr(pool.Pool.of(cloud).directory, "system.posix_acl_default")
     inner = Cloud("inner", pool.Pool.of(cloud).directory / "inner")
-    monkeypatch.setattr(pool, "_loops_possible", lambda: False)
-    monkeypatch.setattr(pool, "LEFT_FREE", 0)
+    monkeypatch.setattr(loopfile, "possible", lambda kind: False)
+    monkeypatch.setattr(loopfile, "LEFT_FREE", 0)
     place = pool.Pool.of(inner)
     for change in pool.ensure(inner, USER, SIZE):
         change.do()
@@ -337,7 +337,7 @@ def test_where_there_is_no_loop_device(cloud: Cloud, monkeypatch: pytest.MonkeyP
 
 
 def test_where_no_pool_is_possible(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_loops_possible", lambda: False)
+    monkeypatch.setattr(loopfile, "possible", lambda kind: False)
     monkeypatch.setattr(pool.reflink, "supported", lambda directory: False)
     with pytest.raises(OnestackError, match="cannot hold a volume pool") as caught:
         pool.check(cloud, SIZE)
@@ -355,7 +355,7 @@ def test_the_file_offers_what_it_should(tmp_path: Path, gib: float) -> None:
     size = int(gib * (1 << 30))
     place = pool.Pool(tmp_path)
     place.home.mkdir(parents=True)
-    pool._make_image(place, size, sparse=True)
+    place.file(sparse=True).make(pool.image_size(size), pool.KIND)
     seen = tmp_path / "seen"
     seen.mkdir()
     subprocess.run(["mount", "-o", "loop", place.image, seen], check=True)

@@ -25,7 +25,7 @@ from onestack.components.base import (
 )
 from onestack.components.cinder import backends
 from onestack.host.change import Change
-from onestack.storage import pool
+from onestack.storage import loopfile, pool
 from onestack.supervise.spec import Probe, Process
 
 PORT = 8776
@@ -54,7 +54,7 @@ NAMESPACES = (
 
 def _wrong_size(text: str) -> str | None:
     try:
-        return None if size(text) >= pool.SMALLEST else "a pool has at least 512M"
+        return None if size(text) >= loopfile.SMALLEST else "a pool has at least 512M"
     except BadValue as problem:
         return str(problem)
 

@@ -18,7 +18,8 @@ from typing import Any
 from onestack.answers.values import Answers
 from onestack.errors import OnestackError
 from onestack.host.mounts import table
-from onestack.storage.loopfile import LoopFile, filesystem
+from onestack.storage.disk import Disk
+from onestack.storage.loopfile import filesystem
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ def contradictions(answers: Answers) -> Iterator[str]:
         yield f"CONFIG_SWIFT_STORAGES has {', '.join(twice)} twice"
 
 
-def loop_file(root: Path) -> LoopFile:
-    return LoopFile(home(root) / "disk.img", srv(root), "the object store's file")
+def loop_file(root: Path) -> Disk:
+    return Disk(home(root) / "disk.img", srv(root), "the object store's file")
 
 
 def home(root: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A file with a filesystem inside: made, mounted, grown, found again. With real loop devices."""
+"""A disk of a component's own: made, mounted, grown, found again. With real loop devices."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from onestack.host.command import run
 from onestack.host.ledger import Ledger
 from onestack.host.mounts import is_mounted
 from onestack.storage import loop, loopfile
-from onestack.storage.loopfile import LoopFile, filesystem
+from onestack.storage.disk import Disk
+from onestack.storage.loopfile import filesystem
 
 SIZE = 512 << 20
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems: run as root")
 
 
 @pytest.fixture
-def file() -> Iterator[LoopFile]:
-    root = Path(tempfile.mkdtemp(prefix="loopfile-", dir="/var/tmp"))
-    one = LoopFile(root / "disk.img", root / "srv", "the store's file")
+def file() -> Iterator[Disk]:
+    root = Path(tempfile.mkdtemp(prefix="disk-", dir="/var/tmp"))
+    one = Disk(root / "disk.img", root / "srv", "the store's file")
     yield one
     while is_mounted(one.directory):
         subprocess.run(["umount", "--lazy", one.directory], check=True)
@@ -33,7 +34,7 @@ def file() -> Iterator[LoopFile]:
     shutil.rmtree(root)
 
 
-def settle(file: LoopFile, size: int = SIZE, kind: str = "ext4") -> list[str]:
+def settle(file: Disk, size: int = SIZE, kind: str = "ext4") -> list[str]:
     done = []
     ledger = Ledger(file.image.parent / "ledger.json")
     for change in file.ensure(size, kind, ledger, "THE_SIZE"):
@@ -42,7 +43,7 @@ def settle(file: LoopFile, size: int = SIZE, kind: str = "ext4") -> list[str]:
     return done
 
 
-def grow(file: LoopFile, size: int, kind: str = "ext4") -> list[str]:
+def grow(file: Disk, size: int, kind: str = "ext4") -> list[str]:
     """While it is mounted, where that is allowed."""
     try:
         return settle(file, size, kind)
@@ -54,14 +55,14 @@ def grow(file: LoopFile, size: int, kind: str = "ext4") -> list[str]:
         return done
 
 
-def room(file: LoopFile) -> int:
+def room(file: Disk) -> int:
     state = os.statvfs(file.directory)
     return state.f_blocks * state.f_frsize
 
 
 @needs_root
 @pytest.mark.parametrize("kind", loopfile.KINDS)
-def test_life(file: LoopFile, kind: str) -> None:
+def test_life(file: Disk, kind: str) -> None:
     assert settle(file, kind=kind) == [f"make the store's file of 512M ({kind})"]
     assert settle(file, kind=kind) == []
     info = file.image.stat()
@@ -92,7 +93,7 @@ def test_life(file: LoopFile, kind: str) -> None:
 
 
 @needs_root
-def test_a_run_that_was_killed_is_made_good(file: LoopFile) -> None:
+def test_a_run_that_was_killed_is_made_good(file: Disk) -> None:
     file.image.parent.mkdir(exist_ok=True)
     file.image.with_name(".disk.img.part").write_text("half")
     file.image.write_text("whole, but not recorded")
@@ -106,7 +107,7 @@ def test_a_run_that_was_killed_is_made_good(file: LoopFile) -> None:
 
 
 @needs_root
-def test_deleting_gives_the_disk_its_space_back(file: LoopFile) -> None:
+def test_deleting_gives_the_disk_its_space_back(file: Disk) -> None:
     settle(file)
     file.attach()
     (file.directory / "object").write_bytes(os.urandom(64 << 20))
@@ -119,7 +120,7 @@ def test_deleting_gives_the_disk_its_space_back(file: LoopFile) -> None:
 
 
 @needs_root
-def test_what_is_undone(file: LoopFile) -> None:
+def test_what_is_undone(file: Disk) -> None:
     settle(file)
     file.attach()
     entries = Ledger(file.image.parent / "ledger.json").entries()
@@ -130,7 +131,7 @@ def test_what_is_undone(file: LoopFile) -> None:
 
 
 @needs_root
-def test_removal(file: LoopFile) -> None:
+def test_removal(file: Disk) -> None:
     ledger = Ledger(file.image.parent / "ledger.json")
     assert not list(file.remove(ledger))
     settle(file)
@@ -146,7 +147,7 @@ def test_removal(file: LoopFile) -> None:
 
 
 @needs_root
-def test_refusals(file: LoopFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals(file: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     settle(file)
     with pytest.raises(OnestackError, match="cannot become xfs"):
         settle(file, kind="xfs")
