@@ -1,57 +1,25 @@
-"""Keys that belong to no single component.
-
-The passwords of service users and databases are here too: they are used
-through `onestack.answers.secrets`, by name, whichever component asks.
-"""
+"""Keys that belong to no single component, and which keys set which secrets."""
 
 from __future__ import annotations
 
 from onestack.answers.key import Key, Kind
 from onestack.answers.values import at_least
 
-_SERVICES = {
-    "KEYSTONE": "identity",
-    "GLANCE": "images",
-    "NOVA": "compute",
-    "NEUTRON": "networks",
-    "CINDER": "volumes",
-    "HEAT": "orchestration",
-    "GNOCCHI": "metrics",
-    "CEILOMETER": "metering",
-    "AODH": "alarms",
-}
+_WITH_DATABASE = ("KEYSTONE", "GLANCE", "NOVA", "NEUTRON", "CINDER", "HEAT", "GNOCCHI", "AODH")
+_WITH_USER = (*_WITH_DATABASE[1:], "CEILOMETER", "SWIFT")
 
 PASSWORDS = {
-    **{f"CONFIG_{name}_DB_PW": f"{name.lower()}_db" for name in _SERVICES},
-    **{f"CONFIG_{name}_KS_PW": f"{name.lower()}_keystone" for name in _SERVICES},
+    **{f"CONFIG_{name}_DB_PW": f"{name.lower()}_db" for name in _WITH_DATABASE},
+    **{f"CONFIG_{name}_KS_PW": f"{name.lower()}_keystone" for name in _WITH_USER},
     "CONFIG_KEYSTONE_ADMIN_PW": "admin_keystone",
     "CONFIG_AMQP_AUTH_PASSWORD": "rabbitmq",
-    "CONFIG_SWIFT_KS_PW": "swift_keystone",
     "CONFIG_NEUTRON_METADATA_PW": "neutron_metadata",
     "CONFIG_MARIADB_PW": "mariadb",
     "CONFIG_KEYSTONE_DEMO_PW": "demo_keystone",
     "CONFIG_PROVISION_TEMPEST_USER_PW": "tempest_keystone",
 }
-"""Answer key to the name of the secret that it sets (keystone has no service user, metering no
-database)."""
-del PASSWORDS["CONFIG_KEYSTONE_KS_PW"], PASSWORDS["CONFIG_CEILOMETER_DB_PW"]
-
-
-def _password(name: str) -> Key:
-    helps = {
-        "CONFIG_KEYSTONE_ADMIN_PW": "Password of the first administrator.",
-        "CONFIG_AMQP_AUTH_PASSWORD": "Password of the message bus.",
-        "CONFIG_SWIFT_KS_PW": "Password of the service user of objects.",
-        "CONFIG_NEUTRON_METADATA_PW": "Secret with which the metadata proxy signs its requests.",
-        "CONFIG_MARIADB_PW": "Password of the database server's administrator.",
-        "CONFIG_KEYSTONE_DEMO_PW": "Password of the user demo.",
-        "CONFIG_PROVISION_TEMPEST_USER_PW": "Password of Tempest's user.",
-    }
-    service = _SERVICES.get(name.split("_")[1], "")
-    what = "database" if name.endswith("_DB_PW") else "service user"
-    help_ = helps.get(name) or f"Password of the {what} of {service}."
-    return Key(name, "PW_PLACEHOLDER", help_, Kind.SECRET)
-
+"""Answer key to the name of the secret that it sets: components use secrets by name,
+whichever of them declares the key."""
 
 KEYS: tuple[Key, ...] = (
     Key(
@@ -77,7 +45,4 @@ KEYS: tuple[Key, ...] = (
         check=at_least(1),
     ),
     Key("CONFIG_DEBUG_MODE", "n", "Log every service at debug level.", Kind.FLAG),
-    Key("CONFIG_KEYSTONE_REGION", "RegionOne", "Name of the region."),
-    Key("CONFIG_KEYSTONE_ADMIN_USERNAME", "admin", "Name of the first administrator."),
-    *(_password(name) for name in PASSWORDS),
 )

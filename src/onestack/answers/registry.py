@@ -54,7 +54,7 @@ def build(declared: Iterable[tuple[str, Iterable[Key]]]) -> Registry:
     keys: dict[str, Key] = {}
     targets: dict[str, str] = {row.key.name: row.target for row in rows.values() if row.target}
     groups: list[Group] = []
-    for title, those in declared:
+    for title, those in (("General", common.KEYS), *declared):
         mine: list[Key] = []
         for key in those:
             for alias in key.aliases:
@@ -66,9 +66,6 @@ def build(declared: Iterable[tuple[str, Iterable[Key]]]) -> Registry:
                 raise ValueError(f"{key.name} is declared twice, differently")
             keys[key.name] = key
         groups.append(Group(title, tuple(mine)))
-    general = tuple(k for k in common.KEYS if k.name not in keys)
-    keys.update({key.name: key for key in general})
-    groups.insert(0, Group("General", general))
     titles = {
         Class.MAPPED: "Packstack's keys that have a counterpart here",
         Class.IGNORED: "Packstack's keys that are accepted and have no effect",

@@ -6,7 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from onestack.components.base import Context, Ini, Value
+from onestack.answers.key import Key, Kind
+from onestack.components.base import Context, Database, Ini, Value
+
+
+def database_password(service: str) -> Key:
+    """The key for the secret ``SERVICE_db``."""
+    return _password("DB", service, "database user")
+
+
+def service_password(service: str) -> Key:
+    """The key for the secret ``SERVICE_keystone``."""
+    return _password("KS", service, "service user")
+
+
+def _password(what: str, service: str, whose: str) -> Key:
+    name = f"CONFIG_{service.upper()}_{what}_PW"
+    return Key(name, "PW_PLACEHOLDER", f"Password of {service}'s {whose}.", Kind.SECRET)
+
+
+def own_database(service: str, versions: str, config: Path) -> Database:
+    """The database of a service that has one, with a user and a job ``sync`` of its own."""
+    sync = f"onestack.components.{service}.jobs:sync"
+    return Database(service, service, sync, (versions,), (config,))
 
 
 def region(ctx: Context) -> str:

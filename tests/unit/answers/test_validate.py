@@ -19,6 +19,7 @@ KNOWN = build(
             "X",
             [
                 Key("CONFIG_ONESTACK_SIZE", "1G", "A size.", Kind.SIZE),
+                Key("CONFIG_ONESTACK_PW", "PW_PLACEHOLDER", "A password.", Kind.SECRET),
                 Key("CONFIG_ONESTACK_GONE", "n", "Gone.", Kind.FLAG, (), Class.REFUSED, "it went"),
             ],
         )
@@ -73,8 +74,8 @@ def test_a_later_layer_can_go_back_to_the_default() -> None:
 
 
 def test_a_placeholder_says_nothing() -> None:
-    got = answers("CONFIG_KEYSTONE_ADMIN_PW=centos", "CONFIG_KEYSTONE_ADMIN_PW=PW_PLACEHOLDER")[0]
-    assert got["CONFIG_KEYSTONE_ADMIN_PW"] == "centos"
+    got = answers("CONFIG_ONESTACK_PW=centos", "CONFIG_ONESTACK_PW=PW_PLACEHOLDER")[0]
+    assert got["CONFIG_ONESTACK_PW"] == "centos"
 
 
 def test_a_key_without_effect_is_told() -> None:

@@ -10,23 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from onestack.answers.registry import build
-from onestack.answers.secrets import Secrets
-from onestack.cloud import Cloud
 from onestack.components.base import Context
 from onestack.components.clients import TOOLS, Clients
-from onestack.host.facts import gather
-from onestack.release.release import release
+from tests.unit.components import rooms
 
 CLIENTS = Clients()
 
 
 def context(tmp_path: Path, netns: str | None = None, **given: str) -> Context:
-    cloud = Cloud("a", tmp_path, netns)
-    answers = build([(CLIENTS.title, CLIENTS.keys)]).answers(given)
-    facts = dataclasses.replace(gather(cloud), public_address="192.0.2.5")
-    secrets = Secrets(cloud.etc / "secrets.json", answers)
-    return Context(cloud, answers, secrets, facts, release(cache=tmp_path / "cache"))
+    made = rooms.context(tmp_path, CLIENTS, name="a", **given)
+    return dataclasses.replace(made, cloud=dataclasses.replace(made.cloud, netns=netns))
 
 
 def content(ctx: Context, name: str) -> str:

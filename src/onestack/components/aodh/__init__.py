@@ -45,18 +45,8 @@ class Aodh(Component):
             "Turn alarms on; only effective with CONFIG_CEILOMETER_INSTALL=y.",
             Kind.FLAG,
         ),
-        Key(
-            "CONFIG_AODH_DB_PW",
-            "PW_PLACEHOLDER",
-            "Password of the alarms' database user.",
-            Kind.SECRET,
-        ),
-        Key(
-            "CONFIG_AODH_KS_PW",
-            "PW_PLACEHOLDER",
-            "Password of the alarms' service user.",
-            Kind.SECRET,
-        ),
+        openstack.database_password("aodh"),
+        openstack.service_password("aodh"),
         telemetry.CLOUDWATCH,
     )
 
@@ -74,12 +64,8 @@ class Aodh(Component):
         yield ConfigFile(_paste(ctx), openstack.pipeline(upstream, config), group)
 
     def databases(self, ctx: Context) -> Iterable[Database]:
-        yield Database(
-            "aodh",
-            "aodh",
-            "onestack.components.aodh.jobs:sync",
-            ("aodh/storage/sqlalchemy/alembic/versions",),
-            (_config(ctx),),
+        yield openstack.own_database(
+            "aodh", "aodh/storage/sqlalchemy/alembic/versions", _config(ctx)
         )
 
     def identity(self, ctx: Context) -> Iterable[Identity]:

@@ -44,12 +44,7 @@ class Ceilometer(Component):
             "Turn metering on: what guests use is measured and kept in Gnocchi.",
             Kind.FLAG,
         ),
-        Key(
-            "CONFIG_CEILOMETER_KS_PW",
-            "PW_PLACEHOLDER",
-            "Password of metering's service user.",
-            Kind.SECRET,
-        ),
+        openstack.service_password("ceilometer"),
         Key(
             "CONFIG_CEILOMETER_SECRET",
             "PW_PLACEHOLDER",

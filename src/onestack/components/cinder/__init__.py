@@ -64,18 +64,8 @@ class Cinder(Component):
     title = "Block storage"
     keys = (
         Key("CONFIG_CINDER_INSTALL", "y", "Turn the block storage service on.", Kind.FLAG),
-        Key(
-            "CONFIG_CINDER_DB_PW",
-            "PW_PLACEHOLDER",
-            "Password of cinder's database user.",
-            Kind.SECRET,
-        ),
-        Key(
-            "CONFIG_CINDER_KS_PW",
-            "PW_PLACEHOLDER",
-            "Password of cinder's service user.",
-            Kind.SECRET,
-        ),
+        openstack.database_password("cinder"),
+        openstack.service_password("cinder"),
         *backends.KEYS,
         Key(
             "CONFIG_CINDER_VOLUMES_CREATE",
@@ -141,13 +131,7 @@ class Cinder(Component):
         yield from backends.files(ctx)
 
     def databases(self, ctx: Context) -> Iterable[Database]:
-        yield Database(
-            "cinder",
-            "cinder",
-            "onestack.components.cinder.jobs:sync",
-            ("cinder/db/migrations/versions",),
-            (_config(ctx),),
-        )
+        yield openstack.own_database("cinder", "cinder/db/migrations/versions", _config(ctx))
 
     def identity(self, ctx: Context) -> Iterable[Identity]:
         yield Identity(

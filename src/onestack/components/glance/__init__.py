@@ -33,18 +33,8 @@ class Glance(Component):
     title = "Image"
     keys = (
         Key("CONFIG_GLANCE_INSTALL", "y", "Turn the image service on.", Kind.FLAG),
-        Key(
-            "CONFIG_GLANCE_DB_PW",
-            "PW_PLACEHOLDER",
-            "Password of glance's database user.",
-            Kind.SECRET,
-        ),
-        Key(
-            "CONFIG_GLANCE_KS_PW",
-            "PW_PLACEHOLDER",
-            "Password of glance's service user.",
-            Kind.SECRET,
-        ),
+        openstack.database_password("glance"),
+        openstack.service_password("glance"),
         Key(
             "CONFIG_GLANCE_BACKEND",
             "file",
@@ -115,12 +105,8 @@ class Glance(Component):
             )
 
     def databases(self, ctx: Context) -> Iterable[Database]:
-        yield Database(
-            "glance",
-            "glance",
-            "onestack.components.glance.jobs:sync",
-            ("glance/db/sqlalchemy/alembic_migrations/versions",),
-            (self._config(ctx),),
+        yield openstack.own_database(
+            "glance", "glance/db/sqlalchemy/alembic_migrations/versions", self._config(ctx)
         )
 
     def identity(self, ctx: Context) -> Iterable[Identity]:

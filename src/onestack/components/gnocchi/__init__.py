@@ -48,18 +48,8 @@ class Gnocchi(Component):
             note="the store comes with CONFIG_CEILOMETER_INSTALL=y, which has no other, and "
             "never without",
         ),
-        Key(
-            "CONFIG_GNOCCHI_DB_PW",
-            "PW_PLACEHOLDER",
-            "Password of the metric store's database user.",
-            Kind.SECRET,
-        ),
-        Key(
-            "CONFIG_GNOCCHI_KS_PW",
-            "PW_PLACEHOLDER",
-            "Password of the metric store's service user.",
-            Kind.SECRET,
-        ),
+        openstack.database_password("gnocchi"),
+        openstack.service_password("gnocchi"),
         Key(
             "CONFIG_MONGODB_HOST",
             "",
@@ -85,13 +75,7 @@ class Gnocchi(Component):
         yield ConfigFile(_paste(ctx), openstack.pipeline(upstream, config), group)
 
     def databases(self, ctx: Context) -> Iterable[Database]:
-        yield Database(
-            "gnocchi",
-            "gnocchi",
-            "onestack.components.gnocchi.jobs:sync",
-            ("gnocchi/indexer/alembic/versions",),
-            (_config(ctx),),
-        )
+        yield openstack.own_database("gnocchi", "gnocchi/indexer/alembic/versions", _config(ctx))
 
     def identity(self, ctx: Context) -> Iterable[Identity]:
         yield Identity("gnocchi", (Endpoint("gnocchi", "metric", PORT, "", "Metrics"),))

@@ -59,13 +59,8 @@ class Heat(Component):
             "signal wait conditions.",
             Kind.FLAG,
         ),
-        Key(
-            "CONFIG_HEAT_DB_PW",
-            "PW_PLACEHOLDER",
-            "Password of heat's database user.",
-            Kind.SECRET,
-        ),
-        Key("CONFIG_HEAT_KS_PW", "PW_PLACEHOLDER", "Password of heat's service user.", Kind.SECRET),
+        openstack.database_password("heat"),
+        openstack.service_password("heat"),
         Key(
             "CONFIG_HEAT_AUTH_ENC_KEY",
             "PW_PLACEHOLDER",
@@ -91,13 +86,7 @@ class Heat(Component):
         yield ini_file(_config(ctx), ctx.cloud.user(self.name), _sections(ctx), *NAMESPACES)
 
     def databases(self, ctx: Context) -> Iterable[Database]:
-        yield Database(
-            "heat",
-            "heat",
-            "onestack.components.heat.jobs:sync",
-            ("heat/db/migrations/versions",),
-            (_config(ctx),),
-        )
+        yield openstack.own_database("heat", "heat/db/migrations/versions", _config(ctx))
 
     def identity(self, ctx: Context) -> Iterable[Identity]:
         endpoints = [

@@ -42,12 +42,7 @@ class Keystone(Component):
     title = "Identity"
     provides = ("identity",)
     keys = (
-        Key(
-            "CONFIG_KEYSTONE_DB_PW",
-            "PW_PLACEHOLDER",
-            "Password of keystone's database user.",
-            Kind.SECRET,
-        ),
+        openstack.database_password("keystone"),
         Key("CONFIG_KEYSTONE_ADMIN_USERNAME", "admin", "Name of the first administrator."),
         Key(
             "CONFIG_KEYSTONE_ADMIN_PW",
@@ -148,12 +143,8 @@ class Keystone(Component):
         )
 
     def databases(self, ctx: Context) -> Iterable[Database]:
-        yield Database(
-            "keystone",
-            "keystone",
-            "onestack.components.keystone.jobs:sync",
-            ("keystone/common/sql/migrations/versions",),
-            (self._config(ctx),),
+        yield openstack.own_database(
+            "keystone", "keystone/common/sql/migrations/versions", self._config(ctx)
         )
 
     def identity(self, ctx: Context) -> Iterable[Identity]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
+from onestack.components import openstack
 from onestack.components.neutron import fwaas
 from onestack.network.wiring import Wiring
 
@@ -207,18 +208,8 @@ KEYS: tuple[Key, ...] = (
         "Secret with which the metadata proxy signs its requests.",
         Kind.SECRET,
     ),
-    Key(
-        "CONFIG_NEUTRON_DB_PW",
-        "PW_PLACEHOLDER",
-        "Password of the database user of networks.",
-        Kind.SECRET,
-    ),
-    Key(
-        "CONFIG_NEUTRON_KS_PW",
-        "PW_PLACEHOLDER",
-        "Password of the service user of networks.",
-        Kind.SECRET,
-    ),
+    openstack.database_password("neutron"),
+    openstack.service_password("neutron"),
 )
 
 

@@ -57,10 +57,8 @@ class Nova(Component):
     title = "Compute"
     keys = (
         Key("CONFIG_NOVA_INSTALL", "y", "Turn the compute service on.", Kind.FLAG),
-        Key(
-            "CONFIG_NOVA_DB_PW", "PW_PLACEHOLDER", "Password of nova's database user.", Kind.SECRET
-        ),
-        Key("CONFIG_NOVA_KS_PW", "PW_PLACEHOLDER", "Password of nova's service user.", Kind.SECRET),
+        openstack.database_password("nova"),
+        openstack.service_password("nova"),
         Key(
             "CONFIG_NOVA_SCHED_CPU_ALLOC_RATIO",
             "16.0",

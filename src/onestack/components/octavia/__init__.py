@@ -79,12 +79,8 @@ class Octavia(Component):
         yield ini_file(_config(ctx), ctx.cloud.user(self.name), _sections(ctx), *NAMESPACES)
 
     def databases(self, ctx: Context) -> Iterable[Database]:
-        yield Database(
-            "octavia",
-            "octavia",
-            "onestack.components.octavia.jobs:sync",
-            ("octavia/db/migration/alembic_migrations/versions",),
-            (_config(ctx),),
+        yield openstack.own_database(
+            "octavia", "octavia/db/migration/alembic_migrations/versions", _config(ctx)
         )
 
     def identity(self, ctx: Context) -> Iterable[Identity]:

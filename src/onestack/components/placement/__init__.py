@@ -51,12 +51,8 @@ class Placement(Component):
         )
 
     def databases(self, ctx: Context) -> Iterable[Database]:
-        yield Database(
-            "placement",
-            "placement",
-            "onestack.components.placement.jobs:sync",
-            ("placement/db/sqlalchemy/alembic/versions",),
-            (self._config(ctx),),
+        yield openstack.own_database(
+            "placement", "placement/db/sqlalchemy/alembic/versions", self._config(ctx)
         )
 
     def identity(self, ctx: Context) -> Iterable[Identity]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from onestack.answers.key import Class, Key, Kind
 from onestack.answers.values import Answers, BadValue, size
+from onestack.components import openstack
 from onestack.components.base import (
     Component,
     ConfigFile,
@@ -71,12 +72,7 @@ class Swift(Component):
     family_apart = True
     keys = (
         Key("CONFIG_SWIFT_INSTALL", "n", "Turn the object store on.", Kind.FLAG),
-        Key(
-            "CONFIG_SWIFT_KS_PW",
-            "PW_PLACEHOLDER",
-            "Password of swift's service user.",
-            Kind.SECRET,
-        ),
+        openstack.service_password("swift"),
         Key(
             "CONFIG_SWIFT_STORAGES",
             "",
