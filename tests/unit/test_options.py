@@ -113,7 +113,7 @@ def context(
         kvm_probe=lambda: Answer(kvm, "said by a test"),
     )
     # Facts that are looked up when asked: KVM machines have the datapath too.
-    host.__dict__.update(ovs_kernel=kvm, device_mapper=kvm)
+    host.__dict__.update(ovs_kernel=kvm)
     return Context(
         cloud=Cloud.named(root=root),
         answers=answers,

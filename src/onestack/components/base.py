@@ -149,7 +149,6 @@ class Front:
     name: str
     port: int
     backend: str
-    websocket: bool = False
     certificate: Certificate | None = None
     """Its own; ``None``: the one of all ports."""
     plain: bool = False

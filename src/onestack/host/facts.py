@@ -55,10 +55,6 @@ class HostFacts:
         """Whether the kernel has Open vSwitch's datapath, loaded or to be loaded."""
         return module_available("openvswitch")
 
-    @cached_property
-    def device_mapper(self) -> bool:
-        return "device-mapper" in _text("/proc/misc") or module_available("dm_mod")
-
     def package_version(self, name: str) -> str:
         """The version installed, else the one apt would install, else ``""``."""
         return dpkg.candidate(name)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onestack.host.change import Change
 from onestack.host.command import run
-from onestack.host.ledger import Ledger, undoes
+from onestack.host.ledger import undoes
 
 
 @dataclass(frozen=True)
@@ -57,28 +55,6 @@ def holding(path: Path, mounts: list[Mount] | None = None) -> Mount | None:
 
 def is_mounted(target: Path) -> bool:
     return any(mount.target == target for mount in table())
-
-
-def ensure_mount(
-    source: str | Path,
-    target: Path,
-    ledger: Ledger,
-    *,
-    kind: str = "",
-    options: tuple[str, ...] = (),
-) -> Iterator[Change]:
-    """``source`` mounted on the directory ``target``; ``kind`` "" lets mount(8) find out."""
-    if is_mounted(target):
-        return
-
-    def make() -> None:
-        ledger.record("mount", target=str(target))
-        words = ["mount"] + (["-t", kind] if kind else [])
-        if options:
-            words += ["-o", ",".join(options)]
-        run([*words, str(source), str(target)], timeout=60, finish=True)
-
-    yield Change(f"mount {source} on {target}", make)
 
 
 def unmount(target: Path) -> None:

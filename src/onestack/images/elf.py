@@ -13,11 +13,6 @@ PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 DT_NULL, DT_NEEDED, DT_STRTAB = 0, 1, 5
 
 
-def is_elf(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(6) == b"\x7fELF\x02\x01"
-
-
 def needed(path: Path) -> list[str]:
     """Sonames of the libraries ``path`` needs, its loader included; empty for a static one."""
     raw = path.read_bytes()

@@ -30,7 +30,7 @@ class Api(Component):
 
     def fronts(self, ctx: Context) -> Iterable[Front]:
         yield Front("keystone", 5000, f"{ctx.internal}:5000")
-        yield Front("novncproxy", 6080, f"{ctx.internal}:6080", websocket=True)
+        yield Front("novncproxy", 6080, f"{ctx.internal}:6080")
 
 
 class Dashboard(Component):

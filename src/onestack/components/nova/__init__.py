@@ -194,7 +194,6 @@ class Nova(Component):
             "novnc",
             CONSOLE_PORT,
             f"{ctx.internal}:{CONSOLE_PORT}",
-            websocket=True,
             certificate=Certificate(*own) if any(own) else None,
         )
 
