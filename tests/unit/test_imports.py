@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from onestack.release.release import release
+from onestack.release.release import Release
+from tests.support.needs import needs_root
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -267,14 +266,11 @@ def test_no_module_is_a_maze() -> None:
         walk(module, ())
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the environment's place is root's")
-def test_the_parent_warms_without_eventlet() -> None:
+@needs_root
+def test_the_parent_warms_without_eventlet(installed: Release) -> None:
     """A parent that has imported eventlet cannot serve children that use threads."""
     from onestack.components import ALL
 
-    found = release()
-    for change in found.ensure_services():
-        change.do()
     # No component's list depends on the context so far; one that will must say so here.
     preload = sorted({name for component in ALL for name in component.preload(None)})  # type: ignore[arg-type]
     program = (
@@ -286,7 +282,7 @@ def test_the_parent_warms_without_eventlet() -> None:
         "print(json.dumps([warmer.problems, eventlet]))\n"
     )
     done = subprocess.run(
-        [found.services_python, "-W", "ignore", "-c", program, json.dumps(preload)],
+        [installed.services_python, "-W", "ignore", "-c", program, json.dumps(preload)],
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
         capture_output=True,
         text=True,

@@ -26,13 +26,12 @@ from onestack.components.base import Component, ConfigFile, Context, Several
 from onestack.components.keystone import ldap
 from onestack.host.facts import HostFacts
 from onestack.host.kvm import Answer
-from onestack.release.release import Release, release
+from onestack.release.release import Release
+from tests.support.needs import needs_root
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1] / "src"
 GIB = 1 << 30
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the environment's place is root's")
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +39,6 @@ def root() -> Iterator[Path]:
     # Not pytest's own: a cloud's root must be short.
     with tempfile.TemporaryDirectory(prefix="options-") as folder:
         yield Path(folder) / "cloud"
-
-
-@pytest.fixture(scope="module")
-def installed() -> Release:
-    found = release()
-    for change in found.ensure_services():
-        change.do()
-    return found
 
 
 EVERYTHING = {

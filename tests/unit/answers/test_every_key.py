@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +24,8 @@ from onestack.cli.options import rules
 from onestack.components import ALL
 from onestack.components.base import Context
 from onestack.plan.roster import workers_of
-from onestack.release.release import Release, release
+from onestack.release.release import Release
+from tests.support.needs import needs_root
 from tests.unit.components.rooms import context, machine
 
 HERE = Path(__file__).parent
@@ -230,16 +230,7 @@ def under(name: str) -> dict[str, str]:
 IMPLEMENTED = [n for n in NAMES if registry().keys[n].outcome is Class.IMPLEMENTED]
 
 
-@pytest.fixture(scope="module")
-def installed() -> Release:
-    """Some rooms begin from upstream's own files."""
-    found = release()
-    for change in found.ensure_services():
-        change.do()
-    return found
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="the environment's place is root's")
+@needs_root
 @pytest.mark.parametrize("name", [n for n in IMPLEMENTED if n not in ELSEWHERE])
 def test_an_implemented_key_changes_what_is_rendered(
     name: str, tmp_path: Path, installed: Release

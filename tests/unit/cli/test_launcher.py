@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.needs import needs_root
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 LOCK = "# A lock of nothing: the environment is quick to make.\n"
 
@@ -64,7 +66,7 @@ def test_bad_usage_and_bad_answers_touch_nothing(checkout: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@needs_root
 def test_the_checks_come_first_and_without_an_environment(checkout: Path) -> None:
     """Not root: refused with all that is wrong, and nothing made."""
     with tempfile.TemporaryDirectory(prefix="onestack-", dir="/tmp") as place:

@@ -16,6 +16,7 @@ from onestack import errors
 from onestack.cli import main as program
 from onestack.cli import options, packstack, up
 from onestack.plan import switched_off
+from tests.support.needs import needs_root
 from tests.unit.plan.toys import Rooms, context
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -122,7 +123,7 @@ def test_completing_a_file_keeps_what_stands_there(tmp_path: Path, root: Path) -
     assert file.read_text() == before
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@needs_root
 def test_data_is_purged_only_when_somebody_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

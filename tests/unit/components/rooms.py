@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from onestack.answers import validate
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
+from onestack.answers.values import Answers
 from onestack.cloud import Cloud
 from onestack.components.base import Component, Context
 from onestack.host.facts import HostFacts
@@ -54,3 +56,10 @@ def context(
 def content(ctx: Context, component: Component, name: str) -> str:
     """The text of the room's file ``name``."""
     return next(file.content for file in component.files(ctx) if file.path.name == name)
+
+
+def answered(**given: str) -> tuple[Answers | None, list[str]]:
+    """What comes of ``given``: answers, and what is wrong with them."""
+    layer = [validate.Entry(name, text, "test") for name, text in given.items()]
+    answers, report = validate.check(registry(), [layer])
+    return answers, report.problems

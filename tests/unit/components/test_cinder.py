@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from onestack.answers import validate
 from onestack.answers.registry import registry
-from onestack.answers.values import Answers
 from onestack.components.cinder import Cinder, attach_command
 from onestack.components.libvirt import Libvirt
 from onestack.storage import pool
-from tests.unit.components.rooms import content, context
+from tests.unit.components.rooms import answered, content, context
 
 
 @pytest.fixture
@@ -79,12 +77,6 @@ def test_each_service_has_a_process_of_its_own(tmp_path: Path, cinder: Cinder) -
 def test_nothing_that_is_preloaded_is_cinders_own(tmp_path: Path, cinder: Cinder) -> None:
     """cinder itself imports eventlet, which the warm parent must not have."""
     assert not [m for m in cinder.preload(context(tmp_path, cinder)) if m.startswith("cinder")]
-
-
-def answered(**given: str) -> tuple[Answers | None, list[str]]:
-    layer = [validate.Entry(name, text, "test") for name, text in given.items()]
-    answers, report = validate.check(registry(), [layer])
-    return answers, report.problems
 
 
 @pytest.mark.parametrize(

@@ -15,25 +15,16 @@ import pytest
 import onestack
 from onestack.cloud import Cloud
 from onestack.host.files import uid_of
-from onestack.release.release import release
 from onestack.storage import pool
+from tests.support.needs import needs_root, needs_services, services_python
 
 USER = "daemon"
 TRIALS = Path(__file__).with_name("cinder_filepool_trials.py")
 
 
-def services_python() -> Path:
-    """The services' environment: ``ONESTACK_SERVICES``, or the one that `up` installed."""
-    given = os.environ.get("ONESTACK_SERVICES")
-    return Path(given) / "bin" / "python" if given else release().services_python
-
-
 pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="mounts a pool: run as root"),
-    pytest.mark.skipif(
-        not services_python().exists(),
-        reason="the services' environment is not installed (onestack up, or ONESTACK_SERVICES)",
-    ),
+    needs_root,
+    needs_services,
 ]
 
 Trials = Callable[..., dict[str, dict[str, str]]]

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from onestack.answers import validate
 from onestack.answers.registry import registry
 from onestack.components.heat import Heat, domain
 from onestack.components.nova import Nova
 from onestack.components.nova.vendordata import ensure_vendordata, vendordata, vendordata_file
-from tests.unit.components.rooms import content, context
+from tests.unit.components.rooms import answered, content, context
 
 
 @pytest.fixture
@@ -85,9 +84,7 @@ def test_one_process_without_privileges(tmp_path: Path, heat: Heat) -> None:
     ("text", "right"), [("a" * 16, True), ("a" * 24, True), ("a" * 32, True), ("short", False)]
 )
 def test_lengths_of_the_encryption_key(text: str, right: bool) -> None:
-    layer = [validate.Entry("CONFIG_HEAT_AUTH_ENC_KEY", text, "test")]
-    _, report = validate.check(registry(), [layer])
-    assert bool(report.problems) is not right
+    assert bool(answered(CONFIG_HEAT_AUTH_ENC_KEY=text)[1]) is not right
 
 
 def test_the_default_password_is_no_encryption_key(tmp_path: Path, heat: Heat) -> None:

@@ -20,6 +20,7 @@ from onestack.components.horizon.settings import text
 from onestack.host.command import CommandFailed
 from onestack.host.findings import Severity
 from onestack.release.release import release
+from tests.support.needs import needs_root
 from tests.unit.components.certificates import Made, authority
 from tests.unit.components.rooms import content, context
 
@@ -233,7 +234,7 @@ class TestAssets:
         assert assets.place != before
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the environment's place is root's")
+@needs_root
 def test_every_setting_is_one_that_upstream_knows(tmp_path: Path) -> None:
     """A slip in a setting's name would have no effect, and be told by nobody."""
     found = release()

@@ -17,6 +17,7 @@ from onestack.components.libvirt import Libvirt, undo
 from onestack.components.openvswitch import Openvswitch
 from onestack.host.kvm import Answer
 from onestack.supervise.spec import Process
+from tests.support.needs import needs_root
 from tests.unit.components.rooms import MACHINE, content, context
 
 ROOM = Libvirt()
@@ -115,7 +116,7 @@ def test_the_keeper_shuts_guests_down_when_it_is_told_to_end(tmp_path: Path) -> 
     assert said.read_text().splitlines()[1:] == ["shut-down qemu:///x 30"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@needs_root
 def test_guests_left_behind_are_ended() -> None:
     user = "onestack-test-qemu"
     subprocess.run(["useradd", "--system", "--no-create-home", user], check=True)

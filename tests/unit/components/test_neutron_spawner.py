@@ -15,6 +15,7 @@ import pytest
 
 from onestack.components.neutron import as_root, spawner
 from onestack.supervise import proc
+from tests.support.needs import needs_root
 
 HERE = Path(spawner.__file__).parent
 ID = "0f2a1b3c-1111-2222-3333-444455556666"
@@ -94,9 +95,6 @@ def ask(place: Path, *command: str, user: str = "nobody") -> subprocess.Complete
         timeout=30,
         check=False,
     )
-
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: run as root")
 
 
 @needs_root

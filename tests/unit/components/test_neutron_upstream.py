@@ -11,7 +11,7 @@ import pytest
 
 import onestack
 from onestack.release import program
-from onestack.release.release import release
+from tests.support.needs import needs_services, services_python
 
 TRIALS = Path(__file__).with_name("neutron_trials.py")
 NAMES = (
@@ -30,16 +30,7 @@ NAMES = (
 )
 
 
-def services_python() -> Path:
-    """The services' environment: ``ONESTACK_SERVICES``, or the one that `up` installed."""
-    given = os.environ.get("ONESTACK_SERVICES")
-    return Path(given) / "bin" / "python" if given else release().services_python
-
-
-pytestmark = pytest.mark.skipif(
-    not services_python().exists(),
-    reason="the services' environment is not installed (onestack up, or ONESTACK_SERVICES)",
-)
+pytestmark = needs_services
 
 
 @pytest.fixture(scope="module")

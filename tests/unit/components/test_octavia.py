@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from onestack.answers import validate
 from onestack.answers.registry import registry
 from onestack.components.neutron import Neutron
 from onestack.components.octavia import LISTENERS, Octavia
 from onestack.network.backend import l2_agent
-from tests.unit.components.rooms import content, context, machine
+from tests.unit.components.rooms import answered, content, context, machine
 
 
 @pytest.fixture
@@ -21,11 +20,8 @@ def octavia() -> Octavia:
 
 
 def problems(**given: str) -> list[str]:
-    layer = [validate.Entry(name, text, "test") for name, text in given.items()]
-    answers, report = validate.check(registry(), [layer])
-    return report.problems or (
-        list(Octavia().contradictions(answers)) if answers is not None else []
-    )
+    answers, wrong = answered(**given)
+    return wrong or (list(Octavia().contradictions(answers)) if answers is not None else [])
 
 
 def test_everything_is_below_the_clouds_root(tmp_path: Path, octavia: Octavia) -> None:
@@ -80,9 +76,8 @@ def test_it_is_asked_for(octavia: Octavia) -> None:
 
 @pytest.mark.parametrize("name", ["CONFIG_NEUTRON_LBAAS", "CONFIG_OCTAVIA_INSTALL"])
 def test_other_spellings(name: str) -> None:
-    layer = [validate.Entry(name, "y", "test")]
-    answers, report = validate.check(registry(), [layer])
-    assert answers is not None and not report.problems
+    answers, wrong = answered(**{name: "y"})
+    assert answers is not None and not wrong
     assert answers["CONFIG_LBAAS_INSTALL"] is True
 
 

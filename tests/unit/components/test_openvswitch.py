@@ -19,6 +19,7 @@ from onestack.errors import OnestackError
 from onestack.host import netns
 from onestack.supervise.linux import unshare
 from onestack.supervise.spec import Process
+from tests.support.needs import needs_root
 from tests.unit.components.rooms import content, context, machine
 
 ROOM = Openvswitch()
@@ -195,7 +196,7 @@ def addresses() -> str:
     return subprocess.run(words, capture_output=True, text=True).stdout
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@needs_root
 def test_the_address_comes_back_with_the_bridge(tmp_path: Path, alone: None) -> None:
     keeper = Keeper(tmp_path, "10.50.14.1/24")
     try:
@@ -215,7 +216,7 @@ def test_the_address_comes_back_with_the_bridge(tmp_path: Path, alone: None) -> 
         keeper.end()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@needs_root
 def test_another_address_takes_the_place_of_the_first(tmp_path: Path, alone: None) -> None:
     for address in ("10.50.14.1/24", "10.50.15.1/24", ""):
         keeper = Keeper(tmp_path, address)
@@ -228,7 +229,7 @@ def test_another_address_takes_the_place_of_the_first(tmp_path: Path, alone: Non
             keeper.end()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@needs_root
 def test_two_addresses_and_only_what_has_gone_goes(tmp_path: Path, alone: None) -> None:
     for both in ("10.50.14.1/24 172.24.4.1/24", "172.24.4.1/24"):
         keeper = Keeper(tmp_path, both)
@@ -242,7 +243,7 @@ def test_two_addresses_and_only_what_has_gone_goes(tmp_path: Path, alone: None) 
             keeper.end()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@needs_root
 def test_nics_come_into_their_bridges_and_out_again(tmp_path: Path, alone: None) -> None:
     for nic in ("one", "two"):
         words = ["ip", "link", "add", nic, "type", "veth", "peer", "name", f"{nic}-far"]
@@ -269,7 +270,7 @@ def test_nics_come_into_their_bridges_and_out_again(tmp_path: Path, alone: None)
     assert "br-other" in subprocess.run(["ip", "link"], capture_output=True, text=True).stdout
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@needs_root
 def test_a_bridge_that_cannot_be_made_is_no_success(tmp_path: Path, alone: None) -> None:
     script = tmp_path / "keeper.sh"
     script.write_text(external.KEEPER)

@@ -10,15 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from onestack.answers import validate
 from onestack.answers.registry import registry
-from onestack.answers.values import Answers
 from onestack.components import swift as room
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.swift import Swift, attach_command, config, devices, ensure_rings
 from onestack.errors import OnestackError
-from tests.unit.components.rooms import content, context
+from tests.unit.components.rooms import answered, content, context
 
 
 @pytest.fixture
@@ -30,12 +28,6 @@ def parsed(text: str) -> configparser.RawConfigParser:
     parser = configparser.RawConfigParser()
     parser.read_string(text)
     return parser
-
-
-def answered(**given: str) -> tuple[Answers | None, list[str]]:
-    layer = [validate.Entry(name, text, "test") for name, text in given.items()]
-    answers, report = validate.check(registry(), [layer])
-    return answers, report.problems
 
 
 def test_everything_is_below_the_clouds_root(tmp_path: Path, swift: Swift) -> None:

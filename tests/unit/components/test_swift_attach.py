@@ -26,11 +26,12 @@ from onestack.host.files import uid_of
 from onestack.host.ledger import Ledger
 from onestack.host.mounts import is_mounted, table
 from onestack.storage import loop
+from tests.support.needs import needs_root
 
 USER = "daemon"
 ZONES = Layout(USER, "ext4", 1, (Device("zone1", 1), Device("zone2", 2)))
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems: run as root")
+pytestmark = needs_root
 
 
 @pytest.fixture

@@ -12,23 +12,14 @@ import pytest
 
 import onestack
 from onestack.components.swift import Swift
-from onestack.release.release import release
+from tests.support.needs import needs_services, services_python
 from tests.unit.components.rooms import context
 
 TRIALS = Path(__file__).with_name("swift_trials.py")
 NOISE = "keystonemiddleware._common.config The option"
 
 
-def services_python() -> Path:
-    """The services' environment: ``ONESTACK_SERVICES``, or the one that `up` installed."""
-    given = os.environ.get("ONESTACK_SERVICES")
-    return Path(given) / "bin" / "python" if given else release().services_python
-
-
-pytestmark = pytest.mark.skipif(
-    not services_python().exists(),
-    reason="the services' environment is not installed (onestack up, or ONESTACK_SERVICES)",
-)
+pytestmark = needs_services
 
 
 def trial(name: str, folder: Path) -> tuple[Any, list[str]]:

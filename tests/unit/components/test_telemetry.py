@@ -13,7 +13,6 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from onestack.answers import validate
 from onestack.answers.key import Class
 from onestack.answers.registry import registry
 from onestack.components import ALL
@@ -29,7 +28,7 @@ from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
 from onestack.components.rabbitmq import LONGEST
 from onestack.components.rabbitmq import definitions as broker
-from tests.unit.components.rooms import content, context
+from tests.unit.components.rooms import answered, content, context
 
 GNOCCHI, CEILOMETER, AODH = Gnocchi(), Ceilometer(), Aodh()
 ROOMS = (GNOCCHI, CEILOMETER, AODH)
@@ -108,10 +107,9 @@ def test_packstacks_keys_are_known_for_what_they_are() -> None:
 
 @pytest.mark.parametrize("text", ["4", "3601", "often", "-60"])
 def test_intervals_that_cannot_be(text: str) -> None:
-    layer = [validate.Entry("CONFIG_ONESTACK_METERING_INTERVAL", text, "test")]
-    answers, report = validate.check(registry(), [layer])
+    answers, wrong = answered(CONFIG_ONESTACK_METERING_INTERVAL=text)
     assert answers is None
-    assert "5 to 3600" in report.problems[0] or "number" in report.problems[0]
+    assert "5 to 3600" in wrong[0] or "number" in wrong[0]
 
 
 def test_everything_is_below_the_clouds_root(root: Path) -> None:

@@ -13,8 +13,7 @@ from onestack.errors import OnestackError
 from onestack.host import files
 from onestack.host.change import Change
 from onestack.host.ledger import Ledger
-
-root = pytest.mark.skipif(os.geteuid() != 0, reason="ownership is root's to give")
+from tests.support.needs import needs_root
 
 
 def apply(changes: list[Change]) -> list[str]:
@@ -23,7 +22,7 @@ def apply(changes: list[Change]) -> list[str]:
     return [c.what for c in changes]
 
 
-@root
+@needs_root
 def test_a_file_is_written_once(tmp_path: Path) -> None:
     path = tmp_path / "below" / "file"
 
@@ -85,7 +84,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert link.read_text() == "ours" and not link.is_symlink()
 
 
-@root
+@needs_root
 def test_directories(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b"
 

@@ -12,6 +12,7 @@ import pytest
 
 from onestack.host import kvm
 from onestack.host.locks import file_lock, locked
+from tests.support.needs import needs_root
 
 
 def qemu(folder: Path, script: str) -> str:
@@ -70,7 +71,7 @@ def test_without_qemu_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / "kvm.json").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to a group")
+@needs_root
 @pytest.mark.parametrize(
     ("mode", "group", "usable"),
     [(0o666, 0, True), (0o660, 104, True), (0o660, 0, False), (0o600, 104, False)],

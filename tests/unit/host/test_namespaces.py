@@ -15,8 +15,9 @@ from onestack.errors import OnestackError
 from onestack.host import devices, mounts, netns, sysctl, users
 from onestack.host.ledger import Ledger
 from onestack.plan.ledger import undo_all
+from tests.support.needs import needs_root
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="these are root's to make")
+pytestmark = needs_root
 
 
 @pytest.fixture

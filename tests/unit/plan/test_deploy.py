@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from onestack.plan.roster import ports, roster_of, roster_path, tcp_of
 from onestack.plan.runner import Runner, StepsFailed
 from onestack.plan.step import Step
 from onestack.supervise.spec import Process, Roster
+from tests.support.needs import needs_root
 from tests.unit.plan.toys import Doors, Rooms, Secrets, Store, Supervisor, context
-
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="files are given to root")
 
 
 @pytest.fixture
@@ -106,7 +104,7 @@ def test_a_task_with_an_unknown_need_is_a_mistake(tmp_path: Path) -> None:
         steps(ctx, Supervisor(ctx))
 
 
-@root_only
+@needs_root
 def test_up_and_up_again(ctx: Context, supervisor: Supervisor, made: list[str]) -> None:
     for place in ("etc", "data"):
         (ctx.cloud.root / place).mkdir(parents=True)
@@ -120,7 +118,7 @@ def test_up_and_up_again(ctx: Context, supervisor: Supervisor, made: list[str]) 
     assert len(second.results) == len(first.results)
 
 
-@root_only
+@needs_root
 def test_only_what_is_stale_or_down_is_touched(
     ctx: Context, supervisor: Supervisor, made: list[str]
 ) -> None:
@@ -143,7 +141,7 @@ def test_only_what_is_stale_or_down_is_touched(
     ]
 
 
-@root_only
+@needs_root
 def test_a_password_changes_while_nobody_uses_it(
     ctx: Context, supervisor: Supervisor, made: list[str]
 ) -> None:
@@ -160,7 +158,7 @@ def test_a_password_changes_while_nobody_uses_it(
     assert changes[3:] == ["start rooms-api with its new configuration"]
 
 
-@root_only
+@needs_root
 def test_a_certificate_renewed_in_the_same_run(
     ctx: Context, supervisor: Supervisor, made: list[str]
 ) -> None:
@@ -185,7 +183,7 @@ def test_a_certificate_renewed_in_the_same_run(
     ]
 
 
-@root_only
+@needs_root
 def test_a_dry_run_names_what_would_be_restarted(
     ctx: Context, supervisor: Supervisor, made: list[str]
 ) -> None:
@@ -261,7 +259,7 @@ def server(monkeypatch: pytest.MonkeyPatch, made: list[str]) -> list[str]:
     return users
 
 
-@root_only
+@needs_root
 def test_switched_off_on_again_and_purged(
     ctx: Context,
     supervisor: Supervisor,
@@ -314,7 +312,7 @@ def test_switched_off_on_again_and_purged(
     assert switched_off.left(less) == [] and (ctx.cloud.data / "doors").is_dir()
 
 
-@root_only
+@needs_root
 def test_a_component_less_and_new_code(
     ctx: Context, supervisor: Supervisor, made: list[str]
 ) -> None:
@@ -334,7 +332,7 @@ def test_a_component_less_and_new_code(
     assert supervisor.said == ["shutdown", "launch", "start stored", "start doors-api"]
 
 
-@root_only
+@needs_root
 def test_a_process_that_does_not_get_ready(
     ctx: Context, supervisor: Supervisor, made: list[str]
 ) -> None:
@@ -419,7 +417,7 @@ def test_the_first_half(ctx: Context, tmp_path: Path) -> None:
     assert prepare.wanted_users(ctx) == users
 
 
-@root_only
+@needs_root
 def test_the_clouds_own_place(ctx: Context, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     for change in prepare.ensure_cloud(ctx.cloud, cache):

@@ -15,9 +15,10 @@ from onestack.host.files import ensure_directory
 from onestack.host.ledger import Ledger
 from onestack.plan import prepare, registry, teardown, timing, unit
 from onestack.supervise import proc
+from tests.support.needs import needs_root
 from tests.unit.plan.toys import Supervisor, context
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="clouds are root's")
+pytestmark = needs_root
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from onestack.host.mounts import is_mounted
 from onestack.storage import loop, loopfile
 from onestack.storage.disk import Disk
 from onestack.storage.loopfile import filesystem
+from tests.support.needs import needs_root
 
 SIZE = 512 << 20
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems: run as root")
 
 
 @pytest.fixture

@@ -19,11 +19,10 @@ from onestack.host.files import gid_of, uid_of
 from onestack.host.ledger import Ledger
 from onestack.host.mounts import is_mounted
 from onestack.storage import acl, attach, loop, loopfile, pool
+from tests.support.needs import needs_root
 
 USER = "daemon"
 SIZE = 512 << 20
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems: run as root")
 
 
 @pytest.fixture

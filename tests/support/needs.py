@@ -1,0 +1,23 @@
+"""What a test needs of the machine. Without it the test is skipped."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from onestack.release.release import release
+
+
+def services_python() -> Path:
+    """The services' environment: ``ONESTACK_SERVICES``, or the one that `up` installed."""
+    given = os.environ.get("ONESTACK_SERVICES")
+    return Path(given) / "bin" / "python" if given else release().services_python
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="run as root")
+needs_services = pytest.mark.skipif(
+    not services_python().exists(),
+    reason="the services' environment is not installed (onestack up, or ONESTACK_SERVICES)",
+)
