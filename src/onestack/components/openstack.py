@@ -69,8 +69,11 @@ def transport_url(ctx: Context) -> str:
     return f"rabbit://{user}:{password}@{ctx.internal}:5672/"
 
 
-def credentials(ctx: Context, user: str) -> dict[str, Value]:
-    """keystoneauth options for the service user ``user``."""
+def credentials(ctx: Context, user: str, interface: str = "valid_interfaces") -> dict[str, Value]:
+    """keystoneauth options for the service user ``user``.
+
+    ``interface`` is what their reader calls the option for the endpoints' kind.
+    """
     return {
         "auth_type": "password",
         "auth_url": keystone_url(ctx),
@@ -80,16 +83,14 @@ def credentials(ctx: Context, user: str) -> dict[str, Value]:
         "project_domain_name": "Default",
         "project_name": "service",
         "region_name": region(ctx),
-        "valid_interfaces": "internal",
+        interface: "internal",
     }
 
 
 def authtoken(ctx: Context, user: str, service_type: str) -> dict[str, Value]:
     """The ``[keystone_authtoken]`` section: who may call, checked with ``user``'s help."""
-    options = {k: v for k, v in credentials(ctx, user).items() if k != "valid_interfaces"}
-    return options | {
+    return credentials(ctx, user, "interface") | {
         "www_authenticate_uri": f"https://{ctx.public}:5000/v3",
-        "interface": "internal",
         "memcached_servers": f"{ctx.internal}:11211",
         "memcache_use_advanced_pool": True,
         "service_token_roles": "service",

@@ -116,7 +116,6 @@ def _paste(ctx: Context) -> Path:
 
 
 def _sections(ctx: Context) -> Ini:
-    credentials = openstack.credentials(ctx, "aodh")
     interval = int(ctx.answers[telemetry.INTERVAL])
     authority = str(ctx.cloud.etc / "tls" / "ca.pem")
     return {
@@ -141,9 +140,8 @@ def _sections(ctx: Context) -> Ini:
         "database": openstack.database(ctx, "aodh", "aodh"),
         "keystone_authtoken": openstack.authtoken(ctx, "aodh", "alarming"),
         "service_credentials": {
-            **{k: v for k, v in credentials.items() if k != "valid_interfaces"},
-            "interface": "internal",
-            # Trusts are made at keystone's public address, whatever the line above says.
+            **openstack.credentials(ctx, "aodh", "interface"),
+            # Trusts are made at keystone's public address, whatever that interface is.
             "cafile": authority,
         },
         "evaluator": {"evaluation_interval": interval},

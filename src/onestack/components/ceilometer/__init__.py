@@ -173,7 +173,6 @@ def _config(ctx: Context) -> Path:
 
 def _sections(ctx: Context) -> Ini:
     etc, package = _etc(ctx), ctx.release.site_packages / "ceilometer"
-    credentials = openstack.credentials(ctx, "ceilometer")
     socket = ctx.cloud.run / "libvirt" / "libvirt-sock"
     return {
         "DEFAULT": {
@@ -198,9 +197,6 @@ def _sections(ctx: Context) -> Ini:
         # The default is an older name, under which its library knows no service.
         "service_types": {"cinder": "block-storage"},
         "publisher": {"telemetry_secret": ctx.secrets["CONFIG_CEILOMETER_SECRET"]},
-        "service_credentials": {
-            **{k: v for k, v in credentials.items() if k != "valid_interfaces"},
-            "interface": "internal",
-        },
+        "service_credentials": openstack.credentials(ctx, "ceilometer", "interface"),
         **openstack.messaging(ctx),
     }

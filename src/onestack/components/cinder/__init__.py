@@ -333,7 +333,6 @@ def _sections(ctx: Context) -> Ini:
     place = pool.Pool.of(ctx.cloud)
     data = ctx.cloud.data / "cinder"
     shared = ctx.release.services / "etc" / "cinder"
-    cinder = openstack.credentials(ctx, "cinder")
     locks = openstack.locks(ctx, "cinder")
     return {
         "DEFAULT": {
@@ -371,10 +370,7 @@ def _sections(ctx: Context) -> Ini:
         "database": openstack.database(ctx, "cinder", "cinder"),
         "keystone_authtoken": openstack.authtoken(ctx, "cinder", "block-storage"),
         "service_user": openstack.service_user(ctx, "cinder"),
-        "nova": {
-            **{k: v for k, v in cinder.items() if k != "valid_interfaces"},
-            "interface": "internal",
-        },
+        "nova": openstack.credentials(ctx, "cinder", "interface"),
         "key_manager": {
             "backend": "cinder.keymgr.conf_key_mgr.ConfKeyManager",
             "fixed_key": ctx.secrets["cinder_volume_key"],

@@ -117,8 +117,8 @@ def _neutron(layout: Layout) -> Ini:
         },
         "database": openstack.database(ctx, "neutron", "neutron"),
         "keystone_authtoken": openstack.authtoken(ctx, "neutron", "network"),
-        "nova": _peer(ctx, "nova"),
-        "placement": _peer(ctx, "placement"),
+        "nova": openstack.credentials(ctx, "nova", "endpoint_type"),
+        "placement": openstack.credentials(ctx, "placement", "endpoint_type"),
         "agent": {"root_helper": _root_helper(layout)},
         "oslo_concurrency": openstack.locks(ctx, "neutron"),
         **openstack.privsep(ctx, tuple(PRIVSEP), layout.neutron_conf),
@@ -130,12 +130,6 @@ def _neutron(layout: Layout) -> Ini:
 
 def metered(layout: Layout) -> bool:
     return not layout.ovn and bool(layout.ctx.answers["CONFIG_NEUTRON_METERING_AGENT_INSTALL"])
-
-
-def _peer(ctx: Context, user: str) -> dict[str, Value]:
-    """Credentials for calls to nova and placement; here the endpoint's kind is `endpoint_type`."""
-    options = {k: v for k, v in openstack.credentials(ctx, user).items() if k != "valid_interfaces"}
-    return options | {"endpoint_type": "internal"}
 
 
 def _root_helper(layout: Layout) -> str:
