@@ -306,6 +306,20 @@ def test_the_ledger_undoes_it(cloud: Cloud) -> None:
 
 
 @needs_root
+def test_removal(cloud: Cloud) -> None:
+    place = pool.Pool.of(cloud)
+    assert list(pool.remove(cloud)) == []
+    settle(cloud)
+    pool.attach(place)
+    [change] = pool.remove(cloud)
+    with open(place.directory / "volume-1", "w"), pytest.raises(OnestackError, match="in use"):
+        change.do()
+    change.do()
+    assert not place.home.exists() and not is_mounted(place.directory)
+    assert Ledger.of(cloud).entries() == []
+
+
+@needs_root
 def test_a_pool_whose_file_is_gone_is_not_made_anew(cloud: Cloud) -> None:
     place = pool.Pool.of(cloud)
     settle(cloud)
