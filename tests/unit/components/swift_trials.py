@@ -33,6 +33,7 @@ def rings(folder: Path) -> Any:
     for zones, replicas in ((1, 1), (3, 1), (3, 3), (2, 2), (1, 1)):
         wanted = {
             "replicas": replicas,
+            "emptied": True,
             "ip": f"127.0.0.{zones}",
             "ports": {"account": 6202, "container": 6201, "object": 6200},
             "devices": [
@@ -65,6 +66,7 @@ def again(folder: Path) -> Any:
 
     wanted = {
         "replicas": 2,
+        "emptied": True,
         "ip": "127.0.0.1",
         "ports": {"object": 6200},
         "devices": [{"name": f"zone{n}", "zone": n, "weight": 100.0} for n in (1, 2, 3)],
@@ -103,6 +105,7 @@ def files(folder: Path) -> Any:
     place = folder / "etc" / "swift"
     wanted = {
         "replicas": 1,
+        "emptied": True,
         "ip": "127.0.0.1",
         "ports": {"account": 6202, "container": 6201, "object": 6200},
         "devices": [{"name": "zone1", "zone": 1, "weight": 100.0}],

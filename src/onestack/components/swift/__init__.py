@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from onestack.answers.key import Class, Key, Kind
 from onestack.answers.values import Answers, BadValue, size
 from onestack.components import openstack
 from onestack.components.base import (
+    Ailment,
     Component,
     ConfigFile,
     Context,
@@ -23,12 +23,12 @@ from onestack.components.base import (
     Identity,
     Task,
 )
-from onestack.components.swift import config, devices
+from onestack.components.swift import changes, config, devices
 from onestack.components.swift.config import PORT, PORTS
-from onestack.errors import OnestackError
 from onestack.host.change import Change
 from onestack.host.command import run
 from onestack.host.files import remove_tree, write_file
+from onestack.host.findings import Finding
 from onestack.host.ledger import Ledger
 from onestack.storage import loopfile
 from onestack.supervise.spec import Probe, Process
@@ -141,6 +141,12 @@ class Swift(Component):
 
     def contradictions(self, answers: Answers) -> Iterable[str]:
         return devices.contradictions(answers) if self.enabled(answers) else ()
+
+    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+        return changes.obstacles(ctx)
+
+    def ailments(self, ctx: Context) -> Iterable[Ailment]:
+        return changes.ailments(ctx)
 
     def packages(self, ctx: Context) -> Iterable[str]:
         yield "xfsprogs" if self._layout(ctx).kind == "xfs" else "e2fsprogs"
@@ -326,8 +332,8 @@ def ensure_disk(ctx: Context) -> Iterator[Change]:
     known = {entry.data.get("target") for entry in ledger.entries() if entry.kind == "mount"}
     for device in layout.devices:
         place = devices.srv(ctx.cloud.root) / device.name
-        devices.check_disk(device.source, place)
         if str(place) not in known:
+            devices.check_disk(device.source, place)
             yield Change(
                 f"note that {device.source} will be mounted on {place}",
                 lambda place=place: ledger.record("mount", target=str(place)),  # type: ignore[misc]
@@ -336,16 +342,9 @@ def ensure_disk(ctx: Context) -> Iterator[Change]:
 
 def ensure_rings(ctx: Context) -> Iterator[Change]:
     """The rings that the answers describe. Raises `OnestackError` for another hash."""
-    wanted = wanted_rings(ctx)
-    where = config.directory(ctx)
-    record = where / "rings.json"
-    kept = json.loads(record.read_text()) if record.exists() else {}
-    if kept.get("hash", wanted["hash"]) != wanted["hash"]:
-        raise OnestackError(
-            "CONFIG_SWIFT_HASH is not the one that the object store was made with",
-            "it decides where an object lies: with another, none would be found again",
-            "put the old value back",
-        )
+    wanted, kept = wanted_rings(ctx), changes.kept_rings(ctx)
+    changes.check_hash(ctx)
+    where, record = config.directory(ctx), changes.rings_record(ctx)
     rings = [where / f"{kind}.ring.gz" for kind in PORTS]
     if kept == wanted and all(ring.exists() for ring in rings):
         return
@@ -366,21 +365,29 @@ def ensure_rings(ctx: Context) -> Iterator[Change]:
 def wanted_rings(ctx: Context) -> dict[str, Any]:
     """What `onestack.components.swift.rings` is told, and by what a change is seen."""
     layout = devices.layout(ctx.answers, ctx.cloud.user("swift"))
+    kept = {d["name"]: float(d["weight"]) for d in changes.kept_rings(ctx).get("devices", ())}
     return {
-        "hash": hashlib.sha256(config.suffix(ctx).encode()).hexdigest(),
+        "hash": changes.hash_of(ctx),
         "ip": ctx.internal,
         "ports": PORTS,
         "replicas": layout.replicas,
+        "emptied": layout.in_file,
         "devices": [
-            {"name": d.name, "zone": d.zone, "weight": _weight(d.source)} for d in layout.devices
+            {"name": d.name, "zone": d.zone, "weight": _weight(d.source, kept.get(d.name))}
+            for d in layout.devices
         ],
     }
 
 
-def _weight(disk: str) -> float:
-    """A disk's share of the objects: its size in GiB; zones of a file have equal ones."""
+def _weight(disk: str, known: float | None) -> float:
+    """A disk's share of the objects: its size in GiB; zones of a file have equal ones.
+
+    ``known`` is what it had, for one that is not there at the moment.
+    """
     if not disk:
         return 100.0
+    if known is not None and not os.path.exists(disk):
+        return known
     descriptor = os.open(disk, os.O_RDONLY)
     try:
         return round(os.lseek(descriptor, 0, os.SEEK_END) / (1 << 30), 2)

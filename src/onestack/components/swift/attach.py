@@ -65,8 +65,16 @@ def attach(root: Path, known: Layout) -> Iterator[str]:
             _adopt(place, known.user)
             write_file(place / MOUNTED, "", mode=0o644)
         return
+    failed = []
     for device in known.devices:
-        yield from _mount(root, device, known.user)
+        try:
+            yield from _mount(root, device, known.user)
+        except OnestackError as problem:
+            failed.append(problem)
+            yield str(problem)
+    # Without one of its disks the store goes on with the others' copies.
+    if len(failed) == len(known.devices):
+        raise failed[-1]
 
 
 def _mount(root: Path, device: Device, user: str) -> Iterator[str]:

@@ -1,11 +1,12 @@
 """``python rings.py WANTED DIRECTORY``: the three rings, by swift's own library (services' env).
 
-``WANTED`` is JSON: ``replicas``, ``ip``, ``ports`` (ring to port) and
-``devices`` (name, zone, weight). The builders, kept in ``DIRECTORY/builders``,
+``WANTED`` is JSON: ``replicas``, ``ip``, ``ports`` (ring to port), ``devices``
+(name, zone, weight) and ``emptied``. The builders, kept in ``DIRECTORY/builders``,
 remember where each partition lies, so that a change of the answers moves as
-few as it can. A device that is no longer wanted stays, without weight: what
-lies on it has to be found until it has been moved. The same builders and wishes
-give the same rings.
+few as it can. A device that is no longer wanted stays, without weight, if it is
+to be ``emptied``: what lies on it has to be found until it has been moved. One that
+is not there any more leaves the rings. The same builders and wishes give the same
+rings.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ def arrange(builder: Any, wanted: dict[str, Any], port: int) -> None:
             )
     for name, device in known.items():
         if name not in names:
-            builder.set_dev_weight(device["id"], 0.0)
+            if wanted["emptied"]:
+                builder.set_dev_weight(device["id"], 0.0)
+            else:
+                builder.remove_dev(device["id"])
     # A pass moves one copy of a partition at most.
     while builder.rebalance(seed=1)[0]:
         pass
