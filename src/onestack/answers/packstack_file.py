@@ -97,7 +97,9 @@ def read(path: Path) -> AnswerFile:
         raise BadAnswers(
             f"the answer file {path} cannot be read",
             problem.strerror or str(problem),
-            f"make one: onestack answers --write {path}",
+            "make one: onestack answers --write FILE"
+            if path.is_dir()
+            else f"make one: onestack answers --write {path}",
         ) from problem
     except UnicodeDecodeError as problem:
         raise BadAnswers(

@@ -29,6 +29,17 @@ def size(text: str) -> int:
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
+def too_small(text: str, smallest: int, what: str) -> str | None:
+    """Why ``text`` is no size for ``what``, which has at least ``smallest`` bytes."""
+    try:
+        if size(text) >= smallest:
+            return None
+    except BadValue as problem:
+        return str(problem)
+    unit = f"; without a unit these are bytes: did you mean {text}G?" if text.isdigit() else ""
+    return f"{what} has at least {show_size(smallest)}{unit}"
+
+
 def show_size(count: int) -> str:
     """The shortest exact spelling of ``count`` bytes: 21474836480 -> ``20G``."""
     for unit in ("T", "G", "M", "K"):

@@ -8,9 +8,11 @@ file is an option, by packstack's own name for it.
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from onestack import errors
 from onestack.answers import table
@@ -41,8 +43,32 @@ A second run keeps the passwords that the first one made.
 Exit: 0 done, 1 failed, 2 bad usage or answers, 3 refused by the preflight checks."""
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Without the usage, which would be four hundred options long."""
+        raise errors.BadAnswers(
+            f"packstack: {message}", "", "see packstack --help; packstack --options lists all keys"
+        )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, strange = super().parse_known_args(args, namespace)
+        if strange:
+            word = strange[0].partition("=")[0]
+            near = difflib.get_close_matches(word, self._option_string_actions, 1, 0.7)
+            raise errors.BadAnswers(
+                f"packstack has no option {word}"
+                if word.startswith("-")
+                else f"packstack does not know what to do with {word}",
+                "",
+                f"did you mean {near[0]}?"
+                if near
+                else "see packstack --help; packstack --options lists all keys",
+            )
+        return known, strange
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="packstack", add_help=False, allow_abbrev=False)
+    parser = _Parser(prog="packstack", add_help=False, allow_abbrev=False)
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--help-keys", action="store_true")
     parser.add_argument("-o", "--options", action="store_true")
@@ -126,8 +152,13 @@ def translate(argv: Sequence[str]) -> list[str]:
         which += ["--root", str(args.root)]
     if args.netns:
         which.append("--netns")
-    values = {name: getattr(args, name) for name in key_options()}
-    given = [f"--set={name}={value}" for name, value in values.items() if value is not None]
+    # argparse takes the value "--", packstack's for a part of a certificate's name, as none.
+    values = {
+        name: "--" if value == [] else value
+        for name in key_options()
+        if (value := getattr(args, name)) is not None
+    }
+    given = [f"--set={name}={value}" for name, value in values.items()]
     if args.install_hosts:
         given.append(f"--set=CONFIG_CONTROLLER_HOST={only_host(args.install_hosts)}")
     if args.debug:
@@ -159,6 +190,14 @@ def only_host(text: str) -> str:
 
 def run(argv: Sequence[str]) -> int:
     words = translate(argv)
+    if "--answer-file" in words:
+        file = Path(words[words.index("--answer-file") + 1])
+        if not file.exists():
+            raise errors.BadAnswers(
+                f"the answer file {file} is not there",
+                "",
+                f"make one: packstack --gen-answer-file {file}",
+            )
     return program.run(words) if words else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import textwrap
 from collections.abc import Iterable, Iterator
 
 from onestack.cli import lock, output
@@ -120,8 +121,8 @@ def dry_run(ctx: Context, args: argparse.Namespace) -> int:
         return 0
     output.would(report.changes)
     if unknown:
-        names = ", ".join(r.title for r in unknown)
-        output.say(f"What comes after them is not known before they are made: {names}.")
+        output.say("What comes after them is not known before they are made:")
+        output.say(textwrap.fill("; ".join(r.title for r in unknown), 100))
     return 0
 
 

@@ -81,6 +81,7 @@ def test_two_declarations_that_differ_are_an_error_of_ours() -> None:
         ("CONFIG_CINDER_VOLUME_SIZE", "CONFIG_CINDER_VOLUMES_SIZE"),
         ("KEYSTONE_ADMIN_PW", "CONFIG_KEYSTONE_ADMIN_PW"),
         ("CONFIG_KEYSTON_ADMIN_PASSWORD", "CONFIG_KEYSTONE_ADMIN_PW"),
+        ("CONFIG_QUANTUM_INSTALL", "CONFIG_NEUTRON_INSTALL"),
     ],
 )
 def test_did_you_mean(typed: str, meant: str) -> None:

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from onestack.answers.key import Key, Kind
-from onestack.answers.values import Answers, BadValue, parse, show_size, size
+from onestack.answers.values import Answers, BadValue, parse, show_size, size, too_small
 
 
 def key(kind: Kind, default: str = "", *choices: str) -> Key:
@@ -81,6 +81,13 @@ def test_own_check() -> None:
 @pytest.mark.parametrize("text", ["20G", "512M", "1T", "7", "3K"])
 def test_sizes_round_trip(text: str) -> None:
     assert show_size(size(text)) == text
+
+
+def test_a_size_without_its_unit() -> None:
+    assert too_small("20G", 1 << 29, "a pool") is None
+    assert too_small("100M", 1 << 29, "a pool") == "a pool has at least 512M"
+    assert "did you mean 20G?" in str(too_small("20", 1 << 29, "a pool"))
+    assert "such as 20G" in str(too_small("much", 1 << 29, "a pool"))
 
 
 def test_answers_know_what_was_given_and_hide_secrets() -> None:

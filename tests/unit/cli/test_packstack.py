@@ -67,6 +67,10 @@ def values(path: Path) -> dict[str, str]:
             ["--allinone", "--ntp-servers="],
             ["up", "--name", "onestack", "--set=CONFIG_NTP_SERVERS="],
         ),
+        (
+            ["--allinone", "--ssl-cert-subject-state=--"],
+            ["up", "--name", "onestack", "--set=CONFIG_SSL_CERT_SUBJECT_ST=--"],
+        ),
     ],
 )
 def test_a_line_of_packstacks_is_one_of_ours(typed: list[str], meant: list[str]) -> None:
@@ -84,11 +88,30 @@ def test_home_is_found_where_the_shell_did_not_write_it(monkeypatch: pytest.Monk
         ([], "not told what to do"),
         (["--allinone", "--answer-file=a"], "at once"),
         (["--install-hosts=192.0.2.5,192.0.2.6"], "names 2 machines"),
+        (
+            ["--allinone", "--nova-compute-hosts=x"],
+            r"packstack has no option --nova-compute-hosts\b",
+        ),
+        (["--allinone", "now"], "does not know what to do with now"),
+        (["--answer-file"], "--answer-file: expected one argument"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(typed: list[str], why: str) -> None:
     with pytest.raises(BadAnswers, match=why):
         packstack.translate(typed)
+
+
+def test_an_option_that_nearly_is_one() -> None:
+    with pytest.raises(BadAnswers) as caught:
+        packstack.translate(["--allinone", "--os-swift-instal=y"])
+    assert caught.value.cure == "did you mean --os-swift-install?"
+
+
+def test_a_file_that_is_not_there_is_made_in_packstacks_way(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    done = run("--answer-file", str(file), "--dry-run")
+    assert done.returncode == 2
+    assert f"make one: packstack --gen-answer-file {file}" in done.stderr
 
 
 def test_every_key_is_an_option() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.answers.key import Class, Key, Kind
-from onestack.answers.values import Answers, BadValue, size
+from onestack.answers.values import Answers, too_small
 from onestack.components import openstack, periodic
 from onestack.components.base import (
     Component,
@@ -53,10 +53,7 @@ NAMESPACES = (
 
 
 def _wrong_size(text: str) -> str | None:
-    try:
-        return None if size(text) >= loopfile.SMALLEST else "a pool has at least 512M"
-    except BadValue as problem:
-        return str(problem)
+    return too_small(text, loopfile.SMALLEST, "a pool")
 
 
 class Cinder(Component):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.answers.key import Class, Key, Kind
-from onestack.answers.values import Answers, BadValue, size
+from onestack.answers.values import Answers, too_small
 from onestack.components import openstack
 from onestack.components.base import (
     Ailment,
@@ -56,10 +56,7 @@ def _wrong_count(text: str) -> str | None:
 
 
 def _wrong_size(text: str) -> str | None:
-    try:
-        return None if size(text) >= loopfile.SMALLEST else "the object store has at least 512M"
-    except BadValue as problem:
-        return str(problem)
+    return too_small(text, loopfile.SMALLEST, "the object store")
 
 
 def _wrong_hash(text: str) -> str | None:
