@@ -26,8 +26,8 @@ test-full: test
 	$(COMPLETE) $(PYTEST) tests/deploy tests/services $(foreach one,$(DONE),--ignore $(one))
 
 lint: environment
-	$(PYTHON) -m ruff check src tests
-	$(PYTHON) -m ruff format --check src tests
+	$(PYTHON) -m ruff check src tests bench/run bench/services bench/figures.py
+	$(PYTHON) -m ruff format --check src tests bench/run bench/services bench/figures.py
 	$(PYTHON) -m mypy
 
 # Packages and the release, for tests that do not bring up a cloud.
