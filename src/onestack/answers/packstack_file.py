@@ -107,6 +107,16 @@ def read(path: Path) -> AnswerFile:
         ) from problem
 
 
+def _filled(text: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_on_hyphens=False,
+    )
+
+
 def comment(key: Key) -> str:
     """The comment above a key: what it means, what may stand there, what becomes of it."""
     parts = [key.help.rstrip()]
@@ -122,18 +132,10 @@ def comment(key: Key) -> str:
             parts.append("(comma-separated)")
         case _:
             pass
-    text = textwrap.fill(
-        " ".join(parts), WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
-    )
+    text = _filled(" ".join(parts))
     if key.note:
         lead = {Class.IMPLEMENTED: "Note"}.get(key.outcome, key.outcome.value.capitalize())
-        text += "\n" + textwrap.fill(
-            f"{lead}: {key.note}.".replace("..", "."),
-            WIDTH,
-            initial_indent="# ",
-            subsequent_indent="# ",
-            break_on_hyphens=False,
-        )
+        text += "\n" + _filled(f"{lead}: {key.note}.".replace("..", "."))
     return text
 
 

@@ -28,7 +28,8 @@ Carried out by onestack; the cloud is OpenStack 2026.2.
 
   -h, --help                    this text; --help-keys adds an option for each key
   --gen-answer-file FILE        write an answer file with every key; values that
-                                FILE already has are kept
+                                FILE already has are kept. PW_PLACEHOLDER stands
+                                for a random password, made with the cloud
   -a, --answer-file FILE        make the cloud that FILE describes
   --validate-answer-file FILE   only say what is wrong with FILE
   --allinone                    make a cloud on this machine with the defaults
@@ -36,6 +37,7 @@ Carried out by onestack; the cloud is OpenStack 2026.2.
   -y, --dry-run                 say what would be done, and do nothing
   -o, --options                 list all keys and their options
   -d, --debug                   the same as CONFIG_DEBUG_MODE=y
+  --version                     which program this is
   --name, --root, --netns       which cloud (as with onestack)
 
 A second run keeps the passwords that the first one made.

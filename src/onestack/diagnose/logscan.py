@@ -31,7 +31,9 @@ _OTHERS = (
     re.compile(r"^(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\S* \d+: error : (?P<text>.*)$"),
 )
 _CHANGING = re.compile(
-    r"req-[0-9a-f-]+|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|0x[0-9a-f]+|\d+"
+    r"req-[0-9a-f-]+|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|0x[0-9a-f]+"
+    # of swift: transactions, hashes
+    r"|\btx[0-9a-f]{21}-[0-9a-f]{10}\b|\b[0-9a-f]{32}\b|\d+"
 )
 """What differs between two lines that say the same."""
 

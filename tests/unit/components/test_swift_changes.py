@@ -100,7 +100,7 @@ def test_a_disk_that_is_gone_stops_nobody(tmp_path: Path, disks: list[Path]) -> 
     before = room.wanted_rings(context(tmp_path, Swift(), **given))
     disks[2].unlink()
     (finding,) = said(tmp_path, given)
-    assert finding.severity is Severity.WARN and "onestack restart swift-storage" in finding.cure
+    assert finding.severity is Severity.WARN and "onestack restart swift" in finding.cure
     # The rings stay what they are: it keeps its share.
     assert room.wanted_rings(context(tmp_path, Swift(), **given)) == before
 
@@ -148,5 +148,5 @@ def test_the_doctor_sees_what_is_not_mounted(tmp_path: Path, disks: list[Path]) 
         one.kill()
         one.wait()
     assert len(found) == 3 and str(disks[0]) in found[0].what
-    assert found[0].cure == "onestack restart swift-storage"
+    assert found[0].cure == "onestack restart swift"
     assert "replace" in found[2].cure

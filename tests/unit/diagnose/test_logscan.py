@@ -74,3 +74,13 @@ def test_open_vswitch_writes_utc(tmp_path: Path) -> None:
     )
     (found,) = scan(tmp_path, [("v", "v")], lambda component, text: None, SINCE)
     assert found.text == "b|ERR|after"
+
+
+def test_swifts_transactions_are_one_trouble(tmp_path: Path) -> None:
+    lines = [
+        oslo(f"ERROR Insufficient Storage 127.77.0.1:620{n}/c (txn: tx{n:021x}-006b09004a)", n=n)
+        for n in range(3)
+    ]
+    (tmp_path / "swift-proxy.log").write_text("\n".join(lines) + "\n")
+    (trouble,) = scan(tmp_path, [("swift-proxy", "swift")], lambda component, text: None)
+    assert trouble.times == 3

@@ -97,7 +97,7 @@ class Nova(Component):
             "CONFIG_NOVA_PCI_ALIAS",
             "",
             "Names by which flavors ask for PCI devices: a JSON list, such as "
-            '[{"name":"gpu","vendor_id":"10de","product_id":"1db4","device_type":"type-PCI"}].',
+            '[{"name":"gpu", "vendor_id":"10de", "product_id":"1db4", "device_type":"type-PCI"}].',
             check=pci.wrong_alias,
         ),
         Key(

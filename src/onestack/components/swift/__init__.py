@@ -273,13 +273,15 @@ class Swift(Component):
 
     def explain(self, ctx: Context, text: str) -> str | None:
         place = devices.srv(ctx.cloud.root)
-        if "Insufficient Storage" in text or "returning 503 for [507" in text or " 507 " in text:
+        in_file = self._layout(ctx).in_file
+        larger = "a larger CONFIG_SWIFT_STORAGE_SIZE" if in_file else "more CONFIG_SWIFT_STORAGES"
+        if "Insufficient Storage" in text or "507 response" in text or "for [507" in text:
             return (
                 "the object store is full, or one of its disks is not mounted "
-                f"(`onestack shell -- df -h {place}`): delete objects, or choose a larger "
-                "CONFIG_SWIFT_STORAGE_SIZE and run up again; `onestack restart swift` mounts"
+                f"(`onestack shell -- df -h {place}{'' if in_file else '/*'}`): delete objects, or "
+                f"choose {larger} and run up again; `onestack restart swift` mounts"
             )
-        if "is not mounted" in text:
+        if "is not mounted" in text or "not enough handoff nodes" in text:
             return "a disk of the object store is not mounted; `onestack restart swift` mounts it"
         if "No space left on device" in text:
             return (

@@ -131,7 +131,7 @@ def _given_up(before: devices.Layout, wanted: devices.Layout) -> Iterator[Findin
 
 def _replaced(disk: str) -> str:
     return (
-        f"bring it back and run `onestack restart swift-storage`; or replace {disk} in "
+        f"bring it back and run `onestack restart swift`; or replace {disk} in "
         f"{STORAGES} by another disk and run up again, which copies what was on it"
     )
 
@@ -158,7 +158,7 @@ def ailments(ctx: Context) -> Iterator[Ailment]:
             yield Ailment(
                 f"{source} is not mounted on {target}: what it holds is read from other copies, "
                 "if there are any",
-                "onestack restart swift-storage"
+                "onestack restart swift"
                 if layout.in_file or Path(source).exists()
                 else _replaced(source),
             )
