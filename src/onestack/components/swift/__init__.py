@@ -281,7 +281,7 @@ class Swift(Component):
                 f"(`onestack shell -- df -h {place}{'' if in_file else '/*'}`): delete objects, or "
                 f"choose {larger} and run up again; `onestack restart swift` mounts"
             )
-        if "is not mounted" in text or "not enough handoff nodes" in text:
+        if "not mounted" in text or "not enough handoff nodes" in text:
             return "a disk of the object store is not mounted; `onestack restart swift` mounts it"
         if "No space left on device" in text:
             return (
