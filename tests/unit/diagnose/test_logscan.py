@@ -78,7 +78,7 @@ def test_open_vswitch_writes_utc(tmp_path: Path) -> None:
 
 def test_swifts_transactions_are_one_trouble(tmp_path: Path) -> None:
     lines = [
-        oslo(f"ERROR Insufficient Storage 127.77.0.1:620{n}/c (txn: tx{n:021x}-006b09004a)", n=n)
+        oslo(f"ERROR 507 of 127.77.0.1:620{n}/c (txn: tx{n + 9:021x}-006b09004a)", f"12:00:0{n}.5")
         for n in range(3)
     ]
     (tmp_path / "swift-proxy.log").write_text("\n".join(lines) + "\n")
