@@ -122,7 +122,8 @@ def dry_run(ctx: Context, args: argparse.Namespace) -> int:
     output.would(report.changes)
     if unknown:
         output.say("What comes after them is not known before they are made:")
-        output.say(textwrap.fill("; ".join(r.title for r in unknown), 100))
+        names = "; ".join(r.title for r in unknown)
+        output.say(textwrap.fill(names, 100, break_on_hyphens=False))
     return 0
 
 
