@@ -322,10 +322,11 @@ class TestDisks:
         assert "some lie nowhere else" in says
         up(on_disks, STORAGES=f"{a},{b}", STORAGE_ZONES="2")
         assert set(rings(on_disks)["object"]) == {"a:1 b:2"}
+        on_disks.inside(f"findmnt {srv(on_disks)}/c", expect=1)
         for name in ("two", "three"):
             digest = hashlib.sha256((work / name).read_bytes()).hexdigest()
             assert got(on_disks, name) == digest
-            wait_until(f"{name} on both", lambda d=digest: lying(on_disks, d) >= {*"ab"}, 600, 5)
+            wait_until(f"{name} on both", lambda d=digest: lying(on_disks, d) == {*"ab"}, 600, 5)
 
     def test_logs_say_no_more_than_that_a_disk_was_gone(self, on_disks: CloudUnderTest) -> None:
         gone = re.compile("not mounted|Insufficient Storage|507|not enough handoff nodes")

@@ -111,3 +111,24 @@ def test_disks(root: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert caught.value.why == f"it is mounted on {place}"
     assert command(root, layout, "--detach") == 0
     assert not is_mounted(place)
+
+
+def test_disks_come_and_go(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    devices = []
+    for zone, name in enumerate(("one", "two"), 1):
+        image = root / f"{name}.img"
+        image.touch()
+        os.truncate(image, 512 << 20)
+        subprocess.run(["mkfs.xfs", "-q", image], check=True)
+        devices.append(Device(name, zone, str(loop.attach(image))))
+    one, two = (srv(root) / device.name for device in devices)
+    assert command(root, Layout(USER, "xfs", 2, tuple(devices))) == 0
+    assert is_mounted(one) and is_mounted(two)
+    # One that is taken out is let go of; one that is gone does not stop the others.
+    gone = Device("gone", 2, str(root / "no-disk"))
+    assert command(root, Layout(USER, "xfs", 2, (devices[0], gone))) == 0
+    assert is_mounted(one) and not is_mounted(two)
+    assert "no-disk" in capsys.readouterr().err
+    assert command(root, Layout(USER, "xfs", 2, (gone,))) != 0
+    assert command(root, Layout(USER, "xfs", 2, (devices[0], gone)), "--detach") == 0
+    assert not is_mounted(one)

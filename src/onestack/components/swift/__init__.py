@@ -190,7 +190,7 @@ class Swift(Component):
         # A first process begins with the rings in place; a change of them is seen in seconds.
         own = str(config.conf(ctx, "swift"))
         servers = {kind: str(config.conf(ctx, f"{kind}-server")) for kind in PORTS}
-        where = str(config.directory(ctx))
+        where, layout = str(config.directory(ctx)), str(devices.layout_file(ctx.cloud.root))
 
         def process(name: str, arguments: dict[str, Any], files: Iterable[str], **more: Any) -> Any:
             return Process(
@@ -206,7 +206,7 @@ class Swift(Component):
         yield process(
             "storage",
             {"config": {f"{kind}-server": path for kind, path in servers.items()}},
-            (*servers.values(), str(devices.layout_file(ctx.cloud.root))),
+            (*servers.values(), layout),
             sockets={
                 f"{kind}-server": f"tcp:{ctx.internal}:{port}" for kind, port in PORTS.items()
             },
@@ -233,10 +233,11 @@ class Swift(Component):
             needs=("swift-storage",),
             probe=Probe("connect", f"tcp:{ctx.internal}:{config.RSYNC}"),
         )
+        # It begins anew, and soon, when objects are to lie elsewhere.
         yield process(
             "upkeep",
             {"config": servers, "seconds": UPKEEP},
-            (*servers.values(), str(config.conf(ctx, "internal-client"))),
+            (*servers.values(), str(config.conf(ctx, "internal-client")), layout),
             needs=("swift-storage", "swift-rsync"),
             probe=Probe("notify"),
         )

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.components.swift.devices import (
@@ -25,7 +25,7 @@ from onestack.components.swift.devices import (
 from onestack.errors import OnestackError
 from onestack.host.command import run
 from onestack.host.files import gid_of, uid_of, write_file
-from onestack.host.mounts import is_mounted
+from onestack.host.mounts import is_mounted, table
 from onestack.storage.loopfile import OPTIONS
 
 MOUNTED = ".ismount"
@@ -65,6 +65,8 @@ def attach(root: Path, known: Layout) -> Iterator[str]:
             _adopt(place, known.user)
             write_file(place / MOUNTED, "", mode=0o644)
         return
+    # A disk that was taken out has to be let go of.
+    yield from _unmount(root, keep={device.name for device in known.devices})
     failed = []
     for device in known.devices:
         try:
@@ -92,9 +94,15 @@ def detach(root: Path, known: Layout) -> Iterator[str]:
         if not loop_file(root).detach():
             yield f"{srv(root)} is in use and stays mounted"
         return
-    for device in known.devices:
-        place = srv(root) / device.name
-        if is_mounted(place) and not run(["umount", place], check=False, finish=True).ok:
+    yield from _unmount(root)
+
+
+def _unmount(root: Path, keep: Iterable[str] = ()) -> Iterator[str]:
+    """All disks but those of the names in ``keep``; says which are in use."""
+    for place in [mount.target for mount in table() if mount.target.parent == srv(root)]:
+        if place.name in keep:
+            continue
+        if not run(["umount", place], check=False, finish=True).ok:
             yield f"{place} is in use and stays mounted"
 
 
