@@ -329,6 +329,6 @@ class TestDisks:
             wait_until(f"{name} on both", lambda d=digest: lying(on_disks, d) == {*"ab"}, 600, 5)
 
     def test_logs_say_no_more_than_that_a_disk_was_gone(self, on_disks: CloudUnderTest) -> None:
-        gone = re.compile("not mounted|Insufficient Storage|507|not enough handoff nodes")
+        gone = re.compile("not mounted|unmounted|Insufficient Storage|507|handoff")
         lines = [line for line in on_disks.error_lines() if line.startswith("swift-")]
         assert [line for line in unexpected(lines) if not gone.search(line)] == []

@@ -295,6 +295,8 @@ def test_backups_come_with_the_object_store(tmp_path: Path, swift: Swift) -> Non
         ("Object returning 503 for [507]", "CONFIG_SWIFT_STORAGE_SIZE"),
         ("Skipping: vdb is not mounted", "onestack restart swift"),
         ("ERROR Remote drive not mounted {'device': 'c'}", "is not mounted"),
+        ("127.77.0.1:6200/c responded as unmounted", "is not mounted"),
+        ("Ran out of handoffs while replicating partition 1 of policy 0", "is not mounted"),
         ("There are not enough handoff nodes to reach replica", "is not mounted"),
         ("Container update failed: 507 response from 127.77.0.1:6201/c", "not mounted"),
         ("OSError: [Errno 28] No space left on device", "df -h"),

@@ -282,9 +282,8 @@ class Swift(Component):
                 f"(`onestack shell -- df -h {place}{'' if in_file else '/*'}`): delete objects, or "
                 f"choose {larger} and run up again; `onestack restart swift` mounts"
             )
-        if "not mounted" in text or "not enough handoff nodes" in text:
-            return "a disk of the object store is not mounted; `onestack restart swift` mounts it"
-        if "No space left on device" in text:
+        absent = ("not mounted", "responded as unmounted", "enough handoff", "out of handoffs")
+        if any(words in text for words in absent):
             return (
                 "the object store is full, or the machine's disk under it: "
                 f"`df -h {ctx.cloud.data}` and `onestack shell -- df -h {place}`"
