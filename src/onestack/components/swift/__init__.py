@@ -284,6 +284,8 @@ class Swift(Component):
             )
         absent = ("not mounted", "responded as unmounted", "enough handoff", "out of handoffs")
         if any(words in text for words in absent):
+            return "a disk of the object store is not mounted; `onestack restart swift` mounts it"
+        if "No space left on device" in text:
             return (
                 "the object store is full, or the machine's disk under it: "
                 f"`df -h {ctx.cloud.data}` and `onestack shell -- df -h {place}`"
