@@ -92,8 +92,9 @@ def listed(cloud: CloudUnderTest) -> set[str]:
 
 
 def up(cloud: CloudUnderTest, **answers: str) -> str:
+    """What it says while it works."""
     words = [w for key, value in answers.items() for w in ("--set", f"CONFIG_SWIFT_{key}={value}")]
-    return cloud.onestack("up", *words, timeout=900).stdout
+    return cloud.onestack("up", *words, timeout=900).stderr
 
 
 def refused(cloud: CloudUnderTest, **answers: str) -> str:
