@@ -13,7 +13,6 @@ from onestack.answers.key import Class, Key, Kind
 from onestack.answers.values import Answers, too_small
 from onestack.components import openstack
 from onestack.components.base import (
-    Ailment,
     Component,
     ConfigFile,
     Context,
@@ -142,8 +141,8 @@ class Swift(Component):
     def obstacles(self, ctx: Context) -> Iterable[Finding]:
         return changes.obstacles(ctx)
 
-    def ailments(self, ctx: Context) -> Iterable[Ailment]:
-        return changes.ailments(ctx)
+    def examine(self, ctx: Context) -> Iterable[Finding]:
+        return changes.examine(ctx)
 
     def packages(self, ctx: Context) -> Iterable[str]:
         yield "xfsprogs" if self._layout(ctx).kind == "xfs" else "e2fsprogs"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.answers.values import show_size
-from onestack.components.base import Ailment, Context
+from onestack.components.base import Context
 from onestack.components.swift import config, devices
 from onestack.errors import OnestackError
 from onestack.host import mounts
@@ -136,7 +136,7 @@ def _replaced(disk: str) -> str:
     )
 
 
-def ailments(ctx: Context) -> Iterator[Ailment]:
+def examine(ctx: Context) -> Iterator[Finding]:
     """Places of objects that are not mounted where the supervisor, and so swift, would see them."""
     layout = _before(ctx)
     if layout is None:
@@ -155,9 +155,9 @@ def ailments(ctx: Context) -> Iterator[Ailment]:
     )
     for target, source in wanted.items():
         if target not in targets:
-            yield Ailment(
-                f"{source} is not mounted on {target}: what it holds is read from other copies, "
-                "if there are any",
+            yield refuse(
+                f"{source} is not mounted on {target}",
+                "what it holds is read from other copies, if there are any",
                 "onestack restart swift"
                 if layout.in_file or Path(source).exists()
                 else _replaced(source),
