@@ -20,3 +20,7 @@ import cinder.db.api
 import cinder.scheduler.manager
 import cinder.service
 import cinder.volume.manager
+from sqlalchemy import orm
+
+# All models are there: what each process would work out for itself, in pages of its own.
+orm.configure_mappers()

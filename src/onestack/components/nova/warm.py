@@ -20,3 +20,7 @@ import nova.db.main.api
 import nova.scheduler.manager
 import nova.service
 import nova.virt.libvirt.driver
+from sqlalchemy import orm
+
+# All models are there: what each process would work out for itself, in pages of its own.
+orm.configure_mappers()
