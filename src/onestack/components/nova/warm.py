@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 
+from onestack.supervise.refusal import refuse
+
 os.environ["OS_NOVA_DISABLE_EVENTLET_PATCHING"] = "1"
+
+# os-brick has a connector for it, which no volume of ours has.
+refuse("oslo_vmware")
 
 # ruff: noqa: E402, F401 (the variable comes first; importing is all that is wanted)
 from nova import objects
