@@ -16,6 +16,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterable
 
+from onestack.supervise import holes
 from onestack.supervise.loop import log
 from onestack.supervise.refusal import Refusal
 
@@ -70,6 +71,7 @@ class Warmer:
                 names = ", ".join(t.name for t in threading.enumerate()[1:])
                 self._problem(f"an imported module started threads ({names}): no child has them")
             gc.collect()
+            holes.fill()
             gc.freeze()
             gc.enable()
             self.seconds += time.monotonic() - started
