@@ -10,7 +10,7 @@ KNOWN: tuple[tuple[str, str], ...] = (
         "how heat logs that a resource cannot be made as its template has it: a test asks for it",
     ),
     (
-        r"^cinder-scheduler\.log: .*(No valid backend was found|ScheduleCreateVolumeTask)",
+        r"^cinder-api\.log: .*(No valid backend was found|ScheduleCreateVolumeTask)",
         "cinder's way to say that a volume is larger than the pool, which the guide asks for",
     ),
     (

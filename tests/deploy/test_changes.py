@@ -27,9 +27,9 @@ PASSWORDS = {
     "CONFIG_KEYSTONE_ADMIN_PW": "who-else-is-the-administrator",
     "CONFIG_AMQP_AUTH_PASSWORD": "a-ticket-for-another-bus",
 }
-NOVA = {"nova-api", "nova-conductor", "nova-scheduler", "nova-compute", "nova-novncproxy"}
+NOVA = {"nova-api", "nova-compute", "nova-novncproxy"}
 NEUTRON = {"neutron-api", "neutron-workers", "neutron-ovn-agent"}
-CINDER = {"cinder-api", "cinder-scheduler", "cinder-volume"}
+CINDER = {"cinder-api", "cinder-volume"}
 TOKEN = "openstack --os-username {} --os-password {} --os-project-name {} token issue"
 
 

@@ -38,4 +38,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 def tell(status: ProcessStatus, width: int) -> None:
-    output.say(f"{status.name:<{width}}  {status.sentence}")
+    output.say(f"{status.name:<{width}}  {status.sentence}{status.inside}")

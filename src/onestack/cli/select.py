@@ -29,15 +29,15 @@ def select(processes: Sequence[Process], text: str) -> list[Process]:
     """The processes that ``text`` names. Raises `BadAnswers` when there are none."""
     component, slash, name = text.partition("/")
     if slash:
-        names = (name, f"{component}-{name}")
-        found = [p for p in processes if p.component == component and p.name in names]
+        names = {name, f"{component}-{name}"}
+        found = [p for p in processes if p.component == component and names & called(p)]
     else:
         found = [p for p in processes if p.component == text] or [
-            p for p in processes if p.name == text
+            p for p in processes if text in called(p)
         ]
     if found:
         return found
-    known = sorted({p.component for p in processes} | {p.name for p in processes})
+    known = sorted({p.component for p in processes}.union(*map(called, processes)))
     near = difflib.get_close_matches(name or text, known, 3)
     components = ", ".join(sorted({p.component for p in processes}))
     raise BadAnswers(
@@ -45,3 +45,8 @@ def select(processes: Sequence[Process], text: str) -> list[Process]:
         f"its components: {components}",
         f"did you mean {' or '.join(near)}?" if near else "see onestack status",
     )
+
+
+def called(process: Process) -> set[str]:
+    """Its name, and those of the services in it."""
+    return {process.name, *process.holds}

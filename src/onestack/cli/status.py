@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
 def stopped(process: Process) -> ProcessStatus:
     """What is said of a process while no supervisor runs."""
     return ProcessStatus(
-        process.name, process.component, "stopped", None, 0.0, NOT_RUNNING, 0, False
+        *(process.name, process.component, "stopped", None, 0.0, NOT_RUNNING, 0, False),
+        holds=process.holds,
     )
 
 
@@ -71,4 +72,4 @@ def show(found: list[ProcessStatus]) -> None:
         name = f"{status.name:<{width}}"
         if sys.stdout.isatty():
             name = f"\033[{colours.get(status.state, '31')}m{name}\033[0m"
-        output.say(f"{name}  {status.sentence}")
+        output.say(f"{name}  {status.sentence}{status.inside}")

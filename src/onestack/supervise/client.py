@@ -43,11 +43,19 @@ class ProcessStatus:
     """It runs with another configuration than it would get when restarted."""
     took: float | None = None
     """Seconds its last start took until it was ready."""
+    holds: tuple[str, ...] = ()
+    """Further services that run in it."""
 
     @classmethod
     def from_answer(cls, raw: dict[str, Any]) -> ProcessStatus:
         known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in raw.items() if name in known})
+        found = {name: value for name, value in raw.items() if name in known}
+        return cls(**{**found, "holds": tuple(found.get("holds", ()))})
+
+    @property
+    def inside(self) -> str:
+        """The sentence's end where there is more than one service in it."""
+        return f", with {' and '.join(self.holds)} in it" if self.holds else ""
 
 
 @dataclass(frozen=True)

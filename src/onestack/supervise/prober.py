@@ -298,7 +298,9 @@ def _agent(probe: Probe, born: float, token: Tokens, timeout: float) -> Result:
     entries = _listings.get(
         probe.target, token, timeout, LISTING if timeout < START_TIMEOUT else 0.3
     )
-    return Result(True, judge_agent(entries, probe, token.host, born))
+    for binary in probe.binary.split():
+        judge_agent(entries, binary, token.host, born if probe.fresh else 0.0)
+    return Result(True)
 
 
 class Listings:
@@ -328,13 +330,13 @@ class Listings:
 _listings = Listings()
 
 
-def judge_agent(entries: list[dict[str, Any]], probe: Probe, host: str, born: float) -> str:
-    """Empty if the agent of this host is alive and was heard of since ``born``; raises `Wrong`.
+def judge_agent(entries: list[dict[str, Any]], wanted: str, host: str, born: float) -> None:
+    """Raises `Wrong` unless that agent of this host is alive and was heard of since ``born``.
 
     Neutron says ``alive`` and ``heartbeat_timestamp``; nova, cinder and heat
     ``state`` (or ``status``) and ``updated_at``, cinder with a host ``HOST@BACKEND``.
     """
-    binary, _, backend = probe.binary.partition("@")
+    binary, _, backend = wanted.partition("@")
     own = [
         e
         for e in entries
@@ -346,17 +348,16 @@ def judge_agent(entries: list[dict[str, Any]], probe: Probe, host: str, born: fl
         )
     ]
     if not own:
-        raise Wrong(f"{probe.binary} on {host} is not listed yet")
+        raise Wrong(f"{wanted} on {host} is not listed yet")
     for entry in own:
         alive = entry.get("alive", entry.get("state", entry.get("status")))
         if alive not in (True, "up"):
-            raise Wrong(f"{probe.binary} on {entry['host']} is listed as not alive")
+            raise Wrong(f"{wanted} on {entry['host']} is listed as not alive")
         heard = entry.get("heartbeat_timestamp") or entry.get("updated_at")
         # Databases cut off fractions: heard of at 6.9 is kept as 6. (In that one second
         # a report of the predecessor counts; some agents report once in 30.)
-        if probe.fresh and heard and _seconds(heard) < int(born):
-            raise Wrong(f"{probe.binary} was last heard of at {heard}, before it was started")
-    return ""
+        if heard and _seconds(heard) < int(born):
+            raise Wrong(f"{wanted} was last heard of at {heard}, before it was started")
 
 
 def _seconds(stamp: str) -> float:

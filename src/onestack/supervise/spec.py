@@ -19,7 +19,8 @@ class Probe:
     - ``http``: GET ``target`` answers below 500 (``unix:/path:/url`` or URL);
     - ``api``: GET ``target`` with a token of the cloud's own answers 2xx;
     - ``agent``: the listing at ``target`` (with a token) shows the process's
-      ``binary`` alive on this host (``BINARY@BACKEND``: that back-end's);
+      ``binary`` alive on this host (``BINARY@BACKEND``: that back-end's; of
+      several, parted by a space, all);
     - ``exec``: ``argv`` ends with 0;
     - ``file``: ``target`` exists;
     - ``notify``: it says so itself by sd_notify(3), as many daemons do, and
@@ -55,6 +56,8 @@ class Process:
     argv: tuple[str, ...] = ()
     run: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
+    holds: tuple[str, ...] = ()
+    """Further services that run in it, by upstream's names; what is done to one is done to it."""
     family: str = ""
     """Name of the warm parent it is forked from, if not from the supervisor: see `Roster`."""
     sockets: dict[str, str] = field(default_factory=dict)
@@ -138,7 +141,7 @@ def process_from(raw: dict[str, Any]) -> Process:
     raw = dict(raw)
     if raw.get("probe"):
         raw["probe"] = Probe(**{**raw["probe"], "argv": tuple(raw["probe"].get("argv", ()))})
-    for name in ("argv", "groups", "files", "needs", "capabilities"):
+    for name in ("argv", "groups", "files", "needs", "capabilities", "holds"):
         raw[name] = tuple(raw.get(name, ()))
     for name in ("prepare", "cleanup"):
         raw[name] = tuple(tuple(command) for command in raw.get(name, ()))

@@ -194,6 +194,7 @@ class Supervised:
             "restarts": self.machine.restarts,
             "stale": self.stale,
             "took": self.took,
+            "holds": self.spec.holds,
         }
 
     def lines(self, number: int = 15) -> list[str]:

@@ -16,7 +16,9 @@ import traceback
 from collections import deque
 from collections.abc import Iterable
 
+from onestack.supervise import holes
 from onestack.supervise.loop import log
+from onestack.supervise.refusal import Refusal
 
 FORBIDDEN = ("eventlet",)
 """Not imported into the supervisor: children that use native threads refuse to start after it."""
@@ -24,24 +26,16 @@ FORBIDDEN = ("eventlet",)
 NATIVE_THREADS = "onestack.supervise.native_threads"
 
 
-class _Refusal:
-    """While it stands in ``sys.meta_path`` an import of eventlet fails.
+class Warmer:
+    """``modules`` may name eventlet itself: then, and only then, it is let in.
 
     Libraries that only ask whether it is there take the answer no (nova does
     the same to itself in threaded mode). Children may import it again.
     """
 
-    def find_spec(self, name: str, path: object, target: object = None) -> None:
-        if name.partition(".")[0] in FORBIDDEN:
-            raise ImportError(f"{name} is kept out of the warm parent")
-
-
-class Warmer:
-    """``modules`` may name eventlet itself: then, and only then, it is let in."""
-
     def __init__(self, modules: Iterable[str]) -> None:
         modules = tuple(modules)
-        self._refusal = None if set(FORBIDDEN) & set(modules) else _Refusal()
+        self._refusal = None if set(FORBIDDEN) & set(modules) else Refusal(*FORBIDDEN)
         self._todo = deque(dict.fromkeys((NATIVE_THREADS, *modules)))
         self._known = set(self._todo)
         self.total = len(self._todo) - 1
@@ -77,6 +71,7 @@ class Warmer:
                 names = ", ".join(t.name for t in threading.enumerate()[1:])
                 self._problem(f"an imported module started threads ({names}): no child has them")
             gc.collect()
+            holes.fill()
             gc.freeze()
             gc.enable()
             self.seconds += time.monotonic() - started

@@ -26,7 +26,7 @@ from typing import Any
 
 from cheroot import server, wsgi
 
-from onestack.supervise import policies
+from onestack.supervise import policies, service
 
 STOP = 4.5
 """Seconds for requests that run when the end is wanted."""
@@ -46,14 +46,23 @@ LOG = logging.getLogger("onestack.wsgi")
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-def serve(application: Application, sock: socket, threads: int = 8) -> None:
+def serve(
+    application: Application, sock: socket, threads: int = 8, beside: Sequence[Any] = ()
+) -> None:
     """Serve ``application`` on ``sock`` until SIGTERM; call it in the main thread."""
-    serve_many([(application, sock, threads)])
+    serve_many([(application, sock, threads)], beside)
 
 
-def serve_many(applications: Sequence[tuple[Application, socket, int]]) -> None:
-    """Serve several applications in one process, each on its socket with its threads."""
+def serve_many(
+    applications: Sequence[tuple[Application, socket, int]], beside: Sequence[Any] = ()
+) -> None:
+    """Serve several applications in one process, each on its socket with its threads.
+
+    The services ``beside`` them (start, stop) are started before, and end with them.
+    """
     policies.load()
+    for one in beside:
+        one.start()
     wanted = threading.Event()
     earlier = signal.getsignal(signal.SIGTERM)
 
@@ -61,15 +70,18 @@ def serve_many(applications: Sequence[tuple[Application, socket, int]]) -> None:
         wanted.set()
 
     servers = [_Server(app, sock, scaled(threads)) for app, sock, threads in applications]
-    for one in servers:
-        one.prepare()
+    for http in servers:
+        http.prepare()
     # after the applications were loaded: some of them set handlers of their own
     signal.signal(signal.SIGTERM, end)
-    running = [threading.Thread(target=one.serve, daemon=True) for one in servers]
+    running = [threading.Thread(target=http.serve, daemon=True) for http in servers]
     for thread in running:
         thread.start()
     wanted.wait()
+    ending = threading.Thread(target=service.end, args=beside, daemon=True)
+    ending.start()
     _stop(servers, earlier)
+    ending.join()
 
 
 def scaled(threads: int) -> int:

@@ -20,7 +20,7 @@ from onestack.supervise.spec import Process, Roster
 PROCESSES = (
     Process("mariadb", "mariadb", "u", argv=("x",)),
     Process("nova-api", "nova", "u", argv=("x",)),
-    Process("nova-conductor", "nova", "u", argv=("x",)),
+    Process("nova-conductor", "nova", "u", argv=("x",), holds=("nova-scheduler",)),
 )
 
 
@@ -31,6 +31,8 @@ PROCESSES = (
         ("nova/api", ["nova-api"]),
         ("nova/nova-api", ["nova-api"]),
         ("nova-conductor", ["nova-conductor"]),
+        ("nova-scheduler", ["nova-conductor"]),
+        ("nova/scheduler", ["nova-conductor"]),
         ("mariadb", ["mariadb"]),
     ],
 )

@@ -62,9 +62,13 @@ def test_the_pool_is_mounted_before_the_volume_service_and_libvirt(
     assert not [c for p in libvirt.processes(without) for c in p.prepare if "storage" in str(c)]
 
 
-def test_each_service_has_a_process_of_its_own(tmp_path: Path, cinder: Cinder) -> None:
+def test_the_volume_service_shares_no_process(tmp_path: Path, cinder: Cinder) -> None:
     processes = {p.name: p for p in cinder.processes(context(tmp_path, cinder))}
-    assert set(processes) == {"cinder-api", "cinder-scheduler", "cinder-volume", "cinder-purge"}
+    assert set(processes) == {"cinder-api", "cinder-volume", "cinder-purge"}
+    held = {name: p.holds for name, p in processes.items() if p.holds}
+    assert held == {"cinder-api": ("cinder-scheduler",)}
+    probe = processes["cinder-api"].probe
+    assert probe and probe.binary.split() == ["cinder-scheduler"]
     assert processes.pop("cinder-purge").user == "onestack-cinder"
     for process in processes.values():
         assert process.user == "onestack-cinder"

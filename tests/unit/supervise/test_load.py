@@ -119,7 +119,7 @@ def test_preload_reports_what_is_wrong(bench: Bench) -> None:
     preload = until(lambda: (p := client.details()["preload"])["done"] and p)
     assert preload["problems"] == [
         "no_such_module cannot be imported: ModuleNotFoundError: No module named 'no_such_module'",
-        "wants_eventlet cannot be imported: ImportError: eventlet is kept out of the warm parent",
+        "wants_eventlet cannot be imported: ImportError: eventlet is kept out",
         "an imported module started threads (of an import): no child has them",
     ]
     assert re.fullmatch(r"4 modules imported in \d\.\d s", preload["sentence"])

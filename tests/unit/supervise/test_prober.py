@@ -162,23 +162,35 @@ NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC).timestamp()
     ],
 )
 def test_judgement_on_agents(entry: dict[str, Any], wrong: str) -> None:
-    probe = Probe("agent", "", "b")
     if not wrong:
-        assert judge_agent([{"binary": "x"}, entry], probe, "h", NOW) == ""
+        judge_agent([{"binary": "x"}, entry], "b", "h", NOW)
         return
     with pytest.raises(Wrong) as caught:
-        judge_agent([entry], probe, "h", NOW)
+        judge_agent([entry], "b", "h", NOW)
     assert str(caught.value) == wrong
 
 
-def test_what_is_not_fresh_may_do_if_so_asked() -> None:
-    entry = {
-        "binary": "b",
-        "host": "h",
-        "alive": True,
-        "heartbeat_timestamp": "2026-11-22 11:00:00",
-    }
-    assert judge_agent([entry], Probe("agent", "", "b", fresh=False), "h", NOW) == ""
+def probed(monkeypatch: pytest.MonkeyPatch, probe: Probe, *entries: dict[str, Any]) -> Result:
+    """With these in the listing, for a process that was started just now."""
+    monkeypatch.setattr(Tokens, "missing", lambda self: None)
+    monkeypatch.setattr(Tokens, "host", "h")
+    monkeypatch.setattr(prober._listings, "get", lambda *words: list(entries))
+    return try_once(probe, NOW, Tokens(), 1.0)
+
+
+def test_what_is_not_fresh_may_do_if_so_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = {"binary": "b", "host": "h", "alive": True, "heartbeat_timestamp": "2026-11-22 11:00:00"}
+    assert not probed(monkeypatch, Probe("agent", "", "b"), old).ok
+    assert probed(monkeypatch, Probe("agent", "", "b", fresh=False), old).ok
+
+
+def test_all_services_of_a_process_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = ({"binary": name, "host": "h", "state": "up"} for name in ("b", "c"))
+    probe = Probe("agent", "", "b c")
+    assert probed(monkeypatch, probe, one, other).ok
+    assert probed(monkeypatch, probe, one) == Result(False, "c on h is not listed yet")
+    down = {**other, "state": "down"}
+    assert probed(monkeypatch, probe, one, down).text == "c on h is listed as not alive"
 
 
 def test_a_request_waits_for_the_service_to_accept(tmp_path: Path) -> None:

@@ -142,6 +142,9 @@ def test_a_restart_under_load_loses_no_request(web: Web) -> None:
     for thread in threads:
         thread.join(20)
     assert len(set(answers)) == 2
+    # what is beside it ended and began with it
+    beside = [line for line in web.bench.log("web").splitlines() if line.startswith("beside")]
+    assert beside == ["beside: started", "beside: stopped", "beside: started"]
 
 
 def test_term_ends_it_though_upstream_swallows_the_signal(web: Web) -> None:

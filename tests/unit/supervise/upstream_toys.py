@@ -33,7 +33,19 @@ def web(spec: Process, sockets: dict[str, socket]) -> None:
 
     # as neutron does
     signal.signal(signal.SIGTERM, lambda *_: print("upstream's own handler", flush=True))
-    wsgi.serve_many([(application, sockets["tcp"], 4), (application, sockets["unix"], 2)])
+    wsgi.serve_many(
+        [(application, sockets["tcp"], 4), (application, sockets["unix"], 2)], (Beside(),)
+    )
+
+
+class Beside:
+    """A service in the process of an API."""
+
+    def start(self) -> None:
+        print("beside: started", flush=True)
+
+    def stop(self) -> None:
+        print("beside: stopped", flush=True)
 
 
 def privileged(spec: Process, sockets: dict[str, socket]) -> None:

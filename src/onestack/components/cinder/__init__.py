@@ -167,11 +167,11 @@ class Cinder(Component):
         yield process(
             "api",
             ("mariadb", "memcached", "rabbitmq"),
-            Probe("api", f"http://{ctx.internal}:{PORT}/v3/volumes?limit=1"),
+            Probe("agent", services, "cinder-scheduler"),
+            holds=("cinder-scheduler",),
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
         )
         bus = ("mariadb", "rabbitmq")
-        yield process("scheduler", bus, Probe("agent", services, "cinder-scheduler"))
         lists = tuple(str(file.path) for file in backends.files(ctx))
         for backend in backends.chosen(ctx.answers):
             own = (

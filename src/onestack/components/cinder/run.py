@@ -1,8 +1,8 @@
 """Cinder's services, each in a child of the warm parent (services' environment).
 
 The functions do what upstream's ``cinder/cmd`` modules do, without the
-launcher's master process beside each worker. The volume service must have a
-process to itself: in one with others its heartbeats stop.
+launcher's master process beside each worker. Two of cinder's own services
+cannot be in one process: the record to which each reports is kept in the class.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from onestack.supervise.spec import Process
 
 
 def api(spec: Process, sockets: dict[str, socket]) -> None:
+    """The API and the scheduler."""
     _native_threads("cinder-api", spec)
     from cinder import policy
+    from cinder import service as cinder_service
     from cinder.wsgi import wsgi as cinder_wsgi
     from oslo_config import cfg
     from oslo_service import wsgi as paste
@@ -29,14 +31,8 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     cfg.CONF.set_override("api_paste_config", spec.arguments["paste"])
     application = cinder_wsgi.initialize_application()
     policy.init()
-    wsgi.serve(application, sockets["api"])
-
-
-def scheduler(spec: Process, sockets: dict[str, socket]) -> None:
-    _configure("cinder-scheduler", spec)
-    from cinder import service as cinder_service
-
-    service.serve(cinder_service.Service.create(binary="cinder-scheduler"))
+    scheduler = cinder_service.Service.create(binary="cinder-scheduler")
+    wsgi.serve(application, sockets["api"], beside=(scheduler,))
 
 
 def volume(spec: Process, sockets: dict[str, socket]) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from socket import socket
 
-from onestack.supervise import wsgi
+from onestack.supervise import refusal, wsgi
 from onestack.supervise.spec import Process
 
 
 def api(spec: Process, sockets: dict[str, socket]) -> None:
     sys.argv[:] = ["glance-api"]
+    # It imports the drivers of all stores there are, to know their options; oslo.cache looks
+    # whether eventlet is in use.
+    refusal.refuse("boto3", "eventlet", "oslo_vmware")
     from glance.common import wsgi_app
 
     wsgi.serve(wsgi_app.init_app(), sockets["api"])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from socket import socket
 
-from onestack.supervise import wsgi
+from onestack.supervise import refusal, wsgi
 from onestack.supervise.spec import Process
 
 
 def api(spec: Process, sockets: dict[str, socket]) -> None:
     sys.argv[:] = ["keystone-api"]
+    # oslo.cache would look whether it is in use.
+    refusal.refuse("eventlet")
     from keystone.common.rbac_enforcer.enforcer import RBACEnforcer
     from keystone.server.wsgi import initialize_public_application
 

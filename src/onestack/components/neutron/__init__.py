@@ -132,7 +132,6 @@ class Neutron(Component):
             "os_traits",
             "oslo_db.api",
             "netaddr",
-            "os_ken.ofproto.ofproto_v1_3_parser",
             "ovs.db.idl",
             "ovsdbapp.backend.ovs_idl.connection",
             "oslo_privsep.daemon",

@@ -14,7 +14,6 @@ import neutron.agent.linux.ip_lib
 import neutron.common.config
 import neutron.db.models_v2
 import neutron.manager
-import neutron.plugins.ml2.drivers.openvswitch.agent.ovs_neutron_agent
 import neutron.plugins.ml2.plugin
 import neutron.plugins.ml2.rpc
 import neutron.server

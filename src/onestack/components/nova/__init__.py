@@ -228,17 +228,16 @@ class Nova(Component):
         yield process(
             "api",
             bus,
-            Probe("api", f"http://{ctx.internal}:{PORT}/v2.1/flavors?limit=1"),
+            Probe("agent", services, "nova-conductor nova-scheduler"),
+            holds=("nova-conductor", "nova-scheduler"),
             sockets={
                 "api": f"tcp:{ctx.internal}:{PORT}",
                 "metadata": f"tcp:{ctx.internal}:{METADATA_PORT}",
             },
         )
-        for name in ("conductor", "scheduler"):
-            yield process(name, bus, Probe("agent", services, f"nova-{name}"))
         yield process(
             "compute",
-            (*bus, "guests", "keystone-api", "placement-api", "nova-conductor"),
+            (*bus, "guests", "keystone-api", "placement-api", "nova-api"),
             Probe("agent", services, "nova-compute"),
             groups=(ctx.cloud.user("libvirt"), ctx.cloud.user("openvswitch")),
             stop_seconds=30.0,
@@ -265,7 +264,7 @@ class Nova(Component):
                 "nova-purge",
                 periodic.DAY,
                 ("/bin/sh", "-c", line),
-                ("mariadb", "nova-conductor"),
+                ("mariadb", "nova-api"),
             )
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:

@@ -15,28 +15,22 @@ from onestack.supervise.spec import Process
 
 
 def api(spec: Process, sockets: dict[str, socket]) -> None:
-    """The compute API and the metadata API."""
+    """The compute API, the metadata API, conductor and scheduler."""
     sys.argv[:] = ["nova-api"]
     _native_threads()
     from nova.api.openstack import wsgi_app
+    from nova.conductor import rpcapi as conductor
+    from nova.scheduler import rpcapi as scheduler
 
     compute = wsgi_app.init_application("osapi_compute", "nova-api-os-compute")
     metadata = wsgi_app.init_application("metadata", "nova-metadata-api")
-    wsgi.serve_many([(compute, sockets["api"], 8), (metadata, sockets["metadata"], 4)])
-
-
-def conductor(spec: Process, sockets: dict[str, socket]) -> None:
-    _configure("nova-conductor", spec)
-    from nova.conductor import rpcapi
-
-    _serve("nova-conductor", topic=rpcapi.RPC_TOPIC)
-
-
-def scheduler(spec: Process, sockets: dict[str, socket]) -> None:
-    _configure("nova-scheduler", spec)
-    from nova.scheduler import rpcapi
-
-    _serve("nova-scheduler", topic=rpcapi.RPC_TOPIC)
+    wsgi.serve_many(
+        [(compute, sockets["api"], 8), (metadata, sockets["metadata"], 4)],
+        beside=(
+            _service("nova-conductor", topic=conductor.RPC_TOPIC),
+            _service("nova-scheduler", topic=scheduler.RPC_TOPIC),
+        ),
+    )
 
 
 def compute(spec: Process, sockets: dict[str, socket]) -> None:
@@ -56,7 +50,7 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     # compute reaches the database only through the conductor
     nova.db.main.api.DISABLE_DB_ACCESS = True
     base.NovaObject.indirection_api = conductor_rpcapi.ConductorAPI()
-    _serve("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT)
+    service.serve(_service("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT))
 
 
 def novncproxy(spec: Process, sockets: dict[str, socket]) -> None:
@@ -96,7 +90,7 @@ def _configure(binary: str, spec: Process) -> None:
     objects.register_all()
 
 
-def _serve(binary: str, **topics: Any) -> None:
+def _service(binary: str, **topics: Any) -> _Heard:
     from nova import objects
     from nova import service as nova_service
 
@@ -104,7 +98,7 @@ def _serve(binary: str, **topics: Any) -> None:
     # Periodic tasks that find the service ending do not say when they are due again; without
     # a largest interval, which is that of upstream's tasks, this is logged as an error.
     made = nova_service.Service.create(binary=binary, periodic_interval_max=60, **topics)
-    service.serve(_Heard(made))
+    return _Heard(made)
 
 
 class _Heard:
