@@ -116,10 +116,8 @@ class Ledger:
     def hand_over(self, heir: Path) -> None:
         """What other clouds use as well (``shared`` in its data) is undone by the last of them.
 
-        ``heir`` is the root of one that stays; one that is just going inherits nothing.
+        ``heir`` is the root of one that stays (`onestack.plan.registry.leave`).
         """
-        if not (heir / "etc" / "cloud.json").is_file():
-            return
         other = Ledger(heir / "etc" / "ledger.json")
         for entry in self.entries():
             if entry.data.get("shared"):

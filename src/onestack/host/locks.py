@@ -67,3 +67,29 @@ def file_lock(path: Path, why: str, tell: Tell = silent) -> Iterator[None]:
                 return
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def directory_lock(path: Path) -> Iterator[None]:
+    """Hold the directory ``path`` itself: no file is left of it.
+
+    Without the directory there is nothing to be alone with. For what takes
+    milliseconds: it waits as long as it takes.
+    """
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                same = os.path.samestat(os.fstat(descriptor), os.stat(path))
+            except FileNotFoundError:
+                same = False
+            if same:
+                yield
+                return
+        finally:
+            os.close(descriptor)

@@ -76,8 +76,7 @@ def destroy(
     packages stay unless ``remove_packages`` (never while there are other
     clouds). Raises `OnestackError`; what was undone until then stays undone.
     """
-    others = registry.others(cloud, cache)
-    done = Destroyed(others=tuple(others))
+    done = Destroyed(others=tuple(registry.others(cloud, cache)))
     ledger = Ledger.of(cloud)
 
     def undo() -> Iterator[Change]:
@@ -90,11 +89,16 @@ def destroy(
         )
         if remove_packages and done.packages and not done.others:
             yield Change(f"remove {len(done.packages)} packages", lambda: _purge(done))
-        if others and any(entry.data.get("shared") for entry in entries):
-            heir, root = next(iter(others.items()))
-            yield Change(
-                f"leave what clouds share to the cloud {heir!r}", lambda: ledger.hand_over(root)
+        heir = registry.heir(cloud, cache)
+        shares = heir and any(entry.data.get("shared") for entry in entries)
+        if shares or not registry.going(cloud, cache):
+            what = (
+                f"leave what clouds share to the cloud {heir[0]!r}"
+                if heir and shares
+                else ("note that the cloud is going")
             )
+            yield Change(what, lambda: registry.leave(cloud, cache))
+            # Nobody can leave it anything from now on.
             entries = ledger.entries()
         if entries:
             yield Change(
@@ -102,11 +106,14 @@ def destroy(
                 lambda: _ignore(undo_all(ledger, tell=tell)),
             )
 
+    def strike() -> None:
+        done.others = tuple(registry.unregister(cloud, cache))
+
     def remove() -> Iterator[Change]:
         if cloud.root.exists():
             yield Change(f"remove {cloud.root}", lambda: _remove_root(cloud))
         if registry.path_of(cloud, cache).exists():
-            yield Change("strike the cloud off the list", lambda: registry.unregister(cloud, cache))
+            yield Change("strike the cloud off the list", strike)
         if done.others or keep_cache:
             done.cache = cache.exists()
         elif cache.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -99,12 +100,77 @@ def test_what_clouds_share_goes_with_the_last(
     assert not place.exists()
 
 
-def test_a_cloud_that_is_just_going_inherits_nothing(cloud: Cloud, tmp_path: Path) -> None:
-    ledger = Ledger.of(cloud)
-    ledger.record("directory", path=str(tmp_path / "shared"), shared=True)
-    ledger.hand_over(tmp_path / "gone")
-    assert not (tmp_path / "gone").exists()
-    assert [entry.data.get("shared") for entry in ledger.entries()][-1]
+def test_a_cloud_that_is_just_going_inherits_nothing(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    other = another(tmp_path)
+    registry.leave(other, cache)
+    assert registry.others(cloud, cache) and not registry.heir(cloud, cache)
+    place = tmp_path / "shared"
+    for change in ensure_directory(place, ledger=Ledger.of(cloud), shared=True):
+        change.do()
+    destroy(cloud, supervisor)
+    assert not place.exists() and not Ledger.of(other).entries()
+    # It stays after all: an `up` of it says so.
+    assert [change.do() for change in registry.ensure_registered(other, cache)] == [None]
+    assert not registry.going(other, cache)
+
+
+def another(tmp_path: Path) -> Cloud:
+    other = Cloud("other", tmp_path / "second")
+    for change in prepare.ensure_cloud(other, tmp_path / "cache"):
+        change.do()
+    return other
+
+
+def test_what_comes_while_a_cloud_goes_is_undone_by_it(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is destroyed just before this one says that it is going."""
+    other, place = another(tmp_path), tmp_path / "shared"
+    for change in ensure_directory(place, ledger=Ledger.of(other), shared=True):
+        change.do()
+    leave = registry.leave
+
+    def late(this: Cloud, cache: Path) -> None:
+        monkeypatch.setattr(registry, "leave", leave)
+        destroy(other, supervisor)
+        assert place.is_dir() and [e.data["path"] for e in Ledger.of(this).entries()] == [
+            str(place)
+        ]
+        leave(this, cache)
+
+    monkeypatch.setattr(registry, "leave", late)
+    destroy(cloud, supervisor)
+    assert not place.exists() and not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("turn", range(5))
+def test_clouds_destroyed_at_the_same_moment(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path, turn: int
+) -> None:
+    """Each in a process of its own, and each has something that is both's: nothing stays."""
+    clouds = (cloud, another(tmp_path))
+    places = [tmp_path / f"shared-by-{each.name}" for each in clouds]
+    for each, place in zip(clouds, places, strict=True):
+        for change in ensure_directory(place, ledger=Ledger.of(each), shared=True):
+            change.do()
+    fork = multiprocessing.get_context("fork")
+    together = fork.Barrier(len(clouds))
+
+    def work(each: Cloud) -> None:
+        together.wait(30)
+        destroy(each, supervisor)
+
+    children = [fork.Process(target=work, args=(each,)) for each in clouds]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0, 0]
+    left = [p for p in (*places, cloud.root, clouds[1].root, tmp_path / "cache") if p.exists()]
+    assert left == []
 
 
 def test_a_cloud_that_was_hardly_begun(supervisor: Supervisor, tmp_path: Path) -> None:
