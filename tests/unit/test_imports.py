@@ -53,6 +53,8 @@ EXCEPTIONS = {
     ("onestack.answers.registry", "onestack.components"),
     # keystone's own bootstrap must run where keystone's code is: as a job of the supervisor.
     ("onestack.components.keystone.bootstrap", "onestack.supervise.client"),
+    # so must cinder's deleting of backups
+    ("onestack.components.cinder.backups", "onestack.supervise.client"),
 }
 
 

@@ -55,7 +55,7 @@ def facts(ctx: Context, report: Report) -> dict[str, Any]:
         "changes": len(report.changes),
         "endpoints": endpoints(ctx),
         "pages": pages(ctx),
-        "kept": [what.component.name for what in left(ctx)],
+        "kept": [what.name for what in left(ctx)],
         "credentials": [
             str(ctx.cloud.etc / "admin-openrc"),
             str(ctx.cloud.etc / "clouds.yaml"),

@@ -76,17 +76,7 @@ class Directory:
     def lets_in(self, user: str, password: str) -> bool:
         """Whether ``user`` of the default domain has this password."""
         who = {"name": user, "domain": {"id": "default"}, "password": password}
-        identity = {"methods": ["password"], "password": {"user": who}}
-        answer = self.session.post(
-            f"{self.url}/auth/tokens",
-            params={"nocatalog": ""},
-            json={"auth": {"identity": identity, "scope": "unscoped"}},
-            authenticated=False,
-            raise_exc=False,
-        )
-        if answer.status_code not in (201, 401):
-            answer.raise_for_status()
-        return bool(answer.status_code == 201)
+        return lets_in(self.session, self.url, who)
 
     def grant(self, user: str, project: str, role: str) -> None:
         self.session.put(f"{self.url}/projects/{project}/users/{user}/roles/{role}")
@@ -95,6 +85,21 @@ class Directory:
     def _list(self, kind: str, **query: str) -> list[Item]:
         items: list[Item] = self.session.get(f"{self.url}/{kind}", params=query).json()[kind]
         return items
+
+
+def lets_in(session: Session, url: str, who: Item) -> bool:
+    """Whether keystone lets ``who`` in: a user, by name or id, with ``password``."""
+    identity = {"methods": ["password"], "password": {"user": who}}
+    answer = session.post(
+        f"{url}/auth/tokens",
+        params={"nocatalog": ""},
+        json={"auth": {"identity": identity, "scope": "unscoped"}},
+        authenticated=False,
+        raise_exc=False,
+    )
+    if answer.status_code not in (201, 401):
+        answer.raise_for_status()
+    return bool(answer.status_code == 201)
 
 
 _directories: dict[str, Directory] = {}
@@ -162,6 +167,30 @@ def remove_user(ctx: Context, name: str) -> Iterator[Change]:
             f"remove the service user {name}",
             lambda: known.delete("users", known.users.pop(name)),
         )
+
+
+def ensure_roles(ctx: Context, names: Iterable[str]) -> Iterator[Change]:
+    """Roles of these names; nobody is given one."""
+    known = directory(ctx)
+    for name in names:
+        if name not in known.roles:
+
+            def make(name: str = name) -> None:
+                known.roles[name] = known.create("roles", {"name": name})
+
+            yield Change(f"make the role {name}", make)
+
+
+def remove_roles(ctx: Context, names: Iterable[str]) -> Iterator[Change]:
+    """No role of these names; whoever had one has it no more."""
+    known = directory(ctx)
+    for name in names:
+        if name in known.roles:
+
+            def remove(name: str = name) -> None:
+                known.delete("roles", known.roles.pop(name))
+
+            yield Change(f"remove the role {name}", remove)
 
 
 def _ensure_user(ctx: Context, known: Directory, name: str) -> Iterator[Change]:

@@ -174,6 +174,20 @@ class Task:
     before_start: bool = False
 
 
+@dataclass(frozen=True)
+class Part:
+    """Of a component that is on: something that its answers switch off.
+
+    ``purge`` is as `Component.purge`, and looks for itself whether anything is
+    left. ``signs`` are files below the root: while one is there, something is.
+    """
+
+    name: str
+    title: str
+    purge: Callable[[], Iterator[Change]]
+    signs: tuple[Path, ...] = ()
+
+
 class Component:
     """One OpenStack service, or one daemon it needs. Subclasses override what they have."""
 
@@ -277,11 +291,16 @@ class Component:
         return ()
 
     def purge(self, ctx: Context) -> Iterator[Change]:
-        """Switched off for good: what its own tasks made, undone.
+        """Switched off for good: what its own tasks and its users made elsewhere, undone.
 
-        Databases, users, files and directories are removed by the engine, afterwards.
+        The processes of all that is on are ready by then. Databases, users, files and
+        directories are removed by the engine, afterwards.
         """
         yield from ()
+
+    def parts_off(self, ctx: Context) -> Iterable[Part]:
+        """The parts of this component, while it is on, that the answers switch off."""
+        return ()
 
     def explain(self, ctx: Context, text: str) -> str | None:
         """The likely cause and cure behind a log line of this component, if known."""

@@ -1,4 +1,4 @@
-"""Components that the answers switch off.
+"""Components that the answers switch off, and parts of those that are on.
 
 They are taken out of the catalog, so that no client is sent to a closed port.
 What they made stays, to be found again when they are switched on again;
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onestack.cloudapi.identity import remove_user, withdraw
-from onestack.components.base import Component, Context
+from onestack.components.base import Component, Context, Part
 from onestack.host.change import Change
 from onestack.host.files import remove_tree
 from onestack.host.ledger import Entry, Ledger
@@ -28,12 +28,18 @@ class Left:
     """What a component that is switched off has left, as far as no other uses it."""
 
     component: Component
-    directories: tuple[Path, ...]
-    files: tuple[Path, ...]
+    directories: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
+    part: Part | None = None
+    """Of the component: all that it has left is this part's, which removes it itself."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.component.name}:{self.part.name}" if self.part else self.component.name
 
     @property
     def title(self) -> str:
-        return self.component.title or self.component.name
+        return self.part.title if self.part else self.component.title or self.component.name
 
 
 def left(ctx: Context) -> list[Left]:
@@ -49,6 +55,12 @@ def left(ctx: Context) -> list[Left]:
         files = sorted(p for p in own if not p.is_dir() and not own & set(p.parents))
         if directories or files:
             found.append(Left(component, tuple(directories), tuple(files)))
+    found += [
+        Left(component, part=part)
+        for component in ctx.components
+        for part in component.parts_off(ctx)
+        if any(sign.exists() for sign in part.signs)
+    ]
     return found
 
 
@@ -86,6 +98,10 @@ def purge_steps(ctx: Context, server: Server, needs: tuple[str, ...]) -> Iterato
             functools.partial(_purge, ctx, component, server),
             needs,
         )
+    for component in ctx.components:
+        for part in component.parts_off(ctx):
+            name = f"purge:{component.name}:{part.name}"
+            yield Step(name, f"{part.title} (switched off): what it left", part.purge, needs)
 
 
 def _purge(ctx: Context, component: Component, server: Server) -> Iterator[Change]:

@@ -10,6 +10,7 @@ import pytest
 
 from onestack.answers.registry import registry
 from onestack.components.heat import Heat, domain
+from onestack.components.keystone import Keystone as Identities
 from onestack.components.nova import Nova
 from onestack.components.nova.vendordata import ensure_vendordata, vendordata, vendordata_file
 from tests.unit.components.rooms import answered, content, context
@@ -97,8 +98,9 @@ def test_the_default_password_is_no_encryption_key(tmp_path: Path, heat: Heat) -
 
 
 class Answer:
-    def __init__(self, body: Any) -> None:
+    def __init__(self, body: Any, status_code: int = 200) -> None:
         self.body = body
+        self.status_code = status_code
 
     def json(self) -> Any:
         return self.body
@@ -124,10 +126,28 @@ class Keystone:
         found = [i for i in self.kinds[kind] if all(i[k] == v for k, v in params.items())]
         return Answer({kind: found})
 
-    def post(self, url: str, json: dict[str, Any]) -> None:
+    def post(self, url: str, json: dict[str, Any], **more: Any) -> Answer:
         kind = url.rpartition("/")[2]
         (body,) = json.values()
+        if kind == "tokens":
+            who = body["identity"]["password"]["user"]
+            known = [(u["id"], u.get("password")) for u in self.kinds["users"]]
+            return Answer({}, 201 if (who["id"], who["password"]) in known else 401)
         self.kinds[kind].append({"id": f"{kind}-{body['name']}", **body})
+        return Answer({})
+
+    def patch(self, url: str, json: dict[str, Any]) -> None:
+        self.item(url).update(*json.values())
+
+    def delete(self, url: str) -> None:
+        item = self.item(url)
+        if "domains" in url:
+            assert item["enabled"] is False, "keystone refuses to delete a domain in use"
+        self.kinds[url.split("/")[-2]].remove(item)
+
+    def item(self, url: str) -> dict[str, Any]:
+        kind, identity = url.split("/")[-2:]
+        return next(item for item in self.kinds[kind] if item["id"] == identity)
 
     def put(self, url: str) -> None:
         place, user, role = re.findall(r"/(?:domains|users|roles)/([^/]+)", url)
@@ -154,6 +174,54 @@ def test_the_domain_is_made_once(
         {"domain": "domains-stacks", "user": user["id"], "role": {"id": "r"}}
     ]
     assert not list(domain.ensure_domain(ctx))
+
+    # another password in the answers reaches keystone, before heat runs with it
+    ctx = context(tmp_path, heat, CONFIG_HEAT_DOMAIN="stacks", CONFIG_HEAT_DOMAIN_PASSWORD="two")
+    (change,) = domain.ensure_domain(ctx)
+    assert change.what == "set the password of the user heat_admin of the domain stacks"
+    change.do()
+    assert user["password"] == "two" and not list(domain.ensure_domain(ctx))
+    (task,) = heat.tasks(ctx)
+    assert task.before_start
+
+
+def test_the_domain_is_removed(tmp_path: Path, heat: Heat, monkeypatch: pytest.MonkeyPatch) -> None:
+    keystone = Keystone()
+    monkeypatch.setattr(domain, "admin_session", lambda ctx: keystone)
+    ctx = context(tmp_path, Identities(), CONFIG_HEAT_DOMAIN="stacks")
+    for change in domain.ensure_domain(ctx):
+        change.do()
+    whats = []
+    for change in heat.purge(ctx):
+        whats.append(change.what)
+        change.do()
+    assert whats == [
+        "remove the domain stacks with the users that stacks made",
+        "remove the role heat_stack_owner",
+        "remove the role heat_stack_user",
+    ]
+    assert keystone.kinds["domains"] == []
+    assert [role["name"] for role in keystone.kinds["roles"]] == ["admin"]
+    assert not list(heat.purge(ctx))
+    # a domain that was there before is not heat's
+    keystone.kinds["domains"] = [{"id": "d", "name": "stacks", "description": "of people"}]
+    assert not list(heat.purge(ctx))
+
+
+def test_the_encryption_key_cannot_change(tmp_path: Path, heat: Heat) -> None:
+    def refusals(**given: str) -> list[str]:
+        return [found.what for found in heat.obstacles(context(tmp_path, heat, **given))]
+
+    assert refusals() == []
+    old, new = {"CONFIG_HEAT_AUTH_ENC_KEY": "$" * 16}, {"CONFIG_HEAT_AUTH_ENC_KEY": "n" * 16}
+    ctx = context(tmp_path, heat, **old)
+    (file,) = heat.files(ctx)
+    file.path.parent.mkdir(parents=True)
+    file.path.write_text(file.content)
+    assert refusals(**old) == []
+    for other in (new, {}):
+        (said,) = refusals(**other)
+        assert "CONFIG_HEAT_AUTH_ENC_KEY" in said
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,11 @@ def test_the_administrator_has_the_password_of_the_answers(
             return False
         return True
 
+    def shown() -> str:
+        with pymysql.connect(unix_socket=socket, user="root").cursor() as cursor:
+            cursor.execute("SHOW CREATE USER root@localhost")
+            return "".join(str(row[0]) for row in cursor.fetchall())
+
     hard = """it's "100%" \\ $x"""
     with running(tmp_path):
         assert apply() == []
@@ -141,6 +146,10 @@ def test_the_administrator_has_the_password_of_the_answers(
         assert apply(CONFIG_MARIADB_PW=hard) == []
         # The unix user root is not shut out.
         assert may("root", "") and may("root", hard)
+        assert len(apply(CONFIG_MARIADB_PW="two")) == 1 and administrator.native("two") in shown()
+        # none is given any more
+        assert len(apply()) == 1 and apply() == []
+        assert may("root", "") and "*" not in shown()
         named = {"CONFIG_MARIADB_USER": "boss", "CONFIG_DEFAULT_PASSWORD": "one"}
         assert len(apply(**named)) == 1 and apply(**named) == []
         assert may("boss", "one") and not may("boss", "") and not may("boss", "two")

@@ -169,6 +169,7 @@ def test_the_image_is_said_to_be_what_the_answers_say(
             "images",
             {
                 "name": "mine",
+                "description": contents.DESCRIPTION,
                 "visibility": "public",
                 "disk_format": "raw",
                 "container_format": "bare",

@@ -19,6 +19,7 @@ from onestack.components.base import (
     Front,
     Identity,
     Ini,
+    Part,
     Task,
     Value,
     ini_file,
@@ -232,6 +233,12 @@ class Cinder(Component):
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         yield from pool.remove(ctx.cloud)
+
+    def parts_off(self, ctx: Context) -> Iterable[Part]:
+        if not ctx.has("swift"):
+            from onestack.components.cinder.backups import forget
+
+            yield Part("backup", "Backups of volumes", lambda: forget(ctx, _config(ctx)))
 
     def explain(self, ctx: Context, text: str) -> str | None:
         if "is not mounted on" in text:

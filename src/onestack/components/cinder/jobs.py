@@ -9,11 +9,32 @@ from typing import Any
 
 def sync(arguments: dict[str, Any]) -> None:
     """Upstream's own migrations of the database ``cinder``."""
-    os.environ["OS_CINDER_DISABLE_EVENTLET_PATCHING"] = "1"
-    from cinder import monkey_patch
-
-    monkey_patch.patch()
+    _unpatched()
     from cinder.cmd import manage
 
     sys.argv[:] = ["cinder-manage", "--config-file", arguments["config"][0], "db", "sync"]
     manage.main()
+
+
+def forget_backups(arguments: dict[str, Any]) -> None:
+    """Delete all backups from the database, and their service; count quotas anew."""
+    _unpatched()
+    from cinder import context, objects
+    from cinder.cmd import manage
+    from oslo_config import cfg
+
+    objects.register_all()
+    cfg.CONF(["--config-file", arguments["config"]], project="cinder")
+    admin = context.get_admin_context()
+    for backup in objects.BackupList.get_all(admin):
+        backup.destroy()
+    for service in objects.ServiceList.get_all(admin, {"binary": "cinder-backup"}):
+        service.destroy()
+    manage.QuotaCommands().sync(None)
+
+
+def _unpatched() -> None:
+    os.environ["OS_CINDER_DISABLE_EVENTLET_PATCHING"] = "1"
+    from cinder import monkey_patch
+
+    monkey_patch.patch()

@@ -13,5 +13,11 @@ def tls_directory(ctx: Context) -> Path:
 
 def front_file(ctx: Context, front: Front) -> Path:
     """Certificate and key of one port: its own, or those of all."""
-    name = f"front-{front.name}" if front.certificate else "server"
-    return tls_directory(ctx) / f"{name}.pem"
+    if front.certificate:
+        return own_file(ctx, front.name)
+    return tls_directory(ctx) / "server.pem"
+
+
+def own_file(ctx: Context, front: str) -> Path:
+    """Where the port ``front`` would have a certificate and a key of its own."""
+    return tls_directory(ctx) / f"front-{front}.pem"

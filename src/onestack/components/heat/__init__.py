@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.key import Key, Kind
@@ -20,10 +21,14 @@ from onestack.components.base import (
     Task,
     Value,
     ini_file,
+    ini_value,
 )
+from onestack.host.change import Change
+from onestack.host.findings import Finding, refuse
 from onestack.supervise.spec import Probe, Process
 
 PORT = 8004
+_KEY_OPTION = "auth_encryption_key"
 CFN_PORT = 8000
 
 NAMESPACES = (
@@ -65,7 +70,8 @@ class Heat(Component):
             "CONFIG_HEAT_AUTH_ENC_KEY",
             "PW_PLACEHOLDER",
             "Key that encrypts credentials kept in heat's database: 16, 24 or 32 characters. "
-            "CONFIG_DEFAULT_PASSWORD does not apply to it.",
+            "CONFIG_DEFAULT_PASSWORD does not apply to it. It cannot change: stacks could not be "
+            "read any more.",
             Kind.SECRET,
             check=_wrong_key,
         ),
@@ -81,6 +87,16 @@ class Heat(Component):
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_HEAT_INSTALL"])
+
+    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+        if _kept_key(ctx) not in (None, ini_value(_encryption_key(ctx))):
+            yield refuse(
+                "CONFIG_HEAT_AUTH_ENC_KEY is not the key that heat's database was made with",
+                "what heat needs to change or delete the stacks that are there is encrypted "
+                f"with the one in {_config(ctx)}",
+                "put the old value back; to begin anew without the stacks, switch heat off with "
+                "up --purge, then on again",
+            )
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         yield ini_file(_config(ctx), ctx.cloud.user(self.name), _sections(ctx), *NAMESPACES)
@@ -139,7 +155,13 @@ class Heat(Component):
         # Imported late: answers and checks run where only the standard library is.
         from onestack.components.heat.domain import ensure_domain
 
-        yield Task("domain", lambda: ensure_domain(ctx), ("identity:heat",))
+        yield Task("domain", lambda: ensure_domain(ctx), ("identity:heat",), before_start=True)
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        if ctx.has("keystone"):
+            from onestack.components.heat.domain import remove_domain
+
+            yield from remove_domain(ctx)
 
     def explain(self, ctx: Context, text: str) -> str | None:
         if "Access denied for user 'heat'" in text:
@@ -177,7 +199,7 @@ def _sections(ctx: Context) -> Ini:
             "environment_dir": str(shared / "environment.d"),
             "template_dir": str(shared / "templates"),
             "plugin_dirs": [],
-            "auth_encryption_key": _encryption_key(ctx),
+            _KEY_OPTION: _encryption_key(ctx),
             "stack_user_domain_name": str(ctx.answers["CONFIG_HEAT_DOMAIN"]),
             "stack_domain_admin": str(ctx.answers["CONFIG_HEAT_DOMAIN_ADMIN"]),
             "stack_domain_admin_password": ctx.secrets["CONFIG_HEAT_DOMAIN_PASSWORD"],
@@ -216,6 +238,16 @@ def _signals(ctx: Context) -> dict[str, Value]:
 
 def _keystone(ctx: Context) -> str:
     return openstack.keystone_url(ctx).removesuffix("/v3")
+
+
+def _kept_key(ctx: Context) -> str | None:
+    """As the file has it with which heat ran until now."""
+    with contextlib.suppress(FileNotFoundError):
+        for line in _config(ctx).read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(" = ")
+            if name == _KEY_OPTION:
+                return value
+    return None
 
 
 def _encryption_key(ctx: Context) -> str:

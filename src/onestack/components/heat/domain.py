@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
 from keystoneauth1.session import Session
 
+from onestack.cloudapi.identity import lets_in
 from onestack.cloudapi.session import admin_session
 from onestack.components.base import Context
 from onestack.components.openstack import keystone_url
 from onestack.host.change import Change
 
 Item = dict[str, Any]
+DESCRIPTION = "Users that stacks make"
 ROLES = ("heat_stack_owner", "heat_stack_user")
 """Whom heat's policies tell apart: people with stacks, and the users that stacks make.
 
@@ -28,11 +31,18 @@ def ensure_domain(ctx: Context) -> Iterator[Change]:
 
     domain = str(ctx.answers["CONFIG_HEAT_DOMAIN"])
     if not keystone.find("domains", name=domain):
-        body = {"name": domain, "description": "Users that stacks make"}
+        body = {"name": domain, "description": DESCRIPTION}
         yield Change(f"make the domain {domain}", _make(keystone, "domains", body))
 
     user = str(ctx.answers["CONFIG_HEAT_DOMAIN_ADMIN"])
-    if not keystone.administrator(domain, user):
+    password = ctx.secrets["CONFIG_HEAT_DOMAIN_PASSWORD"]
+    present = keystone.administrator(domain, user)
+    if present and not keystone.lets_in(present, password):
+        yield Change(
+            f"set the password of the user {user} of the domain {domain}",
+            lambda: keystone.set_password(present, password),
+        )
+    elif not present:
 
         def make() -> None:
             keystone.create(
@@ -40,7 +50,7 @@ def ensure_domain(ctx: Context) -> Iterator[Change]:
                 {
                     "name": user,
                     "domain_id": keystone.domain(domain)["id"],
-                    "password": ctx.secrets["CONFIG_HEAT_DOMAIN_PASSWORD"],
+                    "password": password,
                     "description": "Administrator of the domain, for heat",
                 },
             )
@@ -50,6 +60,25 @@ def ensure_domain(ctx: Context) -> Iterator[Change]:
     if not keystone.administers(domain, user):
         yield Change(
             f"let {user} administer the domain {domain}", lambda: keystone.grant(domain, user)
+        )
+
+
+def remove_domain(ctx: Context) -> Iterator[Change]:
+    """The domain that `ensure_domain` made, with all users and projects of stacks; and the roles.
+
+    Another one of that name is somebody else's.
+    """
+    keystone = _Keystone(admin_session(ctx), keystone_url(ctx))
+    name = str(ctx.answers["CONFIG_HEAT_DOMAIN"])
+    for domain in keystone.find("domains", name=name):
+        if domain["description"] == DESCRIPTION:
+            yield Change(
+                f"remove the domain {name} with the users that stacks made",
+                functools.partial(keystone.remove_domain, domain["id"]),
+            )
+    for role in (found for name in ROLES for found in keystone.find("roles", name=name)):
+        yield Change(
+            f"remove the role {role['name']}", functools.partial(keystone.delete, "roles", role)
         )
 
 
@@ -70,6 +99,22 @@ class _Keystone:
 
     def create(self, kind: str, body: Item) -> None:
         self._session.post(f"{self._url}/{kind}", json={kind[:-1]: body})
+
+    def delete(self, kind: str, item: Item) -> None:
+        self._session.delete(f"{self._url}/{kind}/{item['id']}")
+
+    def remove_domain(self, identity: str) -> None:
+        """Keystone deletes only domains in which nobody can log in any more."""
+        place = f"{self._url}/domains/{identity}"
+        self._session.patch(place, json={"domain": {"enabled": False}})
+        self._session.delete(place)
+
+    def lets_in(self, user: Item, password: str) -> bool:
+        return lets_in(self._session, self._url, {"id": user["id"], "password": password})
+
+    def set_password(self, user: Item, password: str) -> None:
+        place = f"{self._url}/users/{user['id']}"
+        self._session.patch(place, json={"user": {"password": password}})
 
     def domain(self, name: str) -> Item:
         return self.find("domains", name=name)[0]

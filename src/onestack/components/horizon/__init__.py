@@ -17,8 +17,10 @@ from onestack.components.base import (
     Task,
 )
 from onestack.components.haproxy import inspect
+from onestack.components.haproxy.place import own_file
 from onestack.components.horizon.assets import Assets
 from onestack.components.horizon.settings import PLACE, local_settings, text
+from onestack.host.change import Change
 from onestack.host.findings import Finding, refuse, warn
 from onestack.supervise.spec import Probe, Process
 
@@ -165,6 +167,12 @@ class Horizon(Component):
     def tasks(self, ctx: Context) -> Iterable[Task]:
         assets = _assets(ctx)
         yield Task("assets", assets.ensure, ("release",), before_start=True)
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        # With the key of a certificate that was given for the dashboard.
+        copy = own_file(ctx, "horizon")
+        if copy.exists():
+            yield Change(f"remove {copy}", copy.unlink)
 
     def explain(self, ctx: Context, text: str) -> str | None:
         if "Invalid HTTP_HOST header" in text:

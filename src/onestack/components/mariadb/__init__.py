@@ -14,6 +14,15 @@ from onestack.host.change import Change
 from onestack.supervise.spec import Probe, Process
 
 
+def table_file(ctx: Context, database: str, table: str) -> Path:
+    """There as long as the table is, whether the server runs or not."""
+    return _data(ctx) / database / f"{table}.ibd"
+
+
+def _data(ctx: Context) -> Path:
+    return ctx.cloud.data / "mariadb" / "data"
+
+
 def _wrong_name(text: str) -> str | None:
     if not re.fullmatch(r"\w{1,32}", text):
         return "use up to 32 letters, digits and _"
@@ -58,7 +67,7 @@ class Mariadb(Component):
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)
-        yield Directory(self._data(ctx).parent, user, user, 0o700)
+        yield Directory(_data(ctx).parent, user, user, 0o700)
         # services of other users pass through to the socket, which asks for a password
         yield Directory(ctx.cloud.run / self.name, user, user, 0o755)
 
@@ -87,7 +96,7 @@ class Mariadb(Component):
         yield Task("administrator", lambda: ensure_administrator(ctx), ("process:mariadb",))
 
     def _ensure_data(self, ctx: Context) -> Iterator[Change]:
-        data = self._data(ctx)
+        data = _data(ctx)
         if not data.is_dir():
             user = ctx.cloud.user(self.name)
             yield Change("make the database server's first contents", lambda: install(data, user))
@@ -105,20 +114,16 @@ class Mariadb(Component):
         return None
 
     @staticmethod
-    def _data(ctx: Context) -> Path:
-        return ctx.cloud.data / "mariadb" / "data"
-
-    @staticmethod
     def _config(ctx: Context) -> Path:
         return ctx.cloud.etc / "mariadb" / "mariadb.cnf"
 
     def _text(self, ctx: Context) -> str:
         run = ctx.cloud.run / self.name
         return f"""[mariadbd]
-datadir = {self._data(ctx)}
+datadir = {_data(ctx)}
 socket = {run}/mariadb.sock
 pid-file = {run}/mariadb.pid
-tmpdir = {self._data(ctx).parent}
+tmpdir = {_data(ctx).parent}
 skip-networking
 skip-name-resolve
 skip-log-bin

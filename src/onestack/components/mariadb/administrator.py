@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 
 from onestack.components.base import Context
 from onestack.components.mariadb.sql import connect
 from onestack.host.change import Change
 
+_PASSWORD = re.compile(r"\*[0-9A-F]{40}")
 _EVERYTHING = "ALL PRIVILEGES ON *.*"
 
 
@@ -16,9 +18,6 @@ def ensure_administrator(ctx: Context) -> Iterator[Change]:
     """CONFIG_MARIADB_USER may do everything with its password; unix user root always may."""
     user = str(ctx.answers["CONFIG_MARIADB_USER"])
     given = ctx.answers["CONFIG_MARIADB_PW"] or ctx.answers["CONFIG_DEFAULT_PASSWORD"]
-    if user == "root" and not given:
-        return
-    password = native(ctx.secrets["mariadb"])
     with connect(ctx.cloud) as server, server.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM mysql.user WHERE User = %s", (user,))
         present = ""
@@ -26,11 +25,24 @@ def ensure_administrator(ctx: Context) -> Iterator[Change]:
             for what in ("CREATE USER", "GRANTS FOR"):
                 cursor.execute(f"SHOW {what} %s@'localhost'", (user,))
                 present += "\n".join(str(row[0]) for row in cursor.fetchall())
+    if user == "root" and not given:
+        if _PASSWORD.search(present):
+            yield Change(
+                "take root's password at the database server away: none is given any more",
+                lambda: _take(ctx),
+            )
+        return
+    password = native(ctx.secrets["mariadb"])
     if password not in present or _EVERYTHING not in present:
         yield Change(
             f"give the database server's administrator {user} a password",
             lambda: _put(ctx, user, password),
         )
+
+
+def _take(ctx: Context) -> None:
+    with connect(ctx.cloud) as server, server.cursor() as cursor:
+        cursor.execute("ALTER USER root@'localhost' IDENTIFIED VIA unix_socket")
 
 
 def native(password: str) -> str:

@@ -16,8 +16,10 @@ from onestack.components.base import (
     Endpoint,
     Front,
     Identity,
+    Part,
     Task,
 )
+from onestack.components.mariadb import table_file
 from onestack.components.neutron import config, fwaas, keys
 from onestack.components.neutron.layout import PORT, Layout
 from onestack.components.neutron.undo import ensure_noted
@@ -146,6 +148,12 @@ class Neutron(Component):
         if layout.ovn and not fwaas.on(layout):
             # after the API's start without the service: it would make them again
             yield Task("firewalls", lambda: fwaas.lifted(layout), ("process:neutron-api",))
+
+    def parts_off(self, ctx: Context) -> Iterable[Part]:
+        layout = Layout(ctx)
+        if not fwaas.on(layout):
+            signs = (table_file(ctx, "neutron", fwaas.TABLES[0]),)
+            yield Part("fwaas", "Firewall groups", lambda: fwaas.removed(layout), signs)
 
     def _ensure_host(self, ctx: Context) -> Iterator[Change]:
         layout = Layout(ctx)

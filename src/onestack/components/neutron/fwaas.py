@@ -26,6 +26,17 @@ KEY = Key(
 PLUGIN = "firewall_v2"
 EXTENSION = "fwaas_v2"
 """Of the layer 3 agent."""
+TABLES = (
+    "firewall_groups_v2",
+    "firewall_policies_v2",
+    "firewall_rules_v2",
+    "firewall_group_port_associations_v2",
+    "firewall_policy_rule_associations_v2",
+    "default_firewall_groups",
+)
+"""All that its migrations leave in neutron's database."""
+_RESOURCES = ("firewall_group", "firewall_policy", "firewall_rule")
+_VERSION = "alembic_version_fwaas"
 _MARK = '"neutron:firewall_group_id"'
 _HERE = "onestack.components.neutron."
 _VERSIONS = "neutron_fwaas/db/migration/alembic_migrations/versions"
@@ -45,7 +56,7 @@ def databases(layout: Layout) -> Iterable[Database]:
             (_VERSIONS,),
             layout.server,
             within="neutron",
-            table="alembic_version_fwaas",
+            table=_VERSION,
         )
 
 
@@ -80,3 +91,30 @@ def lifted(layout: Layout) -> Iterator[Change]:
             run([*tool, *(word for name in groups for word in ("--", "pg-del", name))], timeout=30)
 
         yield Change(f"lift {len(groups)} firewall groups: {INSTALL} is n", lift)
+
+
+def removed(layout: Layout) -> Iterator[Change]:
+    """Switched off for good: no table of its own in neutron's database, nor a row about one.
+
+    By then `lifted`, or the agent, has seen to it that no group is in force.
+    """
+    # Imported late: answers and checks run where only the standard library is.
+    from onestack.components.mariadb.sql import connect
+
+    cloud = layout.ctx.cloud
+    with connect(cloud, "neutron") as database, database.cursor() as cursor:
+        cursor.execute("SHOW TABLES")
+        present = {str(row[0]) for row in cursor.fetchall()}
+    if not (tables := [name for name in (*TABLES, _VERSION) if name in present]):
+        return
+
+    def drop() -> None:
+        with connect(cloud, "neutron") as database, database.cursor() as cursor:
+            # Rows first: interrupted, the tables are still there to be found.
+            cursor.execute("DELETE FROM standardattributes WHERE resource_type IN %s", (TABLES,))
+            cursor.execute("DELETE FROM quotas WHERE resource IN %s", (_RESOURCES,))
+            database.commit()
+            names = ", ".join(f"`{name}`" for name in tables)
+            cursor.execute(f"SET STATEMENT foreign_key_checks = 0 FOR DROP TABLE {names}")
+
+    yield Change(f"drop {len(tables)} tables of firewall groups in neutron's database", drop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.key import Key, Kind
@@ -22,12 +22,22 @@ from onestack.components.base import (
     ini_file,
 )
 from onestack.components.neutron.layout import Layout
+from onestack.host.change import Change
 from onestack.network.backend import BALANCERS
 from onestack.supervise.spec import Probe, Process
 
 PORT = 9876
 LISTENERS = ("status", "stats", "get")
 """The driver agent's sockets, by which a provider's driver reaches the database."""
+
+ROLES = (
+    "load-balancer_observer",
+    "load-balancer_global_observer",
+    "load-balancer_member",
+    "load-balancer_quota_admin",
+    "load-balancer_admin",
+)
+"""Octavia's own, which count beside a project's."""
 
 NAMESPACES = (
     "octavia",
@@ -117,9 +127,20 @@ class Octavia(Component):
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.components.octavia.roles import ensure_roles
+        from onestack.cloudapi.identity import ensure_roles
 
-        yield Task("roles", lambda: ensure_roles(ctx), ("identity:octavia",))
+        yield Task("roles", lambda: ensure_roles(ctx, ROLES), ("identity:octavia",))
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        from onestack.cloudapi.identity import remove_roles
+        from onestack.components.octavia import leftovers
+
+        if ctx.has("neutron") and Layout(ctx).ovn:
+            yield from leftovers.remove_balancers(ctx)
+        if ctx.has("neutron"):
+            yield from leftovers.remove_ports(ctx)
+        if ctx.has("keystone"):
+            yield from remove_roles(ctx, ROLES)
 
     def explain(self, ctx: Context, text: str) -> str | None:
         for sign, sentence in _SIGNS:
@@ -158,7 +179,7 @@ def _sections(ctx: Context) -> Ini:
         },
         # What was deleted is forgotten after a week: no need to look every 30 s.
         "house_keeping": {"cleanup_interval": 3600},
-        # Members of a project may use load balancers, and so may who has one of `roles.ROLES`.
+        # Members of a project may use load balancers, and so may who has one of `ROLES`.
         "oslo_policy": {"enforce_new_defaults": False},
         **openstack.messaging(ctx),
         **openstack.proxied(),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from onestack.answers.values import Answers
-from onestack.components.base import Component, ConfigFile, Context, Task
+from onestack.components.base import Component, ConfigFile, Context, Part, Task
 from onestack.components.clients import openrc
 from onestack.components.provision import keys
+from onestack.host.change import Change
 from onestack.network import demo
 
 
@@ -76,3 +77,21 @@ class Provision(Component):
         if ctx.answers[keys.TEMPEST]:
             before = tuple(f"provision:{name}" for name in made)
             yield Task("tempest", lambda: tempest.ensure_config(ctx), before)
+
+    def parts_off(self, ctx: Context) -> Iterable[Part]:
+        def purge(project: str, *files: str) -> Iterator[Change]:
+            # Imported late: answers and checks run where only the standard library is.
+            from onestack.components.provision import leftovers
+
+            yield from leftovers.remove(ctx, project)
+            for file in files:
+                yield from leftovers.remove_file(ctx, file)
+
+        etc = ctx.cloud.etc
+        if not ctx.answers["CONFIG_PROVISION_DEMO"]:
+            file = "demo-openrc"
+            yield Part("demo", "The demo", lambda: purge("demo", file), (etc / file,))
+        if not ctx.answers[keys.TEMPEST]:
+            conf = "tempest.conf"
+            title = "What Tempest was given"
+            yield Part("tempest", title, lambda: purge("tempest", conf), (etc / conf,))

@@ -29,6 +29,9 @@ class Flavor:
     disk: int
 
 
+DESCRIPTION = "One of the cloud's first contents"
+"""By it an image is known later: people use the same names."""
+
 FLAVORS = (
     Flavor("m1.nano", 1, 192, 1),
     Flavor("m1.tiny", 1, 512, 1),
@@ -169,7 +172,13 @@ def _ensure(
 
     def upload() -> None:
         path, kind = source(ctx)
-        body = {"name": name, "visibility": "public", **kind, **(properties or {})}
+        body = {
+            "name": name,
+            "description": DESCRIPTION,
+            "visibility": "public",
+            **kind,
+            **(properties or {}),
+        }
         image = session.post(url, json=body).json()["id"]
         with path.open("rb") as content:
             session.put(

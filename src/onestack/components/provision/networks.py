@@ -12,6 +12,7 @@ from onestack.cloudapi.identity import Directory, directory
 from onestack.cloudapi.session import admin_session
 from onestack.components.base import Context
 from onestack.components.neutron.layout import Layout
+from onestack.components.provision.contents import DESCRIPTION
 from onestack.components.provision.keys import TEMPEST, accounts, project, secret
 from onestack.errors import OnestackError
 from onestack.host.change import Change
@@ -20,6 +21,8 @@ from onestack.network import demo
 PUBLIC, PRIVATE, ROUTER = "public", "private", "router1"
 PUBLIC_SUBNET, PRIVATE_SUBNET = "public_subnet", "private_subnet"
 ROLE = "member"
+PROJECT_DESCRIPTION = "To try the cloud"
+"""By this and `contents.DESCRIPTION` it is known later whose a thing is: people use such names."""
 Item = dict[str, Any]
 
 
@@ -30,7 +33,7 @@ def ensure_accounts(ctx: Context) -> Iterator[Change]:
     if name not in known.projects:
 
         def make_project() -> None:
-            body = {"name": name, "domain_id": "default", "description": "To try the cloud"}
+            body = {"name": name, "domain_id": "default", "description": PROJECT_DESCRIPTION}
             known.projects[name] = known.create("projects", body)
 
         yield Change(f"make the project {name}", make_project)
@@ -61,7 +64,7 @@ def ensure_accounts(ctx: Context) -> Iterator[Change]:
 
 def _given(ctx: Context, account: str) -> bool:
     which = "CONFIG_KEYSTONE_DEMO_PW" if account == "demo" else f"{TEMPEST}_USER_PW"
-    return bool(ctx.answers[which])
+    return bool(ctx.answers[which] or ctx.answers["CONFIG_DEFAULT_PASSWORD"])
 
 
 def _make_user(known: Directory, body: Item) -> None:
@@ -79,8 +82,13 @@ class Networks:
         self.session: Session = admin_session(ctx)
         self.url = f"http://{ctx.internal}:9696/v2.0"
 
+    def all(self, kind: str, **query: str) -> list[Item]:
+        answer = self.session.get(f"{self.url}/{kind}s", params=query).json()
+        items: list[Item] = answer[f"{kind}s".replace("-", "_")]
+        return items
+
     def find(self, kind: str, **query: str) -> Item | None:
-        items: list[Item] = self.session.get(f"{self.url}/{kind}s", params=query).json()[f"{kind}s"]
+        items = self.all(kind, **query)
         return items[0] if items else None
 
     def make(self, kind: str, **body: Any) -> None:
@@ -89,7 +97,10 @@ class Networks:
     def put(self, path: str, body: Item) -> None:
         self._say("PUT", path, body)
 
-    def _say(self, method: str, path: str, body: Item) -> None:
+    def delete(self, kind: str, identity: str) -> None:
+        self._say("DELETE", f"{kind}s/{identity}")
+
+    def _say(self, method: str, path: str, body: Item | None = None) -> None:
         """Raises `OnestackError` with neutron's own words, which keystoneauth does not read."""
         answer = self.session.request(f"{self.url}/{path}", method, json=body, raise_exc=False)
         if answer.status_code >= 400:
@@ -112,7 +123,12 @@ def ensure_networks(ctx: Context) -> Iterator[Change]:
                 "provider:network_type": "flat",
                 "provider:physical_network": layout.external_network,
             }
-        body = {"name": PUBLIC, "router:external": True, **kind}
+        body = {
+            "name": PUBLIC,
+            "description": DESCRIPTION,
+            "router:external": True,
+            **kind,
+        }
         yield Change(f"make the network {PUBLIC}", functools.partial(api.make, "network", **body))
     floats = demo.float_range(ctx.answers)
     if not public or not api.find("subnet", name=PUBLIC_SUBNET, network_id=public["id"]):

@@ -246,7 +246,7 @@ class Swift(Component):
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.components.swift.roles import ensure_roles
+        from onestack.cloudapi.identity import ensure_roles
 
         yield Task("disk", lambda: ensure_disk(ctx), ("packages", "users"), before_start=True)
         yield Task(
@@ -270,6 +270,10 @@ class Swift(Component):
                 remove_tree(builders)
 
             yield Change("remove the rings of the object store", remove)
+        if ctx.has("keystone"):
+            from onestack.cloudapi.identity import remove_roles
+
+            yield from remove_roles(ctx, ROLES)
 
     def explain(self, ctx: Context, text: str) -> str | None:
         place = devices.srv(ctx.cloud.root)

@@ -1,0 +1,47 @@
+"""What balancers leave in OVN and in neutron when their service is gone for good.
+
+The service is not running by then, and with its database nobody would know of
+them: OVN is told itself, and knows them by what OVN's driver wrote to each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onestack.cloudapi.session import admin_session
+from onestack.components.base import Context
+from onestack.components.neutron.layout import PORT
+from onestack.host.change import Change
+from onestack.host.command import run
+
+OWNERS = ("ovn-lb:vip", "ovn-lb-hm:distributed")
+"""``device_owner`` of ports that the driver makes: a balancer's address, and a monitor's."""
+_MARK = '"neutron:vip_port_id"'
+"""In a row of OVN's balancers: neutron's own, for port forwarding, are without."""
+
+
+def remove_balancers(ctx: Context) -> Iterator[Change]:
+    """No balancer of the service's in OVN's northbound database."""
+    tool = [str(ctx.cloud.bin / "ovn-nbctl"), "--timeout=20"]
+    question = ["--bare", "--columns=_uuid", "find", "Load_Balancer", f"external_ids:{_MARK}!=[]"]
+    if rows := run([*tool, *question], timeout=30).out.split():
+
+        def remove() -> None:
+            # Switches and routers that refer to them, and their monitors, go along.
+            words = (word for row in rows for word in ("--", "destroy", "Load_Balancer", row))
+            run([*tool, *words], timeout=30)
+
+        yield Change(f"remove {len(rows)} load balancers from OVN", remove)
+
+
+def remove_ports(ctx: Context) -> Iterator[Change]:
+    """No port that a balancer had from neutron; one that a user brought stays the user's."""
+    session, url = admin_session(ctx), f"http://{ctx.internal}:{PORT}/v2.0/ports"
+    ports = session.get(url, params={"device_owner": list(OWNERS), "fields": "id"}).json()["ports"]
+    if ports:
+
+        def remove() -> None:
+            for port in ports:
+                session.delete(f"{url}/{port['id']}")
+
+        yield Change(f"remove {len(ports)} ports of load balancers", remove)

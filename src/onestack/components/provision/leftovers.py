@@ -1,0 +1,148 @@
+"""The demo, or Tempest's account, when the answers have them no more.
+
+What was made here is known by its description. A project goes with all that
+neutron has for it; where people keep servers or volumes in it, it stays.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from onestack.cloudapi.identity import Directory, directory
+from onestack.cloudapi.session import admin_session
+from onestack.components.base import Context
+from onestack.components.provision.contents import DESCRIPTION
+from onestack.components.provision.keys import accounts, project, wants_image
+from onestack.components.provision.networks import PROJECT_DESCRIPTION, PUBLIC, Networks
+from onestack.errors import OnestackError
+from onestack.host.change import Change
+from onestack.host.files import remove_tree
+from onestack.network import demo
+
+Item = dict[str, Any]
+
+
+def remove(ctx: Context, name: str) -> Iterator[Change]:
+    """The project ``name`` with its users, and what nobody wants any more of the first contents."""
+    wanted = project(ctx.answers) if accounts(ctx.answers) else ""
+    known = directory(ctx)
+    found = known.projects.get(name)
+    if found and name != wanted and found.get("description") == PROJECT_DESCRIPTION:
+        _refuse_if_used(ctx, found)
+        if ctx.has("neutron"):
+            yield from _networks(Networks(ctx), found["id"])
+        yield from _accounts(ctx, known, found)
+    if not demo.wanted(ctx.answers) and ctx.has("neutron"):
+        yield from _public(Networks(ctx), found["id"] if found else "")
+    if not wants_image(ctx.answers) and ctx.has("glance"):
+        yield from _images(ctx)
+
+
+def remove_file(ctx: Context, name: str) -> Iterator[Change]:
+    path = ctx.cloud.etc / name
+    if path.exists():
+        yield Change(f"remove {path}", lambda: remove_tree(path))
+
+
+def _refuse_if_used(ctx: Context, owner: Item) -> None:
+    """Raises `OnestackError` where servers or volumes are in the project."""
+    session = admin_session(ctx)
+    of = {"all_tenants": "1", "project_id": owner["id"]}
+    places = {"nova": ("servers", "8774/v2.1/servers"), "cinder": ("volumes", "8776/v3/volumes")}
+    used = []
+    for component, (what, place) in places.items():
+        if ctx.has(component):
+            there = session.get(f"http://{ctx.internal}:{place}", params=of).json()[what]
+            used += [f"{len(there)} {what}"] if there else []
+    if used:
+        raise OnestackError(
+            f"the project {owner['name']} is not removed",
+            f"people have {' and '.join(used)} in it",
+            "delete them (openstack server list, volume list --project …), then run up --purge "
+            "again",
+        )
+
+
+def _networks(api: Networks, owner: str) -> Iterator[Change]:
+    """All that neutron has for the project, in the order in which it lets go."""
+    of = {"project_id": owner}
+    for address in api.all("floatingip", **of):
+        yield _gone(api, "floatingip", address, address["floating_ip_address"])
+    for router in api.all("router", **of):
+        yield Change(
+            f"remove the router {router['name']}",
+            functools.partial(_remove_router, api, router),
+        )
+    for kind in ("port", "network", "security-group"):
+        for item in api.all(kind, **of):
+            # What neutron made for itself goes with its network.
+            if not (kind == "port" and item["device_owner"].startswith("network:")):
+                yield _gone(api, kind, item, item["name"] or item["id"])
+
+
+def _remove_router(api: Networks, router: Item) -> None:
+    for port in api.all("port", device_id=router["id"], device_owner="network:router_interface"):
+        api.put(f"routers/{router['id']}/remove_router_interface", {"port_id": port["id"]})
+    api.delete("router", router["id"])
+
+
+def _gone(api: Networks, kind: str, item: Item, name: str) -> Change:
+    return Change(f"remove the {kind} {name}", functools.partial(api.delete, kind, str(item["id"])))
+
+
+def _accounts(ctx: Context, known: Directory, owner: Item) -> Iterator[Change]:
+    """Users that were made for the project, and the project."""
+    roles = {"demo"} if owner["name"] == "demo" else {_tempest_user(ctx)}
+    for name in sorted(roles & known.users.keys()):
+        yield Change(
+            f"remove the user {name}",
+            functools.partial(_delete, known, "users", known.users, name),
+        )
+        yield from remove_file(ctx, f"{name}-openrc")
+    yield Change(
+        f"remove the project {owner['name']}",
+        functools.partial(_delete, known, "projects", known.projects, owner["name"]),
+    )
+
+
+def _tempest_user(ctx: Context) -> str:
+    return str(ctx.answers["CONFIG_PROVISION_TEMPEST_USER"])
+
+
+def _delete(known: Directory, kind: str, listed: dict[str, Item], name: str) -> None:
+    known.delete(kind, listed.pop(name))
+
+
+def _public(api: Networks, owner: str) -> Iterator[Change]:
+    """The public network, unless others than the project ``owner`` use it by now."""
+    network = api.find("network", name=PUBLIC, description=DESCRIPTION)
+    if not network:
+        return
+    using = [
+        *api.all("floatingip", floating_network_id=network["id"]),
+        *(
+            router
+            for router in api.all("router")
+            if (router["external_gateway_info"] or {}).get("network_id") == network["id"]
+        ),
+        # Those of routers and floating IPs are nobody's.
+        *(p for p in api.all("port", network_id=network["id"]) if p["project_id"]),
+    ]
+    if not any(each["project_id"] != owner for each in using):
+        yield _gone(api, "network", network, PUBLIC)
+
+
+def _images(ctx: Context) -> Iterator[Change]:
+    session, url = admin_session(ctx), f"http://{ctx.internal}:9292/v2/images"
+    of = {"name": str(ctx.answers["CONFIG_PROVISION_IMAGE_NAME"]), "description": DESCRIPTION}
+    for image in session.get(url, params=of).json()["images"]:
+        yield Change(
+            f"remove the image {image['name']}",
+            functools.partial(_delete_image, ctx, f"{url}/{image['id']}"),
+        )
+
+
+def _delete_image(ctx: Context, url: str) -> None:
+    admin_session(ctx).delete(url)
