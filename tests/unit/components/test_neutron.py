@@ -9,10 +9,12 @@ import pytest
 
 from onestack.answers.registry import registry
 from onestack.components.base import Context
+from onestack.components.mariadb import table_file
 from onestack.components.neutron import Neutron, fwaas, keys
 from onestack.components.neutron.layout import Layout
 from onestack.errors import BadAnswers
 from onestack.host.facts import HostFacts
+from onestack.host.findings import Finding, Severity
 from tests.unit.components.rooms import context, machine
 
 ROOM = Neutron()
@@ -320,6 +322,30 @@ def test_the_machines_choice_of_an_agent_is_looked_at_too(tmp_path: Path) -> Non
     assert list(ROOM.contradictions(ctx.answers)) == []
     (finding,) = ROOM.obstacles(ctx)
     assert "ovn cannot carry" in finding.why and "kernel has" in finding.what
+
+
+def test_networks_are_not_left_to_another_agent(tmp_path: Path) -> None:
+    """Load balancers are switched off, and the machine alone would choose Open vSwitch."""
+    host = machine(kernel=False)
+
+    def refusals(**given: str) -> list[Finding]:
+        ctx = context(tmp_path, ROOM, host=host, **given)
+        return [found for found in ROOM.obstacles(ctx) if found.severity is Severity.REFUSE]
+
+    before = context(tmp_path, ROOM, host=host, CONFIG_LBAAS_INSTALL="y")
+    assert Layout(before).ovn and not refusals(CONFIG_LBAAS_INSTALL="y")
+    for file in ROOM.files(before):
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        file.path.write_text(file.content)
+    # there can be networks
+    assert not refusals()
+    table = table_file(before, "neutron", "networks")
+    table.parent.mkdir(parents=True)
+    table.touch()
+    assert not refusals(CONFIG_LBAAS_INSTALL="y")
+    (refusal,) = refusals()
+    assert "carried by ovn" in refusal.what and "CONFIG_NEUTRON_L2_AGENT=ovn" in refusal.cure
+    assert not refusals(CONFIG_NEUTRON_L2_AGENT="ovn")
 
 
 def test_guests_are_told_of_the_time_servers(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from onestack.components.base import Component, Context, Database, Identity, Task
+from onestack.components.base import Component, Context, Database, Identity, Part, Task
 from onestack.errors import OnestackError
 from onestack.host.change import Change
 from onestack.plan import database, deploy, mariadb, prepare, switched_off
@@ -310,6 +310,48 @@ def test_switched_off_on_again_and_purged(
     assert (catalog, server) == (["identity"], ["doors"])
     assert "rooms" not in made and "doors" in made
     assert switched_off.left(less) == [] and (ctx.cloud.data / "doors").is_dir()
+
+
+@needs_root
+def test_a_part_switched_off(
+    ctx: Context,
+    supervisor: Supervisor,
+    made: list[str],
+    catalog: list[str],
+    server: list[str],
+) -> None:
+    """Of a component that is on: kept until it is purged, by what it says itself."""
+    sign = ctx.cloud.data / "bells"
+
+    class Bells(Store):
+        name = "bells"
+
+        def parts_off(self, ctx: Context) -> Iterator[Part]:
+            yield Part("ring", "The bells", self.silence, (sign,))
+
+        def silence(self) -> Iterator[Change]:
+            if sign.exists():
+                yield Change("take the bells down", sign.unlink)
+
+        def processes(self, ctx: Context) -> Iterator[Process]:
+            yield from ()
+
+    for place in ("etc", "data", "data/doors", "data/rooms"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    more = dataclasses.replace(ctx, components=(*ctx.components, Bells()))
+    supervisor.ctx = more
+    assert switched_off.left(more) == []
+    sign.touch()
+    run(more, supervisor)
+    (left,) = switched_off.left(more)
+    assert (left.name, left.title, left.files) == ("bells:ring", "The bells", ())
+    for dry_run in (True, False):
+        runner = Runner(dry_run=dry_run)
+        found = deploy.cloud_steps(more, supervisor, dry_run, purge=True)  # type: ignore[arg-type]
+        runner.execute(found)
+        assert runner.report.changes == [("purge:bells:ring", "take the bells down")]
+        assert sign.exists() is dry_run
+    assert switched_off.left(more) == []
 
 
 @needs_root

@@ -61,6 +61,16 @@ class Neutron(Component):
                     wrong,
                     "change them, or choose with CONFIG_NEUTRON_L2_AGENT",
                 )
+        before, known = config.carrier(layout), table_file(ctx, "neutron", "networks").exists()
+        if known and before not in ("", layout.agent):
+            yield refuse(
+                f"the networks of this cloud are carried by {before}, and would be by "
+                f"{layout.agent} ({l2_agent(ctx.answers, ctx.host)[1]})",
+                f"{layout.agent} would know nothing of the networks, routers and guests' ports "
+                "that are there",
+                f"stay with --set CONFIG_NEUTRON_L2_AGENT={before}; for {layout.agent}, "
+                "destroy the cloud and make it anew",
+            )
         for sentence in layout.wiring.borrowed():
             yield warn(sentence)
         if layout.ovn and ctx.answers["CONFIG_NEUTRON_METERING_AGENT_INSTALL"]:

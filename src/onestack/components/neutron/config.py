@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Iterable
+from pathlib import Path
 
 from onestack.components import openstack
 from onestack.components.base import ConfigFile, Context, Ini, Value, ini_file
@@ -37,6 +39,23 @@ _COMMON = (
 )
 
 
+_DRIVERS = "mechanism_drivers"
+
+
+def carrier(layout: Layout) -> str:
+    """`Layout.agent` of the cloud as it was made; ``""`` before."""
+    with contextlib.suppress(FileNotFoundError):
+        for line in _ml2_file(layout).read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(" = ")
+            if name == _DRIVERS:
+                return "ovn" if "ovn" in value.split(",") else "openvswitch"
+    return ""
+
+
+def _ml2_file(layout: Layout) -> Path:
+    return layout.etc / "ml2.ini"
+
+
 def files(ctx: Context) -> Iterable[ConfigFile]:
     """All of them; only root and neutron's group may read."""
     layout = Layout(ctx)
@@ -49,7 +68,7 @@ def files(ctx: Context) -> Iterable[ConfigFile]:
         "neutron.fwaas",
     )
     yield ini_file(
-        layout.etc / "ml2.ini",
+        _ml2_file(layout),
         layout.user,
         _ml2(layout),
         "neutron.ml2",
@@ -156,7 +175,7 @@ def _ml2(layout: Layout) -> Ini:
             "type_drivers": types,
             "project_network_types": tuple(answers["CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"])
             or (("geneve",) if layout.ovn else ("vxlan",)),
-            "mechanism_drivers": drivers,
+            _DRIVERS: drivers,
             "extension_drivers": ("port_security", "qos"),
             "overlay_ip_version": 4,
         },

@@ -1,0 +1,296 @@
+"""What is removed for good, of what others keep for a service or a part of one."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onestack.cloudapi.identity import Directory
+from onestack.components.base import Context
+from onestack.components.cinder import Cinder
+from onestack.components.glance import Glance
+from onestack.components.keystone import Keystone
+from onestack.components.mariadb import table_file
+from onestack.components.neutron import Neutron, fwaas
+from onestack.components.nova import Nova
+from onestack.components.octavia import Octavia
+from onestack.components.octavia import leftovers as balancers
+from onestack.components.provision import Provision, contents, leftovers, networks
+from onestack.components.swift import Swift
+from onestack.errors import OnestackError
+from onestack.host.change import Change
+from onestack.host.command import Result
+from onestack.plan import switched_off
+from onestack.release.release import release
+from tests.unit.components.rooms import context, machine
+
+VERSIONS = "neutron_fwaas/db/migration/alembic_migrations/versions"
+
+
+class Answer:
+    def __init__(self, body: Any) -> None:
+        self.body, self.status_code, self.text = body, 200, ""
+
+    def json(self) -> Any:
+        return self.body
+
+
+class Cloud:
+    """APIs that have ``items``, by the last word of their URL."""
+
+    def __init__(self, **items: list[dict[str, Any]]) -> None:
+        self.items = items
+        self.told: list[str] = []
+
+    def get(self, url: str, params: dict[str, Any] | None = None) -> Answer:
+        kind = url.rpartition("/")[2].replace("-", "_")
+        wanted = {k: v for k, v in (params or {}).items() if k not in ("fields", "all_tenants")}
+
+        def fits(item: dict[str, Any]) -> bool:
+            return all(
+                item.get(k) in (v if isinstance(v, list) else [v]) for k, v in wanted.items()
+            )
+
+        return Answer({kind: [item for item in self.items.get(kind, []) if fits(item)]})
+
+    def delete(self, url: str) -> Answer:
+        return self.request(url, "DELETE")
+
+    def request(self, url: str, method: str, json: Any = None, raise_exc: bool = True) -> Answer:
+        path = re.sub(r"https?://[^/]+/(v\d[.\d]*/)?", "", url)
+        self.told.append(f"{method} {path}")
+        if method == "DELETE":
+            kind, identity = path.split("/")
+            listed = self.items[kind.replace("-", "_")]
+            listed[:] = [item for item in listed if item["id"] != identity]
+        return Answer({})
+
+
+def apply(changes: Iterator[Change]) -> list[str]:
+    whats = []
+    for change in changes:
+        whats.append(change.what)
+        change.do()
+    return whats
+
+
+# -- balancers --------------------------------------------------------------
+
+
+def test_balancers_are_removed_from_ovn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, ran = ["one", "two"], []
+
+    def run(argv: list[str], **_: Any) -> Result:
+        ran.append(argv[2:])
+        return Result((), 0, "\n".join(rows) if "find" in argv else "", "", 0.0)
+
+    monkeypatch.setattr(balancers, "run", run)
+    ctx = context(tmp_path)
+    (change,) = balancers.remove_balancers(ctx)
+    change.do()
+    assert ran[-1] == [word for row in rows for word in ("--", "destroy", "Load_Balancer", row)]
+    rows.clear()
+    assert not list(balancers.remove_balancers(ctx))
+
+
+def test_ports_that_balancers_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = ("ovn-lb:vip", "ovn-lb-hm:distributed", "compute:nova", "")
+    ports = [{"id": str(i), "device_owner": owner} for i, owner in enumerate(owners)]
+    cloud = Cloud(ports=ports)
+    monkeypatch.setattr(balancers, "admin_session", lambda ctx: cloud)
+    assert apply(balancers.remove_ports(context(tmp_path))) == ["remove 2 ports of load balancers"]
+    assert cloud.told == ["DELETE ports/0", "DELETE ports/1"]
+    assert not list(balancers.remove_ports(context(tmp_path)))
+
+
+def test_the_owners_are_upstreams() -> None:
+    """As the release's driver writes them."""
+    constants = release().site_packages / "ovn_octavia_provider/common/constants.py"
+    if not constants.exists():
+        pytest.skip("the release is not installed")
+    text = constants.read_text()
+    for owner in balancers.OWNERS:
+        assert f"'{owner}'" in text
+    assert f"LB_EXT_IDS_VIP_PORT_ID_KEY = '{balancers._MARK.strip(chr(34))}'" in text
+
+
+def test_nothing_is_asked_of_what_is_off(tmp_path: Path) -> None:
+    ctx = dataclasses.replace(context(tmp_path), switched_off=(Octavia(),))
+    assert not list(Octavia().purge(ctx))
+
+
+# -- firewall groups --------------------------------------------------------
+
+
+def test_the_tables_are_all_that_upstream_makes() -> None:
+    folder = release().site_packages / VERSIONS
+    if not folder.exists():
+        pytest.skip("the release is not installed")
+    found = {
+        name
+        for file in folder.rglob("*.py")
+        for name in re.findall(r"create_table\(\s*['\"](\w+)", file.read_text())
+    }
+    assert found == set(fwaas.TABLES)
+
+
+def test_firewalls_are_a_part(tmp_path: Path) -> None:
+    def left(**given: str) -> list[str]:
+        ctx = context(tmp_path, Neutron(), host=machine(), **given)
+        return [f"{each.name} {each.title}" for each in switched_off.left(ctx)]
+
+    assert left() == []
+    sign = table_file(context(tmp_path), "neutron", fwaas.TABLES[0])
+    sign.parent.mkdir(parents=True)
+    sign.touch()
+    assert left() == ["neutron:fwaas Firewall groups"]
+    assert left(CONFIG_NEUTRON_FWAAS="y") == []
+
+
+# -- backups ----------------------------------------------------------------
+
+
+def test_backups_are_a_part_while_there_is_no_object_store(tmp_path: Path) -> None:
+    cinder = Cinder()
+    (part,) = cinder.parts_off(context(tmp_path, cinder))
+    assert part.name == "backup"
+    assert not list(cinder.parts_off(context(tmp_path, cinder, Swift())))
+
+
+# -- first contents ---------------------------------------------------------
+
+
+DEMO = {"id": "d", "name": "demo", "description": networks.PROJECT_DESCRIPTION}
+ADMIN = {"id": "a", "name": "admin", "description": ""}
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """As the demo makes it, with a floating IP and a security group of the user's."""
+    made = Cloud(
+        projects=[DEMO, ADMIN],
+        users=[{"id": "u", "name": "demo"}, {"id": "x", "name": "admin"}],
+        networks=[
+            {"id": "pub", "name": "public", "project_id": "a", "description": contents.DESCRIPTION},
+            {"id": "pri", "name": "private", "project_id": "d", "description": ""},
+        ],
+        routers=[
+            {
+                "id": "r",
+                "name": "router1",
+                "project_id": "d",
+                "external_gateway_info": {"network_id": "pub"},
+            }
+        ],
+        ports=[
+            {
+                "id": "p",
+                "name": "",
+                "project_id": "d",
+                "network_id": "pri",
+                "device_id": "r",
+                "device_owner": "network:router_interface",
+            },
+            {
+                "id": "g",
+                "name": "",
+                "project_id": "",
+                "network_id": "pub",
+                "device_id": "r",
+                "device_owner": "network:router_gateway",
+            },
+        ],
+        floatingips=[
+            {
+                "id": "f",
+                "floating_ip_address": "172.24.4.9",
+                "project_id": "d",
+                "floating_network_id": "pub",
+            }
+        ],
+        security_groups=[{"id": "s", "name": "default", "project_id": "d"}],
+        images=[{"id": "i", "name": "cirros", "description": contents.DESCRIPTION}],
+        servers=[],
+        volumes=[],
+    )
+    known = Directory(made, "http://keystone")  # type: ignore[arg-type]
+    known.projects = {p["name"]: p for p in made.items["projects"]}
+    known.users = {u["name"]: u for u in made.items["users"]}
+    for module in (leftovers, networks):
+        monkeypatch.setattr(module, "admin_session", lambda ctx: made)
+    monkeypatch.setattr(leftovers, "directory", lambda ctx: known)
+    return made
+
+
+def rooms(tmp_path: Path, **given: str) -> Context:
+    made = (Keystone(), Glance(), Nova(), Neutron(), Cinder(), Provision())
+    return context(tmp_path, *made, host=machine(), **given)
+
+
+def parts(ctx: Context) -> dict[str, Iterator[Change]]:
+    return {part.name: part.purge() for part in Provision().parts_off(ctx)}
+
+
+def test_the_demo_goes(tmp_path: Path, cloud: Cloud) -> None:
+    ctx = rooms(tmp_path)
+    openrc = ctx.cloud.etc / "demo-openrc"
+    openrc.parent.mkdir(parents=True)
+    openrc.touch()
+    assert [each.title for each in switched_off.left(ctx)] == ["The demo"]
+    assert apply(parts(ctx)["demo"]) == [
+        "remove the floatingip 172.24.4.9",
+        "remove the router router1",
+        "remove the network private",
+        "remove the security-group default",
+        "remove the user demo",
+        f"remove {openrc}",
+        "remove the project demo",
+        "remove the network public",
+        "remove the image cirros",
+    ]
+    interface, router = (
+        cloud.told.index(w) for w in ("PUT routers/r/remove_router_interface", "DELETE routers/r")
+    )
+    assert interface < router < cloud.told.index("DELETE networks/pri")
+    assert cloud.items["projects"] == [ADMIN]
+    assert not openrc.exists() and not list(parts(ctx)["demo"]) and not list(parts(ctx)["tempest"])
+
+
+def test_what_is_somebody_elses_stays(tmp_path: Path, cloud: Cloud) -> None:
+    """The same names, without the descriptions; and a public network that others use."""
+    cloud.items["floatingips"].append(
+        {
+            "id": "o",
+            "floating_ip_address": "172.24.4.8",
+            "project_id": "a",
+            "floating_network_id": "pub",
+        }
+    )
+    del cloud.items["images"][0]["description"]
+    whats = apply(parts(rooms(tmp_path))["demo"])
+    assert "remove the project demo" in whats
+    assert not {"remove the network public", "remove the image cirros"} & set(whats)
+    cloud.items["floatingips"].clear()
+    cloud.items["networks"][0]["description"] = "mine"
+    assert not list(parts(rooms(tmp_path))["demo"])
+
+
+def test_people_in_the_demo_are_not_robbed(tmp_path: Path, cloud: Cloud) -> None:
+    cloud.items["servers"] = [{"id": "1", "project_id": "d"}]
+    with pytest.raises(OnestackError) as refused:
+        list(parts(rooms(tmp_path))["demo"])
+    assert "demo" in refused.value.what and "1 servers" in refused.value.why
+    assert cloud.told == []
+
+
+def test_what_is_wanted_stays(tmp_path: Path, cloud: Cloud) -> None:
+    assert "demo" not in parts(rooms(tmp_path, CONFIG_PROVISION_DEMO="y"))
+    tempest = rooms(tmp_path, CONFIG_PROVISION_TEMPEST="y")
+    whats = apply(parts(tempest)["demo"])
+    assert "remove the project demo" in whats
+    assert "remove the network public" not in whats and "remove the image cirros" not in whats
