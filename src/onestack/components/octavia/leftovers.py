@@ -6,7 +6,10 @@ them: OVN is told itself, and knows them by what OVN's driver wrote to each.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+
+from keystoneauth1.exceptions import NotFound
 
 from onestack.cloudapi.session import admin_session
 from onestack.components.base import Context
@@ -42,6 +45,7 @@ def remove_ports(ctx: Context) -> Iterator[Change]:
 
         def remove() -> None:
             for port in ports:
-                session.delete(f"{url}/{port['id']}")
+                with contextlib.suppress(NotFound):
+                    session.delete(f"{url}/{port['id']}")
 
         yield Change(f"remove {len(ports)} ports of load balancers", remove)

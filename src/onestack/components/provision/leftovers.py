@@ -1,7 +1,7 @@
 """The demo, or Tempest's account, when the answers have them no more.
 
 What was made here is known by its description. A project goes with all that
-neutron has for it; where people keep servers or volumes in it, it stays.
+neutron has for it; where people keep servers, volumes, images or balancers in it, it stays.
 """
 
 from __future__ import annotations
@@ -22,6 +22,13 @@ from onestack.host.files import remove_tree
 from onestack.network import demo
 
 Item = dict[str, Any]
+_PEOPLES = (
+    ("nova", "8774/v2.1/servers", {"all_tenants": "1", "project_id": ""}),
+    ("cinder", "8776/v3/volumes", {"all_tenants": "1", "project_id": ""}),
+    ("glance", "9292/v2/images", {"owner": ""}),
+    ("octavia", "9876/v2/lbaas/loadbalancers", {"project_id": ""}),
+)
+"""What only people make: component, place, and the query, with the project where it is empty."""
 
 
 def remove(ctx: Context, name: str) -> Iterator[Change]:
@@ -47,21 +54,20 @@ def remove_file(ctx: Context, name: str) -> Iterator[Change]:
 
 
 def _refuse_if_used(ctx: Context, owner: Item) -> None:
-    """Raises `OnestackError` where servers or volumes are in the project."""
+    """Raises `OnestackError` where people have something in the project."""
     session = admin_session(ctx)
-    of = {"all_tenants": "1", "project_id": owner["id"]}
-    places = {"nova": ("servers", "8774/v2.1/servers"), "cinder": ("volumes", "8776/v3/volumes")}
     used = []
-    for component, (what, place) in places.items():
+    for component, place, query in _PEOPLES:
         if ctx.has(component):
-            there = session.get(f"http://{ctx.internal}:{place}", params=of).json()[what]
+            url, what = f"http://{ctx.internal}:{place}", place.rpartition("/")[2]
+            of = {name: owner["id"] if value == "" else value for name, value in query.items()}
+            there = session.get(url, params=of).json()[what]
             used += [f"{len(there)} {what}"] if there else []
     if used:
         raise OnestackError(
             f"the project {owner['name']} is not removed",
             f"people have {' and '.join(used)} in it",
-            "delete them (openstack server list, volume list --project …), then run up --purge "
-            "again",
+            "delete them (openstack server list --project …, and so on), then run up --purge again",
         )
 
 

@@ -103,7 +103,8 @@ class Networks:
     def _say(self, method: str, path: str, body: Item | None = None) -> None:
         """Raises `OnestackError` with neutron's own words, which keystoneauth does not read."""
         answer = self.session.request(f"{self.url}/{path}", method, json=body, raise_exc=False)
-        if answer.status_code >= 400:
+        gone = method == "DELETE" and answer.status_code == 404
+        if answer.status_code >= 400 and not gone:
             raise OnestackError(
                 f"neutron refuses {method} {path} ({answer.status_code})",
                 answer.text[:500],
