@@ -59,7 +59,9 @@ def cloud() -> Iterator[CloudUnderTest]:
         cloud.type(
             "set -e; openstack network create net; "
             "openstack subnet create sub --network net --subnet-range 192.168.77.0/24; "
-            "openstack router create way; openstack router add subnet way sub"
+            "openstack router create way; openstack router add subnet way sub; "
+            # a monitor's address is made for a member that has a port
+            "openstack port create --network net --fixed-ip ip-address=192.168.77.77 member"
         )
         yield cloud
 
