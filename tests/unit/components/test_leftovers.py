@@ -46,6 +46,7 @@ class Cloud:
     def __init__(self, **items: list[dict[str, Any]]) -> None:
         self.items = items
         self.told: list[str] = []
+        self.known: Directory
 
     def get(self, url: str, params: dict[str, Any] | None = None) -> Answer:
         kind = url.rpartition("/")[2].replace("-", "_")
@@ -221,6 +222,8 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
     known = Directory(made, "http://keystone")  # type: ignore[arg-type]
     known.projects = {p["name"]: p for p in made.items["projects"]}
     known.users = {u["name"]: u for u in made.items["users"]}
+    known.grants = {("u", "d", "member"), ("x", "a", "admin")}
+    made.known = known
     for module in (leftovers, networks):
         monkeypatch.setattr(module, "admin_session", lambda ctx: made)
     monkeypatch.setattr(leftovers, "directory", lambda ctx: known)
@@ -278,6 +281,12 @@ def test_what_is_somebody_elses_stays(tmp_path: Path, cloud: Cloud) -> None:
     cloud.items["floatingips"].clear()
     cloud.items["networks"][0]["description"] = "mine"
     assert not list(parts(rooms(tmp_path))["demo"])
+
+
+def test_a_user_that_has_come_to_be_more_stays(tmp_path: Path, cloud: Cloud) -> None:
+    cloud.known.grants.add(("u", "a", "reader"))
+    whats = apply(parts(rooms(tmp_path))["demo"])
+    assert "remove the project demo" in whats and "remove the user demo" not in whats
 
 
 def test_people_in_the_demo_are_not_robbed(tmp_path: Path, cloud: Cloud) -> None:

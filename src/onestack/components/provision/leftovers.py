@@ -99,9 +99,10 @@ def _gone(api: Networks, kind: str, item: Item, name: str) -> Change:
 
 
 def _accounts(ctx: Context, known: Directory, owner: Item) -> Iterator[Change]:
-    """Users that were made for the project, and the project."""
-    roles = {"demo"} if owner["name"] == "demo" else {_tempest_user(ctx)}
-    for name in sorted(roles & known.users.keys()):
+    """The user that was made for the project, unless it has come to be more; and the project."""
+    name = "demo" if owner["name"] == "demo" else _tempest_user(ctx)
+    user = known.users.get(name)
+    if user and {place for who, place, _ in known.grants if who == user["id"]} <= {owner["id"]}:
         yield Change(
             f"remove the user {name}",
             functools.partial(_delete, known, "users", known.users, name),
