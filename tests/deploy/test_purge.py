@@ -57,7 +57,7 @@ def cloud() -> Iterator[CloudUnderTest]:
     cloud = CloudUnderTest(NAME, answers=("CONFIG_NEUTRON_L2_AGENT=ovn",))
     with cloud.living():
         cloud.type(
-            "set -e; openstack network create net; "
+            "set -e; openstack network show net -c id && exit; openstack network create net; "
             "openstack subnet create sub --network net --subnet-range 192.168.77.0/24; "
             "openstack router create way; openstack router add subnet way sub; "
             # a monitor's address is made for a member that has a port

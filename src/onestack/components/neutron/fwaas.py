@@ -27,14 +27,14 @@ PLUGIN = "firewall_v2"
 EXTENSION = "fwaas_v2"
 """Of the layer 3 agent."""
 TABLES = (
-    "firewall_groups_v2",
-    "firewall_policies_v2",
-    "firewall_rules_v2",
     "firewall_group_port_associations_v2",
     "firewall_policy_rule_associations_v2",
     "default_firewall_groups",
+    "firewall_groups_v2",
+    "firewall_policies_v2",
+    "firewall_rules_v2",
 )
-"""All that its migrations leave in neutron's database."""
+"""All that its migrations leave in neutron's database; what refers to another comes first."""
 _RESOURCES = ("firewall_group", "firewall_policy", "firewall_rule")
 _VERSION = "alembic_version_fwaas"
 _MARK = '"neutron:firewall_group_id"'
@@ -111,6 +111,8 @@ def removed(layout: Layout) -> Iterator[Change]:
     def drop() -> None:
         with connect(cloud, "neutron") as database, database.cursor() as cursor:
             # Rows first: interrupted, the tables are still there to be found.
+            for name in (table for table in TABLES if table in present):
+                cursor.execute(f"DELETE FROM `{name}`")
             cursor.execute("DELETE FROM standardattributes WHERE resource_type IN %s", (TABLES,))
             cursor.execute("DELETE FROM quotas WHERE resource IN %s", (_RESOURCES,))
             database.commit()
