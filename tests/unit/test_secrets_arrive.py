@@ -21,9 +21,10 @@ from onestack.answers.secrets import Secrets
 from onestack.components import ALL
 from onestack.components.base import Context
 from onestack.release.release import Release
-from tests.unit.test_options import EVERYTHING, context, installed, needs_root, root
+from tests.support.needs import needs_root
+from tests.unit.test_options import EVERYTHING, context, root
 
-__all__ = ["installed", "root"]
+__all__ = ["root"]
 pytestmark = needs_root
 
 

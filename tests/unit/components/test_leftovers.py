@@ -27,6 +27,7 @@ from onestack.host.change import Change
 from onestack.host.command import Result
 from onestack.plan import switched_off
 from onestack.release.release import release
+from tests.support.needs import needs_services
 from tests.unit.components.rooms import context, machine
 
 VERSIONS = "neutron_fwaas/db/migration/alembic_migrations/versions"
@@ -109,12 +110,10 @@ def test_ports_that_balancers_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not list(balancers.remove_ports(context(tmp_path)))
 
 
+@needs_services
 def test_the_owners_are_upstreams() -> None:
     """As the release's driver writes them."""
-    constants = release().site_packages / "ovn_octavia_provider/common/constants.py"
-    if not constants.exists():
-        pytest.skip("the release is not installed")
-    text = constants.read_text()
+    text = (release().site_packages / "ovn_octavia_provider/common/constants.py").read_text()
     for owner in balancers.OWNERS:
         assert f"'{owner}'" in text
     assert f"LB_EXT_IDS_VIP_PORT_ID_KEY = '{balancers._MARK.strip(chr(34))}'" in text
@@ -128,10 +127,9 @@ def test_nothing_is_asked_of_what_is_off(tmp_path: Path) -> None:
 # -- firewall groups --------------------------------------------------------
 
 
+@needs_services
 def test_the_tables_are_all_that_upstream_makes() -> None:
     folder = release().site_packages / VERSIONS
-    if not folder.exists():
-        pytest.skip("the release is not installed")
     found = {
         name
         for file in folder.rglob("*.py")
