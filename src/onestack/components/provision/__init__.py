@@ -43,23 +43,19 @@ class Provision(Component):
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.components.provision import contents, networks, tempest
+        from onestack.components.provision import contents, networks
 
         flavors, image = (
             ("process:nova-api", "identity:nova"),
             ("process:glance-api", "identity:glance"),
         )
-        made = []
         if ctx.has("nova"):
-            made.append("flavors")
             yield Task("flavors", lambda: contents.ensure_flavors(ctx), flavors)
         if ctx.has("glance") and keys.wants_image(ctx.answers):
-            made.append("image")
             yield Task("image", lambda: contents.ensure_image(ctx), image)
         if ctx.has("glance") and ctx.answers[f"{keys.UEC}KERNEL_URL"]:
             yield Task("parts", lambda: contents.ensure_parts(ctx), image)
         if keys.accounts(ctx.answers):
-            made.append("accounts")
             yield Task("accounts", lambda: networks.ensure_accounts(ctx), ("keystone:project",))
         if ctx.has("neutron") and demo.wanted(ctx.answers):
             needs = ("process:neutron-api", "identity:neutron")
@@ -71,8 +67,4 @@ class Provision(Component):
                 if component.name == "neutron"
                 for process in component.processes(ctx)
             )
-            made.append("networks")
             yield Task("networks", lambda: networks.ensure_networks(ctx), (*needs, *agents, *after))
-        if ctx.answers[keys.TEMPEST]:
-            before = tuple(f"provision:{name}" for name in made)
-            yield Task("tempest", lambda: tempest.ensure_config(ctx), before)
