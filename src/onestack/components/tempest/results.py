@@ -18,7 +18,7 @@ PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
 @dataclass(frozen=True)
-class Test:
+class Verdict:
     """``reason`` is all that is known: a traceback, or why it was skipped."""
 
     name: str
@@ -39,11 +39,11 @@ class Results:
     at: str
     seconds: float
     taken_with: dict[str, Any]
-    tests: tuple[Test, ...]
+    tests: tuple[Verdict, ...]
     left_out: dict[str, str] = field(default_factory=dict)
-    """Test -> why it was not tried."""
+    """Name -> why it was not tried."""
 
-    def of(self, outcome: str) -> list[Test]:
+    def of(self, outcome: str) -> list[Verdict]:
         return [test for test in self.tests if test.outcome == outcome]
 
     @property
@@ -91,7 +91,7 @@ def load(folder: Path) -> Results | None:
             raw["at"],
             raw["seconds"],
             raw["taken_with"],
-            tuple(Test(**test) for test in raw["tests"]),
+            tuple(Verdict(**test) for test in raw["tests"]),
             raw["left_out"],
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -106,7 +106,7 @@ def kept(place: Path) -> Iterator[Results]:
             yield found
 
 
-def whole(listed: Iterable[str], seen: dict[str, Test]) -> list[Test]:
+def whole(listed: Iterable[str], seen: dict[str, Verdict]) -> list[Verdict]:
     """A result for each test that was listed.
 
     A class that cannot be prepared is told of instead of its tests, and what follows a
@@ -125,9 +125,9 @@ def whole(listed: Iterable[str], seen: dict[str, Test]) -> list[Test]:
             found.append(seen[name])
         elif test := classes.get(of_class):
             told.add(test.name)
-            found.append(Test(name, test.outcome, 0.0, test.reason))
+            found.append(Verdict(name, test.outcome, 0.0, test.reason))
         else:
-            found.append(Test(name, FAILED, 0.0, "it was begun by nobody: its worker has ended"))
+            found.append(Verdict(name, FAILED, 0.0, "it was begun by nobody: its worker has ended"))
     # What went wrong after all tests of a class.
     known = {test.name for test in found} | told
     found += [t for t in seen.values() if t.outcome == FAILED and t.name not in known]

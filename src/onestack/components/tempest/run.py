@@ -21,7 +21,7 @@ import subunit
 import testtools
 
 from onestack.components.tempest import results
-from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Test
+from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Verdict
 
 KEPT = 10
 """Runs whose results are kept."""
@@ -48,7 +48,7 @@ def main(folder: Path, order: dict[str, Any]) -> int:
     }
     wanted = [test for test in listed if test not in left_out]
     tell(total=len(wanted))
-    seen: dict[str, Test] = {}
+    seen: dict[str, Verdict] = {}
     if wanted:
         Path("tests.list").write_text("\n".join(wanted) + "\n")
         command += ["--load-list", "tests.list", "--concurrency", str(order["workers"])]
@@ -75,7 +75,7 @@ def listing(command: list[str], order: dict[str, Any]) -> list[str]:
     return [line for line in done.stdout.splitlines() if re.match(r"[\w.]+\.\w+", line)]
 
 
-def follow(command: list[str], seen: dict[str, Test]) -> None:
+def follow(command: list[str], seen: dict[str, Verdict]) -> None:
     """Run it, keep its stream of results, and tell of each test."""
 
     def ended(told: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ def follow(command: list[str], seen: dict[str, Test]) -> None:
         stream.stopTestRun()
 
 
-def result(told: dict[str, Any]) -> Test | None:
+def result(told: dict[str, Any]) -> Verdict | None:
     """A test of testtools' words; ``None`` for what is none."""
     if told["status"] == "exists" or told["id"] is None:
         return None
@@ -109,7 +109,7 @@ def result(told: dict[str, Any]) -> Test | None:
     reason = "\n".join(reasons).strip()
     if outcome == FAILED and not reason:
         reason = f"it ended as {told['status']!r}, and left no reason"
-    return Test(
+    return Verdict(
         told["id"],
         outcome,
         round((end - begin).total_seconds(), 3) if begin and end else 0.0,
