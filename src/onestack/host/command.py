@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import select
 import shlex
 import signal
@@ -185,7 +186,7 @@ def follow(
                 env={**env, MARK: orphans.identity(os.getpid())},
                 cwd=cwd,
                 user=user,
-                group=user,
+                group=pwd.getpwnam(user).pw_gid,
                 extra_groups=(),
                 start_new_session=True,
             )

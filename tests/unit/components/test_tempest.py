@@ -66,6 +66,16 @@ def test_it_is_there_when_asked_for(tmp_path: Path) -> None:
     assert users == {"tempest": "onestack-tempest", "results": "onestack-tempest"}
 
 
+def test_nothing_is_left_of_it(tmp_path: Path) -> None:
+    ctx = context(tmp_path, ROOM, **WANTED)
+    assert list(ROOM.purge(ctx)) == []
+    ctx.cloud.etc.mkdir()
+    places.configuration(ctx).touch()
+    (change,) = ROOM.purge(ctx)
+    change.do()
+    assert not places.configuration(ctx).exists()
+
+
 class TestSelection:
     SMOKE = "tempest.api.a.B.test_c[id-1,smoke]"
     SLOW = "tempest.scenario.a.B.test_d[id-2,slow]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
@@ -10,6 +10,7 @@ from onestack.components.base import Component, Context, Directory, Task
 from onestack.components.provision.keys import TEMPEST
 from onestack.components.tempest import places, selection
 from onestack.components.tempest.selection import RUN, SKIP, TESTS
+from onestack.host.change import Change
 
 
 class Tempest(Component):
@@ -62,3 +63,8 @@ class Tempest(Component):
         yield Task("configuration", lambda: config.ensure_config(ctx), needs)
         if ctx.answers[RUN]:
             yield Task("tests", lambda: take.ensure_passed(ctx), ("ready",))
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        file = places.configuration(ctx)
+        if file.exists():
+            yield Change(f"remove {file}", file.unlink)
