@@ -29,7 +29,8 @@ ANSWERS = (
     "CONFIG_RUN_TEMPEST=y",
     f"CONFIG_RUN_TEMPEST_TESTS={VISIBLE}",
 )
-LONG = 3600.0
+pytestmark = pytest.mark.timeout(3600)
+LONG = 3500.0
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,7 @@ class TestSelection:
         ("tests", "skip", "fit"),
         [
             ("smoke", "", {SMOKE}),
+            ("", "", {SMOKE}),
             ("full", "", {SMOKE}),
             ("smoke neutron_tempest", "", {SMOKE, OTHER}),
             (r"test_[cd]", r"scenario api\.x", {SMOKE}),

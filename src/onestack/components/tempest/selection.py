@@ -16,7 +16,7 @@ LEFT_OUT = Path(__file__).with_name("left_out.txt")
 
 @dataclass(frozen=True)
 class Selection:
-    """``tests`` and ``skip`` are words: `SMOKE`, `FULL` or regular expressions."""
+    """``tests`` and ``skip`` are words: `SMOKE` (where there are none), `FULL` or expressions."""
 
     tests: str = SMOKE
     skip: str = ""
@@ -25,7 +25,7 @@ class Selection:
     def filters(self) -> list[str]:
         """Expressions of which one must fit."""
         named = {SMOKE: r"\[.*\bsmoke\b.*\]", FULL: _FULL}
-        return [named.get(word, word) for word in self.tests.split()]
+        return [named.get(word, word) for word in self.tests.split() or (SMOKE,)]
 
     @property
     def exclude(self) -> str:
