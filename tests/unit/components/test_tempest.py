@@ -267,7 +267,7 @@ class TestLastStep:
         (change,) = take.ensure_passed(ctx)
         with pytest.raises(OnestackError) as failed:
             change.do()
-        assert failed.value.what == "Tempest's tests: 1 passed, 12 failed, 0 skipped"
+        assert failed.value.what == "1 passed, 12 failed, 0 skipped"
         assert "a.B.test_0\n  tempest.lib.exceptions.Conflict" in failed.value.why
         assert failed.value.why.endswith("… and 2 more")
         assert "the cloud is up" in failed.value.cure and str(found.folder) in failed.value.cure

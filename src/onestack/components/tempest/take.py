@@ -173,7 +173,7 @@ def failure(ctx: Context, found: Results) -> OnestackError:
     if not failed:
         lines = ["each of them was skipped, so that nothing is shown"]
     return OnestackError(
-        f"Tempest's tests: {summary(found)}",
+        summary(found),
         "\n".join(lines),
         f"the cloud is up; all results are in {found.folder}\n"
         f"`onestack up` runs the tests again; {SKIP} leaves some out",
