@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from onestack.components.base import Context
+from onestack.components.clients import ca_file
 from onestack.components.provision.keys import TEMPEST
 from onestack.components.tempest import places, results, selection
 from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Results
@@ -109,6 +110,8 @@ def take(ctx: Context, wanted: Selection) -> Results:
             "LC_ALL": "C.UTF-8",
             "PYTHONPATH": str(ctx.release.program),
             "OS_TEST_TIMEOUT": str(LONGEST),
+            # The dashboard's test has no option for it.
+            "SSL_CERT_FILE": str(ca_file(ctx)),
         },
     )
     found = results.load(folder)
