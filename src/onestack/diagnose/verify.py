@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import socket
 import time
@@ -20,8 +19,9 @@ from onestack.components.public import endpoints, pages
 from onestack.components.tempest.results import Results
 from onestack.components.tempest.selection import Selection
 from onestack.components.tempest.take import take
-from onestack.diagnose.doctor import ailments_of
+from onestack.diagnose import preflight
 from onestack.host.change import Change
+from onestack.host.findings import refusals
 from onestack.network import demo
 from onestack.plan.progress import Listener, Progress
 from onestack.plan.runner import Runner, StepsFailed
@@ -59,8 +59,9 @@ def checks(ctx: Context, processes: Sequence[ProcessStatus]) -> Iterator[Check]:
             yield from _public_networks(ctx, session)
     for title, url in pages(ctx).items():
         yield _asked(title, lambda url=url: _get(session, url, authenticated=False))  # type: ignore[misc]
-    for ailment in ailments_of(ctx):
-        yield Check("what services do", False, f"{ailment.what}; {ailment.cure}")
+    examined = preflight.asked(ctx, "how it is", lambda component: component.examine(ctx))
+    for finding in refusals(examined):
+        yield Check("what services do", False, "; ".join(filter(None, (finding.what, finding.why))))
 
 
 def _session(ctx: Context) -> Session:
@@ -116,19 +117,18 @@ def _probes(ctx: Context) -> Iterator[Probe]:
 
 def _endpoints(ctx: Context, session: Session) -> Iterator[Check]:
     """What the supervisor asks each service by itself is asked through the TLS front."""
-    known = {
-        urlsplit(probe.target).port: probe
-        for probe in _probes(ctx)
-        if probe.kind in ("api", "http") and "://" in probe.target
-    }
+    known: dict[int | None, Probe] = {}
+    for wanted in ("api", "agent", "http"):
+        for probe in _probes(ctx):
+            if probe.kind == wanted and "://" in probe.target:
+                known.setdefault(urlsplit(probe.target).port, probe)
     for kind, url in sorted(endpoints(ctx).items()):
         parts = urlsplit(url)
-        probe = known.get(parts.port)
         path, below = "/", 500
-        if probe:
-            target = urlsplit(probe.target.replace("{project_id}", session.get_project_id() or ""))
+        if asks := known.get(parts.port):
+            target = urlsplit(asks.target.replace("{project_id}", session.get_project_id() or ""))
             path = target._replace(scheme="", netloc="").geturl()
-            below = 300 if probe.kind == "api" else 500
+            below = 500 if asks.kind == "http" else 300
         asked = f"{parts.scheme}://{parts.netloc}{path}"
         yield _asked(f"endpoint {kind}", lambda a=asked, b=below: _get(session, a, below=b))  # type: ignore[misc]
 
@@ -142,16 +142,15 @@ def _agents(ctx: Context, session: Session) -> Iterator[Check]:
             yield Check(f"agents of {target}", False, str(error))
             continue
         entries = listing.get("agents", listing.get("services", []))
-        for probe in (probe for probe in probes if probe.target == target):
+        listed = [probe for probe in probes if probe.target == target]
+        for binary in (binary for probe in listed for binary in probe.binary.split()):
             try:
                 # Since when it is alive is the supervisor's matter.
-                judge_agent(
-                    entries, dataclasses.replace(probe, fresh=False), socket.gethostname(), 0
-                )
+                judge_agent(entries, binary, socket.gethostname(), 0.0)
             except Wrong as error:
-                yield Check(f"agent {probe.binary}", False, str(error))
+                yield Check(f"agent {binary}", False, str(error))
             else:
-                yield Check(f"agent {probe.binary}", True, "alive")
+                yield Check(f"agent {binary}", True, "alive")
 
 
 def _public_networks(ctx: Context, session: Session) -> Iterator[Check]:
