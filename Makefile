@@ -23,7 +23,7 @@ test-unit: lint prepare
 
 # All there is.
 test-full: test
-	$(COMPLETE) $(PYTEST) tests/deploy tests/services $(foreach one,$(DONE),--ignore $(one))
+	$(COMPLETE) $(PYTEST) tests/deploy tests/services tests/tempest $(foreach one,$(DONE),--ignore $(one))
 
 lint: environment
 	$(PYTHON) -m ruff check src tests bench/run bench/services bench/figures.py

@@ -20,7 +20,7 @@ def first(module: str, argv: list[str]) -> int:
     if module == "onestack.cli.packstack":
         from onestack.cli import packstack
 
-        argv = packstack.translate(argv)
+        argv = packstack.asked(argv)
         if not argv:
             return CARRIED_OUT
     try:

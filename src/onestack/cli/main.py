@@ -38,6 +38,7 @@ VERBS: dict[str, Verb] = {
     "restart": Verb("restart a component, or one of its processes"),
     "logs": Verb("show logs"),
     "doctor": Verb("find out what is wrong, and what would mend it"),
+    "verify": Verb("try whether the cloud works; with --tempest by upstream's own tests"),
     "answers": Verb("show, check or write answers", bare=True, root=False),
     "openrc": Verb("print the administrator's environment for a shell", bare=True, root=False),
     "shell": Verb("a shell, or a command, inside the cloud's network as its administrator"),

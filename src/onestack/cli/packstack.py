@@ -190,7 +190,8 @@ def only_host(text: str) -> str:
     return hosts[0]
 
 
-def run(argv: Sequence[str]) -> int:
+def asked(argv: Sequence[str]) -> list[str]:
+    """`translate`, with an answer file that is there. Raises `BadAnswers`."""
     words = translate(argv)
     if "--answer-file" in words:
         file = Path(words[words.index("--answer-file") + 1])
@@ -200,6 +201,11 @@ def run(argv: Sequence[str]) -> int:
                 "",
                 f"make one: packstack --gen-answer-file {file}",
             )
+    return words
+
+
+def run(argv: Sequence[str]) -> int:
+    words = asked(argv)
     return program.run(words) if words else 0
 
 

@@ -6,37 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from onestack.components.base import Context
+from onestack.components.public import endpoints, pages
 
 if TYPE_CHECKING:
     from onestack.plan.step import Report
     from onestack.plan.switched_off import Left
-
-
-def host(ctx: Context) -> str:
-    """The public address as it stands in a URL."""
-    return f"[{ctx.public}]" if ":" in ctx.public else ctx.public
-
-
-def pages(ctx: Context) -> dict[str, str]:
-    """Title of a component -> URL of what it shows in a browser."""
-    return {
-        component.title or component.name: (
-            f"{'http' if front.plain else 'https'}://{host(ctx)}{front.page}"
-        )
-        for component in ctx.components
-        for front in component.fronts(ctx)
-        if front.page
-    }
-
-
-def endpoints(ctx: Context) -> dict[str, str]:
-    """Service type -> public URL, as the catalog has it."""
-    return {
-        endpoint.type: f"https://{host(ctx)}:{endpoint.port}{endpoint.path}"
-        for component in ctx.components
-        for identity in component.identity(ctx)
-        for endpoint in identity.endpoints
-    }
 
 
 def left(ctx: Context) -> list[Left]:

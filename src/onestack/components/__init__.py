@@ -27,6 +27,7 @@ from onestack.components.placement import Placement
 from onestack.components.provision import Provision
 from onestack.components.rabbitmq import Rabbitmq
 from onestack.components.swift import Swift
+from onestack.components.tempest import Tempest
 
 ALL: tuple[Component, ...] = (
     Mariadb(),
@@ -53,4 +54,5 @@ ALL: tuple[Component, ...] = (
     Haproxy(),
     Clients(),
     Provision(),
+    Tempest(),
 )

@@ -164,7 +164,8 @@ class Task:
     ``ensure`` looks at the world and yields what is missing. ``needs`` names
     steps: ``packages``, ``users``, ``release``, ``supervisor``,
     ``files:COMPONENT``, ``database:NAME``, ``process:NAME`` (started and
-    ready), ``identity:COMPONENT``, or another task as ``COMPONENT:TASK``.
+    ready), ``identity:COMPONENT``, another task as ``COMPONENT:TASK``, or
+    ``ready``: all else is done.
     With ``before_start`` the component's processes wait for it.
     """
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
+import select
 import shlex
 import signal
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,6 +157,73 @@ def run(
     if check and result.code:
         raise CommandFailed(result, _ending(result.code))
     return result
+
+
+def follow(
+    argv: Sequence[str | Path],
+    line: Callable[[str], None],
+    *,
+    user: str,
+    env: Mapping[str, str],
+    cwd: Path,
+    stdin: str,
+) -> Result:
+    """Run ``argv`` to its end as ``user``, however long that takes, and hand on each line.
+
+    ``env`` is all of its environment: what ours holds is not that user's. The result has
+    its errors, and no output. Raises as `run` does, but not for an exit code.
+    """
+    words = [str(word) for word in argv]
+    started = time.monotonic()
+    source = _source(stdin)
+    with tempfile.TemporaryFile() as errors:
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**env, MARK: orphans.identity(os.getpid())},
+                cwd=cwd,
+                user=user,
+                group=pwd.getpwnam(user).pw_gid,
+                extra_groups=(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise OnestackError(
+                f"{shlex.join(words)} cannot be run", error.strerror or ""
+            ) from error
+        finally:
+            os.close(source)
+        try:
+            _lines(process, line)
+        except BaseException:
+            _end(process)
+            raise
+        if abort.is_set():
+            raise Aborted(f"{shlex.join(words)} was stopped")
+        code = process.wait()
+        errors.seek(0)
+        text = errors.read().decode(errors="replace")
+    return Result(tuple(words), code, "", text, time.monotonic() - started)
+
+
+def _lines(process: subprocess.Popen[bytes], line: Callable[[str], None]) -> None:
+    """Each line of its output as it comes, to the last; ended when the operator stops the run."""
+    assert process.stdout is not None
+    rest = b""
+    with process.stdout as output:
+        while not abort.is_set():
+            if not select.select([output], [], [], 0.25)[0]:
+                continue
+            some = os.read(output.fileno(), 65536)
+            if not some:
+                return
+            *whole, rest = (rest + some).split(b"\n")
+            for each in whole:
+                line(each.decode(errors="replace"))
+        _end(process)
 
 
 def _source(stdin: str | Path | None) -> int:

@@ -95,7 +95,7 @@ def cloud_steps(
             "ready",
             "Everything is ready",
             builder.processes.ensure_ready,
-            tuple(step.name for step in steps),
+            tuple(step.name for step in steps if "ready" not in step.needs),
         )
     )
     return steps

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
+from onestack.host.telling import listen
+from onestack.host.telling import tell as tell
+
 STARTED, NOTE, FINISHED = "started", "note", "finished"
 
 
@@ -31,7 +34,6 @@ class Event:
 
 
 Listener = Callable[[Event], None]
-_here = threading.local()
 
 
 class Progress:
@@ -56,8 +58,7 @@ class Progress:
     def child(self, name: str, title: str, parent: Node | None = None) -> Iterator[Node]:
         """A node that starts now and is finished at the end of the block."""
         node = Node(self, (*parent.path, name) if parent else (name,), title)
-        before = getattr(_here, "node", None)
-        _here.node = node
+        before = listen(node.note)
         started = self.now
         self.emit(Event(STARTED, node.path, title, started))
         try:
@@ -66,7 +67,7 @@ class Progress:
             node.outcome = node.outcome or "failed"
             raise
         finally:
-            _here.node = before
+            listen(before)
             now = self.now
             self.emit(Event(FINISHED, node.path, title, now, now - started, node.outcome or "done"))
 
@@ -87,10 +88,3 @@ class Node:
     def child(self, name: str, title: str) -> Iterator[Node]:
         with self._progress.child(name, title, self) as node:
             yield node
-
-
-def tell(sentence: str) -> None:
-    """A note at whatever this thread is doing."""
-    node: Node | None = getattr(_here, "node", None)
-    if node is not None:
-        node.note(sentence)

@@ -204,6 +204,9 @@ ELSEWHERE = {
     "CONFIG_NEUTRON_OVN_EXTERNAL_PHYSNET": "where the demo's network is: test_provision",
     "CONFIG_NEUTRON_OVS_EXTERNAL_PHYSNET": "where the demo's network is: test_provision",
     "CONFIG_CINDER_VOLUMES_SIZE": "test_pool: the pool's size",
+    "CONFIG_RUN_TEMPEST": "a task of its own: components/test_tempest",
+    "CONFIG_RUN_TEMPEST_TESTS": "read by that task: components/test_tempest",
+    "CONFIG_SKIP_TEMPEST_TESTS": "read by that task: components/test_tempest",
     "CONFIG_CONTROLLER_HOST": "it is a fact of the machine: test_facts, test_haproxy",
     **{
         f"CONFIG_HORIZON_SSL_{what}": "they name files that must be there: test_horizon"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onestack.cli import summary
+from onestack.components import public
 from onestack.components.horizon import Horizon
 from onestack.components.keystone import Keystone
 from tests.unit.components import rooms
@@ -18,5 +18,5 @@ def test_pages_for_people(tmp_path: Path, ssl: str, scheme: str) -> None:
     ctx = rooms.context(
         tmp_path, Keystone(), Horizon(), CONFIG_HORIZON_INSTALL="y", CONFIG_HORIZON_SSL=ssl
     )
-    assert summary.pages(ctx) == {"Dashboard": f"{scheme}://{ctx.public}/dashboard/"}
-    assert summary.endpoints(ctx) == {"identity": f"https://{ctx.public}:5000/v3"}
+    assert public.pages(ctx) == {"Dashboard": f"{scheme}://{ctx.public}/dashboard/"}
+    assert public.endpoints(ctx) == {"identity": f"https://{ctx.public}:5000/v3"}

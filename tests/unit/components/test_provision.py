@@ -11,7 +11,7 @@ from onestack.answers.registry import registry
 from onestack.components.glance import Glance
 from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
-from onestack.components.provision import Provision, contents, keys, networks, tempest
+from onestack.components.provision import Provision, contents, keys, networks
 from onestack.network import demo
 from tests.unit.components.rooms import content, context, machine
 
@@ -29,7 +29,7 @@ def test_what_is_made_for_which_answers(tmp_path: Path) -> None:
     assert tasks(tmp_path) == {"flavors"}
     assert tasks(tmp_path, CONFIG_ONESTACK_IMAGE="y") == {"flavors", "image"}
     assert tasks(tmp_path, **DEMO) == {"flavors", "image", "accounts", "networks"}
-    assert tasks(tmp_path, **TEMPEST) == {"flavors", "image", "networks", "tempest"}
+    assert tasks(tmp_path, **TEMPEST) == {"flavors", "image", "networks"}
     uec = {f"CONFIG_PROVISION_UEC_IMAGE_{part}_URL": "/x" for part in keys.PARTS}
     assert tasks(tmp_path, **uec) == {"flavors", "parts"}
 
@@ -204,21 +204,3 @@ def test_where_the_public_network_is(
         assert network["provider:physical_network"] == "wan"
     else:
         assert network["provider:network_type"] == "local"
-
-
-def test_tempests_file(tmp_path: Path) -> None:
-    given = {**DEMO, **TEMPEST, "CONFIG_PROVISION_IMAGE_SSH_USER": "debian"}
-    ctx = context(tmp_path, Glance(), Nova(), ROOM, **given)
-    ids = {"image": "i", "flavor": "f", "flavor_alt": "g", "public": "p"}
-    found = tempest.sections(ctx, ids)
-    assert found["validation"]["image_ssh_user"] == "debian"
-    assert found["compute"]["flavor_ref_alt"] == "g"
-    assert found["network"]["public_network_id"] == "p"
-    assert found["service_available"] == {
-        "cinder": False,
-        "glance": True,
-        "horizon": False,
-        "neutron": False,
-        "nova": True,
-        "swift": False,
-    }

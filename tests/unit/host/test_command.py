@@ -11,7 +11,7 @@ import pytest
 
 from onestack.errors import OnestackError
 from onestack.host import orphans
-from onestack.host.command import Aborted, CommandFailed, abort, run
+from onestack.host.command import Aborted, CommandFailed, abort, follow, run
 
 
 def test_output_and_time() -> None:
@@ -131,3 +131,36 @@ def test_commands_of_a_killed_run_are_ended_with_their_children() -> None:
     assert orphans.end_orphans() >= 2
     assert all(not orphans.identity(pid) for pid in pids)
     assert orphans.end_orphans() == 0
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="it becomes another user")
+
+
+def followed(program: str, told: list[str], stdin: str = "") -> int:
+    env = {"PATH": "/usr/bin:/bin"}
+    words = ["sh", "-c", program]
+    done = follow(words, told.append, user="nobody", env=env, cwd=Path("/"), stdin=stdin)
+    told.append(done.err)
+    return done.code
+
+
+@needs_root
+def test_each_line_is_handed_on_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OURS", "secret")
+    told: list[str] = []
+    program = 'id -un; id -Gn; echo "[$OURS]"; cat; echo >&2 no; printf last; exit 3'
+    assert followed(program, told, "a\nb\n") == 3
+    # what ends without a line's end is no line
+    assert told == ["nobody", "nogroup", "[]", "a", "b", "no\n"]
+
+
+@needs_root
+def test_what_is_followed_is_ended_with_its_children() -> None:
+    mark = f"8{os.getpid()}"
+    threading.Timer(0.3, abort.set).start()
+    try:
+        with pytest.raises(Aborted):
+            followed(f"sleep {mark} & sleep {mark}", [])
+    finally:
+        abort.clear()
+    assert not [p for p in _commands() if mark in p]

@@ -88,7 +88,8 @@ def test_what_waits_for_what(ctx: Context, supervisor: Supervisor) -> None:
     assert {"process:doors-api", "doors:project"} <= set(found["identity:rooms"].needs)
     assert found["doors:keys"].needs == ()
     assert set(found["rooms:paint"].needs) == {"identity:rooms", "process:rooms-api"}
-    assert before("ready") == set(found) - {"ready"}
+    assert before("ready") == set(found) - {"ready", "rooms:visit"}
+    assert before("rooms:visit") == set(found) - {"rooms:visit"}
     assert "identity:store" not in found
 
 

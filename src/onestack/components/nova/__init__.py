@@ -142,6 +142,10 @@ class Nova(Component):
                 "lets guests have none"
             )
 
+    def packages(self, ctx: Context) -> Iterable[str]:
+        # writes a guest's configuration drive
+        return ("genisoimage",)
+
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)
         data = ctx.cloud.data / self.name

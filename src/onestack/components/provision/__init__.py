@@ -44,23 +44,19 @@ class Provision(Component):
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.components.provision import contents, networks, tempest
+        from onestack.components.provision import contents, networks
 
         flavors, image = (
             ("process:nova-api", "identity:nova"),
             ("process:glance-api", "identity:glance"),
         )
-        made = []
         if ctx.has("nova"):
-            made.append("flavors")
             yield Task("flavors", lambda: contents.ensure_flavors(ctx), flavors)
         if ctx.has("glance") and keys.wants_image(ctx.answers):
-            made.append("image")
             yield Task("image", lambda: contents.ensure_image(ctx), image)
         if ctx.has("glance") and ctx.answers[f"{keys.UEC}KERNEL_URL"]:
             yield Task("parts", lambda: contents.ensure_parts(ctx), image)
         if keys.accounts(ctx.answers):
-            made.append("accounts")
             yield Task("accounts", lambda: networks.ensure_accounts(ctx), ("keystone:project",))
         if ctx.has("neutron") and demo.wanted(ctx.answers):
             needs = ("process:neutron-api", "identity:neutron")
@@ -72,26 +68,19 @@ class Provision(Component):
                 if component.name == "neutron"
                 for process in component.processes(ctx)
             )
-            made.append("networks")
             yield Task("networks", lambda: networks.ensure_networks(ctx), (*needs, *agents, *after))
-        if ctx.answers[keys.TEMPEST]:
-            before = tuple(f"provision:{name}" for name in made)
-            yield Task("tempest", lambda: tempest.ensure_config(ctx), before)
 
     def parts_off(self, ctx: Context) -> Iterable[Part]:
-        def purge(project: str, *files: str) -> Iterator[Change]:
+        def purge(project: str, file: str = "") -> Iterator[Change]:
             # Imported late: answers and checks run where only the standard library is.
             from onestack.components.provision import leftovers
 
             yield from leftovers.remove(ctx, project)
-            for file in files:
+            if file:
                 yield from leftovers.remove_file(ctx, file)
 
-        etc = ctx.cloud.etc
         if not ctx.answers["CONFIG_PROVISION_DEMO"]:
             file = "demo-openrc"
-            yield Part("demo", "The demo", lambda: purge("demo", file), (etc / file,))
+            yield Part("demo", "The demo", lambda: purge("demo", file), (ctx.cloud.etc / file,))
         if not ctx.answers[keys.TEMPEST]:
-            conf = "tempest.conf"
-            title = "What Tempest was given"
-            yield Part("tempest", title, lambda: purge("tempest", conf), (etc / conf,))
+            yield Part("tempest", "Tempest's account", lambda: purge("tempest"))

@@ -100,8 +100,8 @@ KEYS: tuple[Key, ...] = (
     Key(
         TEMPEST,
         "n",
-        "Make what Tempest's tests need (an image, flavors, a public network), and write "
-        "ROOT/etc/tempest.conf. Tempest itself is not installed.",
+        "Install Tempest, make what its tests need (an image, flavors, a public network), and "
+        "write ROOT/etc/tempest.conf; `onestack verify --tempest` runs them.",
         Kind.FLAG,
     ),
     Key(

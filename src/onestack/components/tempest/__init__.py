@@ -1,0 +1,70 @@
+"""Tempest, upstream's own tests of a cloud: installed, told of this cloud, and run when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from onestack.answers.key import Key, Kind
+from onestack.answers.values import Answers
+from onestack.components.base import Component, Context, Directory, Task
+from onestack.components.provision.keys import TEMPEST
+from onestack.components.tempest import places, selection
+from onestack.components.tempest.selection import RUN, SKIP, TESTS
+from onestack.host.change import Change
+
+
+class Tempest(Component):
+    name = "tempest"
+    title = "Tempest"
+    keys = (
+        Key(
+            RUN,
+            "n",
+            "Run Tempest's tests as the last step of `up`. One that fails ends `up` with 1; the "
+            "cloud stays up. Once all have passed they are run again only in a cloud that has "
+            "become another.",
+            Kind.FLAG,
+        ),
+        Key(
+            TESTS,
+            "smoke",
+            "Which: smoke, full, or regular expressions of tests' names, with spaces between.",
+            check=selection.wrong,
+        ),
+        Key(
+            SKIP,
+            "",
+            "Which of them to leave out: regular expressions, with spaces between.",
+            check=selection.wrong,
+        ),
+    )
+
+    def enabled(self, answers: Answers) -> bool:
+        return bool(answers[TEMPEST])
+
+    def contradictions(self, answers: Answers) -> Iterable[str]:
+        if answers[RUN] and not answers[TEMPEST]:
+            yield f"{RUN}=y needs {TEMPEST}=y: it installs Tempest"
+
+    def environments(self, ctx: Context) -> Iterable[str]:
+        return (places.ENVIRONMENT,)
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        user = places.user(ctx)
+        yield Directory(places.place(ctx), user, user)
+        yield Directory(places.kept(ctx), user, user)
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.tempest import config, take
+
+        contents = ("flavors", "image", "networks")
+        needs = tuple(f"provision:{name}" for name in contents)
+        yield Task("configuration", lambda: config.ensure_config(ctx), needs)
+        if ctx.answers[RUN]:
+            yield Task("tests", lambda: take.ensure_passed(ctx), ("ready",))
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        file = places.configuration(ctx)
+        if file.exists():
+            yield Change(f"remove {file}", file.unlink)

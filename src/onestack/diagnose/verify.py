@@ -1,0 +1,184 @@
+"""Whether the cloud does what it is there for: asked as its users ask, at its public addresses."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from keystoneauth1.exceptions import ClientException
+from keystoneauth1.identity.v3 import Password
+from keystoneauth1.session import Session
+
+from onestack.components.base import Context
+from onestack.components.clients import auth_url, ca_file
+from onestack.components.public import endpoints, pages
+from onestack.components.tempest.results import Results
+from onestack.components.tempest.selection import Selection
+from onestack.components.tempest.take import take
+from onestack.diagnose import preflight
+from onestack.host.change import Change
+from onestack.host.findings import refusals
+from onestack.network import demo
+from onestack.plan.progress import Listener, Progress
+from onestack.plan.runner import Runner, StepsFailed
+from onestack.plan.step import Step
+from onestack.supervise.client import ProcessStatus
+from onestack.supervise.prober import Wrong, judge_agent
+from onestack.supervise.spec import Probe
+
+TIMEOUT = 30.0
+"""Seconds for one answer."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """``said`` is what came of it."""
+
+    what: str
+    ok: bool
+    said: str
+
+
+def checks(ctx: Context, processes: Sequence[ProcessStatus]) -> Iterator[Check]:
+    """Each question and its answer, in seconds altogether. Changes nothing.
+
+    In the network of the calling thread, which must be the cloud's.
+    """
+    yield from _processes(processes)
+    session = _session(ctx)
+    token = _asked("a token", lambda: session.get_token() and "given")
+    yield token
+    if token.ok:
+        yield from _endpoints(ctx, session)
+        yield from _agents(ctx, session)
+        if ctx.has("neutron"):
+            yield from _public_networks(ctx, session)
+    for title, url in pages(ctx).items():
+        yield _asked(title, lambda url=url: _get(session, url, authenticated=False))  # type: ignore[misc]
+    examined = preflight.asked(ctx, "how it is", lambda component: component.examine(ctx))
+    for finding in refusals(examined):
+        yield Check("what services do", False, "; ".join(filter(None, (finding.what, finding.why))))
+
+
+def _session(ctx: Context) -> Session:
+    auth = Password(
+        auth_url=auth_url(ctx),
+        username=str(ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"]),
+        password=ctx.secrets["admin_keystone"],
+        project_name="admin",
+        user_domain_name="Default",
+        project_domain_name="Default",
+    )
+    session = Session(auth, verify=str(ca_file(ctx)), timeout=TIMEOUT)
+    # The operator's proxy is for what is elsewhere.
+    session.session.trust_env = False
+    return session
+
+
+def _asked(what: str, question: Callable[[], object]) -> Check:
+    began = time.monotonic()
+    try:
+        said = str(question())
+    except (ClientException, Wrong, ValueError, KeyError) as error:
+        return Check(what, False, str(error) or type(error).__name__)
+    return Check(what, True, f"{said} ({(time.monotonic() - began) * 1000:.0f} ms)")
+
+
+def _get(session: Session, url: str, authenticated: bool = True, below: int = 300) -> int:
+    answer = session.get(
+        url,
+        raise_exc=False,
+        authenticated=authenticated,
+        headers={"Accept": "application/json" if authenticated else "text/html"},
+    )
+    if answer.status_code >= below:
+        raise Wrong(f"{url} answers {answer.status_code}: {answer.text[:120].strip()}")
+    return int(answer.status_code)
+
+
+def _processes(processes: Sequence[ProcessStatus]) -> Iterator[Check]:
+    ready = sum(status.state == "ready" for status in processes)
+    yield Check("processes", ready == len(processes), f"{ready} of {len(processes)} ready")
+    for status in processes:
+        if status.state != "ready":
+            yield Check(f"process {status.name}", False, status.sentence)
+
+
+def _probes(ctx: Context) -> Iterator[Probe]:
+    for component in ctx.components:
+        for process in component.processes(ctx):
+            if process.probe:
+                yield process.probe
+
+
+def _endpoints(ctx: Context, session: Session) -> Iterator[Check]:
+    """What the supervisor asks each service by itself is asked through the TLS front."""
+    known: dict[int | None, Probe] = {}
+    for wanted in ("api", "agent", "http"):
+        for probe in _probes(ctx):
+            if probe.kind == wanted and "://" in probe.target:
+                known.setdefault(urlsplit(probe.target).port, probe)
+    for kind, url in sorted(endpoints(ctx).items()):
+        parts = urlsplit(url)
+        path, below = "/", 500
+        if asks := known.get(parts.port):
+            target = urlsplit(asks.target.replace("{project_id}", session.get_project_id() or ""))
+            path = target._replace(scheme="", netloc="").geturl()
+            below = 500 if asks.kind == "http" else 300
+        asked = f"{parts.scheme}://{parts.netloc}{path}"
+        yield _asked(f"endpoint {kind}", lambda a=asked, b=below: _get(session, a, below=b))  # type: ignore[misc]
+
+
+def _agents(ctx: Context, session: Session) -> Iterator[Check]:
+    probes = [probe for probe in _probes(ctx) if probe.kind == "agent"]
+    for target in dict.fromkeys(probe.target for probe in probes):
+        try:
+            listing = json.loads(session.get(target).text)
+        except (ClientException, ValueError) as error:
+            yield Check(f"agents of {target}", False, str(error))
+            continue
+        entries = listing.get("agents", listing.get("services", []))
+        listed = [probe for probe in probes if probe.target == target]
+        for binary in (binary for probe in listed for binary in probe.binary.split()):
+            try:
+                # Since when it is alive is the supervisor's matter.
+                judge_agent(entries, binary, socket.gethostname(), 0.0)
+            except Wrong as error:
+                yield Check(f"agent {binary}", False, str(error))
+            else:
+                yield Check(f"agent {binary}", True, "alive")
+
+
+def _public_networks(ctx: Context, session: Session) -> Iterator[Check]:
+    url = f"{endpoints(ctx)['network']}/v2.0/networks"
+    try:
+        found = session.get(url, params={"router:external": "true"}).json()["networks"]
+    except (ClientException, ValueError, KeyError) as error:
+        yield Check("public networks", False, str(error))
+        return
+    if not found and demo.wanted(ctx.answers):
+        yield Check("public network", False, "there is none; `onestack up` makes it anew")
+    for network in found:
+        well = network["status"] == "ACTIVE" and bool(network["subnets"])
+        said = network["status"] if network["subnets"] else "it has no subnet"
+        yield Check(f"public network {network['name']}", well, said)
+
+
+def tempest(ctx: Context, wanted: Selection, listeners: Sequence[Listener]) -> Results:
+    """Tempest's tests, with what happens told to ``listeners``. Raises as `take` does."""
+    taken: list[Results] = []
+
+    def ensure() -> Iterator[Change]:
+        yield Change(
+            f"run Tempest's tests: {wanted.tests}", lambda: taken.append(take(ctx, wanted))
+        )
+
+    try:
+        Runner(Progress(listeners)).execute([Step("tempest", "Tempest's tests", ensure)])
+    except StepsFailed as failed:
+        raise failed.failures[0].error or failed from None
+    return taken[0]

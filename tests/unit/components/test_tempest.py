@@ -1,0 +1,343 @@
+"""Tempest: which tests, with what, what came of them, and when they are not run again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import xml.etree.ElementTree as xml
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onestack.answers.registry import registry
+from onestack.components.base import Context
+from onestack.components.cinder import Cinder
+from onestack.components.glance import Glance
+from onestack.components.heat import Heat
+from onestack.components.horizon import Horizon
+from onestack.components.neutron import Neutron
+from onestack.components.nova import Nova
+from onestack.components.octavia import Octavia
+from onestack.components.provision import Provision
+from onestack.components.swift import Swift
+from onestack.components.tempest import Tempest, config, places, results, selection, take
+from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Results, Verdict
+from onestack.components.tempest.selection import Selection
+from onestack.errors import BadAnswers, OnestackError
+from onestack.release.release import release
+from tests.unit.components.rooms import context, machine
+
+ROOM = Tempest()
+WANTED = {"CONFIG_PROVISION_TEMPEST": "y"}
+RUN = {**WANTED, "CONFIG_RUN_TEMPEST": "y"}
+FOUND = config.Found("i", "f", "g", "p", ("port-security", "router"), ("slo", "versioned_writes"))
+TRACEBACK = """Traceback (most recent call last):
+  File "a.py", line 1, in b
+    c()
+tempest.lib.exceptions.Conflict: Conflict with state of target resource
+Details: {'code': 409}"""
+
+
+def taken(folder: Path, taken_with: dict[str, Any], *tests: Verdict) -> Results:
+    folder.mkdir(parents=True)
+    found = Results(folder, "2026-11-27T03:00:00+0000", 12.5, taken_with, tests)
+    results.save(found)
+    return found
+
+
+def test_it_is_there_when_asked_for(tmp_path: Path) -> None:
+    def rooms(**given: str) -> Context:
+        return context(tmp_path, Provision(), ROOM, host=machine(), **given)
+
+    assert not ROOM.enabled(rooms().answers)
+    assert ROOM.enabled(rooms(**WANTED).answers)
+    assert {task.name: task.needs for task in ROOM.tasks(rooms(**WANTED))} == {
+        "configuration": ("provision:flavors", "provision:image", "provision:networks")
+    }
+    last = {task.name: task.needs for task in ROOM.tasks(rooms(**RUN))}
+    assert last["tests"] == ("ready",)
+    (said,) = ROOM.contradictions(registry().answers({"CONFIG_RUN_TEMPEST": "y"}))
+    assert "needs CONFIG_PROVISION_TEMPEST=y" in said
+    users = {place.path.name: place.user for place in ROOM.directories(rooms(**WANTED))}
+    assert users == {"tempest": "onestack-tempest", "results": "onestack-tempest"}
+
+
+def test_nothing_is_left_of_it(tmp_path: Path) -> None:
+    ctx = context(tmp_path, ROOM, **WANTED)
+    assert list(ROOM.purge(ctx)) == []
+    ctx.cloud.etc.mkdir()
+    places.configuration(ctx).touch()
+    (change,) = ROOM.purge(ctx)
+    change.do()
+    assert not places.configuration(ctx).exists()
+
+
+class TestSelection:
+    SMOKE = "tempest.api.a.B.test_c[id-1,smoke]"
+    SLOW = "tempest.scenario.a.B.test_d[id-2,slow]"
+    OTHER = "neutron_tempest_plugin.api.test_smoke.B.test_e[id-3]"
+
+    def fits(self, wanted: Selection) -> set[str]:
+        tests = {self.SMOKE, self.SLOW, self.OTHER}
+        kept = {t for t in tests if any(re.search(each, t) for each in wanted.filters)}
+        return {t for t in kept if not (wanted.exclude and re.search(wanted.exclude, t))}
+
+    @pytest.mark.parametrize(
+        ("tests", "skip", "fit"),
+        [
+            ("smoke", "", {SMOKE}),
+            ("", "", {SMOKE}),
+            ("full", "", {SMOKE}),
+            ("smoke neutron_tempest", "", {SMOKE, OTHER}),
+            (r"test_[cd]", r"scenario api\.x", {SMOKE}),
+            ("smoke", "test_c", set()),
+        ],
+    )
+    def test_words(self, tests: str, skip: str, fit: set[str]) -> None:
+        assert self.fits(Selection(tests, skip)) == fit
+
+    def test_what_is_no_expression(self) -> None:
+        assert selection.wrong(r"smoke tempest\.(api|scenario)") is None
+        assert "is no regular expression" in str(selection.wrong("smoke ("))
+        for key in ROOM.keys[1:]:
+            assert key.check is not None and key.check("[")
+
+    def test_each_that_is_left_out_has_its_reason(self) -> None:
+        for expression, reason in selection.left_out().items():
+            re.compile(expression)
+            assert len(reason) > 10, expression
+        assert selection.left_out("# a\n\n^b\\.c  # it is so\n") == {"^b\\.c": "it is so"}
+
+
+class TestFile:
+    def test_what_the_answers_say(self, tmp_path: Path) -> None:
+        given = {**WANTED, "CONFIG_PROVISION_DEMO": "y", "CONFIG_PROVISION_IMAGE_SSH_USER": "me"}
+        ctx = context(tmp_path, Glance(), Nova(), ROOM, host=machine(), **given)
+        found = config.sections(ctx, FOUND)
+        assert found["validation"]["image_ssh_user"] == "me"
+        assert found["compute"]["flavor_ref_alt"] == "g"
+        assert found["compute"]["fixed_network_name"] == "private"
+        assert found["network"]["public_network_id"] == "p"
+        there = {name for name, on in found["service_available"].items() if on}
+        assert there == {"glance", "nova"}
+        for absent in ("object-storage", "dashboard", "heat_plugin", "load_balancer"):
+            assert absent not in found
+
+    def test_what_the_services_can_do(self, tmp_path: Path) -> None:
+        rooms = (Glance(), Nova(), Neutron(), Cinder(), Swift(), Heat(), Horizon(), Octavia(), ROOM)
+        ctx = context(tmp_path, *rooms, host=machine(), CONFIG_NEUTRON_L2_AGENT="ovn", **WANTED)
+        found = config.sections(ctx, FOUND)
+        assert found["network-feature-enabled"]["api_extensions"] == ("port-security", "router")
+        assert found["network-feature-enabled"]["port_security"] is True
+        objects = found["object-storage-feature-enabled"]
+        assert objects["discoverable_apis"] == ("slo", "versioned_writes")
+        assert (objects["object_versioning"], objects["container_sync"]) == (True, False)
+        assert found["volume-feature-enabled"] == {"backup": True, "volume_revert": True}
+        assert found["volume"]["storage_protocol"] == "file"
+        assert found["service_available"]["load_balancer"] is True
+        without = config.sections(context(tmp_path, Cinder(), host=machine(), **WANTED), FOUND)
+        assert without["volume-feature-enabled"]["backup"] is False
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="the environment's place is root's")
+    def test_tempest_knows_every_option(self, tmp_path: Path) -> None:
+        """The plugins' too; those of oslo.log and oslo.concurrency are not in its list."""
+        installed = release()
+        for change in installed.ensure_further(places.ENVIRONMENT):
+            change.do()
+        program = (
+            "import json\nfrom tempest import config\nfound = {}\n"
+            "for group, options in config.list_opts():\n"
+            "    name = str(getattr(group, 'name', group) or 'DEFAULT')\n"
+            "    found.setdefault(name, []).extend(option.dest for option in options)\n"
+            "print(json.dumps(found))"
+        )
+        python = installed.further(places.ENVIRONMENT) / "bin" / "python"
+        told = subprocess.run(
+            [python, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        known = json.loads(told.stdout)
+        known.setdefault("DEFAULT", []).extend(["log_file", "use_stderr"])
+        known["oslo_concurrency"] = ["lock_path"]
+        from onestack.components import ALL
+
+        ctx = context(tmp_path, *ALL, host=machine(), CONFIG_NEUTRON_L2_AGENT="ovn", **WANTED)
+        strangers = [
+            f"[{section}] {option}"
+            for section, options in config.sections(ctx, FOUND).items()
+            for option in options
+            if option not in known.get(section, ())
+        ]
+        assert strangers == []
+
+
+class TestResults:
+    TESTS = (
+        Verdict("a.B.test_c[id-1]", PASSED, 1.5),
+        Verdict("a.B.test_d", FAILED, 0.5, TRACEBACK),
+        Verdict("a.B.test_e", SKIPPED, 0.0, "Swift is not there"),
+    )
+
+    def test_first_lines(self) -> None:
+        said = "tempest.lib.exceptions.Conflict: Conflict with state of target resource"
+        assert results.first_line(TRACEBACK) == said
+        during = f"{TRACEBACK}\n\nDuring handling of the above\n\n{TRACEBACK.replace('409', '500')}"
+        assert results.first_line(during) == said
+        assert results.first_line("\nbecause\nof that") == "because"
+        assert results.first_line("") == ""
+
+    def test_they_are_kept(self, tmp_path: Path) -> None:
+        found = taken(tmp_path / "1", {"tests": "smoke"}, *self.TESTS)
+        assert results.load(tmp_path / "1") == found
+        assert not found.well
+        assert dataclasses.replace(found, tests=self.TESTS[:1]).well
+        # nothing but skipped tests shows nothing
+        assert not dataclasses.replace(found, tests=self.TESTS[2:]).well
+        (tmp_path / "2").mkdir()
+        (tmp_path / "3").mkdir()
+        (tmp_path / "3" / results.RESULTS).write_text("{")
+        assert list(results.kept(tmp_path)) == [found]
+        assert list(results.kept(tmp_path / "nowhere")) == []
+
+    def test_for_others(self, tmp_path: Path) -> None:
+        strange = Verdict("a.B.test_f", FAILED, 0.0, "it said \x00 & <that>")
+        taken(tmp_path / "1", {}, *self.TESTS, strange)
+        suite = xml.parse(tmp_path / "1" / results.JUNIT).getroot()
+        assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("4", "2", "1")
+        first, second, _, last = suite.iter("testcase")
+        assert (first.get("classname"), first.get("name")) == ("a.B", "test_c")
+        failure = second.find("failure")
+        assert failure is not None and failure.text == TRACEBACK
+        assert last[0].get("message") == "it said  & <that>"
+
+    def test_a_class_that_is_not_prepared_stands_for_its_tests(self) -> None:
+        seen = {
+            t.name: t
+            for t in (
+                Verdict("a.B.test_c[id-1]", PASSED),
+                Verdict("setUpClass (a.C)", SKIPPED, 0.0, "no such service"),
+                Verdict("setUpClass (a.D)", FAILED, 0.0, TRACEBACK),
+                Verdict("tearDownClass (a.B)", FAILED, 0.0, "left behind"),
+            )
+        }
+        listed = ("a.B.test_c[id-1]", "a.C.test_x[id-2,smoke]", "a.D.test_y", "a.E.test_z")
+        found = {t.name: (t.outcome, t.first_line) for t in results.whole(listed, seen)}
+        assert found == {
+            "a.B.test_c[id-1]": (PASSED, ""),
+            "a.C.test_x[id-2,smoke]": (SKIPPED, "no such service"),
+            "a.D.test_y": (FAILED, results.first_line(TRACEBACK)),
+            "a.E.test_z": (FAILED, "it was begun by nobody: its worker has ended"),
+            "tearDownClass (a.B)": (FAILED, "left behind"),
+        }
+
+
+class TestLastStep:
+    """Tests are run by `up` as long as no results show that they pass here."""
+
+    @pytest.fixture
+    def ctx(self, tmp_path: Path) -> Context:
+        made = context(tmp_path, Provision(), ROOM, host=machine(), **RUN)
+        made.cloud.etc.mkdir()
+        places.configuration(made).write_text("[auth]\n")
+        return made
+
+    def wanted(self, ctx: Context) -> list[str]:
+        return [change.what for change in take.ensure_passed(ctx)]
+
+    def test_results_hold_until_the_cloud_is_another(self, ctx: Context) -> None:
+        assert self.wanted(ctx) == ["run Tempest's tests: smoke"]
+        now = take.taken_with(ctx, Selection())
+        good = Verdict("a.B.test_c", PASSED)
+        taken(places.kept(ctx) / "1", now, good, Verdict("a.B.test_d", FAILED, 0.0, "so"))
+        assert len(self.wanted(ctx)) == 1
+        taken(places.kept(ctx) / "2", now, good)
+        assert self.wanted(ctx) == []
+        other = registry().answers({**RUN, "CONFIG_SKIP_TEMPEST_TESTS": "x"})
+        assert len(self.wanted(dataclasses.replace(ctx, answers=other))) == 1
+        places.configuration(ctx).write_text("[auth]\nx = y\n")
+        assert len(self.wanted(ctx)) == 1
+
+    def test_what_failed_is_said(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+        tests = [Verdict(f"a.B.test_{n}[id-{n}]", FAILED, 0.0, TRACEBACK) for n in range(12)]
+        found = taken(places.kept(ctx) / "1", {}, Verdict("a.B.test_c", PASSED), *tests)
+        monkeypatch.setattr(take, "take", lambda ctx, wanted: found)
+        (change,) = take.ensure_passed(ctx)
+        with pytest.raises(OnestackError) as failed:
+            change.do()
+        assert failed.value.what == "1 passed, 12 failed, 0 skipped"
+        assert "a.B.test_0\n  tempest.lib.exceptions.Conflict" in failed.value.why
+        assert failed.value.why.endswith("… and 2 more")
+        assert "the cloud is up" in failed.value.cure and str(found.folder) in failed.value.cure
+
+    def test_where_it_cannot_be_run(self, tmp_path: Path, ctx: Context) -> None:
+        with pytest.raises(OnestackError) as wrong:
+            take.need_installed(context(tmp_path))
+        assert wrong.value.cure == "onestack up --set CONFIG_PROVISION_TEMPEST=y"
+        with pytest.raises(OnestackError, match="not installed"):
+            take.need_installed(ctx)
+
+
+class TestTake:
+    """Stands for Tempest's side: a program that leaves the results that it is told to."""
+
+    @pytest.fixture
+    def ctx(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+        made = context(tmp_path, ROOM, host=machine(), **WANTED)
+        monkeypatch.setattr(places, "user", lambda ctx: "root")
+        places.kept(made).mkdir(parents=True)
+        python = places.environment(made) / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.symlink_to("/usr/bin/python3")
+        return made
+
+    def says(self, ctx: Context, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+        place = ctx.cloud.root / "run.py"
+        place.write_text(f"import json, os, sys\norder = json.load(sys.stdin)\n{program}\n")
+        monkeypatch.setattr(places, "program", lambda ctx: place)
+
+    def leaves(self, tests: list[dict[str, Any]]) -> str:
+        left = {"at": "", "seconds": 1, "taken_with": {}, "tests": tests, "left_out": {}}
+        return (
+            "os.mkdir(sys.argv[2] if len(sys.argv) > 2 else sys.argv[1])\n"
+            f"open(sys.argv[-1] + '/results.json', 'w').write(json.dumps({left!r}))"
+        )
+
+    def test_results_come_back_and_progress_is_told(
+        self, ctx: Context, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told: list[str] = []
+        monkeypatch.setattr(take, "tell", told.append)
+        lines = [
+            {"total": 2},
+            {"test": "a.B.c[id-1]", "outcome": PASSED, "reason": ""},
+            {"test": "a.B.d", "outcome": FAILED, "reason": "so"},
+        ]
+        printing = f"for line in {lines!r}: print(json.dumps(line), flush=True)\nprint('noise')\n"
+        test = {"name": "a.B.c[id-1]", "outcome": PASSED, "seconds": 1.0, "reason": ""}
+        self.says(ctx, monkeypatch, printing + self.leaves([test]))
+        found = take.take(ctx, Selection())
+        assert [t.name for t in found.tests] == ["a.B.c[id-1]"]
+        assert told == ["2 tests", "1 of 2, 0 failed; a.B.c", "failed: a.B.d: so"]
+
+    def test_none_fits(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.says(ctx, monkeypatch, self.leaves([]))
+        with pytest.raises(BadAnswers, match="no test of Tempest's to run for 'nothing'"):
+            take.take(ctx, Selection("nothing"))
+
+    def test_it_breaks(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.says(ctx, monkeypatch, "sys.exit('there is no such file')")
+        with pytest.raises(OnestackError) as broken:
+            take.take(ctx, Selection())
+        assert "there is no such file" in broken.value.why
+
+    def test_nothing_of_ours_is_in_its_environment(
+        self, ctx: Context, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OS_PASSWORD", "secret")
+        self.says(ctx, monkeypatch, "sys.exit(repr(sorted(os.environ)))")
+        with pytest.raises(OnestackError) as broken:
+            take.take(ctx, Selection())
+        assert "HOME" in broken.value.why and "OS_PASSWORD" not in broken.value.why
