@@ -68,7 +68,7 @@ GOES = {
     "CONFIG_HEAT_DOMAIN_PASSWORD": Goes(("heat/heat.conf",), ("heat:domain",)),
     "CONFIG_HEAT_KS_PW": Goes(("heat/heat.conf",), ("identity:heat",)),
     "CONFIG_HORIZON_SECRET_KEY": Goes(("horizon/local/local_settings.py",)),
-    "CONFIG_KEYSTONE_ADMIN_PW": Goes(ADMIN, ("keystone:password", "provision:tempest")),
+    "CONFIG_KEYSTONE_ADMIN_PW": Goes(ADMIN, ("keystone:password", "tempest:configuration")),
     "CONFIG_KEYSTONE_DB_PW": Goes(("keystone/keystone.conf",), ("database:keystone",)),
     "CONFIG_KEYSTONE_DEMO_PW": Goes(("demo-openrc",), ("provision:accounts",)),
     "CONFIG_KEYSTONE_LDAP_USER_PASSWORD": Goes(("keystone/domains/keystone.ldap.conf",)),
