@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from keystoneauth1.exceptions import Unauthorized
@@ -37,7 +38,14 @@ def ensure_password(ctx: Context) -> Iterator[Change]:
     try:
         admin_session(ctx).get_token()
     except Unauthorized:
-        yield Change("set the administrator's password", lambda: bootstrap(ctx))
+        yield Change("set the administrator's password", lambda: _set_password(ctx))
+
+
+def _set_password(ctx: Context) -> None:
+    bootstrap(ctx)
+    # It revoked the user's tokens up to now, and a token's time is in whole seconds: one
+    # that is issued in what is left of this second would count among them.
+    time.sleep(1 - time.time() % 1)
 
 
 def ensure_domain(ctx: Context, name: str) -> Iterator[Change]:
