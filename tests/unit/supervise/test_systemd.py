@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from onestack.supervise.spec import Probe
-from onestack.supervise.systemd import unit
+from onestack.supervise.systemd import ask_for_none, asked_for_none, unit
 from tests.unit.supervise.bench import Bench, needs_root, toy, until
 
 
@@ -30,11 +30,10 @@ def test_the_unit() -> None:
         "/opt/rel/bin/python -m onestack.supervise"
         " --roster /var/lib/onestack/etc/roster.json --start-all"
     )
-    assert (service["Delegate"], service["KillMode"], service["Restart"]) == (
-        "yes",
-        "mixed",
-        "always",
-    )
+    assert (service["Delegate"], service["Restart"]) == ("yes", "always")
+    # guests outlive a supervisor, and one process that has given up does not end the others
+    assert (service["KillMode"], service["OOMPolicy"]) == ("process", "continue")
+    assert service["TimeoutStartSec"] == "infinity"
     assert 'Environment="PYTHONPATH=/opt/program"' in text
     assert 'Environment="ONESTACK_SUPERVISED=/var/lib/onestack"' in text
 
@@ -72,3 +71,32 @@ def test_ready_is_told_when_all_are(bench: Bench) -> None:
         until(lambda: hear("STOPPING=1"))
         assert supervisor.wait(5) == 0
     assert "NOTIFY_SOCKET" not in bench.log("a")
+
+
+@needs_root
+def test_while_up_is_at_work_nothing_is_started_by_itself(bench: Bench) -> None:
+    """Once: what systemd starts after that starts all, as at boot."""
+    bench.client._write(bench.roster(toy("a")))
+    words = [
+        *(str(bench.python), "-m", "onestack.supervise", "--start-all"),
+        *("--roster", str(bench.client.roster)),
+    ]
+
+    def states() -> dict[str, str]:
+        return {p.name: p.state for p in bench.client.status()}
+
+    ask_for_none(bench.root)
+    for expected in ("stopped", "ready"):
+        supervisor = subprocess.Popen(words, env={"PYTHONPATH": bench.path})
+        until(bench.client.running)
+        until(lambda wanted=expected: states() == {"a": wanted})
+        supervisor.terminate()
+        assert supervisor.wait(5) == 0
+
+
+def test_what_was_asked_before_the_boot_is_not_meant(tmp_path: Path) -> None:
+    ask_for_none(tmp_path)
+    asked = tmp_path / "run" / "supervisor" / "start-none"
+    asked.write_text("another boot\n")
+    assert not asked_for_none(tmp_path)
+    assert not asked.exists()
