@@ -289,20 +289,20 @@ class Supervisor:
             process.probed(ok, text, unreachable)
 
     def _tell_systemd(self) -> None:
-        wanted = [p for p in self.processes.values() if p.wanted]
-        ready = [p for p in wanted if p.state is State.READY]
-        others = [p for p in wanted if p.state is not State.READY]
-        status = f"{len(ready)} of {len(wanted)} processes ready"
+        # Also those that up has yet to start: the cloud is not there before.
+        others = [p for p in self.processes.values() if p.state is not State.READY]
+        number = len(self.processes)
+        status = f"{number - len(others)} of {number} processes ready"
         if others:
             status += f"; {others[0].name}: {others[0].sentence()}"
         words = [f"STATUS={status}"]
         if status == self._told_status:
             return
         self._told_status = status
-        if wanted and not others and not self._told_ready:
+        if number and not others and not self._told_ready:
             self._told_ready = True
             words.insert(0, "READY=1")
-            log(f"all {len(wanted)} processes are ready")
+            log(f"all {number} processes are ready")
         self.notifier.say(*words)
 
     # -- what clients ask ------------------------------------------------

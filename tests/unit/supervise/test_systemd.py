@@ -74,6 +74,38 @@ def test_ready_is_told_when_all_are(bench: Bench) -> None:
 
 
 @needs_root
+def test_what_up_has_yet_to_start_is_waited_for(bench: Bench) -> None:
+    address = str(bench.root / "notify")
+    bench.client._write(bench.roster(toy("a"), toy("b")))
+    ask_for_none(bench.root)
+    heard: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(address)
+        notify.setblocking(False)
+
+        def hear(word: str) -> bool:
+            with contextlib.suppress(BlockingIOError):
+                heard.extend(notify.recv(4096).decode().splitlines())
+            return word in heard
+
+        supervisor = subprocess.Popen(
+            [
+                *(str(bench.python), "-m", "onestack.supervise", "--start-all"),
+                *("--roster", str(bench.client.roster)),
+            ],
+            env={"PYTHONPATH": bench.path, "NOTIFY_SOCKET": address},
+        )
+        until(bench.client.running)
+        bench.client.start(["a"])
+        until(lambda: hear("") or any(line.startswith("STATUS=1 of 2") for line in heard))
+        assert "READY=1" not in heard
+        bench.client.start(["b"])
+        until(lambda: hear("READY=1"))
+        supervisor.terminate()
+        assert supervisor.wait(5) == 0
+
+
+@needs_root
 def test_while_up_is_at_work_nothing_is_started_by_itself(bench: Bench) -> None:
     """Once: what systemd starts after that starts all, as at boot."""
     bench.client._write(bench.roster(toy("a")))
