@@ -20,7 +20,8 @@ def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """``ONESTACK_TEST_KEEP=y`` leaves it running, to look at what failed."""
-    made = KINDS[request.param](image(), tmp_path_factory.mktemp(request.param))
+    kind = KINDS[request.param]
+    made = kind(image(installed=kind.kernel), tmp_path_factory.mktemp(request.param))
     try:
         made.await_boot()
         yield made

@@ -85,7 +85,7 @@ class Container(Server):
     def _begin(self) -> None:
         self._group.mkdir(exist_ok=True)
         namespaces = ("--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup")
-        script = f"echo $$ >{self._group}/cgroup.procs; exec \"$@\""
+        script = f'echo $$ >{self._group}/cgroup.procs; exec "$@"'
         self.outer = subprocess.Popen(
             [
                 *("/bin/sh", "-c", script, "sh", "unshare", *namespaces, "--fork", "--kill-child"),
@@ -122,7 +122,7 @@ class Container(Server):
         if self._network:
             self._network.terminate()
             self._network.wait()
-        if not self._ending and code in (-signal.SIGHUP, 128 + signal.SIGHUP, -signal.SIGKILL):
+        if not self._ending and abs(code) % 128 in (signal.SIGHUP, signal.SIGKILL):
             self._begin()
 
     def words(self, command: str) -> list[str]:
@@ -142,6 +142,12 @@ class Container(Server):
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.first, signal.SIGKILL)
         self.outer.wait()
+        # a kernel that goes takes them along; this one stays
+        own = self.root.stat().st_dev
+        for line in run(["losetup", "-n", "-O", "NAME,BACK-MAJ:MIN"]).stdout.splitlines():
+            name, _, number = line.partition(" ")
+            if number.strip() == f"{os.major(own)}:{os.minor(own)}":
+                run(["losetup", "--detach", name])
         run(["umount", str(self.root)])
         self.disk.unlink()
         for group in sorted(self._group.glob("**/"), reverse=True):

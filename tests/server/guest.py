@@ -7,10 +7,12 @@ import socket
 import subprocess
 from pathlib import Path
 
-from tests.server.image import NICE, Image
+from tests.server.image import Image
 from tests.server.machine import Server
 from tests.support.clouds import CommandFailed, run
 
+NICE = ("nice", "-n", "19")
+"""It takes two processors for a long time, and nobody waits for it."""
 OUTSIDE = "172.24.4.254"
 """Who answers on the network that the second NIC leads to."""
 

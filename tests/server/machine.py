@@ -66,9 +66,14 @@ class Server:
         self.await_boot(before)
 
     def unpack(self, place: str) -> None:
-        """A clean checkout: what is committed, and what is not yet."""
+        """A clean checkout: what is committed, and what is not yet.
+
+        Where all takes its time, the program's own environment too, if there is one.
+        """
         listed = run(["git", "-C", str(REPOSITORY), "ls-files", "-co", "--exclude-standard"])
         there = [name for name in listed.stdout.splitlines() if Path(REPOSITORY, name).exists()]
+        if self.kernel and Path(REPOSITORY, ".venv/complete").exists():
+            there.append(".venv")
         pack = ["tar", "-C", str(REPOSITORY), "-cz", "--owner=0", "--group=0", *there]
         archive = subprocess.run(pack, capture_output=True, check=True).stdout
         words = self.words(f"mkdir -p {place} && tar -C {place} -xz")

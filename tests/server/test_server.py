@@ -96,12 +96,13 @@ def before(server: Server) -> dict[str, str]:
 def portrait(server: Server) -> dict[str, str]:
     lines = {
         "units": "ls /etc/systemd/system /etc/systemd/system/*.wants",
-        "mounts": "awk '$2 ~ /onestack|netns/ {print $2}' /proc/mounts",
+        "mounts": "awk '$2 ~ /onestack|netns[/]/ {print $2}' /proc/mounts",
         "devices": "ip -o link | cut -d: -f2 | sort",
         "addresses": "ip -o -4 addr | awk '{print $2, $4}'",
         "rules": "nft list ruleset 2>/dev/null || :",
         "loops": f"losetup --noheadings --output BACK-FILE | grep {ROOT} || :",
-        "settings": "ls /etc/sysctl.d /etc/modules-load.d; sysctl net.ipv4.ip_forward",
+        "settings": "ls /etc/sysctl.d; sysctl net.ipv4.ip_forward",
+        "files": "find /etc /run /var/lib -iname '*onestack*'",
         "namespaces": "ip netns",
         "roots": "ls -d /var/lib/onestack* /var/cache/onestack/clouds/* 2>/dev/null || :",
         "users": "getent passwd | grep onestack || :",
