@@ -166,7 +166,7 @@ def volume(server: Server) -> str:
 
 
 def guests(server: Server) -> list[str]:
-    return server.type("pgrep -f 'qemu-system-x86_64 -name guest=' || :").split()
+    return server.type("pgrep -f '^[^ ]*qemu-system-x86_64 -name guest=' || :").split()
 
 
 def test_the_supervisor_is_killed(server: Server) -> None:
