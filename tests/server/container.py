@@ -24,13 +24,16 @@ NODES = "null 1 3\nzero 1 5\nfull 1 7\nrandom 1 8\nurandom 1 9\ntty 5 0\nfuse 10
 BEGIN = r"""set -eu
 read -r _
 mount --make-rprivate /
-mount --bind "$1" "$1"
-cd "$1"
+mount "$1" "$2"
+cd "$2"
+for unit in $4; do ln -sf /dev/null "etc/systemd/system/$unit.service"; done
+mkdir -p etc/systemd/resolved.conf.d
+printf '[Resolve]\nDNS=10.0.2.3\n' > etc/systemd/resolved.conf.d/slirp.conf
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=755 tmpfs dev
-while read -r name major minor; do mknod -m 666 "dev/$name" c "$major" "$minor"; done < "$2"
+while read -r name major minor; do mknod -m 666 "dev/$name" c "$major" "$minor"; done < "$3"
 mkdir dev/pts dev/shm dev/net
 mknod -m 666 dev/net/tun c 10 200
 mknod -m 660 dev/loop-control c 10 237
@@ -42,15 +45,14 @@ ln -s fd/0 dev/stdin
 ln -s fd/1 dev/stdout
 ln -s fd/2 dev/stderr
 mount -t tmpfs tmpfs dev/shm
-mount -t tmpfs -o mode=755 tmpfs sys/fs/cgroup
-umount sys/fs/cgroup
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 pivot_root . mnt
 # the clock is this machine's
 exec setpriv --bounding-set=-sys_time,-sys_module chroot . /bin/sh -c 'umount -l /mnt
     exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd' </dev/null
 """
-"""Run as the first process; arguments: the root, the list of device nodes."""
+"""Run as the first process, whose mounts nobody else sees; arguments: the disk, where to
+mount it, the list of device nodes, units to leave out."""
 MASKED = ("systemd-udevd", "systemd-networkd", "systemd-networkd-wait-online", "systemd-timesyncd")
 """What is the hardware's, and so this machine's, or slirp's."""
 
@@ -70,13 +72,7 @@ class Container(Server):
         self.disk = folder / "disk.raw"
         run(["cp", "--sparse=always", "--reflink=auto", str(image.disk), str(self.disk)])
         self.root.mkdir()
-        run(["mount", "-o", "loop", str(self.disk), str(self.root)])
-        units = self.root / "etc/systemd/system"
-        for name in MASKED:
-            (units / f"{name}.service").symlink_to("/dev/null")
-        resolved = self.root / "etc/systemd/resolved.conf.d"
-        resolved.mkdir(exist_ok=True)
-        (resolved / "slirp.conf").write_text("[Resolve]\nDNS=10.0.2.3\n")
+        self.device = run(["losetup", "--find", "--show", str(self.disk)]).stdout.strip()
         (folder / "nodes").write_text(NODES)
         (folder / "begin.sh").write_text(BEGIN)
         self._group = next(g for g in CGROUPS if (g / "cgroup.procs").exists()) / "onestack-server"
@@ -89,8 +85,8 @@ class Container(Server):
         self.outer = subprocess.Popen(
             [
                 *("/bin/sh", "-c", script, "sh", "unshare", *namespaces, "--fork", "--kill-child"),
-                *("/bin/sh", str(self.folder / "begin.sh"), str(self.root)),
-                str(self.folder / "nodes"),
+                *("/bin/sh", str(self.folder / "begin.sh"), self.device, str(self.root)),
+                *(str(self.folder / "nodes"), " ".join(MASKED)),
             ],
             stdin=subprocess.PIPE,
             stdout=self.console.open("ab"),
@@ -122,6 +118,7 @@ class Container(Server):
         if self._network:
             self._network.terminate()
             self._network.wait()
+        self._detach_pools()
         if not self._ending and abs(code) % 128 in (signal.SIGHUP, signal.SIGKILL):
             self._begin()
 
@@ -142,13 +139,16 @@ class Container(Server):
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.first, signal.SIGKILL)
         self.outer.wait()
-        # a kernel that goes takes them along; this one stays
-        own = self.root.stat().st_dev
-        for line in run(["losetup", "-n", "-O", "NAME,BACK-MAJ:MIN"]).stdout.splitlines():
-            name, _, number = line.partition(" ")
-            if number.strip() == f"{os.major(own)}:{os.minor(own)}":
-                run(["losetup", "--detach", name])
-        run(["umount", str(self.root)])
+        self._detach_pools()
+        run(["losetup", "--detach", self.device])
         self.disk.unlink()
         for group in sorted(self._group.glob("**/"), reverse=True):
             group.rmdir()
+
+    def _detach_pools(self) -> None:
+        """Those loop devices that a kernel takes along when it goes; this one stays."""
+        number = os.stat(self.device).st_rdev
+        for line in run(["losetup", "-n", "-O", "NAME,BACK-MAJ:MIN"]).stdout.splitlines():
+            name, _, back = line.partition(" ")
+            if back.strip() == f"{os.major(number)}:{os.minor(number)}":
+                run(["losetup", "--detach", name])
