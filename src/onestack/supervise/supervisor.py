@@ -53,6 +53,7 @@ class Supervisor:
         self._pending_jobs: list[Callable[[], None]] = []
         self._settling = False
         self._told_ready = False
+        self._alive_told = False
         self._told_status = ""
         self._shutting_down: list[Connection] | None = None
 
@@ -106,8 +107,6 @@ class Supervisor:
         # imports begin when the programs have been started: both take their time at once
         self.loop.later(0.0, self._begin_warming)
         self._rotate_logs()
-        if self.notifier.watchdog:
-            self._sign_of_life()
         self.loop.run()
 
     def _begin_warming(self) -> None:
@@ -304,6 +303,10 @@ class Supervisor:
             words.insert(0, "READY=1")
             log(f"all {number} processes are ready")
         self.notifier.say(*words)
+        if self._told_ready and self.notifier.watchdog and not self._alive_told:
+            # The first one has systemd expect more, and imports may take a minute until now.
+            self._alive_told = True
+            self._sign_of_life()
 
     # -- what clients ask ------------------------------------------------
 

@@ -88,7 +88,7 @@ def unit(cloud: str, root: Path, python: Path, program: Path, roster: Path) -> s
             # A process that has given up waits for the operator, and the others serve meanwhile.
             "TimeoutStartSec=infinity",
             "TimeoutStopSec=3min",
-            "WatchdogSec=60",
+            "WatchdogSec=180",
             "LimitNOFILE=524288",
             "TasksMax=infinity",
             "",

@@ -6,6 +6,7 @@ import configparser
 import contextlib
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 from onestack.supervise.spec import Probe
@@ -63,6 +64,9 @@ def test_ready_is_told_when_all_are(bench: Bench) -> None:
         half = "STATUS=1 of 2 processes ready; b: starting"
         until(lambda: hear("") or any(line.startswith(half) for line in heard))
         assert "READY=1" not in heard
+        # a sign of life is a promise of more, which imports would break
+        time.sleep(0.5)
+        assert not hear("WATCHDOG=1")
         ready.touch()
         until(lambda: hear("READY=1"))
         until(lambda: hear("STATUS=2 of 2 processes ready"))
