@@ -96,7 +96,7 @@ def portrait(server: Server) -> dict[str, str]:
         "devices": "ip -o link | cut -d: -f2 | sort",
         "addresses": "ip -o -4 addr | awk '{print $2, $4}'",
         "rules": "nft list ruleset 2>/dev/null || :",
-        "loops": f"losetup --noheadings --output BACK-FILE | grep {ROOT} || :",
+        "loops": f"losetup --noheadings --output BACK-FILE | grep {ROOT}/ || :",
         "settings": "ls /etc/sysctl.d; sysctl net.ipv4.ip_forward",
         "files": "find /etc /run /var/lib -iname '*onestack*'",
         "namespaces": "ip netns",
@@ -198,7 +198,7 @@ def test_a_boot_brings_all_back(server: Server, way: str) -> None:
     timed("all after it", server, lambda: await_ready(server))
     assert failed_units(server) == ""
     assert volume(server) == "available"
-    assert "pool" in server.type(f"losetup --noheadings --output BACK-FILE | grep {ROOT}")
+    server.type(f"losetup --noheadings --output BACK-FILE | grep {ROOT}/data/pool")
     assert "172.24.4.1/24" in server.type("ip -4 address show dev br-ex")
     assert server.type("sysctl -n net.ipv4.ip_forward").strip() == "1"
     if server.kernel:
