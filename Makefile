@@ -9,7 +9,7 @@ COMPLETE := ONESTACK_TESTS_COMPLETE=y
 SERVICES := $(addprefix tests/services/,test_chrony.py test_heat.py test_horizon.py test_provision.py)
 DONE := tests/deploy/test_life.py tests/deploy/test_two_clouds.py $(SERVICES)
 
-.PHONY: test test-unit test-full lint prepare environment clean
+.PHONY: test test-unit test-full test-server lint prepare environment clean
 
 # What CI runs, within an hour on 2 cores. A cloud's life comes first: on a fresh
 # machine it is what installs the packages. What the others need is then prepared.
@@ -24,6 +24,11 @@ test-unit: lint prepare
 # All there is.
 test-full: test
 	$(COMPLETE) $(PYTEST) tests/deploy tests/services tests/tempest $(foreach one,$(DONE),--ignore $(one))
+
+# An ordinary server, where systemd runs the machine: in a container, then in a guest
+# with a kernel of its own. The guest's part takes an hour and more without KVM.
+test-server: prepare
+	$(PYTEST) -s tests/server
 
 lint: environment
 	$(PYTHON) -m ruff check src tests bench/run bench/services bench/figures.py

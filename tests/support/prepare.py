@@ -24,8 +24,11 @@ TOOLS = ("curl",)
 """What tests call themselves."""
 
 
-def wanted(root: Path) -> tuple[Context, list[str]]:
-    """The packages of every component, for either layout of the network."""
+def wanted(root: Path, kernel: bool = False) -> tuple[Context, list[str]]:
+    """The packages of every component, for either layout of the network.
+
+    ``kernel``: as on a machine whose kernel has Open vSwitch's datapath.
+    """
     names = set(TOOLS)
     for layout in LAYOUTS:
         answers = registry().answers({"CONFIG_NEUTRON_L2_AGENT": layout})
@@ -38,6 +41,8 @@ def wanted(root: Path) -> tuple[Context, list[str]]:
             release=release(),
             components=all_components(),
         )
+        if kernel:
+            ctx.host.__dict__["ovs_kernel"] = True
         names |= set(wanted_packages(ctx))
     return ctx, sorted(names)
 

@@ -97,14 +97,17 @@ def apt_problems(packages: Sequence[str]) -> list[Problem]:
     """
     asked = ["-y", "--no-install-recommends", "install", *packages]
     answer = run(["apt-get", "-qq", "--print-uris", *asked], check=False, timeout=60)
-    if not answer.ok or not answer.out.strip():
+    if packages and answer.ok and not answer.out.strip():
+        return []  # all of it lies in apt's cache
+    if not answer.ok or not packages:
         # (twice quiet, it does not print them)
         answer = run(["apt-get", "-q", "--print-uris", "update"], check=False, timeout=60)
     one_each: dict[str, str] = {}
     for url in re.findall(r"^'([^']+)'", answer.out, re.MULTILINE):
         one_each.setdefault("/".join(url.split("/")[:3]), url)
     if not one_each:
-        return [("/etc/apt/sources.list*", "no source of packages is configured there")]
+        why = "no source of packages is configured there" if answer.ok else _last(answer.err)
+        return [("/etc/apt/sources.list*", why)]
     found = [(site, head(url)) for site, url in one_each.items()]
     return [(site, why) for site, why in found if why]
 

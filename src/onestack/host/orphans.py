@@ -40,9 +40,17 @@ def orphans() -> list[int]:
         for entry in entries:
             if entry.startswith(wanted):
                 run = entry.removeprefix(wanted).decode(errors="replace")
-                if identity(int(run.partition(".")[0] or 0)) != run:
+                if identity(int(run.partition(".")[0] or 0)) != run and _here(name):
                     found.append(int(name))
     return found
+
+
+def _here(pid: str) -> bool:
+    """Not in a container, where processes have other numbers."""
+    try:
+        return os.readlink(PROC / pid / "ns/pid") == os.readlink(PROC / "self/ns/pid")
+    except OSError:
+        return False
 
 
 def end_orphans(seconds: float = 10.0) -> int:

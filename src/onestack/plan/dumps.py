@@ -55,7 +55,7 @@ class Dumps:
         words = "--user=root --skip-lock-tables --single-transaction --hex-blob --no-tablespaces"
         argv = ["mariadb-dump", "--no-defaults", *words.split(), f"--socket={self.socket}"]
         try:
-            run([*argv, place or database, *sorted(tables)], timeout=120, stdout=temporary)
+            run([*argv, place or database, *sorted(tables)], timeout=600, stdout=temporary)
             raw = temporary.read_bytes()
             if END not in raw[-200:]:
                 raise OnestackError(
@@ -77,7 +77,7 @@ class Dumps:
         client = shutil.which("mariadb") or "mysql"
         options = ["--no-defaults", "--user=root", f"--socket={self.socket}"]
         argv = [client, *options, place or database]
-        run(argv, timeout=120, stdin=self.path(database))
+        run(argv, timeout=600, stdin=self.path(database))
 
     def forget(self, database: str) -> None:
         self.path(database).unlink(missing_ok=True)

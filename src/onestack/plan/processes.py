@@ -11,7 +11,7 @@ from onestack.host.change import Change
 from onestack.host.ledger import Ledger
 from onestack.plan.patience import patiently
 from onestack.plan.roster import roster_path
-from onestack.plan.unit import ensure_unit, start_unit
+from onestack.plan.unit import ensure_unit, start_unit, stop_unit, unit_at_work
 from onestack.supervise.client import Supervisor
 from onestack.supervise.spec import Process
 
@@ -113,6 +113,9 @@ class Processes:
         )
 
     def _relaunch(self) -> None:
+        # Not behind systemd's back: it would start it again at once, with all processes.
+        if self.ctx.host.systemd and unit_at_work(self.ctx.cloud):
+            stop_unit(self.ctx.cloud)
         self.supervisor.shutdown()
         self._launch()
 

@@ -14,7 +14,6 @@ from onestack.cloud import CACHE, Cloud
 from onestack.errors import OnestackError
 from onestack.host import mounts
 from onestack.host.change import Change
-from onestack.host.command import run
 from onestack.host.files import remove_tree
 from onestack.host.ledger import Ledger
 from onestack.host.orphans import end_orphans
@@ -25,7 +24,7 @@ from onestack.plan.ledger import undo_all
 from onestack.plan.progress import Listener, Progress, tell
 from onestack.plan.runner import Runner
 from onestack.plan.step import Report, Step
-from onestack.plan.unit import unit_path
+from onestack.plan.unit import stop_unit, unit_at_work, unit_path
 from onestack.supervise import proc
 from onestack.supervise.client import Supervisor
 
@@ -136,17 +135,12 @@ def destroy(
 
 def _stop(cloud: Cloud, supervisor: Supervisor) -> Step:
     def stop() -> Iterator[Change]:
-        unit = unit_path(cloud)
-        if Path("/run/systemd/system").is_dir() and unit.exists() and supervisor.running():
-            yield Change(f"stop {unit.name}", lambda: _stop_unit(unit.name))
+        if unit_at_work(cloud):
+            yield Change(f"stop {unit_path(cloud).name}", lambda: stop_unit(cloud))
         if supervisor.running():
             yield Change("stop all processes and the supervisor", supervisor.shutdown)
 
     return Step("processes", "The cloud's processes", stop)
-
-
-def _stop_unit(name: str) -> None:
-    run(["systemctl", "stop", name], timeout=240, finish=True)
 
 
 def _leftovers(cloud: Cloud) -> Iterator[Change]:

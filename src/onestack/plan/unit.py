@@ -18,6 +18,8 @@ from onestack.plan.roster import roster_path
 from onestack.supervise import systemd
 
 UNITS = Path("/etc/systemd/system")
+SYSTEMD = Path("/run/systemd/system")
+"""There while systemd runs the machine."""
 SECONDS = 90.0
 
 
@@ -68,6 +70,8 @@ def ensure_unit(ctx: Context, ledger: Ledger, units: Path = UNITS) -> Iterator[C
 def start_unit(cloud: Cloud, running: Callable[[], bool]) -> None:
     """Start it, and wait until the supervisor answers. Raises `OnestackError`."""
     name = unit_path(cloud).name
+    # What is started at boot may need databases and users that this run has yet to make.
+    systemd.ask_for_none(cloud.root)
     # Without waiting for "ready", which comes only when all processes are.
     run(["systemctl", "start", "--no-block", name], timeout=60, finish=True)
     until = time.monotonic() + SECONDS
@@ -82,3 +86,15 @@ def start_unit(cloud: Cloud, running: Callable[[], bool]) -> None:
                 f"journalctl -u {name} says more; then run up again",
             )
         time.sleep(0.1)
+
+
+def stop_unit(cloud: Cloud) -> None:
+    run(["systemctl", "stop", unit_path(cloud).name], timeout=240, finish=True)
+
+
+def unit_at_work(cloud: Cloud) -> bool:
+    """Whether systemd runs the cloud, or is about to: also between a death and a restart."""
+    if not (SYSTEMD.is_dir() and unit_path(cloud).exists()):
+        return False
+    said = run(["systemctl", "is-active", unit_path(cloud).name], check=False, timeout=60).out
+    return said.strip() not in ("inactive", "failed", "unknown")

@@ -77,6 +77,6 @@ def install(place: Path, python: Path, *, source: Path = SOURCE, tell: Tell = si
         for folder, _, _ in os.walk(work):
             os.chmod(folder, 0o755)
         # A run of plain python3 in the copy must not find stale byte code, nor write any.
-        run([python, "-m", "compileall", "-q", str(package)], timeout=120)
+        run([python, "-m", "compileall", "-q", str(package)], timeout=600)
         run(["sync", "-f", str(work)], timeout=300)
         work.rename(place)

@@ -12,7 +12,7 @@ from typing import IO
 from onestack.supervise import linux, proc, sockets
 from onestack.supervise.loop import log
 from onestack.supervise.spec import Roster
-from onestack.supervise.systemd import ENVIRONMENT, Notifier
+from onestack.supervise.systemd import ENVIRONMENT, Notifier, asked_for_none
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
     supervisor.listen()
     if options.ready_fd >= 0:
         os.close(options.ready_fd)
-    supervisor.run(options.start_all)
+    supervisor.run(options.start_all and not asked_for_none(root))
     sys.stderr.flush()
     # nothing of what was imported has anything to do at the end
     os._exit(0 if lock else 1)

@@ -71,13 +71,23 @@ def alive(pid: int) -> bool:
 
 
 def belonging(root: Path) -> set[int]:
-    """Live processes of the cloud at ``root``, its supervisor among them."""
+    """Live processes of the cloud at ``root``, its supervisor among them.
+
+    Not those of a container on this machine, where the same path is another cloud.
+    """
     value = os.fsencode(root)
     return {
         pid
         for pid in pids()
-        if environment(pid).get(ROOT_VARIABLE.encode()) == value and alive(pid)
+        if environment(pid).get(ROOT_VARIABLE.encode()) == value and alive(pid) and _here(pid)
     }
+
+
+def _here(pid: int) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return False
 
 
 def children(pid: int) -> set[int]:

@@ -53,6 +53,7 @@ class Supervisor:
         self._pending_jobs: list[Callable[[], None]] = []
         self._settling = False
         self._told_ready = False
+        self._alive_told = False
         self._told_status = ""
         self._shutting_down: list[Connection] | None = None
 
@@ -106,8 +107,6 @@ class Supervisor:
         # imports begin when the programs have been started: both take their time at once
         self.loop.later(0.0, self._begin_warming)
         self._rotate_logs()
-        if self.notifier.watchdog:
-            self._sign_of_life()
         self.loop.run()
 
     def _begin_warming(self) -> None:
@@ -289,21 +288,25 @@ class Supervisor:
             process.probed(ok, text, unreachable)
 
     def _tell_systemd(self) -> None:
-        wanted = [p for p in self.processes.values() if p.wanted]
-        ready = [p for p in wanted if p.state is State.READY]
-        others = [p for p in wanted if p.state is not State.READY]
-        status = f"{len(ready)} of {len(wanted)} processes ready"
+        # Also those that up has yet to start: the cloud is not there before.
+        others = [p for p in self.processes.values() if p.state is not State.READY]
+        number = len(self.processes)
+        status = f"{number - len(others)} of {number} processes ready"
         if others:
             status += f"; {others[0].name}: {others[0].sentence()}"
         words = [f"STATUS={status}"]
         if status == self._told_status:
             return
         self._told_status = status
-        if wanted and not others and not self._told_ready:
+        if number and not others and not self._told_ready:
             self._told_ready = True
             words.insert(0, "READY=1")
-            log(f"all {len(wanted)} processes are ready")
+            log(f"all {number} processes are ready")
         self.notifier.say(*words)
+        if self._told_ready and self.notifier.watchdog and not self._alive_told:
+            # The first one has systemd expect more, and imports may take a minute until now.
+            self._alive_told = True
+            self._sign_of_life()
 
     # -- what clients ask ------------------------------------------------
 

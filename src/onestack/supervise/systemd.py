@@ -14,6 +14,9 @@ ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "PYTHONSAFEPATH": "1"}
 """For the warm parent: threads of its children share two arenas instead of sixteen,
 and nothing is imported from whatever the working directory is."""
 
+_NONE = "run/supervisor/start-none"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
 
 class Notifier:
     """sd_notify(3), when ``NOTIFY_SOCKET`` asks for it; else it says nothing."""
@@ -33,6 +36,24 @@ class Notifier:
             return
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
             s.sendto("\n".join(words).encode(), self._address)
+
+
+def ask_for_none(root: Path) -> None:
+    """The supervisor that is started next, before the next boot, starts no process by itself."""
+    place = root / _NONE
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(_BOOT.read_text())
+
+
+def asked_for_none(root: Path) -> bool:
+    """Whether `ask_for_none` was called for this start."""
+    place = root / _NONE
+    try:
+        said = place.read_text()
+        place.unlink()
+    except FileNotFoundError:
+        return False
+    return said == _BOOT.read_text()
 
 
 def command(python: Path, roster: Path, *flags: str) -> list[str]:
@@ -59,12 +80,15 @@ def unit(cloud: str, root: Path, python: Path, program: Path, roster: Path) -> s
             f"ExecStart={start}",
             *lines,
             "Delegate=yes",
-            "KillMode=mixed",
+            # What a killed supervisor left is for the next one to end; guests are to go on.
+            "KillMode=process",
+            "OOMPolicy=continue",
             "Restart=always",
             "RestartSec=2",
-            "TimeoutStartSec=15min",
+            # A process that has given up waits for the operator, and the others serve meanwhile.
+            "TimeoutStartSec=infinity",
             "TimeoutStopSec=3min",
-            "WatchdogSec=60",
+            "WatchdogSec=180",
             "LimitNOFILE=524288",
             "TasksMax=infinity",
             "",

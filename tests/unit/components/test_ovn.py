@@ -31,6 +31,15 @@ def test_nothing_runs_as_root(tmp_path: Path) -> None:
     assert "external-bridge" in found["ovn-controller"].needs
 
 
+def test_debian_12s_controller_is_not_told_of_its_control_socket(tmp_path: Path) -> None:
+    """It ends at an option --unixctl; the others, and later ones, know it."""
+    controller = {p.name: p for p in ROOM.processes(context(tmp_path, **CHOSEN))}["ovn-controller"]
+    assert not [word for word in controller.argv if "unixctl" in word]
+    assert controller.probe
+    run = tmp_path / "run" / "ovn"
+    assert f"{run}/ovn-controller.$(cat {run}/ovn-controller.pid).ctl" in controller.probe.argv[2]
+
+
 def test_a_chassis_is_the_same_at_each_start(tmp_path: Path) -> None:
     first = told(tmp_path / "a")
     assert told(tmp_path / "a") == first

@@ -21,6 +21,7 @@ from onestack.diagnose.preflight import GIB, Needs, Subject, look
 from onestack.errors import OnestackError, PreflightRefused
 from onestack.host import kvm
 from onestack.host.change import Change
+from onestack.host.command import Result
 from onestack.host.facts import HostFacts
 from onestack.host.findings import Finding, Severity, info, raise_refusals, refuse, warn
 from onestack.host.mounts import Mount
@@ -351,10 +352,31 @@ def test_mirrors_are_known_without_lists(monkeypatch: pytest.MonkeyPatch, tmp_pa
     )
     monkeypatch.setenv("APT_CONFIG", str(config))
     monkeypatch.setattr("onestack.diagnose.machine.head", lambda url: f"asked for {url}")
-    ((site, why),) = apt_problems(["mariadb-server-core"])
+    ((site, why),) = apt_problems(["no-such-package"])
     assert site == "http://mirror.invalid"
     assert why == "asked for http://mirror.invalid/debian/dists/bookworm/InRelease"
     assert apt_problems([]) == [(site, why)]
+
+
+def test_what_lies_in_apts_cache_needs_no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def run(argv: list[str], **_: object) -> Result:
+        asked.append(argv[-1])
+        return Result(tuple(argv), 0, "", "", 0.0)
+
+    monkeypatch.setattr("onestack.diagnose.machine.run", run)
+    assert apt_problems(["haproxy"]) == []
+    assert asked == ["haproxy"]
+
+
+def test_apts_own_trouble_is_told_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "E: The list of sources could not be read.\n"
+    monkeypatch.setattr(
+        "onestack.diagnose.machine.run", lambda argv, **_: Result(tuple(argv), 100, "", words, 0.0)
+    )
+    ((_, why),) = apt_problems(["haproxy"])
+    assert why == "E: The list of sources could not be read."
 
 
 def test_who_configures_the_nic(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from onestack.cloud import Cloud
 from onestack.errors import OnestackError
+from onestack.host.command import Result
 from onestack.host.files import ensure_directory
 from onestack.host.ledger import Ledger
 from onestack.plan import prepare, registry, teardown, timing, unit
@@ -51,6 +52,30 @@ def test_down_stops_what_runs(cloud: Cloud, supervisor: Supervisor) -> None:
     assert teardown.down(cloud, supervisor).changes == []  # type: ignore[arg-type]
     assert [run.verb for run in timing.load(cloud.log)] == ["down", "down"]
     assert cloud.root.is_dir()
+
+
+def test_systemd_does_not_start_it_again(
+    cloud: Cloud, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a supervisor's death and the next one's start there is nobody to ask."""
+    states = ["activating", "inactive"]
+    ran: list[str] = []
+
+    def run(argv: list[str], **_: object) -> Result:
+        ran.append(" ".join(argv))
+        return Result(tuple(argv), 3, f"{states[0]}\n", "", 0.0)
+
+    monkeypatch.setattr(unit, "SYSTEMD", cloud.root)
+    monkeypatch.setattr(unit, "unit_path", lambda cloud: cloud.etc / "onestack-toy.service")
+    monkeypatch.setattr(teardown, "unit_path", unit.unit_path)
+    monkeypatch.setattr(unit, "run", run)
+    assert teardown.down(cloud, supervisor).changes == []  # type: ignore[arg-type]
+    unit.unit_path(cloud).touch()
+    whats = [what for _, what in teardown.down(cloud, supervisor).changes]  # type: ignore[arg-type]
+    assert whats == ["stop onestack-toy.service"]
+    assert "systemctl stop onestack-toy.service" in ran
+    states.pop(0)
+    assert teardown.down(cloud, supervisor).changes == []  # type: ignore[arg-type]
 
 
 def test_destroy_leaves_nothing(cloud: Cloud, supervisor: Supervisor, tmp_path: Path) -> None:

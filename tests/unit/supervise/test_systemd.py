@@ -6,10 +6,11 @@ import configparser
 import contextlib
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 from onestack.supervise.spec import Probe
-from onestack.supervise.systemd import unit
+from onestack.supervise.systemd import ask_for_none, asked_for_none, unit
 from tests.unit.supervise.bench import Bench, needs_root, toy, until
 
 
@@ -30,11 +31,10 @@ def test_the_unit() -> None:
         "/opt/rel/bin/python -m onestack.supervise"
         " --roster /var/lib/onestack/etc/roster.json --start-all"
     )
-    assert (service["Delegate"], service["KillMode"], service["Restart"]) == (
-        "yes",
-        "mixed",
-        "always",
-    )
+    assert (service["Delegate"], service["Restart"]) == ("yes", "always")
+    # guests outlive a supervisor, and one process that has given up does not end the others
+    assert (service["KillMode"], service["OOMPolicy"]) == ("process", "continue")
+    assert service["TimeoutStartSec"] == "infinity"
     assert 'Environment="PYTHONPATH=/opt/program"' in text
     assert 'Environment="ONESTACK_SUPERVISED=/var/lib/onestack"' in text
 
@@ -64,6 +64,9 @@ def test_ready_is_told_when_all_are(bench: Bench) -> None:
         half = "STATUS=1 of 2 processes ready; b: starting"
         until(lambda: hear("") or any(line.startswith(half) for line in heard))
         assert "READY=1" not in heard
+        # a sign of life is a promise of more, which imports would break
+        time.sleep(0.5)
+        assert not hear("WATCHDOG=1")
         ready.touch()
         until(lambda: hear("READY=1"))
         until(lambda: hear("STATUS=2 of 2 processes ready"))
@@ -72,3 +75,64 @@ def test_ready_is_told_when_all_are(bench: Bench) -> None:
         until(lambda: hear("STOPPING=1"))
         assert supervisor.wait(5) == 0
     assert "NOTIFY_SOCKET" not in bench.log("a")
+
+
+@needs_root
+def test_what_up_has_yet_to_start_is_waited_for(bench: Bench) -> None:
+    address = str(bench.root / "notify")
+    bench.client._write(bench.roster(toy("a"), toy("b")))
+    ask_for_none(bench.root)
+    heard: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(address)
+        notify.setblocking(False)
+
+        def hear(word: str) -> bool:
+            with contextlib.suppress(BlockingIOError):
+                heard.extend(notify.recv(4096).decode().splitlines())
+            return word in heard
+
+        supervisor = subprocess.Popen(
+            [
+                *(str(bench.python), "-m", "onestack.supervise", "--start-all"),
+                *("--roster", str(bench.client.roster)),
+            ],
+            env={"PYTHONPATH": bench.path, "NOTIFY_SOCKET": address},
+        )
+        until(bench.client.running)
+        bench.client.start(["a"])
+        until(lambda: hear("") or any(line.startswith("STATUS=1 of 2") for line in heard))
+        assert "READY=1" not in heard
+        bench.client.start(["b"])
+        until(lambda: hear("READY=1"))
+        supervisor.terminate()
+        assert supervisor.wait(5) == 0
+
+
+@needs_root
+def test_while_up_is_at_work_nothing_is_started_by_itself(bench: Bench) -> None:
+    """Once: what systemd starts after that starts all, as at boot."""
+    bench.client._write(bench.roster(toy("a")))
+    words = [
+        *(str(bench.python), "-m", "onestack.supervise", "--start-all"),
+        *("--roster", str(bench.client.roster)),
+    ]
+
+    def states() -> dict[str, str]:
+        return {p.name: p.state for p in bench.client.status()}
+
+    ask_for_none(bench.root)
+    for expected in ("stopped", "ready"):
+        supervisor = subprocess.Popen(words, env={"PYTHONPATH": bench.path})
+        until(bench.client.running)
+        until(lambda wanted=expected: states() == {"a": wanted})
+        supervisor.terminate()
+        assert supervisor.wait(5) == 0
+
+
+def test_what_was_asked_before_the_boot_is_not_meant(tmp_path: Path) -> None:
+    ask_for_none(tmp_path)
+    asked = tmp_path / "run" / "supervisor" / "start-none"
+    asked.write_text("another boot\n")
+    assert not asked_for_none(tmp_path)
+    assert not asked.exists()

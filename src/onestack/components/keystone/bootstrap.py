@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -68,14 +69,24 @@ def _make_domain(ctx: Context, name: str) -> None:
 
 
 def ensure_email(ctx: Context) -> Iterator[Change]:
-    """The administrator's e-mail address is the one of the answers."""
-    session = admin_session(ctx)
-    url = f"http://{ctx.internal}:5000/v3/users/{session.get_user_id()}"
+    """The administrator's e-mail address is the one of the answers.
+
+    The database is asked, since keystone's answer may come from its cache: a user that
+    is read while it is written stays there as it was, for minutes.
+    """
+    with connect(ctx.cloud, "keystone") as database, database.cursor() as cursor:
+        cursor.execute(
+            "SELECT user.id, user.extra FROM user JOIN local_user ON local_user.user_id = user.id"
+            " WHERE local_user.name = %s AND local_user.domain_id = 'default'",
+            (ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"],),
+        )
+        found = cursor.fetchone()
     wanted = str(ctx.answers["CONFIG_KEYSTONE_ADMIN_EMAIL"])
-    if session.get(url).json()["user"].get("email", "") != wanted:
+    if found and json.loads(found[1] or "{}").get("email", "") != wanted:
+        url = f"http://{ctx.internal}:5000/v3/users/{found[0]}"
         yield Change(
             f"give the administrator the e-mail address {wanted or '(none)'}",
-            lambda: _set_email(session, url, wanted),
+            lambda: _set_email(admin_session(ctx), url, wanted),
         )
 
 

@@ -39,7 +39,7 @@ def install(data: Path, user: str) -> None:
             "--skip-name-resolve",
             *HASTY,
         ],
-        timeout=120,
+        timeout=600,
     )
     _sync(work)
     work.rename(data)

@@ -101,7 +101,7 @@ class Ovn(Component):
             argv=(
                 made.program("ovn-controller"),
                 f"unix:{socket}",
-                f"--unixctl={run}/ovn-controller.ctl",
+                # Debian 12's has no --unixctl: its control socket is named by its pid.
                 f"--pidfile={run}/ovn-controller.pid",
                 *QUIET,
             ),
@@ -109,8 +109,14 @@ class Ovn(Component):
             needs=(*databases, "external-bridge"),
             prepare=(
                 as_user(switch, *vsctl, "set", "Open_vSwitch", ".", *chassis(ctx, places["sb"])),
+                ("/bin/sh", "-c", f"rm -f {run}/ovn-controller.*.ctl"),
             ),
-            probe=_says(appctl, f"{run}/ovn-controller.ctl", "connection-status", "connected"),
+            probe=_says(
+                appctl,
+                f"{run}/ovn-controller.$(cat {run}/ovn-controller.pid).ctl",
+                "connection-status",
+                "connected",
+            ),
         )
 
 
