@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Iterator
 
 import pytest
+from cryptography import x509
 
-from onestack.cloud import Cloud
 from onestack.components.haproxy import tls
 from tests.deploy.known_errors import unexpected
 from tests.support.clouds import LAUNCHER, CloudUnderTest, run, wait_until
@@ -107,10 +106,13 @@ class TestChanges:
     ) -> None:
         place = cloud.root / "etc" / "tls"
         server, ca, key = (place / name for name in ("server.pem", "ca.pem", "ca.key"))
-        names, group = sorted({socket.gethostname(), "localhost"}), f"{cloud.prefix}-haproxy"
-        addresses = sorted({"100.64.0.1", Cloud.named(cloud.name).loopback, "127.0.0.1"})
+        old = x509.load_pem_x509_certificate(server.read_bytes())
+        said = old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = said.get_values_for_type(x509.DNSName)
+        addresses = [str(each) for each in said.get_values_for_type(x509.IPAddress)]
+        wanted = tls.Wanted(tuple(names), tuple(addresses), old.subject)
         monkeypatch.setattr(tls, "SERVER_DAYS", 10)
-        tls.make_server(server, ca, key, names, addresses, group)
+        tls.make_server(server, ca, key, wanted, f"{cloud.prefix}-haproxy")
         assert "make the certificate" in cloud.onestack("doctor", expect=None).stdout
         assert changed(cloud) == ({"haproxy"}, set(), set())
         shown = cloud.type("openssl s_client -connect 100.64.0.1:5000 </dev/null 2>/dev/null")

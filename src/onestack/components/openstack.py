@@ -125,9 +125,14 @@ def notifications(ctx: Context) -> Ini:
     Without the bus a notification is given up after seconds: the default waits for ever, and
     with it the request that it tells of.
     """
-    if any("notifications" in c.provides for c in ctx.components):
+    if listened_to(ctx):
         return {"oslo_messaging_notifications": {"driver": "messagingv2", "retry": 2}}
     return {"oslo_messaging_notifications": {"driver": "noop"}}
+
+
+def listened_to(ctx: Context) -> bool:
+    """Whether somebody hears notifications."""
+    return any("notifications" in c.provides for c in ctx.components)
 
 
 def locks(ctx: Context, component: str) -> dict[str, Value]:

@@ -59,13 +59,15 @@ class Glance(Component):
         paste = ctx.release.services / "etc" / "glance" / "glance-api-paste.ini"
         swift = ctx.has("swift")
         default = str(ctx.answers["CONFIG_GLANCE_BACKEND"]) if swift else "file"
+        # What it tells is all that it has to do with the bus.
+        bus = {"transport_url": openstack.transport_url(ctx)} if openstack.listened_to(ctx) else {}
         yield ini_file(
             self._config(ctx),
             ctx.cloud.user(self.name),
             {
                 "DEFAULT": {
                     **openstack.logging(ctx),
-                    "transport_url": openstack.transport_url(ctx),
+                    **bus,
                     "enabled_backends": ["file:file", *(["swift:swift"] if swift else [])],
                     "worker_self_reference_url": f"http://{ctx.internal}:{PORT}",
                 },
