@@ -71,12 +71,12 @@ def sql(cloud: CloudUnderTest, statements: str) -> list[str]:
     return run(["mariadb", "-N", socket, "-e", statements]).stdout.splitlines()
 
 
-def described(cloud: CloudUnderTest) -> dict[str, object]:
+def described(cloud: CloudUnderTest) -> dict[str, list[str]]:
     """All that a service could leave behind."""
     root = cloud.root
     places = [*root.glob("*"), *root.glob("data/*"), *root.glob("run/*"), *root.glob("etc/**/*")]
     places = [p for p in places if p.suffix != ".lock" and p.parent.name != "namespaces"]
-    found: dict[str, object] = {
+    found: dict[str, list[str]] = {
         "places": sorted(str(path.relative_to(root)) for path in places),
         "databases": sql(cloud, "SHOW DATABASES"),
         "database users": sql(cloud, "SELECT User FROM mysql.user ORDER BY 1"),
@@ -98,9 +98,13 @@ def described(cloud: CloudUnderTest) -> dict[str, object]:
     return found
 
 
-def assert_same(before: dict[str, object], after: dict[str, object]) -> None:
-    differ = [name for name in before if before[name] != after[name]]
-    assert not differ, {name: (before[name], after[name]) for name in differ}
+def assert_same(before: dict[str, list[str]], after: dict[str, list[str]]) -> None:
+    differ = {
+        name: sorted(set(before[name]) ^ set(after[name]))
+        for name in before
+        if before[name] != after[name]
+    }
+    assert not differ, "\n".join(f"{name}: {what}" for name, what in differ.items())
 
 
 def switched(names: tuple[str, ...], how: str) -> list[str]:
@@ -113,7 +117,7 @@ def active(cloud: CloudUnderTest, balancer: str) -> None:
 
 
 class TestHeatAndBalancers:
-    before: dict[str, object]
+    before: dict[str, list[str]]
 
     def test_switched_on(self, cloud: CloudUnderTest) -> None:
         type(self).before = described(cloud)
@@ -184,7 +188,7 @@ class TestHeatAndBalancers:
 class TestParts:
     """Also of services that stay: firewalls of neutron's, backups of cinder's, the demo."""
 
-    before: dict[str, object]
+    before: dict[str, list[str]]
 
     def test_switched_on(self, cloud: CloudUnderTest) -> None:
         cloud.type("openstack volume create --size 1 vol")
