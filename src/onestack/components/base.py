@@ -249,6 +249,10 @@ class Component:
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         return ()
 
+    def former_files(self, ctx: Context) -> Iterable[Path]:
+        """Below the root: files that it has with other answers than these, and that go."""
+        return ()
+
     def databases(self, ctx: Context) -> Iterable[Database]:
         return ()
 

@@ -155,6 +155,9 @@ class _Builder:
             ):
                 self.pending.add(str(file.path))
                 yield change
+        for path in component.former_files(self.ctx):
+            if path.exists():
+                yield Change(f"remove {path}", path.unlink)
 
     def _differs(self, spec: Process) -> bool:
         """Whether a process would get another configuration than it runs with."""

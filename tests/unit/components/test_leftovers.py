@@ -203,6 +203,15 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
                 "device_id": "r",
                 "device_owner": "network:router_gateway",
             },
+            {
+                # OVN's, of each network with a subnet
+                "id": "m",
+                "name": "",
+                "project_id": "a",
+                "network_id": "pub",
+                "device_id": "ovnmeta-pub",
+                "device_owner": "network:distributed",
+            },
         ],
         floatingips=[
             {

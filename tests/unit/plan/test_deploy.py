@@ -356,6 +356,29 @@ def test_a_part_switched_off(
 
 
 @needs_root
+def test_files_of_other_answers_go(ctx: Context, supervisor: Supervisor, made: list[str]) -> None:
+    old = ctx.cloud.etc / "bells" / "old.conf"
+
+    class Bells(Store):
+        name = "bells"
+
+        def former_files(self, ctx: Context) -> tuple[Path, ...]:
+            return (old,)
+
+        def processes(self, ctx: Context) -> Iterator[Process]:
+            yield from ()
+
+    more = dataclasses.replace(ctx, components=(*ctx.components, Bells()))
+    supervisor.ctx = more
+    for place in (old.parent, ctx.cloud.data):
+        place.mkdir(parents=True)
+    old.touch()
+    report = run(more, supervisor).report
+    assert ("files:bells", f"remove {old}") in report.changes and not old.exists()
+    assert not [step for step, _ in run(more, supervisor).report.changes if step == "files:bells"]
+
+
+@needs_root
 def test_a_component_less_and_new_code(
     ctx: Context, supervisor: Supervisor, made: list[str]
 ) -> None:

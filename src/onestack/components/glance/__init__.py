@@ -106,6 +106,9 @@ class Glance(Component):
                 self._account(ctx), ini_text({REFERENCE: account}), ctx.cloud.user(self.name)
             )
 
+    def former_files(self, ctx: Context) -> Iterable[Path]:
+        return () if ctx.has("swift") else (self._account(ctx),)
+
     def databases(self, ctx: Context) -> Iterable[Database]:
         yield openstack.own_database(
             "glance", "glance/db/sqlalchemy/alembic_migrations/versions", self._config(ctx)

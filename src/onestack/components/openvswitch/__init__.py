@@ -97,6 +97,10 @@ class Openvswitch(Component):
             rules = translation(_table(ctx), external_bridge(ctx), addresses)
             yield ConfigFile(self._etc(ctx) / RULES_NAME, rules, group)
 
+    def former_files(self, ctx: Context) -> Iterable[Path]:
+        wanted = demo.machine_addresses(ctx.answers)
+        return () if wanted else (self._etc(ctx) / RULES_NAME,)
+
     def processes(self, ctx: Context) -> Iterable[Process]:
         made = distribution(ctx)
         run, data = ctx.cloud.run / self.name, ctx.cloud.data / self.name

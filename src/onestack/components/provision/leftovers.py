@@ -30,6 +30,9 @@ _PEOPLES = (
 )
 """What only people make: component, place, and the query, with the project where it is empty."""
 
+_NEUTRONS_OWN = ("network:dhcp", "network:distributed")
+"""Owners of the ports that each network is given by itself."""
+
 
 def remove(ctx: Context, name: str) -> Iterator[Change]:
     """The project ``name`` with its users, and what nobody wants any more of the first contents."""
@@ -134,8 +137,12 @@ def _public(api: Networks, owner: str) -> Iterator[Change]:
             for router in api.all("router")
             if (router["external_gateway_info"] or {}).get("network_id") == network["id"]
         ),
-        # Those of routers and floating IPs are nobody's.
-        *(p for p in api.all("port", network_id=network["id"]) if p["project_id"]),
+        # Those of routers and floating IPs are nobody's; neutron's own go with the network.
+        *(
+            port
+            for port in api.all("port", network_id=network["id"])
+            if port["project_id"] and port["device_owner"] not in _NEUTRONS_OWN
+        ),
     ]
     if not any(each["project_id"] != owner for each in using):
         yield _gone(api, "network", network, PUBLIC)
