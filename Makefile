@@ -6,8 +6,10 @@ PYTEST := $(PYTHON) -m pytest
 # From there on a test that is skipped has failed.
 COMPLETE := ONESTACK_TESTS_COMPLETE=y
 # Services whose tests fit into every change; all are in test-full.
-SERVICES := $(addprefix tests/services/,test_chrony.py test_heat.py test_horizon.py test_provision.py)
-DONE := tests/deploy/test_life.py tests/deploy/test_two_clouds.py $(SERVICES)
+SERVICES := $(addprefix tests/services/,test_chrony.py test_fwaas.py test_heat.py test_horizon.py \
+	test_octavia.py test_provision.py test_swift.py)
+DEPLOY := tests/deploy/test_two_clouds.py tests/deploy/test_changes.py
+DONE := tests/deploy/test_life.py $(DEPLOY) $(SERVICES)
 
 .PHONY: test test-unit test-full test-server lint prepare environment clean
 
@@ -16,7 +18,7 @@ DONE := tests/deploy/test_life.py tests/deploy/test_two_clouds.py $(SERVICES)
 test: lint
 	$(PYTEST) tests/deploy/test_life.py
 	$(MAKE) prepare
-	$(COMPLETE) $(PYTEST) tests/unit tests/deploy/test_two_clouds.py tests/guide $(SERVICES)
+	$(COMPLETE) $(PYTEST) tests/unit $(DEPLOY) tests/guide $(SERVICES)
 
 test-unit: lint prepare
 	$(COMPLETE) $(PYTEST) tests/unit

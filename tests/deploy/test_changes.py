@@ -14,7 +14,7 @@ from cryptography import x509
 
 from onestack.components.haproxy import tls
 from tests.deploy.known_errors import unexpected
-from tests.support.clouds import LAUNCHER, CloudUnderTest, run, wait_until
+from tests.support.clouds import LAUNCHER, CloudUnderTest, run
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -99,7 +99,7 @@ class TestChanges:
         restarted, _, _ = changed(cloud, *settings(**new))
         assert restarted == {"rabbitmq"} | NOVA | NEUTRON | CINDER
         cloud.type("openstack volume create --size 1 kept")
-        wait_until("the volume", lambda: state_of(cloud, "kept") == "available", 60)
+        cloud.need_volume("kept")
 
     def test_certificate_that_ends_soon(
         self, cloud: CloudUnderTest, monkeypatch: pytest.MonkeyPatch
@@ -146,7 +146,7 @@ class TestChanges:
         assert catalog(cloud) >= {"block-storage", "volumev3"}
         assert state_of(cloud, "kept") == "available"
         cloud.type("openstack volume create --source kept copied")
-        wait_until("the copy", lambda: state_of(cloud, "copied") == "available", 60)
+        cloud.need_volume("copied")
 
     def test_service_switched_off_for_good(self, cloud: CloudUnderTest) -> None:
         off = settings(CONFIG_CINDER_INSTALL="n")

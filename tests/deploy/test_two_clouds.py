@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.clouds import CloudUnderTest, table, wait_until
+from tests.support.clouds import CloudUnderTest, table
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -36,14 +36,7 @@ class TestTwoClouds:
             network = table(cloud.type(f"openstack network create net-{cloud.name}"))
             assert network["status"] == "ACTIVE"
             cloud.type(f"openstack volume create --size 1 vol-{cloud.name}")
-            wait_until(
-                f"the volume of {cloud.name}",
-                lambda cloud=cloud: (
-                    cloud.type(f"openstack volume show vol-{cloud.name} -f value -c status").strip()
-                    == "available"
-                ),
-                60,
-            )
+            cloud.need_volume(f"vol-{cloud.name}")
 
     def test_neither_has_what_the_other_has(self, clouds: Clouds) -> None:
         for cloud in clouds:

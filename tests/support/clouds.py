@@ -110,6 +110,19 @@ class CloudUnderTest:
     def up(self, **more: Any) -> subprocess.CompletedProcess[str]:
         return self.onestack("up", *self.up_words(), timeout=more.pop("timeout", 900), **more)
 
+    def need_volume(self, name: str, seconds: float = 60) -> None:
+        """Wait for the volume; what kept it from being available is told with the logs' ends."""
+        end = time.monotonic() + seconds
+        status = ""
+        while status != "available":
+            status = self.type(f"openstack volume show {name} -f value -c status").strip()
+            if status == "error" or time.monotonic() > end:
+                logs = {
+                    name: text[-4000:] for name, text in self.logs().items() if "cinder" in name
+                }
+                said = "\n".join(f"--- {name}\n{text}" for name, text in logs.items())
+                raise CommandFailed(f"the volume {name} is {status!r}\n{said}")
+
     def status(self) -> list[dict[str, Any]]:
         text = self.onestack("status", "--json", expect=None).stdout
         found: list[dict[str, Any]] = json.loads(text)["processes"]
