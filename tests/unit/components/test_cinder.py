@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from onestack.answers.registry import registry
 from onestack.components.cinder import Cinder, attach_command
+from onestack.components.cinder import run as cinder_run
 from onestack.components.libvirt import Libvirt
 from onestack.storage import pool
 from tests.unit.components.rooms import answered, content, context
@@ -186,3 +189,21 @@ def test_what_a_back_end_lacks_is_named(cinder: Cinder) -> None:
     said = "\n".join(cinder.contradictions(answers))
     for key in ("NFS_MOUNTS", "NETAPP_LOGIN", "NETAPP_NFS_SHARES", "SOLIDFIRE_HOSTNAME"):
         assert f"CONFIG_CINDER_{key}" in said
+
+
+def test_the_scheduler_hears_of_a_service_that_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it listens, for the scheduler may just have asked; then both know of each other."""
+    told: list[str] = []
+    admin = SimpleNamespace(get_admin_context=lambda: "admin")
+    monkeypatch.setitem(sys.modules, "cinder", SimpleNamespace(context=admin))
+    upstream = SimpleNamespace(
+        start=lambda: told.append("listens"),
+        stop=lambda: told.append("ends"),
+        manager=SimpleNamespace(publish_service_capabilities=told.append),
+        rpcserver=SimpleNamespace(stop=lambda: told.append("hears no more")),
+        backend_rpcserver=None,
+    )
+    service = cinder_run._Announced(upstream)
+    service.start()
+    service.stop()
+    assert told == ["listens", "admin", "hears no more", "ends"]

@@ -351,10 +351,12 @@ def _sections(ctx: Context) -> Ini:
             # A volume in use can become an image: what is uploaded is a moment's copy.
             "enable_force_upload": True,
             # How long the scheduler waits for the volume service to report before it begins.
-            "scheduler_driver_init_wait_time": 1,
+            "scheduler_driver_init_wait_time": 5,
             # A pool that has grown is known to the scheduler after that many seconds: so
             # often the volume service looks for work to do, and so often this is due.
             "periodic_interval": 10,
+            # One host's services need not be told apart by when they begin.
+            "periodic_fuzzy_delay": 0,
             "backend_stats_polling_interval": 10,
             **(_backups() if ctx.has("swift") else {}),
         },

@@ -44,7 +44,7 @@ def volume(spec: Process, sockets: dict[str, socket]) -> None:
     os_brick.setup(cfg.CONF)
     backend = spec.arguments["backend"]
     service.serve(
-        _Volume(
+        _Announced(
             cinder_service.Service.create(
                 host=f"{cfg.CONF.host}@{backend}",
                 service_name=backend,
@@ -66,29 +66,36 @@ def backup(spec: Process, sockets: dict[str, socket]) -> None:
     os_brick.setup(cfg.CONF)
     limit = utils.semaphore_factory(options.CONF.backup_max_operations, 1)
     service.serve(
-        cinder_service.Service.create(
-            service_name="backup",
-            binary="cinder-backup",
-            coordination=True,
-            process_number=1,
-            semaphore=limit,
+        _Announced(
+            cinder_service.Service.create(
+                service_name="backup",
+                binary="cinder-backup",
+                coordination=True,
+                process_number=1,
+                semaphore=limit,
+            )
         )
     )
 
 
-class _Volume:
-    """Upstream's service, its two listeners stopped side by side.
+class _Announced:
+    """Upstream's service, which the scheduler knows when it is ready, and which ends soon.
 
-    An idle listener looks up only every 5 s; one after the other they take 10 s to stop.
+    By itself it says what it has at some time in its first minute; until then the
+    scheduler, which asks but once and maybe too early, finds no place for a volume.
     """
 
     def __init__(self, service: Any) -> None:
         self._service = service
 
     def start(self) -> None:
+        from cinder import context
+
         self._service.start()
+        self._service.manager.publish_service_capabilities(context.get_admin_context())
 
     def stop(self) -> None:
+        # An idle listener looks up only every 5 s; one after the other they take 10 s to stop.
         listeners = (self._service.rpcserver, self._service.backend_rpcserver)
         stopping = [threading.Thread(target=one.stop) for one in listeners if one]
         for thread in stopping:
