@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
+import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+import onestack
 from onestack.answers.registry import registry
 from onestack.components.cinder import Cinder, attach_command
-from onestack.components.cinder import run as cinder_run
 from onestack.components.libvirt import Libvirt
 from onestack.storage import pool
+from tests.support.needs import needs_services, services_python
 from tests.unit.components.rooms import answered, content, context
 
 
@@ -191,19 +191,34 @@ def test_what_a_back_end_lacks_is_named(cinder: Cinder) -> None:
         assert f"CONFIG_CINDER_{key}" in said
 
 
-def test_the_scheduler_hears_of_a_service_that_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+ANNOUNCED = """
+from types import SimpleNamespace
+from onestack.components.cinder import run
+
+told = []
+upstream = SimpleNamespace(
+    start=lambda: told.append("listens"),
+    stop=lambda: told.append("ends"),
+    manager=SimpleNamespace(
+        publish_service_capabilities=lambda context: told.append(context.is_admin)
+    ),
+    rpcserver=SimpleNamespace(stop=lambda: told.append("hears no more")),
+    backend_rpcserver=None,
+)
+service = run._Announced(upstream)
+service.start()
+service.stop()
+assert told == ["listens", True, "hears no more", "ends"], told
+"""
+
+
+@needs_services
+def test_the_scheduler_hears_of_a_service_that_starts() -> None:
     """Once it listens, for the scheduler may just have asked; then both know of each other."""
-    told: list[str] = []
-    admin = SimpleNamespace(get_admin_context=lambda: "admin")
-    monkeypatch.setitem(sys.modules, "cinder", SimpleNamespace(context=admin))
-    upstream = SimpleNamespace(
-        start=lambda: told.append("listens"),
-        stop=lambda: told.append("ends"),
-        manager=SimpleNamespace(publish_service_capabilities=told.append),
-        rpcserver=SimpleNamespace(stop=lambda: told.append("hears no more")),
-        backend_rpcserver=None,
+    source = Path(onestack.__file__).parents[1]
+    subprocess.run(
+        [services_python(), "-c", ANNOUNCED],
+        env={"PYTHONPATH": str(source), "OS_CINDER_DISABLE_EVENTLET_PATCHING": "1"},
+        check=True,
+        timeout=120,
     )
-    service = cinder_run._Announced(upstream)
-    service.start()
-    service.stop()
-    assert told == ["listens", "admin", "hears no more", "ends"]
