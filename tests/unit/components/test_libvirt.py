@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import pwd
+import select
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,3 +139,29 @@ def test_guests_left_behind_are_ended() -> None:
 def test_the_compiled_in_user_is_there(tmp_path: Path) -> None:
     """Without it libvirtd ends at its start, whatever qemu.conf says."""
     assert "libvirt-qemu" in Libvirt().users(context(tmp_path))
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_guests_go_on_when_the_supervisor_is_killed(tmp_path: Path, killed: bool) -> None:
+    """The next supervisor ends what the old one left, and means no guest by that."""
+    keeper, program, asked = (tmp_path / name for name in ("keeper.sh", "program", "asked"))
+    keeper.write_text(guests.KEEPER)
+    program.write_text(f"echo $1 >> {asked}\n")
+    words = ["/bin/sh", str(keeper), "/bin/sh", str(program), "qemu:///toy", "1"]
+    parent = (
+        "import subprocess, sys; child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE);"
+        "print(child.pid, child.stdout.readline(), flush=True); child.wait()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent, *words], stdout=subprocess.PIPE, text=True
+    ) as supervisor:
+        assert supervisor.stdout
+        pid = int(supervisor.stdout.readline().split()[0])
+        watched = os.pidfd_open(pid)
+        if killed:
+            supervisor.kill()
+            supervisor.wait()
+        os.kill(pid, signal.SIGTERM)
+        assert select.select([watched], [], [], 30)[0]
+        os.close(watched)
+    assert asked.read_text().split() == (["ask"] if killed else ["ask", "shut-down"])

@@ -29,6 +29,9 @@ trap 'ended=1; kill $waiting' TERM
 echo "libvirt answers; guests are shut down when this process ends"
 wait $waiting || :
 [ -n "$ended" ] || exit 1
+# an orphan: its supervisor was killed, the next one clears up, and guests go on
+read -r _ _ _ parent _ </proc/$$/stat
+[ "$parent" = "$PPID" ] || exit 1
 "$python" "$program" shut-down "$uri" "$seconds"
 """
 """It waits for nearly all of its life: a shell takes 1 MB for that, Python 18."""
