@@ -97,9 +97,7 @@ def test_destroy_leaves_nothing(cloud: Cloud, supervisor: Supervisor, tmp_path: 
 def test_the_cache_stays_for_others_or_when_asked(
     cloud: Cloud, supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    other = Cloud("other", tmp_path / "second")
-    for change in prepare.ensure_cloud(other, tmp_path / "cache"):
-        change.do()
+    other = another(tmp_path)
     done = destroy(cloud, supervisor)
     assert done.others == ("other",) and done.cache
     assert not registry.path_of(cloud, tmp_path / "cache").exists()
@@ -110,9 +108,7 @@ def test_the_cache_stays_for_others_or_when_asked(
 def test_what_clouds_share_goes_with_the_last(
     cloud: Cloud, supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    other = Cloud("other", tmp_path / "second")
-    for change in prepare.ensure_cloud(other, tmp_path / "cache"):
-        change.do()
+    other = another(tmp_path)
     place, own = tmp_path / "shared", tmp_path / "own"
     for change in (
         *ensure_directory(place, ledger=Ledger.of(cloud), shared=True),

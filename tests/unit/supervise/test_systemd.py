@@ -7,11 +7,14 @@ import contextlib
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onestack.supervise.spec import Probe
 from onestack.supervise.systemd import ask_for_none, asked_for_none, unit
 from tests.unit.supervise.bench import Bench, needs_root, toy, until
+
+Hear = Callable[[str], bool]
 
 
 def test_the_unit() -> None:
@@ -39,11 +42,10 @@ def test_the_unit() -> None:
     assert 'Environment="ONESTACK_SUPERVISED=/var/lib/onestack"' in text
 
 
-@needs_root
-def test_ready_is_told_when_all_are(bench: Bench) -> None:
+@contextlib.contextmanager
+def told(bench: Bench, **env: str) -> Iterator[tuple[subprocess.Popen[bytes], Hear, list[str]]]:
+    """A supervisor as systemd starts it; ``hear`` takes in what it says, which the list keeps."""
     address = str(bench.root / "notify")
-    ready = bench.root / "ready"
-    bench.client._write(bench.roster(toy("a"), toy("b", probe=Probe("file", str(ready)))))
     heard: list[str] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(address)
@@ -59,8 +61,16 @@ def test_ready_is_told_when_all_are(bench: Bench) -> None:
                 *(str(bench.python), "-m", "onestack.supervise", "--start-all"),
                 *("--roster", str(bench.client.roster)),
             ],
-            env={"PYTHONPATH": bench.path, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"},
+            env={"PYTHONPATH": bench.path, "NOTIFY_SOCKET": address, **env},
         )
+        yield supervisor, hear, heard
+
+
+@needs_root
+def test_ready_is_told_when_all_are(bench: Bench) -> None:
+    ready = bench.root / "ready"
+    bench.client._write(bench.roster(toy("a"), toy("b", probe=Probe("file", str(ready)))))
+    with told(bench, WATCHDOG_USEC="200000") as (supervisor, hear, heard):
         half = "STATUS=1 of 2 processes ready; b: starting"
         until(lambda: hear("") or any(line.startswith(half) for line in heard))
         assert "READY=1" not in heard
@@ -79,26 +89,9 @@ def test_ready_is_told_when_all_are(bench: Bench) -> None:
 
 @needs_root
 def test_what_up_has_yet_to_start_is_waited_for(bench: Bench) -> None:
-    address = str(bench.root / "notify")
     bench.client._write(bench.roster(toy("a"), toy("b")))
     ask_for_none(bench.root)
-    heard: list[str] = []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.bind(address)
-        notify.setblocking(False)
-
-        def hear(word: str) -> bool:
-            with contextlib.suppress(BlockingIOError):
-                heard.extend(notify.recv(4096).decode().splitlines())
-            return word in heard
-
-        supervisor = subprocess.Popen(
-            [
-                *(str(bench.python), "-m", "onestack.supervise", "--start-all"),
-                *("--roster", str(bench.client.roster)),
-            ],
-            env={"PYTHONPATH": bench.path, "NOTIFY_SOCKET": address},
-        )
+    with told(bench) as (supervisor, hear, heard):
         until(bench.client.running)
         bench.client.start(["a"])
         until(lambda: hear("") or any(line.startswith("STATUS=1 of 2") for line in heard))
