@@ -20,15 +20,23 @@ def admin_session(ctx: Context) -> Session:
     with _lock:
         key = str(ctx.cloud.root)
         if key not in _sessions:
-            auth = Password(
-                auth_url=f"http://{ctx.internal}:5000/v3",
-                username=str(ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"]),
-                password=ctx.secrets["admin_keystone"],
-                project_name="admin",
-                user_domain_name="Default",
-                project_domain_name="Default",
-            )
-            _sessions[key] = Session(auth, timeout=60)
-            # The operator's proxy is for what is elsewhere.
-            _sessions[key].session.trust_env = False
+            _sessions[key] = new_session(ctx, f"http://{ctx.internal}:5000/v3", timeout=60)
         return _sessions[key]
+
+
+def new_session(
+    ctx: Context, auth_url: str, *, timeout: float, verify: bool | str = True
+) -> Session:
+    """The administrator's, with a token of its own; ``timeout`` is seconds for one answer."""
+    auth = Password(
+        auth_url=auth_url,
+        username=str(ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"]),
+        password=ctx.secrets["admin_keystone"],
+        project_name="admin",
+        user_domain_name="Default",
+        project_domain_name="Default",
+    )
+    session = Session(auth, verify=verify, timeout=timeout)
+    # The operator's proxy is for what is elsewhere.
+    session.session.trust_env = False
+    return session

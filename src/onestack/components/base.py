@@ -7,6 +7,7 @@ knows no component by name.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -341,6 +342,16 @@ def ini_value(value: Value) -> str:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         text = f'"{text}"'
     return text.replace("$", "$$")
+
+
+def kept(path: Path, option: str) -> str | None:
+    """``option`` as `ini_text` wrote it to the file that is there, of whichever section."""
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(" = ")
+            if name == option:
+                return value
+    return None
 
 
 def ini_file(path: Path, group: str, sections: Ini, *namespaces: str) -> ConfigFile:

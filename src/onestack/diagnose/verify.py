@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from keystoneauth1.exceptions import ClientException
-from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
 
+from onestack.cloudapi.session import new_session
 from onestack.components.base import Context
 from onestack.components.clients import auth_url, ca_file
 from onestack.components.public import endpoints, pages
@@ -65,18 +65,7 @@ def checks(ctx: Context, processes: Sequence[ProcessStatus]) -> Iterator[Check]:
 
 
 def _session(ctx: Context) -> Session:
-    auth = Password(
-        auth_url=auth_url(ctx),
-        username=str(ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"]),
-        password=ctx.secrets["admin_keystone"],
-        project_name="admin",
-        user_domain_name="Default",
-        project_domain_name="Default",
-    )
-    session = Session(auth, verify=str(ca_file(ctx)), timeout=TIMEOUT)
-    # The operator's proxy is for what is elsewhere.
-    session.session.trust_env = False
-    return session
+    return new_session(ctx, auth_url(ctx), timeout=TIMEOUT, verify=str(ca_file(ctx)))
 
 
 def _asked(what: str, question: Callable[[], object]) -> Check:

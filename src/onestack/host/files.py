@@ -186,6 +186,12 @@ def ensure_directory(
     yield Change(f"make {path}", make)
 
 
+def ensure_no_file(path: Path) -> Iterator[Change]:
+    """For a file below the cloud's root, which is in no ledger."""
+    if path.exists():
+        yield Change(f"remove {path}", path.unlink)
+
+
 def remove_tree(path: Path) -> None:
     """Remove ``path`` and all below; nothing there is well too. Links are not followed."""
     if path.is_symlink() or path.is_file():

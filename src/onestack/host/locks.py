@@ -56,13 +56,7 @@ def file_lock(path: Path, why: str, tell: Tell = silent) -> Iterator[None]:
                         tell(f"waiting: {why}")
                         told = True
                     time.sleep(0.2)
-            # Somebody may have removed the file (destroy) while we waited for it.
-            try:
-                same = os.path.sameopenfile(descriptor, probe := os.open(path, os.O_RDONLY))
-                os.close(probe)
-            except FileNotFoundError:
-                same = False
-            if same:
+            if _still(path, descriptor):
                 yield
                 return
         finally:
@@ -84,12 +78,16 @@ def directory_lock(path: Path) -> Iterator[None]:
             return
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            try:
-                same = os.path.samestat(os.fstat(descriptor), os.stat(path))
-            except FileNotFoundError:
-                same = False
-            if same:
+            if _still(path, descriptor):
                 yield
                 return
         finally:
             os.close(descriptor)
+
+
+def _still(path: Path, descriptor: int) -> bool:
+    """Whether that is what was opened: somebody may have removed it (destroy) meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False

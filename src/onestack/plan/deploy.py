@@ -12,7 +12,7 @@ from onestack.cloudapi.identity import ensure_identity
 from onestack.components.base import Component, Context, Database, explain
 from onestack.host import netns
 from onestack.host.change import Change
-from onestack.host.files import ensure_file
+from onestack.host.files import ensure_file, ensure_no_file
 from onestack.host.ledger import Ledger
 from onestack.host.orphans import end_orphans
 from onestack.plan import switched_off, timing
@@ -156,8 +156,7 @@ class _Builder:
                 self.pending.add(str(file.path))
                 yield change
         for path in component.former_files(self.ctx):
-            if path.exists():
-                yield Change(f"remove {path}", path.unlink)
+            yield from ensure_no_file(path)
 
     def _differs(self, spec: Process) -> bool:
         """Whether a process would get another configuration than it runs with."""

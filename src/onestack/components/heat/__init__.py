@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from onestack.components.base import (
     Value,
     ini_file,
     ini_value,
+    kept,
 )
 from onestack.host.change import Change
 from onestack.host.findings import Finding, refuse
@@ -89,7 +89,7 @@ class Heat(Component):
         return bool(answers["CONFIG_HEAT_INSTALL"])
 
     def obstacles(self, ctx: Context) -> Iterable[Finding]:
-        if _kept_key(ctx) not in (None, ini_value(_encryption_key(ctx))):
+        if kept(_config(ctx), _KEY_OPTION) not in (None, ini_value(_encryption_key(ctx))):
             yield refuse(
                 "CONFIG_HEAT_AUTH_ENC_KEY is not the key that heat's database was made with",
                 "what heat needs to change or delete the stacks that are there is encrypted "
@@ -238,16 +238,6 @@ def _signals(ctx: Context) -> dict[str, Value]:
 
 def _keystone(ctx: Context) -> str:
     return openstack.keystone_url(ctx).removesuffix("/v3")
-
-
-def _kept_key(ctx: Context) -> str | None:
-    """As the file has it with which heat ran until now."""
-    with contextlib.suppress(FileNotFoundError):
-        for line in _config(ctx).read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(" = ")
-            if name == _KEY_OPTION:
-                return value
-    return None
 
 
 def _encryption_key(ctx: Context) -> str:

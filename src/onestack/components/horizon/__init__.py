@@ -21,6 +21,7 @@ from onestack.components.haproxy.place import own_file
 from onestack.components.horizon.assets import Assets
 from onestack.components.horizon.settings import PLACE, local_settings, text
 from onestack.host.change import Change
+from onestack.host.files import ensure_no_file
 from onestack.host.findings import Finding, refuse, warn
 from onestack.supervise.spec import Probe, Process
 
@@ -170,9 +171,7 @@ class Horizon(Component):
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         # With the key of a certificate that was given for the dashboard.
-        copy = own_file(ctx, "horizon")
-        if copy.exists():
-            yield Change(f"remove {copy}", copy.unlink)
+        yield from ensure_no_file(own_file(ctx, "horizon"))
 
     def explain(self, ctx: Context, text: str) -> str | None:
         if "Invalid HTTP_HOST header" in text:

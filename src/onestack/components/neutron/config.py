@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
 
 from onestack.components import openstack
-from onestack.components.base import ConfigFile, Context, Ini, Value, ini_file
+from onestack.components.base import ConfigFile, Context, Ini, Value, ini_file, kept
 from onestack.components.neutron import fwaas, keys
 from onestack.components.neutron.layout import NOVA_METADATA_PORT, Layout
 from onestack.errors import BadAnswers
@@ -44,12 +43,10 @@ _DRIVERS = "mechanism_drivers"
 
 def carrier(layout: Layout) -> str:
     """`Layout.agent` of the cloud as it was made; ``""`` before."""
-    with contextlib.suppress(FileNotFoundError):
-        for line in _ml2_file(layout).read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(" = ")
-            if name == _DRIVERS:
-                return "ovn" if "ovn" in value.split(",") else "openvswitch"
-    return ""
+    drivers = kept(_ml2_file(layout), _DRIVERS)
+    if drivers is None:
+        return ""
+    return "ovn" if "ovn" in drivers.split(",") else "openvswitch"
 
 
 def _ml2_file(layout: Layout) -> Path:

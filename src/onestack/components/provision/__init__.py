@@ -9,6 +9,7 @@ from onestack.components.base import Component, ConfigFile, Context, Part, Task
 from onestack.components.clients import openrc
 from onestack.components.provision import keys
 from onestack.host.change import Change
+from onestack.host.files import ensure_no_file
 from onestack.network import demo
 
 
@@ -77,7 +78,7 @@ class Provision(Component):
 
             yield from leftovers.remove(ctx, project)
             if file:
-                yield from leftovers.remove_file(ctx, file)
+                yield from ensure_no_file(ctx.cloud.etc / file)
 
         if not ctx.answers["CONFIG_PROVISION_DEMO"]:
             file = "demo-openrc"

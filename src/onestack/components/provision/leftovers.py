@@ -18,7 +18,7 @@ from onestack.components.provision.keys import accounts, project, wants_image
 from onestack.components.provision.networks import PROJECT_DESCRIPTION, PUBLIC, Networks
 from onestack.errors import OnestackError
 from onestack.host.change import Change
-from onestack.host.files import remove_tree
+from onestack.host.files import ensure_no_file
 from onestack.network import demo
 
 Item = dict[str, Any]
@@ -48,12 +48,6 @@ def remove(ctx: Context, name: str) -> Iterator[Change]:
         yield from _public(Networks(ctx), found["id"] if found else "")
     if not wants_image(ctx.answers) and ctx.has("glance"):
         yield from _images(ctx)
-
-
-def remove_file(ctx: Context, name: str) -> Iterator[Change]:
-    path = ctx.cloud.etc / name
-    if path.exists():
-        yield Change(f"remove {path}", lambda: remove_tree(path))
 
 
 def _refuse_if_used(ctx: Context, owner: Item) -> None:
@@ -110,7 +104,7 @@ def _accounts(ctx: Context, known: Directory, owner: Item) -> Iterator[Change]:
             f"remove the user {name}",
             functools.partial(_delete, known, "users", known.users, name),
         )
-        yield from remove_file(ctx, f"{name}-openrc")
+        yield from ensure_no_file(ctx.cloud.etc / f"{name}-openrc")
     yield Change(
         f"remove the project {owner['name']}",
         functools.partial(_delete, known, "projects", known.projects, owner["name"]),

@@ -11,6 +11,7 @@ from onestack.components.provision.keys import TEMPEST
 from onestack.components.tempest import places, selection
 from onestack.components.tempest.selection import RUN, SKIP, TESTS
 from onestack.host.change import Change
+from onestack.host.files import ensure_no_file
 
 
 class Tempest(Component):
@@ -65,6 +66,4 @@ class Tempest(Component):
             yield Task("tests", lambda: take.ensure_passed(ctx), ("ready",))
 
     def purge(self, ctx: Context) -> Iterator[Change]:
-        file = places.configuration(ctx)
-        if file.exists():
-            yield Change(f"remove {file}", file.unlink)
+        yield from ensure_no_file(places.configuration(ctx))
