@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +15,8 @@ from cryptography import x509
 
 from onestack.components.haproxy import tls
 from tests.deploy.known_errors import unexpected
-from tests.support.clouds import LAUNCHER, CloudUnderTest, run
+from tests.support.clouds import LAUNCHER, CloudUnderTest, run, wait_until
+from tests.support.needs import services_python
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -29,6 +31,21 @@ PASSWORDS = {
 NOVA = {"nova-api", "nova-compute", "nova-novncproxy"}
 NEUTRON = {"neutron-api", "neutron-workers", "neutron-ovn-agent"}
 CINDER = {"cinder-api", "cinder-volume"}
+ASKS_ON_AND_ON = """
+import libvirt, select, sys
+libvirt.open(sys.argv[1]).close()
+print("asks", flush=True)
+answers = 0
+while not select.select([sys.stdin], [], [], 0.01)[0]:
+    try:
+        libvirt.open(sys.argv[1]).close()
+        answers += 1
+    except libvirt.libvirtError as error:
+        # who is just being answered may find the connection closed, but nobody is refused
+        if "Failed to connect" in str(error):
+            print(error)
+print(answers)
+"""
 TOKEN = "openstack --os-username {} --os-password {} --os-project-name {} token issue"
 
 
@@ -121,6 +138,22 @@ class TestChanges:
         served = shown[begin : shown.index("-----END")]
         assert served in server.read_text()
         assert cloud.type("openstack token issue -f value -c id")
+
+    def test_libvirtd_restarts_unnoticed(self, cloud: CloudUnderTest) -> None:
+        """Whoever asks it meanwhile waits, and the compute service stays in use."""
+        uri = f"qemu+unix:///system?socket={cloud.root}/run/libvirt/libvirt-sock"
+        words = [str(services_python()), "-c", ASKS_ON_AND_ON, uri]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asking:
+            assert asking.stdin and asking.stdout
+            assert asking.stdout.readline() == b"asks\n"
+            for _ in range(3):
+                cloud.onestack("restart", "libvirtd")
+            asking.stdin.close()
+            *refusals, answers = asking.stdout.read().decode().splitlines()
+        assert refusals == []
+        assert int(answers) > 3
+        listing = "openstack compute service list --service nova-compute -f value -c Status"
+        wait_until("nova-compute is enabled", lambda: cloud.type(listing) == "enabled\n", 15)
 
     def test_service_switched_off(self, cloud: CloudUnderTest) -> None:
         """Its data stays; clients no longer find it; only what leads to it is restarted."""

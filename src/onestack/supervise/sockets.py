@@ -1,14 +1,15 @@
 """Listening sockets, opened before a process starts and kept over its restarts.
 
 Clients that come while a process restarts wait in the kernel's queue instead
-of being refused. Unix sockets belong to the process's user and group, 0660:
-who else must reach one is put into that group.
+of being refused. Unix sockets belong to the process's user and group, or a group
+named for them, 0660: who else must reach one is put into that group.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import grp
 import os
 import pwd
 import socket
@@ -24,11 +25,11 @@ class SocketTrouble(Exception):
     """A socket cannot be had; the text says which, why and who has it."""
 
 
-def open_socket(address: str, user: str) -> socket.socket:
+def open_socket(address: str, user: str, group: str = "") -> socket.socket:
     """A listening socket at ``tcp:ADDRESS:PORT`` or ``unix:PATH``; raises `SocketTrouble`."""
     kind, _, where = address.partition(":")
     if kind == "unix":
-        return _open_unix(Path(where), user)
+        return _open_unix(Path(where), user, group)
     if kind == "tcp":
         host, _, port = where.rpartition(":")
         if port.isdigit():
@@ -55,7 +56,7 @@ def _open_tcp(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _open_unix(path: Path, user: str) -> socket.socket:
+def _open_unix(path: Path, user: str, group: str) -> socket.socket:
     if is_socket(path):
         if somebody_listens(path):
             raise SocketTrouble(f"{path} is in use by another process")
@@ -68,12 +69,13 @@ def _open_unix(path: Path, user: str) -> socket.socket:
         finally:
             os.umask(old)
         owner = pwd.getpwnam(user)
-        os.chown(path, owner.pw_uid, owner.pw_gid)
+        os.chown(path, owner.pw_uid, grp.getgrnam(group).gr_gid if group else owner.pw_gid)
         path.chmod(0o660)
         sock.listen(BACKLOG)
     except (OSError, KeyError) as error:
         sock.close()
-        reason = error.strerror if isinstance(error, OSError) else f"there is no user {user!r}"
+        nobody = f"there is no user {user!r}" + (f" or no group {group!r}" if group else "")
+        reason = error.strerror if isinstance(error, OSError) else nobody
         raise SocketTrouble(f"{path}: {reason}") from error
     return sock
 

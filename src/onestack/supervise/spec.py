@@ -61,6 +61,8 @@ class Process:
     family: str = ""
     """Name of the warm parent it is forked from, if not from the supervisor: see `Roster`."""
     sockets: dict[str, str] = field(default_factory=dict)
+    sockets_group: str = ""
+    """Whose group its unix sockets are, if not its user's."""
     env: dict[str, str] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     files: tuple[str, ...] = ()

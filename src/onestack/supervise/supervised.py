@@ -292,7 +292,8 @@ class Supervised:
                 del self.sockets[name]
         for name, address in self.spec.sockets.items():
             if name not in self.sockets:
-                self.sockets[name] = (address, open_socket(address, self.spec.user))
+                sock = open_socket(address, self.spec.user, self.spec.sockets_group)
+                self.sockets[name] = (address, sock)
 
     def _spawn(self) -> None:
         spec = self.spec

@@ -61,10 +61,10 @@ def test_all_it_keeps_is_the_clouds(tmp_path: Path) -> None:
 
 
 def test_its_group_alone_talks_to_it(tmp_path: Path) -> None:
-    text = content(on(tmp_path, kvm=False), ROOM, "libvirtd.conf")
-    assert 'unix_sock_group = "onestack-libvirt"' in text
-    assert 'unix_sock_rw_perms = "0770"' in text
-    assert "listen_tcp" not in text
+    ctx = on(tmp_path, kvm=False)
+    assert daemon(ctx).sockets == {"libvirtd.socket": f"unix:{tmp_path}/run/libvirt/libvirt-sock"}
+    assert daemon(ctx).sockets_group == "onestack-libvirt"
+    assert "listen_tcp" not in content(ctx, ROOM, "libvirtd.conf")
 
 
 def test_a_kvm_that_does_not_work_is_out_of_reach(tmp_path: Path, device: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import socket
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,13 @@ def test_a_program_gets_its_sockets_as_from_systemd(bench: Bench) -> None:
             f"echo $LISTEN_FDS $LISTEN_FDNAMES $LISTEN_PID $$ > {file};"
             f" ls -l /proc/self/fd/ >> {file}; exec sleep 1000",
             sockets={"one": f"unix:{bench.root}/one", "two": f"unix:{bench.root}/two"},
+            sockets_group="daemon",
         )
     )
     client.start()
     client.wait(seconds=5)
+    door = (bench.root / "one").stat()
+    assert (door.st_uid, door.st_gid, stat.S_IMODE(door.st_mode)) == (0, 1, 0o660)
     first, *rest = file.read_text().splitlines()
     number, names, pid, own = first.split()
     assert (number, names) == ("2", "one:two")

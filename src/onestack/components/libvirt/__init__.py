@@ -68,11 +68,7 @@ class Libvirt(Component):
             namespaces = "[]"
         yield ConfigFile(
             etc / "libvirtd.conf",
-            f"""# The socket is for the compute service; no other way leads in.
-unix_sock_group = "{ctx.cloud.user("libvirt")}"
-unix_sock_ro_perms = "0770"
-unix_sock_rw_perms = "0770"
-auth_unix_ro = "none"
+            """# The socket is opened for it, for the compute service; no other way leads in.
 auth_unix_rw = "none"
 log_outputs = "3:stderr"
 """,
@@ -97,7 +93,6 @@ cgroup_controllers = []
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         etc = ctx.cloud.etc / "libvirt"
-        socket = ctx.cloud.run / "libvirt" / "libvirt-sock"
         yield Process(
             name="libvirtd",
             component=self.name,
@@ -113,16 +108,16 @@ cgroup_controllers = []
             files=(str(etc / "libvirtd.conf"), str(etc / "qemu.conf")),
             # the ovs-vsctl of the switch that runs
             env={"PATH": distribution(ctx).path, "MALLOC_ARENA_MAX": "1"},
+            # Kept while it restarts: who asks it then waits, and is not refused.
+            sockets={"libvirtd.socket": f"unix:{ctx.cloud.run}/libvirt/libvirt-sock"},
+            sockets_group=ctx.cloud.user("libvirt"),
             mounts={place: str(source) for place, source in self._mounts(ctx).items()},
             # Where mounts are private (no systemd), what is mounted later is not seen in a
             # mount namespace of its own: the volumes' pool must be there before.
-            prepare=(
-                ("rm", "-f", str(socket)),
-                *([attach_command(ctx)] if has_pool(ctx) else []),
-            ),
+            prepare=(attach_command(ctx),) if has_pool(ctx) else (),
             # Connecting without a word would be an error in its log each time. Whether it
             # answers, the guests' process asks.
-            probe=Probe("file", str(socket)),
+            probe=Probe("notify"),
             kill_group=False,
         )
 

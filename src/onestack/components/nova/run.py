@@ -7,6 +7,7 @@ launcher's master process beside each worker.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from socket import socket
 from typing import Any
 
@@ -50,7 +51,9 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     # compute reaches the database only through the conductor
     nova.db.main.api.DISABLE_DB_ACCESS = True
     base.NovaObject.indirection_api = conductor_rpcapi.ConductorAPI()
-    service.serve(_service("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT))
+    made = _service("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT)
+    reconnect_at_once(made.upstream.manager.driver._host)
+    service.serve(made)
 
 
 def novncproxy(spec: Process, sockets: dict[str, socket]) -> None:
@@ -107,12 +110,32 @@ class _Heard:
     Its own first report comes 5 s later, and until then nobody knows that it is up.
     """
 
-    def __init__(self, service: Any) -> None:
-        self._service = service
-        self.stop = service.stop
+    def __init__(self, upstream: Any) -> None:
+        self.upstream = upstream
+        self.stop = upstream.stop
 
     def start(self) -> None:
-        self._service.start()
-        record = self._service.service_ref
+        self.upstream.start()
+        record = self.upstream.service_ref
         record.report_count += 1
         record.save()
+
+
+def reconnect_at_once(host: Any) -> None:
+    """Let nova's libvirt ``host`` connect again as soon as libvirtd was restarted.
+
+    When the connection is lost, nova disables the compute service, and enables it when its
+    next question connects again: a periodic one may be a minute away, and until then no
+    guest finds a host. The socket stays open meanwhile, so this one waits for libvirtd.
+    """
+    from nova.exception import HypervisorUnavailable
+
+    tell = host._conn_event_handler
+
+    def changed(enabled: bool, reason: str | None) -> None:
+        tell(enabled, reason)
+        if not enabled:
+            with suppress(HypervisorUnavailable):  # which has been logged
+                host.get_connection()
+
+    host._conn_event_handler = changed
