@@ -219,6 +219,8 @@ def _lines(process: subprocess.Popen[bytes], line: Callable[[str], None]) -> Non
                 continue
             some = os.read(output.fileno(), 65536)
             if not some:
+                if rest:
+                    line(rest.decode(errors="replace"))
                 return
             *whole, rest = (rest + some).split(b"\n")
             for each in whole:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.errors import OnestackError
+from onestack.host import mounts
 from onestack.host.change import Change
 from onestack.host.ledger import Ledger, undoes
 
@@ -193,7 +194,17 @@ def ensure_no_file(path: Path) -> Iterator[Change]:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove ``path`` and all below; nothing there is well too. Links are not followed."""
+    """Remove ``path`` and all below; nothing there is well too. Links are not followed.
+
+    Raises `OnestackError`, before anything is removed, while something is mounted on it or
+    below: a disk's or a share's files are not ours to remove.
+    """
+    if inside := mounts.within(path):
+        raise OnestackError(
+            f"{path} cannot be removed",
+            f"something is mounted there: {', '.join(str(m.target) for m in inside)}",
+            f"unmount it: umount {inside[-1].target}",
+        )
     if path.is_symlink() or path.is_file():
         path.unlink(missing_ok=True)
     elif path.exists():

@@ -57,10 +57,15 @@ def is_mounted(target: Path) -> bool:
     return any(mount.target == target for mount in table())
 
 
+def within(path: Path) -> list[Mount]:
+    """The mounts on ``path`` and below, in the order they were made."""
+    path = Path(os.path.realpath(path))
+    return [m for m in table() if m.target == path or path in m.target.parents]
+
+
 def unmount(target: Path) -> None:
-    """All mounts on and below ``target``, deepest first. Raises `CommandFailed` when busy."""
-    below = [m.target for m in table() if m.target == target or target in m.target.parents]
-    for place in reversed(below):
+    """All mounts on and below ``target``, last made first. Raises `CommandFailed` when busy."""
+    for place in [mount.target for mount in reversed(within(target))]:
         if not run(["umount", str(place)], timeout=60, check=False, finish=True).ok:
             # Busy: let go of it now, for good once its last user has ended.
             run(["umount", "--lazy", str(place)], timeout=60, finish=True)

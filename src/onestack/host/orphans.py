@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import time
@@ -40,7 +41,9 @@ def orphans() -> list[int]:
         for entry in entries:
             if entry.startswith(wanted):
                 run = entry.removeprefix(wanted).decode(errors="replace")
-                if identity(int(run.partition(".")[0] or 0)) != run and _here(name):
+                # Anybody may write anything there.
+                pid = re.match(r"\d{1,9}(?=\.)", run, re.ASCII)
+                if pid and identity(int(pid[0])) != run and _here(name):
                     found.append(int(name))
     return found
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from onestack.cloudapi.identity import remove_user, withdraw
 from onestack.components.base import Component, Context, Part
+from onestack.host import mounts
 from onestack.host.change import Change
 from onestack.host.files import remove_tree
 from onestack.host.ledger import Entry, Ledger
@@ -114,11 +115,17 @@ def _purge(ctx: Context, component: Component, server: Server) -> Iterator[Chang
     for what in left(ctx):
         if what.component is component:
             for path in (*what.directories, *what.files):
-                yield Change(f"remove {path}", functools.partial(remove_tree, path))
+                yield Change(f"remove {path}", functools.partial(_remove, path))
             for folder in sorted({path.parent for path in what.files}, reverse=True):
                 if folder.is_dir() and not any(folder.iterdir()):
                     yield Change(f"remove {folder}", folder.rmdir)
     yield from _system_users(ctx, component)
+
+
+def _remove(path: Path) -> None:
+    # A share or a disk keeps what is on it.
+    mounts.unmount(path)
+    remove_tree(path)
 
 
 def _databases(ctx: Context, component: Component, server: Server) -> Iterator[Change]:

@@ -162,8 +162,9 @@ def _remove_root(cloud: Cloud) -> None:
             f"it holds what no cloud has made: {', '.join(strangers)}",
             "move that away, then run the same command again",
         )
-    for mount in mounts.table():
-        if cloud.root in mount.target.parents:
+    for mount in mounts.within(cloud.root):
+        # It may be a file system of its own.
+        if mount.target != cloud.root:
             mounts.unmount(mount.target)
     # The name goes last: until then a cloud that is half removed can be destroyed by its name.
     identity = cloud.etc / "cloud.json"

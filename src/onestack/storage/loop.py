@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
+import struct
 import time
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from onestack.host.command import run
 _SYS = Path("/sys/block")
 _CONTROL = Path("/dev/loop-control")
 _MAJOR = 7
+_GET_STATUS64 = 0x4C05
+_STATUS64 = 232
+"""Of linux/loop.h: the request, and the bytes of its answer, which begins with device and inode."""
 
 PATIENCE = 1.0
 """Seconds to wait for a device to be let go of."""
@@ -31,9 +36,24 @@ def device_of(file: Path, sys: Path = _SYS) -> Path | None:
             name = backing.read_text().rstrip("\n")
         except OSError:  # detached while we looked
             continue
-        if name == str(file):
-            return Path("/dev") / backing.parts[-3]
+        device = Path("/dev") / backing.parts[-3]
+        if name == str(file) and _is_of(device, file):
+            return device
     return None
+
+
+def _is_of(device: Path, file: Path) -> bool:
+    """Not of another file of that name: containers see each other's devices."""
+    try:
+        descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            status = fcntl.ioctl(descriptor, _GET_STATUS64, bytes(_STATUS64))
+        finally:
+            os.close(descriptor)
+        info = file.stat()
+    except OSError:  # it cannot be asked: the name is all there is
+        return True
+    return struct.unpack_from("QQ", status) == (info.st_dev, info.st_ino)
 
 
 def attach(file: Path) -> Path:

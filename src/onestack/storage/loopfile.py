@@ -22,8 +22,9 @@ from typing import TypeVar
 from onestack.answers.values import show_size
 from onestack.errors import OnestackError
 from onestack.host.command import CommandFailed, run
+from onestack.host.facts import module_available
 from onestack.host.files import sync_directory, write_file
-from onestack.host.mounts import is_mounted
+from onestack.host.mounts import is_mounted, unmount
 from onestack.storage import loop
 
 LEFT_FREE = 1 << 30
@@ -31,6 +32,9 @@ LEFT_FREE = 1 << 30
 
 SMALLEST = 512 << 20
 """Below this XFS refuses, or leaves next to nothing; bytes."""
+
+MOUNT = ".mount-"
+"""How the names of directories begin on which the file is mounted for a while."""
 
 OPTIONS = "noatime,nodev,nosuid,noexec"
 
@@ -118,6 +122,7 @@ class LoopFile:
     def detach(self) -> bool:
         """Unmount it and free its loop device. False while something still uses it."""
         with self.locked():
+            self._clear()
             if is_mounted(self.directory):
                 result = run(["umount", self.directory], check=False, finish=True)
                 if not result.ok:
@@ -138,8 +143,9 @@ class LoopFile:
             yield self.directory, loop.attach(self.image)
             return
         with self.locked():
+            self._clear()
             attached = loop.device_of(self.image)
-            place = Path(tempfile.mkdtemp(prefix=".mount-", dir=self.image.parent))
+            place = Path(tempfile.mkdtemp(prefix=MOUNT, dir=self.image.parent))
             try:
                 device = loop.attach(self.image)
                 self._mount(kind, device, place)
@@ -151,6 +157,12 @@ class LoopFile:
                 if not attached:
                     loop.detach(self.image)
                 place.rmdir()
+
+    def _clear(self) -> None:
+        """Mounts of `opened` that a killed run has left; who holds the lock uses none."""
+        for left in self.image.parent.glob(f"{MOUNT}*"):
+            unmount(left)
+            left.rmdir()
 
     def check_there(self, record: Path) -> None:
         """Raises `OnestackError` when the file that ``record`` tells of is gone."""
@@ -210,14 +222,14 @@ def possible(kind: str) -> bool:
     if not loop.available() or not shutil.which(program, path=f"{os.environ['PATH']}:/sbin"):
         return False
     known = Path("/proc/filesystems").read_text().split()
-    return kind in known or run(["modprobe", "--dry-run", kind], check=False).ok
+    return kind in known or module_available(kind)
 
 
-def check_disk(place: Path, title: str, size: int, needed: int, key: str) -> None:
+def check_disk(place: Path, title: str, size: int, needed: int, key: str, cure: str = "") -> None:
     """Raises `OnestackError` when the disk lacks ``needed`` bytes more for ``title`` of ``size``.
 
-    ``key`` is the answer that says the size. Also asked when the space is not
-    taken now: a promise that cannot be kept is none.
+    ``key`` is the answer that says the size; ``cure`` is what helps if not a smaller one.
+    Also asked when the space is not taken now: a promise that cannot be kept is none.
     """
     here = nearest(place)
     state = os.statvfs(here)
@@ -225,13 +237,12 @@ def check_disk(place: Path, title: str, size: int, needed: int, key: str) -> Non
     lacking = needed + LEFT_FREE - free
     if needed > 0 and lacking > 0:
         fits = max(0, size - lacking >> 30)
+        smaller = f"; what fits now is {key}={fits}G" if fits else f", or choose a smaller {key}"
         raise OnestackError(
             f"the disk of {here} is too full for {title} of {show_size(size)}",
             f"{_gib(needed)} GiB more are needed, {_gib(free)} GiB are free, and "
             f"{_gib(LEFT_FREE)} GiB must stay so",
-            f"free some space; what fits now is {key}={fits}G"
-            if fits
-            else f"free some space, or choose a smaller {key}",
+            cure or f"free some space{smaller}",
         )
 
 

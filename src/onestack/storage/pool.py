@@ -191,7 +191,8 @@ def ensure(cloud: Cloud, user: str, size: int, sparse: bool = False) -> Iterator
             lambda: pool.save(dataclasses.replace(pool.known(), user=user)),
         )
     if record.file and record.sparse and not sparse:
-        loopfile.check_disk(pool.home, TITLE, 0, file.missing, SIZE_KEY)
+        cure = "free some space, or leave CONFIG_CINDER_VOLUMES_SPARSE=y"
+        loopfile.check_disk(pool.home, TITLE, record.size, file.missing, SIZE_KEY, cure)
         yield Change("take the volume pool's disk space", lambda: _fill(pool))
     if record.size < size:
         check(cloud, size)

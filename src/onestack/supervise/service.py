@@ -22,10 +22,11 @@ STOP = 5.0
 LOG = logging.getLogger("onestack.service")
 
 
-def serve(*services: Any) -> None:
-    """Start ``services`` (start, stop, wait), and stop them on SIGTERM. Does not return.
+def serve(*services: Any, patience: float = STOP) -> None:
+    """Start ``services`` (start, stop), and stop them on SIGTERM. Does not return.
 
-    Tells the supervisor when all have started (probe ``notify``).
+    They get ``patience`` seconds to end. Tells the supervisor when all have started
+    (probe ``notify``).
     """
     ended = threading.Event()
 
@@ -39,7 +40,7 @@ def serve(*services: Any) -> None:
     signal.signal(signal.SIGTERM, asked)
     tell_ready()
     ended.wait()
-    end(*services)
+    end(*services, patience=patience)
     # Threads of libraries (messaging, database pools) would keep a normal exit waiting.
     os._exit(0)
 
@@ -57,13 +58,13 @@ class Worker:
         self._worker.terminate()
 
 
-def end(*services: Any) -> None:
+def end(*services: Any, patience: float = STOP) -> None:
     """All at once, and not for ever."""
-    deadline = time.monotonic() + STOP
+    deadline = time.monotonic() + patience
     stopping = [threading.Thread(target=one.stop, daemon=True) for one in services]
     for thread in stopping:
         thread.start()
     for thread in stopping:
         thread.join(max(0.0, deadline - time.monotonic()))
     if any(thread.is_alive() for thread in stopping):
-        LOG.info("What did not end within %s s is cut off", STOP)
+        LOG.info("What did not end within %s s is cut off", patience)

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-from onestack.components import native_threads  # noqa: F401
+from onestack.supervise import native_threads  # noqa: F401
 
 
 def gateways_to_local_networks() -> None:

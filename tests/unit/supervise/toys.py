@@ -172,5 +172,4 @@ class OsloLike:
 def oslo_like(spec: Process, sockets: dict[str, socket.socket]) -> None:
     from onestack.supervise import service
 
-    service.STOP = 0.5
-    service.serve(OsloLike(spec.arguments["kind"]))
+    service.serve(OsloLike(spec.arguments["kind"]), patience=0.5)

@@ -185,7 +185,7 @@ class Cinder(Component):
             )
             # A process for each, as upstream's own launcher has it.
             probe = Probe("agent", services, f"cinder-volume@{backend}")
-            yield process("volume", bus, probe, backend, **own)
+            yield process("volume", bus, probe, backend, stop_seconds=30.0, **own)
         if ctx.answers["CONFIG_CINDER_DB_PURGE_ENABLE"]:
             manage = str(ctx.release.services / "bin" / "cinder-manage")
             yield periodic.process(
@@ -199,7 +199,8 @@ class Cinder(Component):
         if ctx.has("swift"):
             # The volumes that it reads are mounted for cinder-volume.
             needs = (*bus, "cinder-volume", "swift-proxy")
-            yield process("backup", needs, Probe("agent", services, "cinder-backup"))
+            probe = Probe("agent", services, "cinder-backup")
+            yield process("backup", needs, probe, stop_seconds=30.0)
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
@@ -211,7 +212,7 @@ class Cinder(Component):
         return (
             "oslo_concurrency.processutils",
             "oslo_db.sqlalchemy.enginefacade",
-            "oslo_messaging._drivers.impl_rabbit",
+            "onestack.components.messaging",
             "oslo_policy.policy",
             "oslo_versionedobjects.base",
             "keystonemiddleware.auth_token",

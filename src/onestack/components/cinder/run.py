@@ -8,12 +8,14 @@ cannot be in one process: the record to which each reports is kept in the class.
 from __future__ import annotations
 
 import sys
-import threading
 from socket import socket
 from typing import Any
 
 from onestack.supervise import service, wsgi
 from onestack.supervise.spec import Process
+
+PATIENCE = 25.0
+"""Seconds for volumes and backups that are being made when their service is to end."""
 
 
 def api(spec: Process, sockets: dict[str, socket]) -> None:
@@ -51,7 +53,8 @@ def volume(spec: Process, sockets: dict[str, socket]) -> None:
                 binary="cinder-volume",
                 coordination=True,
             )
-        )
+        ),
+        patience=PATIENCE,
     )
 
 
@@ -74,12 +77,13 @@ def backup(spec: Process, sockets: dict[str, socket]) -> None:
                 process_number=1,
                 semaphore=limit,
             )
-        )
+        ),
+        patience=PATIENCE,
     )
 
 
 class _Announced:
-    """Upstream's service, which the scheduler knows when it is ready, and which ends soon.
+    """Upstream's service, which the scheduler knows when it is ready, and which finishes its work.
 
     By itself it says what it has at some time in its first minute; until then the
     scheduler, which asks but once and maybe too early, finds no place for a volume.
@@ -95,14 +99,8 @@ class _Announced:
         self._service.manager.publish_service_capabilities(context.get_admin_context())
 
     def stop(self) -> None:
-        # An idle listener looks up only every 5 s; one after the other they take 10 s to stop.
-        listeners = (self._service.rpcserver, self._service.backend_rpcserver)
-        stopping = [threading.Thread(target=one.stop) for one in listeners if one]
-        for thread in stopping:
-            thread.start()
-        for thread in stopping:
-            thread.join()
         self._service.stop()
+        self._service.wait()
 
 
 def _native_threads(binary: str, spec: Process) -> None:

@@ -140,7 +140,7 @@ class Heat(Component):
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
             "oslo_db.sqlalchemy.enginefacade",
-            "oslo_messaging._drivers.impl_rabbit",
+            "onestack.components.messaging",
             "oslo_policy.policy",
             "oslo_versionedobjects.base",
             "keystonemiddleware.auth_token",

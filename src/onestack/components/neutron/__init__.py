@@ -138,7 +138,6 @@ class Neutron(Component):
 
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
-            "onestack.components.native_threads",
             "alembic",
             # Not neutron_lib: it listens to the database sessions of all who have it.
             "os_traits",

@@ -34,7 +34,6 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True, mode=0o700)
     tempfile.tempdir = str(temporary)
-    _native_threads()
     from neutron import policy
     from neutron.wsgi import api as module
 
@@ -48,7 +47,6 @@ def workers(spec: Process, sockets: dict[str, socket]) -> None:
     Upstream has a process for each, which does nothing but start these objects.
     """
     sys.argv[:] = ["neutron-workers"]
-    _native_threads()
     from neutron import server
 
     def run() -> None:
@@ -186,15 +184,10 @@ def ovn_agent(spec: Process, sockets: dict[str, socket]) -> None:
     service.serve(ovn_neutron_agent.OVNNeutronAgent(cfg.CONF))
 
 
-def _native_threads() -> None:
-    from onestack.components import native_threads  # noqa: F401 (its import is the deed)
-
-
 def _agent(name: str, spec: Process) -> None:
     # Before any import of neutron: the names of iptables chains come from argv.
     files = [part for path in spec.arguments["config"] for part in ("--config-file", path)]
     sys.argv[:] = [name, *files]
-    _native_threads()
 
 
 def _serve(spec: Process, binary: str, topic: str, manager: str) -> None:

@@ -279,10 +279,9 @@ class Nova(Component):
 
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
-            "onestack.components.native_threads",
             "oslo_concurrency.processutils",
             "oslo_db.sqlalchemy.enginefacade",
-            "oslo_messaging._drivers.impl_rabbit",
+            "onestack.components.messaging",
             "oslo_policy.policy",
             "oslo_versionedobjects.base",
             "keystonemiddleware.auth_token",

@@ -7,12 +7,15 @@ launcher's master process beside each worker.
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from socket import socket
 from typing import Any
 
+from onestack.components.nova import connection
 from onestack.supervise import service, wsgi
 from onestack.supervise.spec import Process
+
+PATIENCE = 25.0
+"""Seconds that guests get which are being made or changed when the compute service is to end."""
 
 
 def api(spec: Process, sockets: dict[str, socket]) -> None:
@@ -28,8 +31,8 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     wsgi.serve_many(
         [(compute, sockets["api"], 8), (metadata, sockets["metadata"], 4)],
         beside=(
-            _service("nova-conductor", topic=conductor.RPC_TOPIC),
-            _service("nova-scheduler", topic=scheduler.RPC_TOPIC),
+            _Heard(_service("nova-conductor", topic=conductor.RPC_TOPIC)),
+            _Heard(_service("nova-scheduler", topic=scheduler.RPC_TOPIC)),
         ),
     )
 
@@ -52,8 +55,7 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     nova.db.main.api.DISABLE_DB_ACCESS = True
     base.NovaObject.indirection_api = conductor_rpcapi.ConductorAPI()
     made = _service("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT)
-    reconnect_at_once(made.upstream.manager.driver._host)
-    service.serve(made)
+    service.serve(_Compute(made), patience=PATIENCE)
 
 
 def novncproxy(spec: Process, sockets: dict[str, socket]) -> None:
@@ -93,15 +95,14 @@ def _configure(binary: str, spec: Process) -> None:
     objects.register_all()
 
 
-def _service(binary: str, **topics: Any) -> _Heard:
+def _service(binary: str, **topics: Any) -> Any:
     from nova import objects
     from nova import service as nova_service
 
     objects.Service.enable_min_version_cache()
     # Periodic tasks that find the service ending do not say when they are due again; without
     # a largest interval, which is that of upstream's tasks, this is logged as an error.
-    made = nova_service.Service.create(binary=binary, periodic_interval_max=60, **topics)
-    return _Heard(made)
+    return nova_service.Service.create(binary=binary, periodic_interval_max=60, **topics)
 
 
 class _Heard:
@@ -110,32 +111,27 @@ class _Heard:
     Its own first report comes 5 s later, and until then nobody knows that it is up.
     """
 
-    def __init__(self, upstream: Any) -> None:
-        self.upstream = upstream
-        self.stop = upstream.stop
+    def __init__(self, service: Any) -> None:
+        self._service = service
 
     def start(self) -> None:
-        self.upstream.start()
-        record = self.upstream.service_ref
+        self._service.start()
+        record = self._service.service_ref
         record.report_count += 1
         record.save()
 
+    def stop(self) -> None:
+        self._service.stop()
 
-def reconnect_at_once(host: Any) -> None:
-    """Let nova's libvirt ``host`` connect again as soon as libvirtd was restarted.
 
-    When the connection is lost, nova disables the compute service, and enables it when its
-    next question connects again: a periodic one may be a minute away, and until then no
-    guest finds a host. The socket stays open meanwhile, so this one waits for libvirtd.
-    """
-    from nova.exception import HypervisorUnavailable
+class _Compute(_Heard):
+    """It is not put off by a libvirtd that restarts, and ends by itself."""
 
-    tell = host._conn_event_handler
+    def __init__(self, service: Any) -> None:
+        super().__init__(service)
+        self._host = service.manager.driver._host
+        connection.reconnect_at_once(self._host)
 
-    def changed(enabled: bool, reason: str | None) -> None:
-        tell(enabled, reason)
-        if not enabled:
-            with suppress(HypervisorUnavailable):  # which has been logged
-                host.get_connection()
-
-    host._conn_event_handler = changed
+    def stop(self) -> None:
+        connection.end_events(self._host)
+        super().stop()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from socket import socket
 
-from onestack.supervise import wsgi
+from onestack.supervise import refusal, wsgi
 from onestack.supervise.spec import Process
 
 
 def api(spec: Process, sockets: dict[str, socket]) -> None:
     sys.argv[:] = ["placement-api"]
+    # oslo.cache would look whether it is in use: imported in the first request's thread, it
+    # takes over what tells of that thread's end, and the API's own end waits for it.
+    refusal.refuse("eventlet")
     from placement.wsgi import init_application
 
     wsgi.serve(init_application(), sockets["api"])
