@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 SERVICE_PROJECT = "service"
+ROLE_DESCRIPTION = "Made by onestack for a service"
 
 
 @dataclass
@@ -170,22 +171,23 @@ def remove_user(ctx: Context, name: str) -> Iterator[Change]:
 
 
 def ensure_roles(ctx: Context, names: Iterable[str]) -> Iterator[Change]:
-    """Roles of these names; nobody is given one."""
+    """Roles of these names, which say who made them; nobody is given one."""
     known = directory(ctx)
     for name in names:
         if name not in known.roles:
 
             def make(name: str = name) -> None:
-                known.roles[name] = known.create("roles", {"name": name})
+                body = {"name": name, "description": ROLE_DESCRIPTION}
+                known.roles[name] = known.create("roles", body)
 
             yield Change(f"make the role {name}", make)
 
 
 def remove_roles(ctx: Context, names: Iterable[str]) -> Iterator[Change]:
-    """No role of these names; whoever had one has it no more."""
+    """No role of these names that `ensure_roles` made; whoever had one has it no more."""
     known = directory(ctx)
     for name in names:
-        if name in known.roles:
+        if known.roles.get(name, {}).get("description") == ROLE_DESCRIPTION:
 
             def remove(name: str = name) -> None:
                 known.delete("roles", known.roles.pop(name))

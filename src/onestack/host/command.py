@@ -210,7 +210,7 @@ def follow(
 
 
 def _lines(process: subprocess.Popen[bytes], line: Callable[[str], None]) -> None:
-    """Each line of its output as it comes, to the last; ended when the operator stops the run."""
+    """Each whole line of its output as it comes; ended when the operator stops the run."""
     assert process.stdout is not None
     rest = b""
     with process.stdout as output:
@@ -219,8 +219,6 @@ def _lines(process: subprocess.Popen[bytes], line: Callable[[str], None]) -> Non
                 continue
             some = os.read(output.fileno(), 65536)
             if not some:
-                if rest:
-                    line(rest.decode(errors="replace"))
                 return
             *whole, rest = (rest + some).split(b"\n")
             for each in whole:

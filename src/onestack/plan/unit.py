@@ -72,8 +72,12 @@ def start_unit(cloud: Cloud, running: Callable[[], bool]) -> None:
     name = unit_path(cloud).name
     # What is started at boot may need databases and users that this run has yet to make.
     systemd.ask_for_none(cloud.root)
-    # Without waiting for "ready", which comes only when all processes are.
-    run(["systemctl", "start", "--no-block", name], timeout=60, finish=True)
+    try:
+        # Without waiting for "ready", which comes only when all processes are.
+        run(["systemctl", "start", "--no-block", name], timeout=60, finish=True)
+    except BaseException:
+        systemd.forget_none(cloud.root)
+        raise
     until = time.monotonic() + SECONDS
     while not running():
         if abort.is_set():

@@ -235,6 +235,9 @@ class Supervised:
                 self.machine.stopped(now)
                 self._stopped()
                 return
+            case State.BACKOFF if not (again or keep):
+                # Nobody will accept any more: those who wait, and must end first, are told so.
+                self._close_sockets()
         self._cancel_timers()
         self.host.unwatch(self)
         self._signalled = False

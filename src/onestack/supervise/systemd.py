@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import socket
+import time
 from pathlib import Path
 
 from onestack.supervise import proc
@@ -15,6 +16,8 @@ ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "PYTHONSAFEPATH": "1"}
 and nothing is imported from whatever the working directory is."""
 
 _NONE = "run/supervisor/start-none"
+_FRESH = 300.0
+"""Seconds from the question to the supervisor's start, at most."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -45,15 +48,21 @@ def ask_for_none(root: Path) -> None:
     place.write_text(_BOOT.read_text())
 
 
+def forget_none(root: Path) -> None:
+    """The start that `ask_for_none` was called for does not come."""
+    (root / _NONE).unlink(missing_ok=True)
+
+
 def asked_for_none(root: Path) -> bool:
-    """Whether `ask_for_none` was called for this start."""
+    """Whether `ask_for_none` was called for this start: just now, and in this boot."""
     place = root / _NONE
     try:
-        said = place.read_text()
+        said, age = place.read_text(), time.time() - place.stat().st_mtime
         place.unlink()
     except FileNotFoundError:
         return False
-    return said == _BOOT.read_text()
+    # a container that boots anew has the boot's name from its host
+    return said == _BOOT.read_text() and age < _FRESH
 
 
 def command(python: Path, roster: Path, *flags: str) -> list[str]:

@@ -8,6 +8,8 @@ Runs in the services' environment. What differs from cheroot as it comes:
   pieces after the answer, and the connection closed; cheroot reads all of it
   into memory first (an image of gigabytes, refused with 401), or mistakes a
   chunked one's rest for the next request.
+- A connection that was accepted before the end and has asked nothing yet gets a moment
+  to ask, and is answered; cheroot closes it.
 - SIGTERM ends it within `STOP` seconds, whatever upstream does with signals:
   the handler is set here, in the main thread, which runs nothing of upstream.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import threading
 import time
@@ -32,6 +35,8 @@ STOP = 4.5
 """Seconds for requests that run when the end is wanted."""
 IDLE = 60
 """Seconds a connection may be idle, or a request's next bytes may take."""
+ASKING = 0.5
+"""Seconds that accepted connections get for their first request when the end is wanted."""
 KEPT_ALIVE = 200
 DISCARD_SECONDS = 60.0
 PIECE = 256 * 1024
@@ -58,7 +63,8 @@ def serve_many(
 ) -> None:
     """Serve several applications in one process, each on its socket with its threads.
 
-    The services ``beside`` them (start, stop) are started before, and end with them.
+    The services ``beside`` them (start, stop) are started before, and end after them, one
+    after the other.
     """
     policies.load()
     for one in beside:
@@ -78,10 +84,10 @@ def serve_many(
     for thread in running:
         thread.start()
     wanted.wait()
-    ending = threading.Thread(target=service.end, args=beside, daemon=True)
-    ending.start()
+    # Requests that still run may ask the services, and each of these those after it.
     _stop(servers, earlier)
-    ending.join()
+    for one in beside:
+        service.end(one)
 
 
 def scaled(threads: int) -> int:
@@ -176,6 +182,35 @@ class _Server(wsgi.Server):  # type: ignore[misc]
             self.put_conn(conn)
         else:
             super().process_conn(conn)
+
+    def prepare(self) -> None:
+        super().prepare()
+        manager = self._connections
+        close = manager.close
+
+        def after_last_requests() -> None:
+            # Nothing is accepted any more, and the threads still work.
+            self._take_last_requests(dict(manager._selector.connections))
+            close()
+
+        manager.close = after_last_requests
+
+    def _take_last_requests(self, connections: dict[int, Any]) -> None:
+        waiting = {fd: conn for fd, conn in connections.items() if conn is not self}
+        poll = select.poll()
+        for fd in waiting:
+            poll.register(fd, select.POLLIN)
+        deadline = time.monotonic() + ASKING
+        while waiting:
+            new = any(conn.requests_seen == 0 for conn in waiting.values())
+            patience = max(0.0, deadline - time.monotonic()) if new else 0.0
+            asking = poll.poll(patience * 1000)
+            if not asking:
+                return
+            for fd, _ in asking:
+                poll.unregister(fd)
+                self._connections._selector.unregister(fd)
+                super().process_conn(waiting.pop(fd))
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
         LOG.log(level, msg, exc_info=traceback)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from onestack.answers.registry import registry
-from onestack.components.heat import Heat, domain
+from onestack.cloudapi import identity
+from onestack.components.heat import ROLES, Heat, domain
 from onestack.components.keystone import Keystone as Identities
 from onestack.components.nova import Nova
 from onestack.components.nova.vendordata import ensure_vendordata, vendordata, vendordata_file
@@ -133,8 +134,9 @@ class Keystone:
             who = body["identity"]["password"]["user"]
             known = [(u["id"], u.get("password")) for u in self.kinds["users"]]
             return Answer({}, 201 if (who["id"], who["password"]) in known else 401)
-        self.kinds[kind].append({"id": f"{kind}-{body['name']}", **body})
-        return Answer({})
+        item = {"id": f"{kind}-{body['name']}", "enabled": True, **body}
+        self.kinds[kind].append(item)
+        return Answer({kind[:-1]: item})
 
     def patch(self, url: str, json: dict[str, Any]) -> None:
         self.item(url).update(*json.values())
@@ -165,7 +167,7 @@ def test_the_domain_is_made_once(
     for change in domain.ensure_domain(ctx):
         change.do()
         made.append(change.what)
-    assert len(made) == 5
+    assert len(made) == 3
     user = keystone.kinds["users"][-1]
     assert (user["name"], user["domain_id"], user["password"]) == (
         *("heat_admin", "domains-stacks", "pw"),
@@ -181,15 +183,24 @@ def test_the_domain_is_made_once(
     assert change.what == "set the password of the user heat_admin of the domain stacks"
     change.do()
     assert user["password"] == "two" and not list(domain.ensure_domain(ctx))
-    (task,) = heat.tasks(ctx)
-    assert task.before_start
+    assert {task.name: task.before_start for task in heat.tasks(ctx)}["domain"]
+
+    # a removal that was cut short has disabled it
+    keystone.kinds["domains"][0]["enabled"] = False
+    (change,) = domain.ensure_domain(ctx)
+    change.do()
+    assert keystone.kinds["domains"][0]["enabled"] is True
+    assert not list(domain.ensure_domain(ctx))
 
 
 def test_the_domain_is_removed(tmp_path: Path, heat: Heat, monkeypatch: pytest.MonkeyPatch) -> None:
     keystone = Keystone()
     monkeypatch.setattr(domain, "admin_session", lambda ctx: keystone)
     ctx = context(tmp_path, Identities(), CONFIG_HEAT_DOMAIN="stacks")
-    for change in domain.ensure_domain(ctx):
+    theirs = {"id": "o", "name": "heat_stack_owner", "description": ""}
+    known = identity.Directory(keystone, "http://k/v3", roles={theirs["name"]: theirs})  # type: ignore[arg-type]
+    monkeypatch.setattr(identity, "directory", lambda ctx: known)
+    for change in (*domain.ensure_domain(ctx), *identity.ensure_roles(ctx, ROLES)):
         change.do()
     whats = []
     for change in heat.purge(ctx):
@@ -197,7 +208,7 @@ def test_the_domain_is_removed(tmp_path: Path, heat: Heat, monkeypatch: pytest.M
         change.do()
     assert whats == [
         "remove the domain stacks with the users that stacks made",
-        "remove the role heat_stack_owner",
+        # the other role was there before
         "remove the role heat_stack_user",
     ]
     assert keystone.kinds["domains"] == []
@@ -218,6 +229,11 @@ def test_the_encryption_key_cannot_change(tmp_path: Path, heat: Heat) -> None:
     (file,) = heat.files(ctx)
     file.path.parent.mkdir(parents=True)
     file.path.write_text(file.content)
+    # no stack was ever kept with it
+    assert refusals(**new) == []
+    table = tmp_path / "data" / "mariadb" / "data" / "heat" / "stack.ibd"
+    table.parent.mkdir(parents=True)
+    table.touch()
     assert refusals(**old) == []
     for other in (new, {}):
         (said,) = refusals(**other)

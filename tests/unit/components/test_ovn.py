@@ -37,7 +37,17 @@ def test_debian_12s_controller_is_not_told_of_its_control_socket(tmp_path: Path)
     assert not [word for word in controller.argv if "unixctl" in word]
     assert controller.probe
     run = tmp_path / "run" / "ovn"
-    assert f"{run}/ovn-controller.$(cat {run}/ovn-controller.pid).ctl" in controller.probe.argv[2]
+    control = f'"{run}/ovn-controller.$(cat {run}/ovn-controller.pid).ctl"'
+    assert control in controller.probe.argv[-1]
+
+
+def test_root_does_not_ask_by_files_of_the_daemons(tmp_path: Path) -> None:
+    """Their directory is their user's: what a pid file holds would be words of root's shell."""
+    processes = list(ROOM.processes(context(tmp_path, **CHOSEN)))
+    asking = [p.probe.argv for p in processes if p.probe and p.probe.kind == "exec"]
+    assert len(asking) == 2
+    for argv in asking:
+        assert argv[:3] == ("setpriv", "--reuid", "onestack-ovn")
 
 
 def test_a_chassis_is_the_same_at_each_start(tmp_path: Path) -> None:

@@ -124,11 +124,15 @@ def test_idle_connections_hold_no_thread(web: Web) -> None:
 
 def test_a_restart_under_load_loses_no_request(web: Web) -> None:
     answers: list[int] = []
+    lost: list[Exception] = []
     enough = threading.Event()
 
     def load() -> None:
         while not enough.is_set():
-            answers.append(web.ask("/")[1]["pid"])
+            try:
+                answers.append(web.ask("/")[1]["pid"])
+            except (OSError, http.client.HTTPException) as error:
+                lost.append(error)
 
     threads = [threading.Thread(target=load) for _ in range(3)]
     for thread in threads:
@@ -141,10 +145,23 @@ def test_a_restart_under_load_loses_no_request(web: Web) -> None:
     enough.set()
     for thread in threads:
         thread.join(20)
+    assert lost == []
     assert len(set(answers)) == 2
     # what is beside it ended and began with it
     beside = [line for line in web.bench.log("web").splitlines() if line.startswith("beside")]
     assert beside == ["beside: started", "beside: stopped", "beside: started"]
+
+
+def test_who_was_let_in_before_the_end_is_answered(web: Web) -> None:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=5) as late:
+        assert web.ask("/")[0] == 200  # so it is let in by now
+        ending = threading.Thread(target=web.client.stop, args=(["web"],))
+        ending.start()
+        web.bench.until_state("web", "stopping")
+        time.sleep(0.15)
+        late.sendall(b"GET /late HTTP/1.0\r\n\r\n")
+        assert late.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
+        ending.join(10)
 
 
 def test_term_ends_it_though_upstream_swallows_the_signal(web: Web) -> None:

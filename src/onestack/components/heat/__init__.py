@@ -23,6 +23,7 @@ from onestack.components.base import (
     ini_value,
     kept,
 )
+from onestack.components.mariadb import table_file
 from onestack.host.change import Change
 from onestack.host.findings import Finding, refuse
 from onestack.supervise.spec import Probe, Process
@@ -30,6 +31,10 @@ from onestack.supervise.spec import Probe, Process
 PORT = 8004
 _KEY_OPTION = "auth_encryption_key"
 CFN_PORT = 8000
+ROLES = ("heat_stack_owner", "heat_stack_user")
+"""Whom heat's policies tell apart: people with stacks, and the users that stacks make.
+
+Nobody needs the first today; instructions of all years grant it."""
 
 NAMESPACES = (
     "heat.api.aws.ec2token",
@@ -89,7 +94,9 @@ class Heat(Component):
         return bool(answers["CONFIG_HEAT_INSTALL"])
 
     def obstacles(self, ctx: Context) -> Iterable[Finding]:
-        if kept(_config(ctx), _KEY_OPTION) not in (None, ini_value(_encryption_key(ctx))):
+        before = kept(_config(ctx), _KEY_OPTION)
+        stacks = table_file(ctx, "heat", "stack").exists()
+        if stacks and before not in (None, ini_value(_encryption_key(ctx))):
             yield refuse(
                 "CONFIG_HEAT_AUTH_ENC_KEY is not the key that heat's database was made with",
                 "what heat needs to change or delete the stacks that are there is encrypted "
@@ -153,15 +160,19 @@ class Heat(Component):
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
+        from onestack.cloudapi.identity import ensure_roles
         from onestack.components.heat.domain import ensure_domain
 
+        yield Task("roles", lambda: ensure_roles(ctx, ROLES), ("identity:heat",))
         yield Task("domain", lambda: ensure_domain(ctx), ("identity:heat",), before_start=True)
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         if ctx.has("keystone"):
+            from onestack.cloudapi.identity import remove_roles
             from onestack.components.heat.domain import remove_domain
 
             yield from remove_domain(ctx)
+            yield from remove_roles(ctx, ROLES)
 
     def explain(self, ctx: Context, text: str) -> str | None:
         if "Access denied for user 'heat'" in text:

@@ -16,23 +16,18 @@ from onestack.host.change import Change
 
 Item = dict[str, Any]
 DESCRIPTION = "Users that stacks make"
-ROLES = ("heat_stack_owner", "heat_stack_user")
-"""Whom heat's policies tell apart: people with stacks, and the users that stacks make.
-
-Nobody needs the first today; instructions of all years grant it."""
 
 
 def ensure_domain(ctx: Context) -> Iterator[Change]:
-    """The roles, the domain, its administrator, and that one's right to administer it."""
+    """The domain, its administrator, and that one's right to administer it."""
     keystone = _Keystone(admin_session(ctx), keystone_url(ctx))
-    for role in ROLES:
-        if not keystone.find("roles", name=role):
-            yield Change(f"make the role {role}", _make(keystone, "roles", {"name": role}))
-
     domain = str(ctx.answers["CONFIG_HEAT_DOMAIN"])
-    if not keystone.find("domains", name=domain):
+    if not (found := keystone.find("domains", name=domain)):
         body = {"name": domain, "description": DESCRIPTION}
-        yield Change(f"make the domain {domain}", _make(keystone, "domains", body))
+        yield Change(f"make the domain {domain}", lambda: keystone.create("domains", body))
+    elif not found[0]["enabled"]:
+        # as a removal leaves it that was cut short
+        yield Change(f"enable the domain {domain}", lambda: keystone.enable(found[0]["id"], True))
 
     user = str(ctx.answers["CONFIG_HEAT_DOMAIN_ADMIN"])
     password = ctx.secrets["CONFIG_HEAT_DOMAIN_PASSWORD"]
@@ -64,7 +59,7 @@ def ensure_domain(ctx: Context) -> Iterator[Change]:
 
 
 def remove_domain(ctx: Context) -> Iterator[Change]:
-    """The domain that `ensure_domain` made, with all users and projects of stacks; and the roles.
+    """The domain that `ensure_domain` made, with all users and projects of stacks.
 
     Another one of that name is somebody else's.
     """
@@ -76,14 +71,6 @@ def remove_domain(ctx: Context) -> Iterator[Change]:
                 f"remove the domain {name} with the users that stacks made",
                 functools.partial(keystone.remove_domain, domain["id"]),
             )
-    for role in (found for name in ROLES for found in keystone.find("roles", name=name)):
-        yield Change(
-            f"remove the role {role['name']}", functools.partial(keystone.delete, "roles", role)
-        )
-
-
-def _make(keystone: _Keystone, kind: str, body: Item) -> Any:
-    return lambda: keystone.create(kind, body)
 
 
 class _Keystone:
@@ -100,14 +87,14 @@ class _Keystone:
     def create(self, kind: str, body: Item) -> None:
         self._session.post(f"{self._url}/{kind}", json={kind[:-1]: body})
 
-    def delete(self, kind: str, item: Item) -> None:
-        self._session.delete(f"{self._url}/{kind}/{item['id']}")
+    def enable(self, domain: str, enabled: bool) -> None:
+        place = f"{self._url}/domains/{domain}"
+        self._session.patch(place, json={"domain": {"enabled": enabled}})
 
     def remove_domain(self, identity: str) -> None:
         """Keystone deletes only domains in which nobody can log in any more."""
-        place = f"{self._url}/domains/{identity}"
-        self._session.patch(place, json={"domain": {"enabled": False}})
-        self._session.delete(place)
+        self.enable(identity, False)
+        self._session.delete(f"{self._url}/domains/{identity}")
 
     def lets_in(self, user: Item, password: str) -> bool:
         return lets_in(self._session, self._url, {"id": user["id"], "password": password})

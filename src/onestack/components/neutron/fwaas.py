@@ -105,7 +105,9 @@ def removed(layout: Layout) -> Iterator[Change]:
     with connect(cloud, "neutron") as database, database.cursor() as cursor:
         cursor.execute("SHOW TABLES")
         present = {str(row[0]) for row in cursor.fetchall()}
-    if not (tables := [name for name in (*TABLES, _VERSION) if name in present]):
+    # One after the other they go, also in a crash: the version first, so that a new schema is
+    # made, and last the table by which it is seen that something is left.
+    if not (tables := [name for name in (_VERSION, *reversed(TABLES)) if name in present]):
         return
 
     def drop() -> None:

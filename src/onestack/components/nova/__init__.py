@@ -234,6 +234,8 @@ class Nova(Component):
             bus,
             Probe("agent", services, "nova-conductor nova-scheduler"),
             holds=("nova-conductor", "nova-scheduler"),
+            # the APIs end first, then the conductor, then the scheduler that it asks
+            stop_seconds=20.0,
             sockets={
                 "api": f"tcp:{ctx.internal}:{PORT}",
                 "metadata": f"tcp:{ctx.internal}:{METADATA_PORT}",

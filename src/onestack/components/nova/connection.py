@@ -23,6 +23,8 @@ def reconnect_at_once(host: Any) -> None:
         if not enabled:
             with suppress(HypervisorUnavailable):  # which has been logged
                 host.get_connection()
+                # It may be that another has connected again, and told so, before we were told.
+                tell(True, None)
 
     host._conn_event_handler = changed
 

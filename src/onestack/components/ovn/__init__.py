@@ -87,7 +87,7 @@ class Ovn(Component):
                 )
                 for short in places
             ),
-            probe=_says(appctl, f"{run}/ovn-northd.ctl", "status", "Status: active"),
+            probe=_says(user, appctl, f"{run}/ovn-northd.ctl", "status", "Status: active"),
         )
         socket = ctx.cloud.run / "openvswitch" / "db.sock"
         switch = ctx.cloud.user("openvswitch")
@@ -112,6 +112,7 @@ class Ovn(Component):
                 ("/bin/sh", "-c", f"rm -f {run}/ovn-controller.*.ctl"),
             ),
             probe=_says(
+                user,
                 appctl,
                 f"{run}/ovn-controller.$(cat {run}/ovn-controller.pid).ctl",
                 "connection-status",
@@ -148,7 +149,10 @@ def wanted(ctx: Context) -> bool:
     return l2_agent(ctx.answers, ctx.host)[0] == "ovn"
 
 
-def _says(appctl: str, control: str, question: str, answer: str) -> Probe:
-    """Ready when a daemon gives ``answer``; being there is not enough."""
-    script = f'[ "$({appctl} -t {control} {question})" = "{answer}" ]'
-    return Probe("exec", argv=("/bin/sh", "-c", script), seconds=20)
+def _says(user: str, appctl: str, control: str, question: str, answer: str) -> Probe:
+    """Ready when a daemon gives ``answer``; being there is not enough.
+
+    Asked as ``user``: what the daemon left in its directory is nothing for root to trust.
+    """
+    script = f'[ "$({appctl} -t "{control}" {question})" = "{answer}" ]'
+    return Probe("exec", argv=as_user(user, "/bin/sh", "-c", script), seconds=20)
