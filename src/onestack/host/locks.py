@@ -44,18 +44,7 @@ def file_lock(path: Path, why: str, tell: Tell = silent) -> Iterator[None]:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            told = False
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if abort.is_set():
-                        raise Aborted(f"waiting for {path} was stopped") from None
-                    if not told:
-                        tell(f"waiting: {why}")
-                        told = True
-                    time.sleep(0.2)
+            _wait_for(path, descriptor, lambda: tell(f"waiting: {why}"))
             if _still(path, descriptor):
                 yield
                 return
@@ -68,7 +57,8 @@ def directory_lock(path: Path) -> Iterator[None]:
     """Hold the directory ``path`` itself: no file is left of it.
 
     Without the directory there is nothing to be alone with. For what takes
-    milliseconds: it waits as long as it takes.
+    milliseconds: it waits as long as it takes, or until the operator stops the run
+    (`Aborted`).
     """
     while True:
         try:
@@ -77,12 +67,28 @@ def directory_lock(path: Path) -> Iterator[None]:
             yield
             return
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _wait_for(path, descriptor, lambda: None)
             if _still(path, descriptor):
                 yield
                 return
         finally:
             os.close(descriptor)
+
+
+def _wait_for(path: Path, descriptor: int, waits: Callable[[], None]) -> None:
+    """Lock it; ``waits`` is called once if that takes a while."""
+    told = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if abort.is_set():
+                raise Aborted(f"waiting for {path} was stopped") from None
+            if not told:
+                waits()
+                told = True
+            time.sleep(0.2)
 
 
 def _still(path: Path, descriptor: int) -> bool:

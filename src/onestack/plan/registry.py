@@ -7,13 +7,14 @@ leaves it to one that stays, under a lock of all clouds (`leave`).
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from onestack.cloud import CACHE, Cloud
 from onestack.host.change import Change
-from onestack.host.files import ensure_file, write_file
+from onestack.host.files import ensure_directory, write_file
 from onestack.host.ledger import Ledger
 from onestack.host.locks import directory_lock
 
@@ -23,8 +24,22 @@ def path_of(cloud: Cloud, cache: Path = CACHE) -> Path:
 
 
 def ensure_registered(cloud: Cloud, cache: Path = CACHE) -> Iterator[Change]:
-    """Also one whose `destroy` was begun and given up stays again."""
-    yield from ensure_file(path_of(cloud, cache), json.dumps({"root": str(cloud.root)}) + "\n")
+    """Also one whose `destroy` was begun and given up stays again.
+
+    Only root looks in: who can read the directory can hold the lock of all clouds.
+    """
+    place, text = path_of(cloud, cache), json.dumps({"root": str(cloud.root)}) + "\n"
+    yield from ensure_directory(place.parent, mode=0o700)
+    if place.exists() and place.read_text() == text:
+        return
+
+    def write() -> None:
+        with directory_lock(place.parent):
+            # The last of the other clouds may just have taken it along.
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_file(place, text)
+
+    yield Change(f"write {place}", write)
 
 
 def others(cloud: Cloud, cache: Path = CACHE) -> dict[str, Path]:
@@ -64,11 +79,24 @@ def leave(cloud: Cloud, cache: Path = CACHE) -> None:
             Ledger.of(cloud).hand_over(found[1])
 
 
-def unregister(cloud: Cloud, cache: Path = CACHE) -> dict[str, Path]:
-    """Strike it off; `others` that are there at that moment: exactly one cloud is the last."""
+def unregister(cloud: Cloud, keep_cache: bool, cache: Path = CACHE) -> dict[str, Path]:
+    """Strike it off; `others` that are there at that moment: exactly one cloud is the last.
+
+    That one moves the cache aside, to be removed at leisure (`aside`), unless ``keep_cache``:
+    a cloud that comes meanwhile begins a new one.
+    """
     with directory_lock(cache / "clouds"):
         path_of(cloud, cache).unlink(missing_ok=True)
-        return others(cloud, cache)
+        left = others(cloud, cache)
+        if not (left or keep_cache) and cache.exists() and not cache.is_mount():
+            cache.rename(cache.with_name(f".{cache.name}.going-{os.getpid()}"))
+        return left
+
+
+def aside(cache: Path = CACHE) -> list[Path]:
+    """Caches that `unregister` has moved aside; of one with a disk of its own what is in it."""
+    inside = cache.iterdir() if cache.is_mount() else ()
+    return [*cache.parent.glob(f".{cache.name}.going-*"), *inside]
 
 
 def _others(cloud: Cloud, cache: Path) -> dict[str, dict[str, Any]]:

@@ -106,17 +106,23 @@ def destroy(
             )
 
     def strike() -> None:
-        done.others = tuple(registry.unregister(cloud, cache))
+        done.others = tuple(registry.unregister(cloud, keep_cache, cache))
+
+    def remove_cache() -> None:
+        for place in registry.aside(cache):
+            remove_tree(place)
 
     def remove() -> Iterator[Change]:
         if cloud.root.exists():
             yield Change(f"remove {cloud.root}", lambda: _remove_root(cloud))
-        if registry.path_of(cloud, cache).exists():
+        done.others = tuple(registry.others(cloud, cache))
+        last = not (done.others or keep_cache)
+        if registry.path_of(cloud, cache).exists() or (last and cache.exists()):
             yield Change("strike the cloud off the list", strike)
         if done.others or keep_cache:
             done.cache = cache.exists()
-        elif cache.exists():
-            yield Change(f"remove {cache}", lambda: remove_tree(cache))
+        elif registry.aside(cache) or dry_run:
+            yield Change(f"remove {cache}", remove_cache)
 
     runner = Runner(Progress(listeners), dry_run)
     if not dry_run:

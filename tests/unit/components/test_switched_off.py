@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from onestack.components import ALL
-from onestack.components.base import Component
+from onestack.components.base import Component, Context, Directory
 from onestack.plan import switched_off
+from onestack.plan.mariadb import Server
+from tests.support.needs import needs_root
 from tests.unit.components.rooms import context
 
 
@@ -25,3 +31,31 @@ def test_asked_while_it_is_off(component: Component, tmp_path: Path) -> None:
     list(component.users(off))
     list(component.purge(off))
     assert not list(tmp_path.rglob("secrets.json"))
+
+
+class Shares(Component):
+    name = "shares"
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        yield Directory(ctx.cloud.data / "shares")
+
+
+@needs_root
+def test_what_is_on_a_share_stays(tmp_path: Path) -> None:
+    """cinder mounts NFS shares below its directory, and never unmounts them."""
+    share, ctx = tmp_path / "share", context(tmp_path / "root")
+    place = ctx.cloud.data / "shares" / "mounts" / "one"
+    place.mkdir(parents=True)
+    share.mkdir()
+    (share / "kept").write_text("")
+    shares = Shares()
+    off = dataclasses.replace(ctx, components=(), switched_off=(shares,))
+    subprocess.run(["mount", "--bind", share, place], check=True)
+    try:
+        server = cast(Server, SimpleNamespace(users=set))
+        for change in switched_off._purge(off, shares, server):
+            change.do()
+    finally:
+        subprocess.run(["umount", "--quiet", place])
+    assert (share / "kept").exists()
+    assert not (ctx.cloud.data / "shares").exists()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import grp
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from onestack.errors import OnestackError
-from onestack.host import files
+from onestack.host import files, mounts
 from onestack.host.change import Change
 from onestack.host.ledger import Ledger
 from tests.support.needs import needs_root
@@ -121,3 +122,23 @@ def test_remove_tree_takes_what_is_there(tmp_path: Path) -> None:
     files.remove_tree(tree)
     files.remove_tree(tree)
     assert not tree.exists() and (outside / "kept").exists()
+
+
+@needs_root
+def test_remove_tree_does_not_go_through_a_mount(tmp_path: Path) -> None:
+    share, tree = tmp_path / "share", tmp_path / "tree"
+    (tree / "mounts" / "one").mkdir(parents=True)
+    (tree / "first").write_text("")
+    share.mkdir()
+    (share / "kept").write_text("")
+    subprocess.run(["mount", "--bind", share, tree / "mounts" / "one"], check=True)
+    try:
+        for path in (tree, tree / "mounts" / "one"):
+            with pytest.raises(OnestackError, match=r"something is mounted there: \S+/mounts/one"):
+                files.remove_tree(path)
+        assert (tree / "first").exists()
+        mounts.unmount(tree)
+    finally:
+        subprocess.run(["umount", "--quiet", tree / "mounts" / "one"])
+    files.remove_tree(tree)
+    assert (share / "kept").exists() and not tree.exists()

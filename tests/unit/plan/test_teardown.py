@@ -6,13 +6,15 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from onestack.cloud import Cloud
 from onestack.errors import OnestackError
-from onestack.host.command import Result
+from onestack.host import locks
+from onestack.host.command import Aborted, Result
 from onestack.host.files import ensure_directory
 from onestack.host.ledger import Ledger
 from onestack.plan import prepare, registry, teardown, timing, unit
@@ -136,6 +138,39 @@ def test_a_cloud_that_is_just_going_inherits_nothing(
     # It stays after all: an `up` of it says so.
     assert [change.do() for change in registry.ensure_registered(other, cache)] == [None]
     assert not registry.going(other, cache)
+
+
+def test_a_cloud_that_comes_while_the_last_one_goes(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The removal of a cache takes seconds: a new one is begun meanwhile, and stays."""
+    cache = tmp_path / "cache"
+    (cache / "release").mkdir()
+    remove_tree = teardown.remove_tree
+
+    def slowly(path: Path) -> None:
+        if path.parent == tmp_path and path.name != "root":
+            another(tmp_path)
+        remove_tree(path)
+
+    monkeypatch.setattr(teardown, "remove_tree", slowly)
+    destroy(cloud, supervisor)
+    assert [path.name for path in tmp_path.iterdir() if "cache" in path.name] == ["cache"]
+    assert [path.name for path in (cache / "clouds").iterdir()] == ["other.json"]
+    assert not (cache / "release").exists()
+
+
+def test_nobody_is_kept_waiting_by_the_lock_of_all_clouds(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clouds = tmp_path / "cache" / "clouds"
+    # who cannot read it cannot lock it
+    assert clouds.stat().st_mode & 0o777 == 0o700
+    stopped = threading.Event()
+    stopped.set()
+    monkeypatch.setattr(locks, "abort", stopped)
+    with locks.directory_lock(clouds), pytest.raises(Aborted), locks.directory_lock(clouds):
+        raise AssertionError("two have the lock")
 
 
 def another(tmp_path: Path) -> Cloud:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from onestack.storage import loop, reflink
+from tests.support.needs import needs_root
 
 
 def test_device_of(tmp_path: Path) -> None:
@@ -17,6 +18,23 @@ def test_device_of(tmp_path: Path) -> None:
     (tmp_path / "loop1").mkdir()
     assert loop.device_of(Path("/pool/b.img"), tmp_path) == Path("/dev/loop7")
     assert loop.device_of(Path("/pool/c.img"), tmp_path) is None
+
+
+@needs_root
+def test_a_device_of_another_file_of_that_name(tmp_path: Path) -> None:
+    """As in a container, where another's root is at the same place."""
+    file, other = tmp_path / "pool.img", tmp_path / "other"
+    for path in (file, other):
+        path.write_bytes(bytes(1 << 20))
+    device = loop.attach(other)
+    place = tmp_path / device.name / "loop"
+    place.mkdir(parents=True)
+    try:
+        for name in (file, other):
+            (place / "backing_file").write_text(f"{name}\n")
+            assert loop.device_of(name, tmp_path) == (device if name == other else None)
+    finally:
+        loop.detach(other)
 
 
 def test_clone_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

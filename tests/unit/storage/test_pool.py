@@ -98,9 +98,16 @@ def test_sparse_takes_little(cloud: Cloud) -> None:
 
 
 @needs_root
-def test_a_sparse_pool_takes_its_space_when_asked_to(cloud: Cloud) -> None:
+def test_a_sparse_pool_takes_its_space_when_asked_to(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = pool.Pool.of(cloud).image
     settle(cloud, sparse=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(loopfile, "LEFT_FREE", 1 << 60)
+        with pytest.raises(OnestackError, match="for the volume pool of 512M") as refused:
+            settle(cloud, sparse=False)
+        assert refused.value.cure == "free some space, or leave CONFIG_CINDER_VOLUMES_SPARSE=y"
     pool.attach(pool.Pool.of(cloud))
     as_user('echo kept > "$1"/volume-1', pool.Pool.of(cloud).directory)
     assert settle(cloud, sparse=False) == ["take the volume pool's disk space"]
@@ -146,6 +153,20 @@ def test_attach_without_a_pool_says_what_to_do(
 ) -> None:
     assert attach.main([str(cloud.root)]) == 1
     assert "onestack up" in capsys.readouterr().err
+
+
+@needs_root
+def test_what_a_killed_look_left_is_no_obstacle(cloud: Cloud) -> None:
+    """A mount for a while, of a run that was killed meanwhile."""
+    place = pool.Pool.of(cloud)
+    settle(cloud)
+    for end in (lambda: pool.facts(cloud), lambda: Ledger.of(cloud).entries()[0].undo()):
+        left = place.home / f"{loopfile.MOUNT}left"
+        left.mkdir()
+        subprocess.run(["mount", loop.attach(place.image), left], check=True)
+        end()
+        assert not left.exists()
+    assert not place.home.exists() and loop.device_of(place.image) is None
 
 
 @needs_root

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from onestack.host import orphans
 from onestack.supervise import proc
 from tests.unit.supervise.bench import needs_root, until
@@ -29,3 +31,12 @@ def test_a_container_with_the_same_root_is_let_alone(tmp_path: Path) -> None:
         for process in (here, container):
             process.kill()
             process.wait()
+
+
+@pytest.mark.parametrize("mark", ["abc", "", "1", "abc.1", "9" * 5000 + ".1"])
+def test_anybody_may_write_anything_into_the_mark(mark: str) -> None:
+    with subprocess.Popen(["env", f"{orphans.MARK}={mark}", "sleep", "60"]) as stranger:
+        until(lambda: proc.environment(stranger.pid).get(orphans.MARK.encode()) is not None)
+        found = orphans.orphans()
+        stranger.kill()
+    assert stranger.pid not in found
