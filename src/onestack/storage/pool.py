@@ -7,9 +7,10 @@ snapshots and clones a matter of milliseconds. Where the machine gives out no
 loop device or knows no XFS, but the root's own filesystem shares blocks, the
 pool is a plain directory, kept to its size by the volume driver.
 
-The pool is mounted by `onestack.storage.attach`, which the supervisor runs:
-in its own mount namespace, where the services and guests see it. Others who
-want to look inside, or to let it grow, mount the same device for a moment.
+The pool is mounted by `onestack.storage.attach`, which the supervisor runs: where
+the services and guests see it. For a cloud in a network namespace that is a mount
+namespace of its own; who wants to look inside from elsewhere, or to let it grow,
+mounts the same device for a moment.
 """
 
 from __future__ import annotations
