@@ -92,6 +92,30 @@ class TestChanges:
         assert changed(cloud, *answer) == (NOVA, set(), set())
         assert "0 changes" in cloud.onestack("up").stdout
 
+    def test_a_guest_and_a_volume_being_made_are_finished(self, cloud: CloudUnderTest) -> None:
+        for command in (
+            "network create meanwhile",
+            "subnet create --network meanwhile --subnet-range 10.9.9.0/24 meanwhile",
+            "flavor create --ram 64 --disk 1 --vcpus 1 meanwhile",
+        ):
+            cloud.type(f"openstack {command}")
+        image = cloud.type("openstack image list -f value -c Name").strip()
+        server = f"--image {image} --flavor meanwhile --network meanwhile meanwhile"
+        both = (
+            f"openstack server create {server} &"
+            f" openstack volume create --image {image} --size 1 meanwhile & wait"
+        )
+        show = "openstack server show meanwhile -f value -c status"
+        listing = "openstack volume list -f value"
+        for service in ("nova", "cinder"):
+            cloud.type(both)
+            cloud.onestack("restart", service)
+            cloud.need_volume("meanwhile")
+            wait_until("the guest is there", lambda: cloud.type(show) == "ACTIVE\n", 120)
+            cloud.type("openstack server delete --wait meanwhile")
+            cloud.type("openstack volume delete meanwhile")
+            wait_until("the volume is gone", lambda: not cloud.type(listing).strip(), 60)
+
     def test_passwords_of_a_service(self, cloud: CloudUnderTest) -> None:
         """Its own processes, and those that know it, at the server and at keystone."""
         new = {key: PASSWORDS[key] for key in ("CONFIG_NOVA_KS_PW", "CONFIG_NOVA_DB_PW")}
