@@ -139,6 +139,7 @@ class Neutron(Component):
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
             "alembic",
+            "onestack.components.messaging",
             # Not neutron_lib: it listens to the database sessions of all who have it.
             "os_traits",
             "oslo_db.api",
