@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -81,6 +82,30 @@ def test_the_cloud_goes_also_when_interrupted(
     with pytest.raises(KeyboardInterrupt):
         services.take("benchsvc", [], 0)
     assert done == [("destroy", "--yes", "--keep-cache")]
+
+
+def test_figures_outlive_what_fails(
+    services: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fails(self: object, *words: str, **more: object) -> None:
+        if words[0] == "up" and "CONFIG_SWIFT_INSTALL=y" in words:
+            raise RuntimeError("swift did not come up")
+
+    file = tmp_path / "figures.json"
+    monkeypatch.setattr(services, "processes", lambda root: [])
+    monkeypatch.setattr(services.CloudUnderTest, "up", lambda self: None)
+    monkeypatch.setattr(services.CloudUnderTest, "onestack", fails)
+    monkeypatch.setattr(services.signal, "signal", lambda number, handler: None)
+    words = ["services", "heat", "swift", "--settle", "0", "--json", str(file)]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(RuntimeError):
+        services.main()
+    assert "\ncore " in capsys.readouterr().out
+    found = json.loads(file.read_text())
+    assert len(found["core"]) == 1 and list(found["running"]) == ["heat"]
 
 
 def test_a_process_of_a_cloud_is_found_by_its_name(services: ModuleType) -> None:
