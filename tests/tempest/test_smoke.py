@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import xml.etree.ElementTree as xml
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,17 @@ def test_the_quick_check(cloud: CloudUnderTest) -> None:
     asked = {check["what"] for check in answer["checks"]}
     for what in ("a token", "endpoint object-store", "agent nova-compute", "public network public"):
         assert what in asked
+
+
+def test_locks_of_another_tempest_are_not_in_its_way(cloud: CloudUnderTest) -> None:
+    """As one leaves them that root has run with the same configuration."""
+    file = cloud.root / "data" / "tempest" / "lock" / "tempest-serial-rw-lock"
+    file.parent.mkdir(exist_ok=True)
+    file.touch(0o600)
+    before = kept(cloud)
+    cloud.onestack("verify", "--tempest", VISIBLE, timeout=900)
+    shutil.rmtree(kept(cloud)[-1])
+    assert kept(cloud) == before
 
 
 def test_it_runs_as_nobody_in_particular(cloud: CloudUnderTest) -> None:

@@ -65,9 +65,8 @@ def selected(args: argparse.Namespace) -> selection.Selection | None:
         if args.skip:
             raise BadAnswers("--skip is of no use without --tempest", cure="add --tempest smoke")
         return None
-    for text in (args.tempest, args.skip):
-        if wrong := selection.wrong(text):
-            raise BadAnswers(f"these tests cannot be found: {wrong}")
+    if wrong := selection.wrong(args.tempest) or selection.wrong_skip(args.skip):
+        raise BadAnswers(f"these tests cannot be found: {wrong}")
     return selection.Selection(args.tempest, args.skip)
 
 
@@ -113,6 +112,9 @@ def show_results(found: Results) -> None:
             ("FAILED", "BECAUSE"),
             [(test.name.partition("[")[0], test.first_line[:300]) for test in failed],
         )
+    elif not found.well:
+        output.say()
+        output.say(results.ALL_SKIPPED[0].upper() + results.ALL_SKIPPED[1:] + ".")
     output.say()
     output.say(f"{found.seconds:.0f} s; all of it: {found.folder}")
     output.say(

@@ -29,6 +29,7 @@ from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Results
 from onestack.components.tempest.selection import Selection
 from onestack.errors import BadAnswers, OnestackError
 from onestack.release.release import release
+from tests.unit.components.certificates import authority
 from tests.unit.components.rooms import context, machine
 
 ROOM = Tempest()
@@ -106,6 +107,15 @@ class TestSelection:
         for key in ROOM.keys[1:]:
             assert key.check is not None and key.check("[")
 
+    def test_what_is_left_out_becomes_one_expression(self) -> None:
+        assert selection.wrong("(?i)smoke") is None
+        for words in ("(?i)x", r"(?P<a>b) (?P<a>c)", "["):
+            assert "is no regular expression" in str(selection.wrong_skip(words)), words
+        assert selection.wrong_skip(r"scenario api\.x") is None
+        assert selection.wrong_skip("") is None
+        skip = next(key for key in ROOM.keys if key.name == "CONFIG_SKIP_TEMPEST_TESTS")
+        assert skip.check is not None and skip.check("(?i)x")
+
     def test_each_that_is_left_out_has_its_reason(self) -> None:
         for expression, reason in selection.left_out().items():
             re.compile(expression)
@@ -142,6 +152,20 @@ class TestFile:
         without = config.sections(context(tmp_path, Cinder(), host=machine(), **WANTED), FOUND)
         assert without["volume-feature-enabled"]["backup"] is False
 
+    def test_certificates_of_the_operators(self, tmp_path: Path) -> None:
+        """They are for a name of theirs, and what signed them is not known here."""
+        made = authority(tmp_path)
+        files = {"CERT": str(made.certificate), "KEY": str(made.key)}
+        own = {f"CONFIG_{of}_SSL_{k}": v for of in ("HORIZON", "VNC") for k, v in files.items()}
+        on = {**WANTED, "CONFIG_HORIZON_INSTALL": "y"}
+        rooms = (Nova(), Horizon(), ROOM)
+        found = config.sections(context(tmp_path, *rooms, host=machine(), **on), FOUND)
+        assert list(found["dashboard"]) == ["dashboard_url"]
+        assert found["compute-feature-enabled"]["vnc_console"] is True
+        found = config.sections(context(tmp_path, *rooms, host=machine(), **on, **own), FOUND)
+        assert found["dashboard"]["disable_ssl_certificate_validation"] is True
+        assert found["compute-feature-enabled"]["vnc_console"] is False
+
     @pytest.mark.skipif(os.geteuid() != 0, reason="the environment's place is root's")
     def test_tempest_knows_every_option(self, tmp_path: Path) -> None:
         """The plugins' too; those of oslo.log and oslo.concurrency are not in its list."""
@@ -164,7 +188,13 @@ class TestFile:
         known["oslo_concurrency"] = ["lock_path"]
         from onestack.components import ALL
 
-        ctx = context(tmp_path, *ALL, host=machine(), CONFIG_NEUTRON_L2_AGENT="ovn", **WANTED)
+        made = authority(tmp_path)
+        own = {
+            "CONFIG_HORIZON_SSL_CERT": str(made.certificate),
+            "CONFIG_HORIZON_SSL_KEY": str(made.key),
+        }
+        given = {**WANTED, **own, "CONFIG_NEUTRON_L2_AGENT": "ovn"}
+        ctx = context(tmp_path, *ALL, host=machine(), **given)
         strangers = [
             f"[{section}] {option}"
             for section, options in config.sections(ctx, FOUND).items()
@@ -201,6 +231,22 @@ class TestResults:
         (tmp_path / "3" / results.RESULTS).write_text("{")
         assert list(results.kept(tmp_path)) == [found]
         assert list(results.kept(tmp_path / "nowhere")) == []
+
+    def test_old_runs_go(self, tmp_path: Path) -> None:
+        """But not what `up` would otherwise take the tests again for."""
+        needed, good = {"tests": "smoke"}, self.TESTS[:1]
+        for number, (taken_with, tests) in enumerate(
+            [(needed, good), (needed, good), ({"tests": "x"}, good), (needed, self.TESTS)], 1
+        ):
+            taken(tmp_path / str(number), taken_with, *tests)
+        (tmp_path / "0").touch()
+        (tmp_path / "9").mkdir()
+        results.tidy(tmp_path, 5, needed)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["0", *"12349"]
+        results.tidy(tmp_path, 2, needed)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "2", "4", "9"]
+        results.tidy(tmp_path, 2, {"tests": "y"})
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "4", "9"]
 
     def test_for_others(self, tmp_path: Path) -> None:
         strange = Verdict("a.B.test_f", FAILED, 0.0, "it said \x00 & <that>")
@@ -326,12 +372,26 @@ class TestTake:
         self.says(ctx, monkeypatch, self.leaves([]))
         with pytest.raises(BadAnswers, match="no test of Tempest's to run for 'nothing'"):
             take.take(ctx, Selection("nothing"))
+        assert list(places.kept(ctx).iterdir()) == []
+
+    def test_what_up_goes_by_is_said(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.says(ctx, monkeypatch, "sys.exit(json.dumps(order['needed']))")
+        with pytest.raises(OnestackError) as broken:
+            take.take(ctx, Selection("by hand"))
+        assert json.loads(broken.value.why) == take.taken_with(ctx, Selection("smoke"))
 
     def test_it_breaks(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
         self.says(ctx, monkeypatch, "sys.exit('there is no such file')")
         with pytest.raises(OnestackError) as broken:
             take.take(ctx, Selection())
         assert "there is no such file" in broken.value.why
+
+    def test_its_locks_are_its_own(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the file says, root's may be, when root has run another Tempest."""
+        self.says(ctx, monkeypatch, "sys.exit(os.environ['OS_OSLO_CONCURRENCY__LOCK_PATH'])")
+        with pytest.raises(OnestackError) as broken:
+            take.take(ctx, Selection())
+        assert broken.value.why.startswith(f"{places.kept(ctx)}/")
 
     def test_nothing_of_ours_is_in_its_environment(
         self, ctx: Context, monkeypatch: pytest.MonkeyPatch

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import http.server
 import json
 import socket
+import ssl
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from keystoneauth1.exceptions import ConnectFailure
+from keystoneauth1.session import Session
 
 from onestack.cli import verify as verb
 from onestack.components.base import Context
@@ -21,6 +25,7 @@ from onestack.components.swift import Swift
 from onestack.diagnose import verify
 from onestack.errors import BadAnswers
 from onestack.supervise.client import ProcessStatus
+from tests.unit.components.certificates import authority
 from tests.unit.components.rooms import context, machine
 
 HERE = socket.gethostname()
@@ -32,6 +37,19 @@ class Answer:
 
     def json(self) -> Any:
         return json.loads(self.text)
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    """Sends on who comes to ``/good``, as the dashboard does."""
+
+    def do_GET(self) -> None:
+        self.send_response({"/good": 302, "/login": 200}.get(self.path, 404))
+        self.send_header("Location", f"https://{self.headers['Host']}/login")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *of_no_interest: object) -> None:
+        pass
 
 
 class Cloud:
@@ -101,6 +119,28 @@ def test_all_is_asked_at_public_addresses(ctx: Context, monkeypatch: pytest.Monk
     assert cloud.asked[f"https://{ctx.public}/dashboard/"] is False
 
 
+def test_a_page_with_a_certificate_of_the_operators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an authority, and for a name, that only browsers know of."""
+    made = authority(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(made.certificate, made.key)
+    server = http.server.HTTPServer(("127.0.0.1", 0), Page)
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    place = f"https://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(verify, "_session", lambda ctx: Session(verify=str(made.other_ca)))
+    monkeypatch.setattr(verify, "pages", lambda ctx: {n: f"{place}/{n}" for n in ("good", "bad")})
+    try:
+        found = {check.what: check for check in verify.checks(context(tmp_path), [])}
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert found["good"].ok, found["good"].said
+    assert not found["bad"].ok and "answers 404" in found["bad"].said
+
+
 @pytest.mark.parametrize(
     ("special", "what", "said"),
     [
@@ -153,6 +193,7 @@ def test_without_a_token_little_is_asked(ctx: Context, monkeypatch: pytest.Monke
         (["--skip", "x"], "of no use without --tempest"),
         (["--tempest", "("], "no regular expression"),
         (["--tempest", "smoke", "--skip", "["], "no regular expression"),
+        (["--tempest", "smoke", "--skip", "(?i)x"], "no regular expression"),
     ],
 )
 def test_bad_usage(words: list[str], says: str) -> None:
@@ -163,7 +204,7 @@ def test_bad_usage(words: list[str], says: str) -> None:
 
 
 def test_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from onestack.components.tempest.results import FAILED, PASSED, Results, Verdict
+    from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Results, Verdict
 
     tests = (Verdict("a.B.c[id-1]", PASSED), Verdict("a.B.d[id-2]", FAILED, 0.0, "because\nso"))
     verb.show_results(Results(tmp_path, "", 61.0, {}, tests, {"a.B.e": "never"}))
@@ -171,5 +212,10 @@ def test_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "failed    1\n" in said and "left out  1\n" in said
     assert "a.B.d   because\n" in said
     assert f"61 s; all of it: {tmp_path}\n" in said
+    skipped = (Verdict("octavia.B.c[id-1]", SKIPPED, 0.0, "no such service"),)
+    verb.show_results(Results(tmp_path, "", 61.0, {}, skipped, {}))
+    assert "\nEach of them was skipped, so that nothing is shown.\n" in capsys.readouterr().out
+    verb.show_results(Results(tmp_path, "", 61.0, {}, tests[:1] + skipped, {}))
+    assert "Each" not in capsys.readouterr().out
     verb.show_checks([verify.Check("a token", False, "no")])
     assert "1 of 1 checks failed" in capsys.readouterr().out

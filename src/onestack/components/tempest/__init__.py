@@ -36,7 +36,7 @@ class Tempest(Component):
             SKIP,
             "",
             "Which of them to leave out: regular expressions, with spaces between.",
-            check=selection.wrong,
+            check=selection.wrong_skip,
         ),
     )
 

@@ -125,7 +125,8 @@ def sections(ctx: Context, found: Found) -> Ini:
             **({"fixed_network_name": PRIVATE} if demo else {}),
         },
         "compute-feature-enabled": {
-            "vnc_console": True,
+            # Its test knows no certificate but those of the cloud's authority.
+            "vnc_console": not _own_certificate(ctx, "novnc"),
             # There is one compute host, and it is not given to itself as a new one.
             "live_migration": False,
             "cold_migration": False,
@@ -196,7 +197,16 @@ def _dashboard(ctx: Context) -> Ini:
     from onestack.components.horizon.settings import PLACE
 
     scheme = "https" if ctx.answers["CONFIG_HORIZON_SSL"] else "http"
-    return {"dashboard": {"dashboard_url": f"{scheme}://{host(ctx.public)}{PLACE}"}}
+    found: dict[str, Value] = {"dashboard_url": f"{scheme}://{host(ctx.public)}{PLACE}"}
+    if _own_certificate(ctx, "horizon"):
+        found["disable_ssl_certificate_validation"] = True
+    return {"dashboard": found}
+
+
+def _own_certificate(ctx: Context, name: str) -> bool:
+    """Whether a front has one of the operator's: by any authority, for any name."""
+    fronts = (front for component in ctx.components for front in component.fronts(ctx))
+    return any(front.name == name and front.certificate for front in fronts)
 
 
 def _heat(ctx: Context, found: Found) -> Ini:

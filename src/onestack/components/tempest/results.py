@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import xml.etree.ElementTree as xml
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS, JUNIT, STREAM = "results.json", "junit.xml", "tests.subunit"
+ALL_SKIPPED = "each of them was skipped, so that nothing is shown"
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
@@ -104,6 +106,15 @@ def kept(place: Path) -> Iterator[Results]:
     for folder in folders:
         if found := load(folder):
             yield found
+
+
+def tidy(place: Path, last: int, needed: dict[str, Any]) -> None:
+    """Remove all but the ``last`` runs, and but the newest that went well with ``needed``."""
+    good = next((found for found in kept(place) if found.taken_with == needed and found.well), None)
+    for old in sorted(place.iterdir(), reverse=True)[last:]:
+        if not good or old != good.folder:
+            # What somebody else has put there may not be ours to remove.
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def whole(listed: Iterable[str], seen: dict[str, Verdict]) -> list[Verdict]:

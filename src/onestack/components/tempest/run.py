@@ -24,16 +24,17 @@ from onestack.components.tempest import results
 from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Verdict
 
 KEPT = 10
-"""Runs whose results are kept."""
+"""Runs whose results are kept; beside them, those that `up` goes by."""
 OUTCOMES = {"success": PASSED, "xfail": PASSED, "skip": SKIPPED}
 """What is none of these has failed."""
 
 
 def main(folder: Path, order: dict[str, Any]) -> int:
-    """``order``: configuration, filters, exclude, left_out, workers (at most), taken_with."""
+    """``order``: configuration, filters, exclude, left_out, workers (at most), taken_with;
+    ``needed`` is what results were taken with that stay, however old.
+    """
     began, at = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    for old in sorted(folder.parent.iterdir(), reverse=True)[KEPT - 1 :]:
-        shutil.rmtree(old)
+    results.tidy(folder.parent, KEPT - 1, order["needed"])
     folder.mkdir()
     # Tempest's own log and stestr's files are put where it is run.
     os.chdir(folder)

@@ -34,12 +34,20 @@ class Selection:
 
 
 def wrong(text: str) -> str | None:
-    """What is wrong with a selection's words, or ``None``."""
-    for word in text.split():
-        try:
-            re.compile(word)
-        except re.error as error:
-            return f"{word!r} is no regular expression: {error}"
+    """What is wrong with words of tests to take, or ``None``."""
+    return next(filter(None, map(_wrong, text.split())), None)
+
+
+def wrong_skip(text: str) -> str | None:
+    """The same for tests to leave out, whose words become one expression."""
+    return wrong(text) or _wrong(Selection(skip=text).exclude)
+
+
+def _wrong(expression: str) -> str | None:
+    try:
+        re.compile(expression)
+    except re.error as error:
+        return f"{expression!r} is no regular expression: {error}"
     return None
 
 

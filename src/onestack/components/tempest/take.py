@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -35,7 +36,7 @@ def ensure_passed(ctx: Context) -> Iterator[Change]:
     Shown by the results that are kept: those taken with the same tests,
     configuration and release hold.
     """
-    wanted = Selection(str(ctx.answers[TESTS]), str(ctx.answers[SKIP]))
+    wanted = of_answers(ctx)
     now = taken_with(ctx, wanted)
     if any(found.taken_with == now and found.well for found in results.kept(places.kept(ctx))):
         return
@@ -46,6 +47,10 @@ def ensure_passed(ctx: Context) -> Iterator[Change]:
             raise failure(ctx, found)
 
     yield Change(f"run Tempest's tests: {wanted.tests}", run)
+
+
+def of_answers(ctx: Context) -> Selection:
+    return Selection(str(ctx.answers[TESTS]), str(ctx.answers[SKIP]))
 
 
 def taken_with(ctx: Context, wanted: Selection) -> dict[str, Any]:
@@ -96,6 +101,8 @@ def take(ctx: Context, wanted: Selection) -> Results:
         "left_out": selection.left_out(),
         "workers": workers(ctx),
         "taken_with": taken_with(ctx, wanted),
+        # A run by hand must not be what `up` takes the tests again for.
+        "needed": taken_with(ctx, of_answers(ctx)),
     }
     environment = places.environment(ctx)
     done = follow(
@@ -110,7 +117,9 @@ def take(ctx: Context, wanted: Selection) -> Results:
             "LC_ALL": "C.UTF-8",
             "PYTHONPATH": str(ctx.release.program),
             "OS_TEST_TIMEOUT": str(LONGEST),
-            # The dashboard's test has no option for it.
+            # Counts more than the file's, whose locks may be of another that ran a Tempest.
+            "OS_OSLO_CONCURRENCY__LOCK_PATH": str(folder / "lock"),
+            # The dashboard's test has no option for an authority.
             "SSL_CERT_FILE": str(ca_file(ctx)),
         },
     )
@@ -122,6 +131,7 @@ def take(ctx: Context, wanted: Selection) -> Results:
             f"see {folder}/tempest.log",
         )
     if not found.tests:
+        shutil.rmtree(folder)
         raise BadAnswers(
             f"there is no test of Tempest's to run for {wanted.tests!r}"
             + (f" without {wanted.skip!r}" if wanted.skip else ""),
@@ -174,7 +184,7 @@ def failure(ctx: Context, found: Results) -> OnestackError:
     if len(failed) > SHOWN:
         lines.append(f"… and {len(failed) - SHOWN} more")
     if not failed:
-        lines = ["each of them was skipped, so that nothing is shown"]
+        lines = [results.ALL_SKIPPED]
     return OnestackError(
         summary(found),
         "\n".join(lines),
