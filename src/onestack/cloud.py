@@ -52,7 +52,14 @@ class Cloud:
             )
         known = root / "etc" / "cloud.json"
         namespace = default if netns else None
-        if known.is_file():
+        try:
+            there = known.is_file()
+        except PermissionError:
+            raise BadAnswers(
+                f"you may not look into {root}",
+                cure="run it as root, or name another root with --root",
+            ) from None
+        if there:
             saved = json.loads(known.read_text())
             if saved["name"] != name:
                 raise BadAnswers(

@@ -21,6 +21,12 @@ PASSWORDS = {
 """Answer key to the name of the secret that it sets: components use secrets by name,
 whichever of them declares the key."""
 
+
+def _wrong_host(text: str) -> str | None:
+    only = "the cloud answers at an IPv4 address only: write one, such as 192.0.2.10"
+    return only if ":" in text else None
+
+
 KEYS: tuple[Key, ...] = (
     Key(
         "CONFIG_CONTROLLER_HOST",
@@ -28,6 +34,7 @@ KEYS: tuple[Key, ...] = (
         "Address of this machine at which the cloud answers. Empty: the address that the "
         "machine's default route uses.",
         Kind.ADDRESS,
+        check=_wrong_host,
     ),
     Key(
         "CONFIG_DEFAULT_PASSWORD",

@@ -14,10 +14,10 @@ HEAD = """# Answers
 <!-- Made by `./onestack answers --markdown`; a test holds that it is current. -->
 
 What can be asked for, key by key. Keys are packstack's, from Havana to its last
-release; those that begin with `CONFIG_ONESTACK_` are onestack's own. They are
-given in an answer file (`--answer-file`, as packstack's: one section `[general]`,
-`KEY=value` lines), with `--set KEY=VALUE`, or by packstack's options. What is not
-given has its default; `onestack answers` shows what is in force.
+release, and a few of onestack's own. They are given in an answer file
+(`--answer-file`, as packstack's: one section `[general]`, `KEY=value` lines), with
+`--set KEY=VALUE`, or by packstack's options. What is not given has its default;
+`onestack answers` shows what is in force.
 
 Each key ends in exactly one class:
 
@@ -47,12 +47,15 @@ def text(known: Registry) -> str:
     rows = table.rows()
     ours = [key for group in known.groups for key in group.keys]
     counts = collections.Counter(known.keys[name].outcome for name in rows)
-    own = sum(key.name not in rows for key in ours)
+    own = [key.name for key in ours if key.name not in rows]
+    begin = "CONFIG_ONESTACK_"
+    others = ", ".join(f"`{name}`" for name in own if not name.startswith(begin))
     parts = [HEAD + "".join(_counts(counts))]
     parts.append(
-        f"\n{len(rows)} keys of packstack's, and {own} of onestack's own. packstack's words "
-        "`PW_PLACEHOLDER` (a random\npassword, made once), `%{::processorcount}`, "
-        "`%{::hostname}`, `%{::fqdn}` and\n`%{::default_hypervisor}` are understood.\n"
+        f"\n{len(rows)} keys of packstack's, and {len(own)} of onestack's own, which begin with "
+        f"`{begin}` (all but\n{others}). packstack's words `PW_PLACEHOLDER` (a random\n"
+        "password, made once), `%{::processorcount}`, `%{::hostname}`, `%{::fqdn}` and\n"
+        "`%{::default_hypervisor}` are understood.\n"
     )
     for group in known.groups:
         parts.append(f"\n## {group.title}\n\n")

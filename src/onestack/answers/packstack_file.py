@@ -89,17 +89,31 @@ def parse(text: str, source: str) -> AnswerFile:
     return AnswerFile(tuple(text.splitlines()), tuple(entries), tuple(faults))
 
 
+def is_there(path: Path) -> bool:
+    """Also where it may not be looked at: `read` says why."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def read(path: Path) -> AnswerFile:
     """Read ``path``. Raises `BadAnswers` when that cannot be done."""
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as problem:
+        match problem:
+            case PermissionError():
+                cure = "run it as root, or name a file that you may read"
+            case FileNotFoundError():
+                cure = f"make one: onestack answers --write {path}"
+            case _:
+                cure = "make one: onestack answers --write FILE"
         raise BadAnswers(
-            f"the answer file {path} cannot be read",
-            problem.strerror or str(problem),
-            "make one: onestack answers --write FILE"
-            if path.is_dir()
-            else f"make one: onestack answers --write {path}",
+            f"the answer file {path} cannot be read", problem.strerror or str(problem), cure
         ) from problem
     except UnicodeDecodeError as problem:
         raise BadAnswers(
@@ -180,6 +194,7 @@ __all__ = [
     "comment",
     "full_text",
     "given_text",
+    "is_there",
     "parse",
     "read",
     "save",

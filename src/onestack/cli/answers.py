@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
         output.say(document.text(registry()))
         return 0
-    if args.write and not args.answer_file and args.write.exists():
+    if args.write and not args.answer_file and packstack_file.is_there(args.write):
         args.answer_file = args.write
     wanted = wishes(cloud_of(args), args)
     if args.write:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 def write(path: Path, wanted: Wishes) -> None:
     """A whole answer file; one that exists keeps its own lines, and gets what it lacks."""
     given = wanted.answers.given
-    if not path.exists():
+    if not packstack_file.is_there(path):
         packstack_file.save(path, packstack_file.full_text(wanted.registry, given))
         return
     listed = [key for group in wanted.registry.groups for key in group.keys]

@@ -82,7 +82,7 @@ def wishes(cloud: Cloud, args: argparse.Namespace) -> Wishes:
     files: list[AnswerFile] = []
     layers: list[tuple[Entry, ...]] = []
     kept = cloud.etc / KEPT
-    if kept.exists():
+    if packstack_file.is_there(kept):
         layers.append(packstack_file.read(kept).entries)
     if getattr(args, "answer_file", None):
         file = packstack_file.read(args.answer_file)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from onestack import errors
-from onestack.answers import table
+from onestack.answers import packstack_file, table
 from onestack.answers.key import Class
 from onestack.answers.registry import registry
 from onestack.cli import main as program
@@ -92,7 +92,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _path(text: str) -> Path:
     """As packstack read it: ``--answer-file=~/a`` reaches us with the tilde in it."""
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        user = text.partition("/")[0]
+        raise argparse.ArgumentTypeError(f"{user} is no user's home on this machine") from None
 
 
 def key_options() -> dict[str, str]:
@@ -195,7 +199,7 @@ def asked(argv: Sequence[str]) -> list[str]:
     words = translate(argv)
     if "--answer-file" in words:
         file = Path(words[words.index("--answer-file") + 1])
-        if not file.exists():
+        if not packstack_file.is_there(file):
             raise errors.BadAnswers(
                 f"the answer file {file} is not there",
                 "",

@@ -83,6 +83,31 @@ def test_saved_for_its_owner_only_and_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_cannot_be_read_is_cured_in_its_own_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(self: Path, **how: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    for path, cure in (
+        (tmp_path / "none", f"make one: onestack answers --write {tmp_path}/none"),
+        (tmp_path, "make one: onestack answers --write FILE"),
+        (Path("/etc/passwd/x"), "make one: onestack answers --write FILE"),
+    ):
+        with pytest.raises(BadAnswers) as wrong:
+            packstack_file.read(path)
+        assert wrong.value.cure == cure
+    assert not packstack_file.is_there(tmp_path / "none")
+    assert packstack_file.is_there(tmp_path)
+    # Nor can it be looked at: its folder is another's.
+    monkeypatch.setattr(Path, "read_text", forbidden)
+    monkeypatch.setattr(Path, "stat", forbidden)
+    assert packstack_file.is_there(tmp_path / "none")
+    with pytest.raises(BadAnswers) as wrong:
+        packstack_file.read(tmp_path / "none")
+    assert wrong.value.why == "Permission denied" and wrong.value.cure.startswith("run it as root")
+
+
 def test_a_missing_file_is_a_bad_answer(tmp_path: Path) -> None:
     with pytest.raises(BadAnswers, match="cannot be read"):
         packstack_file.read(tmp_path / "none")

@@ -88,6 +88,12 @@ def test_older_names_set_todays() -> None:
     assert got["CONFIG_CONTROLLER_HOST"] == "192.0.2.7"
 
 
+def test_the_cloud_is_at_an_ipv4_address() -> None:
+    for text in ("CONFIG_CONTROLLER_HOST=fd00::1", "CONFIG_KEYSTONE_HOST=fd00::1"):
+        (found,) = problems(text)
+        assert "at an IPv4 address only" in found
+
+
 def test_several_machines_are_refused() -> None:
     (found,) = problems("CONFIG_CONTROLLER_HOST=192.0.2.7\nCONFIG_COMPUTE_HOSTS=192.0.2.8")
     assert "contradicts" in found

@@ -146,6 +146,36 @@ def test_verbs_that_change_the_machine_want_root(root: Path) -> None:
         assert "root" in done.stderr and "Traceback" not in done.stderr
 
 
+@needs_root
+def test_what_a_user_may_not_read_is_said(root: Path) -> None:
+    """``root`` and what is in it are only root's here."""
+    file, ours = root / "a.txt", root / "c"
+    (ours / "etc").mkdir(parents=True)
+    for path in (file, ours / "etc" / options.KEPT):
+        path.write_text("[general]\n")
+        path.chmod(0o600)
+
+    def said(*words: str, module: str = "onestack.cli.main") -> str:
+        done = onestack(*words, module=module, user=65534)
+        assert done.returncode == 2, done.stderr
+        assert "run it as root" in done.stderr and "itself failed" not in done.stderr
+        return done.stderr
+
+    # Neither looked at, nor below a folder that can be.
+    for mode in (0o700, 0o711):
+        root.chmod(mode)
+        for words in (["--answer-file", file, "--check"], ["--write", file]):
+            assert f"{file} cannot be read" in said("answers", *map(str, words))
+        assert f"{file} cannot be read" in said("up", "--answer-file", str(file))
+        for word in ("--answer-file", "--gen-answer-file", "--validate-answer-file"):
+            told = said(word, str(file), module="onestack.cli.packstack")
+            assert f"{file} cannot be read" in told
+    assert f"{ours}/etc/answers.txt cannot be read" in said("answers", "--root", str(ours))
+    root.chmod(0o700)
+    for verb in ("answers", "openrc", "blame"):
+        assert f"you may not look into {ours}" in said(verb, "--root", str(ours))
+
+
 def test_no_credentials_without_a_cloud(root: Path) -> None:
     done = onestack("openrc", "--root", str(root))
     assert done.returncode == 1

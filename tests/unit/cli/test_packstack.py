@@ -94,6 +94,7 @@ def test_home_is_found_where_the_shell_did_not_write_it(monkeypatch: pytest.Monk
         ),
         (["--allinone", "now"], "does not know what to do with now"),
         (["--answer-file"], "--answer-file: expected one argument"),
+        (["--answer-file=~nobody2/x"], "--answer-file: ~nobody2 is no user's home"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(typed: list[str], why: str) -> None:
