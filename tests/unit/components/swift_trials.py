@@ -60,6 +60,42 @@ def rings(folder: Path) -> Any:
     return found
 
 
+def dispersed(folder: Path) -> Any:
+    """Partitions with two copies in one zone, after each of several wishes; disks' shares.
+
+    The first builder is as earlier ones were made: shares by weight came first.
+    """
+    from swift.common.ring import RingBuilder
+
+    from onestack.components.swift import rings as ours
+
+    def count(builder: Any) -> int:
+        parts = range(builder.parts)
+        zones = [[builder.devs[row[p]]["zone"] for row in builder._replica2part2dev] for p in parts]
+        return sum(len(set(each)) < len(each) for each in zones)
+
+    equal, unlike = (("a", 1, 10), ("b", 2, 10), ("c", 1, 10)), (("a", 1, 90), ("b", 2, 1))
+    found = []
+    (folder / "builders").mkdir()
+    kept = folder / "builders" / "object.builder"
+    earlier = RingBuilder(ours.PART_POWER, 2, 0)
+    for name, zone, weight in equal:
+        place = {"ip": "127.0.0.1", "port": 6200, "region": 1, "zone": zone}
+        earlier.add_dev({**place, "device": name, "weight": weight})
+    earlier.rebalance(seed=1)
+    found.append([count(earlier), {}])
+    earlier.save(str(kept))
+    for disks in (equal, unlike, (*unlike, ("d", 2, 30)), (*equal, ("d", 2, 1), ("e", 3, 5))):
+        devices = [{"name": name, "zone": zone, "weight": weight} for name, zone, weight in disks]
+        ports = {"object": 6200}
+        wanted = {"replicas": 2, "emptied": False, "ip": "127.0.0.1", "ports": ports}
+        ours.build({**wanted, "devices": devices}, folder)
+        builder = RingBuilder.load(str(kept))
+        shares = {device["device"]: device["parts"] for device in builder.devs if device}
+        found.append([count(builder), shares])
+    return found
+
+
 def again(folder: Path) -> Any:
     """The same wish makes the same ring, also in another cloud."""
     from onestack.components.swift import rings as ours

@@ -224,6 +224,16 @@ class TestRings:
         ]
         assert self.settle(tmp_path, **more) == []
 
+    def test_earlier_rings_are_made_anew(self, tmp_path: Path, made: list[list[str]]) -> None:
+        """They may have two copies in one zone."""
+        self.settle(tmp_path)
+        record = tmp_path / "etc" / "swift" / "rings.json"
+        kept = json.loads(record.read_text())
+        del kept["dispersed"]
+        record.write_text(json.dumps(kept))
+        assert self.settle(tmp_path)
+        assert self.settle(tmp_path) == []
+
     def test_a_lost_ring_is_made_again(self, tmp_path: Path, made: list[list[str]]) -> None:
         self.settle(tmp_path)
         (tmp_path / "etc" / "swift" / "object.ring.gz").unlink()

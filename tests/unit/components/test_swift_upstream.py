@@ -62,6 +62,16 @@ def test_rings_follow_the_answers(tmp_path: Path) -> None:
     assert [step["ips"] for step in (one, back)] == [["127.0.0.1"]] * 2
 
 
+def test_each_copy_lies_in_another_zone(tmp_path: Path) -> None:
+    earlier, equal, unlike, more, three = trial("dispersed", tmp_path)[0]
+    assert earlier[0] > 0
+    assert [undispersed for undispersed, _ in (equal, unlike, more, three)] == [0, 0, 0, 0]
+    # Where a zone has less than its share, its disks get more than theirs, and no others.
+    assert equal[1] == {"a": 512, "b": 1024, "c": 512}
+    assert unlike[1] == {"a": 1024, "b": 1024}
+    assert more[1]["a"] == 1024 and 25 < more[1]["d"] / more[1]["b"] < 35
+
+
 def test_the_same_wish_makes_the_same_ring(tmp_path: Path) -> None:
     assert trial("again", tmp_path)[0] is True
 

@@ -87,7 +87,8 @@ class Swift(Component):
         Key(
             "CONFIG_SWIFT_STORAGE_REPLICAS",
             "1",
-            "Copies of each object, each in another zone. In a file all copies share one disk.",
+            "Copies of each object, each in another zone, so that the disks of a small zone may "
+            "fill first. In a file all copies share one disk.",
             Kind.NUMBER,
             check=_wrong_count,
         ),
@@ -376,6 +377,8 @@ def wanted_rings(ctx: Context) -> dict[str, Any]:
         "ports": PORTS,
         "replicas": layout.replicas,
         "emptied": layout.in_file,
+        # Of earlier rings this was not sure: they are made anew.
+        "dispersed": True,
         "devices": [
             {"name": d.name, "zone": d.zone, "weight": _weight(d.source, kept.get(d.name))}
             for d in layout.devices

@@ -6,7 +6,7 @@ remember where each partition lies, so that a change of the answers moves as
 few as it can. A device that is no longer wanted stays, without weight, if it is
 to be ``emptied``: what lies on it has to be found until it has been moved. One that
 is not there any more leaves the rings. The same builders and wishes give the same
-rings.
+rings. Copies lie in different zones, of which there are at least as many.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from swift.common.ring import RingBuilder
 
 PART_POWER = 10
 """1024 partitions: it can never change, and is ample for the disks of one machine."""
+
+OVERLOAD = 1000.0
+"""How much more than its share by weight a disk may get; swift gives no more than is needed."""
 
 
 def build(wanted: dict[str, Any], directory: Path) -> None:
@@ -41,6 +44,8 @@ def build(wanted: dict[str, Any], directory: Path) -> None:
 
 def arrange(builder: Any, wanted: dict[str, Any], port: int) -> None:
     builder.set_replicas(wanted["replicas"])
+    # With none, swift would sooner put two copies into one zone than go beyond a weight.
+    builder.set_overload(OVERLOAD)
     known = {device["device"]: device for device in builder.devs if device}
     place = {"ip": wanted["ip"], "port": port}
     place |= {f"replication_{key}": value for key, value in place.items()}
