@@ -245,6 +245,8 @@ def room(folder: Path) -> Any:
     from onestack.components.swift import room as ours
 
     (folder / "srv" / "zone1").mkdir(parents=True)
+    (folder / "srv" / "zone1" / ".ismount").touch()
+    (folder / "srv" / "lost").mkdir()
     passed: list[str] = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -265,7 +267,9 @@ def room(folder: Path) -> Any:
         response = request.get_response(made)
         answers.append((response.status_int, response.body.decode()))
     ours.os = types.SimpleNamespace(  # type: ignore[attr-defined]
-        statvfs=lambda place: types.SimpleNamespace(f_frsize=1, f_blocks=1000, f_bavail=110)
+        statvfs=lambda place: types.SimpleNamespace(
+            f_frsize=1, f_blocks=1000, f_bavail=110 if place.name == "zone1" else 500
+        )
     )
     return {"answers": answers, "passed": passed, "free": made.free()}
 

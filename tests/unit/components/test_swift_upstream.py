@@ -102,5 +102,5 @@ def test_an_object_without_room_is_refused(tmp_path: Path) -> None:
     assert (fits, large, container, post) == (201, 507, 201, 201)
     assert "delete objects, or let it grow (CONFIG_SWIFT_STORAGE_SIZE)" in why
     assert found["passed"] == ["PUT", "PUT", "POST"]
-    # The hundredth that the storage servers keep is not given out.
+    # The hundredth that the storage servers keep is not given out; nor what lies under a lost disk.
     assert found["free"] == 100

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from swift.common.swob import HTTPInsufficientStorage, Request
-from swift.common.utils import config_fallocate_value
+from swift.common.utils import config_fallocate_value, ismount
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -46,6 +46,9 @@ class Room:
         """Bytes that the roomiest device takes, as the storage servers count them."""
         found = 0
         for device in self._devices.iterdir():
+            # Without its disk it is a directory of the machine's own disk.
+            if not ismount(device):
+                continue
             state = os.statvfs(device)
             total = state.f_frsize * state.f_blocks
             kept = total * self._reserve // 100 if self._percent else self._reserve
