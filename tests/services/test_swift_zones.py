@@ -333,3 +333,22 @@ class TestDisks:
         gone = re.compile("not mounted|unmounted|Insufficient Storage|507|handoff")
         lines = [line for line in on_disks.error_lines() if line.startswith("swift-")]
         assert [line for line in unexpected(lines) if not gone.search(line)] == []
+
+    def test_a_dying_disk_stops_nobody(
+        self, on_disks: CloudUnderTest, disks: list[Disk], work: Path
+    ) -> None:
+        """It is there, and every read of it fails."""
+        a, b, _ = disks
+        on_disks.type(f"xfs_io -x -c shutdown {srv(on_disks)}/b")
+        os.truncate(b.image, 0)
+        put(on_disks, work, "four")
+        on_disks.onestack("restart", "swift", timeout=120)
+        digest = put(on_disks, work, "five")
+        assert lying(on_disks, digest) == {"a"}
+        assert got(on_disks, "five") == digest
+        for name in ("two", "four"):
+            assert got(on_disks, name) == hashlib.sha256((work / name).read_bytes()).hexdigest()
+        assert "it cannot be read" in on_disks.onestack("doctor", expect=None).stdout
+        up(on_disks, STORAGES=str(a.name), STORAGE_ZONES="1", STORAGE_REPLICAS="1")
+        assert set(rings(on_disks)["object"]) == {"a:1"}
+        assert got(on_disks, "five") == digest

@@ -12,21 +12,24 @@ from pathlib import Path
 
 import pytest
 
-from onestack.components.swift import attach
+from onestack.components.swift import Swift, attach, changes, config, wanted_rings
 from onestack.components.swift.devices import (
     Device,
     Layout,
     check_disk,
     layout_file,
     loop_file,
+    readable,
     srv,
 )
 from onestack.errors import OnestackError
 from onestack.host.files import uid_of
+from onestack.host.findings import Severity
 from onestack.host.ledger import Ledger
 from onestack.host.mounts import is_mounted, table
 from onestack.storage import loop
 from tests.support.needs import needs_root
+from tests.unit.components.rooms import context
 
 USER = "daemon"
 ZONES = Layout(USER, "ext4", 1, (Device("zone1", 1), Device("zone2", 2)))
@@ -113,7 +116,7 @@ def test_disks(root: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert not is_mounted(place)
 
 
-def test_disks_come_and_go(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def two_disks(root: Path) -> list[Device]:
     devices = []
     for zone, name in enumerate(("one", "two"), 1):
         image = root / f"{name}.img"
@@ -121,6 +124,11 @@ def test_disks_come_and_go(root: Path, capsys: pytest.CaptureFixture[str]) -> No
         os.truncate(image, 512 << 20)
         subprocess.run(["mkfs.xfs", "-q", image], check=True)
         devices.append(Device(name, zone, str(loop.attach(image))))
+    return devices
+
+
+def test_disks_come_and_go(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    devices = two_disks(root)
     one, two = (srv(root) / device.name for device in devices)
     assert command(root, Layout(USER, "xfs", 2, tuple(devices))) == 0
     assert is_mounted(one) and is_mounted(two)
@@ -132,3 +140,54 @@ def test_disks_come_and_go(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert command(root, Layout(USER, "xfs", 2, (gone,))) != 0
     assert command(root, Layout(USER, "xfs", 2, (devices[0], gone)), "--detach") == 0
     assert not is_mounted(one)
+
+
+def shut_down(place: Path) -> None:
+    """What XFS does itself, when it has failed to write."""
+    subprocess.run(["xfs_io", "-x", "-c", "shutdown", place], check=True)
+
+
+def test_a_dying_disk_stops_nobody(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is there, and every read of it fails."""
+    devices = two_disks(root)
+    layout = Layout(USER, "xfs", 2, tuple(devices))
+    one, two = (srv(root) / device.name for device in devices)
+    assert command(root, layout) == 0 and readable(devices[1].source)
+    os.truncate(root / "two.img", 0)
+    assert not readable(devices[1].source)
+    shut_down(two)
+    with pytest.raises(OSError, match="Input/output error"):
+        two.stat()
+    # While it is mounted.
+    assert command(root, layout) == 0
+    assert "Input/output error" in capsys.readouterr().err
+    # And after a boot.
+    assert command(root, layout, "--detach") == 0 and not is_mounted(one)
+    assert command(root, layout) == 0
+    assert is_mounted(one) and not is_mounted(two)
+    assert "it cannot be read: Input/output error" in capsys.readouterr().err
+    shut_down(one)
+    assert command(root, layout) == 1
+    assert command(root, Layout(USER, "xfs", 1, (devices[0],))) == 1
+
+
+def test_a_dying_disk_can_be_taken_out(root: Path) -> None:
+    sources = [device.source for device in two_disks(root)]
+
+    def found(*disks: str) -> list[tuple[Severity, str, str]]:
+        said = Swift().obstacles(context(root, Swift(), CONFIG_SWIFT_STORAGES=",".join(disks)))
+        return [(finding.severity, finding.what, finding.why) for finding in said]
+
+    ctx = context(root, Swift(), CONFIG_SWIFT_STORAGES=",".join(sources))
+    rings = wanted_rings(ctx)
+    changes.rings_record(ctx).write_text(json.dumps(rings))
+    layout_file(root).write_text(json.dumps(changes.layout(ctx).to_json()))
+    assert config.directory(ctx) == layout_file(root).parent
+    ((severity, what, _),) = found(sources[0])
+    assert severity is Severity.REFUSE and f"{sources[1]} cannot be taken out" in what
+    os.truncate(root / "two.img", 0)
+    ((severity, what, why),) = found(*sources)
+    assert severity is Severity.WARN and sources[1] in what and "cannot be read" in why
+    ((severity, what, _),) = found(sources[0])
+    assert severity is Severity.WARN and f"{sources[1]} alone are lost" in what
+    assert wanted_rings(ctx) == rings

@@ -30,6 +30,7 @@ def disks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
         return "xfs"
 
     monkeypatch.setattr(devices, "check_disk", check)
+    monkeypatch.setattr(devices, "readable", lambda disk: Path(disk).exists())
     return made
 
 
@@ -48,7 +49,7 @@ def made(tmp_path: Path, given: dict[str, str]) -> None:
     wanted = room.wanted_rings(ctx)
     config.directory(ctx).mkdir(parents=True, exist_ok=True)
     changes.rings_record(ctx).write_text(json.dumps(wanted))
-    layout = devices.layout(ctx.answers, "onestack-swift")
+    layout = changes.layout(ctx)
     devices.layout_file(tmp_path).write_text(json.dumps(layout.to_json()))
     file = devices.loop_file(tmp_path)
     if layout.in_file:
@@ -129,6 +130,41 @@ def test_a_dead_disk_can_always_be_taken_out(tmp_path: Path, disks: list[Path]) 
     disks[2].unlink()
     (finding,) = said(tmp_path, asked(tmp_path, 2, 1, *disks[:2]))
     assert finding.severity is Severity.WARN and "are lost" in finding.what
+
+
+def test_no_disk_is_taken_out_while_its_other_copy_is_dead(
+    tmp_path: Path, disks: list[Path]
+) -> None:
+    made(tmp_path, asked(tmp_path, 3, 2, *disks))
+    disks[2].unlink()
+    lost, refusal = said(tmp_path, asked(tmp_path, 2, 1, disks[0], disks[2]))
+    assert lost.severity is Severity.WARN and str(disks[2]) in lost.what
+    assert refusal.severity is Severity.REFUSE and f"{disks[1]} cannot be taken" in refusal.what
+    # The dead one can.
+    assert said(tmp_path, asked(tmp_path, 2, 2, *disks[:2])) == []
+
+
+def test_a_disk_keeps_its_name_in_the_rings(tmp_path: Path, disks: list[Path]) -> None:
+    """Also under its lasting name, which answers should have."""
+    given = asked(tmp_path, 3, 1, *disks)
+    made(tmp_path, given)
+    lasting = tmp_path / "by-id" / "x"
+    lasting.parent.mkdir()
+    lasting.symlink_to(disks[1])
+    renamed = asked(tmp_path, 3, 1, disks[0], lasting, disks[2])
+    before, now = (context(tmp_path, Swift(), **answers) for answers in (given, renamed))
+    assert said(tmp_path, renamed) == []
+    assert room.wanted_rings(now) == room.wanted_rings(before)
+    made(tmp_path, renamed)
+    assert [d.name for d in changes.layout(now).devices] == ["a", "b", "c"]
+    # What is no more than its old name may be another disk's now.
+    other = tmp_path / "other" / "b"
+    other.parent.mkdir()
+    other.touch()
+    (finding,) = said(tmp_path, asked(tmp_path, 3, 1, *disks[::2], lasting, other))
+    assert f"{lasting} and {other} of" in finding.what and "list each disk once" in finding.cure
+    (finding,) = said(tmp_path, asked(tmp_path, 3, 1, *disks, lasting))
+    assert finding.severity is Severity.REFUSE and f"{disks[1]} and {lasting} of" in finding.what
 
 
 def test_the_doctor_sees_what_is_not_mounted(tmp_path: Path, disks: list[Path]) -> None:

@@ -146,11 +146,11 @@ class Swift(Component):
         return changes.examine(ctx)
 
     def packages(self, ctx: Context) -> Iterable[str]:
-        yield "xfsprogs" if self._layout(ctx).kind == "xfs" else "e2fsprogs"
+        yield "xfsprogs" if changes.layout(ctx).kind == "xfs" else "e2fsprogs"
         yield "rsync"
 
     def disk(self, ctx: Context) -> int:
-        if not self._layout(ctx).in_file or devices.loop_file(ctx.cloud.root).load():
+        if not changes.layout(ctx).in_file or devices.loop_file(ctx.cloud.root).load():
             return 0
         return int(ctx.answers["CONFIG_SWIFT_STORAGE_SIZE"])
 
@@ -175,7 +175,7 @@ class Swift(Component):
         yield ConfigFile(self._rsync(ctx), config.rsync(ctx), group)
         yield ConfigFile(
             devices.layout_file(ctx.cloud.root),
-            json.dumps(self._layout(ctx).to_json(), indent=1) + "\n",
+            json.dumps(changes.layout(ctx).to_json(), indent=1) + "\n",
             mode=0o644,
         )
 
@@ -278,7 +278,7 @@ class Swift(Component):
 
     def explain(self, ctx: Context, text: str) -> str | None:
         place = devices.srv(ctx.cloud.root)
-        in_file = self._layout(ctx).in_file
+        in_file = changes.layout(ctx).in_file
         larger = "a larger CONFIG_SWIFT_STORAGE_SIZE" if in_file else "more CONFIG_SWIFT_STORAGES"
         if "Insufficient Storage" in text or "507 response" in text or "for [507" in text:
             return (
@@ -306,9 +306,6 @@ class Swift(Component):
     def _rsync(ctx: Context) -> Path:
         return config.directory(ctx) / "rsyncd.conf"
 
-    def _layout(self, ctx: Context) -> devices.Layout:
-        return devices.layout(ctx.answers, ctx.cloud.user(self.name))
-
 
 def attach_command(ctx: Context) -> tuple[str, ...]:
     """What mounts the places of objects in the mount namespace it is run in (as root)."""
@@ -324,7 +321,7 @@ def attach_command(ctx: Context) -> tuple[str, ...]:
 
 def ensure_disk(ctx: Context) -> Iterator[Change]:
     """The file of the size that the answers ask for, or larger; or the disks, looked at."""
-    layout = devices.layout(ctx.answers, ctx.cloud.user("swift"))
+    layout = changes.layout(ctx)
     ledger = Ledger.of(ctx.cloud)
     if layout.in_file:
         yield from devices.loop_file(ctx.cloud.root).ensure(
@@ -369,7 +366,7 @@ def ensure_rings(ctx: Context) -> Iterator[Change]:
 
 def wanted_rings(ctx: Context) -> dict[str, Any]:
     """What `onestack.components.swift.rings` is told, and by what a change is seen."""
-    layout = devices.layout(ctx.answers, ctx.cloud.user("swift"))
+    layout = changes.layout(ctx)
     kept = {d["name"]: float(d["weight"]) for d in changes.kept_rings(ctx).get("devices", ())}
     return {
         "hash": changes.hash_of(ctx),
@@ -389,14 +386,14 @@ def wanted_rings(ctx: Context) -> dict[str, Any]:
 def _weight(disk: str, known: float | None) -> float:
     """A disk's share of the objects: its size in GiB; zones of a file have equal ones.
 
-    ``known`` is what it had, for one that is not there at the moment.
+    ``known`` is what it had, for one that is not there at the moment, or dying.
     """
     if not disk:
         return 100.0
-    if known is not None and not os.path.exists(disk):
-        return known
-    descriptor = os.open(disk, os.O_RDONLY)
     try:
-        return round(os.lseek(descriptor, 0, os.SEEK_END) / (1 << 30), 2)
-    finally:
-        os.close(descriptor)
+        with open(disk, "rb") as file:
+            return round(file.seek(0, os.SEEK_END) / (1 << 30), 2)
+    except OSError:
+        if known is None:
+            raise
+        return known

@@ -45,6 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     except OnestackError as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code
+    except OSError as problem:
+        print(problem, file=sys.stderr)
+        return 1
     return 0
 
 
@@ -67,11 +70,12 @@ def attach(root: Path, known: Layout) -> Iterator[str]:
         return
     # A disk that was taken out has to be let go of.
     yield from _unmount(root, keep={device.name for device in known.devices})
-    failed = []
+    failed: list[OnestackError | OSError] = []
     for device in known.devices:
         try:
             yield from _mount(root, device, known.user)
-        except OnestackError as problem:
+        except (OnestackError, OSError) as problem:
+            # Also a disk that is there and mounted, but dead: what is asked of it is refused.
             failed.append(problem)
             yield str(problem)
     # Without one of its disks the store goes on with the others' copies.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,16 @@ def check_hash(ctx: Context) -> None:
         )
 
 
+def layout(ctx: Context) -> devices.Layout:
+    """What is wanted, under the names of what is there."""
+    return devices.layout(ctx.answers, ctx.cloud.user("swift"), devices.known(ctx.cloud.root))
+
+
 def obstacles(ctx: Context) -> Iterator[Finding]:
     """What is to be said before anything is touched."""
-    wanted = devices.layout(ctx.answers, ctx.cloud.user("swift"))
+    wanted = layout(ctx)
     kept = kept_rings(ctx)
-    before = _before(ctx) if kept else None
+    before = devices.known(ctx.cloud.root) if kept else None
     try:
         check_hash(ctx)
     except OnestackError as problem:
@@ -69,12 +74,6 @@ def obstacles(ctx: Context) -> Iterator[Finding]:
         yield from _disks(ctx, wanted, {device["name"] for device in kept.get("devices", ())})
         if before:
             yield from _given_up(before, wanted)
-
-
-def _before(ctx: Context) -> devices.Layout | None:
-    with contextlib.suppress(FileNotFoundError):
-        return devices.Layout.from_json(json.loads(devices.layout_file(ctx.cloud.root).read_text()))
-    return None
 
 
 def _file(ctx: Context, wanted: devices.Layout) -> Iterator[Finding]:
@@ -97,6 +96,13 @@ def _file(ctx: Context, wanted: devices.Layout) -> Iterator[Finding]:
 
 def _disks(ctx: Context, wanted: devices.Layout, known: set[str]) -> Iterator[Finding]:
     for device in wanted.devices:
+        same = [other.source for other in wanted.devices if other.name == device.name]
+        if same[0] == device.source and len(same) > 1:
+            yield refuse(
+                f"{' and '.join(same)} of {STORAGES} would both be {device.name} to swift",
+                "a disk keeps the name that it was first listed by",
+                "list each disk once, a new one by its name under /dev/disk/by-id",
+            )
         try:
             devices.check_disk(device.source, devices.srv(ctx.cloud.root) / device.name)
         except OnestackError as problem:
@@ -108,24 +114,27 @@ def _disks(ctx: Context, wanted: devices.Layout, known: set[str]) -> Iterator[Fi
 
 def _given_up(before: devices.Layout, wanted: devices.Layout) -> Iterator[Finding]:
     """Copies lie in different zones: who gives up fewer zones than there are copies loses none."""
-    sources = {device.source for device in wanted.devices}
-    gone = [device for device in before.devices if device.source not in sources]
-    there = [device.source for device in gone if Path(device.source).exists()]
-    if len({device.zone for device in gone}) < before.replicas:
-        return
-    if there:
+    kept = {os.path.realpath(device.source) for device in wanted.devices}
+    gone = [device for device in before.devices if os.path.realpath(device.source) not in kept]
+    dead = [device for device in before.devices if not devices.readable(device.source)]
+    there = [device.source for device in gone if device not in dead]
+
+    def all_copies(lost: list[devices.Device]) -> bool:
+        return len({device.zone for device in lost}) >= before.replicas
+
+    if there and all_copies(gone + dead):
         copies = "is one copy" if before.replicas == 1 else f"are {before.replicas} copies"
         yield refuse(
             f"{', '.join(there)} cannot be taken out of {STORAGES}",
             f"of each object there {copies}, and some lie nowhere else",
-            f"list {'it' if len(gone) == 1 else 'them'} again; a disk can be taken out when there "
+            f"list {'it' if len(there) == 1 else 'them'} again; a disk can be taken out when there "
             "are more copies (CONFIG_SWIFT_STORAGE_REPLICAS) than zones that go, all of them made",
         )
-    elif gone:
+    elif gone and all_copies(gone):
         names = ", ".join(device.source for device in gone)
         yield warn(
             f"objects that lay on {names} alone are lost",
-            "the disks are not there, and have as many zones as an object has copies",
+            "the disks are not there or dead, and have as many zones as an object has copies",
         )
 
 
@@ -138,8 +147,8 @@ def _replaced(disk: str) -> str:
 
 def examine(ctx: Context) -> Iterator[Finding]:
     """Places of objects that are not mounted where the supervisor, and so swift, would see them."""
-    layout = _before(ctx)
-    if layout is None:
+    known = devices.known(ctx.cloud.root)
+    if known is None:
         return
     try:
         supervisor = (ctx.cloud.run / "supervisor" / "lock").read_text().strip()
@@ -150,8 +159,8 @@ def examine(ctx: Context) -> Iterator[Finding]:
     place = devices.srv(ctx.cloud.root)
     wanted = (
         {place: "the object store's file"}
-        if layout.in_file
-        else {place / device.name: device.source for device in layout.devices}
+        if known.in_file
+        else {place / device.name: device.source for device in known.devices}
     )
     for target, source in wanted.items():
         if target not in targets:
@@ -159,6 +168,6 @@ def examine(ctx: Context) -> Iterator[Finding]:
                 f"{source} is not mounted on {target}",
                 "what it holds is read from other copies, if there are any",
                 "onestack restart swift"
-                if layout.in_file or Path(source).exists()
+                if known.in_file or devices.readable(source)
                 else _replaced(source),
             )

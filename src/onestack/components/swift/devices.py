@@ -8,6 +8,8 @@ name, which therefore should be one that lasts (``/dev/disk/by-id/…``).
 from __future__ import annotations
 
 import dataclasses
+import json
+import mmap
 import os
 import re
 from collections.abc import Iterator
@@ -61,12 +63,14 @@ def listed(answers: Answers) -> list[str]:
     return found
 
 
-def layout(answers: Answers, user: str) -> Layout:
+def layout(answers: Answers, user: str, before: Layout | None = None) -> Layout:
+    """What the answers ask for. A disk that was there ``before`` keeps its name in the rings."""
+    known = {os.path.realpath(d.source): d.name for d in before.devices} if before else {}
     zones = int(answers["CONFIG_SWIFT_STORAGE_ZONES"])
     disks = listed(answers)
     devices = (
         tuple(
-            Device(re.sub(r"[^A-Za-z0-9_.-]", "_", Path(disk).name), index % zones + 1, disk)
+            Device(known.get(os.path.realpath(disk)) or _name(disk), index % zones + 1, disk)
             for index, disk in enumerate(disks)
         )
         if disks
@@ -78,6 +82,10 @@ def layout(answers: Answers, user: str) -> Layout:
         int(answers["CONFIG_SWIFT_STORAGE_REPLICAS"]),
         devices,
     )
+
+
+def _name(disk: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", Path(disk).name)
 
 
 def contradictions(answers: Answers) -> Iterator[str]:
@@ -116,6 +124,22 @@ def layout_file(root: Path) -> Path:
     return root / "etc" / "swift" / "devices.json"
 
 
+def known(root: Path) -> Layout | None:
+    """The layout that is there."""
+    file = layout_file(root)
+    return Layout.from_json(json.loads(file.read_text())) if file.exists() else None
+
+
+def readable(disk: str) -> bool:
+    """Whether a disk is there and answers: itself, not the kernel's memory of it."""
+    try:
+        descriptor = os.open(disk, os.O_RDONLY | os.O_DIRECT)
+        with open(descriptor, "rb", buffering=0) as file:
+            return file.readinto(mmap.mmap(-1, mmap.PAGESIZE)) > 0
+    except OSError:
+        return False
+
+
 def check_disk(disk: str, place: Path) -> str:
     """The filesystem of ``disk``. Raises `OnestackError` when it cannot hold objects."""
     path = Path(disk)
@@ -125,7 +149,14 @@ def check_disk(disk: str, place: Path) -> str:
             "it is not there" if not path.exists() else "it is no disk",
             "name a disk with a filesystem on it, or leave the answer empty for a file",
         )
-    kind = filesystem(path)
+    try:
+        kind = filesystem(path)
+    except OSError as problem:
+        raise OnestackError(
+            f"{disk} of CONFIG_SWIFT_STORAGES cannot hold objects",
+            f"it cannot be read: {problem.strerror}",
+            "replace it by another disk in the answer",
+        ) from problem
     if not kind:
         raise OnestackError(
             f"{disk} of CONFIG_SWIFT_STORAGES cannot hold objects",
