@@ -85,6 +85,7 @@ def test_the_pipelines_order() -> None:
 def test_storage_is_asked_for_patiently(tmp_path: Path, swift: Swift) -> None:
     app = parsed(content(context(tmp_path, swift), swift, "proxy-server.conf"))["app:proxy-server"]
     assert app["error_suppression_interval"] == "0"
+    assert app["rebalance_missing_suppression_count"] == "0"
     assert int(app["node_timeout"]) >= 60
 
 

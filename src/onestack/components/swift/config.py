@@ -31,6 +31,9 @@ _PATIENCE: dict[str, Value] = {
     "node_timeout": 60,
     "recoverable_node_timeout": 60,
     "error_suppression_interval": 0,
+    # One disk of two has to be believed that it lacks something, while the other is dead: else
+    # a new name, and an account's first request, would be answered 503 until it is replaced.
+    "rebalance_missing_suppression_count": 0,
 }
 _DIGESTS = "sha256 sha512"
 """Of signatures; upstream warns of sha1, which it still takes by default."""
