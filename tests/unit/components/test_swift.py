@@ -83,10 +83,14 @@ def test_the_pipelines_order() -> None:
 
 
 def test_storage_is_asked_for_patiently(tmp_path: Path, swift: Swift) -> None:
-    app = parsed(content(context(tmp_path, swift), swift, "proxy-server.conf"))["app:proxy-server"]
-    assert app["error_suppression_interval"] == "0"
-    assert app["rebalance_missing_suppression_count"] == "0"
-    assert int(app["node_timeout"]) >= 60
+    for copies in (1, 2, 3):
+        ctx = context(tmp_path, swift, CONFIG_SWIFT_STORAGE_REPLICAS=str(copies))
+        app = parsed(content(ctx, swift, "proxy-server.conf"))["app:proxy-server"]
+        assert app["error_suppression_interval"] == "0"
+        assert int(app["node_timeout"]) >= 60
+        # one of two is believed alone
+        believed = app.get("rebalance_missing_suppression_count")
+        assert believed == ("0" if copies == 2 else None)
 
 
 def test_the_disk_is_mounted_before_the_storage_servers(tmp_path: Path, swift: Swift) -> None:

@@ -31,13 +31,17 @@ _PATIENCE: dict[str, Value] = {
     "node_timeout": 60,
     "recoverable_node_timeout": 60,
     "error_suppression_interval": 0,
-    # One disk of two has to be believed that it lacks something, while the other is dead: else
-    # a new name, and an account's first request, would be answered 503 until it is replaced.
-    "rebalance_missing_suppression_count": 0,
 }
 _DIGESTS = "sha256 sha512"
 """Of signatures; upstream warns of sha1, which it still takes by default."""
 _BACKGROUND: dict[str, Value] = {"conn_timeout": 5, "node_timeout": 60}
+
+
+def _patience(ctx: Context) -> dict[str, Value]:
+    copies = int(ctx.answers["CONFIG_SWIFT_STORAGE_REPLICAS"])
+    # One disk of two has to be believed that it lacks something, while the other is dead: else
+    # a new name, and an account's first request, would be answered 503 until it is replaced.
+    return {**_PATIENCE, **({"rebalance_missing_suppression_count": 0} if copies == 2 else {})}
 
 
 def directory(ctx: Context) -> Path:
@@ -110,7 +114,7 @@ def proxy(ctx: Context) -> Ini:
             "use": "egg:swift#proxy",
             "account_autocreate": True,
             "allow_account_management": True,
-            **_PATIENCE,
+            **_patience(ctx),
         },
         **_filters(PIPELINE, filters),
     }
@@ -120,7 +124,11 @@ def internal_client(ctx: Context) -> Ini:
     return {
         "DEFAULT": _quiet(ctx),
         "pipeline:main": {"pipeline": INTERNAL_PIPELINE},
-        "app:proxy-server": {"use": "egg:swift#proxy", "account_autocreate": True, **_PATIENCE},
+        "app:proxy-server": {
+            "use": "egg:swift#proxy",
+            "account_autocreate": True,
+            **_patience(ctx),
+        },
         **_filters(INTERNAL_PIPELINE, {"cache": _cache(ctx)}),
     }
 
