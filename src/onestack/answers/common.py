@@ -7,6 +7,8 @@ from onestack.answers.values import at_least
 
 _WITH_DATABASE = ("KEYSTONE", "GLANCE", "NOVA", "NEUTRON", "CINDER", "HEAT", "GNOCCHI", "AODH")
 _WITH_USER = (*_WITH_DATABASE[1:], "CEILOMETER", "SWIFT")
+_MORE_USERS = ("octavia", "placement", "onestack")
+"""Whose passwords packstack had no keys for; the last one asks for the supervisor."""
 
 PASSWORDS = {
     **{f"CONFIG_{name}_DB_PW": f"{name.lower()}_db" for name in _WITH_DATABASE},
@@ -20,6 +22,9 @@ PASSWORDS = {
 }
 """Answer key to the name of the secret that it sets: components use secrets by name,
 whichever of them declares the key."""
+
+SERVICE_USERS = frozenset({*(name.lower() for name in _WITH_USER), *_MORE_USERS})
+"""Services' users in keystone: nobody else may have their names."""
 
 
 def _wrong_host(text: str) -> str | None:

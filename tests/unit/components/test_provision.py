@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from onestack.answers.common import SERVICE_USERS
 from onestack.answers.registry import registry
+from onestack.components import ALL
 from onestack.components.glance import Glance
 from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
 from onestack.components.provision import Provision, contents, keys, networks
 from onestack.network import demo
-from tests.unit.components.rooms import content, context, machine
+from tests.unit.components.rooms import answered, content, context, machine
 
 ROOM = Provision()
 DEMO = {"CONFIG_PROVISION_DEMO": "y"}
@@ -112,11 +114,31 @@ def test_pools() -> None:
         ({"CONFIG_PROVISION_UEC_IMAGE_KERNEL_URL": "/x"}, "all three"),
         ({"CONFIG_NEUTRON_INSTALL": "n"}, "needs CONFIG_NEUTRON_INSTALL=y"),
         ({**TEMPEST, "CONFIG_PROVISION_TEMPEST_USER_PW": "x"}, "of no use without"),
+        ({"CONFIG_KEYSTONE_ADMIN_USERNAME": "Demo"}, "is the name of demo's user too"),
+        ({**TEMPEST, f"{keys.TEMPEST}_FLAVOR_ALT_NAME": "M1.nano"}, "must be two names"),
     ],
 )
 def test_contradictions(given: dict[str, str], says: str) -> None:
     (said,) = ROOM.contradictions(registry().answers({**DEMO, **given}))
     assert says in said
+
+
+def test_an_administrator_of_the_name_of_tempests_user() -> None:
+    given = {f"{keys.TEMPEST}_USER": "bob", "CONFIG_KEYSTONE_ADMIN_USERNAME": "Bob"}
+    (said,) = ROOM.contradictions(registry().answers({**TEMPEST, **given}))
+    assert said == "CONFIG_KEYSTONE_ADMIN_USERNAME=Bob is the name of tempest's user too"
+    assert not list(ROOM.contradictions(registry().answers(given)))
+
+
+def test_services_names_are_taken(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    assert {i.user for room in ALL for i in room.identity(ctx)} == SERVICE_USERS
+    for name in (*SERVICE_USERS, "Nova", "admin", "demo"):
+        assert answered(**{f"{keys.TEMPEST}_USER": name})[1]
+    for name in (*SERVICE_USERS, "Nova"):
+        assert answered(CONFIG_KEYSTONE_ADMIN_USERNAME=name)[1]
+    for name in ("tempest", "mariadb", "amqp"):
+        assert not answered(**{f"{keys.TEMPEST}_USER": name})[1]
 
 
 class Answer:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from onestack.answers.common import SERVICE_USERS
 from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack, periodic
@@ -37,13 +38,22 @@ def _wrong_region(text: str) -> str | None:
     return None if re.fullmatch(r"[\w.-]{1,255}", text) else "use letters, digits and . _ -"
 
 
+def _wrong_administrator(text: str) -> str | None:
+    return "that is a service's own user" if text.casefold() in SERVICE_USERS else None
+
+
 class Keystone(Component):
     name = "keystone"
     title = "Identity"
     provides = ("identity",)
     keys = (
         openstack.database_password("keystone"),
-        Key("CONFIG_KEYSTONE_ADMIN_USERNAME", "admin", "Name of the first administrator."),
+        Key(
+            "CONFIG_KEYSTONE_ADMIN_USERNAME",
+            "admin",
+            "Name of the first administrator.",
+            check=_wrong_administrator,
+        ),
         Key(
             "CONFIG_KEYSTONE_ADMIN_PW",
             "PW_PLACEHOLDER",

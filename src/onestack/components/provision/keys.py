@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from onestack.answers.common import PASSWORDS
+from onestack.answers.common import SERVICE_USERS
 from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers, at_least, split
 from onestack.network import demo
 
 _FLAVORS = (("", "first", "m1.nano", "192"), ("ALT_", "second", "m1.micro", "256"))
-_TAKEN = ("admin", "demo", "onestack", *(key.split("_")[1].lower() for key in PASSWORDS))
+_TAKEN = {"admin", "demo", *SERVICE_USERS}
 TEMPEST = "CONFIG_PROVISION_TEMPEST"
 UEC = "CONFIG_PROVISION_UEC_IMAGE_"
 PARTS = ("KERNEL", "RAMDISK", "DISK")
@@ -110,7 +110,7 @@ KEYS: tuple[Key, ...] = (
         "A user for Tempest in the project tempest. Empty: none, for Tempest makes its own.",
         check=lambda text: (
             None
-            if re.fullmatch(r"[A-Za-z][\w.-]{0,63}", text) and text not in _TAKEN
+            if re.fullmatch(r"[A-Za-z][\w.-]{0,63}", text) and text.casefold() not in _TAKEN
             else "use letters, digits and . _ -, and no name of a service or of the administrator"
         ),
     ),
@@ -169,7 +169,15 @@ def contradictions(answers: Answers) -> Iterable[str]:
     for what in ("CONFIG_PROVISION_DEMO", TEMPEST):
         if answers[what] and not answers["CONFIG_NEUTRON_INSTALL"]:
             yield f"{what}=y needs CONFIG_NEUTRON_INSTALL=y: it makes networks"
+    # Keystone and nova know no difference between small and large letters.
+    admin = "CONFIG_KEYSTONE_ADMIN_USERNAME"
+    for account in accounts(answers):
+        if account.casefold() == str(answers[admin]).casefold():
+            yield f"{admin}={answers[admin]} is the name of {project(answers)}'s user too"
     if answers[TEMPEST]:
+        first, second = (str(answers[f"{TEMPEST}_FLAVOR_{short}NAME"]) for short in ("", "ALT_"))
+        if first.casefold() == second.casefold():
+            yield f"{TEMPEST}_FLAVOR_NAME and {TEMPEST}_FLAVOR_ALT_NAME must be two names"
         for service in ("GLANCE", "NOVA"):
             if not answers[f"CONFIG_{service}_INSTALL"]:
                 yield f"{TEMPEST}=y needs CONFIG_{service}_INSTALL=y"
