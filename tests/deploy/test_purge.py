@@ -15,7 +15,7 @@ import pytest
 
 from tests.deploy.known_errors import unexpected
 from tests.deploy.test_changes import NEUTRON, changed, pids, settings
-from tests.support.clouds import CloudUnderTest, run, wait_until
+from tests.support.clouds import LAUNCHER, CloudUnderTest, run, wait_until
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -185,6 +185,38 @@ class TestHeatAndBalancers:
         assert "0 changes" in again and "Kept:" not in again
 
 
+class TestAnImage:
+    """Nothing else was asked for, and the file that it was made from is gone."""
+
+    before: dict[str, list[str]]
+
+    def test_needs_its_file_once(self, cloud: CloudUnderTest, tmp_path: Path) -> None:
+        type(self).before = described(cloud)
+        file = tmp_path / "mine.qcow2"
+        run([str(LAUNCHER), "image", "build-test-guest", "--output", str(file)])
+        image = {"CONFIG_ONESTACK_IMAGE": "y", "CONFIG_PROVISION_IMAGE_URL": str(file)}
+        cloud.onestack("up", *settings(**image))
+        assert "cirros" in cloud.type("openstack image list -f value -c Name")
+        file.unlink()
+        again = cloud.onestack("up")
+        assert "0 changes" in again.stdout and f"there is no image at {file}" in again.stderr
+        assert str(file) in cloud.onestack("doctor", expect=None).stdout
+        image["CONFIG_PROVISION_IMAGE_URL"] += "2"
+        refused = cloud.onestack("up", *settings(**image), expect=3)
+        assert f"there is no image at {file}2" in refused.stderr
+
+    def test_is_named_before_it_goes(self, cloud: CloudUnderTest) -> None:
+        off = settings(CONFIG_ONESTACK_IMAGE="n", CONFIG_PROVISION_IMAGE_URL="")
+        asked = cloud.onestack("up", "--purge", *off, expect=2)
+        assert "what is left of The image was not removed" in asked.stderr
+        assert "cirros" in cloud.type("openstack image list -f value -c Name")
+        assert "Kept:         what belongs to The image" in cloud.onestack("up", *off).stdout
+        assert changed(cloud, "--purge", "--yes") == (set(), set(), set())
+        assert_same(self.before, described(cloud))
+        again = cloud.onestack("up", "--purge", "--yes").stdout
+        assert "0 changes" in again and "Kept:" not in again
+
+
 class TestParts:
     """Also of services that stay: firewalls of neutron's, backups of cinder's, the demo."""
 
@@ -224,6 +256,7 @@ class TestParts:
         said = cloud.onestack("up", *words, expect=1)
         assert "1 volumes" in said.stderr + said.stdout
         assert "demo" in cloud.type("openstack project list -f value -c Name").split()
+        assert "cirros" in cloud.type("openstack image list -f value -c Name")
         cloud.type(
             "openstack volume delete $(openstack volume list --all -f value -c ID -c Name |"
             " awk '/theirs/ {print $1}')"
@@ -234,7 +267,7 @@ class TestParts:
     def test_switched_off_for_good(self, cloud: CloudUnderTest) -> None:
         off = switched(SECOND, "n")
         asked = cloud.onestack("up", "--purge", *off, expect=2)
-        for what in ("Firewall groups", "The demo", "Object store", "Metrics"):
+        for what in ("Firewall groups", "The demo", "The image", "Object store", "Metrics"):
             assert what in asked.stderr
         restarted, came, went = changed(cloud, "--purge", "--yes", *off)
         assert not [name for name in restarted if name.startswith(GOES_ON)]

@@ -182,12 +182,14 @@ class Part:
 
     ``purge`` is as `Component.purge`, and looks for itself whether anything is
     left. ``signs`` are files below the root: while one is there, something is.
+    ``after`` are parts of the same component that go first.
     """
 
     name: str
     title: str
     purge: Callable[[], Iterator[Change]]
     signs: tuple[Path, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 class Component:

@@ -52,6 +52,7 @@ def fetch(source: str, cache: Path, sha256: str = "", progress: Progress | None 
     given, in hexadecimal) fits. Raises `BadAnswers` for a path or URL that
     cannot be meant, `OnestackError` when the server or the content is wrong.
     """
+    check(source)
     path, remote = _place(source, cache)
     if not remote:
         _verify(path, sha256, source)
@@ -65,24 +66,28 @@ def fetch(source: str, cache: Path, sha256: str = "", progress: Progress | None 
     return path
 
 
+def check(source: str) -> None:
+    """Raises `BadAnswers` for what no image can be had from: a file that is not there, no URL."""
+    path, remote = _place(source, Path())
+    if not remote and not path.is_file():
+        raise BadAnswers(
+            f"there is no image at {path}",
+            "it is neither a URL nor a file",
+            "give an http(s) URL, or the absolute path of a file",
+        )
+
+
 def cached(source: str, cache: Path) -> bool:
-    """Whether `fetch` needs nothing from elsewhere. Raises `BadAnswers` as it does."""
-    path, _ = _place(source, cache)
-    return path.exists()
+    """Whether `fetch` needs nothing from elsewhere. Raises `BadAnswers` for what is no URL."""
+    path, remote = _place(source, cache)
+    return not remote or path.exists()
 
 
 def _place(source: str, cache: Path) -> tuple[Path, bool]:
     """Where the image is, or will be, and whether it comes from elsewhere."""
     url = urllib.parse.urlsplit(source)
     if url.scheme in ("", "file"):
-        path = Path(urllib.parse.unquote(url.path) if url.scheme else source)
-        if not path.is_file():
-            raise BadAnswers(
-                f"there is no image at {path}",
-                "it is neither a URL nor a file",
-                "give an http(s) URL, or the absolute path of a file",
-            )
-        return path, False
+        return Path(urllib.parse.unquote(url.path) if url.scheme else source), False
     if url.scheme not in ("http", "https") or not url.hostname:
         raise BadAnswers(
             f"{shown(source)} cannot be an image's place",

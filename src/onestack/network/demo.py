@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from onestack.answers.values import Answers
 
+PUBLIC = "public"
 FIXED_RANGE = "10.0.0.0/24"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

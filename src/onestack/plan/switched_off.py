@@ -101,8 +101,13 @@ def purge_steps(ctx: Context, server: Server, needs: tuple[str, ...]) -> Iterato
         )
     for component in ctx.components:
         for part in component.parts_off(ctx):
-            name = f"purge:{component.name}:{part.name}"
-            yield Step(name, f"{part.title} (switched off): what it left", part.purge, needs)
+            own = f"purge:{component.name}:"
+            yield Step(
+                f"{own}{part.name}",
+                f"{part.title} (switched off): what it left",
+                part.purge,
+                (*needs, *(f"{own}{other}" for other in part.after)),
+            )
 
 
 def _purge(ctx: Context, component: Component, server: Server) -> Iterator[Change]:

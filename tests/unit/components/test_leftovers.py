@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from keystoneauth1.exceptions import NotFound
 
 from onestack.cloudapi.identity import Directory
 from onestack.components.base import Context
@@ -26,6 +27,7 @@ from onestack.errors import OnestackError
 from onestack.host.change import Change
 from onestack.host.command import Result
 from onestack.plan import switched_off
+from onestack.plan.mariadb import Server
 from onestack.release.release import release
 from tests.support.needs import needs_services
 from tests.unit.components.rooms import context, machine
@@ -246,29 +248,112 @@ def parts(ctx: Context) -> dict[str, Iterator[Change]]:
     return {part.name: part.purge() for part in Provision().parts_off(ctx)}
 
 
+def noted(tmp_path: Path, **given: str) -> Context:
+    """The files of a cloud that had these answers; the context of one that has none of them."""
+    for file in Provision().files(rooms(tmp_path, **given)):
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        file.path.write_text(file.content)
+    return rooms(tmp_path)
+
+
+def purged(ctx: Context) -> list[str]:
+    """All of it, in an order that the steps' needs allow."""
+    return [what for changes in parts(ctx).values() for what in apply(changes)]
+
+
 def test_the_demo_goes(tmp_path: Path, cloud: Cloud) -> None:
-    ctx = rooms(tmp_path)
-    openrc = ctx.cloud.etc / "demo-openrc"
-    openrc.parent.mkdir(parents=True)
-    openrc.touch()
-    assert [each.title for each in switched_off.left(ctx)] == ["The demo"]
-    assert apply(parts(ctx)["demo"]) == [
+    ctx = noted(tmp_path, CONFIG_PROVISION_DEMO="y")
+    etc = ctx.cloud.etc
+    assert [each.title for each in switched_off.left(ctx)] == [
+        "The demo",
+        "The public network",
+        "The image",
+    ]
+    assert purged(ctx) == [
         "remove the floatingip 172.24.4.9",
         "remove the router router1",
         "remove the network private",
         "remove the security-group default",
         "remove the user demo",
-        f"remove {openrc}",
         "remove the project demo",
+        f"remove {etc / 'demo-openrc'}",
         "remove the network public",
+        f"remove {etc / 'provision-network'}",
         "remove the image cirros",
+        f"remove {etc / 'provision-image'}",
     ]
     interface, router = (
         cloud.told.index(w) for w in ("PUT routers/r/remove_router_interface", "DELETE routers/r")
     )
     assert interface < router < cloud.told.index("DELETE networks/pri")
     assert cloud.items["projects"] == [ADMIN]
-    assert not openrc.exists() and not list(parts(ctx)["demo"]) and not list(parts(ctx)["tempest"])
+    assert not purged(ctx) and not switched_off.left(ctx)
+
+
+def test_each_thing_is_removed_by_one_step(tmp_path: Path, cloud: Cloud) -> None:
+    """Steps run at once, and each looks before any has removed something."""
+    ctx = rooms(tmp_path)
+    whats = [change.what for changes in parts(ctx).values() for change in changes]
+    assert len(whats) == len(set(whats)) and "remove the image cirros" in whats
+    # also in this look at all of it, where the demo's router is there yet
+    assert "remove the network public" in whats
+    order = {part.name: part.after for part in Provision().parts_off(ctx)}
+    assert order["network"] == ("demo", "tempest")
+
+
+def test_an_image_that_is_gone_already(
+    tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(url: str) -> None:
+        raise NotFound
+
+    monkeypatch.setattr(cloud, "delete", refuse)
+    assert apply(parts(rooms(tmp_path))["image"]) == ["remove the image cirros"]
+
+
+@pytest.mark.parametrize(
+    ("given", "titles"),
+    [
+        ({"CONFIG_ONESTACK_IMAGE": "y"}, ["The image"]),
+        ({"CONFIG_PROVISION_TEMPEST": "y"}, ["The public network", "The image"]),
+    ],
+)
+def test_what_goes_is_named(
+    tmp_path: Path, cloud: Cloud, given: dict[str, str], titles: list[str]
+) -> None:
+    ctx = noted(tmp_path, **given)
+    assert [each.title for each in switched_off.left(ctx)] == titles
+    purged(ctx)
+    assert not switched_off.left(ctx)
+
+
+def test_tempests_account_is_named(tmp_path: Path, cloud: Cloud) -> None:
+    user = {"CONFIG_PROVISION_TEMPEST_USER": "tester"}
+    noted(tmp_path, CONFIG_PROVISION_TEMPEST="y", **user)
+    ctx = rooms(tmp_path, CONFIG_ONESTACK_IMAGE="y", **user)
+    assert [each.title for each in switched_off.left(ctx)] == [
+        "Tempest's account",
+        "The public network",
+    ]
+
+
+def test_network_and_image_go_after_the_projects(tmp_path: Path, cloud: Cloud) -> None:
+    ctx = rooms(tmp_path)
+    steps = switched_off.purge_steps(ctx, Server(tmp_path), ("ready",))
+    needs = {step.name: step.needs for step in steps if step.name.startswith("purge:provision")}
+    before = ("purge:provision:demo", "purge:provision:tempest")
+    assert needs["purge:provision:network"] == ("ready", *before)
+    assert needs["purge:provision:image"] == ("ready", *before)
+    assert set(before) < set(needs)
+
+
+def test_a_strangers_project_of_that_name(tmp_path: Path, cloud: Cloud) -> None:
+    """Its router is on the network, which stays; and so does the note."""
+    cloud.known.projects["demo"] = DEMO | {"description": "mine"}
+    ctx = noted(tmp_path, CONFIG_PROVISION_DEMO="y")
+    whats = purged(ctx)
+    assert "remove the project demo" not in whats and "remove the network public" not in whats
+    assert [each.title for each in switched_off.left(ctx)] == ["The public network"]
 
 
 def test_what_is_somebody_elses_stays(tmp_path: Path, cloud: Cloud) -> None:
@@ -282,12 +367,12 @@ def test_what_is_somebody_elses_stays(tmp_path: Path, cloud: Cloud) -> None:
         }
     )
     del cloud.items["images"][0]["description"]
-    whats = apply(parts(rooms(tmp_path))["demo"])
+    whats = purged(rooms(tmp_path))
     assert "remove the project demo" in whats
     assert not {"remove the network public", "remove the image cirros"} & set(whats)
     cloud.items["floatingips"].clear()
     cloud.items["networks"][0]["description"] = "mine"
-    assert not list(parts(rooms(tmp_path))["demo"])
+    assert not purged(rooms(tmp_path))
 
 
 def test_a_user_that_has_come_to_be_more_stays(tmp_path: Path, cloud: Cloud) -> None:
@@ -307,6 +392,9 @@ def test_people_in_the_demo_are_not_robbed(tmp_path: Path, cloud: Cloud) -> None
 def test_what_is_wanted_stays(tmp_path: Path, cloud: Cloud) -> None:
     assert "demo" not in parts(rooms(tmp_path, CONFIG_PROVISION_DEMO="y"))
     tempest = rooms(tmp_path, CONFIG_PROVISION_TEMPEST="y")
-    whats = apply(parts(tempest)["demo"])
+    whats = purged(tempest)
     assert "remove the project demo" in whats
     assert "remove the network public" not in whats and "remove the image cirros" not in whats
+    image = rooms(tmp_path, CONFIG_ONESTACK_IMAGE="y")
+    assert "remove the network public" in purged(image)
+    assert cloud.items["images"]

@@ -10,10 +10,13 @@ import pytest
 from onestack.answers.common import SERVICE_USERS
 from onestack.answers.registry import registry
 from onestack.components import ALL
+from onestack.components.base import Context
 from onestack.components.glance import Glance
 from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
 from onestack.components.provision import Provision, contents, keys, networks
+from onestack.diagnose import preflight
+from onestack.host.findings import Severity
 from onestack.network import demo
 from tests.unit.components.rooms import answered, content, context, machine
 
@@ -139,6 +142,35 @@ def test_services_names_are_taken(tmp_path: Path) -> None:
         assert answered(CONFIG_KEYSTONE_ADMIN_USERNAME=name)[1]
     for name in ("tempest", "mariadb", "amqp"):
         assert not answered(**{f"{keys.TEMPEST}_USER": name})[1]
+
+
+@pytest.mark.parametrize("key", ["IMAGE_URL", "UEC_IMAGE_DISK_URL"])
+def test_a_file_is_needed_until_its_image_is_made(tmp_path: Path, key: str) -> None:
+    file, other = tmp_path / "a.qcow2", tmp_path / "b.qcow2"
+    file.touch()
+    given = {f"CONFIG_PROVISION_UEC_IMAGE_{part}_URL": str(file) for part in keys.PARTS}
+    given["CONFIG_PROVISION_IMAGE_URL"] = str(file)
+
+    def ctx(path: Path) -> Context:
+        changed = {**given, f"CONFIG_PROVISION_{key}": path.as_uri()}
+        return context(tmp_path, Glance(), ROOM, CONFIG_ONESTACK_IMAGE="y", **changed)
+
+    def found(path: Path) -> list[Severity]:
+        assert preflight.downloads_of(ctx(path)) == []
+        findings = preflight.obstacles(ctx(path))
+        assert all(str(path) in finding.what for finding in findings)
+        return [finding.severity for finding in findings]
+
+    assert found(other) == [Severity.REFUSE]
+    other.touch()
+    assert found(other) == []
+    for note in ROOM.files(ctx(other)):
+        note.path.parent.mkdir(parents=True, exist_ok=True)
+        note.path.write_text(note.content)
+        assert note.mode == 0o600
+    other.unlink()
+    assert found(other) == [Severity.WARN]
+    assert found(tmp_path / "c.qcow2") == [Severity.REFUSE]
 
 
 class Answer:

@@ -149,6 +149,10 @@ def test_what_cannot_be_meant(tmp_path: Path, source: str) -> None:
         fetch(source, tmp_path)
 
 
+def test_a_file_is_never_fetched_from_elsewhere(tmp_path: Path) -> None:
+    assert cached(str(tmp_path / "gone.img"), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "name"),
     [

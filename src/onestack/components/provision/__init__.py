@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Iterable
+from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components.base import Component, ConfigFile, Context, Part, Task
 from onestack.components.clients import openrc
-from onestack.components.provision import keys
-from onestack.host.change import Change
-from onestack.host.files import ensure_no_file
+from onestack.components.provision import keys, notes
+from onestack.host.findings import Finding
 from onestack.network import demo
 
 
@@ -21,10 +22,14 @@ class Provision(Component):
     def contradictions(self, answers: Answers) -> Iterable[str]:
         return keys.contradictions(answers)
 
+    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+        return notes.lost(ctx)
+
     def users(self, ctx: Context) -> Iterable[str]:
         return ()
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        yield from notes.files(ctx)
         for account in keys.accounts(ctx.answers):
             other = {
                 "OS_USERNAME": account,
@@ -32,7 +37,7 @@ class Provision(Component):
                 "OS_PASSWORD": ctx.secrets[f"{keys.secret(account)}_keystone"],
             }
             yield ConfigFile(
-                ctx.cloud.etc / f"{account}-openrc",
+                _openrc(ctx, account),
                 openrc(ctx, other, f"The user {account}"),
                 mode=0o600,
             )
@@ -72,16 +77,28 @@ class Provision(Component):
             yield Task("networks", lambda: networks.ensure_networks(ctx), (*needs, *agents, *after))
 
     def parts_off(self, ctx: Context) -> Iterable[Part]:
-        def purge(project: str, file: str = "") -> Iterator[Change]:
-            # Imported late: answers and checks run where only the standard library is.
-            from onestack.components.provision import leftovers
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.provision import leftovers as gone
 
-            yield from leftovers.remove(ctx, project)
-            if file:
-                yield from ensure_no_file(ctx.cloud.etc / file)
+        answers = ctx.answers
+        for project, title, key, user in (
+            ("demo", "The demo", "CONFIG_PROVISION_DEMO", "demo"),
+            ("tempest", "Tempest's account", keys.TEMPEST, str(answers[f"{keys.TEMPEST}_USER"])),
+        ):
+            if not answers[key]:
+                file = _openrc(ctx, user)
+                purge = functools.partial(gone.remove_project, ctx, project, user, file)
+                yield Part(project, title, purge, (file,))
+        for what, title, wanted, remove in (
+            ("network", "The public network", demo.wanted(answers), gone.remove_network),
+            ("image", "The image", keys.wants_image(answers), gone.remove_image),
+        ):
+            if not wanted:
+                note = notes.place(ctx, what)
+                purge = functools.partial(remove, ctx, note)
+                # Where people use the demo, all of it stays.
+                yield Part(what, title, purge, (note,), after=("demo", "tempest"))
 
-        if not ctx.answers["CONFIG_PROVISION_DEMO"]:
-            file = "demo-openrc"
-            yield Part("demo", "The demo", lambda: purge("demo", file), (ctx.cloud.etc / file,))
-        if not ctx.answers[keys.TEMPEST]:
-            yield Part("tempest", "Tempest's account", lambda: purge("tempest"))
+
+def _openrc(ctx: Context, account: str) -> Path:
+    return ctx.cloud.etc / f"{account}-openrc"

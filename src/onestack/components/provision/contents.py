@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -81,12 +82,8 @@ def ensure_flavors(ctx: Context) -> Iterator[Change]:
 
 def ensure_fetched(ctx: Context) -> Iterator[Change]:
     """Images that are wanted, or what the test guest is built from, in the cache."""
-    cache, wanted = CACHE / "images", []
-    if keys.wants_image(ctx.answers):
-        wanted.append(str(ctx.answers["CONFIG_PROVISION_IMAGE_URL"]))
-    if ctx.answers[f"{keys.UEC}KERNEL_URL"]:
-        wanted += [str(ctx.answers[f"{keys.UEC}{part}_URL"]) for part in keys.PARTS]
-    for source in wanted:
+    cache = CACHE / "images"
+    for source in itertools.chain(*keys.sources(ctx.answers).values()):
         if not source and not guest.fetched(cache):
             yield Change("fetch the test guest's packages", lambda: guest.fetch_packages(cache))
         elif source and not cached(source, cache):

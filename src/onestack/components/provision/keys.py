@@ -187,6 +187,16 @@ def wants_image(answers: Answers) -> bool:
     return demo.wanted(answers) or bool(answers["CONFIG_ONESTACK_IMAGE"])
 
 
+def sources(answers: Answers) -> dict[str, list[str]]:
+    """What the wanted images are made from, as the answers have it, by the task's name."""
+    found = {}
+    if wants_image(answers):
+        found["image"] = [str(answers["CONFIG_PROVISION_IMAGE_URL"])]
+    if answers[f"{UEC}KERNEL_URL"]:
+        found["parts"] = [str(answers[f"{UEC}{part}_URL"]) for part in PARTS]
+    return found
+
+
 def accounts(answers: Answers) -> tuple[str, ...]:
     """Users that are made: the demo's, or Tempest's, as packstack had it."""
     if answers["CONFIG_PROVISION_DEMO"]:

@@ -6,20 +6,23 @@ neutron has for it; where people keep servers, volumes, images or balancers in i
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from keystoneauth1.exceptions import NotFound
+from keystoneauth1.session import Session
 
 from onestack.cloudapi.identity import Directory, directory
 from onestack.cloudapi.session import admin_session
 from onestack.components.base import Context
 from onestack.components.provision.contents import DESCRIPTION
-from onestack.components.provision.keys import accounts, project, wants_image
 from onestack.components.provision.networks import PROJECT_DESCRIPTION, PUBLIC, Networks
 from onestack.errors import OnestackError
 from onestack.host.change import Change
 from onestack.host.files import ensure_no_file
-from onestack.network import demo
 
 Item = dict[str, Any]
 _PEOPLES = (
@@ -34,20 +37,20 @@ _NEUTRONS_OWN = ("network:dhcp", "network:distributed")
 """Owners of the ports that each network is given by itself."""
 
 
-def remove(ctx: Context, name: str) -> Iterator[Change]:
-    """The project ``name`` with its users, and what nobody wants any more of the first contents."""
-    wanted = project(ctx.answers) if accounts(ctx.answers) else ""
+def remove_project(ctx: Context, name: str, user: str, openrc: Path) -> Iterator[Change]:
+    """The project ``name``, if it was made here, with all in it and the ``user`` made for it."""
     known = directory(ctx)
-    found = known.projects.get(name)
-    if found and name != wanted and found.get("description") == PROJECT_DESCRIPTION:
+    if found := _own_project(known, name):
         _refuse_if_used(ctx, found)
         if ctx.has("neutron"):
             yield from _networks(Networks(ctx), found["id"])
-        yield from _accounts(ctx, known, found)
-    if not demo.wanted(ctx.answers) and ctx.has("neutron"):
-        yield from _public(Networks(ctx), found["id"] if found else "")
-    if not wants_image(ctx.answers) and ctx.has("glance"):
-        yield from _images(ctx)
+        yield from _accounts(known, found, user)
+    yield from ensure_no_file(openrc)
+
+
+def _own_project(known: Directory, name: str) -> Item | None:
+    found = known.projects.get(name)
+    return found if found and found.get("description") == PROJECT_DESCRIPTION else None
 
 
 def _refuse_if_used(ctx: Context, owner: Item) -> None:
@@ -95,62 +98,73 @@ def _gone(api: Networks, kind: str, item: Item, name: str) -> Change:
     return Change(f"remove the {kind} {name}", functools.partial(api.delete, kind, str(item["id"])))
 
 
-def _accounts(ctx: Context, known: Directory, owner: Item) -> Iterator[Change]:
+def _accounts(known: Directory, owner: Item, name: str) -> Iterator[Change]:
     """The user that was made for the project, unless it has come to be more; and the project."""
-    name = "demo" if owner["name"] == "demo" else _tempest_user(ctx)
     user = known.users.get(name)
     if user and {place for who, place, _ in known.grants if who == user["id"]} <= {owner["id"]}:
         yield Change(
             f"remove the user {name}",
             functools.partial(_delete, known, "users", known.users, name),
         )
-        yield from ensure_no_file(ctx.cloud.etc / f"{name}-openrc")
     yield Change(
         f"remove the project {owner['name']}",
         functools.partial(_delete, known, "projects", known.projects, owner["name"]),
     )
 
 
-def _tempest_user(ctx: Context) -> str:
-    return str(ctx.answers["CONFIG_PROVISION_TEMPEST_USER"])
-
-
 def _delete(known: Directory, kind: str, listed: dict[str, Item], name: str) -> None:
     known.delete(kind, listed.pop(name))
 
 
-def _public(api: Networks, owner: str) -> Iterator[Change]:
-    """The public network, unless others than the project ``owner`` use it by now."""
-    network = api.find("network", name=PUBLIC, description=DESCRIPTION)
-    if not network:
-        return
+def remove_network(ctx: Context, note: Path) -> Iterator[Change]:
+    """The public network, unless others than the projects made here use it by now."""
+    if ctx.has("neutron"):
+        api = Networks(ctx)
+        network = api.find("network", name=PUBLIC, description=DESCRIPTION)
+        if network:
+            if _users(api, network["id"]) - _own_projects(directory(ctx)):
+                return
+            yield _gone(api, "network", network, PUBLIC)
+    yield from ensure_no_file(note)
+
+
+def _own_projects(known: Directory) -> set[str]:
+    """Of the projects made here; a dry run finds them still there."""
+    found = (_own_project(known, name) for name in ("demo", "tempest"))
+    return {project["id"] for project in found if project}
+
+
+def _users(api: Networks, network: str) -> set[str]:
+    """The projects that have something in a network."""
     using = [
-        *api.all("floatingip", floating_network_id=network["id"]),
+        *api.all("floatingip", floating_network_id=network),
         *(
             router
             for router in api.all("router")
-            if (router["external_gateway_info"] or {}).get("network_id") == network["id"]
+            if (router["external_gateway_info"] or {}).get("network_id") == network
         ),
         # Those of routers and floating IPs are nobody's; neutron's own go with the network.
         *(
             port
-            for port in api.all("port", network_id=network["id"])
+            for port in api.all("port", network_id=network)
             if port["project_id"] and port["device_owner"] not in _NEUTRONS_OWN
         ),
     ]
-    if not any(each["project_id"] != owner for each in using):
-        yield _gone(api, "network", network, PUBLIC)
+    return {each["project_id"] for each in using}
 
 
-def _images(ctx: Context) -> Iterator[Change]:
-    session, url = admin_session(ctx), f"http://{ctx.internal}:9292/v2/images"
-    of = {"name": str(ctx.answers["CONFIG_PROVISION_IMAGE_NAME"]), "description": DESCRIPTION}
-    for image in session.get(url, params=of).json()["images"]:
-        yield Change(
-            f"remove the image {image['name']}",
-            functools.partial(_delete_image, ctx, f"{url}/{image['id']}"),
-        )
+def remove_image(ctx: Context, note: Path) -> Iterator[Change]:
+    if ctx.has("glance"):
+        session, url = admin_session(ctx), f"http://{ctx.internal}:9292/v2/images"
+        of = {"name": str(ctx.answers["CONFIG_PROVISION_IMAGE_NAME"]), "description": DESCRIPTION}
+        for image in session.get(url, params=of).json()["images"]:
+            yield Change(
+                f"remove the image {image['name']}",
+                functools.partial(_delete_image, session, f"{url}/{image['id']}"),
+            )
+    yield from ensure_no_file(note)
 
 
-def _delete_image(ctx: Context, url: str) -> None:
-    admin_session(ctx).delete(url)
+def _delete_image(session: Session, url: str) -> None:
+    with contextlib.suppress(NotFound):
+        session.delete(url)

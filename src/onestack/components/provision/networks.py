@@ -18,7 +18,7 @@ from onestack.errors import OnestackError
 from onestack.host.change import Change
 from onestack.network import demo
 
-PUBLIC, PRIVATE, ROUTER = "public", "private", "router1"
+PUBLIC, PRIVATE, ROUTER = demo.PUBLIC, "private", "router1"
 PUBLIC_SUBNET, PRIVATE_SUBNET = "public_subnet", "private_subnet"
 ROLE = "member"
 PROJECT_DESCRIPTION = "To try the cloud"
