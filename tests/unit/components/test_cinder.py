@@ -198,17 +198,16 @@ from onestack.components.cinder import run
 told = []
 upstream = SimpleNamespace(
     start=lambda: told.append("listens"),
-    stop=lambda: told.append("ends"),
+    stop=lambda: told.append("hears no more"),
+    wait=lambda: told.append("finishes"),
     manager=SimpleNamespace(
         publish_service_capabilities=lambda context: told.append(context.is_admin)
     ),
-    rpcserver=SimpleNamespace(stop=lambda: told.append("hears no more")),
-    backend_rpcserver=None,
 )
 service = run._Announced(upstream)
 service.start()
 service.stop()
-assert told == ["listens", True, "hears no more", "ends"], told
+assert told == ["listens", True, "hears no more", "finishes"], told
 """
 
 
