@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from onestack.errors import OnestackError
 from onestack.host import dpkg, packages
 from onestack.host.ledger import Ledger
+from onestack.model.errors import OnestackError
 
 NAME = "onestack-trial"
 KILLS = """#!/bin/sh

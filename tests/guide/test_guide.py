@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clouds import REPOSITORY, CloudUnderTest, rows, run, table, wait_until
+from tests.support.clouds import (
+    REPOSITORY,
+    CloudUnderTest,
+    rows,
+    run,
+    table,
+    wait_until,
+)
 
 GUIDE = REPOSITORY / "examples" / "guide.answers"
 SSH = (

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from onestack.cloud import CACHE
 from onestack.images.guest import cached_test_guest
+from onestack.model.cloud import CACHE
 
 SPACE = f"guest-{os.getpid()}"
 ADDRESS = "192.168.10.11"

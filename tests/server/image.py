@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.cloud import CACHE
+from onestack.model.cloud import CACHE
 from onestack.release.release import release
 from tests.support.clouds import REPOSITORY, run
 from tests.support.prepare import wanted

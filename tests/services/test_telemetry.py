@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from onestack.cloud import Cloud
+from onestack.model.cloud import Cloud
 from onestack.release.release import release
 from tests.deploy.known_errors import unexpected
 from tests.support.clouds import CloudUnderTest, wait_until

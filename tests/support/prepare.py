@@ -11,12 +11,12 @@ from pathlib import Path
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
 from onestack.cli.session import all_components
-from onestack.cloud import Cloud
-from onestack.components.base import Context
+from onestack.deploy.prepare import wanted_environments, wanted_packages
 from onestack.host import facts
 from onestack.host.ledger import Ledger
 from onestack.host.packages import ensure_packages
-from onestack.plan.prepare import wanted_environments, wanted_packages
+from onestack.model.cloud import Cloud
+from onestack.model.context import Context
 from onestack.release.release import release
 
 LAYOUTS = ("openvswitch", "ovn")
@@ -42,7 +42,7 @@ def wanted(root: Path, kernel: bool = False) -> tuple[Context, list[str]]:
             components=all_components(),
         )
         if kernel:
-            ctx.host.__dict__["ovs_kernel"] = True
+            ctx.facts.__dict__["ovs_kernel"] = True
         names |= set(wanted_packages(ctx))
     return ctx, sorted(names)
 
@@ -51,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
         ctx, names = wanted(Path(folder))
         changes = (
-            *ensure_packages(names, Ledger.of(ctx.cloud), systemd=ctx.host.systemd, tell=print),
+            *ensure_packages(names, Ledger.of(ctx.cloud), systemd=ctx.facts.systemd, tell=print),
             *ctx.release.ensure_services(print),
             *ctx.release.ensure_clients(print),
             *(c for e in wanted_environments(ctx) for c in ctx.release.ensure_further(e, print)),

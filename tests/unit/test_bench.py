@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 
 from onestack.answers.registry import registry
-from onestack.cloud import Cloud
+from onestack.model.cloud import Cloud
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 

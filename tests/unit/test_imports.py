@@ -23,23 +23,27 @@ from tests.support.needs import needs_root
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 BELOW = {
-    "cli": {"plan", "diagnose", "cluster"},
-    "diagnose": {"plan", "components"},
-    "cluster": {"components"},
-    "plan": {"components"},
-    "components": {"network", "storage", "cloudapi", "images"},
+    "cli": {"deploy", "diagnose"},
+    "diagnose": {"deploy", "components"},
+    "deploy": {"engine", "components", "database"},
+    "components": {"network", "storage", "cloudapi", "images", "database", "runtime"},
+    "database": {"host", "engine"},
     "network": {"release", "host", "answers"},
     "storage": {"release", "host", "answers"},
     "cloudapi": {"release", "host", "answers"},
     "images": {"release", "host", "answers"},
     "release": {"host", "answers"},
-    "host": set(),
-    "answers": set(),
-    "supervise": set(),
+    "engine": {"host"},
+    "runtime": {"kernel"},
+    "host": {"model", "kernel"},
+    "answers": {"model", "kernel"},
+    "supervise": {"model", "kernel"},
+    "model": {"kernel"},
+    "kernel": set(),
 }
 """Each room, and those right below it. What is below those may be imported too."""
 
-EVERYBODY = ("onestack.errors", "onestack.cloud", "onestack.supervise.spec")
+EVERYBODY = ("onestack.model.errors", "onestack.model.cloud", "onestack.model.process")
 SUPERVISORS_CLIENTS = {"cli", "plan", "diagnose"}
 """Rooms of the program that talk to the supervisor or read its logs and processes."""
 
@@ -104,7 +108,7 @@ def imports(module: str) -> tuple[Import, ...]:
 
 
 def room(module: str) -> str:
-    """``supervise`` for ``onestack.supervise.spec``; ``""`` for what stands in no room."""
+    """``supervise`` for ``onestack.model.process``; ``""`` for what stands in no room."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 and parts[1] in BELOW else ""
 
@@ -155,7 +159,7 @@ def test_imports_go_downwards() -> None:
 
 
 def test_no_room_in_the_foundation() -> None:
-    for module in ("onestack.errors", "onestack.cloud", "onestack.supervise.spec"):
+    for module in ("onestack.model.errors", "onestack.model.cloud", "onestack.model.process"):
         targets = {i.target for i in imports(module) if ours(i.target)}
         assert targets <= set(EVERYBODY), module
 

@@ -17,15 +17,19 @@ from typing import Any
 
 import pytest
 
-from onestack.answers.key import Kind
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
-from onestack.cloud import Cloud
 from onestack.components import ALL
-from onestack.components.base import Component, ConfigFile, Context, Several
 from onestack.components.keystone import ldap
 from onestack.host.facts import HostFacts
 from onestack.host.kvm import Answer
+from onestack.model.cloud import Cloud
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import ConfigFile
+from onestack.model.host import Host
+from onestack.model.ini import MultiOpt
+from onestack.model.key import Kind
 from onestack.release.release import Release
 from tests.support.needs import needs_root
 
@@ -105,13 +109,15 @@ def context(
     )
     # Facts that are looked up when asked: KVM machines have the datapath too.
     host.__dict__.update(ovs_kernel=kvm)
+    cloud = Cloud.named(root=root)
     return Context(
-        cloud=Cloud.named(root=root),
+        cloud=cloud,
         answers=answers,
         secrets=Secrets(root / "etc" / "secrets.json", answers, keep=False),
-        host=host,
+        host=Host.alone(cloud, host),
         release=found,
         components=tuple(c for c in ALL if c.enabled(answers)),
+        switched_off=tuple(c for c in ALL if not c.enabled(answers)),
     )
 
 
@@ -131,7 +137,9 @@ def checked(ctx: Context, component: Component) -> list[dict[str, Any]]:
 
 def sections(file: ConfigFile) -> dict[str, dict[str, str]]:
     """As a service reads it: from its text. Of options that may stand there twice, the last."""
-    twice = any(isinstance(v, Several) for part in (file.ini or {}).values() for v in part.values())
+    twice = any(
+        isinstance(v, MultiOpt) for part in (file.ini or {}).values() for v in part.values()
+    )
     parser = configparser.RawConfigParser(strict=not twice, default_section="", delimiters=("=",))
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(file.content)

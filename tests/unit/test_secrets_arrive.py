@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from onestack.answers.common import PASSWORDS
-from onestack.answers.key import Class, Kind
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
 from onestack.components import ALL
-from onestack.components.base import Context
+from onestack.model.context import Context
+from onestack.model.key import Class, Kind
 from onestack.release.release import Release
 from tests.support.needs import needs_root
 from tests.unit.test_options import EVERYTHING, context, root
@@ -207,6 +207,6 @@ def test_what_cannot_change_is_refused_before_anything_is_done(whole: Context, n
         table = now.cloud.data / "mariadb" / "data" / "heat" / "stack.ibd"
         table.parent.mkdir(parents=True)
         table.touch()
-    assert not list(component.obstacles(now))
-    (refusal,) = component.obstacles(then)
+    assert not list(component.preflight_checks(now))
+    (refusal,) = component.preflight_checks(then)
     assert name in refusal.what and "old value" in refusal.cure

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import at_least
+from onestack.model.key import Key, Kind
 
 _WITH_DATABASE = ("KEYSTONE", "GLANCE", "NOVA", "NEUTRON", "CINDER", "HEAT", "GNOCCHI", "AODH")
 _WITH_USER = (*_WITH_DATABASE[1:], "CEILOMETER", "SWIFT")

@@ -6,8 +6,8 @@ import collections
 from collections.abc import Iterator
 
 from onestack.answers import table
-from onestack.answers.key import Class, Key, Kind
 from onestack.answers.registry import Registry
+from onestack.model.key import Class, Key, Kind
 
 HEAD = """# Answers
 

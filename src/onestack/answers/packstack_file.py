@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.answers.atomic import write
-from onestack.answers.key import Class, Key, Kind
 from onestack.answers.registry import Registry
 from onestack.answers.values import PLACEHOLDER
-from onestack.errors import BadAnswers
+from onestack.kernel.atomic import write
+from onestack.model.errors import BadAnswers
+from onestack.model.key import Class, Key, Kind
 
 WIDTH = 78
 

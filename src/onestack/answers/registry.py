@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from onestack.answers import common, table
-from onestack.answers.key import Class, Key
 from onestack.answers.values import Answers
+from onestack.model.key import Class, Key
 
 
 @dataclass(frozen=True)

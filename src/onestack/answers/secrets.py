@@ -11,11 +11,11 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from onestack.answers.atomic import write
 from onestack.answers.common import PASSWORDS
-from onestack.answers.key import Kind
 from onestack.answers.values import Answers
-from onestack.errors import OnestackError
+from onestack.kernel.atomic import write
+from onestack.model.errors import OnestackError
+from onestack.model.key import Kind
 
 _KEYS = {secret: key for key, secret in PASSWORDS.items()}
 

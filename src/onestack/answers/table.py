@@ -11,7 +11,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.answers.key import Class, Key, Kind
+from onestack.model.key import Class, Key, Kind
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from onestack.answers.key import Class, Key
 from onestack.answers.packstack_file import AnswerFile, Entry
 from onestack.answers.registry import Registry
 from onestack.answers.values import Answers, BadValue, means_default, parse
-from onestack.errors import BadAnswers
+from onestack.model.errors import BadAnswers
+from onestack.model.key import Class, Key
 
 HOST = "CONFIG_CONTROLLER_HOST"
 """What all of packstack's names of hosts come to."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from onestack.answers import facter
-from onestack.answers.key import Key, Kind
+from onestack.model.key import Key, Kind
 
 PLACEHOLDER = "PW_PLACEHOLDER"
 """packstack's word for "make a password for me"."""

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from onestack.answers import packstack_file
-from onestack.answers.key import Class
 from onestack.answers.registry import registry
 from onestack.cli import output
 from onestack.cli.options import (
@@ -17,6 +16,7 @@ from onestack.cli.options import (
     json_option,
     wishes,
 )
+from onestack.model.key import Class
 
 
 def options(parser: argparse.ArgumentParser) -> None:

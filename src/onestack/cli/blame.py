@@ -8,8 +8,8 @@ import time
 
 from onestack.cli import output
 from onestack.cli.options import cloud_of, cloud_options, json_option
-from onestack.errors import OnestackError
-from onestack.plan import timing
+from onestack.engine import timing
+from onestack.model.errors import OnestackError
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from onestack.cli import lock, output
 from onestack.cli.options import cloud_of, cloud_options, json_option, yes_option
-from onestack.cloud import CACHE, Cloud
-from onestack.errors import BadAnswers
+from onestack.model.cloud import CACHE, Cloud
+from onestack.model.errors import BadAnswers
 from onestack.supervise.client import Supervisor
 
 if TYPE_CHECKING:
-    from onestack.plan.teardown import Destroyed
+    from onestack.deploy.teardown import Destroyed
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from onestack.plan import screen, teardown
+    from onestack.cli import screen
+    from onestack.deploy import teardown
 
     cloud = cloud_of(args)
     if not cloud.root.exists():

@@ -12,7 +12,7 @@ from onestack.cli.select import roster
 from onestack.cli.session import context, explainer
 from onestack.diagnose.doctor import Diagnosis, examine
 from onestack.diagnose.logscan import Trouble
-from onestack.host.findings import Severity
+from onestack.model.findings import Severity
 from onestack.supervise.client import Supervisor
 
 SHOWN = 8

@@ -16,7 +16,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from onestack.plan import screen, teardown
+    from onestack.cli import screen
+    from onestack.deploy import teardown
 
     cloud = cloud_of(args)
     need_cloud(cloud)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from onestack.cli import output
-from onestack.cloud import CACHE
+from onestack.model.cloud import CACHE
 
 
 def options(parser: argparse.ArgumentParser) -> None:

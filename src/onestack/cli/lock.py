@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from onestack.cloud import Cloud
-from onestack.errors import OnestackError
+from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError
 
 
 class Busy(OnestackError):

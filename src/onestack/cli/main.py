@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from onestack import errors
 from onestack.cli import output
+from onestack.model import errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,7 +159,7 @@ def log_folder(argv: Sequence[str]) -> Path:
     """``ROOT/log`` of the cloud that a command line is about, as well as it can be told."""
     from pathlib import Path
 
-    from onestack.cloud import Cloud
+    from onestack.model.cloud import Cloud
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--name", default="onestack")

@@ -6,7 +6,7 @@ import argparse
 
 from onestack.cli import output
 from onestack.cli.options import cloud_of, cloud_options
-from onestack.errors import OnestackError
+from onestack.model.errors import OnestackError
 
 
 def options(parser: argparse.ArgumentParser) -> None:

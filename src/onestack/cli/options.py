@@ -11,8 +11,8 @@ from onestack.answers.packstack_file import AnswerFile, Entry
 from onestack.answers.registry import Registry, registry
 from onestack.answers.validate import Rule, read
 from onestack.answers.values import Answers
-from onestack.cloud import DEFAULT_NAME, Cloud
-from onestack.errors import BadAnswers, OnestackError
+from onestack.model.cloud import DEFAULT_NAME, Cloud
+from onestack.model.errors import BadAnswers, OnestackError
 
 KEPT = "answers.txt"
 """The answers a cloud was made with, in ``ROOT/etc``."""
@@ -98,7 +98,7 @@ def rules() -> list[Rule]:
     """What each component knows about answers that cannot be together."""
     import onestack.components as components
 
-    return [c.contradictions for c in getattr(components, "ALL", ())]
+    return [c.validate for c in getattr(components, "ALL", ())]
 
 
 def _pair(text: str) -> Entry:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-from onestack.errors import OnestackError
+from onestack.model.errors import OnestackError
 
 
 def say(text: str = "", file: TextIO | None = None) -> None:

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from onestack import errors
 from onestack.answers import packstack_file, table
-from onestack.answers.key import Class
 from onestack.answers.registry import registry
 from onestack.cli import main as program
 from onestack.cli.options import cloud_options
+from onestack.model import errors
+from onestack.model.key import Class
 
 MAIN_OPTIONS = """\
 usage: packstack [OPTION]...

@@ -9,8 +9,8 @@ from onestack.answers import packstack_file
 from onestack.answers.values import BadValue, show_size, size
 from onestack.cli import lock, output
 from onestack.cli.options import KEPT, cloud_of, cloud_options, json_option, need_cloud
-from onestack.cloud import Cloud
-from onestack.errors import BadAnswers, OnestackError
+from onestack.model.cloud import Cloud
+from onestack.model.errors import BadAnswers, OnestackError
 from onestack.storage import pool
 
 KEY = "CONFIG_CINDER_VOLUMES_SIZE"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from onestack.cloud import Cloud
-from onestack.errors import BadAnswers, OnestackError
-from onestack.supervise.spec import Process, Roster
+from onestack.model.cloud import Cloud
+from onestack.model.errors import BadAnswers, OnestackError
+from onestack.model.process import Process, Roster
 
 HELP = "a component (nova), one of its processes (nova/api), or a process's own name (nova-api)"
 

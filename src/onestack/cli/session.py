@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 from onestack.answers.secrets import Secrets
 from onestack.answers.values import Answers
-from onestack.cloud import Cloud
-from onestack.components.base import Component, Context, explain
 from onestack.diagnose import preflight
 from onestack.host import facts
-from onestack.host.findings import Finding, raise_refusals
+from onestack.model.cloud import Cloud
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.findings import Finding, raise_refusals
+from onestack.model.host import Host
 from onestack.release.release import release
 
 
@@ -36,7 +37,7 @@ def context(cloud: Cloud, answers: Answers, keep: bool = True) -> Context:
         cloud=cloud,
         answers=answers,
         secrets=secrets(cloud, answers, keep),
-        host=facts.gather(cloud, str(answers["CONFIG_CONTROLLER_HOST"])),
+        host=Host.alone(cloud, facts.gather(cloud, str(answers["CONFIG_CONTROLLER_HOST"]))),
         release=release(),
         components=tuple(c for c in known if c.enabled(answers)),
         switched_off=tuple(c for c in known if not c.enabled(answers)),
@@ -45,7 +46,7 @@ def context(cloud: Cloud, answers: Answers, keep: bool = True) -> Context:
 
 def check(ctx: Context) -> list[Finding]:
     """What is worth knowing of this machine. Raises `PreflightRefused` if it is not fit."""
-    found = preflight.examine(ctx.cloud, ctx.host, preflight.needs_of(ctx))
+    found = preflight.examine(ctx.cloud, ctx.facts, preflight.needs_of(ctx))
     found += preflight.obstacles(ctx)
     raise_refusals(found)
     return found
@@ -53,4 +54,4 @@ def check(ctx: Context) -> list[Finding]:
 
 def explainer(ctx: Context) -> Callable[[str, str], str | None]:
     """Asks for the likely cause and cure behind a log text of a component, by its name."""
-    return functools.partial(explain, ctx)
+    return ctx.model.likely

@@ -7,7 +7,7 @@ import os
 import shlex
 
 from onestack.cli.options import cloud_of, cloud_options
-from onestack.errors import OnestackError
+from onestack.model.errors import OnestackError
 from onestack.supervise.client import Supervisor
 
 

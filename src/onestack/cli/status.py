@@ -10,8 +10,8 @@ from typing import Any
 from onestack.cli import output
 from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud
 from onestack.cli.select import HELP, roster, select
+from onestack.model.process import Process
 from onestack.supervise.client import ProcessStatus, Supervisor
-from onestack.supervise.spec import Process
 
 NOT_RUNNING = "is not running: the cloud is down"
 

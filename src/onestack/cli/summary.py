@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from onestack.components.base import Context
 from onestack.components.public import endpoints, pages
+from onestack.model.context import Context
 
 if TYPE_CHECKING:
-    from onestack.plan.step import Report
-    from onestack.plan.switched_off import Left
+    from onestack.deploy.switched_off import Left
+    from onestack.engine.step import Report
 
 
 def left(ctx: Context) -> list[Left]:
-    from onestack.plan import switched_off
+    from onestack.deploy import switched_off
 
     return switched_off.left(ctx)
 
@@ -70,6 +70,6 @@ def lines(ctx: Context, report: Report) -> Iterator[str]:
 
 def named(ctx: Context) -> str:
     """The option that names this cloud, when it needs one."""
-    from onestack.cloud import DEFAULT_NAME
+    from onestack.model.cloud import DEFAULT_NAME
 
     return "" if ctx.cloud.name == DEFAULT_NAME else f" --name {ctx.cloud.name}"

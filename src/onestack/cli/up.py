@@ -22,10 +22,10 @@ from onestack.cli.options import (
 )
 from onestack.cli.session import check, context, secrets
 from onestack.cli.summary import facts, lines
-from onestack.components.base import Context
-from onestack.errors import BadAnswers
-from onestack.host.change import Change
-from onestack.host.findings import Finding, Severity
+from onestack.model.change import Change
+from onestack.model.context import Context
+from onestack.model.errors import BadAnswers
+from onestack.model.findings import Finding, Severity
 from onestack.supervise.client import Supervisor
 
 
@@ -76,14 +76,13 @@ def remarks(findings: Iterable[Finding]) -> Iterator[str]:
 
 
 def deploy(ctx: Context, wanted: Wishes, args: argparse.Namespace) -> int:
-    from onestack.plan import deploy, screen
-    from onestack.plan.step import Step
+    from onestack.cli import screen
+    from onestack.deploy import up
+    from onestack.engine.step import Step
 
     kept = Step("answers", "The answers", lambda: ensure_kept(ctx, wanted), ("cloud",))
     with screen.choose(args.json) as show:
-        report = deploy.up(
-            ctx, Supervisor(ctx.cloud), listeners=[show], first=[kept], purge=args.purge
-        )
+        report = up.up(ctx, Supervisor(ctx.cloud), listeners=[show], first=[kept], purge=args.purge)
     if args.json:
         output.line_of_json(kind="summary", **facts(ctx, report))
     else:
@@ -94,7 +93,7 @@ def deploy(ctx: Context, wanted: Wishes, args: argparse.Namespace) -> int:
 
 def agreed(ctx: Context, yes: bool) -> None:
     """Raises `BadAnswers` unless the operator wants to lose what is switched off."""
-    from onestack.plan import switched_off
+    from onestack.deploy import switched_off
 
     lost = ", ".join(what.title for what in switched_off.left(ctx))
     if lost and not output.confirm(f"Remove for good what is left of: {lost}?", yes):
@@ -106,10 +105,10 @@ def agreed(ctx: Context, yes: bool) -> None:
 
 
 def dry_run(ctx: Context, args: argparse.Namespace) -> int:
-    from onestack.plan import deploy
-    from onestack.plan.step import Outcome
+    from onestack.deploy import up
+    from onestack.engine.step import Outcome
 
-    report = deploy.up(ctx, Supervisor(ctx.cloud), dry_run=True, purge=args.purge)
+    report = up.up(ctx, Supervisor(ctx.cloud), dry_run=True, purge=args.purge)
     unknown = [r for r in report.results if r.outcome is Outcome.UNKNOWN]
     if args.json:
         output.as_json(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from onestack.cli import lock, output
 from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud, wishes
 from onestack.cli.session import context
-from onestack.components.base import Context
 from onestack.components.tempest import selection
-from onestack.errors import BadAnswers, OnestackError
 from onestack.host import netns
+from onestack.model.context import Context
+from onestack.model.errors import BadAnswers, OnestackError
 from onestack.supervise.client import Supervisor
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ def selected(args: argparse.Namespace) -> selection.Selection | None:
 
 
 def tempest(ctx: Context, wanted: selection.Selection, as_json: bool) -> int:
-    from onestack.components.tempest import take
+    from onestack.cli import screen
+    from onestack.components.tempest import runner
     from onestack.diagnose import verify
-    from onestack.plan import screen
 
-    take.need_installed(ctx)
+    runner.need_installed(ctx)
     inside = netns.inside(ctx.cloud.netns)
     with lock.changing(ctx.cloud, "verify"), inside, screen.choose() as show:
         found = verify.tempest(ctx, wanted, [show])

@@ -12,10 +12,11 @@ from keystoneauth1.exceptions import Conflict
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.session import admin_session
-from onestack.host.change import Change
+from onestack.model.change import Change
 
 if TYPE_CHECKING:
-    from onestack.components.base import Context, Endpoint, Identity
+    from onestack.model.context import Context
+    from onestack.model.declarations import Endpoint, Identity
 
 Item = dict[str, Any]
 SERVICE_PROJECT = "service"

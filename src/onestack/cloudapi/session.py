@@ -9,7 +9,7 @@ from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
 
 if TYPE_CHECKING:
-    from onestack.components.base import Context
+    from onestack.model.context import Context
 
 _sessions: dict[str, Session] = {}
 _lock = threading.Lock()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from onestack.components.aodh import Aodh
-from onestack.components.base import Component
 from onestack.components.ceilometer import Ceilometer
 from onestack.components.chrony import Chrony
 from onestack.components.cinder import Cinder
@@ -28,6 +27,7 @@ from onestack.components.provision import Provision
 from onestack.components.rabbitmq import Rabbitmq
 from onestack.components.swift import Swift
 from onestack.components.tempest import Tempest
+from onestack.model.component import Component
 
 ALL: tuple[Component, ...] = (
     Mariadb(),

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from onestack.answers.key import Key, Kind
-from onestack.components.base import Context, Database, Ini, Value
+from onestack.model.context import Context
+from onestack.model.declarations import Database
+from onestack.model.ini import Ini, Value
+from onestack.model.key import Key, Kind
 
 
 def database_password(service: str) -> Key:
@@ -41,7 +43,7 @@ def site_packages(ctx: Context) -> Path:
 
 
 def keystone_url(ctx: Context) -> str:
-    return f"http://{ctx.internal}:5000/v3"
+    return ctx.url("identity")
 
 
 def database(ctx: Context, user: str, name: str) -> dict[str, Value]:
@@ -50,7 +52,7 @@ def database(ctx: Context, user: str, name: str) -> dict[str, Value]:
     Without ``ssl_disabled`` the driver reads all of the system's CAs for every
     connection: 40 ms and 0.9 MiB each, for a TLS that a unix socket never has.
     """
-    socket = ctx.cloud.run / "mariadb" / "mariadb.sock"
+    socket = ctx.at("database").socket
     password = quote(ctx.secrets[f"{user}_db"], safe="")
     return {
         "connection": f"mysql+pymysql://{user}:{password}@localhost/{name}"
@@ -66,7 +68,7 @@ def transport_url(ctx: Context) -> str:
         quote(text, safe="")
         for text in (str(ctx.answers["CONFIG_AMQP_AUTH_USER"]), ctx.secrets["rabbitmq"])
     )
-    return f"rabbit://{user}:{password}@{ctx.internal}:5672/"
+    return f"rabbit://{user}:{password}@{ctx.at('messaging')}/"
 
 
 def credentials(ctx: Context, user: str, interface: str = "valid_interfaces") -> dict[str, Value]:
@@ -91,7 +93,7 @@ def authtoken(ctx: Context, user: str, service_type: str) -> dict[str, Value]:
     """The ``[keystone_authtoken]`` section: who may call, checked with ``user``'s help."""
     return credentials(ctx, user, "interface") | {
         "www_authenticate_uri": f"https://{ctx.public}:5000/v3",
-        "memcached_servers": f"{ctx.internal}:11211",
+        "memcached_servers": str(ctx.at("cache")),
         "memcache_use_advanced_pool": True,
         "service_token_roles": "service",
         "service_token_roles_required": True,
@@ -132,7 +134,7 @@ def notifications(ctx: Context) -> Ini:
 
 def listened_to(ctx: Context) -> bool:
     """Whether somebody hears notifications."""
-    return any("notifications" in c.provides for c in ctx.components)
+    return ctx.offers("notifications")
 
 
 def locks(ctx: Context, component: str) -> dict[str, Value]:
@@ -145,7 +147,7 @@ def privsep(ctx: Context, contexts: Sequence[str], *config: Path) -> Ini:
 
     ``contexts`` are the configuration sections of upstream's privsep contexts.
     """
-    helper = ctx.release.program / "onestack" / "supervise" / "privsep-helper"
+    helper = ctx.release.program / "onestack" / "runtime" / "privsep-helper"
     command = " ".join(
         [str(helper), str(ctx.cloud.run / "supervisor" / "privsep.sock")]
         + [f"--config-file {path}" for path in config]

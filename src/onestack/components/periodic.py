@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from onestack.components.base import ConfigFile, Context
-from onestack.supervise.spec import Process
+from onestack.model.context import Context
+from onestack.model.declarations import ConfigFile
+from onestack.model.process import Process
 
 DAY = 86400
 SCRIPT = """# does something every so many seconds

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from onestack.answers.key import Class, Key, Kind
 from onestack.answers.values import Answers
+from onestack.model.key import Class, Key, Kind
 
 CLOUDWATCH = Key(
     "CONFIG_HEAT_CLOUDWATCH_INSTALL",

@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onestack.components.base import Context
 from onestack.diagnose import logscan, preflight
 from onestack.diagnose.logscan import Trouble
-from onestack.errors import OnestackError
-from onestack.host.findings import Finding, refusals
+from onestack.model.context import Context
+from onestack.model.errors import OnestackError
+from onestack.model.findings import Finding, refusals
+from onestack.model.process import Process
 from onestack.storage import pool
 from onestack.supervise import logs
 from onestack.supervise.client import ProcessStatus, Supervisor
-from onestack.supervise.spec import Process
 
 Explain = Callable[[str, str], str | None]
 
@@ -91,11 +91,11 @@ def examine(
     facts, problem = _pool(ctx)
     return Diagnosis(
         findings=(
-            *preflight.examine(ctx.cloud, ctx.host, preflight.needs_of(ctx)),
+            *preflight.examine(ctx.cloud, ctx.facts, preflight.needs_of(ctx)),
             *preflight.obstacles(ctx),
         ),
         remarks=tuple(
-            preflight.asked(ctx, "how it is", lambda component: component.examine(ctx))
+            preflight.asked(ctx, "how it is", lambda component: component.health_checks(ctx))
             if running
             else ()
         ),
@@ -114,10 +114,10 @@ def examine(
 
 def _drift(ctx: Context, supervisor: Supervisor) -> list[str]:
     # Imported late: the verb's options are read where only the standard library is.
-    from onestack.plan import deploy
+    from onestack.deploy import up
 
     try:
-        return [what for _, what in deploy.up(ctx, supervisor, dry_run=True).changes]
+        return [what for _, what in up.up(ctx, supervisor, dry_run=True).changes]
     except OnestackError as error:
         # What keeps `up` from looking is told by the other findings.
         return [f"cannot be told: {error.what}"]

@@ -21,9 +21,9 @@ from pathlib import Path
 from onestack.host import dpkg, mounts, sockets
 from onestack.host.command import run
 from onestack.host.facts import HostFacts, disk_free, module_available
+from onestack.kernel import proc
 from onestack.release.environment import PYTHON, uv_program
 from onestack.release.index import uv_environment
-from onestack.supervise import proc
 
 HEAD_SECONDS = 6.0
 INDEX_SECONDS = 30.0

@@ -14,17 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onestack.cloud import CACHE, Cloud
 from onestack.diagnose.machine import Machine
-from onestack.errors import OnestackError
 from onestack.host import facts, netns
-from onestack.host.findings import Finding, info, refusals, refuse, warn
 from onestack.host.roots import foreign
+from onestack.kernel import proc
+from onestack.model.cloud import CACHE, Cloud
+from onestack.model.errors import OnestackError
+from onestack.model.findings import Finding, info, refusals, refuse, warn
 from onestack.release.release import Release, release
-from onestack.supervise import proc
 
 if TYPE_CHECKING:
-    from onestack.components.base import Component, Context
+    from onestack.model.component import Component
+    from onestack.model.context import Context
 
 GIB = 1 << 30
 SUPPORTED = (("debian", "12"), ("debian", "13"))
@@ -359,7 +360,7 @@ def examine(
 
 def obstacles(ctx: Context) -> list[Finding]:
     """What the components find on this machine against their answers."""
-    return asked(ctx, "obstacles", lambda component: component.obstacles(ctx))
+    return asked(ctx, "obstacles", lambda component: component.preflight_checks(ctx))
 
 
 def asked(ctx: Context, what: str, ask: Callable[[Component], Iterable[Finding]]) -> list[Finding]:
@@ -377,8 +378,8 @@ def asked(ctx: Context, what: str, ask: Callable[[Component], Iterable[Finding]]
 
 def needs_of(ctx: Context) -> Needs:
     """What the components of ``ctx`` will use, and what of it is there."""
-    from onestack.plan.prepare import wanted_environments, wanted_packages
-    from onestack.plan.roster import ports, roster_path
+    from onestack.deploy.prepare import wanted_environments, wanted_packages
+    from onestack.deploy.roster import ports, roster_path
 
     try:
         places = ports(ctx)
@@ -394,7 +395,7 @@ def needs_of(ctx: Context) -> Needs:
         requirement=requirement_of(ctx.release),
         # A cloud that is there must come up again also where its disk has become full.
         root_bytes=(0 if roster_path(ctx.cloud).exists() else ROOT_BYTES)
-        + sum(component.disk(ctx) for component in ctx.components),
+        + sum(declared.disk for declared in ctx.model),
         running=bool(proc.belonging(ctx.cloud.root)),
     )
 
@@ -402,9 +403,9 @@ def needs_of(ctx: Context) -> Needs:
 def downloads_of(ctx: Context) -> list[str]:
     """What the components would fetch beside packages, as far as it can be told already."""
     found = []
-    for component in ctx.components:
+    for declared in ctx.model:
         try:
-            for task in component.downloads(ctx):
+            for task in declared.downloads:
                 found += [change.what for change in task.ensure()]
         except ImportError:
             # Before our own environment exists not all of it can be asked.

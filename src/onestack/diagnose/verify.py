@@ -14,22 +14,22 @@ from keystoneauth1.exceptions import ClientException
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.session import new_session
-from onestack.components.base import Context
 from onestack.components.clients import auth_url, ca_file
 from onestack.components.public import endpoints, pages
 from onestack.components.tempest.results import Results
+from onestack.components.tempest.runner import take
 from onestack.components.tempest.selection import Selection
-from onestack.components.tempest.take import take
 from onestack.diagnose import preflight
-from onestack.host.change import Change
-from onestack.host.findings import refusals
+from onestack.engine.progress import Listener, Progress
+from onestack.engine.runner import Runner, StepsFailed
+from onestack.engine.step import Step
+from onestack.model.change import Change
+from onestack.model.context import Context
+from onestack.model.findings import refusals
+from onestack.model.process import Probe
 from onestack.network import demo
-from onestack.plan.progress import Listener, Progress
-from onestack.plan.runner import Runner, StepsFailed
-from onestack.plan.step import Step
 from onestack.supervise.client import ProcessStatus
 from onestack.supervise.prober import Wrong, judge_agent
-from onestack.supervise.spec import Probe
 
 TIMEOUT = 30.0
 """Seconds for one answer."""
@@ -56,11 +56,11 @@ def checks(ctx: Context, processes: Sequence[ProcessStatus]) -> Iterator[Check]:
     if token.ok:
         yield from _endpoints(ctx, session)
         yield from _agents(ctx, session)
-        if ctx.has("neutron"):
+        if ctx.offers("network"):
             yield from _public_networks(ctx, session)
     for title, url in pages(ctx).items():
         yield _asked(title, lambda url=url: _page(session, url))  # type: ignore[misc]
-    examined = preflight.asked(ctx, "how it is", lambda component: component.examine(ctx))
+    examined = preflight.asked(ctx, "how it is", lambda component: component.health_checks(ctx))
     for finding in refusals(examined):
         yield Check("what services do", False, "; ".join(filter(None, (finding.what, finding.why))))
 
@@ -103,8 +103,8 @@ def _processes(processes: Sequence[ProcessStatus]) -> Iterator[Check]:
 
 
 def _probes(ctx: Context) -> Iterator[Probe]:
-    for component in ctx.components:
-        for process in component.processes(ctx):
+    for declared in ctx.model:
+        for process in declared.processes:
             if process.probe:
                 yield process.probe
 

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.errors import OnestackError
 from onestack.host import orphans
 from onestack.host.orphans import MARK
+from onestack.model.errors import OnestackError
 
 SHOWN = 4000
 """Characters of each output that an error shows, from its end."""

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from onestack.errors import OnestackError
 from onestack.host import packages
 from onestack.host.command import run
 from onestack.host.files import sync_directory
 from onestack.host.locks import Tell, file_lock, silent
+from onestack.model.errors import OnestackError
 
 
 def fetch(names: Iterable[str], folder: Path, tell: Tell = silent) -> None:

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from onestack.errors import OnestackError
 from onestack.host.command import abort, run
+from onestack.model.errors import OnestackError
 
 ADMIN = Path("/var/lib/dpkg")
 LOCKS = ("lock-frontend", "lock")

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from onestack.cloud import CACHE, Cloud
 from onestack.host import dpkg, kvm
 from onestack.host.command import run
 from onestack.host.netns import PUBLIC_ADDRESS
+from onestack.model.cloud import CACHE, Cloud
 
 
 @dataclass(frozen=True)

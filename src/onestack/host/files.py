@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from onestack.errors import OnestackError
 from onestack.host import mounts
-from onestack.host.change import Change
 from onestack.host.ledger import Ledger, undoes
+from onestack.model.change import Change
+from onestack.model.errors import OnestackError
 
 
 def uid_of(user: str) -> int:

@@ -10,9 +10,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.cloud import CACHE
-from onestack.errors import OnestackError
 from onestack.host.command import Aborted, CommandFailed, run
+from onestack.model.cloud import CACHE
+from onestack.model.errors import OnestackError
 
 SECONDS = 3.0
 ALIVE = 0x2A

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onestack.cloud import Cloud
-from onestack.errors import OnestackError
+from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError
 
 Undo = Callable[[dict[str, Any]], None]
 _UNDO: dict[str, Undo] = {}
@@ -116,7 +116,7 @@ class Ledger:
     def hand_over(self, heir: Path) -> None:
         """What other clouds use as well (``shared`` in its data) is undone by the last of them.
 
-        ``heir`` is the root of one that stays (`onestack.plan.registry.leave`).
+        ``heir`` is the root of one that stays (`onestack.deploy.clouds.leave`).
         """
         other = Ledger(heir / "etc" / "ledger.json")
         for entry in self.entries():

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from onestack.errors import OnestackError
 from onestack.host import mounts
-from onestack.host.change import Change
 from onestack.host.command import run
 from onestack.host.ledger import Ledger, undoes
+from onestack.model.change import Change
+from onestack.model.errors import OnestackError
 
 NAMES = Path("/run/netns")
 PUBLIC_DEVICE = "public0"

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from onestack.cloud import CACHE
-from onestack.errors import OnestackError
 from onestack.host import dpkg
-from onestack.host.change import Change
 from onestack.host.command import CommandFailed, Result, run
 from onestack.host.files import write_file
 from onestack.host.ledger import Ledger, undoes
 from onestack.host.locks import Tell, file_lock, locked, silent
+from onestack.model.change import Change
+from onestack.model.cloud import CACHE
+from onestack.model.errors import OnestackError
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 SAVED = POLICY.with_name("policy-rc.d.onestack-saved")

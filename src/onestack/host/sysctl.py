@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from onestack.errors import OnestackError
 from onestack.host import netns
-from onestack.host.change import Change
 from onestack.host.ledger import Ledger, undoes
+from onestack.model.change import Change
+from onestack.model.errors import OnestackError
 
 PROC = Path("/proc/sys")
 

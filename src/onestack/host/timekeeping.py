@@ -16,7 +16,7 @@ NAMES = {
 }
 """What /proc calls each (15 bytes), and its name."""
 MARK = b"ONESTACK_SUPERVISED="
-"""`onestack.supervise.proc.ROOT_VARIABLE`."""
+"""`onestack.kernel.proc.ROOT_VARIABLE`."""
 _SYS_TIME = 1 << 25
 _WHOLE = "4294967295"
 

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from onestack.cloud import DEFAULT_NAME
-from onestack.host.change import Change
 from onestack.host.command import run
 from onestack.host.ledger import Ledger, undoes
+from onestack.model.change import Change
+from onestack.model.cloud import DEFAULT_NAME
 
 _lock = threading.Lock()
 """The tools lock /etc/passwd themselves, but give up instead of waiting long."""

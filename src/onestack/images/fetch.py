@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from onestack.errors import BadAnswers, OnestackError
 from onestack.host.command import Aborted, abort
+from onestack.model.errors import BadAnswers, OnestackError
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that have arrived, and how many there will be if the server said."""

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from onestack.errors import OnestackError
 from onestack.host import debs
 from onestack.host.command import environment, run
 from onestack.host.files import remove_tree
@@ -27,6 +26,7 @@ from onestack.images import elf
 from onestack.images.cpio import Archive
 from onestack.images.disk import EPOCH, write_disk
 from onestack.images.kernel import closure
+from onestack.model.errors import OnestackError
 
 HERE = Path(__file__).parent
 KERNEL = "linux-image-cloud-amd64"

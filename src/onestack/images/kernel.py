@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from onestack.errors import OnestackError
+from onestack.model.errors import OnestackError
 
 DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
 """In a module's ``.modinfo`` section; the names are separated by commas."""

@@ -7,8 +7,8 @@ import ipaddress
 import json
 import socket
 
-from onestack.errors import OnestackError
 from onestack.host.command import run
+from onestack.model.errors import OnestackError
 
 
 def devices(namespace: str | None = None) -> dict[str, list[str]]:

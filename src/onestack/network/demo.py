@@ -97,7 +97,7 @@ def wrong_pools(text: str) -> str | None:
     return None
 
 
-def contradictions(answers: Answers) -> Iterator[str]:
+def validate(answers: Answers) -> Iterator[str]:
     if not wanted(answers):
         return
     network, name = float_range(answers), range_key(answers)

@@ -93,7 +93,7 @@ class Wiring:
         found += [bridge for bridge, _ in self.interface_pairs]
         return [b for b in dict.fromkeys(found) if b != (self.external_bridge or "br-ex")]
 
-    def contradictions(self) -> Iterator[str]:
+    def validate(self) -> Iterator[str]:
         yield from self.quarrels()
         mappings, interfaces = self.mapping_pairs, self.interface_pairs
         source, cards = self.source("BRIDGE_MAPPINGS"), self.source("BRIDGE_IFACES")

@@ -9,12 +9,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from onestack.cloud import CACHE
-from onestack.errors import OnestackError
-from onestack.host.change import Change
 from onestack.host.command import CommandFailed, run
 from onestack.host.files import remove_tree, write_file
 from onestack.host.locks import Tell, file_lock, silent
+from onestack.model.change import Change
+from onestack.model.cloud import CACHE
+from onestack.model.errors import OnestackError
 from onestack.release.index import uv_environment
 
 PYTHON = Path("/usr/bin/python3")

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onestack
-from onestack.host.change import Change
 from onestack.host.command import run
 from onestack.host.files import remove_tree
 from onestack.host.locks import Tell, file_lock, silent
+from onestack.model.change import Change
 
 SOURCE = Path(onestack.__file__).resolve().parent
 VERSION = "0.1.0"

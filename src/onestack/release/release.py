@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.cloud import CACHE
-from onestack.host.change import Change
 from onestack.host.locks import Tell, silent
+from onestack.model.change import Change
+from onestack.model.cloud import CACHE
 from onestack.release import environment, program
 
 HERE = Path(__file__).resolve().parent

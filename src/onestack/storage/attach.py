@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from onestack.errors import OnestackError
+from onestack.model.errors import OnestackError
 from onestack.storage import pool
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.answers.values import show_size
-from onestack.errors import OnestackError
 from onestack.host import devices  # noqa: F401 - registers the undo of a loop device
-from onestack.host.change import Change
 from onestack.host.ledger import Ledger
+from onestack.model.change import Change
+from onestack.model.errors import OnestackError
 from onestack.storage import loop, loopfile
 from onestack.storage.loopfile import LoopFile
 

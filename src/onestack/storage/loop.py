@@ -10,8 +10,8 @@ import struct
 import time
 from pathlib import Path
 
-from onestack.errors import OnestackError
 from onestack.host.command import run
+from onestack.model.errors import OnestackError
 
 _SYS = Path("/sys/block")
 _CONTROL = Path("/dev/loop-control")

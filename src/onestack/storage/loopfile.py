@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from onestack.answers.values import show_size
-from onestack.errors import OnestackError
 from onestack.host.command import CommandFailed, run
 from onestack.host.facts import module_available
 from onestack.host.files import sync_directory, write_file
 from onestack.host.mounts import is_mounted, unmount
+from onestack.model.errors import OnestackError
 from onestack.storage import loop
 
 LEFT_FREE = 1 << 30

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from onestack.answers.values import show_size
-from onestack.cloud import Cloud
-from onestack.errors import OnestackError
-from onestack.host.change import Change
 from onestack.host.files import gid_of, remove_tree, uid_of, write_file
 from onestack.host.ledger import Ledger, undoes
+from onestack.model.change import Change
+from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError
 from onestack.storage import acl, loop, loopfile, reflink
 from onestack.storage.loopfile import LoopFile
 

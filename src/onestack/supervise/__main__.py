@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from onestack.supervise import linux, proc, sockets
+from onestack.kernel import linux, proc
+from onestack.model.process import Roster
+from onestack.supervise import sockets
 from onestack.supervise.loop import log
-from onestack.supervise.spec import Roster
 from onestack.supervise.systemd import ENVIRONMENT, Notifier, asked_for_none
 
 

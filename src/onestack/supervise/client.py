@@ -13,10 +13,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from onestack.cloud import Cloud
-from onestack.errors import OnestackError
-from onestack.supervise import logs, proc
-from onestack.supervise.spec import Roster
+from onestack.kernel import proc
+from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError
+from onestack.model.process import Roster
+from onestack.supervise import logs
 from onestack.supervise.systemd import ENVIRONMENT, command
 
 ANSWER = 60.0

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from onestack.supervise import linux, proc
+from onestack.kernel import linux, proc
 from onestack.supervise.child import Child, Fork, become, read_status
 from onestack.supervise.loop import READ, Loop, log
 from onestack.supervise.warm import Warmer

@@ -11,7 +11,8 @@ from pathlib import Path
 from socket import socket
 from typing import Any
 
-from onestack.supervise import logs, proc
+from onestack.kernel import proc
+from onestack.supervise import logs
 from onestack.supervise.child import Child, Fork, ended_how, load, read_status
 from onestack.supervise.loop import Loop, log
 from onestack.supervise.states import duration

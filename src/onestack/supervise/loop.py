@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from onestack.supervise import proc
+from onestack.kernel import proc
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from onestack.supervise import privsep, proc
+from onestack.kernel import proc
+from onestack.model.process import Roster
+from onestack.supervise import privsep
 from onestack.supervise.child import Child, read_status
 from onestack.supervise.control import Connection
 from onestack.supervise.loop import Loop, log
-from onestack.supervise.spec import Roster
 from onestack.supervise.supervised import Supervised
 
 ORPHANED = 2.0

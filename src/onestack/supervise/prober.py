@@ -32,7 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from onestack.supervise.spec import Probe
+from onestack.model.process import Probe
 
 QUICK_FIRST, QUICK_LAST = 0.1, 0.25
 SLOW = 15.0

@@ -2,30 +2,21 @@
 
 For a `Probe` of kind ``notify`` the process finds ``NOTIFY_SOCKET`` in its
 environment, as under systemd: many daemons speak it already (MariaDB,
-RabbitMQ, HAProxy, libvirtd …), and our Python services call `tell_ready`.
+RabbitMQ, HAProxy, libvirtd …), and our Python services call `onestack.runtime.notify.tell_ready`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from onestack.supervise import proc
+from onestack.kernel import proc
 from onestack.supervise.loop import READ, Loop
 from onestack.supervise.supervised import Supervised
-
-
-def tell_ready() -> None:
-    """In a process: it is ready now. Without anybody to tell, nothing happens."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
-            s.sendto(b"READY=1", address)
 
 
 class Known(Protocol):

@@ -16,7 +16,7 @@ import socket
 import stat
 from pathlib import Path
 
-from onestack.supervise import proc
+from onestack.kernel import proc
 
 BACKLOG = 512
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from socket import socket
 from typing import Any, Protocol
 
-from onestack.supervise import logs, proc
+from onestack.kernel import proc
+from onestack.model.process import Process
+from onestack.supervise import logs
 from onestack.supervise.child import Child, ended_how, load, read_status
 from onestack.supervise.loop import READ, Loop, Timer, log
 from onestack.supervise.sockets import SocketTrouble, close_socket, open_socket
-from onestack.supervise.spec import Process
 from onestack.supervise.states import Machine, State, duration
 
 PROBELESS = 0.5

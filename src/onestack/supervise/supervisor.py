@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from onestack.supervise import control, logs, proc, readiness
+from onestack.kernel import proc
+from onestack.model.process import Process, Roster
+from onestack.supervise import control, logs, readiness
 from onestack.supervise.child import Child, fork
 from onestack.supervise.control import Connection
 from onestack.supervise.family import Family
@@ -21,7 +23,6 @@ from onestack.supervise.jobs import Jobs, Order
 from onestack.supervise.loop import Loop, log
 from onestack.supervise.privsep_daemons import PrivsepDaemons
 from onestack.supervise.prober_link import ProberLink
-from onestack.supervise.spec import Process, Roster
 from onestack.supervise.states import State
 from onestack.supervise.supervised import Supervised
 from onestack.supervise.systemd import Notifier

@@ -9,7 +9,7 @@ import socket
 import time
 from pathlib import Path
 
-from onestack.supervise import proc
+from onestack.kernel import proc
 
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "PYTHONSAFEPATH": "1"}
 """For the warm parent: threads of its children share two arenas instead of sixteen,

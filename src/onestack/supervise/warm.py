@@ -16,14 +16,14 @@ import traceback
 from collections import deque
 from collections.abc import Iterable
 
-from onestack.supervise import holes
+from onestack.kernel.import_blocker import Refusal
+from onestack.supervise import heap_fill
 from onestack.supervise.loop import log
-from onestack.supervise.refusal import Refusal
 
 FORBIDDEN = ("eventlet",)
 """Not imported into the supervisor: children that use native threads refuse to start after it."""
 
-NATIVE_THREADS = "onestack.supervise.native_threads"
+NATIVE_THREADS = "onestack.runtime.native_threads"
 
 
 class Warmer:
@@ -71,7 +71,7 @@ class Warmer:
                 names = ", ".join(t.name for t in threading.enumerate()[1:])
                 self._problem(f"an imported module started threads ({names}): no child has them")
             gc.collect()
-            holes.fill()
+            heap_fill.fill()
             gc.freeze()
             gc.enable()
             self.seconds += time.monotonic() - started

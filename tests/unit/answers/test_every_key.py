@@ -16,14 +16,14 @@ import pytest
 
 from onestack.answers import packstack_file, table
 from onestack.answers.common import PASSWORDS
-from onestack.answers.key import Class, Key, Kind
 from onestack.answers.registry import registry
 from onestack.answers.validate import Entry, check
 from onestack.answers.values import BadValue, parse
 from onestack.cli.options import rules
 from onestack.components import ALL
-from onestack.components.base import Context
-from onestack.plan.roster import workers_of
+from onestack.deploy.roster import workers_of
+from onestack.model.context import Context
+from onestack.model.key import Class, Key, Kind
 from onestack.release.release import Release
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import context, machine
@@ -256,7 +256,7 @@ def rendered(root: Path, found: Release, given: dict[str, str]) -> list[str]:
         said += [f"{f.path} {f.mode} {f.content}" for f in component.files(ctx)]
         said += [repr(process) for process in component.processes(ctx)]
         said += [repr(task.name) for task in component.tasks(ctx)]
-        said += [repr(thing) for thing in (*component.fronts(ctx), *component.directories(ctx))]
+        said += [repr(thing) for thing in (*component.frontends(ctx), *component.directories(ctx))]
         said += component.packages(ctx)
     return [*said, repr(workers_of(ctx))]
 

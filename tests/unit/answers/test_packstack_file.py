@@ -10,7 +10,7 @@ import pytest
 from onestack.answers import packstack_file
 from onestack.answers.registry import registry
 from onestack.answers.validate import read
-from onestack.errors import BadAnswers
+from onestack.model.errors import BadAnswers
 
 TEXT = """\
 # made by hand

@@ -7,9 +7,9 @@ import collections
 import pytest
 
 from onestack.answers import common, table
-from onestack.answers.key import Class, Key, Kind
 from onestack.answers.registry import build, registry
 from onestack.answers.values import parse
+from onestack.model.key import Class, Key, Kind
 
 PACKSTACK_KEYS = 414
 """Every name that packstack read, from Havana to its last release."""

@@ -11,7 +11,7 @@ import pytest
 
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
-from onestack.errors import OnestackError
+from onestack.model.errors import OnestackError
 
 
 def secrets(folder: Path, keep: bool = True, **given: str) -> Secrets:

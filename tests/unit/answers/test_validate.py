@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from onestack.answers.key import Class, Key, Kind
 from onestack.answers.packstack_file import parse
 from onestack.answers.registry import Registry, build
 from onestack.answers.validate import read
 from onestack.answers.values import Answers
-from onestack.errors import BadAnswers
+from onestack.model.errors import BadAnswers
+from onestack.model.key import Class, Key, Kind
 
 KNOWN = build(
     [

@@ -7,8 +7,15 @@ import socket
 
 import pytest
 
-from onestack.answers.key import Key, Kind
-from onestack.answers.values import Answers, BadValue, parse, show_size, size, too_small
+from onestack.answers.values import (
+    Answers,
+    BadValue,
+    parse,
+    show_size,
+    size,
+    too_small,
+)
+from onestack.model.key import Key, Kind
 
 
 def key(kind: Kind, default: str = "", *choices: str) -> Key:

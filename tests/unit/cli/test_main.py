@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from onestack import errors
 from onestack.cli import main as program
 from onestack.cli import options, packstack, up
-from onestack.plan import switched_off
+from onestack.deploy import switched_off
+from onestack.model import errors
 from tests.support.needs import needs_root
-from tests.unit.plan.toys import Rooms, context
+from tests.unit.deploy.toys import Rooms, context
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -93,7 +93,7 @@ def test_set_counts_more_than_a_file_and_a_file_more_than_before(
 def test_what_is_kept_reads_back(root: Path) -> None:
     from argparse import Namespace
 
-    from onestack.cloud import Cloud
+    from onestack.model.cloud import Cloud
 
     cloud = Cloud("a", root)
     args = Namespace(answer_file=None, set=["CONFIG_KEYSTONE_ADMIN_PW=centos"])
@@ -266,7 +266,7 @@ def test_nothing_but_the_standard_library_is_needed_before_the_environment() -> 
     """What runs before our environment exists must not import from it."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import onestack.cli.first, onestack.cli.session, onestack.cli.packstack\n"
+        "import onestack.cli.bootstrap, onestack.cli.session, onestack.cli.packstack\n"
         "from onestack.cli.main import VERBS, verb_module\n"
         "from onestack.answers.registry import registry\n"
         "registry(); [verb_module(v) for v in VERBS]\n"

@@ -13,7 +13,7 @@ import pytest
 from onestack.answers import packstack_file, table
 from onestack.answers.registry import registry
 from onestack.cli import packstack
-from onestack.errors import BadAnswers
+from onestack.model.errors import BadAnswers
 
 PACKSTACK = Path(__file__).resolve().parents[3] / "packstack"
 

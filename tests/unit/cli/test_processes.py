@@ -13,9 +13,9 @@ import pytest
 from onestack.cli import lock, logs, pool
 from onestack.cli.options import KEPT
 from onestack.cli.select import roster, select
-from onestack.cloud import Cloud
-from onestack.errors import BadAnswers, OnestackError
-from onestack.supervise.spec import Process, Roster
+from onestack.model.cloud import Cloud
+from onestack.model.errors import BadAnswers, OnestackError
+from onestack.model.process import Process, Roster
 
 PROCESSES = (
     Process("mariadb", "mariadb", "u", argv=("x",)),
@@ -77,7 +77,7 @@ def test_logs_are_followed_over_a_cut(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_two_programs_do_not_change_one_cloud(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from onestack.cli.lock import changing; from onestack.cloud import Cloud\n"
+        "from onestack.cli.lock import changing; from onestack.model.cloud import Cloud\n"
         "with changing(Cloud('a', Path(sys.argv[1])), 'up'):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from onestack.cloudapi import identity
-from onestack.components.base import Context, Endpoint, Identity
-from tests.unit.plan.toys import Secrets, context
+from onestack.model.context import Context
+from onestack.model.declarations import Endpoint, Identity
+from tests.unit.deploy.toys import Secrets, context
 
 
 class Answer:

@@ -30,7 +30,7 @@ from cinder.volume import configuration
 from os_brick.initiator import connector
 from oslo_config import cfg
 
-from onestack.components.cinder import filepool
+from onestack.components.cinder.inside import filepool
 
 GIB = 1 << 30
 CONTEXT = SimpleNamespace(user_id="user", project_id="project")

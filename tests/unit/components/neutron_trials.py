@@ -10,14 +10,14 @@ import os
 import sys
 from typing import Any
 
-from onestack.supervise import native_threads  # noqa: F401
+from onestack.runtime import native_threads  # noqa: F401
 
 
 def gateways_to_local_networks() -> None:
     """A local network with a physical network counts as one of it; others as before."""
     from neutron.plugins.ml2.drivers.ovn.mech_driver.ovsdb.ovn_client import OVNClient
 
-    from onestack.components.neutron import ovn_changes
+    from onestack.components.neutron.inside import ovn_changes
 
     client = object.__new__(OVNClient)
 
@@ -41,7 +41,7 @@ def gateways_to_be_rescheduled() -> None:
     from neutron_lib.plugins import directory
     from oslo_config import cfg
 
-    from onestack.components.neutron import ovn_changes
+    from onestack.components.neutron.inside import ovn_changes
 
     cfg.CONF([], project="neutron", default_config_files=[])
     networks = {
@@ -71,7 +71,7 @@ def gateways_to_be_rescheduled() -> None:
 def large_segments() -> None:
     from neutron.plugins.ml2.drivers.ovn.mech_driver.ovsdb.ovn_client import OVNClient
 
-    from onestack.components.neutron import ovn_changes
+    from onestack.components.neutron.inside import ovn_changes
 
     assert "OVN_ROUTER_PORT_GW_MTU_OPTION" in inspect.getsource(OVNClient._gen_router_port_options)
     OVNClient._gen_router_port_options = lambda self, context, port: {
@@ -120,7 +120,7 @@ def interface_drivers() -> None:
 
 
 def dead_ports() -> None:
-    from onestack.components.neutron import stale_ports
+    from onestack.components.neutron.inside import stale_ports
 
     assert stale_ports.dead({"kind": "tun", "operstate": "DOWN"})
     assert not stale_ports.dead({"kind": "tun", "operstate": "UNKNOWN"})
@@ -140,19 +140,19 @@ def workers() -> None:
 
 
 def warm_ovn() -> None:
-    import onestack.components.neutron.warm
-    import onestack.components.neutron.warm_ovn  # noqa: F401
+    import onestack.components.neutron.inside.preload
+    import onestack.components.neutron.inside.preload_ovn  # noqa: F401
 
 
 def warm_openvswitch() -> None:
-    import onestack.components.neutron.warm
-    import onestack.components.neutron.warm_openvswitch  # noqa: F401
+    import onestack.components.neutron.inside.preload
+    import onestack.components.neutron.inside.preload_openvswitch  # noqa: F401
 
 
 def warm_fwaas() -> None:
-    import onestack.components.neutron.warm
-    import onestack.components.neutron.warm_fwaas
-    import onestack.components.neutron.warm_ovn  # noqa: F401
+    import onestack.components.neutron.inside.preload
+    import onestack.components.neutron.inside.preload_fwaas
+    import onestack.components.neutron.inside.preload_ovn  # noqa: F401
 
 
 RULE = {
@@ -172,7 +172,7 @@ def firewall_groups_of_one_router() -> None:
     from neutron.agent.linux import iptables_manager
     from neutron_fwaas.services.firewall.service_drivers.agents.drivers import conntrack_base
 
-    from onestack.components.neutron import fwaas_iptables
+    from onestack.components.neutron.inside import fwaas_iptables
 
     forgotten: list[str] = []
     fwaas_iptables.forget_connections = forgotten.append
@@ -244,7 +244,7 @@ def firewall_service_drivers() -> None:
     from neutron_fwaas.services.firewall.service_drivers.agents import agents
     from neutron_fwaas.services.firewall.service_drivers.ovn import firewall_l3_driver
 
-    from onestack.components.neutron import fwaas_agents, fwaas_ovn
+    from onestack.components.neutron.inside import fwaas_agents, fwaas_ovn
 
     for ours, upstream, names in (
         (fwaas_agents.Driver, agents.FirewallAgentDriver, ("_need_pending_update",)),

@@ -9,9 +9,12 @@ from onestack.answers import validate
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
 from onestack.answers.values import Answers
-from onestack.cloud import Cloud
-from onestack.components.base import Component, Context
+from onestack.components import ALL
 from onestack.host.facts import HostFacts
+from onestack.model.cloud import Cloud
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.host import Host
 from onestack.release.release import release
 
 MACHINE = HostFacts(
@@ -50,7 +53,9 @@ def context(
     answers = registry().answers(given)
     secrets = Secrets(cloud.etc / "secrets.json", answers)
     released = release(cache=root / "cache")
-    return Context(cloud, answers, secrets, host, released, components)
+    # What is not of these is there to be asked where it would be.
+    off = tuple(c for c in ALL if c.name not in {made.name for made in components})
+    return Context(cloud, answers, secrets, Host.alone(cloud, host), released, components, off)
 
 
 def content(ctx: Context, component: Component, name: str) -> str:

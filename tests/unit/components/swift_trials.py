@@ -26,7 +26,7 @@ def rings(folder: Path) -> Any:
     utils.HASH_PATH_SUFFIX = b"of a test"
     from swift.common.ring import Ring
 
-    from onestack.components.swift import rings as ours
+    from onestack.components.swift.inside import rings as ours
 
     found = []
     before: dict[int, set[str]] = {}
@@ -67,7 +67,7 @@ def dispersed(folder: Path) -> Any:
     """
     from swift.common.ring import RingBuilder
 
-    from onestack.components.swift import rings as ours
+    from onestack.components.swift.inside import rings as ours
 
     def count(builder: Any) -> int:
         parts = range(builder.parts)
@@ -98,7 +98,7 @@ def dispersed(folder: Path) -> Any:
 
 def again(folder: Path) -> Any:
     """The same wish makes the same ring, also in another cloud."""
-    from onestack.components.swift import rings as ours
+    from onestack.components.swift.inside import rings as ours
 
     wanted = {
         "replicas": 2,
@@ -122,7 +122,7 @@ def patched(folder: Path) -> Any:
     import threading
 
     before = set(os.listdir("/proc/self/fd"))
-    import onestack.components.swift.warm  # noqa: F401
+    import onestack.components.swift.inside.preload  # noqa: F401
 
     after = set(os.listdir("/proc/self/fd"))
     import eventlet.green.ssl
@@ -146,12 +146,12 @@ def files(folder: Path) -> Any:
         "ports": {"account": 6202, "container": 6201, "object": 6200},
         "devices": [{"name": "zone1", "zone": 1, "weight": 100.0}],
     }
-    from onestack.components.swift import rings as ours
+    from onestack.components.swift.inside import rings as ours
 
     ours.build(wanted, place)
-    import onestack.components.swift.warm  # noqa: F401
-    from onestack.components.swift import swiftdir
-    from onestack.components.swift.upkeep import WORKERS
+    import onestack.components.swift.inside.preload  # noqa: F401
+    from onestack.components.swift.inside import swiftdir
+    from onestack.components.swift.inside.consistency import WORKERS
 
     swiftdir.use(str(place))
     from swift.common import utils, wsgi
@@ -168,8 +168,8 @@ def files(folder: Path) -> Any:
 
 def unknown(folder: Path) -> Any:
     """Options whose names stand nowhere in the code that could read them."""
-    import onestack.components.swift.warm  # noqa: F401
-    from onestack.components.swift.upkeep import WORKERS
+    import onestack.components.swift.inside.preload  # noqa: F401
+    from onestack.components.swift.inside.consistency import WORKERS
 
     common = ("swift.common.wsgi", "swift.common.utils", "swift.common.utils.logs")
     common += ("swift.common.daemon", "swift.common.base_storage_server")
@@ -242,7 +242,7 @@ def room(folder: Path) -> Any:
     """The filter: what fits passes, what does not is refused with a reason."""
     from swift.common.swob import Request
 
-    from onestack.components.swift import room as ours
+    from onestack.components.swift.inside import quota as ours
 
     (folder / "srv" / "zone1").mkdir(parents=True)
     (folder / "srv" / "zone1" / ".ismount").touch()

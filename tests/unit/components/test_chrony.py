@@ -10,8 +10,8 @@ import pytest
 from onestack.answers.registry import registry
 from onestack.components.chrony import Chrony, leaves_alone, measure
 from onestack.host import timekeeping
-from onestack.host.findings import Severity
 from onestack.host.timekeeping import Keeper
+from onestack.model.findings import Severity
 from tests.unit.components.rooms import content, context
 
 ROOM = Chrony()
@@ -69,7 +69,7 @@ def test_else_it_is_compared_only(
     assert why in leaves_alone(ctx)
     (process,) = ROOM.processes(ctx)
     assert "-x" in process.argv and process.capabilities == ()
-    said = {finding.what: finding.why for finding in ROOM.obstacles(ctx)}
+    said = {finding.what: finding.why for finding in ROOM.preflight_checks(ctx)}
     assert any("does not set it" in what and why in text for what, text in said.items())
 
 
@@ -82,7 +82,7 @@ def test_a_cloud_in_a_namespace_leaves_the_clock_alone(
 
 
 def test_names_are_not_for_dhcp(tmp_path: Path, machine: dict[str, object]) -> None:
-    (finding,) = ROOM.obstacles(context(tmp_path, ROOM, **GIVEN))
+    (finding,) = ROOM.preflight_checks(context(tmp_path, ROOM, **GIVEN))
     assert finding.what == "guests are not told of ntp.example.com"
 
 

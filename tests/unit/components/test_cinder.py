@@ -78,7 +78,7 @@ def test_the_volume_service_shares_no_process(tmp_path: Path, cinder: Cinder) ->
         assert process.env["OS_CINDER_DISABLE_EVENTLET_PATCHING"] == "1"
         assert not process.capabilities
     unprivileged = processes["cinder-volume"].env["PATH"].split(":")[0]
-    assert unprivileged.endswith("/onestack/components/cinder/unprivileged")
+    assert unprivileged.endswith("/onestack/components/cinder/inside/unprivileged")
 
 
 def test_nothing_that_is_preloaded_is_cinders_own(tmp_path: Path, cinder: Cinder) -> None:
@@ -186,14 +186,14 @@ def test_without_the_pool_no_pool_is_made(tmp_path: Path, cinder: Cinder) -> Non
 def test_what_a_back_end_lacks_is_named(cinder: Cinder) -> None:
     answers, _ = answered(CONFIG_CINDER_BACKEND="nfs,netapp,solidfire")
     assert answers is not None
-    said = "\n".join(cinder.contradictions(answers))
+    said = "\n".join(cinder.validate(answers))
     for key in ("NFS_MOUNTS", "NETAPP_LOGIN", "NETAPP_NFS_SHARES", "SOLIDFIRE_HOSTNAME"):
         assert f"CONFIG_CINDER_{key}" in said
 
 
 ANNOUNCED = """
 from types import SimpleNamespace
-from onestack.components.cinder import run
+from onestack.components.cinder.inside import run
 
 told = []
 upstream = SimpleNamespace(

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import onestack
-from onestack.cloud import Cloud
 from onestack.host.files import uid_of
+from onestack.model.cloud import Cloud
 from onestack.storage import pool
 from tests.support.needs import needs_root, needs_services, services_python
 
@@ -66,7 +66,7 @@ def place() -> Iterator[pool.Pool]:
 def trials(place: pool.Pool) -> Trials:
     def run(*names: str) -> dict[str, dict[str, str]]:
         program = place.root / "program"
-        unprivileged = program / "onestack" / "components" / "cinder" / "unprivileged"
+        unprivileged = program / "onestack" / "components" / "cinder" / "inside" / "unprivileged"
         words = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"]
         words += [str(services_python()), "-W", "ignore", str(program / TRIALS.name)]
         done = subprocess.run(
@@ -120,7 +120,14 @@ def test_large_volumes_and_copies_are_instant(trials: Trials) -> None:
 
 
 def test_nobody_becomes_root_by_the_way_of_cinders_sudo() -> None:
-    sudo = Path(onestack.__file__).parent / "components" / "cinder" / "unprivileged" / "sudo"
+    sudo = (
+        Path(onestack.__file__).parent
+        / "components"
+        / "cinder"
+        / "inside"
+        / "unprivileged"
+        / "sudo"
+    )
     words = [sudo, "cinder-rootwrap", "/etc/cinder/rootwrap.conf", "printf", "%s", "a b"]
     assert subprocess.run(words, capture_output=True, check=True).stdout == b"a b"
     refused = subprocess.run([sudo, "id"], capture_output=True, text=True)

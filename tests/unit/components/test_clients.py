@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from onestack.components.base import Context
 from onestack.components.clients import TOOLS, Clients
+from onestack.model.context import Context
 from tests.unit.components import rooms
 
 CLIENTS = Clients()

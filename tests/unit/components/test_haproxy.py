@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from onestack.components.base import Certificate, Component, Context, Front
 from onestack.components.haproxy import Haproxy
 from onestack.components.haproxy import tls as certificates
 from onestack.components.haproxy.tls import ensure_tls
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Certificate, Frontend
+from onestack.model.host import Host
 from tests.unit.components.certificates import authority
 from tests.unit.components.rooms import MACHINE, content, context
 
@@ -28,16 +31,16 @@ installed = pytest.mark.skipif(
 class Api(Component):
     name = "api"
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("keystone", 5000, f"{ctx.internal}:5000")
-        yield Front("novncproxy", 6080, f"{ctx.internal}:6080")
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("keystone", 5000, f"{ctx.internal}:5000")
+        yield Frontend("novncproxy", 6080, f"{ctx.internal}:6080")
 
 
 class Dashboard(Component):
     name = "dashboard"
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("horizon", 443, f"{ctx.internal}:8443")
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("horizon", 443, f"{ctx.internal}:8443")
 
 
 class Mixed(Component):
@@ -48,10 +51,10 @@ class Mixed(Component):
     def __init__(self, own: Certificate) -> None:
         self.own = own
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("own", 443, f"{ctx.internal}:8443", certificate=self.own)
-        yield Front("plain", 8080, f"{ctx.internal}:8080", plain=True)
-        yield Front("to-https", 80, "", plain=True)
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("own", 443, f"{ctx.internal}:8443", certificate=self.own)
+        yield Frontend("plain", 8080, f"{ctx.internal}:8080", plain=True)
+        yield Frontend("to-https", 80, "", plain=True)
 
 
 def apply(ctx: Context) -> list[str]:
@@ -165,7 +168,9 @@ def test_another_address_is_another_certificate_by_the_same_authority(ctx: Conte
     apply(ctx)
     authority = (ctx.cloud.etc / "tls" / "ca.pem").read_bytes()
     moved = dataclasses.replace(MACHINE, public_address="192.0.2.77")
-    assert apply(dataclasses.replace(ctx, host=moved)) == ["make the certificate"]
+    assert apply(dataclasses.replace(ctx, host=Host.alone(ctx.cloud, moved))) == [
+        "make the certificate"
+    ]
     assert (ctx.cloud.etc / "tls" / "ca.pem").read_bytes() == authority
 
 

@@ -14,9 +14,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
-from onestack.components.base import Certificate, Component, Context, Front
 from onestack.components.haproxy import Haproxy, inspect
 from onestack.components.haproxy.tls import ensure_tls
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Certificate, Frontend
+from onestack.model.host import Host
 from tests.unit.components.rooms import MACHINE, content, context
 
 HAPROXY = Haproxy()
@@ -130,7 +133,7 @@ def test_answers_are_looked_at_together(tmp_path: Path, ca: Made) -> None:
         "CONFIG_SSL_CACERT_FILE": str(ca.certificate),
         "CONFIG_SSL_CACERT_KEY_FILE": str(server.key),
     }
-    said = list(HAPROXY.contradictions(context(tmp_path, **given).answers))
+    said = list(HAPROXY.validate(context(tmp_path, **given).answers))
     assert len(said) == 3
     assert "CONFIG_SSL_CACERT_SELFSIGN=n: the key" in said[0]
     assert "CONFIG_ONESTACK_SSL_CERT: " in said[1] and "expired" in said[1]
@@ -151,8 +154,8 @@ class Console(Component):
     def __init__(self, own: Certificate | None = None) -> None:
         self.own = own
 
-    def fronts(self, ctx: Context) -> list[Front]:  # type: ignore[override]
-        return [Front("console", 6080, "127.0.0.1:6080", certificate=self.own)]
+    def frontends(self, ctx: Context) -> list[Frontend]:  # type: ignore[override]
+        return [Frontend("console", 6080, "127.0.0.1:6080", certificate=self.own)]
 
 
 def front(folder: Path, own: Certificate | None = None, **given: str) -> Context:
@@ -227,12 +230,13 @@ def test_a_certificate_for_another_address_is_an_obstacle(tmp_path: Path, ca: Ma
         "CONFIG_ONESTACK_SSL_CACERT": str(ca.certificate),
     }
     here = dataclasses.replace(MACHINE, public_address="127.0.0.1")
-    ctx = dataclasses.replace(front(tmp_path, **given), host=here)
-    assert list(HAPROXY.contradictions(ctx.answers)) == []
-    (finding,) = HAPROXY.obstacles(ctx)
+    made = front(tmp_path, **given)
+    ctx = dataclasses.replace(made, host=Host.alone(made.cloud, here))
+    assert list(HAPROXY.validate(ctx.answers)) == []
+    (finding,) = HAPROXY.preflight_checks(ctx)
     assert "https://127.0.0.1" in finding.what and "mismatch" in finding.why
 
 
 def test_an_address_that_the_machine_has_not_is_an_obstacle(tmp_path: Path) -> None:
-    (finding,) = HAPROXY.obstacles(front(tmp_path))
+    (finding,) = HAPROXY.preflight_checks(front(tmp_path))
     assert finding.what == "192.0.2.5 is no address of this machine"

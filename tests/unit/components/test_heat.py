@@ -66,7 +66,7 @@ def test_without_the_cloudformation_api(tmp_path: Path, heat: Heat) -> None:
     ctx = context(tmp_path, heat, CONFIG_HEAT_CFN_INSTALL="n")
     (process,) = heat.processes(ctx)
     assert set(process.sockets) == {"api"}
-    assert [front.port for front in heat.fronts(ctx)] == [8004]
+    assert [front.port for front in heat.frontends(ctx)] == [8004]
     (identity,) = heat.identity(ctx)
     assert [endpoint.type for endpoint in identity.endpoints] == ["orchestration"]
     assert ":8000" not in content(ctx, heat, "heat.conf")
@@ -221,7 +221,7 @@ def test_the_domain_is_removed(tmp_path: Path, heat: Heat, monkeypatch: pytest.M
 
 def test_the_encryption_key_cannot_change(tmp_path: Path, heat: Heat) -> None:
     def refusals(**given: str) -> list[str]:
-        return [found.what for found in heat.obstacles(context(tmp_path, heat, **given))]
+        return [found.what for found in heat.preflight_checks(context(tmp_path, heat, **given))]
 
     assert refusals() == []
     old, new = {"CONFIG_HEAT_AUTH_ENC_KEY": "$" * 16}, {"CONFIG_HEAT_AUTH_ENC_KEY": "n" * 16}

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from onestack.answers.registry import registry
-from onestack.components.base import Component, Context
 from onestack.components.horizon import Horizon
 from onestack.components.horizon.assets import Assets
 from onestack.components.horizon.names import names_of
 from onestack.components.horizon.settings import text
 from onestack.host.command import CommandFailed
-from onestack.host.findings import Severity
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.findings import Severity
 from onestack.release.release import release
 from tests.support.needs import needs_root
 from tests.unit.components.certificates import Made, authority
@@ -58,20 +59,20 @@ def test_it_is_off_until_asked_for(tmp_path: Path) -> None:
 
 def test_https_and_the_way_to_it(tmp_path: Path) -> None:
     ctx = context(tmp_path, HORIZON, **ON)
-    front, to_https = HORIZON.fronts(ctx)
+    front, to_https = HORIZON.frontends(ctx)
     assert (front.port, front.plain, front.backend) == (443, False, "127.77.0.1:80")
     assert (to_https.port, to_https.plain, to_https.backend) == (80, True, "")
     found = settings(ctx)
     assert found["SESSION_COOKIE_SECURE"] and found["CSRF_COOKIE_SECURE"]
-    assert list(HORIZON.obstacles(ctx)) == []
+    assert list(HORIZON.preflight_checks(ctx)) == []
 
 
 def test_http_on_demand_is_told(tmp_path: Path) -> None:
     ctx = context(tmp_path, HORIZON, **ON, CONFIG_HORIZON_SSL="n")
-    (front,) = HORIZON.fronts(ctx)
+    (front,) = HORIZON.frontends(ctx)
     assert (front.port, front.plain) == (80, True)
     assert not settings(ctx)["SESSION_COOKIE_SECURE"]
-    (finding,) = HORIZON.obstacles(ctx)
+    (finding,) = HORIZON.preflight_checks(ctx)
     assert finding.severity is Severity.WARN and "passwords" in finding.why
 
 
@@ -92,9 +93,9 @@ def test_http_on_demand_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_contradictions(given: dict[str, str], said: str) -> None:
-    (found,) = HORIZON.contradictions(registry().answers(ON | given))
+    (found,) = HORIZON.validate(registry().answers(ON | given))
     assert said in found
-    assert list(HORIZON.contradictions(registry().answers(given))) == []
+    assert list(HORIZON.validate(registry().answers(given))) == []
 
 
 def test_the_manuals_name_is_understood() -> None:
@@ -103,8 +104,8 @@ def test_the_manuals_name_is_understood() -> None:
 
 def test_a_certificate_of_ones_own(tmp_path: Path, made: Made) -> None:
     ctx = context(tmp_path, HORIZON, **own(made))
-    assert list(HORIZON.obstacles(ctx)) == []
-    front = next(iter(HORIZON.fronts(ctx)))
+    assert list(HORIZON.preflight_checks(ctx)) == []
+    front = next(iter(HORIZON.frontends(ctx)))
     assert front.certificate and front.certificate.certificate == str(made.certificate)
     assert list(names_of(made.certificate)) == ["cloud.example", ".many.example", "198.51.100.7"]
     assert {"cloud.example", ".many.example"} <= set(settings(ctx)["ALLOWED_HOSTS"])
@@ -125,7 +126,7 @@ def test_certificates_that_cannot_be(
     tmp_path: Path, made: Made, given: Callable[[Made], dict[str, Path]], said: str
 ) -> None:
     """Found by looking, before anything is touched."""
-    (finding,) = HORIZON.obstacles(context(tmp_path, HORIZON, **own(made, **given(made))))
+    (finding,) = HORIZON.preflight_checks(context(tmp_path, HORIZON, **own(made, **given(made))))
     assert finding.severity is Severity.REFUSE
     assert said in finding.why
     assert "CONFIG_HORIZON_SSL_KEY" in finding.cure

@@ -76,11 +76,11 @@ def test_without_a_directory_there_is_nothing_of_it(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_together(given: dict[str, str], says: str) -> None:
-    (said,) = ROOM.contradictions(registry().answers({**LDAP, **given}))
+    (said,) = ROOM.validate(registry().answers({**LDAP, **given}))
     assert says in said
     # Not asked for, it may say what it likes.
     alone = {**given, "CONFIG_KEYSTONE_IDENTITY_BACKEND": "sql"}
-    assert list(ROOM.contradictions(registry().answers(alone))) == []
+    assert list(ROOM.validate(registry().answers(alone))) == []
 
 
 def test_a_directory_that_does_not_answer_is_explained(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 from keystoneauth1.exceptions import NotFound
 
 from onestack.cloudapi.identity import Directory
-from onestack.components.base import Context
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.keystone import Keystone
@@ -23,11 +22,12 @@ from onestack.components.octavia import Octavia
 from onestack.components.octavia import leftovers as balancers
 from onestack.components.provision import Provision, contents, leftovers, networks
 from onestack.components.swift import Swift
-from onestack.errors import OnestackError
-from onestack.host.change import Change
+from onestack.database.server import Server
+from onestack.deploy import switched_off
 from onestack.host.command import Result
-from onestack.plan import switched_off
-from onestack.plan.mariadb import Server
+from onestack.model.change import Change
+from onestack.model.context import Context
+from onestack.model.errors import OnestackError
 from onestack.release.release import release
 from tests.support.needs import needs_services
 from tests.unit.components.rooms import context, machine

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from onestack.components import guests, libvirt
-from onestack.components.base import Context
 from onestack.components.guests import Guests
 from onestack.components.libvirt import Libvirt, undo
 from onestack.components.openvswitch import Openvswitch
 from onestack.host.kvm import Answer
-from onestack.supervise.spec import Process
+from onestack.model.context import Context
+from onestack.model.process import Process
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import MACHINE, content, context
 

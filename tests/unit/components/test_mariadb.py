@@ -12,7 +12,6 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from onestack.components.base import explain
 from onestack.components.mariadb import Mariadb, administrator
 from onestack.components.mariadb.administrator import ensure_administrator
 from onestack.components.mariadb.datadir import install
@@ -63,8 +62,8 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 def test_a_server_that_ended_is_named_wherever_it_is_missed(tmp_path: Path) -> None:
     ctx = context(tmp_path, MARIADB)
     line = "(2013, 'Lost connection to MySQL server during query')"
-    assert "onestack logs mariadb" in (explain(ctx, "nova", line) or "")
-    assert explain(ctx, "nova", "all is well") is None
+    assert "onestack logs mariadb" in (ctx.model.likely("nova", line) or "")
+    assert ctx.model.likely("nova", "all is well") is None
 
 
 @contextmanager

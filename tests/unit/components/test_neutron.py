@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from onestack.answers.registry import registry
-from onestack.components.base import Context
 from onestack.components.mariadb import table_file
 from onestack.components.neutron import Neutron, fwaas, keys
 from onestack.components.neutron.layout import Layout
-from onestack.errors import BadAnswers
 from onestack.host.facts import HostFacts
-from onestack.host.findings import Finding, Severity
+from onestack.model.context import Context
+from onestack.model.errors import BadAnswers
+from onestack.model.findings import Finding, Severity
 from tests.unit.components.rooms import context, machine
 
 ROOM = Neutron()
@@ -141,7 +141,7 @@ def test_firewalls(tmp_path: Path, agent: str) -> None:
         plugins = server["DEFAULT"]["service_plugins"].split(",")
         assert ("firewall_v2" in plugins) is there
         assert server.has_section("service_providers") is there
-        assert any("warm_fwaas" in module for module in ROOM.family(ctx)) is there
+        assert any("preload_fwaas" in module for module in ROOM.family(ctx)) is there
         names = [database.name for database in ROOM.databases(ctx)]
         assert names == ["neutron", "neutron_fwaas"][: 1 + there]
         if agent == "openvswitch":
@@ -159,7 +159,7 @@ def test_firewalls(tmp_path: Path, agent: str) -> None:
 
 def test_families_work_out_models_when_all_are_there(tmp_path: Path) -> None:
     modules = list(ROOM.family(made(tmp_path, "ovn", CONFIG_NEUTRON_FWAAS="y")))
-    assert modules[-1].endswith("warm_ovn")
+    assert modules[-1].endswith("preload_ovn")
 
 
 def test_groups_are_lifted_where_ovn_would_go_on_without_the_service(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_lifting_groups(tmp_path: Path) -> None:
 )
 def test_contradictions(tmp_path: Path, agent: str, given: dict[str, str], sentence: str) -> None:
     answers = registry().answers({"CONFIG_NEUTRON_L2_AGENT": agent, **given})
-    said = "\n".join(ROOM.contradictions(answers))
+    said = "\n".join(ROOM.validate(answers))
     for part in sentence.split("\n"):
         assert part in said
     assert said.count("\n") == sentence.count("\n"), said
@@ -276,7 +276,7 @@ def test_old_and_new_answer_files_fit(agent: str) -> None:
             "CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS": agent,
         }
     )
-    assert list(ROOM.contradictions(answers)) == []
+    assert list(ROOM.validate(answers)) == []
 
 
 def test_keys_say_what_is_wrong() -> None:
@@ -303,7 +303,7 @@ def test_a_twin_speaks_for_a_key_that_says_nothing(tmp_path: Path) -> None:
     }
     ctx = made(tmp_path, "ovn", **given)
     assert Layout(ctx).bridge_mappings == {"wan": "br-wan"}
-    said = [finding.what for finding in ROOM.obstacles(ctx)]
+    said = [finding.what for finding in ROOM.preflight_checks(ctx)]
     assert len(said) == 3
     assert said[0] == (
         "CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS=wan:br-wan is used as "
@@ -319,8 +319,8 @@ def test_a_twin_speaks_for_a_key_that_says_nothing(tmp_path: Path) -> None:
 def test_the_machines_choice_of_an_agent_is_looked_at_too(tmp_path: Path) -> None:
     given = {"CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES": "gre", "CONFIG_NEUTRON_L2_AGENT": ""}
     ctx = context(tmp_path, ROOM, host=machine(kernel=True), **given)
-    assert list(ROOM.contradictions(ctx.answers)) == []
-    (finding,) = ROOM.obstacles(ctx)
+    assert list(ROOM.validate(ctx.answers)) == []
+    (finding,) = ROOM.preflight_checks(ctx)
     assert "ovn cannot carry" in finding.why and "kernel has" in finding.what
 
 
@@ -330,7 +330,7 @@ def test_networks_are_not_left_to_another_agent(tmp_path: Path) -> None:
 
     def refusals(**given: str) -> list[Finding]:
         ctx = context(tmp_path, ROOM, host=host, **given)
-        return [found for found in ROOM.obstacles(ctx) if found.severity is Severity.REFUSE]
+        return [found for found in ROOM.preflight_checks(ctx) if found.severity is Severity.REFUSE]
 
     before = context(tmp_path, ROOM, host=host, CONFIG_LBAAS_INSTALL="y")
     assert Layout(before).ovn and not refusals(CONFIG_LBAAS_INSTALL="y")
@@ -364,7 +364,7 @@ def test_traffic_is_counted_where_there_is_an_agent_for_it(tmp_path: Path) -> No
     assert "metering" in ini(ctx, "neutron.conf")["DEFAULT"]["service_plugins"]
     ctx = made(tmp_path, "ovn", **given)
     assert "neutron-metering-agent" not in {p.name for p in ROOM.processes(ctx)}
-    assert "no effect" in next(iter(ROOM.obstacles(ctx))).what
+    assert "no effect" in next(iter(ROOM.preflight_checks(ctx))).what
 
 
 def test_causes_are_told(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from onestack.components.neutron import as_root, spawner
-from onestack.supervise import proc
+from onestack.components.neutron.inside import as_root, spawner
+from onestack.kernel import proc
 from tests.support.needs import needs_root
 
 HERE = Path(spawner.__file__).parent

@@ -50,13 +50,13 @@ def test_an_alias_has_a_name() -> None:
     ],
 )
 def test_contradictions(given: dict[str, str], says: str) -> None:
-    (said,) = ROOM.contradictions(registry().answers(given))
+    (said,) = ROOM.validate(registry().answers(given))
     assert says in said
 
 
 def test_the_console_may_have_a_certificate_of_its_own(tmp_path: Path) -> None:
     given = {"CONFIG_VNC_SSL_CERT": "/c", "CONFIG_VNC_SSL_KEY": "/k"}
-    fronts = {f.name: f for f in ROOM.fronts(context(tmp_path, ROOM, host=machine(), **given))}
+    fronts = {f.name: f for f in ROOM.frontends(context(tmp_path, ROOM, host=machine(), **given))}
     own = fronts["novnc"].certificate
     assert own is not None and (own.certificate, own.key) == ("/c", "/k")
     assert fronts["nova"].certificate is None

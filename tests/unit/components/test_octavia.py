@@ -21,7 +21,7 @@ def octavia() -> Octavia:
 
 def problems(**given: str) -> list[str]:
     answers, wrong = answered(**given)
-    return wrong or (list(Octavia().contradictions(answers)) if answers is not None else [])
+    return wrong or (list(Octavia().validate(answers)) if answers is not None else [])
 
 
 def test_everything_is_below_the_clouds_root(tmp_path: Path, octavia: Octavia) -> None:

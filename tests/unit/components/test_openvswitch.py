@@ -13,12 +13,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from onestack.components.base import Context
 from onestack.components.openvswitch import Openvswitch, database, external
-from onestack.errors import OnestackError
 from onestack.host import netns
-from onestack.supervise.linux import unshare
-from onestack.supervise.spec import Process
+from onestack.kernel.linux import unshare
+from onestack.model.context import Context
+from onestack.model.errors import OnestackError
+from onestack.model.process import Process
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import content, context, machine
 
@@ -122,7 +122,7 @@ def test_nics_that_are_needed_or_missing_are_refused(
         "CONFIG_NEUTRON_L2_AGENT": "openvswitch",
         "CONFIG_NEUTRON_OVS_BRIDGE_IFACES": "br-ex:eth0,br-b:eth9,br-c:eth1",
     }
-    found = [f.what for f in ROOM.obstacles(context(tmp_path, host=machine(), **given))]
+    found = [f.what for f in ROOM.preflight_checks(context(tmp_path, host=machine(), **given))]
     assert found == [
         "eth0 has the address 192.0.2.5/24 of this machine",
         "there is no network device eth9 here",

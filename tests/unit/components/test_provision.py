@@ -10,13 +10,13 @@ import pytest
 from onestack.answers.common import SERVICE_USERS
 from onestack.answers.registry import registry
 from onestack.components import ALL
-from onestack.components.base import Context
 from onestack.components.glance import Glance
 from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
 from onestack.components.provision import Provision, contents, keys, networks
 from onestack.diagnose import preflight
-from onestack.host.findings import Severity
+from onestack.model.context import Context
+from onestack.model.findings import Severity
 from onestack.network import demo
 from tests.unit.components.rooms import answered, content, context, machine
 
@@ -122,15 +122,15 @@ def test_pools() -> None:
     ],
 )
 def test_contradictions(given: dict[str, str], says: str) -> None:
-    (said,) = ROOM.contradictions(registry().answers({**DEMO, **given}))
+    (said,) = ROOM.validate(registry().answers({**DEMO, **given}))
     assert says in said
 
 
 def test_an_administrator_of_the_name_of_tempests_user() -> None:
     given = {f"{keys.TEMPEST}_USER": "bob", "CONFIG_KEYSTONE_ADMIN_USERNAME": "Bob"}
-    (said,) = ROOM.contradictions(registry().answers({**TEMPEST, **given}))
+    (said,) = ROOM.validate(registry().answers({**TEMPEST, **given}))
     assert said == "CONFIG_KEYSTONE_ADMIN_USERNAME=Bob is the name of tempest's user too"
-    assert not list(ROOM.contradictions(registry().answers(given)))
+    assert not list(ROOM.validate(registry().answers(given)))
 
 
 def test_services_names_are_taken(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_file_is_needed_until_its_image_is_made(tmp_path: Path, key: str) -> N
 
     def found(path: Path) -> list[Severity]:
         assert preflight.downloads_of(ctx(path)) == []
-        findings = preflight.obstacles(ctx(path))
+        findings = preflight.preflight_checks(ctx(path))
         assert all(str(path) in finding.what for finding in findings)
         return [finding.severity for finding in findings]
 

@@ -15,7 +15,7 @@ from onestack.components import swift as room
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.swift import Swift, attach_command, config, devices, ensure_rings
-from onestack.errors import OnestackError
+from onestack.model.errors import OnestackError
 from tests.unit.components.rooms import answered, content, context
 
 
@@ -111,7 +111,7 @@ def test_the_disk_is_mounted_before_the_storage_servers(tmp_path: Path, swift: S
 
 
 def test_every_worker_has_its_turn(tmp_path: Path, swift: Swift) -> None:
-    from onestack.components.swift.upkeep import WORKERS
+    from onestack.components.swift.inside.consistency import WORKERS
 
     assert set(room.UPKEEP) == set(WORKERS)
     ctx = context(tmp_path, swift)
@@ -134,7 +134,7 @@ def test_replicators_speak_to_the_daemon(tmp_path: Path, swift: Swift) -> None:
 
 
 def test_green_threads_stay_apart(swift: Swift, tmp_path: Path) -> None:
-    assert swift.family_apart
+    assert swift.zygote_isolated
     assert not list(swift.preload(context(tmp_path, swift)))
 
 
@@ -155,7 +155,7 @@ def test_green_threads_stay_apart(swift: Swift, tmp_path: Path) -> None:
 )
 def test_answers_that_cannot_be_honoured(swift: Swift, given: dict[str, str], says: str) -> None:
     answers, problems = answered(CONFIG_SWIFT_INSTALL="y", **given)
-    found = problems or list(swift.contradictions(answers)) if answers else problems
+    found = problems or list(swift.validate(answers)) if answers else problems
     assert found and says in found[0]
 
 
@@ -331,8 +331,8 @@ def test_passes_are_children_and_one_at_a_time(tmp_path: Path) -> None:
     program = f"""
 import os, sys, time
 from pathlib import Path
-from onestack.components.swift import upkeep
-upkeep.FIRST = upkeep.APART = 0.0
+from onestack.components.swift.inside import consistency
+consistency.FIRST = consistency.APART = 0.0
 def once(name, config):
     book = Path({str(tmp_path / "book")!r})
     if name == "object-updater":
@@ -344,9 +344,9 @@ def once(name, config):
         file.flush()
         time.sleep(0.3 if name == "object-expirer" else 0)
         file.write(f"{{name}} ends\\n")
-upkeep.once = once
+consistency.once = once
 seconds = {{"object-updater": 0.1, "object-expirer": 0.1, "object-auditor": 60}}
-upkeep.Upkeep({{"object": "file"}}, seconds).run(lambda: print("ready", flush=True))
+consistency.Upkeep({{"object": "file"}}, seconds).run(lambda: print("ready", flush=True))
 """
     import sys
     import time

@@ -22,11 +22,11 @@ from onestack.components.swift.devices import (
     readable,
     srv,
 )
-from onestack.errors import OnestackError
 from onestack.host.files import uid_of
-from onestack.host.findings import Severity
 from onestack.host.ledger import Ledger
 from onestack.host.mounts import is_mounted, table
+from onestack.model.errors import OnestackError
+from onestack.model.findings import Severity
 from onestack.storage import loop
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import context
@@ -175,7 +175,9 @@ def test_a_dying_disk_can_be_taken_out(root: Path) -> None:
     sources = [device.source for device in two_disks(root)]
 
     def found(*disks: str) -> list[tuple[Severity, str, str]]:
-        said = Swift().obstacles(context(root, Swift(), CONFIG_SWIFT_STORAGES=",".join(disks)))
+        said = Swift().preflight_checks(
+            context(root, Swift(), CONFIG_SWIFT_STORAGES=",".join(disks))
+        )
         return [(finding.severity, finding.what, finding.why) for finding in said]
 
     ctx = context(root, Swift(), CONFIG_SWIFT_STORAGES=",".join(sources))

@@ -10,8 +10,8 @@ import pytest
 
 from onestack.components import swift as room
 from onestack.components.swift import Swift, changes, config, devices
-from onestack.errors import OnestackError
-from onestack.host.findings import Finding, Severity
+from onestack.model.errors import OnestackError
+from onestack.model.findings import Finding, Severity
 from tests.unit.components.rooms import context
 
 GIB = 1 << 30
@@ -59,7 +59,7 @@ def made(tmp_path: Path, given: dict[str, str]) -> None:
 
 
 def said(tmp_path: Path, given: dict[str, str]) -> list[Finding]:
-    return list(Swift().obstacles(context(tmp_path, Swift(), **given)))
+    return list(Swift().preflight_checks(context(tmp_path, Swift(), **given)))
 
 
 def test_a_new_store_has_nothing_to_lose(tmp_path: Path, disks: list[Path]) -> None:

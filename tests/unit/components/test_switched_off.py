@@ -12,9 +12,11 @@ from typing import cast
 import pytest
 
 from onestack.components import ALL
-from onestack.components.base import Component, Context, Directory
-from onestack.plan import switched_off
-from onestack.plan.mariadb import Server
+from onestack.database.server import Server
+from onestack.deploy import switched_off
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Directory
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import context
 

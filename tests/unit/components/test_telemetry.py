@@ -13,12 +13,11 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from onestack.answers.key import Class
 from onestack.answers.registry import registry
 from onestack.components import ALL
 from onestack.components.aodh import Aodh
-from onestack.components.base import Component, Context
-from onestack.components.ceilometer import Ceilometer, definitions, silence
+from onestack.components.ceilometer import Ceilometer, definitions
+from onestack.components.ceilometer.inside import quiet
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.gnocchi import Gnocchi
@@ -28,6 +27,9 @@ from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
 from onestack.components.rabbitmq import LONGEST
 from onestack.components.rabbitmq import definitions as broker
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.key import Class
 from tests.unit.components.rooms import answered, content, context
 
 GNOCCHI, CEILOMETER, AODH = Gnocchi(), Ceilometer(), Aodh()
@@ -299,15 +301,15 @@ def test_servers_that_nobody_measures_are_found(
     since: int | None,
     seconds: int,
 ) -> None:
-    answers = {silence.RUNNING: (running,), silence.SINCE: (since,)}
+    answers = {quiet.RUNNING: (running,), quiet.SINCE: (since,)}
     connection = MagicMock()
     cursor = connection.__enter__().cursor().__enter__()
     cursor.execute.side_effect = lambda statement, *_: setattr(
         cursor.fetchone, "return_value", answers[statement]
     )
-    monkeypatch.setattr(silence, "connect", lambda cloud: connection)
+    monkeypatch.setattr(quiet, "connect", lambda cloud: connection)
     ctx = context(root, *ROOMS, Nova())
-    assert silence.silence(ctx) == seconds
+    assert quiet.silence(ctx) == seconds
     found = list(CEILOMETER.examine(ctx))
     assert bool(found) == bool(seconds)
     if found:

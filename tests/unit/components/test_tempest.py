@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from onestack.answers.registry import registry
-from onestack.components.base import Context
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.heat import Heat
@@ -24,10 +23,11 @@ from onestack.components.nova import Nova
 from onestack.components.octavia import Octavia
 from onestack.components.provision import Provision
 from onestack.components.swift import Swift
-from onestack.components.tempest import Tempest, config, places, results, selection, take
+from onestack.components.tempest import Tempest, config, paths, results, runner, selection
 from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Results, Verdict
 from onestack.components.tempest.selection import Selection
-from onestack.errors import BadAnswers, OnestackError
+from onestack.model.context import Context
+from onestack.model.errors import BadAnswers, OnestackError
 from onestack.release.release import release
 from tests.unit.components.certificates import authority
 from tests.unit.components.rooms import context, machine
@@ -61,7 +61,7 @@ def test_it_is_there_when_asked_for(tmp_path: Path) -> None:
     }
     last = {task.name: task.needs for task in ROOM.tasks(rooms(**RUN))}
     assert last["tests"] == ("ready",)
-    (said,) = ROOM.contradictions(registry().answers({"CONFIG_RUN_TEMPEST": "y"}))
+    (said,) = ROOM.validate(registry().answers({"CONFIG_RUN_TEMPEST": "y"}))
     assert "needs CONFIG_PROVISION_TEMPEST=y" in said
     users = {place.path.name: place.user for place in ROOM.directories(rooms(**WANTED))}
     assert users == {"tempest": "onestack-tempest", "results": "onestack-tempest"}
@@ -71,10 +71,10 @@ def test_nothing_is_left_of_it(tmp_path: Path) -> None:
     ctx = context(tmp_path, ROOM, **WANTED)
     assert list(ROOM.purge(ctx)) == []
     ctx.cloud.etc.mkdir()
-    places.configuration(ctx).touch()
+    paths.configuration(ctx).touch()
     (change,) = ROOM.purge(ctx)
     change.do()
-    assert not places.configuration(ctx).exists()
+    assert not paths.configuration(ctx).exists()
 
 
 class TestSelection:
@@ -170,7 +170,7 @@ class TestFile:
     def test_tempest_knows_every_option(self, tmp_path: Path) -> None:
         """The plugins' too; those of oslo.log and oslo.concurrency are not in its list."""
         installed = release()
-        for change in installed.ensure_further(places.ENVIRONMENT):
+        for change in installed.ensure_further(paths.ENVIRONMENT):
             change.do()
         program = (
             "import json\nfrom tempest import config\nfound = {}\n"
@@ -179,7 +179,7 @@ class TestFile:
             "    found.setdefault(name, []).extend(option.dest for option in options)\n"
             "print(json.dumps(found))"
         )
-        python = installed.further(places.ENVIRONMENT) / "bin" / "python"
+        python = installed.further(paths.ENVIRONMENT) / "bin" / "python"
         told = subprocess.run(
             [python, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
         )
@@ -287,30 +287,30 @@ class TestLastStep:
     def ctx(self, tmp_path: Path) -> Context:
         made = context(tmp_path, Provision(), ROOM, host=machine(), **RUN)
         made.cloud.etc.mkdir()
-        places.configuration(made).write_text("[auth]\n")
+        paths.configuration(made).write_text("[auth]\n")
         return made
 
     def wanted(self, ctx: Context) -> list[str]:
-        return [change.what for change in take.ensure_passed(ctx)]
+        return [change.what for change in runner.ensure_passed(ctx)]
 
     def test_results_hold_until_the_cloud_is_another(self, ctx: Context) -> None:
         assert self.wanted(ctx) == ["run Tempest's tests: smoke"]
-        now = take.taken_with(ctx, Selection())
+        now = runner.taken_with(ctx, Selection())
         good = Verdict("a.B.test_c", PASSED)
-        taken(places.kept(ctx) / "1", now, good, Verdict("a.B.test_d", FAILED, 0.0, "so"))
+        taken(paths.kept(ctx) / "1", now, good, Verdict("a.B.test_d", FAILED, 0.0, "so"))
         assert len(self.wanted(ctx)) == 1
-        taken(places.kept(ctx) / "2", now, good)
+        taken(paths.kept(ctx) / "2", now, good)
         assert self.wanted(ctx) == []
         other = registry().answers({**RUN, "CONFIG_SKIP_TEMPEST_TESTS": "x"})
         assert len(self.wanted(dataclasses.replace(ctx, answers=other))) == 1
-        places.configuration(ctx).write_text("[auth]\nx = y\n")
+        paths.configuration(ctx).write_text("[auth]\nx = y\n")
         assert len(self.wanted(ctx)) == 1
 
     def test_what_failed_is_said(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
         tests = [Verdict(f"a.B.test_{n}[id-{n}]", FAILED, 0.0, TRACEBACK) for n in range(12)]
-        found = taken(places.kept(ctx) / "1", {}, Verdict("a.B.test_c", PASSED), *tests)
-        monkeypatch.setattr(take, "take", lambda ctx, wanted: found)
-        (change,) = take.ensure_passed(ctx)
+        found = taken(paths.kept(ctx) / "1", {}, Verdict("a.B.test_c", PASSED), *tests)
+        monkeypatch.setattr(runner, "take", lambda ctx, wanted: found)
+        (change,) = runner.ensure_passed(ctx)
         with pytest.raises(OnestackError) as failed:
             change.do()
         assert failed.value.what == "1 passed, 12 failed, 0 skipped"
@@ -320,10 +320,10 @@ class TestLastStep:
 
     def test_where_it_cannot_be_run(self, tmp_path: Path, ctx: Context) -> None:
         with pytest.raises(OnestackError) as wrong:
-            take.need_installed(context(tmp_path))
+            runner.need_installed(context(tmp_path))
         assert wrong.value.cure == "onestack up --set CONFIG_PROVISION_TEMPEST=y"
         with pytest.raises(OnestackError, match="not installed"):
-            take.need_installed(ctx)
+            runner.need_installed(ctx)
 
 
 class TestTake:
@@ -332,9 +332,9 @@ class TestTake:
     @pytest.fixture
     def ctx(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
         made = context(tmp_path, ROOM, host=machine(), **WANTED)
-        monkeypatch.setattr(places, "user", lambda ctx: "root")
-        places.kept(made).mkdir(parents=True)
-        python = places.environment(made) / "bin" / "python"
+        monkeypatch.setattr(paths, "user", lambda ctx: "root")
+        paths.kept(made).mkdir(parents=True)
+        python = paths.environment(made) / "bin" / "python"
         python.parent.mkdir(parents=True)
         python.symlink_to("/usr/bin/python3")
         return made
@@ -342,7 +342,7 @@ class TestTake:
     def says(self, ctx: Context, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
         place = ctx.cloud.root / "run.py"
         place.write_text(f"import json, os, sys\norder = json.load(sys.stdin)\n{program}\n")
-        monkeypatch.setattr(places, "program", lambda ctx: place)
+        monkeypatch.setattr(paths, "program", lambda ctx: place)
 
     def leaves(self, tests: list[dict[str, Any]]) -> str:
         left = {"at": "", "seconds": 1, "taken_with": {}, "tests": tests, "left_out": {}}
@@ -355,7 +355,7 @@ class TestTake:
         self, ctx: Context, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         told: list[str] = []
-        monkeypatch.setattr(take, "tell", told.append)
+        monkeypatch.setattr(runner, "tell", told.append)
         lines = [
             {"total": 2},
             {"test": "a.B.c[id-1]", "outcome": PASSED, "reason": ""},
@@ -364,34 +364,34 @@ class TestTake:
         printing = f"for line in {lines!r}: print(json.dumps(line), flush=True)\nprint('noise')\n"
         test = {"name": "a.B.c[id-1]", "outcome": PASSED, "seconds": 1.0, "reason": ""}
         self.says(ctx, monkeypatch, printing + self.leaves([test]))
-        found = take.take(ctx, Selection())
+        found = runner.take(ctx, Selection())
         assert [t.name for t in found.tests] == ["a.B.c[id-1]"]
         assert told == ["2 tests", "1 of 2, 0 failed; a.B.c", "failed: a.B.d: so"]
 
     def test_none_fits(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
         self.says(ctx, monkeypatch, self.leaves([]))
         with pytest.raises(BadAnswers, match="no test of Tempest's to run for 'nothing'"):
-            take.take(ctx, Selection("nothing"))
-        assert list(places.kept(ctx).iterdir()) == []
+            runner.take(ctx, Selection("nothing"))
+        assert list(paths.kept(ctx).iterdir()) == []
 
     def test_what_up_goes_by_is_said(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
         self.says(ctx, monkeypatch, "sys.exit(json.dumps(order['needed']))")
         with pytest.raises(OnestackError) as broken:
-            take.take(ctx, Selection("by hand"))
-        assert json.loads(broken.value.why) == take.taken_with(ctx, Selection("smoke"))
+            runner.take(ctx, Selection("by hand"))
+        assert json.loads(broken.value.why) == runner.taken_with(ctx, Selection("smoke"))
 
     def test_it_breaks(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
         self.says(ctx, monkeypatch, "sys.exit('there is no such file')")
         with pytest.raises(OnestackError) as broken:
-            take.take(ctx, Selection())
+            runner.take(ctx, Selection())
         assert "there is no such file" in broken.value.why
 
     def test_its_locks_are_its_own(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the file says, root's may be, when root has run another Tempest."""
         self.says(ctx, monkeypatch, "sys.exit(os.environ['OS_OSLO_CONCURRENCY__LOCK_PATH'])")
         with pytest.raises(OnestackError) as broken:
-            take.take(ctx, Selection())
-        assert broken.value.why.startswith(f"{places.kept(ctx)}/")
+            runner.take(ctx, Selection())
+        assert broken.value.why.startswith(f"{paths.kept(ctx)}/")
 
     def test_nothing_of_ours_is_in_its_environment(
         self, ctx: Context, monkeypatch: pytest.MonkeyPatch
@@ -399,5 +399,5 @@ class TestTake:
         monkeypatch.setenv("OS_PASSWORD", "secret")
         self.says(ctx, monkeypatch, "sys.exit(repr(sorted(os.environ)))")
         with pytest.raises(OnestackError) as broken:
-            take.take(ctx, Selection())
+            runner.take(ctx, Selection())
         assert "HOME" in broken.value.why and "OS_PASSWORD" not in broken.value.why

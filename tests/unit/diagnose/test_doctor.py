@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onestack.diagnose.doctor import Diagnosis
-from onestack.host.findings import Finding, info, refuse, warn
+from onestack.model.findings import Finding, info, refuse, warn
 
 
 @pytest.mark.parametrize(

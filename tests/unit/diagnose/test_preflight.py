@@ -13,20 +13,29 @@ from typing import Any, cast
 
 import pytest
 
-from onestack.cloud import CACHE, Cloud
-from onestack.components.base import Component, Context, Task
 from onestack.diagnose import preflight
 from onestack.diagnose.machine import Daemon, Machine, apt_problems, head, nic_managers
 from onestack.diagnose.preflight import GIB, Needs, Subject, look
-from onestack.errors import OnestackError, PreflightRefused
 from onestack.host import kvm
-from onestack.host.change import Change
 from onestack.host.command import Result
 from onestack.host.facts import HostFacts
-from onestack.host.findings import Finding, Severity, info, raise_refusals, refuse, warn
 from onestack.host.mounts import Mount
 from onestack.host.sockets import Listener
-from tests.unit.plan.toys import context
+from onestack.model.change import Change
+from onestack.model.cloud import CACHE, Cloud
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Task
+from onestack.model.errors import OnestackError, PreflightRefused
+from onestack.model.findings import (
+    Finding,
+    Severity,
+    info,
+    raise_refusals,
+    refuse,
+    warn,
+)
+from tests.unit.deploy.toys import context
 
 ROOT = Mount(Path("/"), "ext4", "/dev/vda", ("rw", "relatime"))
 GOOD = HostFacts(
@@ -410,16 +419,16 @@ def test_obstacles_are_the_components_findings() -> None:
     class Narrow(Component):
         name = "narrow"
 
-        def obstacles(self, ctx: Context) -> list[Finding]:
+        def preflight_checks(self, ctx: Context) -> list[Finding]:
             return [refuse("it does not fit", "too wide", "make it narrower")]
 
     class Blind(Component):
         title = "Blind"
 
-        def obstacles(self, ctx: Context) -> list[Finding]:
+        def preflight_checks(self, ctx: Context) -> list[Finding]:
             raise OSError("it is dark")
 
     ctx = cast(Context, types.SimpleNamespace(components=(Narrow(), Blind())))
-    one, other = preflight.obstacles(ctx)
+    one, other = preflight.preflight_checks(ctx)
     assert (one.severity, one.what) == (Severity.REFUSE, "it does not fit")
     assert (other.severity, other.why) == (Severity.WARN, "it is dark")

@@ -16,14 +16,14 @@ from keystoneauth1.exceptions import ConnectFailure
 from keystoneauth1.session import Session
 
 from onestack.cli import verify as verb
-from onestack.components.base import Context
 from onestack.components.horizon import Horizon
 from onestack.components.keystone import Keystone
 from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
 from onestack.components.swift import Swift
 from onestack.diagnose import verify
-from onestack.errors import BadAnswers
+from onestack.model.context import Context
+from onestack.model.errors import BadAnswers
 from onestack.supervise.client import ProcessStatus
 from tests.unit.components.certificates import authority
 from tests.unit.components.rooms import context, machine

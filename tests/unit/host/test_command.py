@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from onestack.errors import OnestackError
 from onestack.host import orphans
 from onestack.host.command import Aborted, CommandFailed, abort, follow, run
+from onestack.model.errors import OnestackError
 
 
 def test_output_and_time() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from onestack.errors import OnestackError
 from onestack.host import debs
+from onestack.model.errors import OnestackError
 
 APT = """#!/bin/sh
 # answers from a directory of packages, once it is told to

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from onestack.cloud import Cloud
 from onestack.host import facts, kvm, mounts, sockets
+from onestack.model.cloud import Cloud
 
 
 def test_os_release() -> None:

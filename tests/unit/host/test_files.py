@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from onestack.errors import OnestackError
 from onestack.host import files, mounts
-from onestack.host.change import Change
 from onestack.host.ledger import Ledger
+from onestack.model.change import Change
+from onestack.model.errors import OnestackError
 from tests.support.needs import needs_root
 
 

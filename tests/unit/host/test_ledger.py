@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from onestack.errors import OnestackError
+from onestack.deploy.undo import undo_all
 from onestack.host import ledger as module
 from onestack.host.ledger import Ledger
-from onestack.plan.ledger import undo_all
+from onestack.model.errors import OnestackError
 
 undone: list[str] = []
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from onestack.errors import OnestackError
+from onestack.deploy.undo import undo_all
 from onestack.host import devices, mounts, netns, sysctl, users
 from onestack.host.ledger import Ledger
-from onestack.plan.ledger import undo_all
+from onestack.model.errors import OnestackError
 from tests.support.needs import needs_root
 
 pytestmark = needs_root

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from onestack.errors import OnestackError
 from onestack.host import dpkg, packages
 from onestack.host.command import Result
 from onestack.host.ledger import Ledger
+from onestack.model.errors import OnestackError
 
 
 class Apt:

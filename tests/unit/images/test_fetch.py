@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from onestack.errors import BadAnswers, OnestackError
 from onestack.images import fetch as fetching
 from onestack.images.fetch import cached, fetch, image_format
+from onestack.model.errors import BadAnswers, OnestackError
 
 IMAGE = b"QFI\xfb" + b"image" * 500_000
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from onestack.errors import OnestackError
 from onestack.images import disk, elf, guest, kernel
 from onestack.images.cpio import Archive
+from onestack.model.errors import OnestackError
 
 ROOTFS = guest.HERE / "rootfs"
 

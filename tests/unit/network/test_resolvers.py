@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onestack.errors import OnestackError
+from onestack.model.errors import OnestackError
 from onestack.network.addresses import first_address
 from onestack.network.resolvers import resolvers, usable
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from onestack.errors import OnestackError
 from onestack.host.command import Result
+from onestack.model.errors import OnestackError
 from onestack.network import addresses
 
 SHOWN = [

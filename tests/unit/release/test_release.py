@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from onestack.errors import OnestackError
 from onestack.host.command import CommandFailed, Result
+from onestack.model.errors import OnestackError
 from onestack.release import environment, program
 from onestack.release.release import HERE, borrowed, release
 

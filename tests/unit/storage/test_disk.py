@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from onestack.errors import OnestackError
 from onestack.host.command import run
 from onestack.host.ledger import Ledger
 from onestack.host.mounts import is_mounted
+from onestack.model.errors import OnestackError
 from onestack.storage import loop, loopfile
 from onestack.storage.disk import Disk
 from onestack.storage.loopfile import filesystem

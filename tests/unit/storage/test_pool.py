@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import onestack
-from onestack.cloud import Cloud
-from onestack.errors import OnestackError
 from onestack.host.files import gid_of, uid_of
 from onestack.host.ledger import Ledger
 from onestack.host.mounts import is_mounted
+from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError
 from onestack.storage import acl, attach, loop, loopfile, pool
 from tests.support.needs import needs_root
 

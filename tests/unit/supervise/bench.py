@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from onestack.cloud import Cloud
-from onestack.supervise import proc
+from onestack.kernel import proc
+from onestack.model.cloud import Cloud
+from onestack.model.process import Process, Roster
 from onestack.supervise.client import ProcessStatus, Supervisor
-from onestack.supervise.spec import Process, Roster
 
 SOURCE = Path(__file__).resolve().parents[3] / "src"
 HERE = Path(__file__).resolve().parent

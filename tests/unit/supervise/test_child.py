@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from onestack.supervise import proc
-from onestack.supervise.linux import capability
-from onestack.supervise.spec import Probe
+from onestack.kernel import proc
+from onestack.kernel.linux import capability
+from onestack.model.process import Probe
 from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
 pytestmark = needs_root

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from onestack.errors import OnestackError
-from onestack.supervise.spec import Probe
+from onestack.model.errors import OnestackError
+from onestack.model.process import Probe
 from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
 pytestmark = needs_root

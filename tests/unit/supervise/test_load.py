@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from onestack.errors import OnestackError
+from onestack.model.errors import OnestackError
 from onestack.supervise import logs
 from tests.unit.supervise.bench import Bench, needs_root, toy, until
 

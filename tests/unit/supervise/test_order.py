@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from onestack.errors import OnestackError
+from onestack.model.errors import OnestackError
+from onestack.model.process import Probe, Process
 from onestack.supervise.client import ProcessStatus
-from onestack.supervise.spec import Probe, Process
 from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
 pytestmark = needs_root

@@ -13,7 +13,7 @@ from onestack.supervise import privsep
 from onestack.supervise.privsep import Peer, Refused, Request, check, parse
 from tests.unit.supervise.bench import SOURCE, Bench, needs_root
 
-HELPER = SOURCE / "onestack" / "supervise" / "privsep-helper"
+HELPER = SOURCE / "onestack" / "runtime" / "privsep-helper"
 CONTEXT = "neutron.privileged.default"
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from onestack.model.process import Probe
 from onestack.supervise import prober
 from onestack.supervise.prober import Result, Tokens, Wrong, judge_agent, try_once
-from onestack.supervise.spec import Probe
 
 
 class Api(http.server.BaseHTTPRequestHandler):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from onestack.supervise.spec import Probe
+from onestack.model.process import Probe
 from tests.unit.supervise.bench import Bench, needs_root, toy
 
 pytestmark = needs_root

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
+from onestack.kernel import proc
+from onestack.model.process import Probe, Process
 from onestack.release.release import release
-from onestack.supervise import proc
-from onestack.supervise.spec import Probe, Process
 from tests.unit.supervise.bench import HERE, SOURCE, Bench, needs_root, until
 
 SERVICES = Path(os.environ.get("ONESTACK_TEST_SERVICES", release().services))
@@ -202,7 +202,7 @@ def test_privileged_calls_of_an_unprivileged_user(upstream: Bench, family: str) 
     file = root / "facts"
     file.touch()
     file.chmod(0o666)
-    helper = Path(upstream.path) / "onestack" / "supervise" / "privsep-helper"
+    helper = Path(upstream.path) / "onestack" / "runtime" / "privsep-helper"
     place = root / "run" / "supervisor" / "privsep.sock"
     name = f"toys-{root.name[-8:].replace('_', 'x')}"
     spec = Process(
@@ -246,7 +246,7 @@ def test_rules_are_loaded_before_threads_begin() -> None:
     program = """
 from oslo_config import cfg
 from oslo_policy import policy
-from onestack.supervise import policies
+from onestack.runtime import policies
 conf = cfg.ConfigOpts()
 conf([])
 class Controller:
@@ -270,7 +270,7 @@ print(*(name for c in controllers for name in c.policy.rules))
 
 
 def test_threads_follow_the_workers_that_were_asked_for() -> None:
-    program = "from onestack.supervise import wsgi; print(wsgi.scaled(8), wsgi.scaled(4))"
+    program = "from onestack.runtime import wsgi; print(wsgi.scaled(8), wsgi.scaled(4))"
     for workers, threads in (("", "8 4"), ("1", "4 2"), ("6", "24 12")):
         done = subprocess.run(
             [SERVICES / "bin" / "python", "-c", program],

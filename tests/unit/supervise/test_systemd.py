@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from onestack.supervise.spec import Probe
+from onestack.model.process import Probe
 from onestack.supervise.systemd import ask_for_none, asked_for_none, unit
 from tests.unit.supervise.bench import Bench, needs_root, toy, until
 

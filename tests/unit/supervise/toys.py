@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from onestack.supervise.spec import Process
+from onestack.model.process import Process
 
 
 def forever(spec: Process, sockets: dict[str, socket.socket]) -> None:
@@ -146,7 +146,7 @@ def job(arguments: dict[str, Any]) -> int | None:
 
 def notifies(spec: Process, sockets: dict[str, socket.socket]) -> None:
     """Say that it is ready once a file is there."""
-    from onestack.supervise.readiness import tell_ready
+    from onestack.runtime.notify import tell_ready
 
     while not Path(spec.arguments["go"]).exists():
         time.sleep(0.01)
@@ -170,6 +170,6 @@ class OsloLike:
 
 
 def oslo_like(spec: Process, sockets: dict[str, socket.socket]) -> None:
-    from onestack.supervise import service
+    from onestack.runtime import service
 
     service.serve(OsloLike(spec.arguments["kind"]), patience=0.5)

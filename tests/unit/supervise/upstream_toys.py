@@ -11,7 +11,7 @@ from pathlib import Path
 from socket import socket
 from typing import Any
 
-from onestack.supervise.spec import Process
+from onestack.model.process import Process
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -29,7 +29,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 
 def web(spec: Process, sockets: dict[str, socket]) -> None:
-    from onestack.supervise import wsgi
+    from onestack.runtime import wsgi
 
     # as neutron does
     signal.signal(signal.SIGTERM, lambda *_: print("upstream's own handler", flush=True))

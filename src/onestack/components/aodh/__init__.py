@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack, telemetry
-from onestack.components.base import (
-    Component,
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import (
+    Capability,
     ConfigFile,
-    Context,
     Database,
     Directory,
     Endpoint,
-    Front,
+    Frontend,
     Identity,
-    Ini,
     ini_file,
 )
-from onestack.supervise.spec import Probe, Process
+from onestack.model.ini import Ini
+from onestack.model.key import Key, Kind
+from onestack.model.process import Probe, Process
 
 PORT = 8042
 
@@ -38,6 +39,7 @@ NAMESPACES = (
 class Aodh(Component):
     name = "aodh"
     title = "Alarms"
+    provides = (Capability("alarming", ("aodh",), port=PORT),)
     keys = (
         Key(
             "CONFIG_AODH_INSTALL",
@@ -71,8 +73,8 @@ class Aodh(Component):
     def identity(self, ctx: Context) -> Iterable[Identity]:
         yield Identity("aodh", (Endpoint("aodh", "alarming", PORT, "", "Alarms"),))
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("aodh", PORT, f"{ctx.internal}:{PORT}")
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("aodh", PORT, f"{ctx.internal}:{PORT}")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         config = str(_config(ctx))
@@ -80,11 +82,11 @@ class Aodh(Component):
             name="aodh",
             component=self.name,
             user=ctx.cloud.user(self.name),
-            run="onestack.components.aodh.run:all_of_it",
+            run="onestack.components.aodh.inside.run:all_of_it",
             arguments={"config": config},
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
             files=(config, str(_paste(ctx))),
-            needs=("mariadb", "memcached", "rabbitmq", "gnocchi"),
+            needs=("database", "cache", "messaging", "metric"),
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2/alarms?limit=1"),
         )
 

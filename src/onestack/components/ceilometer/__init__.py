@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from onestack.answers.key import Class, Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack, telemetry
-from onestack.components.base import (
-    Component,
-    ConfigFile,
-    Context,
-    Directory,
-    Identity,
-    Ini,
-    ini_file,
-)
 from onestack.components.ceilometer import definitions
-from onestack.host.findings import Finding, refuse
-from onestack.supervise.spec import Probe, Process
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Capability, ConfigFile, Directory, Identity, ini_file
+from onestack.model.findings import Finding, refuse
+from onestack.model.ini import Ini
+from onestack.model.key import Class, Key, Kind
+from onestack.model.process import Probe, Process
 
 NAMESPACES = (
     "ceilometer",
@@ -37,6 +32,7 @@ def _wrong_interval(text: str) -> str | None:
 class Ceilometer(Component):
     name = "ceilometer"
     title = "Metering"
+    provides = (Capability("notifications", ("ceilometer",)),)
     keys = (
         Key(
             "CONFIG_CEILOMETER_INSTALL",
@@ -96,7 +92,6 @@ class Ceilometer(Component):
             note="requests to the object store are not counted",
         ),
     )
-    provides = ("notifications",)
 
     def enabled(self, answers: Answers) -> bool:
         return telemetry.metering(answers)
@@ -117,24 +112,24 @@ class Ceilometer(Component):
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         config = str(_config(ctx))
-        guests = ctx.has("libvirt")
+        guests = ctx.offers("hypervisor")
         yield Process(
             name="ceilometer",
             component=self.name,
             user=ctx.cloud.user(self.name),
             groups=(ctx.cloud.user("libvirt"),) if guests else (),
-            run="onestack.components.ceilometer.run:all_of_it",
+            run="onestack.components.ceilometer.inside.run:all_of_it",
             arguments={"config": config},
             files=tuple(str(file.path) for file in self.files(ctx)),
-            needs=("rabbitmq", "keystone-api", "gnocchi", *(("libvirtd",) if guests else ())),
+            needs=("messaging", "identity", "metric", *(("hypervisor",) if guests else ())),
             probe=Probe("notify"),
         )
 
-    def examine(self, ctx: Context) -> Iterable[Finding]:
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.components.ceilometer.silence import silence
+        from onestack.components.ceilometer.inside.quiet import silence
 
-        if ctx.has("nova") and (seconds := silence(ctx)):
+        if ctx.offers("compute") and (seconds := silence(ctx)):
             yield refuse(
                 f"servers run, and none was measured for {seconds} s "
                 f"(every {ctx.answers[telemetry.INTERVAL]} s is asked for)",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.components import telemetry
-from onestack.components.base import Context
+from onestack.model.context import Context
 
 SELDOM = 300
 """Seconds between two looks at what other services count: each is a listing of all there is."""
@@ -41,11 +41,11 @@ GUESTS = (
     "network.outgoing.packets.error",
 )
 SERVICES = {
-    "glance": ("image.size",),
-    "cinder": ("volume.size", "volume.snapshot.size", "volume.backup.size"),
-    "neutron": ("ip.floating",),
+    "image": ("image.size",),
+    "block-storage": ("volume.size", "volume.snapshot.size", "volume.backup.size"),
+    "network": ("ip.floating",),
 }
-"""Component to the meters that are asked of it."""
+"""Capability to the meters that are asked of it."""
 LEFT_OUT = ("volume.provider.pool.*",)
 """Told by cinder, and not kept: upstream's client of the store does not escape the ``#`` in the
 names of pools, and would fail each time."""
@@ -56,7 +56,7 @@ def files(ctx: Context, resources: Path) -> dict[str, str]:
     interval = int(ctx.answers[telemetry.INTERVAL])
     store = f"gnocchi://?resources_definition_file={resources}"
     # Only what has alarms reads that queue.
-    alarms = ["notifier://?topic=alarm.all"] if ctx.has("aodh") else []
+    alarms = ["notifier://?topic=alarm.all"] if ctx.offers("alarming") else []
     made: dict[str, Any] = {
         "polling.yaml": {"sources": _sources(ctx, interval)},
         "pipeline.yaml": _pipeline("meters", [store], LEFT_OUT),
@@ -70,8 +70,8 @@ def files(ctx: Context, resources: Path) -> dict[str, str]:
 
 
 def _sources(ctx: Context, interval: int) -> list[dict[str, Any]]:
-    asked = [meter for name, meters in SERVICES.items() if ctx.has(name) for meter in meters]
-    measured = list(GUESTS) if ctx.has("libvirt") else []
+    asked = [meter for name, meters in SERVICES.items() if ctx.offers(name) for meter in meters]
+    measured = list(GUESTS) if ctx.offers("hypervisor") else []
     sources = [
         {"name": "guests", "interval": interval, "meters": measured},
         {"name": "services", "interval": max(SELDOM, interval), "meters": asked},

@@ -11,15 +11,17 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers, split
-from onestack.cloud import CACHE
-from onestack.components.base import Component, ConfigFile, Context, Directory, Task
 from onestack.components.chrony import measure
 from onestack.host import debs, timekeeping
-from onestack.host.change import Change
-from onestack.host.findings import Finding, info, warn
-from onestack.supervise.spec import Probe, Process
+from onestack.model.change import Change
+from onestack.model.cloud import CACHE
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import ConfigFile, Directory, Task
+from onestack.model.findings import Finding, info, warn
+from onestack.model.key import Key, Kind
+from onestack.model.process import Probe, Process
 
 KEY = "CONFIG_NTP_SERVERS"
 FAR = 1.0
@@ -54,7 +56,7 @@ class Chrony(Component):
     def enabled(self, answers: Answers) -> bool:
         return bool(answers[KEY])
 
-    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+    def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
         if why := leaves_alone(ctx):
             yield warn(
                 "the cloud compares the clock with CONFIG_NTP_SERVERS, and does not set it", why
@@ -66,7 +68,7 @@ class Chrony(Component):
                 "DHCP for IPv4 can name a time server by its IPv4 address only",
             )
 
-    def examine(self, ctx: Context) -> Iterable[Finding]:
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
         found = measure.ask(_program(ctx, "chronyc"), str(_socket(ctx)))
         for source in found.sources:
             if source.answers:
@@ -93,7 +95,7 @@ class Chrony(Component):
 
     def packages(self, ctx: Context) -> Iterable[str]:
         # What chronyd is linked with; the names are those of each Debian.
-        later = "t64" if ctx.host.os_version != "12" else ""
+        later = "t64" if ctx.facts.os_version != "12" else ""
         yield from ("libcap2", "libedit2", f"libgnutls30{later}", f"libnettle8{later}")
         yield from ("libseccomp2", "tzdata")
 
@@ -162,7 +164,7 @@ def ensure_program(ctx: Context) -> Iterator[Change]:
 
 
 def _tree(ctx: Context) -> Path:
-    return CACHE / f"chrony-debian-{ctx.host.os_version}"
+    return CACHE / f"chrony-debian-{ctx.facts.os_version}"
 
 
 def _program(ctx: Context, name: str) -> str:

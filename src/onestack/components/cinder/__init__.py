@@ -6,28 +6,28 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from onestack.answers.key import Class, Key, Kind
 from onestack.answers.values import Answers, too_small
 from onestack.components import openstack, periodic
-from onestack.components.base import (
-    Component,
+from onestack.components.cinder import backends
+from onestack.model.change import Change
+from onestack.model.component import Component, PartOff
+from onestack.model.context import Context
+from onestack.model.declarations import (
+    Capability,
     ConfigFile,
-    Context,
     Database,
     Directory,
     Endpoint,
-    Front,
+    Frontend,
+    Holding,
     Identity,
-    Ini,
-    Part,
     Task,
-    Value,
     ini_file,
 )
-from onestack.components.cinder import backends
-from onestack.host.change import Change
+from onestack.model.ini import Ini, Value
+from onestack.model.key import Class, Key, Kind
+from onestack.model.process import Probe, Process
 from onestack.storage import loopfile, pool
-from onestack.supervise.spec import Probe, Process
 
 PORT = 8776
 BACKEND = backends.POOL
@@ -60,6 +60,8 @@ def _wrong_size(text: str) -> str | None:
 class Cinder(Component):
     name = "cinder"
     title = "Block storage"
+    provides = (Capability("block-storage", ("cinder-api",), port=PORT, path="/v3"),)
+    holdings = (Holding("/volumes", {"all_tenants": "1", "project_id": "{project}"}),)
     keys = (
         Key("CONFIG_CINDER_INSTALL", "y", "Turn the block storage service on.", Kind.FLAG),
         openstack.database_password("cinder"),
@@ -97,8 +99,8 @@ class Cinder(Component):
         ),
     )
 
-    def contradictions(self, answers: Answers) -> Iterable[str]:
-        return backends.contradictions(answers) if self.enabled(answers) else ()
+    def validate(self, answers: Answers) -> Iterable[str]:
+        return backends.validate(answers) if self.enabled(answers) else ()
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_CINDER_INSTALL"])
@@ -141,8 +143,8 @@ class Cinder(Component):
             ),
         )
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("cinder", PORT, f"{ctx.internal}:{PORT}")
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("cinder", PORT, f"{ctx.internal}:{PORT}")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         config = str(_config(ctx))
@@ -157,7 +159,7 @@ class Cinder(Component):
                 name=f"cinder-{name}{another}",
                 component=self.name,
                 user=ctx.cloud.user(self.name),
-                run=f"onestack.components.cinder.run:{name}",
+                run=f"onestack.components.cinder.inside.run:{name}",
                 arguments={"config": config, "paste": str(paste), "backend": backend},
                 env=_environment(ctx),
                 needs=needs,
@@ -167,12 +169,12 @@ class Cinder(Component):
 
         yield process(
             "api",
-            ("mariadb", "memcached", "rabbitmq"),
+            ("database", "cache", "messaging"),
             Probe("agent", services, "cinder-scheduler"),
             holds=("cinder-scheduler",),
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
         )
-        bus = ("mariadb", "rabbitmq")
+        bus = ("database", "messaging")
         lists = tuple(str(file.path) for file in backends.files(ctx))
         for backend in backends.chosen(ctx.answers):
             own = (
@@ -194,25 +196,25 @@ class Cinder(Component):
                 "cinder-purge",
                 periodic.DAY,
                 (manage, "--config-file", config, "db", "purge", "30"),
-                ("mariadb", "cinder-api"),
+                ("database", "cinder-api"),
             )
-        if ctx.has("swift"):
+        if ctx.offers("object-store"):
             # The volumes that it reads are mounted for cinder-volume.
-            needs = (*bus, "cinder-volume", "swift-proxy")
+            needs = (*bus, "cinder-volume", "object-store")
             probe = Probe("agent", services, "cinder-backup")
             yield process("backup", needs, probe, stop_seconds=30.0)
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
 
-    def family(self, ctx: Context) -> Iterable[str]:
-        return ("eventlet", "onestack.components.cinder.warm")
+    def zygote(self, ctx: Context) -> Iterable[str]:
+        return ("eventlet", "onestack.components.cinder.inside.preload")
 
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
             "oslo_concurrency.processutils",
             "oslo_db.sqlalchemy.enginefacade",
-            "onestack.components.messaging",
+            "onestack.runtime.messaging",
             "oslo_policy.policy",
             "oslo_versionedobjects.base",
             "keystonemiddleware.auth_token",
@@ -235,11 +237,11 @@ class Cinder(Component):
     def purge(self, ctx: Context) -> Iterator[Change]:
         yield from pool.remove(ctx.cloud)
 
-    def parts_off(self, ctx: Context) -> Iterable[Part]:
-        if not ctx.has("swift"):
+    def parts_off(self, ctx: Context) -> Iterable[PartOff]:
+        if not ctx.offers("object-store"):
             from onestack.components.cinder.backups import forget
 
-            yield Part("backup", "Backups of volumes", lambda: forget(ctx, _config(ctx)))
+            yield PartOff("backup", "Backups of volumes", lambda: forget(ctx, _config(ctx)))
 
     def explain(self, ctx: Context, text: str) -> str | None:
         if "is not mounted on" in text:
@@ -281,7 +283,7 @@ class Cinder(Component):
 
 def has_pool(ctx: Context) -> bool:
     """Whether volumes are in onestack's own pool, or some of them."""
-    return ctx.has("cinder") and BACKEND in backends.chosen(ctx.answers)
+    return ctx.offers("block-storage") and BACKEND in backends.chosen(ctx.answers)
 
 
 def attach_command(ctx: Context) -> tuple[str, ...]:
@@ -308,10 +310,12 @@ def ensure_pool(ctx: Context) -> Iterator[Change]:
 
 def _environment(ctx: Context) -> dict[str, str]:
     # Before the system's sudo comes one that gives no privileges: none are needed.
-    unprivileged = ctx.release.program / "onestack" / "components" / "cinder" / "unprivileged"
+    unprivileged = (
+        ctx.release.program / "onestack" / "components" / "cinder" / "inside" / "unprivileged"
+    )
     return {
         "OS_CINDER_DISABLE_EVENTLET_PATCHING": "1",
-        "EVENTLET_THREADPOOL_SIZE": "0",  # see warm.py
+        "EVENTLET_THREADPOOL_SIZE": "0",  # see inside.preload
         "PATH": f"{unprivileged}:/usr/sbin:/usr/bin:/sbin:/bin",
     }
 
@@ -359,12 +363,12 @@ def _sections(ctx: Context) -> Ini:
             # One host's services need not be told apart by when they begin.
             "periodic_fuzzy_delay": 0,
             "backend_stats_polling_interval": 10,
-            **(_backups() if ctx.has("swift") else {}),
+            **(_backups() if ctx.offers("object-store") else {}),
         },
         **(
             {
                 BACKEND: {
-                    "volume_driver": "onestack.components.cinder.filepool.FilePoolDriver",
+                    "volume_driver": "onestack.components.cinder.inside.filepool.FilePoolDriver",
                     "volume_backend_name": BACKEND,
                     "filepool_directory": str(place.directory),
                     "filepool_record": str(place.record),

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers, at_least, split
-from onestack.components.base import ConfigFile, Context, Ini, Value
+from onestack.model.context import Context
+from onestack.model.declarations import ConfigFile
+from onestack.model.ini import Ini, Value
+from onestack.model.key import Key, Kind
 
 KEY = "CONFIG_CINDER_BACKEND"
 POOL = "filepool"
@@ -135,7 +137,7 @@ def chosen(answers: Answers) -> tuple[str, ...]:
     return tuple(POOL if name == "lvm" else name for name in answers[KEY])
 
 
-def contradictions(answers: Answers) -> Iterable[str]:
+def validate(answers: Answers) -> Iterable[str]:
     needed = {
         "nfs": {"CONFIG_CINDER_NFS_MOUNTS": "the shares"},
         "netapp": {

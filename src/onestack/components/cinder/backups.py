@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from onestack.components.base import Context
-from onestack.host.change import Change
+from onestack.model.change import Change
+from onestack.model.context import Context
 from onestack.supervise.client import Supervisor
 
 
@@ -25,7 +25,7 @@ def forget(ctx: Context, config: Path) -> Iterator[Change]:
             f"forget {counts[0]} backups of volumes, which were in the object store, and their "
             "service",
             lambda: Supervisor(ctx.cloud).job(
-                run="onestack.components.cinder.jobs:forget_backups",
+                run="onestack.components.cinder.inside.jobs:forget_backups",
                 user=ctx.cloud.user("cinder"),
                 arguments={"config": str(config)},
                 log="cinder-forget-backups",

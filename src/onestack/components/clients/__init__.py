@@ -13,8 +13,10 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from onestack.answers.key import Key, Kind
-from onestack.components.base import Component, ConfigFile, Context, Directory
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import ConfigFile, Directory
+from onestack.model.key import Key, Kind
 
 TOOLS = ("openstack", "neutron", "cinder", "glance", "nova", "heat", "swift")
 KEYSTONE_PORT = 5000

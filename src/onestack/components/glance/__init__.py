@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack
-from onestack.components.base import (
-    Component,
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import (
+    Capability,
     ConfigFile,
-    Context,
     Database,
     Directory,
     Endpoint,
-    Front,
+    Frontend,
+    Holding,
     Identity,
-    Value,
     ini_file,
-    ini_text,
 )
-from onestack.supervise.spec import Probe, Process
+from onestack.model.ini import Value, ini_text
+from onestack.model.key import Key, Kind
+from onestack.model.process import Probe, Process
 
 PORT = 9292
 REFERENCE = "glance"
@@ -31,6 +32,8 @@ REFERENCE = "glance"
 class Glance(Component):
     name = "glance"
     title = "Image"
+    provides = (Capability("image", ("glance-api",), port=PORT),)
+    holdings = (Holding("/v2/images", {"owner": "{project}"}),)
     keys = (
         Key("CONFIG_GLANCE_INSTALL", "y", "Turn the image service on.", Kind.FLAG),
         openstack.database_password("glance"),
@@ -57,7 +60,7 @@ class Glance(Component):
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         data = ctx.cloud.data / self.name
         paste = ctx.release.services / "etc" / "glance" / "glance-api-paste.ini"
-        swift = ctx.has("swift")
+        swift = ctx.offers("object-store")
         default = str(ctx.answers["CONFIG_GLANCE_BACKEND"]) if swift else "file"
         # What it tells is all that it has to do with the bus.
         bus = {"transport_url": openstack.transport_url(ctx)} if openstack.listened_to(ctx) else {}
@@ -107,7 +110,7 @@ class Glance(Component):
             )
 
     def former_files(self, ctx: Context) -> Iterable[Path]:
-        return () if ctx.has("swift") else (self._account(ctx),)
+        return () if ctx.offers("object-store") else (self._account(ctx),)
 
     def databases(self, ctx: Context) -> Iterable[Database]:
         yield openstack.own_database(
@@ -117,8 +120,8 @@ class Glance(Component):
     def identity(self, ctx: Context) -> Iterable[Identity]:
         yield Identity("glance", (Endpoint("glance", "image", PORT, "", "Image"),))
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("glance", PORT, f"{ctx.internal}:{PORT}")
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("glance", PORT, f"{ctx.internal}:{PORT}")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         config = self._config(ctx)
@@ -126,11 +129,11 @@ class Glance(Component):
             name="glance-api",
             component=self.name,
             user=ctx.cloud.user(self.name),
-            run="onestack.components.glance.run:api",
+            run="onestack.components.glance.inside.run:api",
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
             env={"OS_GLANCE_CONFIG_DIR": str(config.parent)},
-            files=(str(config), *([str(self._account(ctx))] if ctx.has("swift") else [])),
-            needs=("mariadb", "memcached"),
+            files=(str(config), *([str(self._account(ctx))] if ctx.offers("object-store") else [])),
+            needs=("database", "cache"),
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2/images?limit=1"),
         )
 

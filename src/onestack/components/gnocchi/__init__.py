@@ -7,23 +7,24 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onestack.answers.key import Class, Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack, telemetry
-from onestack.components.base import (
-    Component,
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import (
+    Capability,
     ConfigFile,
-    Context,
     Database,
     Directory,
     Endpoint,
-    Front,
+    Frontend,
     Identity,
-    Ini,
     ini_file,
 )
-from onestack.host.findings import Finding, refuse
-from onestack.supervise.spec import Probe, Process
+from onestack.model.findings import Finding, refuse
+from onestack.model.ini import Ini
+from onestack.model.key import Class, Key, Kind
+from onestack.model.process import Probe, Process
 
 PORT = 8041
 SACKS = 8
@@ -38,6 +39,7 @@ NAMESPACES = ("gnocchi", "keystonemiddleware.auth_token", "oslo.db")
 class Gnocchi(Component):
     name = "gnocchi"
     title = "Metrics"
+    provides = (Capability("metric", ("gnocchi",), port=PORT),)
     keys = (
         Key(
             "CONFIG_GNOCCHI_INSTALL",
@@ -80,8 +82,8 @@ class Gnocchi(Component):
     def identity(self, ctx: Context) -> Iterable[Identity]:
         yield Identity("gnocchi", (Endpoint("gnocchi", "metric", PORT, "", "Metrics"),))
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("gnocchi", PORT, f"{ctx.internal}:{PORT}")
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("gnocchi", PORT, f"{ctx.internal}:{PORT}")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         config = str(_config(ctx))
@@ -89,15 +91,15 @@ class Gnocchi(Component):
             name="gnocchi",
             component=self.name,
             user=ctx.cloud.user(self.name),
-            run="onestack.components.gnocchi.run:all_of_it",
+            run="onestack.components.gnocchi.inside.run:all_of_it",
             arguments={"config": config, "sacks": SACKS},
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
             files=(config, str(_paste(ctx))),
-            needs=("mariadb", "memcached"),
+            needs=("database", "cache"),
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/v1/archive_policy"),
         )
 
-    def examine(self, ctx: Context) -> Iterable[Finding]:
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
         waiting = list(_waiting(ctx))
         age = time.time() - min(waiting, default=time.time())
         if age > PATIENCE:

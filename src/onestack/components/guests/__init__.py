@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from onestack.answers.values import Answers
-from onestack.components.base import Component, ConfigFile, Context
-from onestack.supervise.spec import Process
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Capability, ConfigFile
+from onestack.model.process import Process
 
 SECONDS = 30
 """What guests get to shut down by themselves."""
@@ -40,6 +42,7 @@ read -r _ _ _ parent _ </proc/$$/stat
 class Guests(Component):
     name = "guests"
     title = "Guests"
+    provides = (Capability("guests", ("guests",)),)
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NOVA_INSTALL"])
@@ -49,7 +52,7 @@ class Guests(Component):
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         # by its path: as a module it would bring all rooms along
-        program = ctx.release.program / "onestack" / "components" / "guests" / "run.py"
+        program = ctx.release.program / "onestack" / "components" / "guests" / "inside" / "run.py"
         uri = f"qemu+unix:///system?socket={ctx.cloud.run}/libvirt/libvirt-sock"
         yield Process(
             name="guests",
@@ -61,7 +64,7 @@ class Guests(Component):
                 *(str(ctx.release.services_python), str(program), uri, str(SECONDS)),
             ),
             files=(str(self._script(ctx)),),
-            needs=("libvirtd",),
+            needs=("hypervisor",),
             stop_seconds=SECONDS + 15.0,
         )
 

@@ -6,23 +6,26 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from onestack.answers.values import Answers
-from onestack.components.base import Component, ConfigFile, Context, Directory, Front, Task
 from onestack.components.haproxy import inspect, keys
-from onestack.components.haproxy.place import front_file, tls_directory
-from onestack.host.findings import Finding, refuse
+from onestack.components.haproxy.paths import front_file, tls_directory
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Capability, ConfigFile, Directory, Frontend, Task
+from onestack.model.findings import Finding, refuse
+from onestack.model.process import Probe, Process
 from onestack.network.addresses import machine_has
-from onestack.supervise.spec import Probe, Process
 
 
 class Haproxy(Component):
     name = "haproxy"
     title = "TLS front"
+    provides = (Capability("frontend", ("haproxy",), tasks=("haproxy:certificate",)),)
     keys = keys.KEYS
 
-    def contradictions(self, answers: Answers) -> Iterable[str]:
-        return keys.contradictions(answers)
+    def validate(self, answers: Answers) -> Iterable[str]:
+        return keys.validate(answers)
 
-    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+    def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
         if own := keys.own(ctx.answers):
             for wrong in inspect.problems(own, ctx.public):
                 yield refuse(
@@ -47,7 +50,7 @@ class Haproxy(Component):
         yield ConfigFile(self._config(ctx), self._text(ctx), ctx.cloud.user(self.name))
 
     def processes(self, ctx: Context) -> Iterable[Process]:
-        fronts = _fronts(ctx)
+        fronts = _frontends(ctx)
         if not fronts:
             return
         config = str(self._config(ctx))
@@ -101,10 +104,10 @@ defaults
     # on it would make that request fail
     option http-server-close
 """
-        return head + "".join(_listen(ctx, front) for front in _fronts(ctx))
+        return head + "".join(_listen(ctx, front) for front in _frontends(ctx))
 
 
-def _listen(ctx: Context, front: Front) -> str:
+def _listen(ctx: Context, front: Frontend) -> str:
     """The section of one port."""
     tls = "" if front.plain else f" ssl crt {front_file(ctx, front)} alpn http/1.1"
     bind = f"""
@@ -121,5 +124,5 @@ listen {front.name}
 """
 
 
-def _fronts(ctx: Context) -> list[Front]:
-    return [front for component in ctx.components for front in component.fronts(ctx)]
+def _frontends(ctx: Context) -> list[Frontend]:
+    return [front for declared in ctx.model for front in declared.frontends]

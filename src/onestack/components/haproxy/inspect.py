@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from onestack.components.base import Certificate
+from onestack.model.declarations import Certificate
 
 
 class _Locked(Exception):

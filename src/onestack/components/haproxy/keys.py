@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
-from onestack.components.base import Certificate
 from onestack.components.haproxy import inspect
+from onestack.model.declarations import Certificate
+from onestack.model.key import Key, Kind
 
 SUBJECT = "CONFIG_SSL_CERT_SUBJECT_"
 OWN = "CONFIG_ONESTACK_SSL_"
@@ -95,7 +95,7 @@ def authority(answers: Answers) -> Certificate | None:
     )
 
 
-def contradictions(answers: Answers) -> Iterable[str]:
+def validate(answers: Answers) -> Iterable[str]:
     if signs := authority(answers):
         for wrong in inspect.authority_problems(signs):
             yield f"CONFIG_SSL_CACERT_SELFSIGN=n: {wrong}"

@@ -13,13 +13,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from onestack.components.base import Certificate, Context
 from onestack.components.haproxy import keys
 from onestack.components.haproxy.inspect import chain
-from onestack.components.haproxy.place import front_file, tls_directory
-from onestack.errors import OnestackError
-from onestack.host.change import Change
+from onestack.components.haproxy.paths import front_file, tls_directory
 from onestack.host.files import ensure_file, write_file
+from onestack.model.change import Change
+from onestack.model.context import Context
+from onestack.model.declarations import Certificate
+from onestack.model.errors import OnestackError
 
 CA_DAYS = 3650
 SERVER_DAYS = 825
@@ -81,8 +82,8 @@ def ensure_tls(ctx: Context, group: str) -> Iterator[Change]:
                 f"make the certificate for {', '.join([*wanted.names, *wanted.addresses])}",
                 lambda: make_server(server, signer, signer_key, wanted, group),
             )
-    for component in ctx.components:
-        for front in component.fronts(ctx):
+    for declared in ctx.model:
+        for front in declared.frontends:
             if front.certificate:
                 yield from _ensure_copy(front_file(ctx, front), front.certificate, group)
 
@@ -90,7 +91,7 @@ def ensure_tls(ctx: Context, group: str) -> Iterator[Change]:
 def _wanted(ctx: Context) -> Wanted:
     addresses = sorted({ctx.public, ctx.internal, "127.0.0.1"})
     return Wanted(
-        tuple(sorted({ctx.host.hostname, "localhost"})),
+        tuple(sorted({ctx.facts.hostname, "localhost"})),
         tuple(addresses),
         _name({"CN": addresses[0], **keys.subject(ctx.answers)}),
     )

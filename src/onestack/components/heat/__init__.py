@@ -5,28 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack
-from onestack.components.base import (
-    Component,
+from onestack.components.mariadb import table_file
+from onestack.model.change import Change
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import (
+    Capability,
     ConfigFile,
-    Context,
     Database,
     Endpoint,
-    Front,
+    Frontend,
     Identity,
-    Ini,
     Task,
-    Value,
     ini_file,
-    ini_value,
-    kept,
 )
-from onestack.components.mariadb import table_file
-from onestack.host.change import Change
-from onestack.host.findings import Finding, refuse
-from onestack.supervise.spec import Probe, Process
+from onestack.model.findings import Finding, refuse
+from onestack.model.ini import Ini, Value, ini_value, read_option
+from onestack.model.key import Key, Kind
+from onestack.model.process import Probe, Process
 
 PORT = 8004
 _KEY_OPTION = "auth_encryption_key"
@@ -60,6 +58,7 @@ def _wrong_key(text: str) -> str | None:
 class Heat(Component):
     name = "heat"
     title = "Orchestration"
+    provides = (Capability("orchestration", ("heat",), port=PORT, path="/v1"),)
     keys = (
         Key("CONFIG_HEAT_INSTALL", "n", "Turn the orchestration service on.", Kind.FLAG),
         Key(
@@ -93,8 +92,8 @@ class Heat(Component):
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_HEAT_INSTALL"])
 
-    def obstacles(self, ctx: Context) -> Iterable[Finding]:
-        before = kept(_config(ctx), _KEY_OPTION)
+    def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
+        before = read_option(_config(ctx), _KEY_OPTION)
         stacks = table_file(ctx, "heat", "stack").exists()
         if stacks and before not in (None, ini_value(_encryption_key(ctx))):
             yield refuse(
@@ -121,10 +120,10 @@ class Heat(Component):
             )
         yield Identity("heat", tuple(endpoints))
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("heat", PORT, f"{ctx.internal}:{PORT}")
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("heat", PORT, f"{ctx.internal}:{PORT}")
         if _cfn(ctx):
-            yield Front("heat-cfn", CFN_PORT, f"{ctx.internal}:{CFN_PORT}")
+            yield Frontend("heat-cfn", CFN_PORT, f"{ctx.internal}:{CFN_PORT}")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         config = str(_config(ctx))
@@ -135,11 +134,11 @@ class Heat(Component):
             name="heat",
             component=self.name,
             user=ctx.cloud.user(self.name),
-            run="onestack.components.heat.run:heat",
+            run="onestack.components.heat.inside.run:heat",
             arguments={"config": config},
             sockets=sockets,
             files=(config,),
-            needs=("mariadb", "memcached", "rabbitmq"),
+            needs=("database", "cache", "messaging"),
             # Listing stacks asks the engine, through the bus.
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/v1/{{project_id}}/stacks?limit=1"),
         )
@@ -147,7 +146,7 @@ class Heat(Component):
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
             "oslo_db.sqlalchemy.enginefacade",
-            "onestack.components.messaging",
+            "onestack.runtime.messaging",
             "oslo_policy.policy",
             "oslo_versionedobjects.base",
             "keystonemiddleware.auth_token",
@@ -167,7 +166,7 @@ class Heat(Component):
         yield Task("domain", lambda: ensure_domain(ctx), ("identity:heat",), before_start=True)
 
     def purge(self, ctx: Context) -> Iterator[Change]:
-        if ctx.has("keystone"):
+        if ctx.offers("identity"):
             from onestack.cloudapi.identity import remove_roles
             from onestack.components.heat.domain import remove_domain
 
@@ -230,7 +229,7 @@ def _sections(ctx: Context) -> Ini:
         },
         "clients_keystone": {"auth_uri": _keystone(ctx)},
         # cinder-backup needs a place for its backups.
-        "volumes": {"backups_enabled": ctx.has("swift")},
+        "volumes": {"backups_enabled": ctx.offers("object-store")},
         "paste_deploy": {"api_paste_config": str(shared / "api-paste.ini")},
         **openstack.messaging(ctx),
         **openstack.proxied(),

@@ -10,9 +10,9 @@ from keystoneauth1.session import Session
 
 from onestack.cloudapi.identity import lets_in
 from onestack.cloudapi.session import admin_session
-from onestack.components.base import Context
 from onestack.components.openstack import keystone_url
-from onestack.host.change import Change
+from onestack.model.change import Change
+from onestack.model.context import Context
 
 Item = dict[str, Any]
 DESCRIPTION = "Users that stacks make"

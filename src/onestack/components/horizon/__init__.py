@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
-from onestack.components.base import (
-    Certificate,
-    Component,
-    ConfigFile,
-    Context,
-    Directory,
-    Front,
-    Task,
-)
 from onestack.components.haproxy import inspect
-from onestack.components.haproxy.place import own_file
+from onestack.components.haproxy.paths import own_file
 from onestack.components.horizon.assets import Assets
 from onestack.components.horizon.settings import PLACE, local_settings, text
-from onestack.host.change import Change
 from onestack.host.files import ensure_no_file
-from onestack.host.findings import Finding, refuse, warn
-from onestack.supervise.spec import Probe, Process
+from onestack.model.change import Change
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import (
+    Capability,
+    Certificate,
+    ConfigFile,
+    Directory,
+    Frontend,
+    Task,
+)
+from onestack.model.findings import Finding, refuse, warn
+from onestack.model.key import Key, Kind
+from onestack.model.process import Probe, Process
 
 ENVIRONMENT = "dashboard"
 PORT = 80
@@ -39,6 +40,7 @@ def _absolute(path: str) -> str | None:
 class Horizon(Component):
     name = "horizon"
     title = "Dashboard"
+    provides = (Capability("dashboard", ("horizon",), port=PORT),)
     keys = (
         Key(
             "CONFIG_HORIZON_INSTALL",
@@ -88,7 +90,7 @@ class Horizon(Component):
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_HORIZON_INSTALL"])
 
-    def contradictions(self, answers: Answers) -> Iterable[str]:
+    def validate(self, answers: Answers) -> Iterable[str]:
         if not self.enabled(answers):
             return
         certificate, key, ca = (bool(answers[name]) for name in OWN)
@@ -100,7 +102,7 @@ class Horizon(Component):
         if certificate and not answers["CONFIG_HORIZON_SSL"]:
             yield f"{OWN[0]} is for HTTPS, which CONFIG_HORIZON_SSL=n turns off"
 
-    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+    def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
         if not ctx.answers["CONFIG_HORIZON_SSL"]:
             yield warn(
                 "the dashboard will be on HTTP",
@@ -138,17 +140,17 @@ class Horizon(Component):
         yield ConfigFile(_settings(ctx), text(made, _panels(ctx)), group)
         yield ConfigFile(_settings(ctx).with_name("__init__.py"), "", group)
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
         backend = f"{ctx.internal}:{PORT}"
         if not ctx.answers["CONFIG_HORIZON_SSL"]:
-            yield Front("horizon", PORT, backend, plain=True, page=PLACE)
+            yield Frontend("horizon", PORT, backend, plain=True, page=PLACE)
             return
-        yield Front("horizon", TLS_PORT, backend, certificate=_own(ctx.answers), page=PLACE)
-        yield Front("horizon-to-https", PORT, "", plain=True)
+        yield Frontend("horizon", TLS_PORT, backend, certificate=_own(ctx.answers), page=PLACE)
+        yield Frontend("horizon-to-https", PORT, "", plain=True)
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         settings = _settings(ctx)
-        run = ctx.release.program / "onestack" / "components" / "horizon" / "run.py"
+        run = ctx.release.program / "onestack" / "components" / "horizon" / "inside" / "run.py"
         yield Process(
             name="horizon",
             component=self.name,
@@ -213,9 +215,9 @@ def _assets(ctx: Context) -> Assets:
 def _panels(ctx: Context) -> tuple[str, ...]:
     """Packages that bring the pages of the services that are on."""
     found = {
-        "heat_dashboard": ctx.has("heat"),
-        "octavia_dashboard": ctx.has("octavia"),
-        "neutron_fwaas_dashboard": ctx.has("neutron") and ctx.answers["CONFIG_NEUTRON_FWAAS"],
+        "heat_dashboard": ctx.offers("orchestration"),
+        "octavia_dashboard": ctx.offers("load-balancer"),
+        "neutron_fwaas_dashboard": ctx.offers("network") and ctx.answers["CONFIG_NEUTRON_FWAAS"],
     }
     return tuple(name for name, on in found.items() if on)
 
@@ -227,7 +229,7 @@ def _own(answers: Answers) -> Certificate | None:
 
 def _names(ctx: Context) -> Iterator[str]:
     """What may stand in the address that a browser asks for."""
-    yield from dict.fromkeys((ctx.public, ctx.host.hostname, "localhost", ctx.internal))
+    yield from dict.fromkeys((ctx.public, ctx.facts.hostname, "localhost", ctx.internal))
     yield from ctx.answers["CONFIG_ONESTACK_HORIZON_NAMES"]
     if own := _own(ctx.answers):
         # Imported late: answers and checks run where only the standard library is.

@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.cloud import CACHE
 from onestack.components.horizon.settings import LOOKS, text
-from onestack.host.change import Change
 from onestack.host.command import run
 from onestack.host.files import remove_tree
 from onestack.host.locks import file_lock
+from onestack.model.change import Change
+from onestack.model.cloud import CACHE
 from onestack.release.environment import readable
 
-MAKER = Path(__file__).with_name("collect.py")
+MAKER = Path(__file__).with_name("inside") / "collect.py"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.components import openstack
-from onestack.components.base import Context
+from onestack.model.context import Context
 
 PLACE = "/dashboard/"
 """Where packstack's dashboard was, too."""
@@ -93,7 +93,7 @@ def _policies(ctx: Context, packages: Path) -> dict[str, Any]:
     defaults = {
         service: f"default_policies/{project}.yaml" for service, project in POLICIES.items()
     }
-    if ctx.has("heat"):
+    if ctx.offers("orchestration"):
         conf = packages / "heat_dashboard" / "conf"
         files["orchestration"] = str(conf / "heat_policy.yaml")
         defaults["orchestration"] = str(conf / "default_policies" / "heat.yaml")

@@ -8,26 +8,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.common import SERVICE_USERS
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack, periodic
-from onestack.components.base import (
-    Component,
+from onestack.components.keystone import ldap
+from onestack.host.files import write_file
+from onestack.model.change import Change
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import (
+    Capability,
     ConfigFile,
-    Context,
     Database,
     Directory,
     Endpoint,
-    Front,
+    Frontend,
     Identity,
     Task,
-    Value,
     ini_file,
 )
-from onestack.components.keystone import ldap
-from onestack.host.change import Change
-from onestack.host.files import write_file
-from onestack.supervise.spec import Probe, Process
+from onestack.model.ini import Value
+from onestack.model.key import Key, Kind
+from onestack.model.process import Probe, Process
 
 PORT = 5000
 PROBE_USER = "onestack"
@@ -45,7 +46,7 @@ def _wrong_administrator(text: str) -> str | None:
 class Keystone(Component):
     name = "keystone"
     title = "Identity"
-    provides = ("identity",)
+    provides = (Capability("identity", ("keystone-api",), port=PORT, path="/v3"),)
     keys = (
         openstack.database_password("keystone"),
         Key(
@@ -75,8 +76,8 @@ class Keystone(Component):
         *ldap.KEYS,
     )
 
-    def contradictions(self, answers: Answers) -> Iterable[str]:
-        return ldap.contradictions(answers)
+    def validate(self, answers: Answers) -> Iterable[str]:
+        return ldap.validate(answers)
 
     def packages(self, ctx: Context) -> Iterable[str]:
         return ldap.PACKAGES if ldap.wanted(ctx.answers) else ()
@@ -160,8 +161,8 @@ class Keystone(Component):
     def identity(self, ctx: Context) -> Iterable[Identity]:
         yield Identity(PROBE_USER, (Endpoint("keystone", "identity", PORT, "/v3", "Identity"),))
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("keystone", PORT, f"{ctx.internal}:{PORT}")
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("keystone", PORT, f"{ctx.internal}:{PORT}")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         config = self._config(ctx)
@@ -169,11 +170,11 @@ class Keystone(Component):
             name="keystone-api",
             component=self.name,
             user=ctx.cloud.user(self.name),
-            run="onestack.components.keystone.run:api",
+            run="onestack.components.keystone.inside.run:api",
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
             env={"OS_KEYSTONE_CONFIG_DIR": str(config.parent)},
             files=tuple(str(file.path) for file in self.files(ctx) if file.ini),
-            needs=("mariadb", "memcached"),
+            needs=("database", "cache"),
             probe=Probe("http", f"http://{ctx.internal}:{PORT}/v3"),
         )
         if ctx.answers["CONFIG_KEYSTONE_FERNET_TOKEN_ROTATE_ENABLE"]:

@@ -10,9 +10,9 @@ from keystoneauth1.exceptions import Unauthorized
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.session import admin_session
-from onestack.components.base import Context
 from onestack.components.mariadb.sql import connect
-from onestack.host.change import Change
+from onestack.model.change import Change
+from onestack.model.context import Context
 from onestack.supervise.client import Supervisor
 
 
@@ -60,7 +60,7 @@ def ensure_domain(ctx: Context, name: str) -> Iterator[Change]:
 
 def _make_domain(ctx: Context, name: str) -> None:
     Supervisor(ctx.cloud).job(
-        run="onestack.components.keystone.jobs:domain",
+        run="onestack.components.keystone.inside.jobs:domain",
         user=ctx.cloud.user("keystone"),
         arguments={"config": str(ctx.cloud.etc / "keystone" / "keystone.conf"), "name": name},
         env={},
@@ -99,7 +99,7 @@ def bootstrap(ctx: Context) -> None:
     url = f"{ctx.public}:5000/v3"
     etc = ctx.cloud.etc / "keystone"
     Supervisor(ctx.cloud).job(
-        run="onestack.components.keystone.jobs:bootstrap",
+        run="onestack.components.keystone.inside.jobs:bootstrap",
         user=ctx.cloud.user("keystone"),
         arguments={
             "config": str(etc / "keystone.conf"),

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
-from onestack.components.base import Ini, Value
+from onestack.model.ini import Ini, Value
+from onestack.model.key import Key, Kind
 
 PREFIX = "CONFIG_KEYSTONE_LDAP_"
 BACKEND = "CONFIG_KEYSTONE_IDENTITY_BACKEND"
@@ -140,7 +140,7 @@ def wanted(answers: Answers) -> bool:
     return bool(answers[BACKEND] == "ldap")
 
 
-def contradictions(answers: Answers) -> Iterable[str]:
+def validate(answers: Answers) -> Iterable[str]:
     if not wanted(answers):
         return
     for name, why in (("URL", "the directory's address"), ("SUFFIX", "the base DN")):

@@ -13,14 +13,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.values import Answers
-from onestack.components.base import Component, ConfigFile, Context, Directory, Task
 from onestack.components.cinder import attach_command, has_pool
 from onestack.components.libvirt.undo import GUESTS
 from onestack.components.openvswitch.distribution import distribution
-from onestack.host.change import Change
 from onestack.host.files import ensure_directory
 from onestack.host.ledger import Ledger
-from onestack.supervise.spec import Probe, Process
+from onestack.model.change import Change
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Capability, ConfigFile, Directory, Task
+from onestack.model.process import Probe, Process
 
 KVM = Path("/dev/kvm")
 
@@ -28,6 +30,7 @@ KVM = Path("/dev/kvm")
 class Libvirt(Component):
     name = "libvirt"
     title = "libvirt"
+    provides = (Capability("hypervisor", ("libvirtd",), socket="libvirt/libvirt-sock"),)
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NOVA_INSTALL"])
@@ -154,7 +157,7 @@ cgroup_controllers = []
             "/run": cloud.run / "libvirtd",
             "/run/libvirt": cloud.run / "libvirt",
         }
-        if ctx.has("openvswitch"):
+        if ctx.offers("switch"):
             # libvirt plugs taps by ovs-vsctl, which looks for its socket here
             places["/run/openvswitch"] = cloud.run / "openvswitch"
         if KVM.exists() and not _may_use_kvm(ctx):
@@ -165,7 +168,7 @@ cgroup_controllers = []
 
 
 def _may_use_kvm(ctx: Context) -> bool:
-    return ctx.host.kvm or ctx.answers["CONFIG_NOVA_LIBVIRT_VIRT_TYPE"] == "kvm"
+    return ctx.facts.kvm or ctx.answers["CONFIG_NOVA_LIBVIRT_VIRT_TYPE"] == "kvm"
 
 
 def _group_of(device: Path) -> str:

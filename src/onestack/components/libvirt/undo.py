@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from onestack.errors import OnestackError
 from onestack.host.ledger import undoes
+from onestack.model.errors import OnestackError
 
 GUESTS = "guests of user"
 SECONDS = 10.0

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.common import PASSWORDS
-from onestack.answers.key import Class, Key, Kind
-from onestack.components.base import Component, ConfigFile, Context, Directory, Task
 from onestack.components.mariadb.datadir import install
-from onestack.host.change import Change
-from onestack.supervise.spec import Probe, Process
+from onestack.model.change import Change
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Capability, ConfigFile, Directory, Task
+from onestack.model.key import Class, Key, Kind
+from onestack.model.process import Probe, Process
 
 
 def table_file(ctx: Context, database: str, table: str) -> Path:
@@ -35,7 +37,7 @@ def _wrong_name(text: str) -> str | None:
 class Mariadb(Component):
     name = "mariadb"
     title = "MariaDB"
-    provides = ("database",)
+    provides = (Capability("database", ("mariadb",), socket="mariadb/mariadb.sock"),)
     keys = (
         Key(
             "CONFIG_MARIADB_INSTALL",

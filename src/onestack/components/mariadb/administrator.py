@@ -6,9 +6,9 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from onestack.components.base import Context
 from onestack.components.mariadb.sql import connect
-from onestack.host.change import Change
+from onestack.model.change import Change
+from onestack.model.context import Context
 
 _PASSWORD = re.compile(r"\*[0-9A-F]{40}")
 _EVERYTHING = "ALL PRIVILEGES ON *.*"

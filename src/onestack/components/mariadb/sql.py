@@ -5,8 +5,8 @@ from __future__ import annotations
 import pymysql
 from pymysql.connections import Connection
 
-from onestack.cloud import Cloud
-from onestack.errors import OnestackError
+from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError
 
 
 def connect(cloud: Cloud, database: str | None = None) -> Connection[pymysql.cursors.Cursor]:

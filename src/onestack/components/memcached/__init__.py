@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from onestack.components.base import Component, Context
-from onestack.supervise.spec import Probe, Process
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Capability
+from onestack.model.process import Probe, Process
 
 PORT = 11211
 
@@ -13,6 +15,7 @@ PORT = 11211
 class Memcached(Component):
     name = "memcached"
     title = "memcached"
+    provides = (Capability("cache", ("memcached",), port=PORT),)
 
     def packages(self, ctx: Context) -> Iterable[str]:
         return ("memcached",)

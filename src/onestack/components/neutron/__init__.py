@@ -7,55 +7,56 @@ from typing import Any
 
 from onestack.answers.values import Answers
 from onestack.components import openstack
-from onestack.components.base import (
-    Component,
-    ConfigFile,
-    Context,
-    Database,
-    Directory,
-    Endpoint,
-    Front,
-    Identity,
-    Part,
-    Task,
-)
 from onestack.components.mariadb import table_file
 from onestack.components.neutron import config, fwaas, keys
 from onestack.components.neutron.layout import PORT, Layout
 from onestack.components.neutron.undo import ensure_noted
 from onestack.components.openvswitch import environment
 from onestack.host import sysctl
-from onestack.host.change import Change
 from onestack.host.command import run
-from onestack.host.findings import Finding, refuse, warn
 from onestack.host.ledger import Ledger
+from onestack.model.change import Change
+from onestack.model.component import Component, PartOff
+from onestack.model.context import Context
+from onestack.model.declarations import (
+    Capability,
+    ConfigFile,
+    Database,
+    Directory,
+    Endpoint,
+    Frontend,
+    Identity,
+    Task,
+)
+from onestack.model.findings import Finding, refuse, warn
+from onestack.model.process import Probe, Process
 from onestack.network.backend import l2_agent
-from onestack.supervise.spec import Probe, Process
 
 BRIDGE_FILTERS = tuple(f"net.bridge.bridge-nf-call-{kind}tables" for kind in ("ip", "ip6"))
 """Without them the chains of security groups see nothing of guests' bridges."""
-_RUN = "onestack.components.neutron.run:"
+_RUN = "onestack.components.neutron.inside.run:"
 _MIGRATIONS = "neutron/db/migration/alembic_migrations/versions"
 
 
 class Neutron(Component):
     name = "neutron"
     title = "Network"
+    provides = (Capability("network", ("neutron-api",), port=PORT),)
     keys = keys.KEYS
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NEUTRON_INSTALL"])
 
-    def contradictions(self, answers: Answers) -> Iterable[str]:
+    def validate(self, answers: Answers) -> Iterable[str]:
         agent = str(answers["CONFIG_NEUTRON_L2_AGENT"])
         if agent and self.enabled(answers):
-            yield from keys.contradictions(answers, agent)
+            yield from keys.validate(answers, agent)
 
-    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+    def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
         layout = Layout(ctx)
         if not ctx.answers["CONFIG_NEUTRON_L2_AGENT"]:
-            reason = l2_agent(ctx.answers, ctx.host)[1]
-            for wrong in keys.contradictions(ctx.answers, layout.agent):
+            reason = l2_agent(ctx.answers, ctx.facts)[1]
+            for wrong in keys.validate(ctx.answers, layout.agent):
                 yield refuse(
                     f"the answers do not fit {layout.agent}, which carries the networks ({reason})",
                     wrong,
@@ -65,7 +66,7 @@ class Neutron(Component):
         if known and before not in ("", layout.agent):
             yield refuse(
                 f"the networks of this cloud are carried by {before}, and would be by "
-                f"{layout.agent} ({l2_agent(ctx.answers, ctx.host)[1]})",
+                f"{layout.agent} ({l2_agent(ctx.answers, ctx.facts)[1]})",
                 f"{layout.agent} would know nothing of the networks, routers and guests' ports "
                 "that are there",
                 f"stay with --set CONFIG_NEUTRON_L2_AGENT={before}; for {layout.agent}, "
@@ -103,7 +104,7 @@ class Neutron(Component):
         yield Database(
             "neutron",
             "neutron",
-            "onestack.components.neutron.jobs:sync",
+            "onestack.components.neutron.inside.jobs:sync",
             tuple(str(folder.relative_to(packages)) for folder in folders),
             Layout(ctx).server,
         )
@@ -112,15 +113,15 @@ class Neutron(Component):
     def identity(self, ctx: Context) -> Iterable[Identity]:
         yield Identity("neutron", (Endpoint("neutron", "network", PORT, "", "Networks"),))
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("neutron", PORT, f"{ctx.internal}:{PORT}")
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("neutron", PORT, f"{ctx.internal}:{PORT}")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         layout = Layout(ctx)
         yield self._namespaces(layout)
         yield from self._server(layout)
         if layout.ovn:
-            yield self._agent(layout, "ovn", "neutron-ovn-agent", ("ovn-controller",))
+            yield self._agent(layout, "ovn", "neutron-ovn-agent", ("chassis",))
             return
         metering = ("metering",) if config.metered(layout) else ()
         for name in ("openvswitch", "dhcp", "l3", "metadata", *metering):
@@ -130,8 +131,8 @@ class Neutron(Component):
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {Layout(ctx).user: tuple(config.PRIVSEP.values())}
 
-    def family(self, ctx: Context) -> Iterable[str]:
-        here = "onestack.components.neutron.warm"
+    def zygote(self, ctx: Context) -> Iterable[str]:
+        here = "onestack.components.neutron.inside.preload"
         layout = Layout(ctx)
         more = (f"{here}_fwaas",) if fwaas.on(layout) else ()
         return ("eventlet", here, *more, f"{here}_{layout.agent}")
@@ -139,7 +140,7 @@ class Neutron(Component):
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
             "alembic",
-            "onestack.components.messaging",
+            "onestack.runtime.messaging",
             # Not neutron_lib: it listens to the database sessions of all who have it.
             "os_traits",
             "oslo_db.api",
@@ -159,11 +160,11 @@ class Neutron(Component):
             # after the API's start without the service: it would make them again
             yield Task("firewalls", lambda: fwaas.lifted(layout), ("process:neutron-api",))
 
-    def parts_off(self, ctx: Context) -> Iterable[Part]:
+    def parts_off(self, ctx: Context) -> Iterable[PartOff]:
         layout = Layout(ctx)
         if not fwaas.on(layout):
             signs = (table_file(ctx, "neutron", fwaas.TABLES[0]),)
-            yield Part("fwaas", "Firewall groups", lambda: fwaas.removed(layout), signs)
+            yield PartOff("fwaas", "Firewall groups", lambda: fwaas.removed(layout), signs)
 
     def _ensure_host(self, ctx: Context) -> Iterator[Change]:
         layout = Layout(ctx)
@@ -208,12 +209,12 @@ class Neutron(Component):
             env["ONESTACK_EXTERNAL_NETWORK"] = layout.external_network
         if layout.ovn and layout.datapath == "netdev":
             env["ONESTACK_USERSPACE_DATAPATH"] = "y"
-        needs: tuple[str, ...] = ("mariadb", "memcached", "rabbitmq")
+        needs: tuple[str, ...] = ("database", "cache", "messaging")
         groups: tuple[str, ...] = ()
         if layout.ovn:
             # upstream runs ovsdb-client at its start
             env["PATH"] = environment(ctx)["PATH"]
-            needs += ("ovn-nb-ovsdb", "ovn-sb-ovsdb")
+            needs += ("northbound", "southbound")
             groups = (ctx.cloud.user("ovn"),)
         common: dict[str, Any] = {
             "component": "neutron",
@@ -252,7 +253,7 @@ class Neutron(Component):
         if layout.ovn:
             groups.append(ctx.cloud.user("ovn"))
         else:
-            needs += ("rabbitmq", "neutron-workers")
+            needs += ("messaging", "neutron-workers")
         if name in ("dhcp", "l3") and layout.datapath == "netdev":
             arguments["switch"] = str(run / "ovs-vswitchd.pid")
         if name == "openvswitch":

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from onestack.components import openstack
-from onestack.components.base import ConfigFile, Context, Ini, Value, ini_file, kept
 from onestack.components.neutron import fwaas, keys
 from onestack.components.neutron.layout import NOVA_METADATA_PORT, Layout
-from onestack.errors import BadAnswers
+from onestack.model.context import Context
+from onestack.model.declarations import ConfigFile, ini_file
+from onestack.model.errors import BadAnswers
+from onestack.model.ini import Ini, Value, read_option
 from onestack.network.resolvers import resolvers
 
 PRIVSEP = {
@@ -43,7 +45,7 @@ _DRIVERS = "mechanism_drivers"
 
 def carrier(layout: Layout) -> str:
     """`Layout.agent` of the cloud as it was made; ``""`` before."""
-    drivers = kept(_ml2_file(layout), _DRIVERS)
+    drivers = read_option(_ml2_file(layout), _DRIVERS)
     if drivers is None:
         return ""
     return "ovn" if "ovn" in drivers.split(",") else "openvswitch"
@@ -155,7 +157,7 @@ def _root_helper(layout: Layout) -> str:
 
 def _ml2(layout: Layout) -> Ini:
     answers = layout.ctx.answers
-    if wrong := list(keys.contradictions(answers, layout.agent)):
+    if wrong := list(keys.validate(answers, layout.agent)):
         raise BadAnswers(
             f"the answers do not fit {layout.agent}, which carries this cloud's networks",
             "\n".join(wrong),

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from onestack.answers.key import Key, Kind
-from onestack.components.base import Database, Ini
 from onestack.components.neutron.layout import Layout
-from onestack.host.change import Change
 from onestack.host.command import run
+from onestack.model.change import Change
+from onestack.model.declarations import Database
+from onestack.model.ini import Ini
+from onestack.model.key import Key, Kind
 
 INSTALL = "CONFIG_NEUTRON_FWAAS"
 KEY = Key(

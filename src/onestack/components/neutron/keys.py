@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack
 from onestack.components.neutron import fwaas
+from onestack.model.key import Key, Kind
 from onestack.network.wiring import Wiring
 
 OVN_TYPES = ("local", "flat", "vlan", "geneve")
@@ -213,7 +213,7 @@ KEYS: tuple[Key, ...] = (
 )
 
 
-def contradictions(answers: Answers, agent: str) -> Iterable[str]:
+def validate(answers: Answers, agent: str) -> Iterable[str]:
     """What the answers say that ``agent`` (``ovn`` or ``openvswitch``) cannot do."""
     able = OVN_TYPES if agent == "ovn" else OPENVSWITCH_TYPES
     types = tuple(answers["CONFIG_NEUTRON_ML2_TYPE_DRIVERS"])
@@ -235,7 +235,7 @@ def contradictions(answers: Answers, agent: str) -> Iterable[str]:
         if driver == "l2population" and agent == "ovn":
             yield "CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS has l2population, which ovn has no use for"
     wiring = Wiring(answers, agent)
-    yield from wiring.contradictions()
+    yield from wiring.validate()
     mapped = dict(wiring.mapping_pairs)
     physical, source = wiring.physical_network, wiring.source("BRIDGE_MAPPINGS")
     if agent == "ovn" and physical and mapped and physical not in mapped:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.components.base import Context
+from onestack.model.context import Context
 from onestack.network.addresses import first_address
 from onestack.network.backend import datapath, l2_agent
 from onestack.network.wiring import Wiring
@@ -23,7 +23,7 @@ class Layout:
     @property
     def agent(self) -> str:
         """``ovn`` or ``openvswitch``."""
-        return l2_agent(self.ctx.answers, self.ctx.host)[0]
+        return l2_agent(self.ctx.answers, self.ctx.facts)[0]
 
     @property
     def ovn(self) -> bool:
@@ -108,7 +108,7 @@ class Layout:
     def script(self, name: str) -> tuple[str, ...]:
         """The command that runs a program of this folder, with nothing but Python's own library."""
         release = self.ctx.release
-        here = release.program / "onestack" / "components" / "neutron" / name
+        here = release.program / "onestack" / "components" / "neutron" / "inside" / name
         return str(release.services / "bin" / "python"), "-IS", str(here)
 
     def agent_files(self, name: str) -> tuple[Path, ...]:
@@ -118,7 +118,7 @@ class Layout:
     @property
     def datapath(self) -> str:
         """``system`` where the kernel has Open vSwitch's module, else ``netdev``."""
-        return datapath(self.ctx.host)
+        return datapath(self.ctx.facts)
 
     @property
     def tunnel_address(self) -> str:

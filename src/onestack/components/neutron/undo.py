@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from onestack.components.base import Context
-from onestack.components.neutron.spawner import NAMESPACE
+from onestack.components.neutron.inside.spawner import NAMESPACE
 from onestack.components.openvswitch.distribution import distribution
 from onestack.host import netns
-from onestack.host.change import Change
 from onestack.host.command import run
 from onestack.host.ledger import Ledger, undoes
+from onestack.model.change import Change
+from onestack.model.context import Context
 
 KIND = "guest networks"
 _SETS = ("NIPv4", "NIPv6")

@@ -6,27 +6,29 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack, periodic
-from onestack.components.base import (
-    Certificate,
-    Component,
-    ConfigFile,
-    Context,
-    Database,
-    Directory,
-    Endpoint,
-    Front,
-    Identity,
-    Ini,
-    Task,
-    ini_file,
-)
 from onestack.components.nova import pci
 from onestack.components.nova.novnc import ensure_novnc, novnc_directory
 from onestack.components.nova.vendordata import ensure_vendordata, vendordata_file
-from onestack.supervise.spec import Probe, Process
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import (
+    Capability,
+    Certificate,
+    ConfigFile,
+    Database,
+    Directory,
+    Endpoint,
+    Frontend,
+    Holding,
+    Identity,
+    Task,
+    ini_file,
+)
+from onestack.model.ini import Ini
+from onestack.model.key import Key, Kind
+from onestack.model.process import Probe, Process
 
 PORT = 8774
 METADATA_PORT = 8775
@@ -55,6 +57,11 @@ NAMESPACES = (
 class Nova(Component):
     name = "nova"
     title = "Compute"
+    provides = (
+        Capability("compute", ("nova-api",), port=PORT, path="/v2.1"),
+        Capability("metadata", ("nova-api",), port=METADATA_PORT),
+    )
+    holdings = (Holding("/servers", {"all_tenants": "1", "project_id": "{project}"}),)
     keys = (
         Key("CONFIG_NOVA_INSTALL", "y", "Turn the compute service on.", Kind.FLAG),
         openstack.database_password("nova"),
@@ -125,7 +132,7 @@ class Nova(Component):
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NOVA_INSTALL"])
 
-    def contradictions(self, answers: Answers) -> Iterable[str]:
+    def validate(self, answers: Answers) -> Iterable[str]:
         if answers["CONFIG_NOVA_INSTALL"]:
             for other, why in (
                 ("NEUTRON", "upstream removed nova's own networking"),
@@ -175,7 +182,7 @@ class Nova(Component):
 
     def databases(self, ctx: Context) -> Iterable[Database]:
         main = ("nova/db/main/migrations/versions",)
-        sync = "onestack.components.nova.jobs:"
+        sync = "onestack.components.nova.inside.jobs:"
         yield Database(
             "nova_api",
             "nova",
@@ -191,10 +198,10 @@ class Nova(Component):
     def identity(self, ctx: Context) -> Iterable[Identity]:
         yield Identity("nova", (Endpoint("nova", "compute", PORT, "/v2.1", "Compute"),))
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("nova", PORT, f"{ctx.internal}:{PORT}")
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("nova", PORT, f"{ctx.internal}:{PORT}")
         own = tuple(str(ctx.answers[f"CONFIG_VNC_SSL_{what}"]) for what in ("CERT", "KEY"))
-        yield Front(
+        yield Frontend(
             "novnc",
             CONSOLE_PORT,
             f"{ctx.internal}:{CONSOLE_PORT}",
@@ -209,7 +216,7 @@ class Nova(Component):
             "OS_NOVA_CONFIG_DIR": str(_config(ctx).parent),
             "OS_NOVA_CONFIG_FILES": f"{paste};nova.conf",
         }
-        run = "onestack.components.nova.run:"
+        run = "onestack.components.nova.inside.run:"
         services = f"http://{ctx.internal}:{PORT}/v2.1/os-services"
 
         def process(name: str, needs: tuple[str, ...], probe: Probe, **more: Any) -> Process:
@@ -228,7 +235,7 @@ class Nova(Component):
                 **more,
             )
 
-        bus = ("mariadb", "memcached", "rabbitmq")
+        bus = ("database", "cache", "messaging")
         yield process(
             "api",
             bus,
@@ -243,7 +250,7 @@ class Nova(Component):
         )
         yield process(
             "compute",
-            (*bus, "guests", "keystone-api", "placement-api", "nova-api"),
+            (*bus, "guests", "identity", "placement", "nova-api"),
             Probe("agent", services, "nova-compute"),
             groups=(ctx.cloud.user("libvirt"), ctx.cloud.user("openvswitch")),
             stop_seconds=30.0,
@@ -270,20 +277,20 @@ class Nova(Component):
                 "nova-purge",
                 periodic.DAY,
                 ("/bin/sh", "-c", line),
-                ("mariadb", "nova-api"),
+                ("database", "nova-api"),
             )
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
 
-    def family(self, ctx: Context) -> Iterable[str]:
-        return ("onestack.components.nova.warm",)
+    def zygote(self, ctx: Context) -> Iterable[str]:
+        return ("onestack.components.nova.inside.preload",)
 
     def preload(self, ctx: Context) -> Iterable[str]:
         return (
             "oslo_concurrency.processutils",
             "oslo_db.sqlalchemy.enginefacade",
-            "onestack.components.messaging",
+            "onestack.runtime.messaging",
             "oslo_policy.policy",
             "oslo_versionedobjects.base",
             "keystonemiddleware.auth_token",
@@ -339,7 +346,7 @@ def _cell0_config(ctx: Context) -> Path:
 
 
 def _virt_type(ctx: Context) -> str:
-    return str(ctx.answers["CONFIG_NOVA_LIBVIRT_VIRT_TYPE"]) or ("kvm" if ctx.host.kvm else "qemu")
+    return str(ctx.answers["CONFIG_NOVA_LIBVIRT_VIRT_TYPE"]) or ("kvm" if ctx.facts.kvm else "qemu")
 
 
 def _sections(ctx: Context) -> Ini:

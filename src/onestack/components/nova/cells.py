@@ -11,9 +11,9 @@ import socket
 import uuid
 from collections.abc import Iterator
 
-from onestack.components.base import Context
 from onestack.components.mariadb.sql import connect
-from onestack.host.change import Change
+from onestack.model.change import Change
+from onestack.model.context import Context
 
 CELL0_UUID = str(uuid.UUID(int=0))
 CELL1 = "cell1"

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from onestack.cloud import CACHE
-from onestack.components.base import Context
-from onestack.host.change import Change
 from onestack.host.debs import unpack
+from onestack.model.change import Change
+from onestack.model.cloud import CACHE
+from onestack.model.context import Context
 
 
 def novnc_directory(ctx: Context) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from onestack.answers.values import Answers
-from onestack.components.base import Ini, Several
+from onestack.model.ini import Ini, MultiOpt
 
 FILTERS = (
     "ComputeFilter",
@@ -53,7 +53,7 @@ def entries(text: str) -> list[Mapping[str, Any]]:
 
 def sections(answers: Answers) -> Ini:
     aliases, devices = (
-        Several(
+        MultiOpt(
             json.dumps(entry, sort_keys=True)
             for entry in entries(str(answers[f"CONFIG_NOVA_PCI_{name}"]))
         )

@@ -12,10 +12,10 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from onestack.components.base import Context
-from onestack.components.haproxy.place import tls_directory
-from onestack.host.change import Change
+from onestack.components.haproxy.paths import tls_directory
 from onestack.host.files import write_file
+from onestack.model.change import Change
+from onestack.model.context import Context
 
 
 def vendordata_file(ctx: Context) -> Path:

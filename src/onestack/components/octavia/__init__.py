@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
 from onestack.components import openstack
-from onestack.components.base import (
-    Component,
+from onestack.components.neutron.layout import Layout
+from onestack.model.change import Change
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import (
+    Capability,
     ConfigFile,
-    Context,
     Database,
     Directory,
     Endpoint,
-    Front,
+    Frontend,
+    Holding,
     Identity,
-    Ini,
     Task,
     ini_file,
 )
-from onestack.components.neutron.layout import Layout
-from onestack.host.change import Change
+from onestack.model.ini import Ini
+from onestack.model.key import Key, Kind
+from onestack.model.process import Probe, Process
 from onestack.network.backend import BALANCERS
-from onestack.supervise.spec import Probe, Process
 
 PORT = 9876
 LISTENERS = ("status", "stats", "get")
@@ -54,6 +56,8 @@ NAMESPACES = (
 class Octavia(Component):
     name = "octavia"
     title = "Load balancers"
+    provides = (Capability("load-balancer", ("octavia-api",), port=PORT),)
+    holdings = (Holding("/v2/lbaas/loadbalancers", {"project_id": "{project}"}),)
     keys = (
         Key(
             BALANCERS,
@@ -68,7 +72,7 @@ class Octavia(Component):
     def enabled(self, answers: Answers) -> bool:
         return bool(answers[BALANCERS])
 
-    def contradictions(self, answers: Answers) -> Iterable[str]:
+    def validate(self, answers: Answers) -> Iterable[str]:
         if not self.enabled(answers):
             return
         if not answers["CONFIG_NEUTRON_INSTALL"]:
@@ -98,8 +102,8 @@ class Octavia(Component):
             "octavia", (Endpoint("octavia", "load-balancer", PORT, "", "Load balancers"),)
         )
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("octavia", PORT, f"{ctx.internal}:{PORT}")
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("octavia", PORT, f"{ctx.internal}:{PORT}")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         config = str(_config(ctx))
@@ -109,7 +113,7 @@ class Octavia(Component):
             component=self.name,
             user=ctx.cloud.user(self.name),
             groups=(ctx.cloud.user("ovn"),),
-            run="onestack.components.octavia.run:api",
+            run="onestack.components.octavia.inside.run:api",
             arguments={"config": config, "listeners": LISTENERS},
             sockets={
                 "api": f"tcp:{ctx.internal}:{PORT}",
@@ -119,8 +123,8 @@ class Octavia(Component):
             mounts={"/run": str(run)},
             files=(config,),
             needs=(
-                *("mariadb", "memcached", "keystone-api"),
-                *("neutron-api", "ovn-nb-ovsdb", "ovn-sb-ovsdb"),
+                *("database", "cache", "identity"),
+                *("network", "northbound", "southbound"),
             ),
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2/lbaas/loadbalancers?limit=1"),
         )
@@ -135,11 +139,11 @@ class Octavia(Component):
         from onestack.cloudapi.identity import remove_roles
         from onestack.components.octavia import leftovers
 
-        if ctx.has("neutron") and Layout(ctx).ovn:
+        if ctx.offers("network") and Layout(ctx).ovn:
             yield from leftovers.remove_balancers(ctx)
-        if ctx.has("neutron"):
+        if ctx.offers("network"):
             yield from leftovers.remove_ports(ctx)
-        if ctx.has("keystone"):
+        if ctx.offers("identity"):
             yield from remove_roles(ctx, ROLES)
 
     def explain(self, ctx: Context, text: str) -> str | None:

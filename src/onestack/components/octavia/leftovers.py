@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from keystoneauth1.exceptions import NotFound
 
 from onestack.cloudapi.session import admin_session
-from onestack.components.base import Context
 from onestack.components.neutron.layout import PORT
-from onestack.host.change import Change
 from onestack.host.command import run
+from onestack.model.change import Change
+from onestack.model.context import Context
 
 OWNERS = ("ovn-lb:vip", "ovn-lb-hm:distributed")
 """``device_owner`` of ports that the driver makes: a balancer's address, and a monitor's."""

@@ -7,24 +7,26 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
-from onestack.components.base import Component, ConfigFile, Context, Directory, Task
 from onestack.components.openvswitch.database import as_user, prepare, script, shared
 from onestack.components.openvswitch.distribution import Distribution, distribution, ensure_unpacked
 from onestack.components.openvswitch.external import KEEPER, translation
 from onestack.components.openvswitch.tools import tools
 from onestack.components.openvswitch.undo import DATAPATH, TABLE
 from onestack.host import netns, sysctl
-from onestack.host.change import Change
 from onestack.host.files import ensure_file
-from onestack.host.findings import Finding, refuse
 from onestack.host.ledger import Ledger
+from onestack.model.change import Change
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Capability, ConfigFile, Directory, Task
+from onestack.model.findings import Finding, refuse
+from onestack.model.key import Key, Kind
+from onestack.model.process import Probe, Process
 from onestack.network import demo
 from onestack.network.addresses import devices, in_subnet
 from onestack.network.backend import datapath, l2_agent
 from onestack.network.wiring import Wiring
-from onestack.supervise.spec import Probe, Process
 
 QUIET = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
 BUFFER = 8 << 20
@@ -37,6 +39,10 @@ SETTINGS = Path("/etc/sysctl.d")
 class Openvswitch(Component):
     name = "openvswitch"
     title = "Open vSwitch"
+    provides = (
+        Capability("switch", ("ovs-vswitchd",), socket="openvswitch/db.sock"),
+        Capability("external-bridge", ("external-bridge",)),
+    )
     keys = (
         Key(
             "CONFIG_ONESTACK_EXTERNAL_ADDRESS",
@@ -50,7 +56,7 @@ class Openvswitch(Component):
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NEUTRON_INSTALL"])
 
-    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+    def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
         found = wiring(ctx)
         pairs = found.interface_pairs
         if not pairs:
@@ -125,7 +131,7 @@ class Openvswitch(Component):
         )
         vsctl = (made.program("ovs-vsctl"), f"--db=unix:{socket}", "--timeout=30")
         # In userspace its own ports are taps, and /dev/net/tun is root's on some machines.
-        userspace = datapath(ctx.host) == "netdev"
+        userspace = datapath(ctx.facts) == "netdev"
         yield Process(
             name="ovs-vswitchd",
             component=self.name,
@@ -154,7 +160,7 @@ class Openvswitch(Component):
             component=self.name,
             user=user,
             argv=(
-                *("/bin/sh", str(etc / KEEPER_NAME), external_bridge(ctx), datapath(ctx.host)),
+                *("/bin/sh", str(etc / KEEPER_NAME), external_bridge(ctx), datapath(ctx.facts)),
                 " ".join(demo.machine_addresses(ctx.answers)),
                 *(str(etc / RULES_NAME), str(ready), " ".join(wires(ctx)), *vsctl),
             ),
@@ -180,14 +186,14 @@ class Openvswitch(Component):
     @staticmethod
     def _kernel(ctx: Context) -> Iterable[tuple[str, ...]]:
         """What must be there before each start."""
-        if datapath(ctx.host) == "system":
+        if datapath(ctx.facts) == "system":
             yield ("/bin/sh", "-c", "[ -d /sys/module/openvswitch ] || modprobe openvswitch")
 
     @staticmethod
     def _ensure_kernel(ctx: Context) -> Iterator[Change]:
         """What the kernel must have, and a note of how it was, so that destroy leaves it so."""
         ledger, here = Ledger.of(ctx.cloud), ctx.cloud.netns
-        if datapath(ctx.host) == "system":
+        if datapath(ctx.facts) == "system":
             yield from _noted(ledger, DATAPATH, "ovs-system", here)
         else:
             with netns.outside():
@@ -201,7 +207,7 @@ class Openvswitch(Component):
                 changes = list(sysctl.ensure_sysctl(wanted, ledger))
             for change in changes:
                 yield Change(change.what, functools.partial(_outside, change.do))
-            if ctx.host.systemd:
+            if ctx.facts.systemd:
                 # after a reboot as well
                 lines = "".join(f"net.core.{name} = {BUFFER}\n" for name in BUFFERS)
                 kept = SETTINGS / f"60-{ctx.cloud.prefix}.conf"
@@ -234,7 +240,7 @@ def environment(ctx: Context) -> dict[str, str]:
 
 def settings(ctx: Context) -> tuple[str, ...]:
     """What the switch must find in its database before it makes its first port."""
-    if datapath(ctx.host) == "system":
+    if datapath(ctx.facts) == "system":
         return ("init",)
     # Without it each veth would need its checksum offload switched off.
     tso = "other_config:userspace-tso-enable=true"
@@ -242,7 +248,7 @@ def settings(ctx: Context) -> tuple[str, ...]:
 
 
 def wiring(ctx: Context) -> Wiring:
-    return Wiring(ctx.answers, l2_agent(ctx.answers, ctx.host)[0])
+    return Wiring(ctx.answers, l2_agent(ctx.answers, ctx.facts)[0])
 
 
 def external_bridge(ctx: Context) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onestack.components.base import ConfigFile, Context
 from onestack.components.openvswitch.distribution import distribution
+from onestack.model.context import Context
+from onestack.model.declarations import ConfigFile
 
 SCRIPT = """# ovsdb-tool, a database, its schema: there, and of this version
 set -eu

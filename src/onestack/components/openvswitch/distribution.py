@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.cloud import CACHE
-from onestack.components.base import Context
-from onestack.errors import OnestackError
-from onestack.host.change import Change
 from onestack.host.command import run
 from onestack.host.files import sync_directory
 from onestack.host.locks import file_lock
+from onestack.model.change import Change
+from onestack.model.cloud import CACHE
+from onestack.model.context import Context
+from onestack.model.errors import OnestackError
 from onestack.network.backend import conntrack_aborts, datapath, l2_agent
 
 SUITE = "trixie"
@@ -62,9 +62,9 @@ class Distribution:
 def needs_own(ctx: Context) -> bool:
     """Whether this Debian's Open vSwitch would not survive what is wanted of it."""
     return (
-        l2_agent(ctx.answers, ctx.host)[0] == "ovn"
-        and datapath(ctx.host) == "netdev"
-        and conntrack_aborts(ctx.host.package_version("openvswitch-switch"))
+        l2_agent(ctx.answers, ctx.facts)[0] == "ovn"
+        and datapath(ctx.facts) == "netdev"
+        and conntrack_aborts(ctx.facts.package_version("openvswitch-switch"))
     )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from onestack.components.base import ConfigFile, Context
 from onestack.components.openvswitch.distribution import distribution
+from onestack.model.context import Context
+from onestack.model.declarations import ConfigFile
 from onestack.network.backend import l2_agent
 
 SWITCH = ("ovs-vsctl", "ovs-ofctl", "ovs-appctl", "ovsdb-client")
@@ -21,7 +22,7 @@ def tools(ctx: Context) -> Iterator[ConfigFile]:
     made, run = distribution(ctx), ctx.cloud.run
     places = f"OVS_RUNDIR={shlex.quote(str(run / 'openvswitch'))}"
     places += f" OVN_RUNDIR={shlex.quote(str(run / 'ovn'))}"
-    ovn = l2_agent(ctx.answers, ctx.host)[0] == "ovn"
+    ovn = l2_agent(ctx.answers, ctx.facts)[0] == "ovn"
     for tool in SWITCH + (NORTH_AND_SOUTH if ovn else ()):
         yield ConfigFile(
             ctx.cloud.bin / tool,

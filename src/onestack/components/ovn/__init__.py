@@ -6,19 +6,26 @@ import uuid
 from collections.abc import Iterable
 
 from onestack.answers.values import Answers
-from onestack.components.base import Component, Context, Directory
 from onestack.components.neutron.layout import Layout
 from onestack.components.openvswitch import QUIET, environment
 from onestack.components.openvswitch.database import as_user, prepare, shared
 from onestack.components.openvswitch.distribution import distribution
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Capability, Directory
+from onestack.model.process import Probe, Process
 from onestack.network.addresses import first_address
 from onestack.network.backend import datapath, l2_agent
-from onestack.supervise.spec import Probe, Process
 
 
 class Ovn(Component):
     name = "ovn"
     title = "OVN"
+    provides = (
+        Capability("northbound", ("ovn-nb-ovsdb",), socket="ovn/ovnnb_db.sock"),
+        Capability("southbound", ("ovn-sb-ovsdb",), socket="ovn/ovnsb_db.sock"),
+        Capability("chassis", ("ovn-controller",)),
+    )
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NEUTRON_INSTALL"])
@@ -131,13 +138,13 @@ def chassis(ctx: Context, southbound: str) -> Iterable[str]:
     ids = {
         # the same for as long as the cloud has its secrets; another would be another chassis
         "system-id": str(uuid.uuid5(uuid.NAMESPACE_OID, ctx.secrets["chassis"])),
-        "hostname": ctx.host.hostname,
+        "hostname": ctx.facts.hostname,
         "ovn-remote": southbound,
         "ovn-encap-type": "geneve",
         "ovn-encap-ip": first_address(device, ctx.cloud.netns) if device else ctx.internal,
         "ovn-bridge": layout.integration_bridge,
         "ovn-bridge-mappings": ",".join(f"{net}:{bridge}" for net, bridge in mappings.items()),
-        "ovn-bridge-datapath-type": datapath(ctx.host),
+        "ovn-bridge-datapath-type": datapath(ctx.facts),
         "ovn-cms-options": "enable-chassis-as-gw",
         # one chassis wants to know all: no conditions to work out for it
         "ovn-monitor-all": "true",
@@ -146,7 +153,7 @@ def chassis(ctx: Context, southbound: str) -> Iterable[str]:
 
 
 def wanted(ctx: Context) -> bool:
-    return l2_agent(ctx.answers, ctx.host)[0] == "ovn"
+    return l2_agent(ctx.answers, ctx.facts)[0] == "ovn"
 
 
 def _says(user: str, appctl: str, control: str, question: str, answer: str) -> Probe:

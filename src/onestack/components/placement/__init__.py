@@ -7,18 +7,19 @@ from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components import openstack
-from onestack.components.base import (
-    Component,
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import (
+    Capability,
     ConfigFile,
-    Context,
     Database,
     Directory,
     Endpoint,
-    Front,
+    Frontend,
     Identity,
     ini_file,
 )
-from onestack.supervise.spec import Probe, Process
+from onestack.model.process import Probe, Process
 
 PORT = 8778
 
@@ -26,6 +27,7 @@ PORT = 8778
 class Placement(Component):
     name = "placement"
     title = "Placement"
+    provides = (Capability("placement", ("placement-api",), port=PORT),)
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NOVA_INSTALL"])
@@ -58,8 +60,8 @@ class Placement(Component):
     def identity(self, ctx: Context) -> Iterable[Identity]:
         yield Identity("placement", (Endpoint("placement", "placement", PORT, "", "Placement"),))
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("placement", PORT, f"{ctx.internal}:{PORT}")
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("placement", PORT, f"{ctx.internal}:{PORT}")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         config = self._config(ctx)
@@ -67,11 +69,11 @@ class Placement(Component):
             name="placement-api",
             component=self.name,
             user=ctx.cloud.user(self.name),
-            run="onestack.components.placement.run:api",
+            run="onestack.components.placement.inside.run:api",
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
             env={"OS_PLACEMENT_CONFIG_DIR": str(config.parent)},
             files=(str(config),),
-            needs=("mariadb", "memcached"),
+            needs=("database", "cache"),
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/resource_providers"),
         )
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from keystoneauth1.session import Session
 
-from onestack.cloud import CACHE
 from onestack.cloudapi.session import admin_session
-from onestack.components.base import Context
 from onestack.components.provision import keys
-from onestack.host.change import Change
 from onestack.images import guest
 from onestack.images.fetch import cached, fetch, shown
+from onestack.model.change import Change
+from onestack.model.cloud import CACHE
+from onestack.model.context import Context
 
 
 @dataclass(frozen=True)

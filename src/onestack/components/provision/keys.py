@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 
 from onestack.answers.common import SERVICE_USERS
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers, at_least, split
+from onestack.model.key import Key, Kind
 from onestack.network import demo
 
 _FLAVORS = (("", "first", "m1.nano", "192"), ("ALT_", "second", "m1.micro", "256"))
@@ -158,8 +158,8 @@ KEYS: tuple[Key, ...] = (
 )
 
 
-def contradictions(answers: Answers) -> Iterable[str]:
-    yield from demo.contradictions(answers)
+def validate(answers: Answers) -> Iterable[str]:
+    yield from demo.validate(answers)
     if answers[TEMPEST] and not answers[f"{TEMPEST}_USER"] and answers[f"{TEMPEST}_USER_PW"]:
         yield f"{TEMPEST}_USER_PW is of no use without {TEMPEST}_USER"
     parts = {part: answers[f"{UEC}{part}_URL"] for part in PARTS}

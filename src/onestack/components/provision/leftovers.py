@@ -17,21 +17,14 @@ from keystoneauth1.session import Session
 
 from onestack.cloudapi.identity import Directory, directory
 from onestack.cloudapi.session import admin_session
-from onestack.components.base import Context
 from onestack.components.provision.contents import DESCRIPTION
 from onestack.components.provision.networks import PROJECT_DESCRIPTION, PUBLIC, Networks
-from onestack.errors import OnestackError
-from onestack.host.change import Change
 from onestack.host.files import ensure_no_file
+from onestack.model.change import Change
+from onestack.model.context import Context
+from onestack.model.errors import OnestackError
 
 Item = dict[str, Any]
-_PEOPLES = (
-    ("nova", "8774/v2.1/servers", {"all_tenants": "1", "project_id": ""}),
-    ("cinder", "8776/v3/volumes", {"all_tenants": "1", "project_id": ""}),
-    ("glance", "9292/v2/images", {"owner": ""}),
-    ("octavia", "9876/v2/lbaas/loadbalancers", {"project_id": ""}),
-)
-"""What only people make: component, place, and the query, with the project where it is empty."""
 
 _NEUTRONS_OWN = ("network:dhcp", "network:distributed")
 """Owners of the ports that each network is given by itself."""
@@ -42,7 +35,7 @@ def remove_project(ctx: Context, name: str, user: str, openrc: Path) -> Iterator
     known = directory(ctx)
     if found := _own_project(known, name):
         _refuse_if_used(ctx, found)
-        if ctx.has("neutron"):
+        if ctx.offers("network"):
             yield from _networks(Networks(ctx), found["id"])
         yield from _accounts(known, found, user)
     yield from ensure_no_file(openrc)
@@ -57,10 +50,11 @@ def _refuse_if_used(ctx: Context, owner: Item) -> None:
     """Raises `OnestackError` where people have something in the project."""
     session = admin_session(ctx)
     used = []
-    for component, place, query in _PEOPLES:
-        if ctx.has(component):
-            url, what = f"http://{ctx.internal}:{place}", place.rpartition("/")[2]
-            of = {name: owner["id"] if value == "" else value for name, value in query.items()}
+    for component in ctx.components:
+        for holding in component.holdings:
+            url = ctx.url(component.provides[0].name) + holding.path
+            what = holding.path.rpartition("/")[2]
+            of = {name: value.format(project=owner["id"]) for name, value in holding.query.items()}
             there = session.get(url, params=of).json()[what]
             used += [f"{len(there)} {what}"] if there else []
     if used:
@@ -118,7 +112,7 @@ def _delete(known: Directory, kind: str, listed: dict[str, Item], name: str) -> 
 
 def remove_network(ctx: Context, note: Path) -> Iterator[Change]:
     """The public network, unless others than the projects made here use it by now."""
-    if ctx.has("neutron"):
+    if ctx.offers("network"):
         api = Networks(ctx)
         network = api.find("network", name=PUBLIC, description=DESCRIPTION)
         if network:
@@ -154,7 +148,7 @@ def _users(api: Networks, network: str) -> set[str]:
 
 
 def remove_image(ctx: Context, note: Path) -> Iterator[Change]:
-    if ctx.has("glance"):
+    if ctx.offers("image"):
         session, url = admin_session(ctx), f"http://{ctx.internal}:9292/v2/images"
         of = {"name": str(ctx.answers["CONFIG_PROVISION_IMAGE_NAME"]), "description": DESCRIPTION}
         for image in session.get(url, params=of).json()["images"]:

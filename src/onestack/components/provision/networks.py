@@ -10,12 +10,12 @@ from keystoneauth1.session import Session
 
 from onestack.cloudapi.identity import Directory, directory
 from onestack.cloudapi.session import admin_session
-from onestack.components.base import Context
 from onestack.components.neutron.layout import Layout
 from onestack.components.provision.contents import DESCRIPTION
 from onestack.components.provision.keys import TEMPEST, accounts, project, secret
-from onestack.errors import OnestackError
-from onestack.host.change import Change
+from onestack.model.change import Change
+from onestack.model.context import Context
+from onestack.model.errors import OnestackError
 from onestack.network import demo
 
 PUBLIC, PRIVATE, ROUTER = demo.PUBLIC, "private", "router1"

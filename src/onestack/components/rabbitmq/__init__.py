@@ -16,13 +16,15 @@ import secrets as random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
-from onestack.components.base import Component, ConfigFile, Context, Directory, Task
 from onestack.components.rabbitmq import boot
-from onestack.host.change import Change
 from onestack.host.files import write_file
-from onestack.supervise.spec import Probe, Process
+from onestack.model.change import Change
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Capability, ConfigFile, Directory, Task
+from onestack.model.key import Key, Kind
+from onestack.model.process import Probe, Process
 
 PORT = 5672
 DISTRIBUTION = 25672
@@ -32,6 +34,7 @@ DISTRIBUTION = 25672
 class Rabbitmq(Component):
     name = "rabbitmq"
     title = "RabbitMQ"
+    provides = (Capability("messaging", ("rabbitmq",), port=PORT),)
     keys = (
         Key(
             "CONFIG_AMQP_AUTH_USER",
@@ -45,7 +48,7 @@ class Rabbitmq(Component):
         Key("CONFIG_AMQP_AUTH_PASSWORD", "PW_PLACEHOLDER", "Password of that name.", Kind.SECRET),
     )
 
-    def contradictions(self, answers: Answers) -> Iterable[str]:
+    def validate(self, answers: Answers) -> Iterable[str]:
         own = "CONFIG_AMQP_AUTH_PASSWORD"
         name = own if answers[own] else "CONFIG_DEFAULT_PASSWORD"
         if "/" in str(answers[name]):

@@ -9,28 +9,29 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from onestack.answers.key import Class, Key, Kind
 from onestack.answers.values import Answers, too_small
 from onestack.components import openstack
-from onestack.components.base import (
-    Component,
+from onestack.components.swift import changes, config, devices
+from onestack.components.swift.config import PORT, PORTS
+from onestack.host.command import run
+from onestack.host.files import remove_tree, write_file
+from onestack.host.ledger import Ledger
+from onestack.model.change import Change
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import (
+    Capability,
     ConfigFile,
-    Context,
     Directory,
     Endpoint,
-    Front,
+    Frontend,
     Identity,
     Task,
 )
-from onestack.components.swift import changes, config, devices
-from onestack.components.swift.config import PORT, PORTS
-from onestack.host.change import Change
-from onestack.host.command import run
-from onestack.host.files import remove_tree, write_file
-from onestack.host.findings import Finding
-from onestack.host.ledger import Ledger
+from onestack.model.findings import Finding
+from onestack.model.key import Class, Key, Kind
+from onestack.model.process import Probe, Process
 from onestack.storage import loopfile
-from onestack.supervise.spec import Probe, Process
 
 ROLES = ("ResellerAdmin", "SwiftOperator")
 """Roles that swift knows beside admin and member, as packstack made them."""
@@ -65,7 +66,8 @@ def _wrong_hash(text: str) -> str | None:
 class Swift(Component):
     name = "swift"
     title = "Object store"
-    family_apart = True
+    provides = (Capability("object-store", ("swift-proxy",), port=config.PORT),)
+    zygote_isolated = True
     keys = (
         Key("CONFIG_SWIFT_INSTALL", "n", "Turn the object store on.", Kind.FLAG),
         openstack.service_password("swift"),
@@ -136,13 +138,13 @@ class Swift(Component):
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_SWIFT_INSTALL"])
 
-    def contradictions(self, answers: Answers) -> Iterable[str]:
-        return devices.contradictions(answers) if self.enabled(answers) else ()
+    def validate(self, answers: Answers) -> Iterable[str]:
+        return devices.validate(answers) if self.enabled(answers) else ()
 
-    def obstacles(self, ctx: Context) -> Iterable[Finding]:
+    def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
         return changes.obstacles(ctx)
 
-    def examine(self, ctx: Context) -> Iterable[Finding]:
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
         return changes.examine(ctx)
 
     def packages(self, ctx: Context) -> Iterable[str]:
@@ -183,8 +185,8 @@ class Swift(Component):
         path = "/v1/AUTH_%(project_id)s"
         yield Identity("swift", (Endpoint("swift", "object-store", PORT, path, "Object store"),))
 
-    def fronts(self, ctx: Context) -> Iterable[Front]:
-        yield Front("swift", PORT, f"{ctx.internal}:{PORT}")
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("swift", PORT, f"{ctx.internal}:{PORT}")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         # A first process begins with the rings in place; a change of them is seen in seconds.
@@ -197,7 +199,7 @@ class Swift(Component):
                 name=f"swift-{name}",
                 component=self.name,
                 user=ctx.cloud.user(self.name),
-                run=f"onestack.components.swift.run:{name}",
+                run=f"onestack.components.swift.inside.run:{name}",
                 arguments={"directory": where, **arguments},
                 files=(own, *files),
                 **more,
@@ -220,7 +222,7 @@ class Swift(Component):
             {"config": proxy},
             (proxy,),
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
-            needs=("swift-storage", "memcached"),
+            needs=("swift-storage", "cache"),
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/v1/AUTH_{{project_id}}?limit=1"),
         )
         # Also with one zone: what lies in another that was given up has to be brought away.
@@ -242,8 +244,8 @@ class Swift(Component):
             probe=Probe("notify"),
         )
 
-    def family(self, ctx: Context) -> Iterable[str]:
-        return ("eventlet", "onestack.components.swift.warm")
+    def zygote(self, ctx: Context) -> Iterable[str]:
+        return ("eventlet", "onestack.components.swift.inside.preload")
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
@@ -271,7 +273,7 @@ class Swift(Component):
                 remove_tree(builders)
 
             yield Change("remove the rings of the object store", remove)
-        if ctx.has("keystone"):
+        if ctx.offers("identity"):
             from onestack.cloudapi.identity import remove_roles
 
             yield from remove_roles(ctx, ROLES)
@@ -355,7 +357,7 @@ def ensure_rings(ctx: Context) -> Iterator[Change]:
         text = json.dumps(wanted, indent=1, sort_keys=True) + "\n"
         asked = where / "rings.wanted.json"
         write_file(asked, text)
-        builder = Path(__file__).with_name("rings.py")
+        builder = Path(__file__).with_name("inside") / "rings.py"
         run([ctx.release.services / "bin" / "python", "-I", builder, asked, where], timeout=120)
         os.rename(asked, record)
 
@@ -365,7 +367,7 @@ def ensure_rings(ctx: Context) -> Iterator[Change]:
 
 
 def wanted_rings(ctx: Context) -> dict[str, Any]:
-    """What `onestack.components.swift.rings` is told, and by what a change is seen."""
+    """What `onestack.components.swift.inside.rings` is told, and by what a change is seen."""
     layout = changes.layout(ctx)
     kept = {d["name"]: float(d["weight"]) for d in changes.kept_rings(ctx).get("devices", ())}
     return {

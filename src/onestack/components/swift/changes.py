@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from onestack.answers.values import show_size
-from onestack.components.base import Context
 from onestack.components.swift import config, devices
-from onestack.errors import OnestackError
 from onestack.host import mounts
-from onestack.host.findings import Finding, refuse, warn
 from onestack.host.ledger import Ledger
+from onestack.model.context import Context
+from onestack.model.errors import OnestackError
+from onestack.model.findings import Finding, refuse, warn
 
 SIZE = "CONFIG_SWIFT_STORAGE_SIZE"
 STORAGES = "CONFIG_SWIFT_STORAGES"

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from onestack.components import openstack
-from onestack.components.base import Context, Ini, Value, ini_text
 from onestack.components.swift.devices import home, srv
+from onestack.model.context import Context
+from onestack.model.ini import Ini, Value, ini_text
 
 PORT = 8080
 PORTS = {"account": 6202, "container": 6201, "object": 6200}
 """The storage servers, on the cloud's own loopback address."""
 RSYNC = 6203
 
-LOGGED = "onestack.components.swift.logs.to_stderr"
+LOGGED = "onestack.components.swift.inside.logs.to_stderr"
 
 PIPELINE = (
     "catch_errors gatekeeper healthcheck proxy-logging cache listing_formats bulk tempurl "
@@ -102,7 +103,7 @@ def proxy(ctx: Context) -> Ini:
         # Tokens and signatures open doors: nothing of them is logged.
         "proxy-logging": {"use": "egg:swift#proxy_logging", "reveal_sensitive_prefix": 0},
         "room": {
-            "paste.filter_factory": "onestack.components.swift.room:filter_factory",
+            "paste.filter_factory": "onestack.components.swift.inside.quota:filter_factory",
             "devices": str(srv(ctx.cloud.root)),
         },
         "cache": _cache(ctx),

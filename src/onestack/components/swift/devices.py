@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from onestack.answers.values import Answers
-from onestack.errors import OnestackError
 from onestack.host.mounts import table
+from onestack.model.errors import OnestackError
 from onestack.storage.disk import Disk
 from onestack.storage.loopfile import filesystem
 
@@ -88,7 +88,7 @@ def _name(disk: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", Path(disk).name)
 
 
-def contradictions(answers: Answers) -> Iterator[str]:
+def validate(answers: Answers) -> Iterator[str]:
     zones = int(answers["CONFIG_SWIFT_STORAGE_ZONES"])
     replicas = int(answers["CONFIG_SWIFT_STORAGE_REPLICAS"])
     disks = listed(answers)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from onestack.answers.key import Key, Kind
 from onestack.answers.values import Answers
-from onestack.components.base import Component, Context, Directory, Task
 from onestack.components.provision.keys import TEMPEST
-from onestack.components.tempest import places, selection
+from onestack.components.tempest import paths, selection
 from onestack.components.tempest.selection import RUN, SKIP, TESTS
-from onestack.host.change import Change
 from onestack.host.files import ensure_no_file
+from onestack.model.change import Change
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Directory, Task
+from onestack.model.key import Key, Kind
 
 
 class Tempest(Component):
@@ -43,27 +45,27 @@ class Tempest(Component):
     def enabled(self, answers: Answers) -> bool:
         return bool(answers[TEMPEST])
 
-    def contradictions(self, answers: Answers) -> Iterable[str]:
+    def validate(self, answers: Answers) -> Iterable[str]:
         if answers[RUN] and not answers[TEMPEST]:
             yield f"{RUN}=y needs {TEMPEST}=y: it installs Tempest"
 
     def environments(self, ctx: Context) -> Iterable[str]:
-        return (places.ENVIRONMENT,)
+        return (paths.ENVIRONMENT,)
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
-        user = places.user(ctx)
-        yield Directory(places.place(ctx), user, user)
-        yield Directory(places.kept(ctx), user, user)
+        user = paths.user(ctx)
+        yield Directory(paths.place(ctx), user, user)
+        yield Directory(paths.kept(ctx), user, user)
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.components.tempest import config, take
+        from onestack.components.tempest import config, runner
 
         contents = ("flavors", "image", "networks")
         needs = tuple(f"provision:{name}" for name in contents)
         yield Task("configuration", lambda: config.ensure_config(ctx), needs)
         if ctx.answers[RUN]:
-            yield Task("tests", lambda: take.ensure_passed(ctx), ("ready",))
+            yield Task("tests", lambda: runner.ensure_passed(ctx), ("ready",))
 
     def purge(self, ctx: Context) -> Iterator[Change]:
-        yield from ensure_no_file(places.configuration(ctx))
+        yield from ensure_no_file(paths.configuration(ctx))

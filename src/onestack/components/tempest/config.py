@@ -7,24 +7,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from onestack.cloudapi.session import admin_session
-from onestack.components.base import Context, Ini, Value, ini_text
 from onestack.components.cinder import backends
 from onestack.components.clients import auth_url, ca_file, host
 from onestack.components.neutron.layout import Layout
 from onestack.components.provision import keys
 from onestack.components.provision.networks import PRIVATE, PUBLIC, Networks
 from onestack.components.telemetry import INTERVAL
-from onestack.components.tempest import places
-from onestack.errors import OnestackError
-from onestack.host.change import Change
+from onestack.components.tempest import paths
 from onestack.host.files import ensure_file, write_file
+from onestack.model.change import Change
+from onestack.model.context import Context
+from onestack.model.errors import OnestackError
+from onestack.model.ini import Ini, Value, ini_text
 
 SERVICES = {
-    **{name: name for name in ("cinder", "glance", "horizon", "neutron", "nova", "swift")},
-    **{name: name for name in ("heat", "aodh", "gnocchi", "ceilometer")},
-    "load_balancer": "octavia",
+    "cinder": "block-storage",
+    "glance": "image",
+    "horizon": "dashboard",
+    "neutron": "network",
+    "nova": "compute",
+    "swift": "object-store",
+    "heat": "orchestration",
+    "aodh": "alarming",
+    "gnocchi": "metric",
+    "ceilometer": "notifications",
+    "load_balancer": "load-balancer",
 }
-"""What Tempest and its plugins call a service, and its room."""
+"""What Tempest and its plugins call a service, and the capability."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Found:
 
 def ensure_config(ctx: Context) -> Iterator[Change]:
     """The file; it has the administrator's password, and is for root and Tempest's user."""
-    place, group = places.configuration(ctx), places.user(ctx)
+    place, group = paths.configuration(ctx), paths.user(ctx)
     if found := _found(ctx):
         yield from ensure_file(place, ini_text(sections(ctx, found)), mode=0o640, group=group)
         return
@@ -65,19 +74,21 @@ def ensure_config(ctx: Context) -> Iterator[Change]:
 def _found(ctx: Context) -> Found | None:
     session = admin_session(ctx)
     images = session.get(
-        f"http://{ctx.internal}:9292/v2/images",
+        f"{ctx.url('image')}/v2/images",
         params={"name": str(ctx.answers["CONFIG_PROVISION_IMAGE_NAME"])},
     ).json()["images"]
     flavors: list[dict[str, Any]] = session.get(
-        f"http://{ctx.internal}:8774/v2.1/flavors", params={"is_public": "None"}
+        f"{ctx.url('compute')}/flavors", params={"is_public": "None"}
     ).json()["flavors"]
     by_name = {flavor["name"]: str(flavor["id"]) for flavor in flavors}
     public = Networks(ctx).find("network", name=PUBLIC)
     names = [str(ctx.answers[f"{keys.TEMPEST}_FLAVOR_{short}NAME"]) for short in ("", "ALT_")]
     if not images or not public or any(name not in by_name for name in names):
         return None
-    extensions = session.get(f"http://{ctx.internal}:9696/v2.0/extensions").json()["extensions"]
-    objects = session.get(f"http://{ctx.internal}:8080/info").json() if ctx.has("swift") else ()
+    extensions = session.get(f"{ctx.url('network')}/v2.0/extensions").json()["extensions"]
+    objects: tuple[str, ...] = ()
+    if ctx.offers("object-store"):
+        objects = tuple(session.get(f"{ctx.url('object-store')}/info").json())
     return Found(
         image=str(images[0]["id"]),
         flavor=by_name[names[0]],
@@ -95,7 +106,7 @@ def sections(ctx: Context, found: Found) -> Ini:
     user = str(answers["CONFIG_PROVISION_IMAGE_SSH_USER"])
     return {
         "DEFAULT": {"log_file": "tempest.log", "use_stderr": False},
-        "oslo_concurrency": {"lock_path": str(places.place(ctx) / "lock")},
+        "oslo_concurrency": {"lock_path": str(paths.place(ctx) / "lock")},
         "auth": {
             "admin_username": str(answers["CONFIG_KEYSTONE_ADMIN_USERNAME"]),
             "admin_password": ctx.secrets["admin_keystone"],
@@ -156,17 +167,17 @@ def sections(ctx: Context, found: Found) -> Ini:
         "volume": {"region": region, "max_microversion": "latest", **_pool(ctx)},
         "volume-feature-enabled": {
             # Backups are kept in the object store.
-            "backup": ctx.has("swift"),
+            "backup": ctx.offers("object-store"),
             "volume_revert": _pooled(ctx),
         },
         "image": {"region": region},
-        **(_objects(found) if ctx.has("swift") else {}),
-        **(_dashboard(ctx) if ctx.has("horizon") else {}),
-        **(_heat(ctx, found) if ctx.has("heat") else {}),
-        **(_balancers() if ctx.has("octavia") else {}),
-        **(_telemetry(ctx) if ctx.has("gnocchi") else {}),
+        **(_objects(found) if ctx.offers("object-store") else {}),
+        **(_dashboard(ctx) if ctx.offers("dashboard") else {}),
+        **(_heat(ctx, found) if ctx.offers("orchestration") else {}),
+        **(_balancers() if ctx.offers("load-balancer") else {}),
+        **(_telemetry(ctx) if ctx.offers("metric") else {}),
         "neutron_plugin_options": {"firewall_driver": "ovn" if Layout(ctx).ovn else "openvswitch"},
-        "service_available": {name: ctx.has(room) for name, room in SERVICES.items()},
+        "service_available": {name: ctx.offers(room) for name, room in SERVICES.items()},
     }
 
 
@@ -176,7 +187,7 @@ def _pooled(ctx: Context) -> bool:
 
 
 def _pool(ctx: Context) -> dict[str, Value]:
-    if not ctx.has("cinder"):
+    if not ctx.offers("block-storage"):
         return {}
     pool: dict[str, Value] = {"storage_protocol": "file", "vendor_name": "onestack"}
     return {"backup_driver": "swift", **(pool if _pooled(ctx) else {})}
@@ -205,7 +216,7 @@ def _dashboard(ctx: Context) -> Ini:
 
 def _own_certificate(ctx: Context, name: str) -> bool:
     """Whether a front has one of the operator's: by any authority, for any name."""
-    fronts = (front for component in ctx.components for front in component.fronts(ctx))
+    fronts = (front for declared in ctx.model for front in declared.frontends)
     return any(front.name == name and front.certificate for front in fronts)
 
 

@@ -1,0 +1,47 @@
+"""Notes below ROOT/etc of what a cloud was given: by them it is known while it is down, too.
+
+Standard library only: preflight reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from onestack.components.provision import keys
+from onestack.images import fetch
+from onestack.model.context import Context
+from onestack.model.declarations import ConfigFile
+from onestack.model.errors import BadAnswers
+from onestack.model.findings import Finding, refuse, warn
+from onestack.network import demo
+
+
+def place(ctx: Context, of: str) -> Path:
+    return ctx.cloud.etc / f"provision-{of}"
+
+
+def files(ctx: Context) -> Iterator[ConfigFile]:
+    """Written before what they tell of is made."""
+    noted = keys.sources(ctx.answers) if ctx.offers("image") else {}
+    if ctx.offers("network") and demo.wanted(ctx.answers):
+        noted["network"] = [demo.PUBLIC]
+    for of, lines in noted.items():
+        # a URL may have a password in it
+        yield ConfigFile(place(ctx, of), "".join(f"{line}\n" for line in lines), mode=0o600)
+
+
+def lost(ctx: Context) -> Iterator[Finding]:
+    """Files of images that are not there; none is read again once its image is in the cloud."""
+    for of, sources in keys.sources(ctx.answers).items() if ctx.offers("image") else ():
+        note = place(ctx, of)
+        made = note.exists() and note.read_text().splitlines() == sources
+        for source in filter(None, sources):
+            try:
+                fetch.check(source)
+            except BadAnswers as error:
+                if made:
+                    why = "what was made from it is in the cloud, and could not be made again"
+                    yield warn(error.what, why)
+                else:
+                    yield refuse(error.what, error.why, error.cure)

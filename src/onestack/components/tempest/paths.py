@@ -1,0 +1,36 @@
+"""Where Tempest is, and what is its own in a cloud."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onestack.model.context import Context
+
+ENVIRONMENT = "tempest"
+USER = "tempest"
+
+
+def user(ctx: Context) -> str:
+    return ctx.cloud.user(USER)
+
+
+def place(ctx: Context) -> Path:
+    """Its user's home."""
+    return ctx.cloud.data / "tempest"
+
+
+def kept(ctx: Context) -> Path:
+    """A folder for the results of each run, named by when it began."""
+    return place(ctx) / "results"
+
+
+def configuration(ctx: Context) -> Path:
+    return ctx.cloud.etc / "tempest.conf"
+
+
+def environment(ctx: Context) -> Path:
+    return ctx.release.further(ENVIRONMENT)
+
+
+def program(ctx: Context) -> Path:
+    return ctx.release.program / "onestack" / "components" / "tempest" / "inside" / "run.py"

@@ -1,0 +1,156 @@
+"""The cloud's database server as its administrator sees it: over the unix socket, as root."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pymysql
+
+from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError
+
+OWN = "onestack"
+"""Our own database, with what must survive a kill."""
+MARKS = "schema_in_progress"
+_NO_SUCH = (1049, 1146)  # no such database, no such table
+_DENIED = (1044, 1045, 1698)
+
+
+def socket_of(cloud: Cloud) -> Path:
+    return cloud.run / "mariadb" / "mariadb.sock"
+
+
+@dataclass(frozen=True)
+class Server:
+    """Each call opens a connection of its own: steps run in threads."""
+
+    socket: Path
+
+    @contextmanager
+    def session(
+        self, user: str = "root", password: str = "", database: str | None = None
+    ) -> Iterator[pymysql.connections.Connection[pymysql.cursors.Cursor]]:
+        connection = pymysql.connect(
+            unix_socket=str(self.socket),
+            user=user,
+            password=password,
+            database=database,
+            charset="utf8mb4",
+            autocommit=True,
+            # On a unix socket; the driver would read all of the system's CAs each time.
+            ssl_disabled=True,
+            connect_timeout=10,
+            read_timeout=120,
+            write_timeout=120,
+        )
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def query(
+        self, sql: str, arguments: tuple[Any, ...] = (), database: str | None = None
+    ) -> list[tuple[Any, ...]]:
+        """The rows. Raises `OnestackError` with the server's words, never with ``arguments``."""
+        try:
+            with self.session(database=database) as connection, connection.cursor() as cursor:
+                cursor.execute(sql, arguments)
+                return list(cursor.fetchall())
+        except pymysql.err.MySQLError as error:
+            raise self.explained(error) from None
+
+    def explained(self, error: pymysql.err.MySQLError) -> OnestackError:
+        number = error.args[0] if error.args else 0
+        said = str(error.args[-1]) if error.args else type(error).__name__
+        if number in (2002, 2003, 2006, 2013):
+            return OnestackError(
+                "the database server does not answer",
+                said,
+                "see onestack status and onestack logs mariadb, then run up again",
+            )
+        return OnestackError("the database server refused", said, "see onestack logs mariadb")
+
+    def exists(self, database: str) -> bool:
+        sql = "SELECT 1 FROM information_schema.schemata WHERE schema_name = %s"
+        return bool(self.query(sql, (database,)))
+
+    def tables(self, database: str) -> set[str]:
+        sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s"
+        return {str(row[0]) for row in self.query(sql, (database,))}
+
+    def revisions(self, database: str, table: str = "alembic_version") -> set[str]:
+        """What ``table`` holds; nothing when there is no such table or database."""
+        if table not in self.tables(database):
+            return set()
+        rows = self.query(f"SELECT version_num FROM `{database}`.`{table}`")
+        return {str(row[0]) for row in rows}
+
+    def lets_in(self, user: str, password: str, database: str) -> bool:
+        """Whether the user may work in the database with this password."""
+        known = "SELECT 1 FROM mysql.user WHERE User = %s AND Host = 'localhost'"
+        if not self.query(known, (user,)):
+            return False  # without a refused login in the server's log
+        try:
+            with self.session(user, password, database):
+                return True
+        except pymysql.err.OperationalError as error:
+            if error.args[0] in _DENIED + _NO_SUCH:
+                return False
+            raise self.explained(error) from None
+
+    def create(self, database: str) -> None:
+        self.query(
+            f"CREATE DATABASE IF NOT EXISTS `{database}`"
+            " CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
+        )
+
+    def drop(self, database: str) -> None:
+        self.query(f"DROP DATABASE IF EXISTS `{database}`")
+
+    def users(self) -> set[str]:
+        """Those made by `grant`."""
+        rows = self.query("SELECT User FROM mysql.user WHERE Host = 'localhost'")
+        return {str(row[0]) for row in rows}
+
+    def drop_user(self, user: str) -> None:
+        self.query(f"DROP USER IF EXISTS `{user}`@localhost")
+
+    def drop_tables(self, database: str, tables: Iterable[str]) -> None:
+        """These together, whatever refers to them."""
+        if names := ", ".join(f"`{database}`.`{table}`" for table in sorted(tables)):
+            # for this statement alone: each query has a session of its own
+            self.query(f"SET STATEMENT foreign_key_checks = 0 FOR DROP TABLE IF EXISTS {names}")
+
+    def grant(self, user: str, password: str, database: str) -> None:
+        """The user, with this password, and all rights in the database."""
+        self.query(f"CREATE USER IF NOT EXISTS `{user}`@localhost IDENTIFIED BY %s", (password,))
+        self.query(f"ALTER USER `{user}`@localhost IDENTIFIED BY %s", (password,))
+        self.query(f"GRANT ALL PRIVILEGES ON `{database}`.* TO `{user}`@localhost")
+
+    def marked(self, database: str) -> bool:
+        """Whether the first migration of the database was begun and never ended."""
+        if not self.exists(OWN) or not self.tables(OWN):
+            return False
+        return bool(self.query(f"SELECT 1 FROM `{OWN}`.{MARKS} WHERE name = %s", (database,)))
+
+    def mark(self, database: str, tables: Iterable[str]) -> None:
+        """``tables`` are there before, and none of its own."""
+        self.query(f"CREATE DATABASE IF NOT EXISTS `{OWN}`")
+        self.query(f"CREATE TABLE IF NOT EXISTS `{OWN}`.{MARKS} (name VARCHAR(64) PRIMARY KEY)")
+        # Clouds of before have the table without it.
+        self.query(f"ALTER TABLE `{OWN}`.{MARKS} ADD COLUMN IF NOT EXISTS present LONGTEXT")
+        present = json.dumps(sorted(tables))
+        self.query(f"INSERT IGNORE INTO `{OWN}`.{MARKS} VALUES (%s, %s)", (database, present))
+
+    def before(self, database: str) -> set[str]:
+        """What `mark` was told."""
+        sql = f"SELECT present FROM `{OWN}`.{MARKS} WHERE name = %s"
+        return {table for row in self.query(sql, (database,)) for table in json.loads(row[0])}
+
+    def unmark(self, database: str) -> None:
+        self.query(f"DELETE FROM `{OWN}`.{MARKS} WHERE name = %s", (database,))

@@ -1,0 +1,140 @@
+"""The first half of a run: what the machine must have before a component can be asked in earnest.
+
+Packages, users, directories, the namespace, the release. It runs in the
+host's own network namespace, where mirrors and indexes are reached.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from onestack.deploy.clouds import ensure_registered
+from onestack.engine.progress import tell
+from onestack.engine.step import Step
+from onestack.host.files import ensure_directory, ensure_file
+from onestack.host.ledger import Ledger
+from onestack.host.netns import ensure_netns
+from onestack.host.packages import ensure_packages
+from onestack.host.roots import PLACES, foreign
+from onestack.host.users import ensure_users
+from onestack.model.change import Change
+from onestack.model.cloud import CACHE, Cloud
+from onestack.model.context import Context
+from onestack.model.errors import OnestackError
+
+PACKAGES = ("iproute2", "mariadb-client", "mount", "passwd")
+"""What our own host operations and schema dumps call."""
+
+
+def prepare_steps(ctx: Context, cache: Path = CACHE) -> list[Step]:
+    """Steps ``cloud``, ``packages``, ``netns``, ``users``, ``environment``, ``clients``,
+    ``program``, ``release`` (services, program and what they borrow from packages),
+    ``environment:TITLE`` for each further environment that a component wants, and the
+    components' downloads: all that needs the network is in this half."""
+    ledger = Ledger.of(ctx.cloud)
+    release = ctx.release
+
+    def users() -> Iterator[Change]:
+        yield from ensure_users(wanted_users(ctx), ledger)
+        for declared in ctx.model:
+            for place in declared.directories:
+                yield from ensure_directory(
+                    place.path,
+                    mode=place.mode,
+                    owner=place.user,
+                    group=place.group,
+                    ledger=None if place.path.is_relative_to(ctx.cloud.root) else ledger,
+                )
+
+    def packages() -> Iterator[Change]:
+        yield from ensure_packages(
+            wanted_packages(ctx), ledger, systemd=ctx.facts.systemd, tell=tell
+        )
+
+    steps = [
+        Step("cloud", "The cloud's own place", lambda: ensure_cloud(ctx.cloud, cache)),
+        Step("packages", "Debian packages", packages, ("cloud",)),
+        Step("users", "Users and directories", users, ("cloud", "packages")),
+        Step(
+            "environment",
+            f"OpenStack {release.name}",
+            lambda: release.ensure_services(tell),
+            ("cloud",),
+        ),
+        Step(
+            "clients",
+            "Command line clients",
+            lambda: release.ensure_clients(tell),
+            # After the services: both at once would only share the same link and disk.
+            ("environment",),
+        ),
+        Step("program", "Onestack's own code", lambda: release.ensure_program(tell), ("cloud",)),
+        Step(
+            "release",
+            "Modules borrowed from packages",
+            release.ensure_borrowed,
+            ("environment", "program", "packages"),
+        ),
+    ]
+    last = "clients"
+    for title in wanted_environments(ctx):
+        steps.append(
+            Step(
+                f"environment:{title}",
+                f"OpenStack {release.name}: {title}",
+                functools.partial(release.ensure_further, title, tell),
+                (last,),
+            )
+        )
+        last = f"environment:{title}"
+    name = ctx.cloud.netns
+    if name is not None:
+        steps.append(
+            Step("netns", "Network namespace", lambda: ensure_netns(name, ledger), ("packages",))
+        )
+    return [*steps, *download_steps(ctx)]
+
+
+def download_steps(ctx: Context) -> Iterator[Step]:
+    for declared in ctx.model:
+        for task in declared.downloads:
+            yield Step(
+                f"{declared.name}:{task.name}",
+                f"{declared.title}: {task.name}",
+                task.ensure,
+                ("cloud", *task.needs),
+            )
+
+
+def wanted_packages(ctx: Context) -> list[str]:
+    """The union of what all components need."""
+    return sorted({*PACKAGES, *(p for declared in ctx.model for p in declared.packages)})
+
+
+def wanted_environments(ctx: Context) -> list[str]:
+    """Titles of the further environments, each once."""
+    return list(dict.fromkeys(e for declared in ctx.model for e in declared.environments))
+
+
+def wanted_users(ctx: Context) -> list[str]:
+    return list(dict.fromkeys(u for declared in ctx.model for u in declared.users))
+
+
+def ensure_cloud(cloud: Cloud, cache: Path = CACHE) -> Iterator[Change]:
+    """The root and its first directories, the cloud's name in it, and its entry in the cache."""
+    if strangers := foreign(cloud.root):
+        raise OnestackError(
+            f"{cloud.root} is not used: a cloud wants a directory of its own",
+            f"it holds {', '.join(strangers)}",
+            "give another one with --root, or move that away",
+        )
+    yield from ensure_directory(cache)
+    yield from ensure_registered(cloud, cache)
+    # Services of many users go through these; what is secret below has its own mode.
+    for place in (cloud.root, *(cloud.root / name for name in PLACES)):
+        yield from ensure_directory(place)
+    identity = json.dumps({"name": cloud.name, "netns": cloud.netns}) + "\n"
+    yield from ensure_file(cloud.etc / "cloud.json", identity)

@@ -1,0 +1,164 @@
+"""Steps around the supervisor: it runs, has this roster, and each process is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from onestack.deploy.roster import roster_path
+from onestack.deploy.unit import ensure_unit, start_unit, stop_unit, unit_at_work
+from onestack.engine.interruptible import patiently
+from onestack.host.ledger import Ledger
+from onestack.model.change import Change
+from onestack.model.context import Context
+from onestack.model.process import Process
+from onestack.supervise.client import Supervisor
+
+DOWN = ("stopped", "fatal", "backoff")
+PATIENCE = 120.0
+"""Seconds at least for one process to get ready, tries that failed included."""
+
+
+class Processes:
+    """Of one context. With ``dry_run`` the supervisor is looked at and told nothing."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        supervisor: Supervisor,
+        dry_run: bool = False,
+        differs: Callable[[Process], bool] = lambda spec: False,
+    ) -> None:
+        """``differs``: in a dry run, whether the process would get another configuration."""
+        self.ctx = ctx
+        self.supervisor = supervisor
+        self.dry_run = dry_run
+        self._differs = differs
+        self._held: set[str] = set()
+
+    def explain(self, component: str, text: str) -> str | None:
+        return self.ctx.model.likely(component, text)
+
+    def at_work(self) -> bool:
+        """Whether the cloud's processes run, and go on running."""
+        return self.supervisor.running() and not self._outdated(self.supervisor.details())
+
+    # -- the supervisor ----------------------------------------------------
+
+    def ensure_supervisor(self, specs: Sequence[Process]) -> Iterator[Change]:
+        """It runs our code and knows ``specs``; what must be started anew is down.
+
+        All of it is stopped together, in order, before databases, users and processes
+        are seen to: passwords change while nobody uses the old one, and nothing is
+        left to find its database or bus gone.
+        """
+        if self.ctx.facts.systemd:
+            yield from ensure_unit(self.ctx, Ledger.of(self.ctx.cloud))
+        if not self.supervisor.running():
+            yield Change("launch the supervisor", self._launch)
+            return
+        about = self.supervisor.details()
+        if self._outdated(about):
+            yield Change(
+                "restart the supervisor and all processes: onestack's own code has changed",
+                self._relaunch,
+            )
+            return
+        names = [spec.name for spec in specs]
+        known = [p["name"] for p in about["processes"]]
+        added = [name for name in names if name not in known]
+        removed = [name for name in known if name not in names]
+        if added or removed:
+            words = [f"adds {', '.join(added)}"] if added else []
+            words += [f"removes {', '.join(removed)}"] if removed else []
+            yield Change(
+                f"load the roster, which {' and '.join(words)}", lambda: self._load(removed)
+            )
+        elif not self.dry_run:
+            # Has it look at files and specs again.
+            self._load(())
+        yield from self._hold(specs)
+
+    def _hold(self, specs: Sequence[Process]) -> Iterator[Change]:
+        running = {s.name: s for s in self.supervisor.status() if s.state not in DOWN}
+        stale = [
+            spec.name
+            for spec in specs
+            if spec.name in running
+            and (self._differs(spec) if self.dry_run else running[spec.name].stale)
+        ]
+        if stale:
+            self._held.update(stale)
+            yield Change(
+                f"stop what gets another configuration: {', '.join(stale)}",
+                lambda: self.supervisor.hold(stale),
+            )
+
+    def _outdated(self, about: Mapping[str, Any]) -> bool:
+        return Path(about["program"]) != self.ctx.release.program.resolve()
+
+    def _load(self, removed: Sequence[str]) -> None:
+        if removed:
+            patiently(lambda: self.supervisor.stop(removed), f"stopping {', '.join(removed)}")
+        self.supervisor.load()
+
+    def _launch(self) -> None:
+        if self.ctx.facts.systemd:
+            start_unit(self.ctx.cloud, self.supervisor.running)
+            return
+        release = self.ctx.release
+        self.supervisor.launch(
+            release.services_python, release.program, roster_path(self.ctx.cloud)
+        )
+
+    def _relaunch(self) -> None:
+        # Not behind systemd's back: it would start it again at once, with all processes.
+        if self.ctx.facts.systemd and unit_at_work(self.ctx.cloud):
+            stop_unit(self.ctx.cloud)
+        self.supervisor.shutdown()
+        self._launch()
+
+    # -- one process -------------------------------------------------------
+
+    def ensure(self, spec: Process) -> Iterator[Change]:
+        """``spec`` running as it is wanted now, and ready."""
+        name = spec.name
+        now = next(iter(self.supervisor.status([name])), None)
+        state = now.state if now else "stopped"
+        if name in self._held:
+            yield Change(f"start {name} with its new configuration", lambda: self._go(spec))
+        elif now and now.stale:
+            # Since the supervisor looked, such as by a certificate that was renewed.
+            yield Change(
+                f"restart {name}: its configuration has changed",
+                lambda: self._go(spec, restart=True),
+            )
+        elif state in DOWN:
+            yield Change(f"start {name}", lambda: self._go(spec))
+        elif state != "ready":
+            yield Change(f"wait until {name} is ready ({state})", lambda: self._go(spec))
+
+    def _go(self, spec: Process, restart: bool = False) -> None:
+        if restart:
+            self.supervisor.restart([spec.name])
+        else:
+            self.supervisor.start([spec.name])
+        limit = 2 * spec.probe.seconds if spec.probe else 0.0
+        self.wait([spec.name], max(PATIENCE, limit))
+
+    def wait(self, names: Sequence[str], seconds: float) -> None:
+        """Until all are ready. Raises `OnestackError`, or `Aborted` when the operator stops us."""
+        patiently(
+            lambda: self.supervisor.wait(names, seconds, explain=self.explain),
+            f"waiting for {', '.join(names)}",
+        )
+
+    def ensure_ready(self) -> Iterator[Change]:
+        """All that the supervisor has is ready, also those that were ready earlier in the run."""
+        left = [s.name for s in self.supervisor.status() if s.state != "ready"]
+        if left:
+            yield Change(
+                f"wait until {', '.join(left)} {'is' if len(left) == 1 else 'are'} ready",
+                lambda: self.wait(left, PATIENCE),
+            )

@@ -1,0 +1,114 @@
+"""The roster: all processes of a cloud as the supervisor is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from onestack.model.cloud import Cloud
+from onestack.model.context import Context
+from onestack.model.process import Process, Roster
+
+
+def roster_path(cloud: Cloud) -> Path:
+    return cloud.etc / "roster.json"
+
+
+def processes_of(ctx: Context) -> dict[str, tuple[Process, ...]]:
+    """Component to its processes, as the supervisor is told of them.
+
+    Raises `ValueError` for a name twice, and for a need that nothing here meets.
+    """
+    workers = workers_of(ctx)
+    all_names = [spec.name for declared in ctx.model for spec in declared.processes]
+    if twice := {name for name in all_names if all_names.count(name) > 1}:
+        raise ValueError(f"two processes have the name {', '.join(sorted(twice))}")
+    names = frozenset(all_names)
+    return {
+        declared.name: tuple(
+            replace(
+                spec,
+                needs=tuple(dict.fromkeys(resolved(ctx, spec, names))),
+                family=declared.name if spec.run and declared.zygote else spec.family,
+                env={**workers, **spec.env} if spec.run and spec.sockets else spec.env,
+            )
+            for spec in declared.processes
+        )
+        for declared in ctx.model
+    }
+
+
+def resolved(ctx: Context, spec: Process, names: frozenset[str]) -> Iterator[str]:
+    """The needs of ``spec`` as names of processes, of which there are ``names``.
+
+    A capability becomes the processes of whoever provides it.
+    """
+    for need in spec.needs:
+        if need in names:
+            yield need
+        elif offer := ctx.capabilities.get(need):
+            yield from (name for name in offer.processes if name in names)
+        else:
+            raise ValueError(f"{spec.name} needs {need!r}, which nothing provides")
+
+
+def roster_of(ctx: Context, specs: Mapping[str, tuple[Process, ...]] | None = None) -> Roster:
+    """``specs`` are those of `processes_of`."""
+    specs = processes_of(ctx) if specs is None else specs
+    families = {declared.name: declared.zygote for declared in ctx.model}
+    privsep: dict[str, tuple[str, ...]] = {}
+    for declared in ctx.model:
+        for user, contexts in declared.privsep.items():
+            privsep[user] = (*privsep.get(user, ()), *contexts)
+    preload = dict.fromkeys(module for declared in ctx.model for module in declared.preload)
+    return Roster(
+        cloud=ctx.cloud.name,
+        root=str(ctx.cloud.root),
+        netns=ctx.cloud.netns,
+        preload=tuple(preload),
+        processes=tuple(spec for own in specs.values() for spec in own),
+        privsep=privsep,
+        families={name: modules for name, modules in families.items() if modules},
+        apart=tuple(d.name for d in ctx.model if d.component.zygote_isolated and d.zygote),
+        identity={
+            "auth_url": ctx.url("identity") if ctx.offers("identity") else "",
+            "file": str(ctx.cloud.etc / "probe.json"),
+        },
+    )
+
+
+def workers_of(ctx: Context) -> dict[str, str]:
+    """What tells an API how much it is to do at once; see `onestack.runtime.wsgi`."""
+    count = ctx.answers.get("CONFIG_SERVICE_WORKERS")
+    return {"ONESTACK_SERVICE_WORKERS": str(count)} if count else {}
+
+
+def ports(ctx: Context) -> list[tuple[str, int, str]]:
+    """Address, port and process of every TCP port that the cloud will listen on.
+
+    From the sockets that the supervisor opens, the places that probes ask,
+    and the TLS fronts.
+    """
+    found: dict[tuple[str, int], str] = {}
+    for declared in ctx.model:
+        for spec in declared.processes:
+            asked = [spec.probe.target] if spec.probe else []
+            for target in [*spec.sockets.values(), *asked]:
+                if place := tcp_of(target):
+                    found.setdefault(place, spec.name)
+        for front in declared.frontends:
+            found.setdefault((ctx.public, front.port), f"the front of {front.name}")
+    return [(address, port, name) for (address, port), name in found.items()]
+
+
+def tcp_of(target: str) -> tuple[str, int] | None:
+    """``tcp:ADDRESS:PORT`` or an http URL -> address and port; others: ``None``."""
+    if target.startswith("tcp:"):
+        address, _, port = target.removeprefix("tcp:").rpartition(":")
+    elif target.startswith(("http://", "https://")):
+        place = target.partition("://")[2].partition("/")[0]
+        address, _, port = place.rpartition(":")
+    else:
+        return None
+    return (address.strip("[]"), int(port)) if address and port.isdigit() else None

@@ -1,0 +1,195 @@
+"""The way back: ``down`` stops the cloud, ``destroy`` takes it off the machine.
+
+Both work on what is there, so that a cloud made half way, or destroyed half
+way, is no different. Neither needs the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onestack.deploy import clouds
+from onestack.deploy.undo import undo_all
+from onestack.deploy.unit import stop_unit, unit_at_work, unit_path
+from onestack.engine import timing
+from onestack.engine.progress import Listener, Progress, tell
+from onestack.engine.runner import Runner
+from onestack.engine.step import Report, Step
+from onestack.host import mounts
+from onestack.host.files import remove_tree
+from onestack.host.ledger import Ledger
+from onestack.host.orphans import end_orphans
+from onestack.host.packages import purge
+from onestack.host.roots import LOST, foreign
+from onestack.kernel import proc
+from onestack.model.change import Change
+from onestack.model.cloud import CACHE, Cloud
+from onestack.model.errors import OnestackError
+from onestack.supervise.client import Supervisor
+
+
+def down(
+    cloud: Cloud,
+    supervisor: Supervisor,
+    *,
+    listeners: Sequence[Listener] = (),
+    dry_run: bool = False,
+) -> Report:
+    """Stop all processes in order, and the supervisor. Raises `OnestackError`."""
+    runner = Runner(Progress(listeners), dry_run)
+    try:
+        runner.execute([_stop(cloud, supervisor)])
+        return runner.report
+    finally:
+        if not dry_run and cloud.log.is_dir():
+            timing.save(cloud.log, timing.of("down", runner.report))
+
+
+@dataclass
+class Destroyed:
+    """What is left on purpose."""
+
+    report: Report = field(default_factory=Report)
+    packages: tuple[str, ...] = ()
+    """Debian packages that were installed for the cloud and are still there."""
+    cache: bool = False
+    """Whether the cache is still there: other clouds use it, or it was asked for."""
+    others: tuple[str, ...] = ()
+    """Clouds that are still on the machine."""
+
+
+def destroy(
+    cloud: Cloud,
+    supervisor: Supervisor,
+    *,
+    keep_cache: bool = False,
+    remove_packages: bool = False,
+    listeners: Sequence[Listener] = (),
+    dry_run: bool = False,
+    cache: Path = CACHE,
+) -> Destroyed:
+    """Stop the cloud, undo its ledger, remove its root.
+
+    The last cloud of a machine takes the cache along, unless ``keep_cache``;
+    packages stay unless ``remove_packages`` (never while there are other
+    clouds). Raises `OnestackError`; what was undone until then stays undone.
+    """
+    done = Destroyed(others=tuple(clouds.others(cloud, cache)))
+    ledger = Ledger.of(cloud)
+
+    def undo() -> Iterator[Change]:
+        # Components' own kinds of entries are registered by importing them.
+        import onestack.components  # noqa: F401
+
+        entries = ledger.entries()
+        done.packages = tuple(
+            sorted({n for e in entries if e.kind == "packages" for n in e.data["names"]})
+        )
+        if remove_packages and done.packages and not done.others:
+            yield Change(f"remove {len(done.packages)} packages", lambda: _purge(done))
+        heir = clouds.heir(cloud, cache)
+        shares = heir and any(entry.data.get("shared") for entry in entries)
+        if shares or not clouds.going(cloud, cache):
+            what = (
+                f"leave what clouds share to the cloud {heir[0]!r}"
+                if heir and shares
+                else ("note that the cloud is going")
+            )
+            yield Change(what, lambda: clouds.leave(cloud, cache))
+            # Nobody can leave it anything from now on.
+            entries = ledger.entries()
+        if entries:
+            yield Change(
+                f"undo {len(entries)} things made outside {cloud.root}",
+                lambda: _ignore(undo_all(ledger, tell=tell)),
+            )
+
+    def strike() -> None:
+        done.others = tuple(clouds.unregister(cloud, keep_cache, cache))
+
+    def remove_cache() -> None:
+        for place in clouds.aside(cache):
+            remove_tree(place)
+
+    def remove() -> Iterator[Change]:
+        if cloud.root.exists():
+            yield Change(f"remove {cloud.root}", lambda: _remove_root(cloud))
+        done.others = tuple(clouds.others(cloud, cache))
+        last = not (done.others or keep_cache)
+        if clouds.path_of(cloud, cache).exists() or (last and cache.exists()):
+            yield Change("strike the cloud off the list", strike)
+        if done.others or keep_cache:
+            done.cache = cache.exists()
+        elif clouds.aside(cache) or dry_run:
+            yield Change(f"remove {cache}", remove_cache)
+
+    runner = Runner(Progress(listeners), dry_run)
+    if not dry_run:
+        end_orphans()
+    runner.execute(
+        [
+            _stop(cloud, supervisor),
+            Step("leftovers", "Processes left running", lambda: _leftovers(cloud), ("processes",)),
+            Step("undo", "What was made outside the root", undo, ("leftovers",)),
+            Step("files", "The cloud's files", remove, ("undo",)),
+        ]
+    )
+    done.report = runner.report
+    return done
+
+
+def _stop(cloud: Cloud, supervisor: Supervisor) -> Step:
+    def stop() -> Iterator[Change]:
+        if unit_at_work(cloud):
+            yield Change(f"stop {unit_path(cloud).name}", lambda: stop_unit(cloud))
+        if supervisor.running():
+            yield Change("stop all processes and the supervisor", supervisor.shutdown)
+
+    return Step("processes", "The cloud's processes", stop)
+
+
+def _leftovers(cloud: Cloud) -> Iterator[Change]:
+    """What a supervisor that was killed left running."""
+    import os
+
+    left = proc.belonging(cloud.root) - proc.ancestors(os.getpid())
+    if left:
+        yield Change(
+            f"end {len(left)} processes that were left running",
+            lambda: _ignore(proc.end_leftovers(cloud.root)),
+        )
+
+
+def _remove_root(cloud: Cloud) -> None:
+    if strangers := foreign(cloud.root):
+        raise OnestackError(
+            f"{cloud.root} is not removed",
+            f"it holds what no cloud has made: {', '.join(strangers)}",
+            "move that away, then run the same command again",
+        )
+    for mount in mounts.within(cloud.root):
+        # It may be a file system of its own.
+        if mount.target != cloud.root:
+            mounts.unmount(mount.target)
+    # The name goes last: until then a cloud that is half removed can be destroyed by its name.
+    identity = cloud.etc / "cloud.json"
+    for place in [p for p in cloud.root.iterdir() if p not in (cloud.etc, cloud.root / LOST)]:
+        remove_tree(place)
+    if cloud.etc.is_dir():
+        for place in [p for p in cloud.etc.iterdir() if p != identity]:
+            remove_tree(place)
+        remove_tree(cloud.etc)
+    # A root that is a file system of its own stays as an empty directory.
+    if not cloud.root.is_mount():
+        cloud.root.rmdir()
+
+
+def _purge(done: Destroyed) -> None:
+    purge(list(done.packages))
+    done.packages = ()
+
+
+def _ignore(result: object) -> None:
+    """A change has no result."""

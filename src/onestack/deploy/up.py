@@ -1,0 +1,320 @@
+"""From a context to a cloud: steps, made of what the components say. Knows none by name."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onestack.cloudapi.identity import ensure_identity
+from onestack.database.dumps import Dumps
+from onestack.database.schemas import Schemas
+from onestack.database.server import Server, socket_of
+from onestack.deploy import switched_off
+from onestack.deploy.prepare import prepare_steps
+from onestack.deploy.processes import Processes
+from onestack.deploy.roster import processes_of, roster_of, roster_path
+from onestack.engine import timing
+from onestack.engine.interruptible import patiently
+from onestack.engine.progress import Listener, Progress, tell
+from onestack.engine.runner import Runner
+from onestack.engine.step import Outcome, Report, Result, Step
+from onestack.host import netns
+from onestack.host.files import ensure_file, ensure_no_file
+from onestack.host.ledger import Ledger
+from onestack.host.orphans import end_orphans
+from onestack.model.change import Change
+from onestack.model.cloud import CACHE
+from onestack.model.context import Context
+from onestack.model.declarations import Database
+from onestack.model.declared import Declared
+from onestack.model.process import Process, Roster
+from onestack.supervise.client import Supervisor
+
+
+def up(
+    ctx: Context,
+    supervisor: Supervisor,
+    *,
+    listeners: Sequence[Listener] = (),
+    dry_run: bool = False,
+    first: Iterable[Step] = (),
+    purge: bool = False,
+) -> Report:
+    """Bring the machine to what the components of ``ctx`` want.
+
+    ``first`` are the caller's own steps for the first half (they may need
+    ``cloud``). With ``purge`` nothing is left of components that are switched
+    off. In a dry run nothing is changed and the report has what would be.
+    Timings are kept also of a run that failed. Raises `OnestackError`.
+    """
+    runner = Runner(Progress(listeners), dry_run)
+    if not dry_run:
+        end_orphans()
+    try:
+        runner.execute([*prepare_steps(ctx), *first])
+        if ctx.cloud.netns and (netns.exists(ctx.cloud.netns) or not dry_run):
+            # Threads and programs that start from now on are inside.
+            netns.enter(ctx.cloud.netns)
+        try:
+            steps = cloud_steps(ctx, supervisor, dry_run, purge)
+        except Exception:
+            if not dry_run or not runner.report.changes:
+                raise
+            # A component wanted to look at what is not installed yet.
+            runner.results["cloud's services"] = Result(
+                "cloud's services", "Known once the above is there", Outcome.UNKNOWN
+            )
+            return runner.report
+        runner.execute(steps)
+        return runner.report
+    finally:
+        if not dry_run and ctx.cloud.etc.is_dir():
+            timing.save(ctx.cloud.log, timing.of("up", runner.report))
+
+
+def cloud_steps(
+    ctx: Context, supervisor: Supervisor, dry_run: bool = False, purge: bool = False
+) -> list[Step]:
+    """The second half: files, supervisor, databases, processes, identity, tasks, ``ready``.
+
+    It is run where packages, users and release are there already, so a
+    component may look at them in any of its methods.
+    """
+    builder = _Builder(ctx, supervisor, dry_run)
+    steps = [
+        *builder.files(),
+        Step("roster", "The list of processes", builder.roster),
+        builder.supervisor_step(),
+        *builder.databases(),
+        *builder.process_steps(),
+        *builder.identities(),
+        *builder.tasks(),
+        *builder.switched_off(purge),
+    ]
+    steps.append(
+        Step(
+            "ready",
+            "Everything is ready",
+            builder.processes.ensure_ready,
+            tuple(step.name for step in steps if "ready" not in step.needs),
+        )
+    )
+    return steps
+
+
+class _Builder:
+    """Steps of one context."""
+
+    def __init__(self, ctx: Context, supervisor: Supervisor, dry_run: bool) -> None:
+        self.ctx = ctx
+        self.supervisor = supervisor
+        self.ledger = Ledger.of(ctx.cloud)
+        ctx.model.evaluate()
+        self.model = ctx.model
+        self.specs = processes_of(ctx)
+        self.dry_run = dry_run
+        self.pending: set[str] = set()
+        """Files that a dry run would write."""
+        self.processes = Processes(ctx, supervisor, dry_run, self._differs)
+        self.clients = [d for d in self.model if d.identity and not provides(d, "identity")]
+        server = Server(socket_of(ctx.cloud))
+        jobs = {d.name: d.sync for declared in self.model for d in declared.databases}
+        dumps = Dumps(CACHE / "schemas" / ctx.release.services_hash, server.socket, jobs)
+        self.schemas = Schemas(server, dumps, ctx.release.site_packages, ctx.secrets.known, tell)
+
+    def _all_files(self) -> tuple[str, ...]:
+        return tuple(f"files:{declared.name}" for declared in self.model)
+
+    def _provided(self, capability: str) -> list[str]:
+        """All processes of whoever provides it."""
+        return [
+            f"process:{spec.name}"
+            for declared in self.model
+            if provides(declared, capability)
+            for spec in self.specs[declared.name]
+        ]
+
+    def files(self) -> Iterator[Step]:
+        for declared in self.model:
+            yield Step(
+                f"files:{declared.name}",
+                f"Configuration of {declared.title}",
+                functools.partial(self._files, declared),
+            )
+
+    def _files(self, declared: Declared) -> Iterator[Change]:
+        for file in declared.files:
+            inside = file.path.is_relative_to(self.ctx.cloud.root)
+            for change in ensure_file(
+                file.path,
+                file.content,
+                mode=file.mode,
+                group=file.group,
+                ledger=None if inside else self.ledger,
+            ):
+                self.pending.add(str(file.path))
+                yield change
+        for path in declared.component.former_files(self.ctx):
+            yield from ensure_no_file(path)
+
+    def _differs(self, spec: Process) -> bool:
+        """Whether a process would get another configuration than it runs with."""
+        text = self._roster()
+        try:
+            rosters = Roster.from_file(roster_path(self.ctx.cloud)), Roster.from_json(text)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        now, then = ({p.name: p for p in roster.processes}.get(spec.name) for roster in rosters)
+        return now != then or bool(self.pending & set(spec.files))
+
+    def _roster(self) -> str:
+        return roster_of(self.ctx, self.specs).to_json()
+
+    def roster(self) -> Iterator[Change]:
+        # Only the supervisor, which is root, has to read it.
+        yield from ensure_file(roster_path(self.ctx.cloud), self._roster(), mode=0o600)
+
+    def supervisor_step(self) -> Step:
+        specs = [spec for specs in self.specs.values() for spec in specs]
+        return Step(
+            "supervisor",
+            "The supervisor",
+            lambda: self.processes.ensure_supervisor(specs),
+            # It looks at the files when it is told of the roster.
+            ("roster", *self._all_files()),
+        )
+
+    def databases(self) -> Iterator[Step]:
+        for declared in self.model:
+            for database in declared.databases:
+                yield Step(
+                    f"database:{database.name}",
+                    f"Database {database.name}",
+                    functools.partial(self._database, declared, database),
+                    (
+                        "supervisor",
+                        *self._all_files(),
+                        *self._provided("database"),
+                        *(f"database:{name}" for name in database.after),
+                        *([f"database:{database.within}"] if database.within else ()),
+                    ),
+                )
+
+    def _database(self, declared: Declared, database: Database) -> Iterator[Change]:
+        job = Migration(self.supervisor, f"database-{database.name}", declared.name, self.ctx)
+        password = self.ctx.secrets[f"{database.user}_db"]
+        yield from self.schemas.ensure(database, password, job)
+
+    def process_steps(self) -> Iterator[Step]:
+        running = self.processes.at_work()
+        for declared in self.model:
+            before = [
+                *(f"database:{d.name}" for d in declared.databases),
+                *(f"{declared.name}:{t.name}" for t in declared.tasks if t.before_start),
+            ]
+            if declared in self.clients:
+                # A service whose own user is not there yet logs failures from its first request on.
+                before.append(f"identity:{declared.name}")
+                # One that runs is restarted for another's new password when that holds.
+                before += [f"identity:{c.name}" for c in self.clients if running]
+            for spec in self.specs[declared.name]:
+                yield Step(
+                    f"process:{spec.name}",
+                    f"Process {spec.title}",
+                    functools.partial(self.processes.ensure, spec),
+                    (
+                        "supervisor",
+                        *self._all_files(),
+                        *before,
+                        *(f"process:{need}" for need in spec.needs),
+                    ),
+                )
+
+    def _identity_provided(self) -> tuple[str, ...]:
+        providers = [d for d in self.model if provides(d, "identity")]
+        return (
+            "supervisor",
+            *self._provided("identity"),
+            *(f"{d.name}:{t.name}" for d in providers for t in d.tasks),
+        )
+
+    def switched_off(self, purge: bool) -> Iterator[Step]:
+        if not self.ctx.offers("identity"):
+            return
+        identity = self._identity_provided()
+        catalog = list(switched_off.catalog_steps(self.ctx, identity))
+        yield from catalog
+        if purge:
+            # After all others: some may have had to let go of it first.
+            processes = [f"process:{spec.name}" for specs in self.specs.values() for spec in specs]
+            needs = (*identity, *processes, *(step.name for step in catalog))
+            yield from switched_off.purge_steps(self.ctx, self.schemas.server, needs)
+
+    def identities(self) -> Iterator[Step]:
+        before = self._identity_provided()
+        for declared in self.model:
+            if declared.identity:
+                yield Step(
+                    f"identity:{declared.name}",
+                    f"Users and endpoints of {declared.title}",
+                    functools.partial(self._identity, declared),
+                    before,
+                )
+
+    def _identity(self, declared: Declared) -> Iterator[Change]:
+        for identity in declared.identity:
+            yield from ensure_identity(self.ctx, identity)
+
+    def tasks(self) -> Iterator[Step]:
+        known = {"packages", "users", "release"}
+        for declared in self.model:
+            for task in declared.tasks:
+                yield Step(
+                    f"{declared.name}:{task.name}",
+                    f"{declared.title}: {task.name}",
+                    task.ensure,
+                    # The first half of the run is over by then.
+                    tuple(n for need in task.needs if need not in known for n in self._need(need)),
+                )
+
+    def _need(self, need: str) -> Iterator[str]:
+        """``need`` of a task as steps: a capability is its provider's processes and tasks."""
+        kind, _, name = need.partition(":")
+        if kind != "capability":
+            yield need
+            return
+        offer = self.ctx.capabilities[name]
+        yield from (f"process:{process}" for process in offer.processes)
+        yield from offer.tasks
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A database's migrations as a job of the supervisor's: `onestack.database.schemas.Job`."""
+
+    supervisor: Supervisor
+    name: str
+    component: str
+    ctx: Context
+
+    def __call__(self, run: str, arguments: dict[str, Any]) -> None:
+        # Stopped meanwhile, the job goes on; the next run waits for it.
+        patiently(
+            lambda: self.supervisor.job(
+                run=run,
+                user=self.ctx.cloud.user(self.component),
+                arguments=arguments,
+                log=self.name,
+                explain=lambda log, text: self.ctx.model.likely(self.component, text),
+            ),
+            self.name,
+        )
+
+    def running(self) -> bool:
+        return any(job["name"] == self.name for job in self.supervisor.details()["jobs"])
+
+
+def provides(declared: Declared, capability: str) -> bool:
+    return any(offer.name == capability for offer in declared.component.provides)

@@ -1,0 +1,123 @@
+"""A cloud: a name and a root directory. Everything else derives from the two."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from onestack.model.errors import BadAnswers
+
+DEFAULT_NAME = "onestack"
+CACHE = Path("/var/cache/onestack")
+"""Shared by all clouds of a machine: release environments, schema dumps, images."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Names and places of one cloud.
+
+    ``netns`` is the network namespace it lives in, or ``None`` for the host's
+    own. Unix socket paths are limited to 107 bytes, so ``root`` may have 60.
+    """
+
+    name: str
+    root: Path
+    netns: str | None = None
+
+    @classmethod
+    def named(
+        cls, name: str = DEFAULT_NAME, root: Path | None = None, netns: bool = False
+    ) -> Cloud:
+        """The cloud called ``name``; a cloud that exists keeps its namespace.
+
+        Raises `BadAnswers` for a name or root that cannot be used.
+        """
+        if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", name):
+            raise BadAnswers(
+                f"{name!r} cannot be a cloud's name",
+                "it becomes part of user, node and device names",
+                "use 1 to 12 lower-case letters and digits, a letter first",
+            )
+        default = DEFAULT_NAME if name == DEFAULT_NAME else f"{DEFAULT_NAME}-{name}"
+        root = (root or Path("/var/lib") / default).resolve()
+        if len(str(root)) > 60:
+            raise BadAnswers(
+                f"the root {root} is too long",
+                "unix sockets under it must stay below 108 characters",
+                "choose a root of at most 60 characters",
+            )
+        known = root / "etc" / "cloud.json"
+        namespace = default if netns else None
+        try:
+            there = known.is_file()
+        except PermissionError:
+            raise BadAnswers(
+                f"you may not look into {root}",
+                cure="run it as root, or name another root with --root",
+            ) from None
+        if there:
+            saved = json.loads(known.read_text())
+            if saved["name"] != name:
+                raise BadAnswers(
+                    f"{root} holds the cloud {saved['name']!r}, not {name!r}",
+                    cure=f"use --name {saved['name']}, or another --root",
+                )
+            if netns and not saved["netns"]:
+                raise BadAnswers(
+                    f"the cloud {name!r} already runs outside a namespace",
+                    cure="leave --netns out, or destroy the cloud first",
+                )
+            namespace = saved["netns"]
+        return cls(name, root, namespace)
+
+    @property
+    def prefix(self) -> str:
+        """``onestack``, or ``onestack-NAME``: begins every host-wide name."""
+        return DEFAULT_NAME if self.name == DEFAULT_NAME else f"{DEFAULT_NAME}-{self.name}"
+
+    @property
+    def etc(self) -> Path:
+        return self.root / "etc"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def bin(self) -> Path:
+        return self.root / "bin"
+
+    @property
+    def loopback(self) -> str:
+        """The cloud's own address in 127.0.0.0/8, for all that is internal."""
+        if self.name == DEFAULT_NAME:
+            return "127.77.0.1"
+        digest = hashlib.sha256(self.name.encode()).digest()
+        number = (127 << 24) | (78 << 16) | (digest[0] << 8) | (digest[1] | 1)
+        return str(ipaddress.IPv4Address(number))
+
+    def user(self, component: str) -> str:
+        """The unprivileged system user (and group) of a component."""
+        return f"{self.prefix}-{component}"
+
+    def device(self, base: str) -> str:
+        """A network device's name: as upstream's, unless it would clash.
+
+        A cloud in a namespace of its own, and the default cloud, use the
+        plain name (``br-ex``); others get ``br-ex-NAME`` cut to 15 bytes.
+        """
+        if self.netns or self.name == DEFAULT_NAME:
+            return base
+        return f"{base}-{self.name}"[:15]

@@ -1,0 +1,206 @@
+"""The shape every component has: it says what it wants as data, and does nothing.
+
+The engine in `onestack.deploy` makes it so; it knows no component by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onestack.model.change import Change
+from onestack.model.declarations import (
+    Capability,
+    ConfigFile,
+    Database,
+    Directory,
+    Frontend,
+    Holding,
+    Identity,
+    KnownError,
+    Task,
+)
+from onestack.model.findings import Finding
+from onestack.model.host import Role
+from onestack.model.ini import Ini
+from onestack.model.key import Key
+from onestack.model.process import Process
+from onestack.model.secret import Secret
+
+if TYPE_CHECKING:
+    from onestack.answers.values import Answers
+    from onestack.model.context import Context
+
+
+class Part:
+    """What a component and a feature of one have in common. Subclasses override what they have.
+
+    Each method is asked once a stage, by `onestack.model.declared.Declared`, whose
+    attributes have the same names: everybody else reads those. What needs something that
+    is not installed yet raises `onestack.model.errors.NotInstalled`.
+    """
+
+    name: str = ""
+    title: str = ""
+
+    def packages(self, ctx: Context) -> Iterable[str]:
+        """Debian packages."""
+        return ()
+
+    def environments(self, ctx: Context) -> Iterable[str]:
+        """Further Python environments of the release, by the name of their lock file.
+
+        `Release.further` says where such an environment is.
+        """
+        return ()
+
+    def disk(self, ctx: Context) -> int:
+        """Bytes that must be free below the cloud's root for what is not there yet."""
+        return 0
+
+    def users(self, ctx: Context) -> Iterable[str]:
+        """System users, by `Cloud.user`."""
+        return ()
+
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        return ()
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        return ()
+
+    def databases(self, ctx: Context) -> Iterable[Database]:
+        return ()
+
+    def identity(self, ctx: Context) -> Iterable[Identity]:
+        return ()
+
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        return ()
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        return ()
+
+    def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
+        """Unix user to the privsep contexts it may ask the supervisor for."""
+        return {}
+
+    def preload(self, ctx: Context) -> Iterable[str]:
+        """Modules worth importing once, in the supervisor; none may import eventlet."""
+        return ()
+
+    def zygote(self, ctx: Context) -> Iterable[str]:
+        """Modules that all of this component's Python processes share, and no other may have.
+
+        They are imported once, in a zygote of the component's own, from which its processes
+        and their privsep daemons are forked. It may name ``eventlet``, where upstream cannot
+        do without importing it.
+        """
+        return ()
+
+    def downloads(self, ctx: Context) -> Iterable[Task]:
+        """What is fetched from elsewhere, beside packages and release, and kept in the cache.
+
+        Run in the host's own network, before anything of the cloud is begun; what the
+        cache has already is not asked for. They may need ``packages``. Preflight asks
+        them too, to see whether the mirrors must be reached.
+        """
+        return ()
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        """What is done here needs nothing from outside the machine."""
+        return ()
+
+    def dashboard(self, ctx: Context) -> Iterable[str]:
+        """Python packages (of the dashboard's environment) with its pages."""
+        return ()
+
+    def tempest(self, ctx: Context) -> Ini:
+        """Options of tempest.conf that say what is here to be tested."""
+        return {}
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        """Switched off for good: what its own tasks and its users made elsewhere, undone.
+
+        The processes of all that is on are ready by then. Databases, users, files and
+        directories are removed by the engine, afterwards.
+        """
+        yield from ()
+
+
+@dataclass(frozen=True)
+class PartOff:
+    """Of a component that is on: something that its answers switch off."""
+
+    name: str
+    title: str
+    purge: Callable[[], Iterator[Change]]
+    signs: tuple[Path, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+class Feature(Part):
+    """What a component has with some answers, or on some machines, and not with others."""
+
+    def on(self, ctx: Context) -> bool:
+        raise NotImplementedError
+
+
+class Component(Part):
+    """One OpenStack service, or one daemon it needs."""
+
+    keys: tuple[Key, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    features: tuple[Feature, ...] = ()
+    roles: frozenset[Role] = frozenset({Role.CONTROLLER})
+    """Hosts with one of these have it, as far as `Process.roles` and the like do not say more."""
+    zygote_isolated: bool = False
+    """Whether its zygote is a program of its own, not forked from the supervisor:
+    for those who change Python itself, and would change what the others have imported."""
+    provides: tuple[Capability, ...] = ()
+    clients: tuple[str, ...] = ()
+    """Commands of the clients' environment for it."""
+    holdings: tuple[Holding, ...] = ()
+    """What people make with it in a project, by its first capability's URL."""
+    known_errors: tuple[KnownError, ...] = ()
+    """The likely cause and cure behind lines of its logs."""
+    tempest_service: str = ""
+    """What Tempest and its plugins call it."""
+
+    def enabled(self, answers: Answers) -> bool:
+        return True
+
+    def validate(self, answers: Answers) -> Iterable[str]:
+        """Answers of this component that cannot be together, each as a sentence."""
+        return ()
+
+    def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
+        """What of this machine does not fit this component's answers.
+
+        With the standard library alone, quick, changing nothing.
+        """
+        return ()
+
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
+        """What a look at what it does shows, in a running cloud, besides processes and logs.
+
+        Raises `OnestackError` where it cannot look.
+        """
+        return ()
+
+    def former_files(self, ctx: Context) -> Iterable[Path]:
+        """Below the root: files that it has with other answers than these, and that go."""
+        return ()
+
+    def parts_off(self, ctx: Context) -> Iterable[PartOff]:
+        """The parts of this component, while it is on, that the answers switch off."""
+        return ()
+
+    def explain(self, ctx: Context, text: str) -> str | None:
+        """The likely cause and cure behind a log line of this component, if known."""
+        return None
+
+    def users(self, ctx: Context) -> Iterable[str]:
+        """Usually one, the component's own."""
+        return (ctx.cloud.user(self.name),)

@@ -1,0 +1,106 @@
+"""All that a component is given to answer with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onestack.model.cloud import Cloud
+from onestack.model.component import Component
+from onestack.model.declarations import Capability
+from onestack.model.declared import Model
+from onestack.model.host import Host, Network
+
+if TYPE_CHECKING:
+    from onestack.answers.secrets import Secrets
+    from onestack.answers.values import Answers
+    from onestack.host.facts import HostFacts
+    from onestack.release.release import Release
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a capability is found, from this host: a unix socket, or a port."""
+
+    host: str = ""
+    port: int = 0
+    socket: Path | None = None
+
+    @property
+    def target(self) -> str:
+        """As probes and `Process.sockets` write it: ``unix:PATH`` or ``tcp:HOST:PORT``."""
+        return f"unix:{self.socket}" if self.socket else f"tcp:{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return str(self.socket) if self.socket else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a component may look at. Nothing here changes during a stage of a run."""
+
+    cloud: Cloud
+    answers: Answers
+    """``answers["CONFIG_…"]`` gives the typed value."""
+    secrets: Secrets
+    """``secrets["nova_db"]`` gives a declared secret, made once and kept 0600."""
+    host: Host
+    """The one that this is about."""
+    release: Release
+    components: tuple[Component, ...] = ()
+    """Those switched on, in order."""
+    switched_off: tuple[Component, ...] = ()
+    """All others that there are."""
+
+    @property
+    def facts(self) -> HostFacts:
+        """The host's."""
+        return self.host.facts
+
+    @property
+    def public(self) -> str:
+        """The address at which the TLS front listens."""
+        return self.host.addresses[Network.PUBLIC]
+
+    @property
+    def internal(self) -> str:
+        """The cloud's own loopback address, the same on each host."""
+        return self.host.addresses[Network.INTERNAL]
+
+    @cached_property
+    def model(self) -> Model:
+        """What the components want."""
+        return Model(self)
+
+    @cached_property
+    def capabilities(self) -> Mapping[str, Capability]:
+        """All that is provided by what is on, by name."""
+        return {offer.name: offer for c in self.components for offer in c.provides}
+
+    def offers(self, capability: str) -> bool:
+        """Whether something that is on provides it."""
+        return capability in self.capabilities
+
+    @cached_property
+    def _places(self) -> Mapping[str, Capability]:
+        """Of what is switched off too: it may say what it would want."""
+        return {o.name: o for c in (*self.switched_off, *self.components) for o in c.provides}
+
+    def at(self, capability: str) -> Address:
+        """Where it is found, or would be. Raises `KeyError` for one that no component provides."""
+        offer = self._places[capability]
+        if offer.socket:
+            return Address(socket=self.cloud.run / offer.socket)
+        return Address(self.internal, offer.port)
+
+    def url(self, capability: str) -> str:
+        """Where a service is asked by the cloud's own. Raises `KeyError` as `at`."""
+        return f"http://{self.at(capability)}{self._places[capability].path}"
+
+    def looking(self) -> Context:
+        """The same, for which no new secret is kept."""
+        return dataclasses.replace(self, secrets=self.secrets.looking())

@@ -1,0 +1,188 @@
+"""What a component may want, as plain data."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onestack.model.change import Change
+from onestack.model.host import Role
+from onestack.model.ini import Ini, ini_text
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A file made for a component, owned root:``group``, mode 0640 unless told."""
+
+    path: Path
+    content: str
+    group: str = "root"
+    mode: int = 0o640
+    ini: Ini | None = field(default=None, compare=False)
+    namespaces: tuple[str, ...] = ()
+    """oslo.config namespaces whose options may stand in it (checked by tests)."""
+    roles: frozenset[Role] | None = None
+    """Hosts that have it; ``None``: those of the component."""
+
+
+def ini_file(
+    path: Path,
+    group: str,
+    sections: Ini,
+    *namespaces: str,
+    roles: frozenset[Role] | None = None,
+) -> ConfigFile:
+    """A `ConfigFile` of ``sections``, readable by ``group``."""
+    text = ini_text(sections)
+    return ConfigFile(path, text, group, ini=sections, namespaces=namespaces, roles=roles)
+
+
+@dataclass(frozen=True)
+class Directory:
+    path: Path
+    user: str = "root"
+    group: str = "root"
+    mode: int = 0o750
+
+
+@dataclass(frozen=True)
+class Database:
+    """``sync`` is a job (``module:function``) that runs upstream's own migrations.
+
+    ``versions`` are folders in its environment's site-packages with alembic's version
+    files: the schema is current when the database's ``table`` holds exactly their heads.
+    With ``within`` it is no database of the server's, but tables with migrations of their
+    own in that one.
+    """
+
+    name: str
+    user: str
+    sync: str
+    versions: tuple[str, ...]
+    config: tuple[Path, ...] = ()
+    after: tuple[str, ...] = ()
+    """Databases that must be migrated before."""
+    within: str = ""
+    """The database of another project in which its tables lie; migrated before."""
+    table: str = "alembic_version"
+    """Where alembic keeps what the tables' revisions are."""
+
+    @property
+    def place(self) -> str:
+        """The server's name of the database that holds its tables."""
+        return self.within or self.name
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One catalog entry; ``path`` follows the port in its URL."""
+
+    name: str
+    type: str
+    port: int
+    path: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A service user (roles admin and service in project service) and its endpoints."""
+
+    user: str
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """PEM files of the operator's; ``ca`` is what signs it, and what comes in between."""
+
+    certificate: str
+    key: str
+    ca: str = ""
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """One TLS port on the public address, served by ``backend`` (``ADDRESS:PORT``)."""
+
+    name: str
+    port: int
+    backend: str
+    certificate: Certificate | None = None
+    """Its own; ``None``: the one of all ports."""
+    plain: bool = False
+    """HTTP instead; without a backend it sends whoever comes to the same place on HTTPS."""
+    page: str = ""
+    """Path of what people open in a browser; empty where only programs come."""
+
+
+class Scope(enum.Enum):
+    """How often a task is done."""
+
+    HOST = "host"  # on each host with one of the component's roles
+    CLOUD = "cloud"  # once, where `up` was typed
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something only this component needs done.
+
+    ``ensure`` looks at the world and yields what is missing. ``needs`` names
+    steps: ``packages``, ``users``, ``release``, ``supervisor``,
+    ``files:COMPONENT``, ``database:NAME``, ``process:NAME`` (started and
+    ready), ``identity:COMPONENT``, another task as ``COMPONENT:TASK``, or
+    ``ready``: all else is done. ``capability:NAME`` stands for the processes and
+    tasks of whoever provides it.
+    With ``before_start`` the component's processes wait for it.
+    """
+
+    name: str
+    ensure: Callable[[], Iterator[Change]]
+    needs: tuple[str, ...] = ()
+    before_start: bool = False
+    scope: Scope = Scope.HOST
+
+
+@dataclass(frozen=True)
+class Capability:
+    """What others use without knowing who gives it: ``database``, ``identity``, ``image`` …
+
+    A service of the catalog is named by its type. It is found at ``port`` of the host's
+    internal address, or at ``socket`` below ROOT/run. Whoever needs it waits for
+    ``processes`` to be ready, and for ``tasks`` (``COMPONENT:TASK``) to be done.
+    """
+
+    name: str
+    processes: tuple[str, ...] = ()
+    port: int = 0
+    path: str = ""
+    """What follows the port in its URL."""
+    socket: str = ""
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Things that only people make in a project: found at ``path`` of the service."""
+
+    path: str
+    """Such as ``/servers``; its last word is the key of the answer's list."""
+    query: Mapping[str, str]
+    """``{project}`` stands for the project's id."""
+
+
+@dataclass(frozen=True)
+class KnownError:
+    """What a log line that matches ``pattern`` (a regular expression) most likely means.
+
+    ``cause`` and ``cure`` are for people; ``{data}``, ``{root}`` and ``{log}`` in them are the
+    cloud's places.
+    """
+
+    pattern: str
+    cause: str
+    cure: str = ""
+    everywhere: bool = False
+    """Whether it is looked for in other components' logs too, after their own."""

@@ -1,0 +1,195 @@
+"""What the components want in one context, each asked once: the model that all others read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
+
+from onestack.model.component import Component, Feature, Part
+from onestack.model.declarations import (
+    ConfigFile,
+    Database,
+    Directory,
+    Frontend,
+    Identity,
+    Task,
+)
+from onestack.model.ini import Ini
+from onestack.model.process import Process
+
+if TYPE_CHECKING:
+    from onestack.model.context import Context
+
+T = TypeVar("T")
+
+ASPECTS = (
+    *("packages", "environments", "disk", "users", "directories", "files", "databases"),
+    *("identity", "frontends", "processes", "privsep", "preload", "zygote", "downloads"),
+    *("tasks", "dashboard"),
+)
+"""What `Declared.evaluate` asks for."""
+
+
+class Declared:
+    """What one component wants, with those of its features that are on.
+
+    Each attribute is asked of the component when it is first read, and never again.
+    Raises `onestack.model.errors.NotInstalled` where that cannot be said yet.
+    """
+
+    def __init__(self, component: Component, ctx: Context) -> None:
+        self.component = component
+        self.ctx = ctx
+
+    @property
+    def name(self) -> str:
+        return self.component.name
+
+    @property
+    def title(self) -> str:
+        return self.component.title or self.component.name
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """Those that are on."""
+        return tuple(f for f in self.component.features if f.on(self.ctx))
+
+    @cached_property
+    def features_off(self) -> tuple[Feature, ...]:
+        return tuple(f for f in self.component.features if f not in self.features)
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        return (self.component, *self.features)
+
+    def _all(self, ask: Callable[[Part], Iterable[T]]) -> tuple[T, ...]:
+        return tuple(chain.from_iterable(ask(part) for part in self.parts))
+
+    @cached_property
+    def packages(self) -> tuple[str, ...]:
+        return self._all(lambda part: part.packages(self.ctx))
+
+    @cached_property
+    def environments(self) -> tuple[str, ...]:
+        return self._all(lambda part: part.environments(self.ctx))
+
+    @cached_property
+    def disk(self) -> int:
+        return sum(part.disk(self.ctx) for part in self.parts)
+
+    @cached_property
+    def users(self) -> tuple[str, ...]:
+        return self._all(lambda part: part.users(self.ctx))
+
+    @cached_property
+    def directories(self) -> tuple[Directory, ...]:
+        return self._all(lambda part: part.directories(self.ctx))
+
+    @cached_property
+    def files(self) -> tuple[ConfigFile, ...]:
+        return self._all(lambda part: part.files(self.ctx))
+
+    @cached_property
+    def databases(self) -> tuple[Database, ...]:
+        return self._all(lambda part: part.databases(self.ctx))
+
+    @cached_property
+    def identity(self) -> tuple[Identity, ...]:
+        return self._all(lambda part: part.identity(self.ctx))
+
+    @cached_property
+    def frontends(self) -> tuple[Frontend, ...]:
+        return self._all(lambda part: part.frontends(self.ctx))
+
+    @cached_property
+    def processes(self) -> tuple[Process, ...]:
+        return self._all(lambda part: part.processes(self.ctx))
+
+    @cached_property
+    def privsep(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for part in self.parts:
+            for user, contexts in part.privsep(self.ctx).items():
+                found[user] = (*found.get(user, ()), *contexts)
+        return found
+
+    @cached_property
+    def preload(self) -> tuple[str, ...]:
+        return self._all(lambda part: part.preload(self.ctx))
+
+    @cached_property
+    def zygote(self) -> tuple[str, ...]:
+        return self._all(lambda part: part.zygote(self.ctx))
+
+    @cached_property
+    def downloads(self) -> tuple[Task, ...]:
+        return self._all(lambda part: part.downloads(self.ctx))
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        return self._all(lambda part: part.tasks(self.ctx))
+
+    @cached_property
+    def dashboard(self) -> tuple[str, ...]:
+        return self._all(lambda part: part.dashboard(self.ctx))
+
+    def tempest(self) -> Ini:
+        """Its share of tempest.conf. Asked when that is written: it may look at the cloud."""
+        found: Ini = {}
+        for part in self.parts:
+            for section, options in part.tempest(self.ctx).items():
+                found.setdefault(section, {}).update(options)
+        return found
+
+    def evaluate(self) -> None:
+        """Ask for all of it now."""
+        for aspect in ASPECTS:
+            getattr(self, aspect)
+
+
+class Model:
+    """All components of one context: ``Model`` is iterated over those that are on, in order."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.on = tuple(Declared(component, ctx) for component in ctx.components)
+        self._by_name = {declared.name: declared for declared in self.on}
+
+    def __iter__(self) -> Iterator[Declared]:
+        return iter(self.on)
+
+    def __getitem__(self, name: str) -> Declared:
+        return self._by_name[name]
+
+    @cached_property
+    def off(self) -> tuple[Declared, ...]:
+        """What those that are switched off would want. No new secret is kept for them."""
+        ctx = self._ctx.looking()
+        return tuple(Declared(component, ctx) for component in ctx.switched_off)
+
+    def evaluate(self) -> None:
+        """Ask all that are on for everything. Raises `onestack.model.errors.NotInstalled`."""
+        for declared in self.on:
+            declared.evaluate()
+
+    def likely(self, component: str, text: str) -> str | None:
+        """What is known about a log's ``text``: by its component, else by what others stand on."""
+        own = [d for d in self.on if d.name == component]
+        others = [d for d in self.on if d not in own]
+        places = {"root": self._ctx.cloud.root, "data": self._ctx.cloud.data}
+        places["log"] = self._ctx.cloud.log
+        for declared in (*own, *others):
+            if (declared in own or declared.name in ("mariadb", "keystone", "ceilometer")) and (
+                likely := declared.component.explain(self._ctx, text)
+            ):
+                return likely
+            for known in declared.component.known_errors:
+                if (declared in own or known.everywhere) and re.search(known.pattern, text):
+                    said = "; ".join(filter(None, (known.cause, known.cure)))
+                    for name, place in places.items():
+                        said = said.replace(f"{{{name}}}", str(place))
+                    return said
+        return None

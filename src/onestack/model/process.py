@@ -1,0 +1,150 @@
+"""What the supervisor is told about each process: plain data, kept as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How to know that a process is ready and stays well.
+
+    ``kind`` is one of:
+
+    - ``connect``: ``target`` (``unix:/path`` or ``tcp:host:port``) accepts;
+    - ``http``: GET ``target`` answers below 500 (``unix:/path:/url`` or URL);
+    - ``api``: GET ``target`` with a token of the cloud's own answers 2xx;
+    - ``agent``: the listing at ``target`` (with a token) shows the process's
+      ``binary`` alive on this host (``BINARY@BACKEND``: that back-end's; of
+      several, parted by a space, all);
+    - ``exec``: ``argv`` ends with 0;
+    - ``file``: ``target`` exists;
+    - ``notify``: it says so itself by sd_notify(3), as many daemons do, and
+      as Python processes do by `onestack.runtime.notify.tell_ready`.
+      Nothing is tried afterwards.
+    """
+
+    kind: str
+    target: str = ""
+    binary: str = ""
+    argv: tuple[str, ...] = ()
+    seconds: float = 60.0
+    """How long a start may take before the process counts as failed."""
+    fresh: bool = True
+    """``agent``: it must have been heard of since it was started; a listing
+    that still shows its predecessor alive does not count. Not for agents that
+    report only when asked to (OVN's)."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of the cloud, owned by the supervisor.
+
+    Exactly one of ``argv`` (a program, executed) and ``run`` (``module:function``,
+    called in a child forked from the warm parent, with this spec and its
+    sockets) is given. ``sockets`` are opened, listening, before the fork:
+    name to ``tcp:ADDRESS:PORT`` or ``unix:PATH``.
+    """
+
+    name: str
+    component: str
+    user: str
+    argv: tuple[str, ...] = ()
+    run: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    holds: tuple[str, ...] = ()
+    """Further services that run in it, by upstream's names; what is done to one is done to it."""
+    family: str = ""
+    """Name of the warm parent it is forked from, if not from the supervisor: see `Roster`."""
+    sockets: dict[str, str] = field(default_factory=dict)
+    sockets_group: str = ""
+    """Whose group its unix sockets are, if not its user's."""
+    env: dict[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    """Files whose content, when changed, asks for a restart."""
+    needs: tuple[str, ...] = ()
+    """Names of processes that must be ready before this one starts."""
+    probe: Probe | None = None
+    capabilities: tuple[str, ...] = ()
+    """Ambient capabilities kept by an unprivileged program, such as ``net_admin``."""
+    mounts: dict[str, str] = field(default_factory=dict)
+    """Private bind mounts, place in the file tree to source directory."""
+    prepare: tuple[tuple[str, ...], ...] = ()
+    """Commands run (as root) before each start; each must end with 0."""
+    cleanup: tuple[tuple[str, ...], ...] = ()
+    """Commands run (as root) after the process has ended on purpose."""
+    stop_signal: str = "TERM"
+    stop_seconds: float = 15.0
+    kill_group: bool = True
+    """Whether descendants end with it (not so for libvirt's guests)."""
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Roster:
+    """All processes of a cloud and what its supervisor itself needs to know."""
+
+    cloud: str
+    root: str
+    netns: str | None
+    preload: tuple[str, ...]
+    """Modules that the warm parent imports before it forks; eventlet is kept out of it."""
+    processes: tuple[Process, ...]
+    privsep: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Privsep contexts (python names) that each unix user may have started."""
+    families: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Warm parents besides the supervisor: name to the modules each imports.
+
+    For what the processes of one project share and others must not have: a
+    project's modules register their options globally, where another's clash.
+    A family's parent is forked from the supervisor after its own imports; the
+    processes with this ``family``, and their privsep daemons, from that. A
+    list that names ``eventlet`` itself lets it in, for those who cannot be
+    imported without."""
+    apart: tuple[str, ...] = ()
+    """Families whose parent is a program of its own, not forked from the supervisor."""
+    identity: dict[str, str] = field(default_factory=dict)
+    """For api and agent probes: ``auth_url``, ``file`` (JSON, 0600: ``username``,
+    ``password``, ``project_name``, ``domain``) and, if it is not the machine's
+    name, the ``host`` that agents report as."""
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Roster:
+        return cls.from_json(path.read_text())
+
+    @classmethod
+    def from_json(cls, text: str) -> Roster:
+        raw = json.loads(text)
+        return cls(
+            **{
+                **raw,
+                "preload": tuple(raw["preload"]),
+                "apart": tuple(raw.get("apart", ())),
+                "families": {n: tuple(m) for n, m in raw.get("families", {}).items()},
+                "privsep": {u: tuple(c) for u, c in raw.get("privsep", {}).items()},
+                "processes": tuple(process_from(p) for p in raw["processes"]),
+            }
+        )
+
+
+def process_from(raw: dict[str, Any]) -> Process:
+    """A `Process` from its JSON form."""
+    raw = dict(raw)
+    if raw.get("probe"):
+        raw["probe"] = Probe(**{**raw["probe"], "argv": tuple(raw["probe"].get("argv", ()))})
+    for name in ("argv", "groups", "files", "needs", "capabilities", "holds"):
+        raw[name] = tuple(raw.get(name, ()))
+    for name in ("prepare", "cleanup"):
+        raw[name] = tuple(tuple(command) for command in raw.get(name, ()))
+    return Process(**raw)

@@ -1,0 +1,22 @@
+"""A secret of the cloud, declared beside the component that uses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onestack.model.host import Role
+
+CONTROLLER = frozenset({Role.CONTROLLER})
+
+
+@dataclass(frozen=True)
+class Secret:
+    """``name`` is what components ask for; one that nobody declares does not exist."""
+
+    name: str
+    key: str = ""
+    """The answer key by which the operator may set it."""
+    account: str = ""
+    """The user of the service in keystone whose password it is: nobody else may have that name."""
+    roles: frozenset[Role] = CONTROLLER
+    """Hosts with one of these roles may know it, and no other."""

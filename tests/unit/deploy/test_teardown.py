@@ -1,0 +1,306 @@
+"""down and destroy, whole and half-made clouds."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from onestack.deploy import clouds, prepare, teardown, unit
+from onestack.engine import timing
+from onestack.host import locks
+from onestack.host.command import Aborted, Result
+from onestack.host.files import ensure_directory
+from onestack.host.ledger import Ledger
+from onestack.kernel import proc
+from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError
+from tests.support.needs import needs_root
+from tests.unit.deploy.toys import Supervisor, context
+
+pytestmark = needs_root
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Cloud:
+    cloud = Cloud("toy", tmp_path / "root")
+    for change in prepare.ensure_cloud(cloud, tmp_path / "cache"):
+        change.do()
+    return cloud
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Supervisor:
+    return Supervisor(context(tmp_path / "ctx"))
+
+
+def destroy(cloud: Cloud, supervisor: Supervisor, **options: bool) -> teardown.Destroyed:
+    return teardown.destroy(
+        cloud,
+        supervisor,  # type: ignore[arg-type]
+        cache=cloud.root.parent / "cache",
+        **options,
+    )
+
+
+def test_down_stops_what_runs(cloud: Cloud, supervisor: Supervisor) -> None:
+    supervisor.up = True
+    report = teardown.down(cloud, supervisor)  # type: ignore[arg-type]
+    assert [what for _, what in report.changes] == ["stop all processes and the supervisor"]
+    assert teardown.down(cloud, supervisor).changes == []  # type: ignore[arg-type]
+    assert [run.verb for run in timing.load(cloud.log)] == ["down", "down"]
+    assert cloud.root.is_dir()
+
+
+def test_systemd_does_not_start_it_again(
+    cloud: Cloud, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a supervisor's death and the next one's start there is nobody to ask."""
+    states = ["activating", "inactive"]
+    ran: list[str] = []
+
+    def run(argv: list[str], **_: object) -> Result:
+        ran.append(" ".join(argv))
+        return Result(tuple(argv), 3, f"{states[0]}\n", "", 0.0)
+
+    monkeypatch.setattr(unit, "SYSTEMD", cloud.root)
+    monkeypatch.setattr(unit, "unit_path", lambda cloud: cloud.etc / "onestack-toy.service")
+    monkeypatch.setattr(teardown, "unit_path", unit.unit_path)
+    monkeypatch.setattr(unit, "run", run)
+    assert teardown.down(cloud, supervisor).changes == []  # type: ignore[arg-type]
+    unit.unit_path(cloud).touch()
+    whats = [what for _, what in teardown.down(cloud, supervisor).changes]  # type: ignore[arg-type]
+    assert whats == ["stop onestack-toy.service"]
+    assert "systemctl stop onestack-toy.service" in ran
+    states.pop(0)
+    assert teardown.down(cloud, supervisor).changes == []  # type: ignore[arg-type]
+
+
+def test_destroy_leaves_nothing(cloud: Cloud, supervisor: Supervisor, tmp_path: Path) -> None:
+    supervisor.up = True
+    outside = tmp_path / "outside"
+    outside.write_text("")
+    ledger = Ledger.of(cloud)
+    ledger.record("file", path=str(outside))
+    ledger.record("packages", names=["p"])
+    done = destroy(cloud, supervisor)
+    assert done.packages == ("p",)
+    assert not done.cache and done.others == ()
+    assert not outside.exists() and not cloud.root.exists()
+    assert not (tmp_path / "cache").exists()
+    again = destroy(cloud, supervisor)
+    assert again.report.changes == [] and again.packages == ()
+
+
+def test_the_cache_stays_for_others_or_when_asked(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    other = another(tmp_path)
+    done = destroy(cloud, supervisor)
+    assert done.others == ("other",) and done.cache
+    assert not clouds.path_of(cloud, tmp_path / "cache").exists()
+    done = destroy(other, supervisor, keep_cache=True)
+    assert done.cache and (tmp_path / "cache").is_dir()
+
+
+def test_what_clouds_share_goes_with_the_last(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    other = another(tmp_path)
+    place, own = tmp_path / "shared", tmp_path / "own"
+    for change in (
+        *ensure_directory(place, ledger=Ledger.of(cloud), shared=True),
+        *ensure_directory(own, ledger=Ledger.of(cloud)),
+    ):
+        change.do()
+    destroy(cloud, supervisor)
+    assert place.is_dir() and not own.exists()
+    destroy(other, supervisor)
+    assert not place.exists()
+
+
+def test_a_cloud_that_is_just_going_inherits_nothing(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    other = another(tmp_path)
+    clouds.leave(other, cache)
+    assert clouds.others(cloud, cache) and not clouds.heir(cloud, cache)
+    place = tmp_path / "shared"
+    for change in ensure_directory(place, ledger=Ledger.of(cloud), shared=True):
+        change.do()
+    destroy(cloud, supervisor)
+    assert not place.exists() and not Ledger.of(other).entries()
+    # It stays after all: an `up` of it says so.
+    assert [change.do() for change in clouds.ensure_registered(other, cache)] == [None]
+    assert not clouds.going(other, cache)
+
+
+def test_a_cloud_that_comes_while_the_last_one_goes(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The removal of a cache takes seconds: a new one is begun meanwhile, and stays."""
+    cache = tmp_path / "cache"
+    (cache / "release").mkdir()
+    remove_tree = teardown.remove_tree
+
+    def slowly(path: Path) -> None:
+        if path.parent == tmp_path and path.name != "root":
+            another(tmp_path)
+        remove_tree(path)
+
+    monkeypatch.setattr(teardown, "remove_tree", slowly)
+    destroy(cloud, supervisor)
+    assert [path.name for path in tmp_path.iterdir() if "cache" in path.name] == ["cache"]
+    assert [path.name for path in (cache / "clouds").iterdir()] == ["other.json"]
+    assert not (cache / "release").exists()
+
+
+def test_nobody_is_kept_waiting_by_the_lock_of_all_clouds(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clouds = tmp_path / "cache" / "clouds"
+    # who cannot read it cannot lock it
+    assert clouds.stat().st_mode & 0o777 == 0o700
+    stopped = threading.Event()
+    stopped.set()
+    monkeypatch.setattr(locks, "abort", stopped)
+    with locks.directory_lock(clouds), pytest.raises(Aborted), locks.directory_lock(clouds):
+        raise AssertionError("two have the lock")
+
+
+def another(tmp_path: Path) -> Cloud:
+    other = Cloud("other", tmp_path / "second")
+    for change in prepare.ensure_cloud(other, tmp_path / "cache"):
+        change.do()
+    return other
+
+
+def test_what_comes_while_a_cloud_goes_is_undone_by_it(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is destroyed just before this one says that it is going."""
+    other, place = another(tmp_path), tmp_path / "shared"
+    for change in ensure_directory(place, ledger=Ledger.of(other), shared=True):
+        change.do()
+    leave = clouds.leave
+
+    def late(this: Cloud, cache: Path) -> None:
+        monkeypatch.setattr(clouds, "leave", leave)
+        destroy(other, supervisor)
+        assert place.is_dir() and [e.data["path"] for e in Ledger.of(this).entries()] == [
+            str(place)
+        ]
+        leave(this, cache)
+
+    monkeypatch.setattr(clouds, "leave", late)
+    destroy(cloud, supervisor)
+    assert not place.exists() and not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("turn", range(5))
+def test_clouds_destroyed_at_the_same_moment(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path, turn: int
+) -> None:
+    """Each in a process of its own, and each has something that is both's: nothing stays."""
+    clouds = (cloud, another(tmp_path))
+    places = [tmp_path / f"shared-by-{each.name}" for each in clouds]
+    for each, place in zip(clouds, places, strict=True):
+        for change in ensure_directory(place, ledger=Ledger.of(each), shared=True):
+            change.do()
+    fork = multiprocessing.get_context("fork")
+    together = fork.Barrier(len(clouds))
+
+    def work(each: Cloud) -> None:
+        together.wait(30)
+        destroy(each, supervisor)
+
+    children = [fork.Process(target=work, args=(each,)) for each in clouds]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0, 0]
+    left = [p for p in (*places, cloud.root, clouds[1].root, tmp_path / "cache") if p.exists()]
+    assert left == []
+
+
+def test_a_cloud_that_was_hardly_begun(supervisor: Supervisor, tmp_path: Path) -> None:
+    cloud = Cloud("toy", tmp_path / "root")
+    (cloud.run / "supervisor").mkdir(parents=True)
+    destroy(cloud, supervisor)
+    assert not cloud.root.exists()
+
+
+def test_what_is_not_the_clouds_is_not_removed(supervisor: Supervisor, tmp_path: Path) -> None:
+    cloud = Cloud("toy", tmp_path / "root")
+    (cloud.root / "photos").mkdir(parents=True)
+    with pytest.raises(OnestackError) as caught:
+        destroy(cloud, supervisor)
+    assert "photos" in caught.value.why
+    assert (cloud.root / "photos").is_dir()
+
+
+def test_what_cannot_be_undone_keeps_the_ledger(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    Ledger.of(cloud).record("file", path=str(place))  # a directory: unlink fails
+    with pytest.raises(OnestackError):
+        destroy(cloud, supervisor)
+    assert len(Ledger.of(cloud).entries()) == 1
+    place.rmdir()
+    destroy(cloud, supervisor)
+    assert not cloud.root.exists()
+
+
+def test_processes_left_by_a_killed_supervisor_are_ended(
+    cloud: Cloud, supervisor: Supervisor
+) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"],
+        env={**os.environ, proc.ROOT_VARIABLE: str(cloud.root)},
+        start_new_session=True,
+    )
+    done = destroy(cloud, supervisor)
+    assert ("leftovers", "end 1 processes that were left running") in done.report.changes
+    assert child.wait(10) != 0
+
+
+def test_a_dry_run_says_what_would_go(cloud: Cloud, supervisor: Supervisor) -> None:
+    supervisor.up = True
+    done = teardown.destroy(
+        cloud,
+        supervisor,  # type: ignore[arg-type]
+        dry_run=True,
+        cache=cloud.root.parent / "cache",
+    )
+    whats = [what for _, what in done.report.changes]
+    assert "stop all processes and the supervisor" in whats
+    assert f"remove {cloud.root}" in whats
+    assert cloud.root.is_dir() and supervisor.up
+
+
+def test_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(unit, "run", lambda argv, **_: ran.append(" ".join(argv)))
+    ctx = context(tmp_path / "ctx")
+    units = tmp_path / "units"
+    (units / "multi-user.target.wants").mkdir(parents=True)
+    ledger = Ledger.of(ctx.cloud)
+    for change in unit.ensure_unit(ctx, ledger, units):
+        change.do()
+    path = units / "onestack-toy.service"
+    assert ran == ["systemctl daemon-reload", "systemctl enable onestack-toy.service"]
+    assert "--start-all" in path.read_text()
+    assert [(e.kind, e.data) for e in ledger.entries()] == [("unit", {"path": str(path)})]
+    (units / "multi-user.target.wants" / path.name).symlink_to(path)
+    assert list(unit.ensure_unit(ctx, ledger, units)) == []
+    ledger.entries()[0].undo()
+    assert not path.exists()

@@ -1,0 +1,524 @@
+"""From components to steps, and through them, with toys."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onestack.database import schemas
+from onestack.database.server import Server
+from onestack.deploy import prepare, switched_off, up
+from onestack.deploy.roster import ports, roster_of, roster_path, tcp_of
+from onestack.engine.graph import Graph, GraphError
+from onestack.engine.runner import Runner, StepsFailed
+from onestack.engine.step import Step
+from onestack.model.change import Change
+from onestack.model.component import Component, PartOff
+from onestack.model.context import Context
+from onestack.model.declarations import Database, Identity, Task
+from onestack.model.errors import OnestackError
+from onestack.model.process import Process, Roster
+from tests.support.needs import needs_root
+from tests.unit.deploy.toys import (
+    Doors,
+    Rooms,
+    Secrets,
+    Store,
+    Supervisor,
+    context,
+)
+
+
+@pytest.fixture
+def ctx(tmp_path: Path) -> Context:
+    return context(tmp_path)
+
+
+@pytest.fixture
+def supervisor(ctx: Context) -> Supervisor:
+    return Supervisor(ctx)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Databases and identities as they are made, by no server."""
+    made: list[str] = []
+
+    def ensure(
+        self: schemas.Schemas, wanted: schemas.Database, password: str, job: schemas.Job
+    ) -> Iterator[Change]:
+        assert password == f"secret of {wanted.user}_db"
+        if wanted.name not in made:
+            yield Change(f"make {wanted.name}", lambda: made.append(wanted.name))
+
+    def identity(ctx: Context, wanted: Identity) -> Iterator[Change]:
+        if wanted.user not in made:
+            yield Change(f"let {wanted.user} in", lambda: made.append(wanted.user))
+
+    monkeypatch.setattr(schemas.Schemas, "ensure", ensure)
+    monkeypatch.setattr(up, "ensure_identity", identity)
+    return made
+
+
+def steps(ctx: Context, supervisor: Supervisor) -> dict[str, Step]:
+    found = up.cloud_steps(ctx, supervisor)  # type: ignore[arg-type]
+    Graph(found)
+    return {step.name: step for step in found}
+
+
+def run(ctx: Context, supervisor: Supervisor, dry_run: bool = False) -> Runner:
+    runner = Runner(dry_run=dry_run)
+    runner.execute(up.cloud_steps(ctx, supervisor, dry_run))  # type: ignore[arg-type]
+    return runner
+
+
+def test_what_waits_for_what(ctx: Context, supervisor: Supervisor) -> None:
+    found = steps(ctx, supervisor)
+    graph = Graph(found.values())
+
+    def before(name: str) -> set[str]:
+        return graph.above(name)
+
+    files = {"files:store", "files:doors", "files:rooms"}
+    assert set(found["supervisor"].needs) == {"roster", *files}
+    assert {"supervisor", "process:stored", *files} <= set(found["database:doors"].needs)
+    assert "database:doors" in found["database:rooms"].needs
+    assert set(found["process:doors-api"].needs) == {
+        "supervisor",
+        *files,
+        "database:doors",
+        "doors:keys",
+        "process:stored",
+    }
+    assert "store:data" in found["process:stored"].needs
+    assert {"process:doors-api", "doors:project"} <= set(found["identity:rooms"].needs)
+    assert found["doors:keys"].needs == ()
+    assert set(found["rooms:paint"].needs) == {"identity:rooms", "process:rooms-api"}
+    assert before("ready") == set(found) - {"ready", "rooms:visit"}
+    assert before("rooms:visit") == set(found) - {"rooms:visit"}
+    assert "identity:store" not in found
+
+
+def test_a_task_with_an_unknown_need_is_a_mistake(tmp_path: Path) -> None:
+    class Wrong(Component):
+        name = "wrong"
+
+        def tasks(self, ctx: Context) -> Iterator[Task]:
+            yield Task("x", lambda: iter(()), ("process:nobody",))
+
+    ctx = context(tmp_path, Wrong())
+    with pytest.raises(GraphError, match="'wrong:x' needs 'process:nobody'"):
+        steps(ctx, Supervisor(ctx))
+
+
+@needs_root
+def test_up_and_up_again(ctx: Context, supervisor: Supervisor, made: list[str]) -> None:
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    first = run(ctx, supervisor).report
+    assert supervisor.said == ["launch", "start stored", "start doors-api", "start rooms-api"]
+    assert made.index("doors") < made.index("rooms")
+    assert ("rooms:paint", "paint the rooms") in first.changes
+    assert (ctx.cloud.etc / "doors.conf").read_text() == "public = 192.0.2.2\n"
+    second = run(ctx, supervisor).report
+    assert second.changes == []
+    assert len(second.results) == len(first.results)
+
+
+@needs_root
+def test_only_what_is_stale_or_down_is_touched(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    supervisor.said.clear()
+    supervisor.stale.add("doors-api")
+    supervisor.states["rooms-api"] = "fatal"
+    changes = run(ctx, supervisor).report.changes
+    assert changes == [
+        ("supervisor", "stop what gets another configuration: doors-api"),
+        ("process:doors-api", "start doors-api with its new configuration"),
+        ("process:rooms-api", "start rooms-api"),
+    ]
+    assert supervisor.said == ["hold doors-api", "start doors-api", "start rooms-api"]
+    supervisor.states["stored"] = "starting"
+    assert run(ctx, supervisor).report.changes == [
+        ("process:stored", "wait until stored is ready (starting)")
+    ]
+
+
+@needs_root
+def test_a_password_changes_while_nobody_uses_it(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    """Stopped together, in the middle the users, then started."""
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    supervisor.said.clear()
+    supervisor.stale |= {"doors-api", "rooms-api"}
+    made.remove("rooms")
+    changes = [what for _, what in run(ctx, supervisor).report.changes]
+    assert changes[0] == "stop what gets another configuration: doors-api, rooms-api"
+    assert {*changes[1:3]} == {"make rooms", "start doors-api with its new configuration"}
+    assert changes[3:] == ["start rooms-api with its new configuration"]
+
+
+@needs_root
+def test_a_certificate_renewed_in_the_same_run(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    """A task of its own changed a file after the supervisor had looked."""
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    supervisor.said.clear()
+    rooms = ctx.components[2]
+
+    def tasks(ctx: Context) -> Iterator[Task]:
+        def renew() -> Iterator[Change]:
+            yield Change("renew", lambda: supervisor.stale.add("rooms-api"))
+
+        yield Task("certificate", renew, ("supervisor",), before_start=True)
+
+    rooms.tasks = tasks  # type: ignore[method-assign]
+    changes = run(ctx, supervisor).report.changes
+    assert changes == [
+        ("rooms:certificate", "renew"),
+        ("process:rooms-api", "restart rooms-api: its configuration has changed"),
+    ]
+
+
+@needs_root
+def test_a_dry_run_names_what_would_be_restarted(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    supervisor.said.clear()
+    other = dataclasses.replace(ctx, secrets=Secrets(rooms="another"))
+    changes = run(other, supervisor, dry_run=True).report.changes
+    conf = ctx.cloud.etc / "rooms" / "rooms.conf"
+    assert changes == [
+        ("files:rooms", f"write {conf}"),
+        ("supervisor", "stop what gets another configuration: rooms-api"),
+        ("process:rooms-api", "start rooms-api with its new configuration"),
+    ]
+    assert supervisor.said == [] and "another" not in conf.read_text()
+
+
+def test_one_that_runs_waits_for_all_users(ctx: Context, tmp_path: Path) -> None:
+    """A file may hold another service's password; a new cloud need not wait for all."""
+
+    class Halls(Rooms):
+        name = "halls"
+
+        def databases(self, ctx: Context) -> Iterator[Database]:
+            yield from ()
+
+        def identity(self, ctx: Context) -> Iterator[Identity]:
+            yield Identity("halls")
+
+        def processes(self, ctx: Context) -> Iterator[Process]:
+            yield Process("halls-api", self.name, "root", run="halls:api")
+
+        def tasks(self, ctx: Context) -> Iterator[Task]:
+            yield from ()
+
+    more = dataclasses.replace(ctx, components=(*ctx.components, Halls()))
+    supervisor = Supervisor(more)
+    assert "identity:halls" not in steps(more, supervisor)["process:rooms-api"].needs
+    supervisor.up = True
+    found = steps(more, supervisor)
+    assert {"identity:halls", "identity:rooms"} <= set(found["process:rooms-api"].needs)
+    assert "identity:halls" not in found["process:doors-api"].needs
+
+
+@pytest.fixture
+def catalog(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Types and users that keystone has."""
+    catalog = ["identity", "lodging", "user rooms"]
+
+    def withdraw(ctx: Context, types: list[str]) -> Iterator[Change]:
+        for kind in types:
+            if kind in catalog:
+                yield Change(f"take {kind} out", functools.partial(catalog.remove, kind))
+
+    def remove_user(ctx: Context, name: str) -> Iterator[Change]:
+        if f"user {name}" in catalog:
+            yield Change(f"remove {name}", lambda: catalog.remove(f"user {name}"))
+
+    monkeypatch.setattr(switched_off, "withdraw", withdraw)
+    monkeypatch.setattr(switched_off, "remove_user", remove_user)
+    return catalog
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, made: list[str]) -> list[str]:
+    """Database users that the server has."""
+    users = ["doors", "rooms"]
+    monkeypatch.setattr(Server, "users", lambda self: set(users))
+    monkeypatch.setattr(Server, "exists", lambda self, name: name in made)
+    monkeypatch.setattr(Server, "drop", lambda self, name: made.remove(name))
+    monkeypatch.setattr(Server, "drop_user", lambda self, name: users.remove(name))
+    return users
+
+
+@needs_root
+def test_switched_off_on_again_and_purged(
+    ctx: Context,
+    supervisor: Supervisor,
+    made: list[str],
+    catalog: list[str],
+    server: list[str],
+) -> None:
+    for place in ("etc", "data", "data/doors", "data/rooms"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    assert switched_off.left(ctx) == []
+    rooms = ctx.components[2]
+    less = dataclasses.replace(ctx, components=ctx.components[:2], switched_off=(rooms,))
+    supervisor.ctx = less
+    conf = ctx.cloud.etc / "rooms" / "rooms.conf"
+
+    changes = [what for _, what in run(less, supervisor).report.changes]
+    assert changes[1:] == ["load the roster, which removes rooms-api", "take lodging out"]
+    assert supervisor.said[-1] == "stop rooms-api"
+    assert "rooms" in made and conf.exists() and (ctx.cloud.data / "painted").exists()
+    (left,) = switched_off.left(less)
+    assert (left.title, left.directories, left.files) == (
+        "Rooms",
+        (ctx.cloud.data / "rooms",),
+        (conf,),
+    )
+    assert run(less, supervisor).report.changes == []
+
+    catalog.append("lodging")
+    supervisor.ctx = ctx
+    whats = [what for _, what in run(ctx, supervisor).report.changes]
+    assert "load the roster, which adds rooms-api" in whats and "start rooms-api" in whats
+    assert "paint the rooms" not in whats
+
+    supervisor.ctx = less
+    runner = Runner()
+    runner.execute(up.cloud_steps(less, supervisor, purge=True))  # type: ignore[arg-type]
+    whats = [what for step, what in runner.report.changes if step == "purge:rooms"]
+    assert whats == [
+        "take the paint off",
+        "drop the database rooms",
+        "drop the database's user rooms",
+        "remove rooms",
+        f"remove {ctx.cloud.data / 'rooms'}",
+        f"remove {conf}",
+        f"remove {conf.parent}",
+    ]
+    assert (catalog, server) == (["identity"], ["doors"])
+    assert "rooms" not in made and "doors" in made
+    assert switched_off.left(less) == [] and (ctx.cloud.data / "doors").is_dir()
+
+
+@needs_root
+def test_a_part_switched_off(
+    ctx: Context,
+    supervisor: Supervisor,
+    made: list[str],
+    catalog: list[str],
+    server: list[str],
+) -> None:
+    """Of a component that is on: kept until it is purged, by what it says itself."""
+    sign = ctx.cloud.data / "bells"
+
+    class Bells(Store):
+        name = "bells"
+
+        def parts_off(self, ctx: Context) -> Iterator[PartOff]:
+            yield PartOff("ring", "The bells", self.silence, (sign,))
+
+        def silence(self) -> Iterator[Change]:
+            if sign.exists():
+                yield Change("take the bells down", sign.unlink)
+
+        def processes(self, ctx: Context) -> Iterator[Process]:
+            yield from ()
+
+    for place in ("etc", "data", "data/doors", "data/rooms"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    more = dataclasses.replace(ctx, components=(*ctx.components, Bells()))
+    supervisor.ctx = more
+    assert switched_off.left(more) == []
+    sign.touch()
+    run(more, supervisor)
+    (left,) = switched_off.left(more)
+    assert (left.name, left.title, left.files) == ("bells:ring", "The bells", ())
+    for dry_run in (True, False):
+        runner = Runner(dry_run=dry_run)
+        found = up.cloud_steps(more, supervisor, dry_run, purge=True)  # type: ignore[arg-type]
+        runner.execute(found)
+        assert runner.report.changes == [("purge:bells:ring", "take the bells down")]
+        assert sign.exists() is dry_run
+    assert switched_off.left(more) == []
+
+
+@needs_root
+def test_files_of_other_answers_go(ctx: Context, supervisor: Supervisor, made: list[str]) -> None:
+    old = ctx.cloud.etc / "bells" / "old.conf"
+
+    class Bells(Store):
+        name = "bells"
+
+        def former_files(self, ctx: Context) -> tuple[Path, ...]:
+            return (old,)
+
+        def processes(self, ctx: Context) -> Iterator[Process]:
+            yield from ()
+
+    more = dataclasses.replace(ctx, components=(*ctx.components, Bells()))
+    supervisor.ctx = more
+    for place in (old.parent, ctx.cloud.data):
+        place.mkdir(parents=True)
+    old.touch()
+    report = run(more, supervisor).report
+    assert ("files:bells", f"remove {old}") in report.changes and not old.exists()
+    assert not [step for step, _ in run(more, supervisor).report.changes if step == "files:bells"]
+
+
+@needs_root
+def test_a_component_less_and_new_code(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    less = dataclasses.replace(ctx, components=(Store(), Doors()))
+    supervisor.ctx = less
+    assert ("supervisor", "load the roster, which removes rooms-api") in run(
+        less, supervisor
+    ).report.changes
+    other = dataclasses.replace(less.release, program=Path("/other/program"))
+    newer = dataclasses.replace(less, release=other)
+    supervisor.said.clear()
+    changes = run(newer, supervisor).report.changes
+    assert changes[0][1].startswith("restart the supervisor and all processes")
+    assert supervisor.said == ["shutdown", "launch", "start stored", "start doors-api"]
+
+
+@needs_root
+def test_a_process_that_does_not_get_ready(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    supervisor.failing = lambda name: (
+        OnestackError("doors-api is not ready", "locked", "unlock") if name == "doors-api" else None
+    )
+    with pytest.raises(StepsFailed) as caught:
+        run(ctx, supervisor)
+    assert caught.value.what == "Process doors-api: doors-api is not ready"
+    assert "start rooms-api" not in supervisor.said
+    supervisor.failing = lambda name: None
+    run(ctx, supervisor)
+    assert run(ctx, supervisor).report.changes == []
+
+
+def test_a_dry_run_tells_the_supervisor_nothing(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    runner = run(ctx, supervisor, dry_run=True)
+    assert supervisor.said == [] and made == []
+    assert not ctx.cloud.root.exists()
+    whats = [what for _, what in runner.report.changes]
+    assert "launch the supervisor" in whats and "make doors" in whats
+    supervisor.up = True
+    supervisor.states = dict.fromkeys(("stored", "doors-api", "rooms-api"), "ready")
+    supervisor.load = lambda: pytest.fail("told in a dry run")  # type: ignore[method-assign]
+    run(ctx, supervisor, dry_run=True)
+
+
+def test_logs_are_explained_by_their_component(ctx: Context, supervisor: Supervisor) -> None:
+    processes = up.Processes(ctx, supervisor)  # type: ignore[arg-type]
+    assert processes.explain("doors", "it is locked") == "the doors are locked: unlock them"
+    # what all others stand on may know more than the component itself
+    assert processes.explain("rooms", "it is locked") == "the doors are locked: unlock them"
+    assert processes.explain("rooms", "it is open") is None
+    assert processes.explain("nobody", "x") is None
+
+
+def test_the_roster(ctx: Context) -> None:
+    specs = {c.name: list(c.processes(ctx)) for c in ctx.components}
+    roster = roster_of(ctx, specs)
+    assert [p.name for p in roster.processes] == ["stored", "doors-api", "rooms-api"]
+    assert roster.preload == ("json", "re", "socket")
+    assert roster.privsep == {"doors": ("doors.root", "rooms.root"), "rooms": ("rooms.root",)}
+    path = ctx.cloud.root
+    path.mkdir()
+    (path / "r").write_text(roster.to_json())
+    again = Roster.from_file(path / "r")
+    assert again.processes == roster.processes
+    assert json.loads(roster.to_json())["root"] == str(ctx.cloud.root)
+    assert roster_path(ctx.cloud) == ctx.cloud.etc / "roster.json"
+    twice = {**specs, "rooms": [Process("stored", "rooms", "root")]}
+    with pytest.raises(ValueError, match="two processes have the name stored"):
+        roster_of(ctx, twice)
+
+
+def test_ports(ctx: Context) -> None:
+    assert ports(ctx) == [
+        ("127.77.0.1", 5000, "doors-api"),
+        ("192.0.2.2", 5000, "the front of doors"),
+    ]
+    assert tcp_of("unix:/run/x") is None
+    assert tcp_of("tcp:[::1]:80") == ("::1", 80)
+    assert tcp_of("https://10.0.0.1:443/x") == ("10.0.0.1", 443)
+    assert tcp_of("http://name/") is None
+
+
+def test_the_first_half(ctx: Context, tmp_path: Path) -> None:
+    inside = dataclasses.replace(ctx, cloud=dataclasses.replace(ctx.cloud, netns="onestack-toy"))
+    found = {s.name: s for s in prepare.prepare_steps(inside, tmp_path / "cache")}
+    assert list(Graph(found.values()).steps) == list(found)
+    assert set(found) >= {"cloud", "packages", "users", "release", "program", "netns"}
+    assert set(found["release"].needs) == {"environment", "program", "packages"}
+    # what comes from elsewhere comes before the cloud's own network is entered
+    assert set(found["rooms:wallpaper"].needs) == {"cloud", "packages"}
+    assert "netns" not in {s.name for s in prepare.prepare_steps(ctx, tmp_path / "cache")}
+    wanted = prepare.wanted_packages(ctx)
+    assert wanted == sorted(set(wanted)) and {"store-server", "store-client"} <= set(wanted)
+    users = [f"onestack-toy-{name}" for name in ("store", "doors", "rooms")]
+    assert prepare.wanted_users(ctx) == users
+
+
+@needs_root
+def test_the_clouds_own_place(ctx: Context, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    for change in prepare.ensure_cloud(ctx.cloud, cache):
+        change.do()
+    assert list(prepare.ensure_cloud(ctx.cloud, cache)) == []
+    assert json.loads((ctx.cloud.etc / "cloud.json").read_text()) == {"name": "toy", "netns": None}
+    (tmp_path / "other" / "photos").mkdir(parents=True)
+    other = dataclasses.replace(ctx.cloud, root=tmp_path / "other")
+    with pytest.raises(OnestackError, match="a cloud wants a directory of its own"):
+        list(prepare.ensure_cloud(other, cache))
+    assert Rooms.name == "rooms"
+
+
+def test_further_environments_are_installed_on_demand(ctx: Context, tmp_path: Path) -> None:
+    """Only those that a component that is on asks for, one after the other."""
+
+    class Wants(Component):
+        name = "wants"
+
+        def environments(self, ctx: Context) -> tuple[str, ...]:
+            return ("dashboard",)
+
+    names = {s.name for s in prepare.prepare_steps(ctx, tmp_path / "cache")}
+    assert not any(name.startswith("environment:") for name in names)
+    wanting = dataclasses.replace(ctx, components=(*ctx.components, Wants(), Wants()))
+    found = {s.name: s for s in prepare.prepare_steps(wanting, tmp_path / "cache")}
+    assert found["environment:dashboard"].needs == ("clients",)

@@ -1,0 +1,42 @@
+"""Who belongs to a cloud."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from onestack.host import orphans
+from onestack.kernel import proc
+from tests.unit.supervise.bench import needs_root, until
+
+
+@needs_root
+def test_a_container_with_the_same_root_is_let_alone(tmp_path: Path) -> None:
+    """Its processes are seen from outside, and are those of another cloud."""
+    marks = [f"{proc.ROOT_VARIABLE}={tmp_path}", f"{orphans.MARK}=2.1"]
+    sleep = ["env", *marks, "sleep", "60"]
+    here = subprocess.Popen(sleep)
+    container = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", *sleep])
+    try:
+        until(lambda: proc.children(container.pid))
+        (there,) = proc.children(container.pid)
+        for pid in (here.pid, there):
+            until(lambda pid=pid: proc.environment(pid).get(proc.ROOT_VARIABLE.encode()))
+        assert proc.belonging(tmp_path) == {here.pid}
+        found = orphans.orphans()
+        assert here.pid in found and there not in found
+    finally:
+        for process in (here, container):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("mark", ["abc", "", "1", "abc.1", "9" * 5000 + ".1"])
+def test_anybody_may_write_anything_into_the_mark(mark: str) -> None:
+    with subprocess.Popen(["env", f"{orphans.MARK}={mark}", "sleep", "60"]) as stranger:
+        until(lambda: proc.environment(stranger.pid).get(orphans.MARK.encode()) is not None)
+        found = orphans.orphans()
+        stranger.kill()
+    assert stranger.pid not in found
