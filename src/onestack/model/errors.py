@@ -37,3 +37,19 @@ class PreflightRefused(OnestackError):
     """The machine is not fit; nothing was changed."""
 
     exit_code = 3
+
+
+class NotYet(OnestackError):
+    """What is looked at is not there, and a change that is still to be made makes it.
+
+    In a run it is a failure like any other. A dry run, in which changes are pending,
+    takes it for "not yet known"; any other exception is a fault there too.
+    """
+
+
+class NotInstalled(NotYet):
+    """What a declaration needs is not installed yet: all that a declaration may raise."""
+
+
+class NotRunning(NotYet):
+    """What is asked (the supervisor, the database server, an API) does not run."""
