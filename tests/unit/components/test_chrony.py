@@ -158,7 +158,7 @@ def test_the_doctor_names_the_dead_and_the_difference(
     monkeypatch.setattr(
         measure, "ask", lambda program, socket: measure.understood(SOURCES, TRACKING)
     )
-    found = list(ROOM.examine(ctx))
+    found = list(ROOM.health_checks(ctx))
     assert [f.what for f in found] == [
         "the time server 192.0.2.2 has not answered since chronyd was started",
         "the time server 192.0.2.3 has not answered for 900 s",

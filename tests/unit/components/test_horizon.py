@@ -19,6 +19,7 @@ from onestack.components.horizon.settings import text
 from onestack.host.command import CommandFailed
 from onestack.model.component import Component
 from onestack.model.context import Context
+from onestack.model.declarations import Capability
 from onestack.model.findings import Severity
 from onestack.release.release import release
 from tests.support.needs import needs_root
@@ -31,6 +32,7 @@ ON = {"CONFIG_HORIZON_INSTALL": "y"}
 
 class Heat(Component):
     name = "heat"
+    provides = (Capability("orchestration"),)
 
 
 @pytest.fixture(scope="module")

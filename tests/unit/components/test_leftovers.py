@@ -15,7 +15,7 @@ from onestack.cloudapi.identity import Directory
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.keystone import Keystone
-from onestack.components.mariadb import table_file
+from onestack.components.mariadb import Mariadb, table_file
 from onestack.components.neutron import Neutron, fwaas
 from onestack.components.nova import Nova
 from onestack.components.octavia import Octavia
@@ -142,7 +142,7 @@ def test_the_tables_are_all_that_upstream_makes() -> None:
 
 def test_firewalls_are_a_part(tmp_path: Path) -> None:
     def left(**given: str) -> list[str]:
-        ctx = context(tmp_path, Neutron(), host=machine(), **given)
+        ctx = context(tmp_path, Neutron(), Mariadb(), host=machine(), **given)
         return [f"{each.name} {each.title}" for each in switched_off.left(ctx)]
 
     assert left() == []

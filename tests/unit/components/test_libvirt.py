@@ -98,7 +98,7 @@ def test_guests_outlive_libvirtd_but_not_the_cloud(tmp_path: Path) -> None:
     ctx = on(tmp_path, kvm=False)
     assert daemon(ctx).kill_group is False
     (keeper,) = Guests().processes(ctx)
-    assert keeper.needs == ("libvirtd",)
+    assert keeper.needs == ("hypervisor",)
     assert keeper.component != daemon(ctx).component
     assert keeper.stop_seconds > int(keeper.argv[-1])
 

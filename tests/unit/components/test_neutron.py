@@ -141,7 +141,7 @@ def test_firewalls(tmp_path: Path, agent: str) -> None:
         plugins = server["DEFAULT"]["service_plugins"].split(",")
         assert ("firewall_v2" in plugins) is there
         assert server.has_section("service_providers") is there
-        assert any("preload_fwaas" in module for module in ROOM.family(ctx)) is there
+        assert any("preload_fwaas" in module for module in ROOM.zygote(ctx)) is there
         names = [database.name for database in ROOM.databases(ctx)]
         assert names == ["neutron", "neutron_fwaas"][: 1 + there]
         if agent == "openvswitch":
@@ -158,7 +158,7 @@ def test_firewalls(tmp_path: Path, agent: str) -> None:
 
 
 def test_families_work_out_models_when_all_are_there(tmp_path: Path) -> None:
-    modules = list(ROOM.family(made(tmp_path, "ovn", CONFIG_NEUTRON_FWAAS="y")))
+    modules = list(ROOM.zygote(made(tmp_path, "ovn", CONFIG_NEUTRON_FWAAS="y")))
     assert modules[-1].endswith("preload_ovn")
 
 

@@ -57,9 +57,9 @@ def test_one_unprivileged_process_that_reaches_ovns_databases(
     assert process.user == "onestack-octavia"
     assert process.groups == ("onestack-ovn",)
     assert not process.capabilities
-    assert {"ovn-nb-ovsdb", "ovn-sb-ovsdb", "neutron-api", "keystone-api"} <= set(process.needs)
+    assert {"northbound", "southbound", "network", "identity"} <= set(process.needs)
     # No driver here sends anything over the bus.
-    assert "rabbitmq" not in process.needs
+    assert "messaging" not in process.needs
     assert ctx.secrets["rabbitmq"] not in content(ctx, octavia, "octavia.conf")
 
 

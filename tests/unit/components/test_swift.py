@@ -297,7 +297,7 @@ def test_backups_come_with_the_object_store(tmp_path: Path, swift: Swift) -> Non
     ctx = context(tmp_path, cinder, swift)
     backup = next(p for p in cinder.processes(ctx) if p.name == "cinder-backup")
     # It reads the volumes' files where cinder-volume has mounted them.
-    assert {"cinder-volume", "swift-proxy"} <= set(backup.needs)
+    assert {"cinder-volume", "object-store"} <= set(backup.needs)
     defaults = parsed(content(ctx, cinder, "cinder.conf"))["DEFAULT"]
     assert defaults["swift_catalog_info"] == "object-store:swift:internalURL"
     assert int(defaults["backup_swift_object_size"]) % 32768 == 0

@@ -172,14 +172,14 @@ def test_the_doctor_sees_what_is_not_mounted(tmp_path: Path, disks: list[Path]) 
     made(tmp_path, given)
     ctx = context(tmp_path, Swift(), **given)
     with pytest.raises(OnestackError, match="cannot be seen"):
-        list(Swift().examine(ctx))
+        list(Swift().health_checks(ctx))
     lock = tmp_path / "run" / "supervisor" / "lock"
     lock.parent.mkdir(parents=True)
     one = subprocess.Popen(["sleep", "60"])
     try:
         lock.write_text(f"{one.pid}\n")
         disks[2].unlink()
-        found = list(Swift().examine(ctx))
+        found = list(Swift().health_checks(ctx))
     finally:
         one.kill()
         one.wait()

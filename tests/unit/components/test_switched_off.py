@@ -26,12 +26,14 @@ def test_asked_while_it_is_off(component: Component, tmp_path: Path) -> None:
     ctx = context(tmp_path)
     # by then the release is there
     ctx.release.site_packages.mkdir(parents=True)
-    off = dataclasses.replace(ctx, components=(), switched_off=(component,))
-    assert switched_off.left(off) == []
-    list(component.databases(off))
-    list(component.identity(off))
-    list(component.users(off))
-    list(component.purge(off))
+    others = tuple(c for c in ALL if c is not component)
+    off = dataclasses.replace(ctx, components=others, switched_off=(component,))
+    assert [what for what in switched_off.left(off) if what.component is component] == []
+    alone = dataclasses.replace(ctx, components=(), switched_off=ALL)
+    list(component.databases(alone))
+    list(component.identity(alone))
+    list(component.users(alone))
+    list(component.purge(alone))
     assert not list(tmp_path.rglob("secrets.json"))
 
 
@@ -50,12 +52,11 @@ def test_what_is_on_a_share_stays(tmp_path: Path) -> None:
     place.mkdir(parents=True)
     share.mkdir()
     (share / "kept").write_text("")
-    shares = Shares()
-    off = dataclasses.replace(ctx, components=(), switched_off=(shares,))
+    off = dataclasses.replace(ctx, components=(), switched_off=(Shares(),))
     subprocess.run(["mount", "--bind", share, place], check=True)
     try:
         server = cast(Server, SimpleNamespace(users=set))
-        for change in switched_off._purge(off, shares, server):
+        for change in switched_off._purge(off, off.model.off[0], server):
             change.do()
     finally:
         subprocess.run(["umount", "--quiet", place])

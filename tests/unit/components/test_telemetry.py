@@ -135,14 +135,14 @@ def test_each_is_one_process_of_its_own_user(root: Path) -> None:
         assert set(process.files) == {str(file.path) for file in room.files(ctx)}
     (process,) = CEILOMETER.processes(ctx)
     assert process.groups == ("onestack-libvirt",)
-    assert "libvirtd" in process.needs
+    assert "hypervisor" in process.needs
 
 
 def test_without_guests_libvirt_is_not_asked(root: Path) -> None:
     ctx = context(root, *ROOMS)
     (process,) = CEILOMETER.processes(ctx)
     assert not process.groups
-    assert "libvirtd" not in process.needs
+    assert "hypervisor" not in process.needs
     assert loaded(ctx, "polling.yaml") == {"sources": []}
 
 
@@ -277,15 +277,15 @@ def test_explanations(root: Path, room: Component, line: str, says: str | None) 
 
 def test_measures_that_wait_too_long_are_found(root: Path) -> None:
     ctx = context(root, *ROOMS)
-    assert list(GNOCCHI.examine(ctx)) == []
+    assert list(GNOCCHI.health_checks(ctx)) == []
     sack = root / "data" / "gnocchi" / "measures" / "incoming8-3" / "a-metric"
     sack.mkdir(parents=True)
     (sack / "new").touch()
-    assert list(GNOCCHI.examine(ctx)) == []
+    assert list(GNOCCHI.health_checks(ctx)) == []
     old = sack / "old"
     old.touch()
     os.utime(old, (time.time() - 500, time.time() - 500))
-    (found,) = GNOCCHI.examine(ctx)
+    (found,) = GNOCCHI.health_checks(ctx)
     assert found.what.startswith("2 batches of measures wait")
     assert "restart gnocchi" in found.cure
 
@@ -310,7 +310,7 @@ def test_servers_that_nobody_measures_are_found(
     monkeypatch.setattr(quiet, "connect", lambda cloud: connection)
     ctx = context(root, *ROOMS, Nova())
     assert quiet.silence(ctx) == seconds
-    found = list(CEILOMETER.examine(ctx))
+    found = list(CEILOMETER.health_checks(ctx))
     assert bool(found) == bool(seconds)
     if found:
         assert f"for {seconds} s" in found[0].what
@@ -318,7 +318,7 @@ def test_servers_that_nobody_measures_are_found(
 
 
 def test_without_servers_none_is_missed(root: Path) -> None:
-    assert list(CEILOMETER.examine(context(root, *ROOMS))) == []
+    assert list(CEILOMETER.health_checks(context(root, *ROOMS))) == []
 
 
 def test_switched_off_they_can_be_asked_without_a_release(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_a_certificate_renewed_in_the_same_run(
         yield Task("certificate", renew, ("supervisor",), before_start=True)
 
     rooms.tasks = tasks  # type: ignore[method-assign]
-    changes = run(ctx, supervisor).report.changes
+    changes = run(dataclasses.replace(ctx), supervisor).report.changes
     assert changes == [
         ("rooms:certificate", "renew"),
         ("process:rooms-api", "restart rooms-api: its configuration has changed"),
@@ -443,16 +443,15 @@ def test_a_dry_run_tells_the_supervisor_nothing(
 
 def test_logs_are_explained_by_their_component(ctx: Context, supervisor: Supervisor) -> None:
     processes = up.Processes(ctx, supervisor)  # type: ignore[arg-type]
-    assert processes.explain("doors", "it is locked") == "the doors are locked: unlock them"
+    assert processes.explain("doors", "it is locked") == "the doors are locked; unlock them"
     # what all others stand on may know more than the component itself
-    assert processes.explain("rooms", "it is locked") == "the doors are locked: unlock them"
+    assert processes.explain("rooms", "it is locked") == "the doors are locked; unlock them"
     assert processes.explain("rooms", "it is open") is None
     assert processes.explain("nobody", "x") is None
 
 
 def test_the_roster(ctx: Context) -> None:
-    specs = {c.name: list(c.processes(ctx)) for c in ctx.components}
-    roster = roster_of(ctx, specs)
+    roster = roster_of(ctx)
     assert [p.name for p in roster.processes] == ["stored", "doors-api", "rooms-api"]
     assert roster.preload == ("json", "re", "socket")
     assert roster.privsep == {"doors": ("doors.root", "rooms.root"), "rooms": ("rooms.root",)}
@@ -463,9 +462,28 @@ def test_the_roster(ctx: Context) -> None:
     assert again.processes == roster.processes
     assert json.loads(roster.to_json())["root"] == str(ctx.cloud.root)
     assert roster_path(ctx.cloud) == ctx.cloud.etc / "roster.json"
-    twice = {**specs, "rooms": [Process("stored", "rooms", "root")]}
+
+
+def test_a_name_twice_and_a_need_that_nothing_meets(ctx: Context) -> None:
+    class More(Component):
+        name = "more"
+
+        def __init__(self, process: Process) -> None:
+            self.process = process
+
+        def processes(self, ctx: Context) -> tuple[Process, ...]:
+            return (self.process,)
+
+    def roster(name: str, *needs: str) -> Roster:
+        more = More(Process(name, "more", "root", needs=needs))
+        return roster_of(dataclasses.replace(ctx, components=(*ctx.components, more)))
+
     with pytest.raises(ValueError, match="two processes have the name stored"):
-        roster_of(ctx, twice)
+        roster("stored")
+    with pytest.raises(ValueError, match="more needs 'windows', which nothing provides"):
+        roster("more", "windows")
+    found = roster("more", "database", "rooms-api", "identity", "doors-api")
+    assert found.processes[-1].needs == ("stored", "rooms-api", "doors-api")
 
 
 def test_ports(ctx: Context) -> None:

@@ -20,6 +20,7 @@ from onestack.model.declarations import (
     Endpoint,
     Frontend,
     Identity,
+    KnownError,
     Task,
 )
 from onestack.model.host import Host
@@ -77,6 +78,7 @@ class Doors(Component):
     name = "doors"
     title = "Doors"
     provides = (Capability("identity", ("doors-api",), port=5000, path="/v3"),)
+    known_errors = (KnownError("locked", "the doors are locked", "unlock them", everywhere=True),)
 
     def packages(self, ctx: Context) -> Iterable[str]:
         return ("store-client", "store-server")
@@ -116,9 +118,6 @@ class Doors(Component):
     def tasks(self, ctx: Context) -> Iterable[Task]:
         yield Task("keys", lambda: iter(()), ("users",), before_start=True)
         yield Task("project", lambda: iter(()), ("process:doors-api",))
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        return "the doors are locked: unlock them" if "locked" in text else None
 
 
 class Rooms(Component):

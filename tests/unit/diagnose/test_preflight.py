@@ -429,6 +429,6 @@ def test_obstacles_are_the_components_findings() -> None:
             raise OSError("it is dark")
 
     ctx = cast(Context, types.SimpleNamespace(components=(Narrow(), Blind())))
-    one, other = preflight.preflight_checks(ctx)
+    one, other = preflight.obstacles(ctx)
     assert (one.severity, one.what) == (Severity.REFUSE, "it does not fit")
     assert (other.severity, other.why) == (Severity.WARN, "it is dark")
