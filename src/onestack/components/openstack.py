@@ -29,7 +29,7 @@ def _password(what: str, service: str, whose: str) -> Key:
 
 def own_database(service: str, versions: str, config: Path) -> Database:
     """The database of a service that has one, with a user and a job ``sync`` of its own."""
-    sync = f"onestack.components.{service}.jobs:sync"
+    sync = f"onestack.components.{service}.inside.jobs:sync"
     return Database(service, service, sync, (versions,), (config,))
 
 

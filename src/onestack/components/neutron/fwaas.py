@@ -39,7 +39,7 @@ TABLES = (
 _RESOURCES = ("firewall_group", "firewall_policy", "firewall_rule")
 _VERSION = "alembic_version_fwaas"
 _MARK = '"neutron:firewall_group_id"'
-_HERE = "onestack.components.neutron."
+_HERE = "onestack.components.neutron.inside."
 _VERSIONS = "neutron_fwaas/db/migration/alembic_migrations/versions"
 
 
