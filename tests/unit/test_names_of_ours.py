@@ -28,9 +28,9 @@ def named(ctx: Context) -> set[str]:
 
 
 def missing(name: str) -> bool:
-    """Whether ``module``, ``module:function`` or ``module.Name`` is not there."""
+    """Whether ``module``, ``module:function`` or ``module.Name[:anything]`` is not there."""
     module, _, member = name.partition(":")
-    if not member and module not in MODULES:
+    if module not in MODULES:
         module, _, member = module.rpartition(".")
     if module not in MODULES:
         return True
