@@ -25,9 +25,10 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 BELOW = {
     "cli": {"deploy", "diagnose"},
     "diagnose": {"deploy", "components"},
-    "deploy": {"engine", "components", "database"},
+    "deploy": {"engine", "components", "database", "cluster"},
     "components": {"network", "storage", "cloudapi", "images", "database", "runtime"},
     "database": {"host", "engine"},
+    "cluster": {"model"},
     "network": {"release", "host", "answers"},
     "storage": {"release", "host", "answers"},
     "cloudapi": {"release", "host", "answers"},

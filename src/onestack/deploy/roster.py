@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from onestack.cluster.placement import place
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.process import Process, Roster
@@ -16,31 +17,45 @@ def roster_path(cloud: Cloud) -> Path:
 
 
 def processes_of(ctx: Context) -> dict[str, tuple[Process, ...]]:
-    """Component to its processes, as the supervisor is told of them.
+    """Component to its processes on the context's host, as the supervisor is told of them.
 
-    Raises `ValueError` for a name twice, and for a need that nothing here meets.
+    Raises `ValueError` for a name twice, and for a need that nothing meets, and
+    `onestack.model.errors.OnestackError` for a process that no host has a role for.
     """
     workers = workers_of(ctx)
     all_names = [spec.name for declared in ctx.model for spec in declared.processes]
     if twice := {name for name in all_names if all_names.count(name) > 1}:
         raise ValueError(f"two processes have the name {', '.join(sorted(twice))}")
-    names = frozenset(all_names)
+    names, here = frozenset(all_names), frozenset(placed(ctx)[ctx.host.name])
     return {
         declared.name: tuple(
             replace(
                 spec,
-                needs=tuple(dict.fromkeys(resolved(ctx, spec, names))),
+                # What another host has is not this one's supervisor's to wait for.
+                needs=tuple(n for n in dict.fromkeys(resolved(ctx, spec, names)) if n in here),
                 family=declared.name if spec.run and declared.zygote else spec.family,
                 env={**workers, **spec.env} if spec.run and spec.sockets else spec.env,
+                roles=(),
             )
             for spec in declared.processes
+            if spec.name in here
         )
         for declared in ctx.model
     }
 
 
+def placed(ctx: Context) -> dict[str, tuple[str, ...]]:
+    """Host's name to the names of the processes that it has."""
+    wanted = {
+        spec.name: spec.roles or declared.component.roles
+        for declared in ctx.model
+        for spec in declared.processes
+    }
+    return place(wanted, {host.name: host.roles for host in ctx.hosts})
+
+
 def resolved(ctx: Context, spec: Process, names: frozenset[str]) -> Iterator[str]:
-    """The needs of ``spec`` as names of processes, of which there are ``names``.
+    """The needs of ``spec`` as names of processes, of which there are ``names`` in the cloud.
 
     A capability becomes the processes of whoever provides it.
     """

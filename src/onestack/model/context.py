@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,11 +55,22 @@ class Context:
     """Those switched on, in order."""
     switched_off: tuple[Component, ...] = ()
     """All others that there are."""
+    others: tuple[Host, ...] = ()
+    """The cloud's further hosts."""
 
     @property
     def facts(self) -> HostFacts:
         """The host's."""
         return self.host.facts
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """All hosts of the cloud."""
+        return (self.host, *self.others)
+
+    def here(self, roles: Iterable[str]) -> bool:
+        """Whether this host is one of those that have something for hosts with these roles."""
+        return not self.host.roles.isdisjoint(roles)
 
     @property
     def public(self) -> str:

@@ -82,6 +82,9 @@ class Process:
     stop_seconds: float = 15.0
     kill_group: bool = True
     """Whether descendants end with it (not so for libvirt's guests)."""
+    roles: tuple[str, ...] = ()
+    """Hosts with one of these roles have it; none: those of its component. It is settled when
+    the roster is written, which is one host's and does not say it."""
 
     @property
     def title(self) -> str:
@@ -117,7 +120,10 @@ class Roster:
     name, the ``host`` that agents report as."""
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
+        raw = dataclasses.asdict(self)
+        for process in raw["processes"]:
+            del process["roles"]
+        return json.dumps(raw, indent=1, sort_keys=True)
 
     @classmethod
     def from_file(cls, path: Path) -> Roster:
