@@ -10,6 +10,8 @@ from onestack.cli.options import cloud_of, cloud_options, json_option, need_clou
 from onestack.cli.pool import gib
 from onestack.cli.select import roster
 from onestack.cli.session import context, explainer
+from onestack.components import ALL
+from onestack.diagnose import known_errors
 from onestack.diagnose.doctor import Diagnosis, examine
 from onestack.diagnose.logscan import Trouble
 from onestack.model.findings import Severity
@@ -25,9 +27,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hours", type=float, default=24.0, help="look so far back in the logs (default: 24)"
     )
+    parser.add_argument(
+        "--markdown",
+        action="store_true",
+        help="print docs/known-errors.md: what is known about lines of the logs",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.markdown:
+        output.say(known_errors.text(ALL).rstrip())
+        return 0
     cloud = cloud_of(args)
     need_cloud(cloud)
     ctx = context(cloud, wishes(cloud, args).answers, keep=False)

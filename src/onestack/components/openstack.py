@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from onestack.model.context import Context
-from onestack.model.declarations import Database
+from onestack.model.declarations import Database, KnownError
 from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
 
@@ -31,6 +31,15 @@ def own_database(service: str, versions: str, config: Path) -> Database:
     """The database of a service that has one, with a user and a job ``sync`` of its own."""
     sync = f"onestack.components.{service}.inside.jobs:sync"
     return Database(service, service, sync, (versions,), (config,))
+
+
+def denied(service: str) -> KnownError:
+    """Of a service with a database: the server refuses its password."""
+    return KnownError(
+        f"Access denied for user '{service}'",
+        f"{service}'s database password is not the one in its configuration",
+        "run up again",
+    )
 
 
 def region(ctx: Context) -> str:

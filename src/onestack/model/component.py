@@ -44,6 +44,8 @@ class Part:
 
     name: str = ""
     title: str = ""
+    known_errors: tuple[KnownError, ...] = ()
+    """The likely cause and cure behind lines of the component's logs."""
 
     def packages(self, ctx: Context) -> Iterable[str]:
         """Debian packages."""
@@ -163,8 +165,6 @@ class Component(Part):
     """Commands of the clients' environment for it."""
     holdings: tuple[Holding, ...] = ()
     """What people make with it in a project, by its first capability's URL."""
-    known_errors: tuple[KnownError, ...] = ()
-    """The likely cause and cure behind lines of its logs."""
     tempest_service: str = ""
     """What Tempest and its plugins call it."""
 

@@ -82,6 +82,13 @@ class Context:
         """The cloud's own loopback address, the same on each host."""
         return self.host.addresses[Network.INTERNAL]
 
+    @property
+    def places(self) -> Mapping[str, object]:
+        """What stands for a name in braces where something is told to people."""
+        cloud = self.cloud
+        places = {"root": cloud.root, "data": cloud.data, "log": cloud.log}
+        return {**places, "public": self.public, "internal": self.internal}
+
     @cached_property
     def model(self) -> Model:
         """What the components want."""

@@ -177,8 +177,8 @@ class Holding:
 class KnownError:
     """What a log line that matches ``pattern`` (a regular expression) most likely means.
 
-    ``cause`` and ``cure`` are for people; ``{data}``, ``{root}`` and ``{log}`` in them are the
-    cloud's places.
+    ``cause`` and ``cure`` are for people; ``{root}``, ``{data}`` and ``{log}`` in them are the
+    cloud's places, ``{public}`` and ``{internal}`` its addresses.
     """
 
     pattern: str
@@ -186,3 +186,10 @@ class KnownError:
     cure: str = ""
     everywhere: bool = False
     """Whether it is looked for in other components' logs too, after their own."""
+
+    def sentence(self, places: Mapping[str, object]) -> str:
+        """For people, with the cloud's own ``places`` and addresses."""
+        said = "; ".join(filter(None, (self.cause, self.cure)))
+        for name, place in places.items():
+            said = said.replace(f"{{{name}}}", str(place))
+        return said

@@ -15,6 +15,7 @@ from onestack.model.declarations import (
     Directory,
     Frontend,
     Identity,
+    KnownError,
     Task,
 )
 from onestack.model.ini import Ini
@@ -144,6 +145,10 @@ class Declared:
                 found.setdefault(section, {}).update(options)
         return found
 
+    @cached_property
+    def known_errors(self) -> tuple[KnownError, ...]:
+        return tuple(chain.from_iterable(part.known_errors for part in self.parts))
+
     def evaluate(self) -> None:
         """Ask for all of it now."""
         for aspect in ASPECTS:
@@ -179,17 +184,10 @@ class Model:
         """What is known about a log's ``text``: by its component, else by what others stand on."""
         own = [d for d in self.on if d.name == component]
         others = [d for d in self.on if d not in own]
-        places = {"root": self._ctx.cloud.root, "data": self._ctx.cloud.data}
-        places["log"] = self._ctx.cloud.log
         for declared in (*own, *others):
-            if (declared in own or declared.name in ("mariadb", "keystone", "ceilometer")) and (
-                likely := declared.component.explain(self._ctx, text)
-            ):
+            if declared in own and (likely := declared.component.explain(self._ctx, text)):
                 return likely
-            for known in declared.component.known_errors:
+            for known in declared.known_errors:
                 if (declared in own or known.everywhere) and re.search(known.pattern, text):
-                    said = "; ".join(filter(None, (known.cause, known.cure)))
-                    for name, place in places.items():
-                        said = said.replace(f"{{{name}}}", str(place))
-                    return said
+                    return known.sentence(self._ctx.places)
         return None

@@ -250,7 +250,7 @@ def test_the_encryption_key_cannot_change(tmp_path: Path, heat: Heat) -> None:
     ],
 )
 def test_explanations(tmp_path: Path, heat: Heat, line: str, says: str | None) -> None:
-    text = heat.explain(context(tmp_path, heat), line)
+    text = context(tmp_path, heat).model.likely("heat", line)
     assert (says in text) if says and text else text is None and says is None
 
 

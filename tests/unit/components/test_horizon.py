@@ -186,8 +186,8 @@ def test_failures_are_explained(tmp_path: Path) -> None:
         ("Unable to establish connection to http://127.77.0.1:5000", "onestack status"),
         ("Internal Server Error: /dashboard/api/glance/metadefs/namespaces/", "goes on without"),
     ):
-        assert cure in (HORIZON.explain(ctx, line) or "")
-    assert HORIZON.explain(ctx, "something else") is None
+        assert cure in (ctx.model.likely("horizon", line) or "")
+    assert ctx.model.likely("horizon", "something else") is None
 
 
 class TestAssets:

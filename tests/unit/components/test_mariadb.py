@@ -52,9 +52,8 @@ def test_a_data_directory_that_is_there_stays(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    said = MARIADB.explain(
-        context(tmp_path), "Write failed (Errcode: 28 - No space left on device)"
-    )
+    ctx = context(tmp_path, MARIADB)
+    said = ctx.model.likely("mariadb", "Write failed (Errcode: 28 - No space left on device)")
     assert said is not None
     assert "make room" in said
 

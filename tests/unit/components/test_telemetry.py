@@ -31,37 +31,16 @@ from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.key import Class
 from tests.unit.components.rooms import answered, content, context
+from tests.unit.components.upstream import UPSTREAM, write_upstream
 
 GNOCCHI, CEILOMETER, AODH = Gnocchi(), Ceilometer(), Aodh()
 ROOMS = (GNOCCHI, CEILOMETER, AODH)
-UPSTREAM = {
-    "gnocchi/rest/api-paste.ini": "[app:gnocchi]\nuse = egg:gnocchi\n",
-    "aodh/api/api-paste.ini": "[app:aodh]\nuse = egg:aodh\n",
-    "ceilometer/publisher/data/gnocchi_resources.yaml": """---
-archive_policy_default: ceilometer-low
-archive_policies:
-  - name: ceilometer-low
-    definition:
-      - granularity: 5 minutes
-
-resources:
-  - resource_type: instance
-    metrics:
-      memory:
-      cpu:
-        archive_policy_name: ceilometer-low-rate
-    event_delete: compute.instance.delete.start
-""",
-}
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A cloud's root; the release beside it has what the rooms read of it."""
-    packages = context(tmp_path).release.site_packages
-    for name, text in UPSTREAM.items():
-        (packages / name).parent.mkdir(parents=True, exist_ok=True)
-        (packages / name).write_text(text)
+    write_upstream(context(tmp_path))
     return tmp_path
 
 
@@ -271,7 +250,7 @@ def test_nothing_of_neutrons_is_in_everybodys_warm_parent(root: Path) -> None:
     ],
 )
 def test_explanations(root: Path, room: Component, line: str, says: str | None) -> None:
-    text = room.explain(context(root, room), line)
+    text = context(root, room).model.likely(room.name, line)
     assert (says in text) if says and text else text is None and says is None
 
 

@@ -17,6 +17,7 @@ from onestack.model.declarations import (
     Endpoint,
     Frontend,
     Identity,
+    KnownError,
     ini_file,
 )
 from onestack.model.ini import Ini
@@ -50,6 +51,25 @@ class Aodh(Component):
         openstack.database_password("aodh"),
         openstack.service_password("aodh"),
         telemetry.CLOUDWATCH,
+    )
+    known_errors = (
+        KnownError(
+            "CERTIFICATE_VERIFY_FAILED|SSLError",
+            "an alarm's action goes to a server whose certificate this cloud's authority did not "
+            "sign",
+            "the authority's own is {root}/etc/tls/ca.pem",
+        ),
+        KnownError(
+            "Unable to notify alarm",
+            "an alarm's action could not be carried out",
+            "the lines that follow say why, and `openstack alarm show ALARM` has its address",
+        ),
+        KnownError(
+            "alarm statistics retrieval failed",
+            "Gnocchi did not answer",
+            "see `onestack status`, then `onestack logs gnocchi`",
+        ),
+        openstack.denied("aodh"),
     )
 
     def enabled(self, answers: Answers) -> bool:
@@ -89,24 +109,6 @@ class Aodh(Component):
             needs=("database", "cache", "messaging", "metric"),
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2/alarms?limit=1"),
         )
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "CERTIFICATE_VERIFY_FAILED" in text or "SSLError" in text:
-            return (
-                "an alarm's action goes to a server whose certificate this cloud's authority did "
-                "not sign; the authority's own is "
-                f"{ctx.cloud.etc}/tls/ca.pem"
-            )
-        if "Unable to notify alarm" in text:
-            return (
-                "an alarm's action could not be carried out; the lines that follow say why, and "
-                "`openstack alarm show ALARM` has its address"
-            )
-        if "alarm statistics retrieval failed" in text:
-            return "Gnocchi did not answer; see `onestack status`, then `onestack logs gnocchi`"
-        if "Access denied for user 'aodh'" in text:
-            return "aodh's database password is not the one in its configuration; run up again"
-        return None
 
 
 def _config(ctx: Context) -> Path:

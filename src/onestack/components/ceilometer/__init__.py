@@ -10,7 +10,14 @@ from onestack.components import openstack, telemetry
 from onestack.components.ceilometer import definitions
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, Directory, Identity, ini_file
+from onestack.model.declarations import (
+    Capability,
+    ConfigFile,
+    Directory,
+    Identity,
+    KnownError,
+    ini_file,
+)
 from onestack.model.findings import Finding, refuse
 from onestack.model.ini import Ini
 from onestack.model.key import Class, Key, Kind
@@ -92,6 +99,23 @@ class Ceilometer(Component):
             note="requests to the object store are not counted",
         ),
     )
+    known_errors = (
+        KnownError(
+            r"(?s)\A(?=.*libvirt)(?=.*(Failed to connect|End of file))",
+            "libvirtd does not answer, so no guest is measured",
+            "`onestack restart libvirt`, then `onestack logs libvirt`",
+        ),
+        KnownError(
+            r"(?s)\A(?=.*(?i:gnocchi))(?=.*(Connection refused|ConnectFailure|503|Unable to))",
+            "the store of metrics does not answer, what was measured meanwhile is lost",
+            "see `onestack status`, then `onestack logs gnocchi`",
+        ),
+        KnownError(
+            "keystone issue",
+            "keystone did not answer",
+            "see `onestack status`, then `onestack logs keystone`",
+        ),
+    )
 
     def enabled(self, answers: Answers) -> bool:
         return telemetry.metering(answers)
@@ -139,23 +163,6 @@ class Ceilometer(Component):
     def preload(self, ctx: Context) -> Iterable[str]:
         # Imported by itself as late as in a child, it would bring eventlet along.
         return ("oslo_cache._memcache_pool",)
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "libvirt" in text and ("Failed to connect" in text or "End of file" in text):
-            return (
-                "libvirtd does not answer, so no guest is measured; `onestack restart libvirt`, "
-                "then `onestack logs libvirt`"
-            )
-        if "gnocchi" in text.lower() and any(
-            sign in text for sign in ("Connection refused", "ConnectFailure", "503", "Unable to")
-        ):
-            return (
-                "the store of metrics does not answer, what was measured meanwhile is lost; see "
-                "`onestack status`, then `onestack logs gnocchi`"
-            )
-        if "keystone issue" in text:
-            return "keystone did not answer; see `onestack status`, then `onestack logs keystone`"
-        return None
 
 
 def _etc(ctx: Context) -> Path:

@@ -18,7 +18,7 @@ from onestack.model.change import Change
 from onestack.model.cloud import CACHE
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import ConfigFile, Directory, Task
+from onestack.model.declarations import ConfigFile, Directory, KnownError, Task
 from onestack.model.findings import Finding, info, warn
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
@@ -50,6 +50,18 @@ class Chrony(Component):
             "IPv4 address). Empty: the clock is left alone.",
             Kind.LIST,
             check=_wrong_servers,
+        ),
+    )
+    known_errors = (
+        KnownError(
+            "Could not resolve address|Name or service not known",
+            f"a name in {KEY} is not resolved",
+            "write addresses, or see /etc/resolv.conf",
+        ),
+        KnownError(
+            "Can't synchronise: no selectable sources",
+            "no time server answers well enough",
+            f"`onestack doctor` says which of {KEY}",
         ),
     )
 
@@ -130,13 +142,6 @@ class Chrony(Component):
 
     def downloads(self, ctx: Context) -> Iterable[Task]:
         yield Task("program", lambda: ensure_program(ctx), ("packages",))
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "Could not resolve address" in text or "Name or service not known" in text:
-            return f"a name in {KEY} is not resolved; write addresses, or see /etc/resolv.conf"
-        if "Can't synchronise: no selectable sources" in text:
-            return f"no time server answers well enough; `onestack doctor` says which of {KEY}"
-        return None
 
 
 def leaves_alone(ctx: Context) -> str:

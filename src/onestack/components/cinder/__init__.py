@@ -9,6 +9,7 @@ from typing import Any
 from onestack.answers.values import Answers, too_small
 from onestack.components import openstack, periodic
 from onestack.components.cinder import backends
+from onestack.components.cinder.known_errors import KNOWN_ERRORS
 from onestack.model.change import Change
 from onestack.model.component import Component, PartOff
 from onestack.model.context import Context
@@ -98,6 +99,7 @@ class Cinder(Component):
             Kind.FLAG,
         ),
     )
+    known_errors = KNOWN_ERRORS
 
     def validate(self, answers: Answers) -> Iterable[str]:
         return backends.validate(answers) if self.enabled(answers) else ()
@@ -242,43 +244,6 @@ class Cinder(Component):
             from onestack.components.cinder.backups import forget
 
             yield PartOff("backup", "Backups of volumes", lambda: forget(ctx, _config(ctx)))
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "is not mounted on" in text:
-            return (
-                "the volume pool is not mounted; `onestack restart cinder` mounts it, and "
-                "`onestack logs cinder-volume` says why if it cannot"
-            )
-        if any(
-            sign in text
-            for sign in (
-                "Insufficient free space for volume creation",
-                "No weighed backends available",
-                "Could not find any available weighted backend",
-                "GiB are wanted",
-            )
-        ):
-            return (
-                "the volume pool has no room for that (see `onestack pool show`): volumes and "
-                "snapshots count with their full size; delete some, or `onestack pool grow +10G`"
-            )
-        if "Insufficient Storage" in text:
-            return (
-                "the object store, where backups go, is full: delete backups or objects, or "
-                "choose a larger CONFIG_SWIFT_STORAGE_SIZE and run up again"
-            )
-        if "cannot share blocks between files" in text:
-            return (
-                "the volume pool lies on a filesystem without reflinks; make loop devices and "
-                "XFS available, or put the cloud's root on XFS or btrfs"
-            )
-        if "for image conversion" in text or "No space left on device" in text:
-            return f"the disk of {ctx.cloud.data} is full: `df -h {ctx.cloud.data}`"
-        if "Access denied for user 'cinder'" in text:
-            return "cinder's database password is not the one in its configuration; run up again"
-        if "doesn't fit in a volume of size" in text:
-            return "the image is larger than the volume asked for; ask for a larger one"
-        return None
 
 
 def has_pool(ctx: Context) -> bool:

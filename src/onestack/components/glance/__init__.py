@@ -18,6 +18,7 @@ from onestack.model.declarations import (
     Frontend,
     Holding,
     Identity,
+    KnownError,
     ini_file,
 )
 from onestack.model.ini import Value, ini_text
@@ -45,6 +46,14 @@ class Glance(Component):
             "off). Images that are there already stay where they are, and can be read.",
             Kind.CHOICE,
             ("file", "swift"),
+        ),
+    )
+    known_errors = (
+        KnownError(
+            "Insufficient Storage",
+            "the object store, where images go, is full",
+            "delete images or objects, or choose a larger CONFIG_SWIFT_STORAGE_SIZE and run up "
+            "again",
         ),
     )
 
@@ -136,14 +145,6 @@ class Glance(Component):
             needs=("database", "cache"),
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2/images?limit=1"),
         )
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "507 Insufficient Storage" in text or "Insufficient Storage" in text:
-            return (
-                "the object store, where images go, is full: delete images or objects, or choose "
-                "a larger CONFIG_SWIFT_STORAGE_SIZE and run up again"
-            )
-        return None
 
     def _swift(self, ctx: Context) -> dict[str, Value]:
         """The object store as a place for images: all in the account of glance's own user."""

@@ -19,6 +19,7 @@ from onestack.model.declarations import (
     Endpoint,
     Frontend,
     Identity,
+    KnownError,
     ini_file,
 )
 from onestack.model.findings import Finding, refuse
@@ -58,6 +59,22 @@ class Gnocchi(Component):
             "Host of the MongoDB server for metering.",
             outcome=Class.MAPPED,
             note="upstream's metering left MongoDB; its store is Gnocchi, in files of this cloud",
+        ),
+    )
+    known_errors = (
+        KnownError(
+            "No space left on device", "the disk of {data} is full", "make room: `df -h {data}`"
+        ),
+        openstack.denied("gnocchi"),
+        KnownError(
+            "possible data corruption",
+            "a file of measures was not written whole (a power cut)",
+            "it is in {data}/gnocchi/measures and may be removed",
+        ),
+        KnownError(
+            "Unable to detect the number of storage sacks|SackDetectionError",
+            "{data}/gnocchi/measures is not as the store made it",
+            "`onestack restart gnocchi` makes what is missing",
         ),
     )
 
@@ -108,23 +125,6 @@ class Gnocchi(Component):
                 f"{int(age)} s",
                 cure="onestack logs gnocchi; onestack restart gnocchi",
             )
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "No space left on device" in text:
-            return f"the disk of {ctx.cloud.data} is full: `df -h {ctx.cloud.data}`"
-        if "Access denied for user 'gnocchi'" in text:
-            return "the store's database password is not the one in its configuration; run up again"
-        if "possible data corruption" in text:
-            return (
-                "a file of measures was not written whole (a power cut); it is in "
-                f"{ctx.cloud.data}/gnocchi/measures and may be removed"
-            )
-        if "Unable to detect the number of storage sacks" in text or "SackDetectionError" in text:
-            return (
-                f"{ctx.cloud.data}/gnocchi/measures is not as the store made it; "
-                "`onestack restart gnocchi` makes what is missing"
-            )
-        return None
 
 
 def _config(ctx: Context) -> Path:

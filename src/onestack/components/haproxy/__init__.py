@@ -10,7 +10,14 @@ from onestack.components.haproxy import inspect, keys
 from onestack.components.haproxy.paths import front_file, tls_directory
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, Directory, Frontend, Task
+from onestack.model.declarations import (
+    Capability,
+    ConfigFile,
+    Directory,
+    Frontend,
+    KnownError,
+    Task,
+)
 from onestack.model.findings import Finding, refuse
 from onestack.model.process import Probe, Process
 from onestack.network.addresses import machine_has
@@ -21,6 +28,11 @@ class Haproxy(Component):
     title = "TLS front"
     provides = (Capability("frontend", ("haproxy",), tasks=("haproxy:certificate",)),)
     keys = keys.KEYS
+    known_errors = (
+        KnownError(
+            "cannot bind socket", "a port on {public} is taken", "`onestack doctor` says by whom"
+        ),
+    )
 
     def validate(self, answers: Answers) -> Iterable[str]:
         return keys.validate(answers)
@@ -72,11 +84,6 @@ class Haproxy(Component):
 
         group = ctx.cloud.user(self.name)
         yield Task("certificate", lambda: ensure_tls(ctx, group), ("users",), before_start=True)
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "cannot bind socket" in text:
-            return f"a port on {ctx.public} is taken; `onestack doctor` says by whom"
-        return None
 
     @staticmethod
     def _config(ctx: Context) -> Path:

@@ -18,6 +18,7 @@ from onestack.model.declarations import (
     Endpoint,
     Frontend,
     Identity,
+    KnownError,
     Task,
     ini_file,
 )
@@ -86,6 +87,20 @@ class Heat(Component):
             "PW_PLACEHOLDER",
             "Password of that domain's administrator.",
             Kind.SECRET,
+        ),
+    )
+    known_errors = (
+        openstack.denied("heat"),
+        KnownError(
+            "auth_encryption_key must be|Can not decrypt data",
+            "CONFIG_HEAT_AUTH_ENC_KEY is not the key with which heat's database was written",
+            "put the earlier one back",
+        ),
+        KnownError(
+            "Failed to obtain a Keystone token|AWS authentication failure",
+            "a guest's signal was refused",
+            "its URL is good for 15 minutes from when heat made it and until its stack is "
+            "deleted, and the guest's clock must be right",
         ),
     )
 
@@ -172,21 +187,6 @@ class Heat(Component):
 
             yield from remove_domain(ctx)
             yield from remove_roles(ctx, ROLES)
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "Access denied for user 'heat'" in text:
-            return "heat's database password is not the one in its configuration; run up again"
-        if "auth_encryption_key must be" in text or "Can not decrypt data" in text:
-            return (
-                "CONFIG_HEAT_AUTH_ENC_KEY is not the key with which heat's database was written; "
-                "put the earlier one back"
-            )
-        if "Failed to obtain a Keystone token" in text or "AWS authentication failure" in text:
-            return (
-                "a guest's signal was refused: its URL is good for 15 minutes from when heat made "
-                "it and until its stack is deleted, and the guest's clock must be right"
-            )
-        return None
 
 
 def _cfn(ctx: Context) -> bool:

@@ -12,6 +12,7 @@ from onestack.components.horizon.assets import Assets
 from onestack.components.horizon.settings import PLACE, local_settings, text
 from onestack.host.files import ensure_no_file
 from onestack.model.change import Change
+from onestack.model.cloud import CACHE
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import (
@@ -20,6 +21,7 @@ from onestack.model.declarations import (
     ConfigFile,
     Directory,
     Frontend,
+    KnownError,
     Task,
 )
 from onestack.model.findings import Finding, refuse, warn
@@ -84,6 +86,28 @@ class Horizon(Component):
             "Further names or addresses that browsers use for the dashboard. Those of this "
             "machine and of a certificate of your own are known.",
             Kind.LIST,
+        ),
+    )
+    known_errors = (
+        KnownError(
+            "Invalid HTTP_HOST header",
+            "a browser used a name that the dashboard is not known by",
+            "if it is right, add it: `onestack up --set CONFIG_ONESTACK_HORIZON_NAMES=NAME`",
+        ),
+        KnownError(
+            r"OfflineGenerationError|manifest\.json",
+            "the dashboard's assets do not fit",
+            f"remove {CACHE}/dashboard, then run `onestack up` and `onestack restart horizon`",
+        ),
+        KnownError(
+            "/api/glance/metadefs/namespaces/",
+            "the form for a new instance asks also for descriptions of a kind that nobody has (a "
+            "slip of upstream's); it goes on without them",
+        ),
+        KnownError(
+            "Unable to establish connection|Connection refused",
+            "a service that a page asked does not answer",
+            "see `onestack status`",
         ),
     )
 
@@ -174,26 +198,6 @@ class Horizon(Component):
     def purge(self, ctx: Context) -> Iterator[Change]:
         # With the key of a certificate that was given for the dashboard.
         yield from ensure_no_file(own_file(ctx, "horizon"))
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "Invalid HTTP_HOST header" in text:
-            return (
-                "a browser used a name that the dashboard is not known by; if it is right, add "
-                "it: onestack up --set CONFIG_ONESTACK_HORIZON_NAMES=NAME"
-            )
-        if "OfflineGenerationError" in text or "manifest.json" in text:
-            return (
-                f"the dashboard's assets do not fit; remove {_assets(ctx).place}, then run "
-                "`onestack up` and `onestack restart horizon`"
-            )
-        if "/api/glance/metadefs/namespaces/" in text:
-            return (
-                "the form for a new instance asks also for descriptions of a kind that nobody "
-                "has (a slip of upstream's); it goes on without them"
-            )
-        if "Unable to establish connection" in text or "Connection refused" in text:
-            return "a service that a page asked does not answer; see `onestack status`"
-        return None
 
 
 def _data(ctx: Context) -> Path:

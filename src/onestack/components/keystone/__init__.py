@@ -23,6 +23,7 @@ from onestack.model.declarations import (
     Endpoint,
     Frontend,
     Identity,
+    KnownError,
     Task,
     ini_file,
 )
@@ -74,6 +75,19 @@ class Keystone(Component):
             Kind.FLAG,
         ),
         *ldap.KEYS,
+    )
+    known_errors = (
+        openstack.denied("keystone"),
+        KnownError(
+            r"ldap\.SERVER_DOWN|Can't contact LDAP server",
+            "the directory does not answer",
+            f"check {ldap.PREFIX}URL, and its certificate ({ldap.PREFIX}TLS_CACERTFILE)",
+        ),
+        KnownError(
+            r"ldap\.INVALID_CREDENTIALS",
+            "the directory refuses the account to look with",
+            f"check {ldap.PREFIX}USER_DN and {ldap.PREFIX}USER_PASSWORD",
+        ),
     )
 
     def validate(self, answers: Answers) -> Iterable[str]:
@@ -216,21 +230,6 @@ class Keystone(Component):
         yield Task("password", lambda: ensure_password(ctx), ("process:keystone-api",))
         yield Task("email", lambda: ensure_email(ctx), ("keystone:password",))
         yield Task("project", lambda: ensure_service_project(ctx), ("keystone:password",))
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "Access denied for user 'keystone'" in text:
-            return "keystone's database password is not the one in its configuration; run up again"
-        if "ldap.SERVER_DOWN" in text or "Can't contact LDAP server" in text:
-            return (
-                f"the directory at {ctx.answers[f'{ldap.PREFIX}URL']} does not answer; check "
-                f"{ldap.PREFIX}URL, and its certificate ({ldap.PREFIX}TLS_CACERTFILE)"
-            )
-        if "ldap.INVALID_CREDENTIALS" in text:
-            return (
-                f"the directory refuses the account to look with; check {ldap.PREFIX}USER_DN and "
-                f"{ldap.PREFIX}USER_PASSWORD"
-            )
-        return None
 
     def _domains(self, ctx: Context) -> dict[str, Value]:
         if not ldap.wanted(ctx.answers):

@@ -21,7 +21,7 @@ from onestack.host.ledger import Ledger
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, Directory, Task
+from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
 from onestack.model.process import Probe, Process
 
 KVM = Path("/dev/kvm")
@@ -31,6 +31,13 @@ class Libvirt(Component):
     name = "libvirt"
     title = "libvirt"
     provides = (Capability("hypervisor", ("libvirtd",), socket="libvirt/libvirt-sock"),)
+    known_errors = (
+        KnownError(
+            "Could not access KVM kernel module",
+            "KVM is not usable here",
+            "set CONFIG_NOVA_LIBVIRT_VIRT_TYPE=qemu and run up again",
+        ),
+    )
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NOVA_INSTALL"])
@@ -139,11 +146,6 @@ cgroup_controllers = []
         for place in self._mounts(ctx):
             if not place.startswith(("/run", "/dev")) and not Path(place).is_dir():
                 yield from ensure_directory(Path(place), ledger=ledger, shared=True)
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "Could not access KVM kernel module" in text:
-            return "KVM is not usable here; set CONFIG_NOVA_LIBVIRT_VIRT_TYPE=qemu and run up again"
-        return None
 
     @staticmethod
     def _mounts(ctx: Context) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from onestack.components.mariadb.datadir import install
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, Directory, Task
+from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
 from onestack.model.key import Class, Key, Kind
 from onestack.model.process import Probe, Process
 
@@ -62,6 +62,25 @@ class Mariadb(Component):
             Kind.SECRET,
         ),
     )
+    known_errors = (
+        KnownError(
+            "No space left on device|Errcode: 28",
+            "the disk with {data} is full",
+            "make room, then run up again",
+            everywhere=True,
+        ),
+        KnownError(
+            "Lost connection to MySQL server|Can't connect to MySQL server",
+            "the database server ended meanwhile, or was restarted",
+            "`onestack logs mariadb` says why; run up again",
+            everywhere=True,
+        ),
+        KnownError(
+            r"(?s)\A(?=.*Unable to lock)(?=.*ibdata1)",
+            "another mariadbd still has this data directory",
+            "`onestack down`, then up",
+        ),
+    )
 
     def packages(self, ctx: Context) -> Iterable[str]:
         # not mariadb-server, which makes a system-wide database and starts it
@@ -102,18 +121,6 @@ class Mariadb(Component):
         if not data.is_dir():
             user = ctx.cloud.user(self.name)
             yield Change("make the database server's first contents", lambda: install(data, user))
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "No space left on device" in text or "Errcode: 28" in text:
-            return f"the disk with {ctx.cloud.data} is full: make room, then run up again"
-        if "Lost connection to MySQL server" in text or "Can't connect to MySQL server" in text:
-            return (
-                "the database server ended meanwhile, or was restarted (`onestack logs mariadb` "
-                "says why); run up again"
-            )
-        if "Unable to lock" in text and "ibdata1" in text:
-            return "another mariadbd still has this data directory; `onestack down`, then up"
-        return None
 
     @staticmethod
     def _config(ctx: Context) -> Path:

@@ -23,6 +23,7 @@ from onestack.model.declarations import (
     Frontend,
     Holding,
     Identity,
+    KnownError,
     Task,
     ini_file,
 )
@@ -127,6 +128,18 @@ class Nova(Component):
             Kind.PATH,
         ),
         Key("CONFIG_VNC_SSL_KEY", "", "PEM file of that certificate's key.", Kind.PATH),
+    )
+    known_errors = (
+        KnownError(
+            "No valid host was found",
+            "no compute host has room for the flavor, or nova-compute is down",
+            "see `openstack hypervisor stats show` and `onestack status`",
+        ),
+        KnownError(
+            r"(?s)\A(?=.*Failed to connect socket to)(?=.*libvirt)",
+            "libvirtd does not answer",
+            "`onestack restart libvirt`, then `onestack logs libvirt`",
+        ),
     )
 
     def enabled(self, answers: Answers) -> bool:
@@ -319,18 +332,6 @@ class Nova(Component):
                 ("haproxy:certificate", "files:nova"),
                 before_start=True,
             )
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "No valid host was found" in text:
-            return (
-                "no compute host has room for the flavor (see `openstack hypervisor stats show`), "
-                "or nova-compute is down (see `onestack status`)"
-            )
-        if "Failed to connect socket to" in text and "libvirt" in text:
-            return (
-                "libvirtd does not answer; `onestack restart libvirt`, then `onestack logs libvirt`"
-            )
-        return None
 
 
 def _config(ctx: Context) -> Path:

@@ -22,7 +22,7 @@ from onestack.host.files import write_file
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, Directory, Task
+from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
 
@@ -46,6 +46,18 @@ class Rabbitmq(Component):
             ),
         ),
         Key("CONFIG_AMQP_AUTH_PASSWORD", "PW_PLACEHOLDER", "Password of that name.", Kind.SECRET),
+    )
+    known_errors = (
+        KnownError(
+            "eaddrinuse",
+            f"port {PORT} or {DISTRIBUTION} of {{internal}} is taken",
+            "see by whom with `ss -ltnp src {internal}`",
+        ),
+        KnownError(
+            "enospc|disk resource limit alarm set",
+            "the disk with {data} is full",
+            "make room, then run up again",
+        ),
     )
 
     def validate(self, answers: Answers) -> Iterable[str]:
@@ -148,16 +160,6 @@ class Rabbitmq(Component):
                     cookie, random.token_hex(16), mode=0o400, owner=user, group=user
                 ),
             )
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "eaddrinuse" in text:
-            return (
-                f"port {PORT} or {DISTRIBUTION} of {ctx.internal} is taken: "
-                f"see by whom with `ss -ltnp src {ctx.internal}`"
-            )
-        if "enospc" in text or "disk resource limit alarm set" in text:
-            return f"the disk with {ctx.cloud.data} is full: make room, then run up again"
-        return None
 
     @staticmethod
     def _home(ctx: Context) -> Path:

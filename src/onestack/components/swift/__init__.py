@@ -13,6 +13,7 @@ from onestack.answers.values import Answers, too_small
 from onestack.components import openstack
 from onestack.components.swift import changes, config, devices
 from onestack.components.swift.config import PORT, PORTS
+from onestack.components.swift.known_errors import KNOWN_ERRORS
 from onestack.host.command import run
 from onestack.host.files import remove_tree, write_file
 from onestack.host.ledger import Ledger
@@ -134,6 +135,7 @@ class Swift(Component):
             note="one machine; name its disks in CONFIG_SWIFT_STORAGES",
         ),
     )
+    known_errors = KNOWN_ERRORS
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_SWIFT_INSTALL"])
@@ -277,32 +279,6 @@ class Swift(Component):
             from onestack.cloudapi.identity import remove_roles
 
             yield from remove_roles(ctx, ROLES)
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        place = devices.srv(ctx.cloud.root)
-        in_file = changes.layout(ctx).in_file
-        larger = "a larger CONFIG_SWIFT_STORAGE_SIZE" if in_file else "more CONFIG_SWIFT_STORAGES"
-        if "Insufficient Storage" in text or "507 response" in text or "for [507" in text:
-            return (
-                "the object store is full, or one of its disks is not mounted "
-                f"(`onestack shell -- df -h {place}{'' if in_file else '/*'}`): delete objects, or "
-                f"choose {larger} and run up again; `onestack restart swift` mounts"
-            )
-        absent = ("not mounted", "responded as unmounted", "enough handoff", "out of handoffs")
-        if any(words in text for words in absent):
-            return "a disk of the object store is not mounted; `onestack restart swift` mounts it"
-        if "No space left on device" in text:
-            return (
-                "the object store is full, or the machine's disk under it: "
-                f"`df -h {ctx.cloud.data}` and `onestack shell -- df -h {place}`"
-            )
-        if "Unable to validate token" in text or "Identity server rejected authorization" in text:
-            return "swift's password in keystone is not the one in its file; run up again"
-        if ".ring.gz" in text or "RingLoadError" in text:
-            return "a ring is missing or damaged; run up again, which makes them"
-        if "ECONNREFUSED" in text or "Connection refused" in text:
-            return "a storage server does not answer: look at `onestack logs swift-storage`"
-        return None
 
     @staticmethod
     def _rsync(ctx: Context) -> Path:
