@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onestack.diagnose import logscan, preflight
+from onestack.diagnose.exposure import exposed
 from onestack.diagnose.logscan import Trouble
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
@@ -94,8 +95,11 @@ def examine(
             *preflight.examine(ctx.cloud, ctx.facts, preflight.needs_of(ctx)),
             *preflight.obstacles(ctx),
         ),
-        remarks=tuple(
-            preflight.asked(ctx, "how it is", lambda component: component.health_checks(ctx))
+        remarks=(
+            (
+                *preflight.asked(ctx, "how it is", lambda component: component.health_checks(ctx)),
+                *exposed(ctx),
+            )
             if running
             else ()
         ),

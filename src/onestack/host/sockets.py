@@ -27,6 +27,14 @@ class Listener:
     def command(self) -> str:
         return command_of(self.pid) if self.pid else ""
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        mine = ipaddress.ip_address(self.address)
+        if isinstance(mine, ipaddress.IPv6Address) and mine.ipv4_mapped:
+            mine = mine.ipv4_mapped
+        return mine.is_loopback
+
     def blocks(self, address: str) -> bool:
         """Whether it keeps others from listening on the same port of ``address``."""
         mine, wanted = ipaddress.ip_address(self.address), ipaddress.ip_address(address)

@@ -48,6 +48,8 @@ def test_all_it_listens_on_is_the_clouds_own_address(tmp_path: Path) -> None:
         interface = words[words.index("inet_dist_use_interface") + 1]
         assert interface == "{" + ctx.internal.replace(".", ",") + "}"
         assert words[words.index("-start_epmd") + 1] == "false"
+        # RabbitMQ's own monitor would start it a minute later, at every address.
+        assert "stop_child(rabbit_epmd_monitor_sup)" in words[words.index("-eval") + 1]
         assert words[words.index("-name") + 1] == f"rabbit@{ctx.internal}"
         # in the settings it would be without effect
         assert "tcp_listeners" not in content(ctx, RABBITMQ, "rabbitmq.config")

@@ -31,6 +31,11 @@ DISTRIBUTION = 25672
 """Where the broker would meet others of its cluster, on the cloud's own loopback address."""
 
 
+NO_EPMD = "ok = rabbit:await_startup(), ok = rabbit_sup:stop_child(rabbit_epmd_monitor_sup)."
+"""RabbitMQ's monitor starts Erlang once a minute to keep epmd alive, which the node does
+without (``-erl_epmd_port``) and which listens at every address of the machine."""
+
+
 class Rabbitmq(Component):
     name = "rabbitmq"
     title = "RabbitMQ"
@@ -108,6 +113,7 @@ class Rabbitmq(Component):
             argv=(
                 *("/usr/bin/erl", "-noinput", "-mode", "interactive"),
                 *("-boot", str(self._boot(ctx) / "rabbit"), "-s", "rabbit", "boot"),
+                *("-eval", NO_EPMD),
                 *("-config", str(etc / "rabbitmq.config")),
                 *("-name", self._node(ctx), "-start_epmd", "false"),
                 *("-erl_epmd_port", str(DISTRIBUTION)),

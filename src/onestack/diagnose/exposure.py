@@ -1,0 +1,37 @@
+"""What of a cloud can be reached from outside the machine, and should not be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from onestack.host import netns, sockets
+from onestack.host.sockets import Listener
+from onestack.kernel import proc
+from onestack.model.context import Context
+from onestack.model.findings import Finding, refuse
+
+
+def exposed(ctx: Context) -> list[Finding]:
+    """Processes of the cloud that listen where only the frontends may."""
+    place = ctx.cloud.netns
+    if place is None:
+        return list(judged(ctx, sockets.owners(sockets.listeners())))
+    if not netns.exists(place):
+        return []
+    with netns.inside(place):
+        return list(judged(ctx, sockets.owners(sockets.listeners())))
+
+
+def judged(ctx: Context, listeners: Iterable[Listener]) -> Iterator[Finding]:
+    """A finding for each of ``listeners`` that is the cloud's, not loopback's and not declared."""
+    public = {(ctx.public, front.port) for declared in ctx.model for front in declared.frontends}
+    own = proc.belonging(ctx.cloud.root)
+    for listener in listeners:
+        place = (listener.address, listener.port)
+        if listener.pid in own and not listener.is_loopback and place not in public:
+            yield refuse(
+                f"{listener.command or listener.pid} listens on {listener.address}:{listener.port}",
+                "it can be reached from outside, and only the TLS frontends are meant to be",
+                f"find out who started it (ps -o ppid,cmd -p {listener.pid}) and report it; "
+                "onestack restart brings a service back as it was declared",
+            )

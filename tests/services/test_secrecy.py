@@ -1,0 +1,88 @@
+"""What a cloud with everything on lets out: listeners after minutes, secrets in logs. Last of all.
+
+The services log at debug level for the second part: that level's lines count as any other.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.clouds import CloudUnderTest, run
+
+AGE = 180.0
+"""Seconds after which what services start late has started (RabbitMQ's monitor: 60)."""
+SHORT = 12
+"""Characters below which a secret may stand in a log by chance (the guide's ``centos``)."""
+
+
+def secrets_of(cloud: CloudUnderTest) -> dict[str, str]:
+    """Name to value, of those made at random."""
+    return {name: value for name, value in cloud.secrets().items() if len(value) >= SHORT}
+
+
+def test_only_the_frontends_listen_beyond_loopback(cloud: CloudUnderTest) -> None:
+    born = (cloud.root / "run" / "supervisor" / "control.sock").stat().st_mtime
+    time.sleep(max(0.0, AGE - (time.time() - born)))
+    listed = cloud.inside("ss -Hltn").stdout.splitlines()
+    places = {line.split()[3].replace("%lo", "") for line in listed}
+    assert any(place.startswith("127.") for place in places)
+    beyond = set()
+    for place in places:
+        address, _, port = place.rpartition(":")
+        address = address.strip("[]").replace("*", "::")
+        if not ipaddress.ip_address(address).is_loopback:
+            beyond.add((address, int(port)))
+    urls = cloud.type("openstack endpoint list --interface public -f value -c URL").split()
+    public = {int(url.split(":")[2].partition("/")[0]) for url in urls}
+    # consoles, and the dashboard with its way to HTTPS
+    assert {port for _, port in beyond} == {*public, 6080, 80, 443}
+    assert len({address for address, _ in beyond}) == 1
+    assert "listens on" not in cloud.onestack("doctor", expect=None).stdout
+
+
+@pytest.fixture(scope="module")
+def at_debug_level(cloud: CloudUnderTest) -> Iterator[CloudUnderTest]:
+    cloud.onestack("up", "--set", "CONFIG_DEBUG_MODE=y", timeout=900)
+    # each service has something to tell
+    cloud.type("openstack server create --flavor m1.nano --image cirros --nic none --wait told")
+    cloud.type("openstack volume create --size 1 told")
+    cloud.type("openstack server delete --wait told")
+    cloud.type("openstack volume delete told")
+    yield cloud
+    cloud.onestack("up", "--set", "CONFIG_DEBUG_MODE=n", timeout=900)
+
+
+def test_no_secret_in_any_log(at_debug_level: CloudUnderTest) -> None:
+    known = secrets_of(at_debug_level)
+    assert len(known) > 20
+    logs = at_debug_level.logs()
+    assert any(" DEBUG " in text for text in logs.values())
+    told = {(log, n) for log, text in logs.items() for n, value in known.items() if value in text}
+    assert not told
+
+
+def test_no_secret_on_a_command_line(at_debug_level: CloudUnderTest) -> None:
+    known = secrets_of(at_debug_level)
+    told = set()
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = place.read_bytes()
+        except OSError:
+            continue
+        told |= {(words[:60], name) for name, value in known.items() if value.encode() in words}
+    assert not told
+
+
+def test_no_secret_for_everybody_to_read(at_debug_level: CloudUnderTest) -> None:
+    values = list(secrets_of(at_debug_level).values())
+    done = run(
+        ["grep", "-rlF", *(f"-e{value}" for value in values), str(at_debug_level.root / "etc")],
+        expect=None,
+    )
+    found = [Path(line) for line in done.stdout.splitlines()]
+    assert found and not [path for path in found if path.stat().st_mode & 0o007]
