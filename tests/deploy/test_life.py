@@ -109,12 +109,12 @@ class TestLife:
         assert logs_with_secrets(cloud) == []
 
     def test_a_lost_process_comes_back(self, cloud: CloudUnderTest) -> None:
-        victim = next(p for p in cloud.status() if "nova-conductor" in p["holds"])
+        victim = next(p for p in cloud.status() if "nova-conductor" in p["services"])
         os.kill(victim["pid"], signal.SIGKILL)
         wait_until(
             "another conductor",
             lambda: (
-                next(p for p in cloud.status() if "nova-conductor" in p["holds"])["pid"]
+                next(p for p in cloud.status() if "nova-conductor" in p["services"])["pid"]
                 not in (None, victim["pid"])
             ),
             30,

@@ -44,7 +44,10 @@ BELOW = {
 }
 """Each room, and those right below it. What is below those may be imported too."""
 
-EVERYBODY = ("onestack.model.errors", "onestack.model.cloud", "onestack.model.process")
+EVERYBODY = (
+    *("onestack.model.errors", "onestack.model.cloud", "onestack.model.process"),
+    "onestack.model.codec",
+)
 SUPERVISORS_CLIENTS = {"cli", "deploy", "diagnose"}
 """Rooms of the program that talk to the supervisor or read its logs and processes."""
 
@@ -282,11 +285,11 @@ def test_the_parent_warms_without_eventlet(installed: Release) -> None:
     preload = sorted({name for component in ALL for name in component.preload(None)})  # type: ignore[arg-type]
     program = (
         "import json, sys\n"
-        "from onestack.supervise.warm import Warmer\n"
-        "warmer = Warmer(json.loads(sys.argv[1]))\n"
-        "while warmer.step(): pass\n"
+        "from onestack.supervise.preload import Preloader\n"
+        "preloader = Preloader(json.loads(sys.argv[1]))\n"
+        "while preloader.step(): pass\n"
         "eventlet = [m for m in sys.modules if m.partition('.')[0] == 'eventlet']\n"
-        "print(json.dumps([warmer.problems, eventlet]))\n"
+        "print(json.dumps([preloader.problems, eventlet]))\n"
     )
     done = subprocess.run(
         [installed.services_python, "-W", "ignore", "-c", program, json.dumps(preload)],

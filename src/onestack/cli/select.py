@@ -49,4 +49,4 @@ def select(processes: Sequence[Process], text: str) -> list[Process]:
 
 def called(process: Process) -> set[str]:
     """Its name, and those of the services in it."""
-    return {process.name, *process.holds}
+    return {process.name, *process.services}

@@ -55,7 +55,7 @@ def stopped(process: Process) -> ProcessStatus:
     """What is said of a process while no supervisor runs."""
     return ProcessStatus(
         *(process.name, process.component, "stopped", None, 0.0, NOT_RUNNING, 0, False),
-        holds=process.holds,
+        services=process.services,
     )
 
 

@@ -152,7 +152,7 @@ def locks(ctx: Context, component: str) -> dict[str, Value]:
 
 
 def privsep(ctx: Context, contexts: Sequence[str], *config: Path) -> Ini:
-    """Sections that make privsep daemons come from the supervisor's warm parent.
+    """Sections that make privsep daemons come from the supervisor's zygote.
 
     ``contexts`` are the configuration sections of upstream's privsep contexts.
     """

@@ -35,7 +35,7 @@ class Processes:
         self.supervisor = supervisor
         self.dry_run = dry_run
         self._differs = differs
-        self._held: set[str] = set()
+        self._paused: set[str] = set()
 
     def explain(self, component: str, text: str) -> str | None:
         return self.ctx.model.likely(component, text)
@@ -78,9 +78,9 @@ class Processes:
         elif not self.dry_run:
             # Has it look at files and specs again.
             self._load(())
-        yield from self._hold(specs)
+        yield from self._pause(specs)
 
-    def _hold(self, specs: Sequence[Process]) -> Iterator[Change]:
+    def _pause(self, specs: Sequence[Process]) -> Iterator[Change]:
         running = {s.name: s for s in self.supervisor.status() if s.state not in DOWN}
         stale = [
             spec.name
@@ -89,10 +89,10 @@ class Processes:
             and (self._differs(spec) if self.dry_run else running[spec.name].stale)
         ]
         if stale:
-            self._held.update(stale)
+            self._paused.update(stale)
             yield Change(
                 f"stop what gets another configuration: {', '.join(stale)}",
-                lambda: self.supervisor.hold(stale),
+                lambda: self.supervisor.pause(stale),
             )
 
     def _outdated(self, about: Mapping[str, Any]) -> bool:
@@ -126,7 +126,7 @@ class Processes:
         name = spec.name
         now = next(iter(self.supervisor.status([name])), None)
         state = now.state if now else "stopped"
-        if name in self._held:
+        if name in self._paused:
             yield Change(f"start {name} with its new configuration", lambda: self._go(spec))
         elif now and now.stale:
             # Since the supervisor looked, such as by a certificate that was renewed.

@@ -9,7 +9,7 @@ from pathlib import Path
 from onestack.cluster.placement import place
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
-from onestack.model.process import Process, Roster
+from onestack.model.process import SERVICES, Process, Roster, ZygoteSpec
 
 
 def roster_path(cloud: Cloud) -> Path:
@@ -33,7 +33,7 @@ def processes_of(ctx: Context) -> dict[str, tuple[Process, ...]]:
                 spec,
                 # What another host has is not this one's supervisor's to wait for.
                 needs=tuple(n for n in dict.fromkeys(resolved(ctx, spec, names)) if n in here),
-                family=declared.name if spec.run and declared.zygote else spec.family,
+                zygote=declared.name if spec.run and declared.zygote else spec.zygote,
                 env={**workers, **spec.env} if spec.run and spec.sockets else spec.env,
                 roles=(),
             )
@@ -71,7 +71,6 @@ def resolved(ctx: Context, spec: Process, names: frozenset[str]) -> Iterator[str
 def roster_of(ctx: Context, specs: Mapping[str, tuple[Process, ...]] | None = None) -> Roster:
     """``specs`` are those of `processes_of`."""
     specs = processes_of(ctx) if specs is None else specs
-    families = {declared.name: declared.zygote for declared in ctx.model}
     privsep: dict[str, tuple[str, ...]] = {}
     for declared in ctx.model:
         for user, contexts in declared.privsep.items():
@@ -84,13 +83,41 @@ def roster_of(ctx: Context, specs: Mapping[str, tuple[Process, ...]] | None = No
         preload=tuple(preload),
         processes=tuple(spec for own in specs.values() for spec in own),
         privsep=privsep,
-        families={name: modules for name, modules in families.items() if modules},
-        apart=tuple(d.name for d in ctx.model if d.component.zygote_isolated and d.zygote),
+        zygotes=dict(zygotes_of(ctx, specs)),
+        environments=environments_of(ctx, specs),
         identity={
             "auth_url": ctx.url("identity") if ctx.offers("identity") else "",
             "file": str(ctx.cloud.etc / "probe.json"),
+            "host": ctx.host.name,
         },
     )
+
+
+def zygotes_of(
+    ctx: Context, specs: Mapping[str, tuple[Process, ...]]
+) -> Iterator[tuple[str, ZygoteSpec]]:
+    """Component to its zygote, in the environment of the processes that are forked from it.
+
+    Raises `ValueError` where these are of several environments.
+    """
+    for declared in ctx.model:
+        if not declared.zygote:
+            continue
+        forked = [spec for spec in specs[declared.name] if spec.zygote == declared.name]
+        names = {spec.environment for spec in forked} or {SERVICES}
+        if len(names) > 1:
+            raise ValueError(
+                f"the processes of {declared.name} are of several environments "
+                f"({', '.join(sorted(names))}), its zygote can only be of one"
+            )
+        isolated = declared.component.zygote_isolated
+        yield declared.name, ZygoteSpec(declared.zygote, names.pop(), isolated)
+
+
+def environments_of(ctx: Context, specs: Mapping[str, tuple[Process, ...]]) -> dict[str, str]:
+    """Python environments besides the services' that processes want, to their interpreters."""
+    names = {spec.environment for own in specs.values() for spec in own} - {SERVICES}
+    return {name: str(ctx.release.further(name) / "bin" / "python") for name in sorted(names)}
 
 
 def workers_of(ctx: Context) -> dict[str, str]:

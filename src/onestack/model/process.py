@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from onestack.model.codec import from_plain, to_plain
+
+SERVICES = "services"
+"""The environment of the services, which the supervisor itself runs in."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ class Process:
     """One process of the cloud, owned by the supervisor.
 
     Exactly one of ``argv`` (a program, executed) and ``run`` (``module:function``,
-    called in a child forked from the warm parent, with this spec and its
-    sockets) is given. ``sockets`` are opened, listening, before the fork:
+    called with this spec and its sockets, in a child forked from a zygote where its
+    environment has one) is given. ``sockets`` are opened, listening, before the fork:
     name to ``tcp:ADDRESS:PORT`` or ``unix:PATH``.
     """
 
@@ -56,10 +60,12 @@ class Process:
     argv: tuple[str, ...] = ()
     run: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
-    holds: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
     """Further services that run in it, by upstream's names; what is done to one is done to it."""
-    family: str = ""
-    """Name of the warm parent it is forked from, if not from the supervisor: see `Roster`."""
+    environment: str = SERVICES
+    """Name of the Python environment that ``run`` is called in: see `Roster`."""
+    zygote: str = ""
+    """Name of the zygote it is forked from, if not the supervisor: see `Roster`."""
     sockets: dict[str, str] = field(default_factory=dict)
     sockets_group: str = ""
     """Whose group its unix sockets are, if not its user's."""
@@ -92,6 +98,22 @@ class Process:
 
 
 @dataclass(frozen=True)
+class ZygoteSpec:
+    """A parent of processes besides the supervisor: ``modules`` are imported once, in it.
+
+    For what the processes of one project share and others must not have: a project's
+    modules register their options globally, where another's clash. It is forked from the
+    supervisor, after that one's own imports; ``isolated``, or of another ``environment``
+    than the supervisor's, it is a program of its own. Modules that name ``eventlet``
+    itself let it in, for those who cannot be imported without.
+    """
+
+    modules: tuple[str, ...]
+    environment: str = SERVICES
+    isolated: bool = False
+
+
+@dataclass(frozen=True)
 class Roster:
     """All processes of a cloud and what its supervisor itself needs to know."""
 
@@ -99,58 +121,30 @@ class Roster:
     root: str
     netns: str | None
     preload: tuple[str, ...]
-    """Modules that the warm parent imports before it forks; eventlet is kept out of it."""
+    """Modules that the supervisor imports before it forks; eventlet is kept out of it."""
     processes: tuple[Process, ...]
     privsep: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Privsep contexts (python names) that each unix user may have started."""
-    families: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Warm parents besides the supervisor: name to the modules each imports.
-
-    For what the processes of one project share and others must not have: a
-    project's modules register their options globally, where another's clash.
-    A family's parent is forked from the supervisor after its own imports; the
-    processes with this ``family``, and their privsep daemons, from that. A
-    list that names ``eventlet`` itself lets it in, for those who cannot be
-    imported without."""
-    apart: tuple[str, ...] = ()
-    """Families whose parent is a program of its own, not forked from the supervisor."""
+    zygotes: dict[str, ZygoteSpec] = field(default_factory=dict)
+    """The processes with such a ``zygote``, and their privsep daemons, are forked from it."""
+    environments: dict[str, str] = field(default_factory=dict)
+    """Python environments besides the supervisor's: name to the interpreter's path."""
     identity: dict[str, str] = field(default_factory=dict)
     """For api and agent probes: ``auth_url``, ``file`` (JSON, 0600: ``username``,
-    ``password``, ``project_name``, ``domain``) and, if it is not the machine's
-    name, the ``host`` that agents report as."""
+    ``password``, ``project_name``, ``domain``) and ``host``, as which agents report."""
 
     def to_json(self) -> str:
-        raw = dataclasses.asdict(self)
+        raw = to_plain(self)
         for process in raw["processes"]:
             del process["roles"]
         return json.dumps(raw, indent=1, sort_keys=True)
 
     @classmethod
     def from_file(cls, path: Path) -> Roster:
+        """Raises `OSError`, and `ValueError` for what is no roster of this program's."""
         return cls.from_json(path.read_text())
 
     @classmethod
     def from_json(cls, text: str) -> Roster:
-        raw = json.loads(text)
-        return cls(
-            **{
-                **raw,
-                "preload": tuple(raw["preload"]),
-                "apart": tuple(raw.get("apart", ())),
-                "families": {n: tuple(m) for n, m in raw.get("families", {}).items()},
-                "privsep": {u: tuple(c) for u, c in raw.get("privsep", {}).items()},
-                "processes": tuple(process_from(p) for p in raw["processes"]),
-            }
-        )
-
-
-def process_from(raw: dict[str, Any]) -> Process:
-    """A `Process` from its JSON form."""
-    raw = dict(raw)
-    if raw.get("probe"):
-        raw["probe"] = Probe(**{**raw["probe"], "argv": tuple(raw["probe"].get("argv", ()))})
-    for name in ("argv", "groups", "files", "needs", "capabilities", "holds"):
-        raw[name] = tuple(raw.get(name, ()))
-    for name in ("prepare", "cleanup"):
-        raw[name] = tuple(tuple(command) for command in raw.get(name, ()))
-    return Process(**raw)
+        """Raises `ValueError`."""
+        return from_plain(cls, json.loads(text))

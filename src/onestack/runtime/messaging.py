@@ -1,4 +1,4 @@
-"""Imported into warm parents in place of oslo.messaging's driver: its listeners end well.
+"""Imported into zygotes in place of oslo.messaging's driver: its listeners end well.
 
 - An idle listener of upstream's looks up every 5 s, to see whether it is to end: that long
   a service took to stop, twice that with two listeners. Here each second.

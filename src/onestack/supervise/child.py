@@ -1,4 +1,4 @@
-"""Making a child: fork from the warm parent, leave everything of the parent behind, become it.
+"""Making a child: fork from a zygote, leave everything of the parent behind, become it.
 
 A child tells its parent through a status pipe why it could not be set up;
 the pipe closes without a word when the program was executed or the function
@@ -23,9 +23,10 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn
 
 from onestack.kernel import linux, proc
+from onestack.model.process import SERVICES
 from onestack.supervise.logs import open_log
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -40,7 +41,7 @@ class Child:
     """``argv`` is executed; without one, ``call`` is called with the sockets.
 
     Its result is the exit code. Everything can be pickled, sockets apart, so
-    that another warm parent can be asked for it.
+    that another zygote, or a program (`standalone`), can be asked for it.
     """
 
     name: str
@@ -55,12 +56,16 @@ class Child:
     capabilities: tuple[str, ...] = ()
     mounts: dict[str, str] = field(default_factory=dict)
     title: str = ""
+    environment: str = SERVICES
+    """The Python environment that ``call`` is called in."""
+    zygote: str = ""
+    """Where it is forked from for ``call``, if not from the supervisor."""
+    input: bytes = b""
+    """What a program finds at its standard input."""
 
 
-class Fork(Protocol):
-    """Pid and status pipe of a new child, of the supervisor or of a family's warm parent."""
-
-    def __call__(self, child: Child, family: str = "") -> tuple[int, int]: ...
+Fork = Callable[[Child], tuple[int, int]]
+"""Starts a child; returns its pid and the reading end of its status pipe. Raises `OSError`."""
 
 
 def fork(child: Child, release: Callable[[], None]) -> tuple[int, int]:
@@ -87,9 +92,8 @@ def fork(child: Child, release: Callable[[], None]) -> tuple[int, int]:
     return pid, status_in
 
 
-def become(child: Child, release: Callable[[], None], status: int) -> None:
-    """In a fresh fork, signals blocked: be that child. Does not return."""
-    code = 1
+def become(child: Child, release: Callable[[], None], status: int) -> NoReturn:
+    """In a fresh fork, signals blocked: be that child."""
     try:
         try:
             release()
@@ -102,15 +106,30 @@ def become(child: Child, release: Callable[[], None], status: int) -> None:
             os.write(status, _reason(child, error).encode()[:4000])
             os._exit(1)
         os.close(status)
+        call(child)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _leave(1)
+
+
+def call(child: Child) -> NoReturn:
+    """Run its function as a fresh program would be run, and end with its result."""
+    code = 1
+    try:
         code = _call(child)
     except BaseException:
         traceback.print_exc()
     finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        # the parent's exit handlers and threads are none of ours
-        os._exit(code)
+        _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # the parent's exit handlers and threads are none of ours
+    os._exit(code)
 
 
 def _reason(child: Child, error: Exception) -> str:
@@ -125,7 +144,7 @@ def _set_up(child: Child, status: int) -> None:
     _reset_signals()
     os.setsid()
     uid, gid, groups, home = _identity(child)
-    _replace_stdio(child.log, uid, gid)
+    _replace_stdio(child, uid, gid)
     _close_all_but({status, *(s.fileno() for s in child.sockets.values())})
     if child.mounts:
         linux.private_mounts(child.mounts)
@@ -171,15 +190,29 @@ def _identity(child: Child) -> tuple[int, int, list[int], str]:
     return entry.pw_uid, entry.pw_gid, sorted(groups), entry.pw_dir
 
 
-def _replace_stdio(log: Path, uid: int, gid: int) -> None:
-    null = os.open(os.devnull, os.O_RDONLY)
-    output = open_log(log, uid, gid)
-    os.dup2(null, 0)
+def _replace_stdio(child: Child, uid: int, gid: int) -> None:
+    given = _readable(child.input) if child.input else os.open(os.devnull, os.O_RDONLY)
+    output = open_log(child.log, uid, gid)
+    os.dup2(given, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    for descriptor in (null, output):
+    for descriptor in (given, output):
         if descriptor > 2:
             os.close(descriptor)
+    write_lines_at_once()
+
+
+def _readable(data: bytes) -> int:
+    """A descriptor from which ``data`` is read; it has no name that others could open."""
+    descriptor = os.memfd_create("input")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def write_lines_at_once() -> None:
+    """Output goes to a log that somebody may follow."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -202,11 +235,9 @@ def _raise_open_files() -> None:
 
 def _environment(child: Child, home: str) -> dict[str, str]:
     """Made from nothing: what the operator's shell had set reaches no service."""
-    path = SYSTEM_PATH
-    if not child.argv:  # its helpers (rootwrap and the like) are those of its own release
-        path = f"{Path(sys.executable).parent}:{path}"
     environment = {
-        "PATH": path,
+        # the helpers of Python (rootwrap and the like) are those of its own release
+        "PATH": SYSTEM_PATH if child.argv else python_path(sys.executable),
         "LANG": "C.UTF-8",
         "HOME": home,
         "USER": child.user,
@@ -217,6 +248,11 @@ def _environment(child: Child, home: str) -> dict[str, str]:
     if "TZ" in os.environ:
         environment["TZ"] = os.environ["TZ"]
     return environment | child.env
+
+
+def python_path(python: str) -> str:
+    """PATH for what runs in the environment of ``python``."""
+    return f"{Path(python).parent}:{SYSTEM_PATH}"
 
 
 def _execute(child: Child) -> None:
@@ -236,7 +272,6 @@ def _execute(child: Child) -> None:
 
 
 def _call(child: Child) -> int:
-    """Run the function as a fresh program would be run."""
     sys.argv[:] = [child.name]
     random.seed()
     # What the parent imported stays frozen: a collection would touch, and so copy, all of it.

@@ -16,7 +16,7 @@ from typing import Any
 from onestack.kernel import proc
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
-from onestack.model.process import Roster
+from onestack.model.process import SERVICES, Roster
 from onestack.supervise import logs
 from onestack.supervise.systemd import ENVIRONMENT, command
 
@@ -44,19 +44,19 @@ class ProcessStatus:
     """It runs with another configuration than it would get when restarted."""
     took: float | None = None
     """Seconds its last start took until it was ready."""
-    holds: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
     """Further services that run in it."""
 
     @classmethod
     def from_answer(cls, raw: dict[str, Any]) -> ProcessStatus:
         known = {field.name for field in fields(cls)}
         found = {name: value for name, value in raw.items() if name in known}
-        return cls(**{**found, "holds": tuple(found.get("holds", ()))})
+        return cls(**{**found, "services": tuple(found.get("services", ()))})
 
     @property
     def inside(self) -> str:
         """The sentence's end where there is more than one service in it."""
-        return f", with {' and '.join(self.holds)} in it" if self.holds else ""
+        return f", with {' and '.join(self.services)} in it" if self.services else ""
 
 
 @dataclass(frozen=True)
@@ -186,12 +186,12 @@ class Supervisor:
         """Returns when they are down."""
         self._follow("stop", on_event, None, names=_listed(names))
 
-    def hold(self, names: Iterable[str]) -> None:
+    def pause(self, names: Iterable[str]) -> None:
         """Stop them, in order; their sockets stay open until they are started again.
 
         Does not wait: a `start` that comes before they are down is carried out then.
         """
-        self._ask("hold", names=_listed(names))
+        self._ask("pause", names=_listed(names))
 
     def restart(self, names: Iterable[str] | None = None) -> None:
         """Stop and start again, in order; see `wait`."""
@@ -230,10 +230,11 @@ class Supervisor:
         log: str,
         env: dict[str, str] | None = None,
         groups: Iterable[str] = (),
+        environment: str = SERVICES,
         seconds: float = 0.0,
         explain: Explain | None = None,
     ) -> None:
-        """Run ``module:function(arguments)`` once in a child of the warm parent.
+        """Run ``module:function(arguments)`` once, in that ``environment``.
 
         ``log`` names it and its file in ``ROOT/log``; after ``seconds`` (0:
         never) it is killed. A job that another client has already started
@@ -249,6 +250,7 @@ class Supervisor:
             arguments=arguments,
             env=env or {},
             groups=list(groups),
+            environment=environment,
             seconds=seconds,
         )
         if answer["code"] != 0:

@@ -1,4 +1,4 @@
-"""Holes in the warm parent's memory, filled before it forks.
+"""Holes in the zygote's memory, filled before it forks.
 
 Imports leave free blocks between what stays. Children would put what they make
 into them, and each copy for itself the pages they share. Filled, the holes

@@ -1,4 +1,4 @@
-"""Jobs: functions run once in a child of the warm parent, such as database migrations."""
+"""Jobs: functions run once in a child, such as database migrations."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from socket import socket
 from typing import Any
 
 from onestack.kernel import proc
+from onestack.model.process import SERVICES
 from onestack.supervise import logs
 from onestack.supervise.child import Child, Fork, ended_how, load, read_status
 from onestack.supervise.loop import Loop, log
@@ -28,6 +29,7 @@ class Order:
     arguments: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
+    environment: str = SERVICES
     seconds: float = 0.0
     """Killed after that long; 0: never."""
 
@@ -77,6 +79,7 @@ class Jobs:
             user=order.user,
             groups=order.groups,
             env=order.env,
+            environment=order.environment,
             call=partial(run_job, order),
             title=f"{order.log} [{self._root}]",
         )

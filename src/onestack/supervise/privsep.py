@@ -1,4 +1,4 @@
-"""Privsep daemons forked from the warm parent: who may have which, and becoming one.
+"""Privsep daemons forked from the zygote: who may have which, and becoming one.
 
 oslo.privsep starts its privileged half through a `helper_command`; ours
 (``privsep-helper``) asks the supervisor over a unix socket. What sudo's and
@@ -110,7 +110,7 @@ def _check_config(path: Path, root: Path) -> None:
 
 
 def become_daemon(request: Request, peer: Peer, sockets: dict[str, socket.socket]) -> int:
-    """In a child of the warm parent: what oslo.privsep's `helper_main` does, without its fork.
+    """In a child of the zygote: what oslo.privsep's `helper_main` does, without its fork.
 
     Says ``ok`` (or what went wrong) to the helper, then serves until the
     client closes its socket. Runs in the services' environment.

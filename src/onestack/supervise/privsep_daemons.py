@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from onestack.kernel import proc
-from onestack.model.process import Roster
+from onestack.model.process import SERVICES, Roster
 from onestack.supervise import privsep
 from onestack.supervise.child import Child, read_status
 from onestack.supervise.control import Connection
@@ -28,9 +28,9 @@ class Parent(Protocol):
     roster: Roster
     processes: dict[str, Supervised]
 
-    def fork(self, child: Child, family: str = "") -> tuple[int, int]: ...
+    def fork(self, child: Child) -> tuple[int, int]: ...
 
-    def when_warm(self, call: Callable[[], None]) -> None: ...
+    def when_preloaded(self, call: Callable[[], None]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class PrivsepDaemons:
             connection.send(str(refused))
             connection.end()
             return
-        self._parent.when_warm(lambda: self._fork(connection, request, peer))
+        self._parent.when_preloaded(lambda: self._fork(connection, request, peer))
 
     def _fork(self, connection: Connection, request: privsep.Request, peer: privsep.Peer) -> None:
         if connection.closed:
@@ -96,9 +96,11 @@ class PrivsepDaemons:
             call=partial(privsep.become_daemon, request, peer),
             sockets={"asking": asking},
             title=f"privsep-{name} {request.context} [{self._parent.root}]",
+            environment=owner.spec.environment if owner else SERVICES,
+            zygote=owner.spec.zygote if owner else "",
         )
         try:
-            pid, status = self._parent.fork(child, owner.spec.family if owner else "")
+            pid, status = self._parent.fork(child)
         except OSError as error:
             asking.sendall(f"{error.strerror}\n".encode())
             asking.close()

@@ -63,8 +63,11 @@ class Host(Protocol):
 
     def unwatch(self, process: Supervised) -> None: ...
 
-    def fork(self, child: Child, family: str = "") -> tuple[int, int]:
-        """From the supervisor or a family's warm parent; pid and status pipe."""
+    def fork(self, child: Child) -> tuple[int, int]:
+        """From the supervisor or the child's zygote, or as a program; pid and status pipe."""
+
+    def python(self, environment: str) -> str:
+        """Path of that environment's interpreter; empty if there is none of the name."""
 
 
 def fingerprint(paths: tuple[str, ...]) -> dict[str, str]:
@@ -99,7 +102,7 @@ class Supervised:
         self.wanted = False
         self.again = False
         """Start it again once it has stopped."""
-        self.kept = False
+        self.paused = False
         """Its sockets stay open while it is down: clients wait for it."""
         self.removed = False
         """Forget it once it has stopped."""
@@ -112,6 +115,8 @@ class Supervised:
         self.log_start = 0
         self._running: Process = spec
         """The spec it was started with."""
+        self._python = ""
+        """The interpreter of its environment at that time."""
         self._files: dict[str, str] = {}
         self._wanted_files: dict[str, str] = {}
         self.sockets: dict[str, tuple[str, socket]] = {}
@@ -158,7 +163,11 @@ class Supervised:
         """It runs with another spec, or other contents of its files, than it would get now."""
         if self.state in (State.STOPPED, State.WAITING, State.BACKOFF, State.FATAL):
             return False
-        return self._running != self.spec or self._files != self._wanted_files
+        return (
+            self._running != self.spec
+            or self._files != self._wanted_files
+            or self._python not in ("", self.host.python(self.spec.environment))
+        )
 
     def look_at_files(self) -> None:
         """Take note of its files' contents, for `stale`."""
@@ -195,7 +204,7 @@ class Supervised:
             "restarts": self.machine.restarts,
             "stale": self.stale,
             "took": self.took,
-            "holds": self.spec.holds,
+            "services": self.spec.services,
         }
 
     def lines(self, number: int = 15) -> list[str]:
@@ -218,9 +227,9 @@ class Supervised:
         elif self.state is State.STOPPING:
             self.again = True
 
-    def stop(self, again: bool = False, keep: bool = False) -> None:
+    def stop(self, again: bool = False, pause: bool = False) -> None:
         """Want it down; the signal is sent by `proceed_stopping`, when its dependents are down."""
-        self.wanted, self.again, self.kept = again, again, keep
+        self.wanted, self.again, self.paused = again, again, pause
         now = time.monotonic()
         self._failure = ""
         match self.state:
@@ -229,14 +238,14 @@ class Supervised:
             case State.STOPPED:
                 if again:
                     self.start()
-                elif not keep:
+                elif not pause:
                     self._close_sockets()
                 return
             case State.WAITING:
                 self.machine.stopped(now)
                 self._stopped()
                 return
-            case State.BACKOFF if not (again or keep):
+            case State.BACKOFF if not (again or pause):
                 # Nobody will accept any more: those who wait, and must end first, are told so.
                 self._close_sockets()
         self._cancel_timers()
@@ -315,9 +324,12 @@ class Supervised:
             capabilities=spec.capabilities,
             mounts=spec.mounts,
             title=f"{spec.title} [{self.host.root}]",
+            environment=spec.environment,
+            zygote=spec.zygote,
         )
+        self._python = self.host.python(spec.environment)
         try:
-            pid, status = self.host.fork(child, spec.family)
+            pid, status = self.host.fork(child)
         except OSError as error:
             self._fail(f"could not be started: {error.strerror}")
             return
@@ -472,7 +484,7 @@ class Supervised:
         self._stopped()
 
     def _stopped(self) -> None:
-        if not (self.again or self.kept):
+        if not (self.again or self.paused):
             self._close_sockets()
         self._changed()
         if self.again:

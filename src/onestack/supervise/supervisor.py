@@ -1,4 +1,4 @@
-"""The supervisor: owns all processes of one cloud, and the warm parent they are forked from."""
+"""The supervisor: owns all processes of one cloud, and the zygote they are forked from."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from onestack.kernel import proc
-from onestack.model.process import Process, Roster
-from onestack.supervise import control, logs, readiness
+from onestack.model.process import SERVICES, Process, Roster, ZygoteSpec
+from onestack.supervise import control, logs, readiness, standalone
 from onestack.supervise.child import Child, fork
 from onestack.supervise.control import Connection
-from onestack.supervise.family import Family
 from onestack.supervise.jobs import Jobs, Order
 from onestack.supervise.loop import Loop, log
+from onestack.supervise.preload import Preloader
 from onestack.supervise.privsep_daemons import PrivsepDaemons
 from onestack.supervise.prober_link import ProberLink
 from onestack.supervise.states import State
 from onestack.supervise.supervised import Supervised
 from onestack.supervise.systemd import Notifier
-from onestack.supervise.warm import Warmer
 from onestack.supervise.watchers import Watchers
+from onestack.supervise.zygote import Zygote
 
 LOG_CHECK = 60.0
 """Seconds between looks at the sizes of the logs."""
@@ -44,12 +44,12 @@ class Supervisor:
         self.notifier = notifier
         self.started = time.monotonic()
         self.processes: dict[str, Supervised] = {}
-        self.warmer = Warmer(roster.preload)
+        self.preloader = Preloader(roster.preload)
         self.jobs = Jobs(self.loop, self.root, self.fork)
         self.prober = ProberLink(self.loop, self.root, self.fork, self._probed)
         self.privsep = PrivsepDaemons(self)
         self.watchers = Watchers(self)
-        self.families: dict[str, Family] = {}
+        self.zygotes: dict[str, Zygote] = {}
         self._listeners: list[socket.socket] = []
         self._pending_jobs: list[Callable[[], None]] = []
         self._settling = False
@@ -75,10 +75,20 @@ class Supervisor:
     def unwatch(self, process: Supervised) -> None:
         self.prober.drop(process.name)
 
-    def fork(self, child: Child, family: str = "") -> tuple[int, int]:
-        if family and not child.argv:
-            return self.families[family].fork(child)
+    def fork(self, child: Child) -> tuple[int, int]:
+        if not child.argv and child.zygote:
+            return self.zygotes[child.zygote].fork(child)
+        if not child.argv and child.environment != SERVICES:
+            python = self.python(child.environment)
+            if not python:
+                raise OSError(0, f"there is no environment {child.environment!r}")
+            child = standalone.program(child, python)
         return fork(child, self.loop.close_in_child)
+
+    def python(self, environment: str) -> str:
+        if environment == SERVICES:
+            return sys.executable
+        return self.roster.environments.get(environment, "")
 
     # -- life ------------------------------------------------------------
 
@@ -106,16 +116,16 @@ class Supervisor:
         if start_all:
             self.start(self.processes)
         # imports begin when the programs have been started: both take their time at once
-        self.loop.later(0.0, self._begin_warming)
+        self.loop.later(0.0, self._begin_preloading)
         self._rotate_logs()
         self.loop.run()
 
-    def _begin_warming(self) -> None:
-        self.loop.idle = self._warm_step
+    def _begin_preloading(self) -> None:
+        self.loop.idle = self._preload_step
 
-    def _warm_step(self) -> bool:
-        more = self.warmer.step()
-        if self.warmer.done:
+    def _preload_step(self) -> bool:
+        more = self.preloader.step()
+        if self.preloader.done:
             self._start_families()
             pending, self._pending_jobs = self._pending_jobs, []
             for call in pending:
@@ -124,29 +134,28 @@ class Supervisor:
         return more
 
     def _start_families(self) -> None:
-        """Those that some process belongs to; one whose modules have changed anew."""
-        used = {p.spec.family for p in self.processes.values() if p.spec.family}
-        for name, family in list(self.families.items()):
-            wanted = (self.roster.families.get(name, ()), name in self.roster.apart)
-            if name not in used or (family.modules, family.apart) != wanted:
-                family.end()
-                del self.families[name]
-        for name in sorted(used - self.families.keys()):
-            modules = self.roster.families.get(name, ())
-            family = Family(
-                name,
-                modules,
-                self.loop,
-                self.root,
-                self.fork,
-                self._settle_soon,
-                apart=name in self.roster.apart,
-            )
-            self.families[name] = family
-            family.start()
+        """Those that some process is forked from; one whose spec has changed anew."""
+        used = {p.spec.zygote for p in self.processes.values() if p.spec.zygote}
+        for name, zygote in list(self.zygotes.items()):
+            if name not in used or not self._is_as_wanted(zygote):
+                zygote.end()
+                del self.zygotes[name]
+        for name in sorted(used - self.zygotes.keys()):
+            spec = self.roster.zygotes.get(name, ZygoteSpec(()))
+            python = self.python(spec.environment)
+            if not python:
+                log(f"zygote {name}: there is no environment {spec.environment!r}")
+                continue
+            zygote = Zygote(name, spec, python, self.loop, self.root, self.fork, self._settle_soon)
+            self.zygotes[name] = zygote
+            zygote.start()
 
-    def when_warm(self, call: Callable[[], None]) -> None:
-        if self.warmer.done:
+    def _is_as_wanted(self, zygote: Zygote) -> bool:
+        spec = self.roster.zygotes.get(zygote.name)
+        return zygote.spec == spec and zygote.python == self.python(zygote.spec.environment)
+
+    def when_preloaded(self, call: Callable[[], None]) -> None:
+        if self.preloader.done:
             call()
         else:
             self._pending_jobs.append(call)
@@ -177,8 +186,8 @@ class Supervisor:
 
     def _end(self) -> None:
         self.prober.stop()
-        for family in self.families.values():
-            family.end()
+        for zygote in self.zygotes.values():
+            zygote.end()
         for job in self.jobs.running.values():
             proc.send([job.pid], signal.SIGKILL)
         leftovers = proc.end_leftovers(self.root, patience=2.0)
@@ -206,9 +215,9 @@ class Supervisor:
             process.start()
         self._settle_soon()
 
-    def stop(self, names: Iterable[str] | None, again: bool = False, keep: bool = False) -> None:
+    def stop(self, names: Iterable[str] | None, again: bool = False, pause: bool = False) -> None:
         for process in self.named(names):
-            process.stop(again, keep)
+            process.stop(again, pause)
         self._settle_soon()
 
     def dependents(self, name: str) -> list[Supervised]:
@@ -224,7 +233,7 @@ class Supervisor:
         self._settling = False
         waiting = [p for p in self.processes.values() if p.state is State.WAITING]
         # programs first: what Python services need is mostly programs
-        for process in sorted(waiting, key=lambda p: not p.spec.argv):
+        for process in sorted(waiting, key=lambda p: _forked(p.spec)):
             missing = self.missing(process)
             if not missing:
                 process.begin()
@@ -258,11 +267,11 @@ class Supervisor:
                 missing.append(f"{name} (unknown)")
             elif not other.usable:
                 missing.append(f"{name} ({other.state.value})")
-        if process.spec.run and not missing and not self.warmer.done:
-            missing.append(self.warmer.sentence)
-        family = self.families.get(process.spec.family)
-        if process.spec.family and not missing and not (family and family.done):
-            missing.append(f"the warm parent {process.spec.family}")
+        if _forked(process.spec) and not missing and not self.preloader.done:
+            missing.append(self.preloader.sentence)
+        zygote = self.zygotes.get(process.spec.zygote)
+        if process.spec.zygote and not missing and not (zygote and zygote.done):
+            missing.append(f"the zygote {process.spec.zygote}")
         return missing
 
     def _above(self, process: Supervised, seen: frozenset[str] = frozenset()) -> list[str]:
@@ -341,12 +350,12 @@ class Supervisor:
             program=str(Path(__file__).resolve().parents[2]),
             netns=self.roster.netns,
             preload={
-                "sentence": self.warmer.sentence,
-                "done": self.warmer.done,
-                "seconds": self.warmer.seconds,
-                "problems": self.warmer.problems,
+                "sentence": self.preloader.sentence,
+                "done": self.preloader.done,
+                "seconds": self.preloader.seconds,
+                "problems": self.preloader.problems,
             },
-            families={name: family.facts for name, family in self.families.items()},
+            zygotes={name: zygote.facts for name, zygote in self.zygotes.items()},
             processes=[p.describe() for p in processes],
             jobs=[
                 {"name": j.order.log, "pid": j.pid, "since": now - j.since}
@@ -393,8 +402,8 @@ class Supervisor:
         known, self.processes = self.processes, {}
         for name in (*wanted, *known):
             self.processes[name] = known[name]
-        self.warmer.add(roster.preload)
-        self._begin_warming()
+        self.preloader.add(roster.preload)
+        self._begin_preloading()
         self._settle_soon()
         return {
             "added": added,
@@ -427,8 +436,8 @@ class Supervisor:
         self.stop(names)
         self.watchers.until_down(connection, processes)
 
-    def _verb_hold(self, connection: Connection, names: list[str]) -> None:
-        self.stop(names, keep=True)
+    def _verb_pause(self, connection: Connection, names: list[str]) -> None:
+        self.stop(names, pause=True)
         connection.done()
 
     def _verb_restart(self, connection: Connection, names: list[str] | None = None) -> None:
@@ -455,7 +464,12 @@ class Supervisor:
                 connection.error(f"the job {wanted.log} was not run", trouble)
 
         if not self._refuses(connection):
-            self.when_warm(begin)
+            self.when_preloaded(begin)
 
     def _verb_shutdown(self, connection: Connection) -> None:
         self.shutdown(connection)
+
+
+def _forked(spec: Process) -> bool:
+    """Whether it comes from a zygote, and is no program of its own."""
+    return bool(spec.run and (spec.zygote or spec.environment == SERVICES))

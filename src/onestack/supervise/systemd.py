@@ -12,7 +12,7 @@ from pathlib import Path
 from onestack.kernel import proc
 
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "PYTHONSAFEPATH": "1"}
-"""For the warm parent: threads of its children share two arenas instead of sixteen,
+"""For the zygote: threads of its children share two arenas instead of sixteen,
 and nothing is imported from whatever the working directory is."""
 
 _NONE = "run/supervisor/start-none"

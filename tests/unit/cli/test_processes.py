@@ -20,7 +20,7 @@ from onestack.model.process import Process, Roster
 PROCESSES = (
     Process("mariadb", "mariadb", "u", argv=("x",)),
     Process("nova-api", "nova", "u", argv=("x",)),
-    Process("nova-conductor", "nova", "u", argv=("x",), holds=("nova-scheduler",)),
+    Process("nova-conductor", "nova", "u", argv=("x",), services=("nova-scheduler",)),
 )
 
 

@@ -116,7 +116,7 @@ def again(folder: Path) -> Any:
 
 
 def patched(folder: Path) -> Any:
-    """What the libraries know of TLS and locks in the warm parent; and what it left open."""
+    """What the libraries know of TLS and locks in the zygote; and what it left open."""
     import os
     import ssl
     import threading

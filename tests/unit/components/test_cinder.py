@@ -68,7 +68,7 @@ def test_the_pool_is_mounted_before_the_volume_service_and_libvirt(
 def test_the_volume_service_shares_no_process(tmp_path: Path, cinder: Cinder) -> None:
     processes = {p.name: p for p in cinder.processes(context(tmp_path, cinder))}
     assert set(processes) == {"cinder-api", "cinder-volume", "cinder-purge"}
-    held = {name: p.holds for name, p in processes.items() if p.holds}
+    held = {name: p.services for name, p in processes.items() if p.services}
     assert held == {"cinder-api": ("cinder-scheduler",)}
     probe = processes["cinder-api"].probe
     assert probe and probe.binary.split() == ["cinder-scheduler"]
@@ -82,7 +82,7 @@ def test_the_volume_service_shares_no_process(tmp_path: Path, cinder: Cinder) ->
 
 
 def test_nothing_that_is_preloaded_is_cinders_own(tmp_path: Path, cinder: Cinder) -> None:
-    """cinder itself imports eventlet, which the warm parent must not have."""
+    """cinder itself imports eventlet, which the zygote must not have."""
     assert not [m for m in cinder.preload(context(tmp_path, cinder)) if m.startswith("cinder")]
 
 

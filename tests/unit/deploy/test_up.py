@@ -146,7 +146,7 @@ def test_only_what_is_stale_or_down_is_touched(
         ("process:doors-api", "start doors-api with its new configuration"),
         ("process:rooms-api", "start rooms-api"),
     ]
-    assert supervisor.said == ["hold doors-api", "start doors-api", "start rooms-api"]
+    assert supervisor.said == ["pause doors-api", "start doors-api", "start rooms-api"]
     supervisor.states["stored"] = "starting"
     assert run(ctx, supervisor).report.changes == [
         ("process:stored", "wait until stored is ready (starting)")

@@ -236,9 +236,9 @@ class Supervisor:
     def stop(self, names: Iterable[str]) -> None:
         self.said += [f"stop {name}" for name in names]
 
-    def hold(self, names: Iterable[str]) -> None:
+    def pause(self, names: Iterable[str]) -> None:
         for name in names:
-            self.said.append(f"hold {name}")
+            self.said.append(f"pause {name}")
             self.states[name] = "stopped"
             self.stale.discard(name)
 

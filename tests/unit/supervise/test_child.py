@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import pwd
 import socket
 import stat
+import sys
+import venv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,9 @@ import pytest
 
 from onestack.kernel import proc
 from onestack.kernel.linux import capability
-from onestack.model.process import Probe
+from onestack.model.errors import OnestackError
+from onestack.model.process import Probe, ZygoteSpec
+from onestack.supervise.child import SYSTEM_PATH
 from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
 pytestmark = needs_root
@@ -201,14 +207,23 @@ def test_a_network_namespace_of_its_own(bench: Bench) -> None:
         subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
-@pytest.mark.parametrize("apart", [(), ("far",)], ids=["forked", "apart"])
-def test_a_family_has_a_warm_parent_of_its_own(bench: Bench, apart: tuple[str, ...]) -> None:
+MODULES = ("colorsys", "no_such_module")
+"""A zygote of the second kind here has a supervisor's interpreter under another name."""
+
+
+@pytest.mark.parametrize(
+    "zygote",
+    [ZygoteSpec(MODULES), ZygoteSpec(MODULES, isolated=True), ZygoteSpec(MODULES, "other")],
+    ids=["forked", "isolated", "other environment"],
+)
+def test_a_zygote_of_its_own(bench: Bench, zygote: ZygoteSpec) -> None:
+    more: dict[str, Any] = {"zygote": "far", "environment": zygote.environment}
     client = bench.launch(
-        reporter(bench, family="far", user="nobody"),
-        reporter(bench, "second", family="far"),
-        toy("bad", "crash", family="far"),
-        families={"far": ("colorsys", "no_such_module")},
-        apart=apart,
+        reporter(bench, user="nobody", **more),
+        reporter(bench, "second", **more),
+        toy("bad", "crash", **more),
+        zygotes={"far": zygote},
+        environments={"other": sys.executable},
     )
     client.start()
     client.wait(["it", "second"], seconds=5)
@@ -216,7 +231,7 @@ def test_a_family_has_a_warm_parent_of_its_own(bench: Bench, apart: tuple[str, .
     assert it["uid"] == pwd.getpwnam("nobody").pw_uid
     assert it["argv"] == ["it"]
     assert len(it["fds"]) == 4
-    assert client.details()["families"]["far"]["problems"] == [
+    assert client.details()["zygotes"]["far"]["problems"] == [
         "no_such_module cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"
     ]
     until(lambda: "exited with 3 after" in bench.sentence("bad"))
@@ -226,12 +241,98 @@ def test_a_family_has_a_warm_parent_of_its_own(bench: Bench, apart: tuple[str, .
     assert int(stat[1]) == client.details()["pid"]  # a child like any other
     os.kill(pid, 9)
     until(lambda: bench.status("it").pid not in (pid, None))
-    # its warm parent may die, too
+    # its zygote may die, too
     # what forks a service has its name for a moment, and is younger
-    warm = min(p for p in proc.belonging(bench.root) if _comm(p) == "onestack-warm-f")
-    os.kill(warm, 9)
+    zygote_pid = min(p for p in proc.belonging(bench.root) if _comm(p) == "zygote-far")
+    os.kill(zygote_pid, 9)
     client.restart(["second"])
     client.wait(["second"], seconds=10)
+
+
+def other_environment(bench: Bench) -> str:
+    """A second environment: an interpreter with a module that the supervisor's has not."""
+    place = bench.root / "other"
+    venv.create(place, with_pip=False, symlinks=True)
+    site = next(place.glob("lib/python*/site-packages"))
+    (site / "only_here.py").write_text("from toys import report as run, job as work\n")
+    return str(place / "bin" / "python")
+
+
+def test_a_process_of_another_environment_is_a_program(bench: Bench) -> None:
+    """It has what a fork would have; nothing that it is given is seen by others."""
+    python = other_environment(bench)
+    process = reporter(
+        bench,
+        user="nobody",
+        groups=("daemon",),
+        env={"WORD": "x"},
+        sockets={"door": f"unix:{bench.root}/door.sock"},
+        environment="other",
+        arguments={"password": "s3cret"},
+    )
+    client = bench.launch(replace(process, run="only_here:run"), environments={"other": python})
+    client.start()
+    client.wait(seconds=10)
+    it = facts(bench)
+    nobody = pwd.getpwnam("nobody")
+    assert (it["uid"], it["gid"]) == (nobody.pw_uid, nobody.pw_gid)
+    assert it["groups"] == sorted({nobody.pw_gid, grp.getgrnam("daemon").gr_gid})
+    assert it["argv"] == ["it"]
+    assert it["session"] and it["cwd"] == "/"
+    assert it["env"] == {
+        "PATH": f"{Path(python).parent}:{SYSTEM_PATH}",
+        "LANG": "C.UTF-8",
+        "HOME": nobody.pw_dir,
+        "USER": "nobody",
+        "LOGNAME": "nobody",
+        "ONESTACK_SUPERVISED": str(bench.root),
+        "ONESTACK_PROCESS": "it",
+        "WORD": "x",
+    }
+    # stdin, stdout, stderr, the socket, and the listing's own
+    assert len(it["fds"]) == 5
+    pid = bench.status("it").pid
+    assert it["cmdline"].startswith("it [")
+    assert "s3cret" not in Path(f"/proc/{pid}/cmdline").read_text()
+    assert "s3cret" not in Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
+
+
+def test_its_environments_python_counts_as_its_configuration(bench: Bench) -> None:
+    process = toy("it", environment="other")
+    client = bench.launch(process, environments={"other": sys.executable})
+    client.start()
+    client.wait(seconds=10)
+    assert bench.load(process, environments={"other": sys.executable}).stale == ()
+    python = other_environment(bench)
+    assert bench.load(process, environments={"other": python}).stale == ("it",)
+    client.restart(["it"])
+    client.wait(seconds=10)
+    assert not bench.status("it").stale
+
+
+def test_an_environment_that_is_not_there(bench: Bench) -> None:
+    client = bench.launch(toy("it", environment="nowhere"), toy("other"))
+    client.start()
+    until(lambda: "there is no environment 'nowhere'" in bench.sentence("it"))
+    client.wait(["other"], seconds=5)
+
+
+def test_a_job_in_another_environment(bench: Bench) -> None:
+    client = bench.launch(environments={"other": other_environment(bench)})
+    file = bench.root / "out"
+    client.job(
+        run="only_here:work",
+        user="root",
+        arguments={"file": str(file)},
+        env={"WORD": "x"},
+        environment="other",
+        log="there",
+    )
+    assert file.read_text() == "x\n"
+    with pytest.raises(OnestackError, match="here failed") as caught:
+        client.job(run="only_here:work", user="root", arguments={}, log="here")
+    assert "No module named 'only_here'" in caught.value.why
 
 
 def _comm(pid: int) -> str:

@@ -1,4 +1,4 @@
-"""What children of the warm parent allocate lies on pages of their own."""
+"""What children of the zygote allocate lies on pages of their own."""
 
 from __future__ import annotations
 

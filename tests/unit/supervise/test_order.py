@@ -84,7 +84,7 @@ def test_held_are_down_in_order_and_their_clients_wait(bench: Bench) -> None:
     client.start()
     client.wait(seconds=10)
     old = bench.status("echo").pid
-    client.hold(["database", "api", "echo"])
+    client.pause(["database", "api", "echo"])
     client.start(["database"])
     client.wait(["database"], seconds=10)
     assert book(bench)[2:] == ["stop api", "stop database", "start database"]
@@ -94,7 +94,7 @@ def test_held_are_down_in_order_and_their_clients_wait(bench: Bench) -> None:
         client.start(["echo"])
         client.wait(["echo"], seconds=10)
         assert int(waiting.makefile().readline()) == bench.status("echo").pid != old
-    client.hold(["echo"])
+    client.pause(["echo"])
     client.stop(["echo"])
     assert not door.exists()
 

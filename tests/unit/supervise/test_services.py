@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from onestack.kernel import proc
-from onestack.model.process import Probe, Process
+from onestack.model.process import Probe, Process, ZygoteSpec
 from onestack.release.release import release
 from tests.unit.supervise.bench import HERE, SOURCE, Bench, needs_root, until
 
@@ -193,8 +193,8 @@ def test_term_ends_it_though_upstream_swallows_the_signal(web: Web) -> None:
     assert got[-1] == "cut off"
 
 
-@pytest.mark.parametrize("family", ["", "net"])
-def test_privileged_calls_of_an_unprivileged_user(upstream: Bench, family: str) -> None:
+@pytest.mark.parametrize("zygote", ["", "net"])
+def test_privileged_calls_of_an_unprivileged_user(upstream: Bench, zygote: str) -> None:
     root = upstream.root
     (root / "etc").mkdir(exist_ok=True)
     config = root / "etc" / "toy.conf"
@@ -210,7 +210,7 @@ def test_privileged_calls_of_an_unprivileged_user(upstream: Bench, family: str) 
         component="toys",
         user="nobody",
         run="upstream_toys:privileged",
-        family=family,
+        zygote=zygote,
         arguments={
             "helper": f"{helper} {place} --config-file {config}",
             "namespace": name,
@@ -220,7 +220,11 @@ def test_privileged_calls_of_an_unprivileged_user(upstream: Bench, family: str) 
     client = upstream.launch(
         spec,
         preload=("oslo_log.log", "oslo_privsep.daemon", "upstream_toys"),
-        families={"net": ("neutron.privileged.agent.linux.ip_lib", "os_brick.privileged.rootwrap")},
+        zygotes={
+            "net": ZygoteSpec(
+                ("neutron.privileged.agent.linux.ip_lib", "os_brick.privileged.rootwrap")
+            )
+        },
         privsep={
             "nobody": ("neutron.privileged.namespace_cmd", "os_brick.privileged.default"),
         },

@@ -173,7 +173,7 @@ class Cinder(Component):
             "api",
             ("database", "cache", "messaging"),
             Probe("agent", services, "cinder-scheduler"),
-            holds=("cinder-scheduler",),
+            services=("cinder-scheduler",),
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
         )
         bus = ("database", "messaging")

@@ -253,7 +253,7 @@ class Nova(Component):
             "api",
             bus,
             Probe("agent", services, "nova-conductor nova-scheduler"),
-            holds=("nova-conductor", "nova-scheduler"),
+            services=("nova-conductor", "nova-scheduler"),
             # the APIs end first, then the conductor, then the scheduler that it asks
             stop_seconds=20.0,
             sockets={

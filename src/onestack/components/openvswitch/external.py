@@ -3,7 +3,7 @@
 The bridge lives in the switch's database, but its address and link state do
 not: they go with a restart of a userspace switch and with a reboot. So a
 process keeps them: told by the kernel of every change, it is otherwise idle,
-and as a shell it takes 1 MB where a child of the warm parent takes 18.
+and as a shell it takes 1 MB where a child of the zygote takes 18.
 """
 
 from __future__ import annotations

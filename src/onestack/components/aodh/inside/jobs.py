@@ -1,4 +1,4 @@
-"""Aodh's one-time work, in a child of the warm parent (services' environment)."""
+"""Aodh's one-time work, in a child of the zygote (services' environment)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Aodh, in a child of the warm parent (services' environment).
+"""Aodh, in a child of the zygote (services' environment).
 
 The API and upstream's evaluator, listener and notifier share a process. Each of
 those is a few threads; they talk over the bus and the database, as they would apart.

@@ -1,4 +1,4 @@
-"""Ceilometer, in a child of the warm parent (services' environment).
+"""Ceilometer, in a child of the zygote (services' environment).
 
 What upstream's ``ceilometer-polling`` and ``ceilometer-agent-notification`` run
 shares a process: threads that talk over the bus, as they would apart.

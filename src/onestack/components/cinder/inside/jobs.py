@@ -1,4 +1,4 @@
-"""Cinder's one-time work, in a child of the warm parent (services' environment)."""
+"""Cinder's one-time work, in a child of the zygote (services' environment)."""
 
 from __future__ import annotations
 

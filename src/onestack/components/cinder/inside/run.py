@@ -1,4 +1,4 @@
-"""Cinder's services, each in a child of the warm parent (services' environment).
+"""Cinder's services, each in a child of the zygote (services' environment).
 
 The functions do what upstream's ``cinder/cmd`` modules do, without the
 launcher's master process beside each worker. Two of cinder's own services

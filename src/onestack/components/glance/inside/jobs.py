@@ -1,4 +1,4 @@
-"""Glance's one-time work, in a child of the warm parent (services' environment)."""
+"""Glance's one-time work, in a child of the zygote (services' environment)."""
 
 from __future__ import annotations
 

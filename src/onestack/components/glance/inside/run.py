@@ -1,4 +1,4 @@
-"""Glance's API, in a child of the warm parent (services' environment)."""
+"""Glance's API, in a child of the zygote (services' environment)."""
 
 from __future__ import annotations
 

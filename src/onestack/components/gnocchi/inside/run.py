@@ -1,4 +1,4 @@
-"""Gnocchi, in a child of the warm parent (services' environment).
+"""Gnocchi, in a child of the zygote (services' environment).
 
 The API and the workers of upstream's ``gnocchi-metricd`` share a process, each
 worker a thread of it: they meet in files and in the database only, and the

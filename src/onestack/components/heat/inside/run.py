@@ -1,4 +1,4 @@
-"""Heat in one child of the warm parent: both APIs and the engine (services' environment).
+"""Heat in one child of the zygote: both APIs and the engine (services' environment).
 
 The APIs hold nothing of their own: they pass what they are asked on to the
 engine, through the bus, also within one process. What is called is what

@@ -1,6 +1,6 @@
 """The dashboard, served by cheroot (the dashboard's environment).
 
-A program of its own, not a child of the warm parent, which has other
+A program of its own, not a child of the zygote, which has other
 libraries.
 """
 

@@ -1,4 +1,4 @@
-"""Keystone's one-time work, in a child of the warm parent (services' environment)."""
+"""Keystone's one-time work, in a child of the zygote (services' environment)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What neutron's processes import: once, in a warm parent of their own.
+"""What neutron's processes import: once, in a zygote of their own.
 
 Nothing here may import ``neutron.agent.linux.iptables_manager``, which takes
 the names of its chains from the process's own name when it is imported: so
@@ -32,9 +32,9 @@ NOT_HERE = (
 
 
 def check() -> None:
-    """Raises `ImportError` when what no warm parent may import came along."""
+    """Raises `ImportError` when what no zygote may import came along."""
     if came := [name for name in NOT_HERE if name in sys.modules]:
-        raise ImportError(f"{', '.join(came)} came along, which no warm parent may import")
+        raise ImportError(f"{', '.join(came)} came along, which no zygote may import")
 
 
 check()

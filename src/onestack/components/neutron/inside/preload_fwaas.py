@@ -1,4 +1,4 @@
-"""The warm parent's imports with FWaaS; before those that work out all models."""
+"""The zygote's imports with FWaaS; before those that work out all models."""
 
 from __future__ import annotations
 

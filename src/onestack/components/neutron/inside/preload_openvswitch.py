@@ -1,4 +1,4 @@
-"""The warm parent's imports with Open vSwitch's agents."""
+"""The zygote's imports with Open vSwitch's agents."""
 
 from __future__ import annotations
 

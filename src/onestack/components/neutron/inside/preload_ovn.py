@@ -1,4 +1,4 @@
-"""The warm parent's imports with OVN."""
+"""The zygote's imports with OVN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What neutron's API and workers import in either layout: once, in the warm parent."""
+"""What neutron's API and workers import in either layout: once, in the zygote."""
 
 from __future__ import annotations
 

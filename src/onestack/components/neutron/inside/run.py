@@ -1,4 +1,4 @@
-"""Neutron's server and agents, each in a child of the warm parent (services' environment).
+"""Neutron's server and agents, each in a child of the zygote (services' environment).
 
 The functions do what upstream's ``neutron/cmd`` and ``neutron/server`` do,
 without the launcher's master process beside each worker.

@@ -1,4 +1,4 @@
-"""What nova's processes import: once, in a warm parent of their own."""
+"""What nova's processes import: once, in a zygote of their own."""
 
 from __future__ import annotations
 

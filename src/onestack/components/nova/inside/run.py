@@ -1,4 +1,4 @@
-"""Nova's services, each in a child of the warm parent (services' environment).
+"""Nova's services, each in a child of the zygote (services' environment).
 
 The functions do what upstream's ``nova/cmd`` modules do, without the
 launcher's master process beside each worker.

@@ -1,4 +1,4 @@
-"""Octavia's one-time work, in a child of the warm parent (services' environment)."""
+"""Octavia's one-time work, in a child of the zygote (services' environment)."""
 
 from __future__ import annotations
 

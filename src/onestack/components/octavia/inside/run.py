@@ -1,4 +1,4 @@
-"""Octavia in a child of the warm parent (services' environment).
+"""Octavia in a child of the zygote (services' environment).
 
 Upstream has a process for the API, five for the driver agent (a master, three
 that listen and fork for each request, OVN's agent) and one for housekeeping.

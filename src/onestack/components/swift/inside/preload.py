@@ -1,4 +1,4 @@
-"""What swift's processes import, and the change to green threads: once, in a warm parent.
+"""What swift's processes import, and the change to green threads: once, in a zygote.
 
 The parent is a program of its own. Like the parent of upstream's own servers it
 patches the standard library and then forks. The patch walks through all that is

@@ -1,4 +1,4 @@
-"""Swift's processes, each in a child of its warm parent (services' environment).
+"""Swift's processes, each in a child of its zygote (services' environment).
 
 ``proxy`` is the API; ``storage`` is the account, the container and the object
 server, three applications in one loop of green threads; ``upkeep`` starts
@@ -61,7 +61,7 @@ def _serve(configs: dict[str, str], sockets: dict[str, socket]) -> None:
     from swift.common import utils
     from swift.common.concurrency import Event, eventlet, spawn
 
-    # Patched was already in the warm parent; a loop must be the process's own.
+    # Patched was already in the zygote; a loop must be the process's own.
     eventlet.hubs.use_hub(utils.get_hub())
     eventlet.debug.hub_exceptions(False)
     ended = Event()

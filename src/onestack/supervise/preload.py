@@ -26,7 +26,7 @@ FORBIDDEN = ("eventlet",)
 NATIVE_THREADS = "onestack.runtime.native_threads"
 
 
-class Warmer:
+class Preloader:
     """``modules`` may name eventlet itself: then, and only then, it is let in.
 
     Libraries that only ask whether it is there take the answer no (nova does
@@ -57,7 +57,7 @@ class Warmer:
     def sentence(self) -> str:
         ready = max(0, self.total - len(self._todo))
         if not self.done:
-            return f"the warm parent ({ready} of {self.total} modules imported)"
+            return f"the zygote ({ready} of {self.total} modules imported)"
         return f"{self.total} modules imported in {self.seconds:.1f} s"
 
     def step(self) -> bool:
@@ -76,7 +76,7 @@ class Warmer:
             gc.enable()
             self.seconds += time.monotonic() - started
             self.done = True
-            log(f"warm: {self.sentence}")
+            log(f"preload: {self.sentence}")
         return False
 
     def _import(self, module: str) -> None:
@@ -96,4 +96,4 @@ class Warmer:
 
     def _problem(self, text: str) -> None:
         self.problems.append(text)
-        log(f"warm: {text}")
+        log(f"preload: {text}")

@@ -1,10 +1,10 @@
-"""Further warm parents: what the processes of one project share, and no other may have.
+"""Zygotes besides the supervisor: what the processes of one project share, and no other may have.
 
-A family's parent is a child of the supervisor, forked when that is warm; or,
-for a family *apart*, a program of its own that shares nothing with it. On
-request it forks a middle child, which forks the wanted one and ends: the
-wanted one, an orphan, falls to the supervisor (a subreaper), is its child like
-any other, and knows nothing of where it came from.
+A zygote is a child of the supervisor, forked when that has imported its own modules;
+an *isolated* one is a program that shares nothing with it. On request it forks a middle
+child, which forks the wanted one and ends: the wanted one, an orphan, falls to the
+supervisor (a subreaper), is its child like any other, and knows nothing of where it
+came from.
 """
 
 from __future__ import annotations
@@ -23,31 +23,34 @@ from pathlib import Path
 from typing import Any
 
 from onestack.kernel import linux, proc
+from onestack.model.process import SERVICES, ZygoteSpec
 from onestack.supervise.child import Child, Fork, become, read_status
 from onestack.supervise.loop import READ, Loop, log
-from onestack.supervise.warm import Warmer
+from onestack.supervise.preload import Preloader
+from onestack.supervise.systemd import ENVIRONMENT
 
-PATIENCE = 10.0
+FORK_TIMEOUT = 10.0
 """Seconds for a fork. The supervisor waits for it: it takes a few milliseconds."""
 MOST_SOCKETS = 32
 LARGEST = 1024 * 1024
 
 
-class Family:
+class Zygote:
     """The supervisor's end."""
 
     def __init__(
         self,
         name: str,
-        modules: tuple[str, ...],
+        spec: ZygoteSpec,
+        python: str,
         loop: Loop,
         root: Path,
         fork: Fork,
-        warm: Callable[[], None],
-        apart: bool = False,
+        ready: Callable[[], None],
     ) -> None:
-        self.name, self.modules, self.apart = name, modules, apart
-        self._loop, self._root, self._fork, self._warm = loop, root, fork, warm
+        """``python`` is the interpreter of its environment; ``ready`` is called when it is."""
+        self.name, self.spec, self.python = name, spec, python
+        self._loop, self._root, self._fork, self._ready = loop, root, fork, ready
         self._channel: socket.socket | None = None
         self._pid = 0
         self.done = False
@@ -57,17 +60,17 @@ class Family:
     def start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         child = Child(
-            name=f"onestack-warm-{self.name}",
+            name=f"onestack-zygote-{self.name}",
             root=self._root,
             log=self._root / "log" / "supervisor.log",
-            call=partial(serve, self.modules),
+            call=partial(serve, self.spec.modules),
             sockets={"channel": theirs},
-            title=f"onestack-warm-{self.name} [{self._root}]",
+            title=f"zygote-{self.name} [{self._root}]",
         )
-        if self.apart:
+        if self.spec.isolated or self.spec.environment != SERVICES:
             path = os.environ.get("PYTHONPATH", "")
-            words = (sys.executable, "-m", __name__, child.title, *self.modules)
-            child = replace(child, argv=words, env={"PYTHONPATH": path})
+            words = (self.python, "-m", __name__, child.title, *self.spec.modules)
+            child = replace(child, argv=words, env=ENVIRONMENT | {"PYTHONPATH": path})
         self._pid, status = self._fork(child)
         theirs.close()
         self._channel = ours
@@ -77,7 +80,7 @@ class Family:
             reason = read_status(status)
             self._close()
             if not self.ended:
-                log(f"the warm parent {self.name} ended ({code}) {reason}; it is started again")
+                log(f"the zygote {self.name} ended ({code}) {reason}; it is started again")
                 self._loop.later(1.0, self._restart)
 
         self._loop.on_child(self._pid, gone)
@@ -100,7 +103,7 @@ class Family:
             self._channel = None
 
     def _heard(self, events: int) -> None:
-        """It is warm. Afterwards it only speaks when asked."""
+        """Its modules are imported. Afterwards it only speaks when asked."""
         assert self._channel
         data = self._channel.recv(65536)
         self._loop.unwatch(self._channel)
@@ -108,23 +111,23 @@ class Family:
             return
         self.facts = json.loads(data)
         self.done = True
-        log(f"warm parent {self.name}: {self.facts['sentence']}")
-        self._warm()
+        log(f"zygote {self.name}: {self.facts['sentence']}")
+        self._ready()
 
     def fork(self, child: Child) -> tuple[int, int]:
-        """As `child.fork`, from that parent."""
+        """As `child.fork`, from that one."""
         if not self._channel or not self.done:
-            raise OSError(0, f"its warm parent {self.name} is not there")
+            raise OSError(0, f"its zygote {self.name} is not there")
         status_in, status_out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             names = tuple(child.sockets)
             message = pickle.dumps((replace(child, sockets={}), names))
             descriptors = [status_out, *(s.fileno() for s in child.sockets.values())]
-            self._channel.settimeout(PATIENCE)
+            self._channel.settimeout(FORK_TIMEOUT)
             socket.send_fds(self._channel, [message], descriptors)
             answer = self._channel.recv(64)
             if not answer.isdigit():
-                raise OSError(0, f"its warm parent {self.name} cannot fork")
+                raise OSError(0, f"its zygote {self.name} cannot fork")
         except OSError as error:
             os.close(status_in)
             proc.send([self._pid], signal.SIGKILL)  # a new one is started
@@ -135,15 +138,15 @@ class Family:
 
 
 def serve(modules: tuple[str, ...], sockets: dict[str, socket.socket]) -> int:
-    """The family's parent: import, say so, then fork what is asked for, until the end."""
+    """The zygote itself: import, say so, then fork what is asked for, until the end."""
     channel = sockets["channel"]
-    warmer = Warmer(modules)
-    while warmer.step():
+    preloader = Preloader(modules)
+    while preloader.step():
         pass
     facts = {
-        "sentence": warmer.sentence,
-        "seconds": warmer.seconds,
-        "problems": warmer.problems,
+        "sentence": preloader.sentence,
+        "seconds": preloader.seconds,
+        "problems": preloader.problems,
     }
     channel.sendall(json.dumps(facts).encode())
     while True:
@@ -179,7 +182,7 @@ def _middle(channel: socket.socket, message: bytes, descriptors: list[int]) -> N
 
 
 def main(title: str, *modules: str) -> None:
-    """``python -m onestack.supervise.family TITLE MODULE…``: the parent of a family apart."""
+    """``python -m onestack.supervise.zygote TITLE MODULE…``: an isolated one."""
     linux.set_title(title)
     # sd_listen_fds(3): the first that is passed on
     channel = socket.socket(fileno=3)
