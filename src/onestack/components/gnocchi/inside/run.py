@@ -38,7 +38,12 @@ def all_of_it(spec: Process, sockets: dict[str, socket]) -> None:
 
 
 def _log_as_others_do() -> None:
-    """daiquiri's lines as oslo.log writes them: `onestack doctor` reads both."""
+    """daiquiri's lines as oslo.log writes them: `onestack doctor` reads both.
+
+    One of them is left out: upstream's application prints all of its configuration when it is
+    made, with the passwords of the database and of keystone in it.
+    """
+    logging.getLogger("gnocchi.rest.app").setLevel(logging.WARNING)
     line = "%(asctime)s.%(msecs)03d %(process)d %(levelname)s %(name)s [-] %(message)s"
     for handler in logging.getLogger().handlers:
         handler.setFormatter(logging.Formatter(line, "%Y-%m-%d %H:%M:%S"))
