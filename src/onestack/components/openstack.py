@@ -164,6 +164,11 @@ def privsep(ctx: Context, contexts: Sequence[str], *config: Path) -> Ini:
     return {section: {"helper_command": command} for section in contexts}
 
 
+def root_helper(ctx: Context) -> Path:
+    """What asks the supervisor to run a command as root: see `RootCommand`."""
+    return ctx.release.program / "onestack" / "runtime" / "root-helper"
+
+
 def pipeline(upstream: Path, config: Path) -> str:
     """Upstream's paste file, its middleware told where the configuration is.
 

@@ -10,6 +10,7 @@ from onestack.cluster.placement import place
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.process import SERVICES, Process, Roster, ZygoteSpec
+from onestack.model.root_command import RootCommand
 
 
 def roster_path(cloud: Cloud) -> Path:
@@ -72,9 +73,12 @@ def roster_of(ctx: Context, specs: Mapping[str, tuple[Process, ...]] | None = No
     """``specs`` are those of `processes_of`."""
     specs = processes_of(ctx) if specs is None else specs
     privsep: dict[str, tuple[str, ...]] = {}
+    root_commands: dict[str, tuple[RootCommand, ...]] = {}
     for declared in ctx.model:
         for user, contexts in declared.privsep.items():
             privsep[user] = (*privsep.get(user, ()), *contexts)
+        for user, commands in declared.root_commands.items():
+            root_commands[user] = (*root_commands.get(user, ()), *commands)
     preload = dict.fromkeys(module for declared in ctx.model for module in declared.preload)
     return Roster(
         cloud=ctx.cloud.name,
@@ -83,6 +87,7 @@ def roster_of(ctx: Context, specs: Mapping[str, tuple[Process, ...]] | None = No
         preload=tuple(preload),
         processes=tuple(spec for own in specs.values() for spec in own),
         privsep=privsep,
+        root_commands=root_commands,
         zygotes=dict(zygotes_of(ctx, specs)),
         environments=environments_of(ctx, specs),
         identity={

@@ -27,6 +27,7 @@ from onestack.model.host import Role
 from onestack.model.ini import Ini
 from onestack.model.key import Key
 from onestack.model.process import Process
+from onestack.model.root_command import RootCommand
 from onestack.model.secret import Secret
 
 if TYPE_CHECKING:
@@ -86,6 +87,10 @@ class Part:
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         """Unix user to the privsep contexts it may ask the supervisor for."""
+        return {}
+
+    def root_commands(self, ctx: Context) -> dict[str, tuple[RootCommand, ...]]:
+        """Unix user to the commands that it may have run for it by ``runtime/root-helper``."""
         return {}
 
     def preload(self, ctx: Context) -> Iterable[str]:

@@ -20,6 +20,7 @@ from onestack.model.declarations import (
 )
 from onestack.model.ini import Ini
 from onestack.model.process import Process
+from onestack.model.root_command import RootCommand
 
 if TYPE_CHECKING:
     from onestack.model.context import Context
@@ -28,8 +29,8 @@ T = TypeVar("T")
 
 ASPECTS = (
     *("packages", "environments", "disk", "users", "directories", "files", "databases"),
-    *("identity", "frontends", "processes", "privsep", "preload", "zygote", "downloads"),
-    *("tasks", "dashboard"),
+    *("identity", "frontends", "processes", "privsep", "root_commands", "preload", "zygote"),
+    *("downloads", "tasks", "dashboard"),
 )
 """What `Declared.evaluate` asks for."""
 
@@ -115,6 +116,14 @@ class Declared:
         for part in self.parts:
             for user, contexts in part.privsep(self.ctx).items():
                 found[user] = (*found.get(user, ()), *contexts)
+        return found
+
+    @cached_property
+    def root_commands(self) -> dict[str, tuple[RootCommand, ...]]:
+        found: dict[str, tuple[RootCommand, ...]] = {}
+        for part in self.parts:
+            for user, commands in part.root_commands(self.ctx).items():
+                found[user] = (*found.get(user, ()), *commands)
         return found
 
     @cached_property

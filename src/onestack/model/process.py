@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.model.codec import from_plain, to_plain
+from onestack.model.root_command import RootCommand
 
 SERVICES = "services"
 """The environment of the services, which the supervisor itself runs in."""
@@ -125,6 +126,8 @@ class Roster:
     processes: tuple[Process, ...]
     privsep: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Privsep contexts (python names) that each unix user may have started."""
+    root_commands: dict[str, tuple[RootCommand, ...]] = field(default_factory=dict)
+    """Commands that each unix user may have run by the supervisor."""
     zygotes: dict[str, ZygoteSpec] = field(default_factory=dict)
     """The processes with such a ``zygote``, and their privsep daemons, are forked from it."""
     environments: dict[str, str] = field(default_factory=dict)

@@ -62,6 +62,8 @@ class Child:
     """Where it is forked from for ``call``, if not from the supervisor."""
     input: bytes = b""
     """What a program finds at its standard input."""
+    stdio: tuple[int, ...] = ()
+    """Three open files to have as input, output and error, in place of ``input`` and the log."""
 
 
 Fork = Callable[[Child], tuple[int, int]]
@@ -144,7 +146,11 @@ def _set_up(child: Child, status: int) -> None:
     _reset_signals()
     os.setsid()
     uid, gid, groups, home = _identity(child)
-    _replace_stdio(child, uid, gid)
+    if child.stdio:
+        for number, descriptor in enumerate(child.stdio):
+            os.dup2(descriptor, number)
+    else:
+        _replace_stdio(child, uid, gid)
     _close_all_but({status, *(s.fileno() for s in child.sockets.values())})
     if child.mounts:
         linux.private_mounts(child.mounts)

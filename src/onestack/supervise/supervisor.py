@@ -23,6 +23,7 @@ from onestack.supervise.loop import Loop, log
 from onestack.supervise.preload import Preloader
 from onestack.supervise.privsep_daemons import PrivsepDaemons
 from onestack.supervise.prober_link import ProberLink
+from onestack.supervise.root_broker import RootBroker
 from onestack.supervise.states import State
 from onestack.supervise.supervised import Supervised
 from onestack.supervise.systemd import Notifier
@@ -48,6 +49,7 @@ class Supervisor:
         self.jobs = Jobs(self.loop, self.root, self.fork)
         self.prober = ProberLink(self.loop, self.root, self.fork, self._probed)
         self.privsep = PrivsepDaemons(self)
+        self.root_broker = RootBroker(self)
         self.watchers = Watchers(self)
         self.zygotes: dict[str, Zygote] = {}
         self._listeners: list[socket.socket] = []
@@ -99,6 +101,7 @@ class Supervisor:
         self._listeners = [
             listen(place / "control.sock", 0o600, self._control_line),
             listen(place / "privsep.sock", 0o666, self.privsep.asked, encode=control.text_line),
+            self.root_broker.listen(place / "root.sock"),
             readiness.listen(self, place / "notify.sock"),
         ]
 
@@ -195,7 +198,7 @@ class Supervisor:
             log("ended what services had left running: " + ", ".join(leftovers))
         for listener in self._listeners:
             listener.close()
-        for name in ("control.sock", "privsep.sock", "notify.sock"):
+        for name in ("control.sock", "privsep.sock", "root.sock", "notify.sock"):
             (self.root / "run" / "supervisor" / name).unlink(missing_ok=True)
         for connection in self._shutting_down or ():
             connection.done()

@@ -12,6 +12,7 @@ import onestack
 from onestack.answers.registry import registry
 from onestack.components.cinder import Cinder, attach_command
 from onestack.components.libvirt import Libvirt
+from onestack.model.root_command import Refused, chosen
 from onestack.storage import pool
 from tests.support.needs import needs_services, services_python
 from tests.unit.components.rooms import answered, content, context
@@ -77,8 +78,20 @@ def test_the_volume_service_shares_no_process(tmp_path: Path, cinder: Cinder) ->
         assert process.user == "onestack-cinder"
         assert process.env["OS_CINDER_DISABLE_EVENTLET_PATCHING"] == "1"
         assert not process.capabilities
-    unprivileged = processes["cinder-volume"].env["PATH"].split(":")[0]
-    assert unprivileged.endswith("/onestack/components/cinder/inside/unprivileged")
+    first = processes["cinder-volume"].env["PATH"].split(":")[0]
+    assert first.endswith("/onestack/runtime/in_place_of_sudo")
+
+
+def test_cinder_gets_no_root_by_its_sudo(tmp_path: Path, cinder: Cinder) -> None:
+    """It asks for it to look at images, which are its own."""
+    (commands,) = cinder.root_commands(context(tmp_path, cinder)).values()
+    assert not any(command.as_root for command in commands)
+    asked = ["cinder-rootwrap", "/etc/cinder/rootwrap.conf", "qemu-img", "info", "/a b"]
+    known = chosen(asked, commands)
+    assert asked[known.leading :] == ["qemu-img", "info", "/a b"]
+    for other in (["id"], ["cinder-rootwrap", "/etc/cinder/rootwrap.conf"]):
+        with pytest.raises(Refused):
+            chosen(other, commands)
 
 
 def test_nothing_that_is_preloaded_is_cinders_own(tmp_path: Path, cinder: Cinder) -> None:

@@ -38,21 +38,15 @@ def ini(ctx: Context, name: str) -> configparser.RawConfigParser:
 @pytest.mark.parametrize("agent", AGENTS)
 def test_processes(tmp_path: Path, agent: str) -> None:
     found = {p.name: p for p in ROOM.processes(made(tmp_path, agent))}
-    common = {"neutron-namespaces", "neutron-api", "neutron-workers"}
+    common = {"neutron-api", "neutron-workers"}
     assert set(found) == AGENTS[agent] | common
-    assert {p.user for p in found.values()} == {"root", "onestack-neutron"}
-    assert [p.name for p in found.values() if p.user == "root"] == ["neutron-namespaces"]
+    # What has to be root's is done by privsep daemons and the supervisor.
+    assert {p.user for p in found.values()} == {"onestack-neutron"}
     assert found["neutron-api"].env["ASGI_WORKERS"] == "1"
     for name in AGENTS[agent]:
         assert found[name].probe is not None
         assert found[name].probe.kind == "agent"
-        assert "neutron-namespaces" in found[name].needs
         assert found[name].env["OVS_RUNDIR"] == str(tmp_path / "run" / "openvswitch")
-
-
-def test_what_started_processes_does_not_end_them(tmp_path: Path) -> None:
-    found = {p.name: p for p in ROOM.processes(made(tmp_path, "openvswitch"))}
-    assert found["neutron-namespaces"].kill_group is False
 
 
 def test_agents_of_a_userspace_switch_watch_it(tmp_path: Path) -> None:

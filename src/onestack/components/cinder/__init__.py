@@ -28,6 +28,7 @@ from onestack.model.declarations import (
 from onestack.model.ini import Ini, Value
 from onestack.model.key import Class, Key, Kind
 from onestack.model.process import Probe, Process
+from onestack.model.root_command import ANY, RootCommand
 from onestack.storage import loopfile, pool
 
 PORT = 8776
@@ -209,6 +210,12 @@ class Cinder(Component):
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
 
+    def root_commands(self, ctx: Context) -> dict[str, tuple[RootCommand, ...]]:
+        # cinder asks for root to run qemu-img on images and volumes. Here all of these are its
+        # own, and a stranger's image is better looked at without privileges.
+        rootwrap = RootCommand(("cinder-rootwrap", ANY, ANY), ANY, leading=2, as_root=False)
+        return {ctx.cloud.user(self.name): (rootwrap,)}
+
     def zygote(self, ctx: Context) -> Iterable[str]:
         return ("eventlet", "onestack.components.cinder.inside.preload")
 
@@ -274,14 +281,12 @@ def ensure_pool(ctx: Context) -> Iterator[Change]:
 
 
 def _environment(ctx: Context) -> dict[str, str]:
-    # Before the system's sudo comes one that gives no privileges: none are needed.
-    unprivileged = (
-        ctx.release.program / "onestack" / "components" / "cinder" / "inside" / "unprivileged"
-    )
+    # Before the system's sudo comes one that asks the supervisor.
+    helper = openstack.root_helper(ctx).parent / "in_place_of_sudo"
     return {
         "OS_CINDER_DISABLE_EVENTLET_PATCHING": "1",
         "EVENTLET_THREADPOOL_SIZE": "0",  # see inside.preload
-        "PATH": f"{unprivileged}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": f"{helper}:/usr/sbin:/usr/bin:/sbin:/bin",
     }
 
 

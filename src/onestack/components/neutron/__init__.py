@@ -8,7 +8,7 @@ from typing import Any
 from onestack.answers.values import Answers
 from onestack.components import openstack
 from onestack.components.mariadb import table_file
-from onestack.components.neutron import config, fwaas, keys
+from onestack.components.neutron import config, fwaas, keys, namespaces
 from onestack.components.neutron.layout import PORT, Layout
 from onestack.components.neutron.undo import ensure_noted
 from onestack.components.openvswitch import environment
@@ -30,6 +30,7 @@ from onestack.model.declarations import (
 )
 from onestack.model.findings import Finding, refuse, warn
 from onestack.model.process import Probe, Process
+from onestack.model.root_command import RootCommand
 from onestack.network.backend import l2_agent
 
 BRIDGE_FILTERS = tuple(f"net.bridge.bridge-nf-call-{kind}tables" for kind in ("ip", "ip6"))
@@ -89,7 +90,7 @@ class Neutron(Component):
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         layout = Layout(ctx)
-        yield Directory(layout.spawner.parent, "root", layout.user, 0o770)
+        yield Directory(layout.temporary.parent, "root", layout.user, 0o770)
         yield Directory(layout.namespaces, "root", "root", 0o700)
         for path in (layout.state, layout.state / "lock"):
             yield Directory(path, layout.user, layout.user, 0o750)
@@ -118,7 +119,6 @@ class Neutron(Component):
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         layout = Layout(ctx)
-        yield self._namespaces(layout)
         yield from self._server(layout)
         if layout.ovn:
             yield self._agent(layout, "ovn", "neutron-ovn-agent", ("chassis",))
@@ -130,6 +130,10 @@ class Neutron(Component):
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {Layout(ctx).user: tuple(config.PRIVSEP.values())}
+
+    def root_commands(self, ctx: Context) -> dict[str, tuple[RootCommand, ...]]:
+        layout = Layout(ctx)
+        return {layout.user: (namespaces.command(layout.namespaces),)}
 
     def zygote(self, ctx: Context) -> Iterable[str]:
         here = "onestack.components.neutron.inside.preload"
@@ -180,18 +184,6 @@ class Neutron(Component):
             if sign in text:
                 return sentence
         return None
-
-    @staticmethod
-    def _namespaces(layout: Layout) -> Process:
-        return Process(
-            name="neutron-namespaces",
-            component="neutron",
-            user="root",
-            argv=(*layout.script("spawner.py"), layout.user, str(layout.namespaces)),
-            sockets={"spawner": f"unix:{layout.spawner}"},
-            probe=Probe("connect", f"unix:{layout.spawner}"),
-            kill_group=False,
-        )
 
     @staticmethod
     def _server(layout: Layout) -> Iterable[Process]:
@@ -269,7 +261,7 @@ class Neutron(Component):
             env=env,
             groups=tuple(groups),
             files=files,
-            needs=(*needs, "neutron-namespaces"),
+            needs=needs,
             probe=Probe(
                 "agent",
                 f"http://{ctx.internal}:{PORT}/v2.0/agents",
@@ -295,9 +287,8 @@ _SIGNS = (
         "kind or physical network is unknown to it (`openstack network agent list`)",
     ),
     (
-        "the process that starts commands as root is away",
-        "neutron-namespaces is not running, so dnsmasq and haproxy cannot be started; "
-        "`onestack restart neutron/neutron-namespaces`",
+        "the supervisor, which runs commands as root, is away",
+        "the supervisor is not running, so dnsmasq and haproxy cannot be started; run up again",
     ),
     (
         "privsep helper command exited non-zero",

@@ -151,8 +151,8 @@ def metered(layout: Layout) -> bool:
 
 
 def _root_helper(layout: Layout) -> str:
-    """The command before each command for a network namespace; see `spawner`."""
-    return " ".join((*layout.script("as_root.py"), str(layout.spawner)))
+    """The program before each command for a network namespace; see `namespaces`."""
+    return str(openstack.root_helper(layout.ctx))
 
 
 def _ml2(layout: Layout) -> Ini:

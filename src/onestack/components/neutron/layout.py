@@ -51,11 +51,6 @@ class Layout:
         return self.ctx.cloud.run / "neutron" / "api"
 
     @property
-    def spawner(self) -> Path:
-        """The socket at which agents ask for processes in network namespaces."""
-        return self.ctx.cloud.run / "neutron" / "spawner.sock"
-
-    @property
     def namespaces(self) -> Path:
         """A file for each network namespace that ever had a process of ours in it."""
         return self.ctx.cloud.data / "neutron-namespaces"
@@ -104,12 +99,6 @@ class Layout:
     def server(self) -> tuple[Path, ...]:
         """Configuration files of the API and the workers."""
         return self.neutron_conf, self.etc / "ml2.ini"
-
-    def script(self, name: str) -> tuple[str, ...]:
-        """The command that runs a program of this folder, with nothing but Python's own library."""
-        release = self.ctx.release
-        here = release.program / "onestack" / "components" / "neutron" / "inside" / name
-        return str(release.services / "bin" / "python"), "-IS", str(here)
 
     def agent_files(self, name: str) -> tuple[Path, ...]:
         """Configuration files of the agent ``name`` (``l3``, ``dhcp``, …)."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from onestack.components.neutron.inside.spawner import NAMESPACE
+from onestack.components.neutron.namespaces import NAMESPACE
 from onestack.components.openvswitch.distribution import distribution
 from onestack.host import netns
 from onestack.host.command import run
@@ -52,7 +53,7 @@ def undo_networks(data: dict[str, Any]) -> None:
 
 def _remove_namespaces(noted: Path) -> None:
     for file in sorted(noted.glob("*")):
-        if NAMESPACE.fullmatch(file.name) and netns.exists(file.name):
+        if re.fullmatch(NAMESPACE, file.name) and netns.exists(file.name):
             run(["ip", "netns", "delete", file.name], timeout=30, finish=True)
 
 
