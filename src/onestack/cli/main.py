@@ -113,7 +113,7 @@ def guarded(work: Callable[[], int], again: str) -> int:
     try:
         return work()
     except errors.OnestackError as problem:
-        output.error(problem)
+        show(problem)
         return problem.exit_code
     except KeyboardInterrupt:
         output.note(
@@ -125,19 +125,26 @@ def guarded(work: Callable[[], int], again: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as problem:
-        output.error(unexpected(problem))
+        show(errors.Defect(problem))
         return 1
 
 
-def unexpected(problem: Exception) -> errors.OnestackError:
-    """An error of ours: a short message, the traceback in a file."""
+def show(problem: errors.OnestackError) -> None:
+    """One screen. The traceback of an error of ours goes to a file, which the screen names."""
+    if problem.traceback:
+        place = keep(problem.traceback)
+        why = f"{problem.why}\nthe traceback is in {place}" if place else problem.traceback
+        problem = errors.OnestackError(problem.what, why, problem.cure)
+    output.error(problem)
+
+
+def keep(traceback: str) -> Path | None:
+    """Write it to ``ROOT/log/onestack.log``, or beside where there is no cloud: the file."""
     import tempfile
     import time
-    import traceback
     from pathlib import Path
 
-    text = "".join(traceback.format_exception(problem))
-    entry = f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} onestack\n{text}\n"
+    entry = f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} onestack\n{traceback}\n"
     for folder in (log_folder(sys.argv[1:]), Path(tempfile.gettempdir())):
         place = folder / ("onestack.log" if folder.name == "log" else f"onestack-{os.getpid()}.log")
         try:
@@ -146,13 +153,8 @@ def unexpected(problem: Exception) -> errors.OnestackError:
             continue
         with os.fdopen(handle, "a", encoding="utf-8") as file:
             file.write(entry)
-        break
-    last = traceback.extract_tb(problem.__traceback__)[-1]
-    return errors.OnestackError(
-        f"onestack itself failed: {type(problem).__name__}: {problem}".rstrip(": "),
-        f"in {last.name}, line {last.lineno} of {last.filename}; the rest is in {place}",
-        "run the same command again; if it fails in the same way, report it with that file",
-    )
+        return place
+    return None
 
 
 def log_folder(argv: Sequence[str]) -> Path:

@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from keystoneauth1.exceptions import ConnectionError, HttpServerError, Unauthorized
 from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
 
+from onestack.model.errors import NotRunning, NotYet, OnestackError
+
 if TYPE_CHECKING:
     from onestack.model.context import Context
+
+SEE = "see onestack status, and onestack logs of the service"
+
+
+class NotLetIn(NotYet):
+    """Keystone does not know the administrator by this password (yet)."""
+
+
+class CloudSession(Session):
+    """A session that says in our words what no request of ours can help.
+
+    Raises `NotRunning` when nobody answers, `NotLetIn`, and `OnestackError` where a
+    service fails; what a request itself may be answered is keystoneauth's to raise.
+    """
+
+    def request(self, url: str, method: str, *further: Any, **named: Any) -> Any:
+        try:
+            return super().request(url, method, *further, **named)
+        except ConnectionError as error:
+            place = urlsplit(url).netloc
+            raise NotRunning(f"nobody answers at {place}", str(error), SEE) from error
+        except Unauthorized as error:
+            raise NotLetIn(
+                "keystone does not let the administrator in", str(error), "run onestack up"
+            ) from error
+        except HttpServerError as error:
+            raise OnestackError(f"{method} {url} failed", str(error), SEE) from error
+
 
 _sessions: dict[str, Session] = {}
 _lock = threading.Lock()
@@ -20,12 +52,19 @@ def admin_session(ctx: Context) -> Session:
     with _lock:
         key = str(ctx.cloud.root)
         if key not in _sessions:
-            _sessions[key] = new_session(ctx, f"http://{ctx.internal}:5000/v3", timeout=60)
+            _sessions[key] = new_session(
+                ctx, f"http://{ctx.internal}:5000/v3", timeout=60, kind=CloudSession
+            )
         return _sessions[key]
 
 
 def new_session(
-    ctx: Context, auth_url: str, *, timeout: float, verify: bool | str = True
+    ctx: Context,
+    auth_url: str,
+    *,
+    timeout: float,
+    verify: bool | str = True,
+    kind: type[Session] = Session,
 ) -> Session:
     """The administrator's, with a token of its own; ``timeout`` is seconds for one answer."""
     auth = Password(
@@ -36,7 +75,7 @@ def new_session(
         user_domain_name="Default",
         project_domain_name="Default",
     )
-    session = Session(auth, verify=verify, timeout=timeout)
+    session = kind(auth, verify=verify, timeout=timeout)
     # The operator's proxy is for what is elsewhere.
     session.session.trust_env = False
     return session

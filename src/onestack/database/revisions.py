@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
 _ASSIGNED = re.compile(
     r"^(revision|down_revision|depends_on|branch_labels)\s*(?::[^=\n]*)?=\s*", re.MULTILINE
 )
+_ONE = threading.Lock()
+"""Python 3.11 counts the depth of all threads' trees in one place (SystemError "AST constructor
+recursion depth mismatch", python/cpython#106905)."""
 
 
 def revision_of(text: str) -> dict[str, object]:
@@ -26,7 +30,8 @@ def _literal(text: str, start: int) -> object:
     while True:
         piece = text[start : end if end >= 0 else len(text)]
         try:
-            return ast.literal_eval(piece.strip())
+            with _ONE:
+                return ast.literal_eval(piece.strip())
         except (SyntaxError, ValueError):
             # Neutron's branch labels are names; open brackets go on in the next line.
             if end < 0 or piece.count("(") + piece.count("[") <= piece.count(")") + piece.count(

@@ -12,7 +12,7 @@ from typing import Any
 import pymysql
 
 from onestack.model.cloud import Cloud
-from onestack.model.errors import OnestackError
+from onestack.model.errors import NotRunning, OnestackError
 
 OWN = "onestack"
 """Our own database, with what must survive a kill."""
@@ -68,7 +68,7 @@ class Server:
         number = error.args[0] if error.args else 0
         said = str(error.args[-1]) if error.args else type(error).__name__
         if number in (2002, 2003, 2006, 2013):
-            return OnestackError(
+            return NotRunning(
                 "the database server does not answer",
                 said,
                 "see onestack status and onestack logs mariadb, then run up again",

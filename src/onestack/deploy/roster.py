@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from onestack.cluster.placement import place
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
+from onestack.model.errors import NotInstalled
 from onestack.model.process import SERVICES, Process, Roster, ZygoteSpec
 from onestack.model.root_command import RootCommand
 
@@ -135,11 +137,14 @@ def ports(ctx: Context) -> list[tuple[str, int, str]]:
     """Address, port and process of every TCP port that the cloud will listen on.
 
     From the sockets that the supervisor opens, the places that probes ask,
-    and the TLS fronts.
+    and the TLS fronts. Processes that cannot be told before something is installed are left out.
     """
     found: dict[tuple[str, int], str] = {}
     for declared in ctx.model:
-        for spec in declared.processes:
+        processes: tuple[Process, ...] = ()
+        with contextlib.suppress(NotInstalled):
+            processes = declared.processes
+        for spec in processes:
             asked = [spec.probe.target] if spec.probe else []
             for target in [*spec.sockets.values(), *asked]:
                 if place := tcp_of(target):

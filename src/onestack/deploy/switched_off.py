@@ -24,6 +24,7 @@ from onestack.model.change import Change
 from onestack.model.component import Component, PartOff
 from onestack.model.context import Context
 from onestack.model.declared import Declared
+from onestack.model.errors import NotInstalled
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _places(ctx: Context, those: Iterable[Declared]) -> set[Path]:
     for declared in those:
         found.update(place.path for place in declared.directories)
         # Some are made from files of a release that may not be there yet.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, NotInstalled):
             found.update(file.path for file in declared.files)
     return {path for path in found if ctx.cloud.root in path.parents}
 

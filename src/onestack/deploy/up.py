@@ -29,6 +29,7 @@ from onestack.model.cloud import CACHE
 from onestack.model.context import Context
 from onestack.model.declarations import Database
 from onestack.model.declared import Declared
+from onestack.model.errors import NotInstalled
 from onestack.model.process import Process, Roster
 from onestack.supervise.client import Supervisor
 
@@ -59,10 +60,9 @@ def up(
             netns.enter(ctx.cloud.netns)
         try:
             steps = cloud_steps(ctx, supervisor, dry_run, purge)
-        except Exception:
+        except NotInstalled:
             if not dry_run or not runner.report.changes:
                 raise
-            # A component wanted to look at what is not installed yet.
             runner.results["cloud's services"] = Result(
                 "cloud's services", "Known once the above is there", Outcome.UNKNOWN
             )

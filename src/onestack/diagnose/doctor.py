@@ -123,6 +123,8 @@ def _drift(ctx: Context, supervisor: Supervisor) -> list[str]:
     try:
         return [what for _, what in up.up(ctx, supervisor, dry_run=True).changes]
     except OnestackError as error:
+        if error.traceback:
+            raise
         # What keeps `up` from looking is told by the other findings.
         return [f"cannot be told: {error.what}"]
 

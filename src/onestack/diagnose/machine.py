@@ -22,6 +22,7 @@ from onestack.host import dpkg, mounts, sockets
 from onestack.host.command import run
 from onestack.host.facts import HostFacts, disk_free, module_available
 from onestack.kernel import proc
+from onestack.model.errors import OnestackError
 from onestack.release.environment import PYTHON, uv_program
 from onestack.release.index import uv_environment
 
@@ -122,7 +123,7 @@ def index_problem(requirement: str) -> str:
         target = str(Path(folder) / "target")
         try:
             uv = uv_program()
-        except Exception:
+        except OnestackError:
             return _pip_problem(requirement, target)
         env = {"UV_HTTP_TIMEOUT": "6", "UV_HTTP_RETRIES": "0"} | uv_environment()
         words = "pip install --quiet --dry-run --no-deps --no-cache --python"

@@ -1,14 +1,10 @@
 """Is this machine fit for a cloud? Everything that is not is said at once.
 
-``python3 -m onestack.diagnose.preflight`` needs nothing but the standard
-library, and ends with 3 when the machine is refused.
+Needs nothing but the standard library.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +16,8 @@ from onestack.host.roots import foreign
 from onestack.kernel import proc
 from onestack.model.cloud import CACHE, Cloud
 from onestack.model.errors import OnestackError
-from onestack.model.findings import Finding, info, refusals, refuse, warn
-from onestack.release.release import Release, release
+from onestack.model.findings import Finding, info, refuse, warn
+from onestack.release.release import Release
 
 if TYPE_CHECKING:
     from onestack.model.component import Component
@@ -41,8 +37,6 @@ LEAST_BYTES = GIB // 8
 """For what a run writes where everything is there already."""
 RELEASED = 1_790_000_000
 """September 2026 in seconds since 1970: a clock before that is wrong."""
-PORTS = (5000, 6080, 8774, 8776, 8778, 9292, 9696, 443)
-"""Public ports, for when the components cannot be asked yet."""
 
 
 @dataclass(frozen=True)
@@ -381,13 +375,8 @@ def needs_of(ctx: Context) -> Needs:
     from onestack.deploy.prepare import wanted_environments, wanted_packages
     from onestack.deploy.roster import ports, roster_path
 
-    try:
-        places = ports(ctx)
-    except Exception:
-        # A component wanted to look at what is not installed yet.
-        places = public_ports(ctx.public)
     return Needs(
-        ports=places,
+        ports=ports(ctx),
         packages=wanted_packages(ctx),
         downloads=downloads_of(ctx),
         release_installed=ctx.release.installed
@@ -413,47 +402,7 @@ def downloads_of(ctx: Context) -> list[str]:
     return found
 
 
-def bare_needs(cloud: Cloud, host: facts.HostFacts) -> Needs:
-    """The same without asking the components, which may need our own environment."""
-    current = release()
-    return Needs(
-        ports=public_ports(host.public_address),
-        release_installed=current.installed,
-        requirement=requirement_of(current),
-        running=bool(proc.belonging(cloud.root)),
-    )
-
-
-def public_ports(address: str) -> list[tuple[str, int, str]]:
-    return [(address, port, "the TLS front") for port in PORTS]
-
-
 def requirement_of(wanted: Release) -> str:
     """The first package of the services' lock."""
     lines = wanted.services_lock.read_text().splitlines()
     return next((line.split()[0] for line in lines if "==" in line and line[0].isalnum()), "")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m onestack.diagnose.preflight")
-    parser.add_argument("--name", default="onestack", help="the cloud's name")
-    parser.add_argument("--root", type=Path, help="its directory")
-    parser.add_argument("--netns", action="store_true", help="it gets a namespace of its own")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(argv)
-    try:
-        cloud = Cloud.named(options.name, options.root, options.netns)
-    except OnestackError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    host = facts.gather(cloud)
-    found = examine(cloud, host, bare_needs(cloud, host))
-    if options.json:
-        print(json.dumps([f.to_json() for f in found], indent=1))
-    else:
-        print("\n".join(map(str, found)) or "this machine is ready for a cloud")
-    return 3 if refusals(found) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,15 +6,14 @@ import contextlib
 import queue
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
 from onestack.engine.graph import Graph
-from onestack.engine.progress import Node, Progress, tell
+from onestack.engine.progress import Node, Progress
 from onestack.engine.step import Outcome, Report, Result, Step
 from onestack.host.command import Aborted, abort
-from onestack.model.errors import OnestackError
+from onestack.model.errors import Defect, NotYet, OnestackError
 
 THREADS = 48
 """Steps running at once at most; nearly all of them wait for something."""
@@ -27,6 +26,7 @@ class StepsFailed(OnestackError):
     def __init__(self, failures: list[Result]) -> None:
         self.failures = failures
         errors = [(r, r.error) for r in failures if r.error is not None]
+        self.traceback = "\n".join(e.traceback for _, e in errors if e.traceback)
         if len(errors) == 1:
             result, error = errors[0]
             super().__init__(f"{result.title}: {error.what}", error.why, _and_again([error.cure]))
@@ -153,26 +153,15 @@ class Runner:
                 changes.append(change.what)
         except Aborted as error:
             return Outcome.STOPPED, error
-        except Exception as error:
+        except NotYet as error:
             if self.dry_run and (open_question or changes):
                 return (Outcome.CHANGED if changes else Outcome.UNKNOWN), None
-            return Outcome.FAILED, as_onestack_error(step, error)
+            return Outcome.FAILED, error
+        except OnestackError as error:
+            return Outcome.FAILED, error
+        except Exception as error:
+            return Outcome.FAILED, Defect(error, f"the step {step.name}")
         return (Outcome.CHANGED if changes else Outcome.NOTHING), None
-
-
-def as_onestack_error(step: Step, error: Exception) -> OnestackError:
-    """An unexpected exception with the step's name and where it came from."""
-    if isinstance(error, OnestackError):
-        return error
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    trace = "".join(traceback.format_exception(error)).strip()
-    tell(f"unexpected: {trace.splitlines()[-1]}")
-    return OnestackError(
-        f"the step {step.name} failed unexpectedly",
-        f"{type(error).__name__}: {error}{place}\n{trace}",
-        "run the same command again; if it fails in the same way, report this",
-    )
 
 
 @contextlib.contextmanager

@@ -15,8 +15,8 @@ class Step:
     """``ensure`` looks at the world and yields what is missing.
 
     The runner makes each change true before it asks for the next, except in
-    a dry run; a step that needs the first change to see the second may fail
-    then, which the dry run reports as not yet known.
+    a dry run; a step that needs the first change to see the second may raise
+    `onestack.model.errors.NotYet` then, which the dry run reports as not yet known.
     """
 
     name: str

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from onestack.host import orphans
 from onestack.host.orphans import MARK
-from onestack.model.errors import OnestackError
+from onestack.model.errors import NotInstalled, OnestackError
 
 SHOWN = 4000
 """Characters of each output that an error shows, from its end."""
@@ -107,7 +107,8 @@ def run(
     (mode 0600) instead of keeping the output. With ``finish`` it is not cut
     short when the operator stops the run, and goes on when we are killed.
     Raises `CommandFailed` for an exit code other than 0 (unless ``check`` is
-    off), always for a timeout, and `OnestackError` when it cannot be started.
+    off), always for a timeout, `NotInstalled` when there is no such program (or ``cwd``),
+    and `OnestackError` when it cannot be started.
     """
     words = [str(word) for word in argv]
     marked = {} if finish else {MARK: orphans.identity(os.getpid())}
@@ -130,7 +131,7 @@ def run(
             )
         except FileNotFoundError as error:
             missing = cwd if cwd and not cwd.is_dir() else words[0]
-            raise OnestackError(
+            raise NotInstalled(
                 f"{shlex.join(shown)} cannot be run", f"{missing} is not there"
             ) from error
         except OSError as error:

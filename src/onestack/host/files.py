@@ -15,27 +15,23 @@ from typing import Any
 from onestack.host import mounts
 from onestack.host.ledger import Ledger, undoes
 from onestack.model.change import Change
-from onestack.model.errors import OnestackError
+from onestack.model.errors import NotYet, OnestackError
 
 
 def uid_of(user: str) -> int:
-    """Raises `OnestackError` when there is no such user."""
+    """Raises `NotYet` when there is no such user."""
     try:
         return pwd.getpwnam(user).pw_uid
     except KeyError as error:
-        raise OnestackError(
-            f"there is no user {user}", cure="run the same command again"
-        ) from error
+        raise NotYet(f"there is no user {user}", cure="run the same command again") from error
 
 
 def gid_of(group: str) -> int:
-    """Raises `OnestackError` when there is no such group."""
+    """Raises `NotYet` when there is no such group."""
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError as error:
-        raise OnestackError(
-            f"there is no group {group}", cure="run the same command again"
-        ) from error
+        raise NotYet(f"there is no group {group}", cure="run the same command again") from error
 
 
 def sync_directory(path: Path) -> None:

@@ -17,7 +17,7 @@ from onestack.host import mounts
 from onestack.host.command import run
 from onestack.host.ledger import Ledger, undoes
 from onestack.model.change import Change
-from onestack.model.errors import OnestackError
+from onestack.model.errors import NotYet, OnestackError
 
 NAMES = Path("/run/netns")
 PUBLIC_DEVICE = "public0"
@@ -38,13 +38,13 @@ def exists(name: str) -> bool:
 def enter(name: str) -> None:
     """Move the calling thread, and all it starts from now on, into the namespace.
 
-    Raises `OnestackError` when it is not there.
+    Raises `NotYet` when it is not there.
     """
     _origin()
     try:
         descriptor = os.open(NAMES / name, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise OnestackError(
+        raise NotYet(
             f"there is no network namespace {name}",
             "it is made by up, and is gone after a reboot",
             "run onestack up",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 
 class OnestackError(Exception):
     """A failure worth one screen: *what* failed, *why*, and the *cure*.
@@ -11,6 +13,8 @@ class OnestackError(Exception):
     """
 
     exit_code = 1
+    traceback = ""
+    """Of a fault of onestack's own: for the log, not for the screen."""
 
     def __init__(self, what: str, why: str = "", cure: str = "") -> None:
         super().__init__(what)
@@ -37,6 +41,22 @@ class PreflightRefused(OnestackError):
     """The machine is not fit; nothing was changed."""
 
     exit_code = 3
+
+
+class Defect(OnestackError):
+    """A fault of onestack's own: an exception that nobody expected, made in ``where``."""
+
+    def __init__(self, error: Exception, where: str = "onestack itself") -> None:
+        place = "an error of onestack's own"
+        if frames := traceback.extract_tb(error.__traceback__):
+            last = frames[-1]
+            place += f", in {last.name}, line {last.lineno} of {last.filename}"
+        super().__init__(
+            f"{where} failed: {type(error).__name__}: {error}".rstrip(": "),
+            place,
+            "run the same command again; if it fails in the same way, report it",
+        )
+        self.traceback = "".join(traceback.format_exception(error))
 
 
 class NotYet(OnestackError):

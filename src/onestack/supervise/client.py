@@ -15,7 +15,7 @@ from typing import Any
 
 from onestack.kernel import proc
 from onestack.model.cloud import Cloud
-from onestack.model.errors import OnestackError
+from onestack.model.errors import NotRunning, OnestackError
 from onestack.model.process import SERVICES, Roster
 from onestack.supervise import logs
 from onestack.supervise.systemd import ENVIRONMENT, command
@@ -296,7 +296,7 @@ class Supervisor:
         try:
             return self._connect()
         except OSError as error:
-            raise OnestackError(
+            raise NotRunning(
                 "the supervisor does not run",
                 f"{self._socket}: {error.strerror}",
                 "run `onestack up`",

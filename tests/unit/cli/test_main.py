@@ -15,7 +15,10 @@ import pytest
 from onestack.cli import main as program
 from onestack.cli import options, packstack, up
 from onestack.deploy import switched_off
+from onestack.engine.runner import Runner
+from onestack.engine.step import Step
 from onestack.model import errors
+from onestack.model.change import Change
 from tests.support.needs import needs_root
 from tests.unit.deploy.toys import Rooms, context
 
@@ -202,6 +205,27 @@ def test_an_error_of_ours_is_short_and_its_traceback_kept(
     assert program.guarded(broken, "") == 1
     said = capsys.readouterr().err
     assert "LookupError: odd" in said and "Traceback" not in said
+    kept = root / "log" / "onestack.log"
+    assert "Traceback" in kept.read_text() and str(kept) in said
+
+
+def test_an_error_of_ours_in_a_step_is_kept_too(
+    capsys: pytest.CaptureFixture[str], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "log").mkdir()
+    monkeypatch.setattr(sys, "argv", ["onestack", "up", "--root", str(root), "--dry-run"])
+
+    def broken() -> Iterator[Change]:
+        raise LookupError("odd")
+        yield
+
+    def work() -> int:
+        Runner(dry_run=True).execute([Step("a", "A", broken)])
+        return 0
+
+    assert program.guarded(work, "") == 1
+    said = capsys.readouterr().err
+    assert "A: the step a failed: LookupError: odd" in said and "Traceback" not in said
     kept = root / "log" / "onestack.log"
     assert "Traceback" in kept.read_text() and str(kept) in said
 

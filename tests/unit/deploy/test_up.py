@@ -16,12 +16,12 @@ from onestack.deploy import prepare, switched_off, up
 from onestack.deploy.roster import ports, roster_of, roster_path, tcp_of
 from onestack.engine.graph import Graph, GraphError
 from onestack.engine.runner import Runner, StepsFailed
-from onestack.engine.step import Step
+from onestack.engine.step import Outcome, Step
 from onestack.model.change import Change
 from onestack.model.component import Component, PartOff
 from onestack.model.context import Context
-from onestack.model.declarations import Database, Identity, Task
-from onestack.model.errors import OnestackError
+from onestack.model.declarations import ConfigFile, Database, Identity, Task
+from onestack.model.errors import NotInstalled, OnestackError
 from onestack.model.process import Process, Roster
 from tests.support.needs import needs_root
 from tests.unit.deploy.toys import (
@@ -439,6 +439,39 @@ def test_a_dry_run_tells_the_supervisor_nothing(
     supervisor.states = dict.fromkeys(("stored", "doors-api", "rooms-api"), "ready")
     supervisor.load = lambda: pytest.fail("told in a dry run")  # type: ignore[method-assign]
     run(ctx, supervisor, dry_run=True)
+
+
+class Unsaid(Component):
+    """What it wants cannot be told: ``error`` is raised."""
+
+    name = "unsaid"
+    error: Exception
+
+    def files(self, ctx: Context) -> Iterator[ConfigFile]:
+        raise self.error
+
+    def users(self, ctx: Context) -> Iterator[str]:
+        yield from ()
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("error", [NotInstalled("no release yet"), AttributeError("of ours")])
+def test_only_what_is_not_installed_is_not_known_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, dry_run: bool
+) -> None:
+    """Any other exception in a declaration was taken for it."""
+    component = Unsaid()
+    component.error = error
+    ctx = context(tmp_path, component)
+    monkeypatch.setattr(up, "end_orphans", lambda: None)
+    install = Step("packages", "Packages", lambda: iter([Change("install", lambda: None)]))
+    monkeypatch.setattr(up, "prepare_steps", lambda ctx: [install])
+    look = functools.partial(up.up, ctx, Supervisor(ctx), dry_run=dry_run)  # type: ignore[arg-type]
+    if dry_run and isinstance(error, NotInstalled):
+        assert look().results[-1].outcome is Outcome.UNKNOWN
+        return
+    with pytest.raises(type(error), match=str(error)):
+        look()
 
 
 def test_logs_are_explained_by_their_component(ctx: Context, supervisor: Supervisor) -> None:

@@ -16,7 +16,7 @@ from onestack.engine.progress import Event, Progress
 from onestack.engine.runner import AGAIN, Runner, StepsFailed
 from onestack.engine.step import Outcome, Step
 from onestack.model.change import Change
-from onestack.model.errors import OnestackError
+from onestack.model.errors import NotRunning, NotYet, OnestackError
 
 
 def changes(*what: str, do: Callable[[], None] = lambda: None) -> Callable[[], Iterator[Change]]:
@@ -132,8 +132,9 @@ def test_an_unexpected_exception_names_its_step() -> None:
     runner = Runner()
     with pytest.raises(StepsFailed) as caught:
         runner.execute([Step("odd", "Odd", raises(ValueError("boo")))])
-    assert caught.value.what == "Odd: the step odd failed unexpectedly"
-    assert "ValueError: boo" in caught.value.why
+    assert caught.value.what == "Odd: the step odd failed: ValueError: boo"
+    assert "an error of onestack's own, in ensure, line" in caught.value.why
+    assert "Traceback" in caught.value.traceback and "Traceback" not in str(caught.value)
 
 
 def test_a_dry_run_changes_nothing_and_collects_all() -> None:
@@ -152,11 +153,11 @@ def test_a_dry_run_changes_nothing_and_collects_all() -> None:
 
 def test_a_dry_run_does_not_know_what_depends_on_changes() -> None:
     runner = Runner(dry_run=True)
-    missing = raises(OnestackError("the server does not answer"))
+    missing = raises(NotRunning("the server does not answer"))
 
     def partly() -> Iterator[Change]:
         yield Change("start", lambda: None)
-        raise OnestackError("not started")
+        raise NotYet("not started")
 
     runner.execute(
         [
@@ -173,7 +174,18 @@ def test_a_dry_run_does_not_know_what_depends_on_changes() -> None:
 
 def test_a_dry_run_still_fails_where_nothing_is_to_be_changed_before() -> None:
     with pytest.raises(StepsFailed):
-        Runner(dry_run=True).execute([Step("a", "A", raises(OnestackError("broken")))])
+        Runner(dry_run=True).execute([Step("a", "A", raises(NotYet("not there")))])
+
+
+@pytest.mark.parametrize("error", [AttributeError("of ours"), OSError("odd"), OnestackError("no")])
+def test_a_fault_after_a_change_is_a_fault_in_a_dry_run_too(error: Exception) -> None:
+    """It was said to be "not yet known"."""
+    with pytest.raises(StepsFailed) as caught:
+        Runner(dry_run=True).execute(
+            [Step("a", "A", changes("make it")), Step("b", "B", raises(error), ("a",))]
+        )
+    assert str(error) in caught.value.what
+    assert ("Traceback" in caught.value.traceback) != isinstance(error, OnestackError)
 
 
 def test_a_second_graph_builds_on_the_first() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -26,6 +27,12 @@ CA_DAYS = 3650
 SERVER_DAYS = 825
 """The longest that Apple's clients accept."""
 RENEW_DAYS = 30
+UNFIT = (
+    *(OSError, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm),
+    *(x509.InvalidVersion, x509.ExtensionNotFound, x509.DuplicateExtension),
+    x509.UnsupportedGeneralNameType,
+)
+"""What reading and checking of a certificate raises that is damaged, or none of ours."""
 SYSTEM = Path("/etc/ssl/certs/ca-certificates.crt")
 """The authorities that this machine trusts."""
 _HASHING = (ed25519.Ed25519PrivateKey,)
@@ -194,7 +201,7 @@ def _serves(server: Path, ca_file: Path, wanted: Wanted) -> bool:
         ca = x509.load_pem_x509_certificate(ca_file.read_bytes())
         found.verify_directly_issued_by(ca)
         present = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except Exception:
+    except UNFIT:
         return False
     now = datetime.datetime.now(datetime.UTC)
     return (

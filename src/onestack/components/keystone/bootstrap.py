@@ -6,10 +6,9 @@ import json
 import time
 from collections.abc import Iterator
 
-from keystoneauth1.exceptions import Unauthorized
 from keystoneauth1.session import Session
 
-from onestack.cloudapi.session import admin_session
+from onestack.cloudapi.session import NotLetIn, admin_session
 from onestack.components.mariadb.sql import connect
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -38,7 +37,7 @@ def ensure_password(ctx: Context) -> Iterator[Change]:
     """The administrator's password is the one of the answers."""
     try:
         admin_session(ctx).get_token()
-    except Unauthorized:
+    except NotLetIn:
         yield Change("set the administrator's password", lambda: _set_password(ctx))
 
 

@@ -6,13 +6,13 @@ import pymysql
 from pymysql.connections import Connection
 
 from onestack.model.cloud import Cloud
-from onestack.model.errors import OnestackError
+from onestack.model.errors import NotRunning
 
 
 def connect(cloud: Cloud, database: str | None = None) -> Connection[pymysql.cursors.Cursor]:
     """A connection over the unix socket; the server knows us by our unix user, root.
 
-    Raises `OnestackError` when the server does not answer.
+    Raises `NotRunning` when the server does not answer.
     """
     socket = cloud.run / "mariadb" / "mariadb.sock"
     try:
@@ -25,7 +25,7 @@ def connect(cloud: Cloud, database: str | None = None) -> Connection[pymysql.cur
             ssl_disabled=True,
         )
     except pymysql.err.OperationalError as error:
-        raise OnestackError(
+        raise NotRunning(
             "MariaDB does not answer",
             str(error.args[-1]),
             "see `onestack logs mariadb`, then run up again",
