@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from onestack.components.clients import tools
 from onestack.components.public import endpoints, pages
 from onestack.model.context import Context
 
@@ -60,7 +61,8 @@ def lines(ctx: Context, report: Report) -> Iterator[str]:
     for title, url in pages(ctx).items():
         yield f"{title + ':':<13} {url}   (as admin)"
     yield f"Credentials:  . {cloud.etc}/admin-openrc   (or {cloud.etc}/clouds.yaml)"
-    yield f"Clients:      {cloud.bin}/openstack, and neutron, cinder, glance, nova, heat, swift"
+    first, *others = tools(ctx)
+    yield f"Clients:      {cloud.bin}/{first}, and {', '.join(others)}"
     if kept := ", ".join(what.title for what in left(ctx)):
         yield f"Kept:         what belongs to {kept} (switched off; onestack up --purge removes it)"
     if slowest := report.slowest:

@@ -101,7 +101,7 @@ def credentials(ctx: Context, user: str, interface: str = "valid_interfaces") ->
 def authtoken(ctx: Context, user: str, service_type: str) -> dict[str, Value]:
     """The ``[keystone_authtoken]`` section: who may call, checked with ``user``'s help."""
     return credentials(ctx, user, "interface") | {
-        "www_authenticate_uri": f"https://{ctx.public}:5000/v3",
+        "www_authenticate_uri": ctx.public_url("identity"),
         "memcached_servers": str(ctx.at("cache")),
         "memcache_use_advanced_pool": True,
         "service_token_roles": "service",

@@ -14,7 +14,6 @@ from keystoneauth1.exceptions import ClientException
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.session import new_session
-from onestack.components.clients import auth_url, ca_file
 from onestack.components.public import endpoints, pages
 from onestack.components.tempest.results import Results
 from onestack.components.tempest.runner import take
@@ -66,7 +65,7 @@ def checks(ctx: Context, processes: Sequence[ProcessStatus]) -> Iterator[Check]:
 
 
 def _session(ctx: Context) -> Session:
-    return new_session(ctx, auth_url(ctx), timeout=TIMEOUT, verify=str(ca_file(ctx)))
+    return new_session(ctx, ctx.public_url("identity"), timeout=TIMEOUT, verify=str(ctx.authority))
 
 
 def _asked(what: str, question: Callable[[], object]) -> Check:

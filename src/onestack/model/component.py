@@ -20,7 +20,9 @@ from onestack.model.declarations import (
     Holding,
     Identity,
     KnownError,
+    Panel,
     Task,
+    TempestResources,
 )
 from onestack.model.findings import Finding
 from onestack.model.host import Role
@@ -119,11 +121,11 @@ class Part:
         """What is done here needs nothing from outside the machine."""
         return ()
 
-    def dashboard(self, ctx: Context) -> Iterable[str]:
-        """Python packages (of the dashboard's environment) with its pages."""
+    def dashboard(self, ctx: Context) -> Iterable[Panel]:
+        """Its pages in the dashboard."""
         return ()
 
-    def tempest(self, ctx: Context) -> Ini:
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
         """Options of tempest.conf that say what is here to be tested."""
         return {}
 

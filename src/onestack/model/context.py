@@ -39,6 +39,11 @@ class Address:
         return str(self.socket) if self.socket else f"{self.host}:{self.port}"
 
 
+def in_url(address: str) -> str:
+    """``address`` as it stands in a URL."""
+    return f"[{address}]" if ":" in address else address
+
+
 @dataclass(frozen=True)
 class Context:
     """All that a component may look at. Nothing here changes during a stage of a run."""
@@ -118,6 +123,16 @@ class Context:
     def url(self, capability: str) -> str:
         """Where a service is asked by the cloud's own. Raises `KeyError` as `at`."""
         return f"http://{self.at(capability)}{self._places[capability].path}"
+
+    def public_url(self, capability: str) -> str:
+        """Where a service of the catalog is asked by people. Raises `KeyError` as `at`."""
+        offer = self._places[capability]
+        return f"https://{in_url(self.public)}:{offer.port}{offer.path}"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate (PEM) of the cloud's own authority, for all who verify its front."""
+        return self.cloud.etc / "tls" / "ca.pem"
 
     def looking(self) -> Context:
         """The same, for which no new secret is kept."""

@@ -174,6 +174,38 @@ class Holding:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """Pages of a service in the dashboard: a Python package of the dashboard's environment.
+
+    The package may bring policies of its own: ``policies`` has the catalog's type of a service
+    to the name with which their files begin.
+    """
+
+    package: str
+    policies: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TempestResources:
+    """What Tempest's tests are given of the running cloud, so that they need not make it."""
+
+    image: str
+    """Its id, as of the other two, and of the network."""
+    flavor: str
+    flavor_alt: str
+    flavor_name: str
+    flavor_alt_name: str
+    public_network: str
+    public_network_name: str
+    private_network_name: str = ""
+    """The demo's; empty without it."""
+    extensions: tuple[str, ...] = ()
+    """Of the network service."""
+    objects: tuple[str, ...] = ()
+    """What the object store says that it can do."""
+
+
+@dataclass(frozen=True)
 class KnownError:
     """What a log line that matches ``pattern`` (a regular expression) most likely means.
 

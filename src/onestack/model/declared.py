@@ -16,7 +16,9 @@ from onestack.model.declarations import (
     Frontend,
     Identity,
     KnownError,
+    Panel,
     Task,
+    TempestResources,
 )
 from onestack.model.ini import Ini
 from onestack.model.process import Process
@@ -143,16 +145,16 @@ class Declared:
         return self._all(lambda part: part.tasks(self.ctx))
 
     @cached_property
-    def dashboard(self) -> tuple[str, ...]:
+    def dashboard(self) -> tuple[Panel, ...]:
         return self._all(lambda part: part.dashboard(self.ctx))
 
-    def tempest(self) -> Ini:
-        """Its share of tempest.conf. Asked when that is written: it may look at the cloud."""
-        found: Ini = {}
+    def tempest(self, found: TempestResources) -> Ini:
+        """Its share of tempest.conf."""
+        made: Ini = {}
         for part in self.parts:
-            for section, options in part.tempest(self.ctx).items():
-                found.setdefault(section, {}).update(options)
-        return found
+            for section, options in part.tempest(self.ctx, found).items():
+                made.setdefault(section, {}).update(options)
+        return made
 
     @cached_property
     def known_errors(self) -> tuple[KnownError, ...]:

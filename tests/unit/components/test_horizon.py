@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 
 from onestack.answers.registry import registry
+from onestack.components.heat import Heat
 from onestack.components.horizon import Horizon
 from onestack.components.horizon.assets import Assets
 from onestack.components.horizon.names import names_of
 from onestack.components.horizon.settings import text
 from onestack.host.command import CommandFailed
-from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import Capability
 from onestack.model.findings import Severity
 from onestack.release.release import release
 from tests.support.needs import needs_root
@@ -28,11 +27,6 @@ from tests.unit.components.rooms import content, context
 
 HORIZON = Horizon()
 ON = {"CONFIG_HORIZON_INSTALL": "y"}
-
-
-class Heat(Component):
-    name = "heat"
-    provides = (Capability("orchestration"),)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from onestack.components.tempest import Tempest, config, paths, results, runner,
 from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Results, Verdict
 from onestack.components.tempest.selection import Selection
 from onestack.model.context import Context
+from onestack.model.declarations import TempestResources
 from onestack.model.errors import BadAnswers, OnestackError
 from onestack.release.release import release
 from tests.unit.components.certificates import authority
@@ -35,7 +36,18 @@ from tests.unit.components.rooms import context, machine
 ROOM = Tempest()
 WANTED = {"CONFIG_PROVISION_TEMPEST": "y"}
 RUN = {**WANTED, "CONFIG_RUN_TEMPEST": "y"}
-FOUND = config.Found("i", "f", "g", "p", ("port-security", "router"), ("slo", "versioned_writes"))
+FOUND = TempestResources(
+    image="i",
+    flavor="f",
+    flavor_alt="g",
+    flavor_name="tiny",
+    flavor_alt_name="small",
+    public_network="p",
+    public_network_name="public",
+    private_network_name="private",
+    extensions=("port-security", "router"),
+    objects=("slo", "versioned_writes"),
+)
 TRACEBACK = """Traceback (most recent call last):
   File "a.py", line 1, in b
     c()
@@ -126,14 +138,15 @@ class TestSelection:
 class TestFile:
     def test_what_the_answers_say(self, tmp_path: Path) -> None:
         given = {**WANTED, "CONFIG_PROVISION_DEMO": "y", "CONFIG_PROVISION_IMAGE_SSH_USER": "me"}
-        ctx = context(tmp_path, Glance(), Nova(), ROOM, host=machine(), **given)
+        rooms = (Glance(), Nova(), Neutron(), ROOM)
+        ctx = context(tmp_path, *rooms, host=machine(), **given)
         found = config.sections(ctx, FOUND)
         assert found["validation"]["image_ssh_user"] == "me"
         assert found["compute"]["flavor_ref_alt"] == "g"
         assert found["compute"]["fixed_network_name"] == "private"
         assert found["network"]["public_network_id"] == "p"
         there = {name for name, on in found["service_available"].items() if on}
-        assert there == {"glance", "nova"}
+        assert there == {"glance", "nova", "neutron"}
         for absent in ("object-storage", "dashboard", "heat_plugin", "load_balancer"):
             assert absent not in found
 

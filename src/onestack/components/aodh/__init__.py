@@ -40,6 +40,7 @@ NAMESPACES = (
 class Aodh(Component):
     name = "aodh"
     title = "Alarms"
+    tempest_service = "aodh"
     provides = (Capability("alarming", ("aodh",), port=PORT),)
     keys = (
         Key(
@@ -121,7 +122,7 @@ def _paste(ctx: Context) -> Path:
 
 def _sections(ctx: Context) -> Ini:
     interval = int(ctx.answers[telemetry.INTERVAL])
-    authority = str(ctx.cloud.etc / "tls" / "ca.pem")
+    authority = str(ctx.authority)
     return {
         "DEFAULT": {
             **openstack.logging(ctx),

@@ -16,6 +16,7 @@ from onestack.model.declarations import (
     Directory,
     Identity,
     KnownError,
+    TempestResources,
     ini_file,
 )
 from onestack.model.findings import Finding, refuse
@@ -39,6 +40,7 @@ def _wrong_interval(text: str) -> str | None:
 class Ceilometer(Component):
     name = "ceilometer"
     title = "Metering"
+    tempest_service = "ceilometer"
     provides = (Capability("notifications", ("ceilometer",)),)
     keys = (
         Key(
@@ -148,6 +150,9 @@ class Ceilometer(Component):
             needs=("messaging", "identity", "metric", *(("hypervisor",) if guests else ())),
             probe=Probe("notify"),
         )
+
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        return {"telemetry": {"ceilometer_polling_interval": int(ctx.answers[telemetry.INTERVAL])}}
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
         # Imported late: answers and checks run where only the standard library is.

@@ -23,6 +23,7 @@ from onestack.model.declarations import (
     Holding,
     Identity,
     Task,
+    TempestResources,
     ini_file,
 )
 from onestack.model.ini import Ini, Value
@@ -62,6 +63,8 @@ def _wrong_size(text: str) -> str | None:
 class Cinder(Component):
     name = "cinder"
     title = "Block storage"
+    clients = ("cinder",)
+    tempest_service = "cinder"
     provides = (Capability("block-storage", ("cinder-api",), port=PORT, path="/v3"),)
     holdings = (Holding("/volumes", {"all_tenants": "1", "project_id": "{project}"}),)
     keys = (
@@ -242,6 +245,23 @@ class Cinder(Component):
     def tasks(self, ctx: Context) -> Iterable[Task]:
         if has_pool(ctx):
             yield Task("pool", lambda: ensure_pool(ctx), ("packages", "users"), before_start=True)
+
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        pooled = backends.chosen(ctx.answers) == (BACKEND,)
+        pool: dict[str, Value] = {"storage_protocol": "file", "vendor_name": "onestack"}
+        return {
+            "volume": {
+                "region": openstack.region(ctx),
+                "max_microversion": "latest",
+                "backup_driver": "swift",
+                **(pool if pooled else {}),
+            },
+            "volume-feature-enabled": {
+                # Backups are kept in the object store.
+                "backup": ctx.offers("object-store"),
+                "volume_revert": pooled,
+            },
+        }
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         yield from pool.remove(ctx.cloud)

@@ -11,20 +11,17 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile, Directory
 from onestack.model.key import Key, Kind
 
-TOOLS = ("openstack", "neutron", "cinder", "glance", "nova", "heat", "swift")
-KEYSTONE_PORT = 5000
-
 
 class Clients(Component):
     name = "clients"
     title = "Command line clients"
+    clients = ("openstack",)
     keys = (
         Key(
             "CONFIG_CLIENT_INSTALL",
@@ -49,27 +46,20 @@ class Clients(Component):
         yield ConfigFile(ctx.cloud.etc / "admin-openrc", openrc(ctx), mode=0o600)
         yield ConfigFile(ctx.cloud.etc / "clouds.yaml", clouds_yaml(ctx), mode=0o600)
         if ctx.answers["CONFIG_CLIENT_INSTALL"]:
-            for tool in TOOLS:
+            for tool in tools(ctx):
                 yield ConfigFile(ctx.cloud.bin / tool, wrapper(ctx, tool), mode=0o755)
 
 
-def auth_url(ctx: Context) -> str:
-    return f"https://{host(ctx.public)}:{KEYSTONE_PORT}/v3"
-
-
-def host(address: str) -> str:
-    """``address`` as it stands in a URL."""
-    return f"[{address}]" if ":" in address else address
-
-
-def ca_file(ctx: Context) -> Path:
-    return ctx.cloud.etc / "tls" / "ca.pem"
+def tools(ctx: Context) -> tuple[str, ...]:
+    """Everybody's first, then those of all services: what is off may be on in another cloud."""
+    every = {tool for room in (*ctx.components, *ctx.switched_off) for tool in room.clients}
+    return (*Clients.clients, *sorted(every.difference(Clients.clients)))
 
 
 def environment(ctx: Context) -> dict[str, str]:
     """What a client needs to be the administrator of this cloud."""
     return {
-        "OS_AUTH_URL": auth_url(ctx),
+        "OS_AUTH_URL": ctx.public_url("identity"),
         "OS_IDENTITY_API_VERSION": "3",
         "OS_USERNAME": str(ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"]),
         "OS_PASSWORD": ctx.secrets["admin_keystone"],
@@ -78,7 +68,7 @@ def environment(ctx: Context) -> dict[str, str]:
         "OS_PROJECT_DOMAIN_NAME": "Default",
         "OS_REGION_NAME": str(ctx.answers["CONFIG_KEYSTONE_REGION"]),
         "OS_INTERFACE": "public",
-        "OS_CACERT": str(ca_file(ctx)),
+        "OS_CACERT": str(ctx.authority),
         # The legacy clients ask for these; `cinder message-list` wants a recent microversion.
         "OS_VOLUME_API_VERSION": "3.70",
         "OS_IMAGE_API_VERSION": "2",
@@ -133,7 +123,7 @@ def wrapper(ctx: Context, tool: str) -> str:
         else ""
     )
     program = shlex.quote(str(ctx.release.clients / "bin" / tool))
-    ca, clouds = (shlex.quote(str(p)) for p in (ca_file(ctx), ctx.cloud.etc / "clouds.yaml"))
+    ca, clouds = (shlex.quote(str(p)) for p in (ctx.authority, ctx.cloud.etc / "clouds.yaml"))
     return (
         "#!/bin/sh\n"
         f"# {tool}, for the cloud {ctx.cloud.name!r}. Made by onestack.\n"

@@ -19,9 +19,10 @@ from onestack.model.declarations import (
     Holding,
     Identity,
     KnownError,
+    TempestResources,
     ini_file,
 )
-from onestack.model.ini import Value, ini_text
+from onestack.model.ini import Ini, Value, ini_text
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
 
@@ -33,6 +34,8 @@ REFERENCE = "glance"
 class Glance(Component):
     name = "glance"
     title = "Image"
+    clients = ("glance",)
+    tempest_service = "glance"
     provides = (Capability("image", ("glance-api",), port=PORT),)
     holdings = (Holding("/v2/images", {"owner": "{project}"}),)
     keys = (
@@ -159,6 +162,9 @@ class Glance(Component):
             "swift_store_large_object_size": 1024,
             "swift_store_large_object_chunk_size": 200,
         }
+
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        return {"image": {"region": openstack.region(ctx)}}
 
     @staticmethod
     def _account(ctx: Context) -> Path:

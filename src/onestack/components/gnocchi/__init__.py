@@ -40,6 +40,7 @@ NAMESPACES = ("gnocchi", "keystonemiddleware.auth_token", "oslo.db")
 class Gnocchi(Component):
     name = "gnocchi"
     title = "Metrics"
+    tempest_service = "gnocchi"
     provides = (Capability("metric", ("gnocchi",), port=PORT),)
     keys = (
         Key(

@@ -19,7 +19,9 @@ from onestack.model.declarations import (
     Frontend,
     Identity,
     KnownError,
+    Panel,
     Task,
+    TempestResources,
     ini_file,
 )
 from onestack.model.findings import Finding, refuse
@@ -59,6 +61,8 @@ def _wrong_key(text: str) -> str | None:
 class Heat(Component):
     name = "heat"
     title = "Orchestration"
+    clients = ("heat",)
+    tempest_service = "heat"
     provides = (Capability("orchestration", ("heat",), port=PORT, path="/v1"),)
     keys = (
         Key("CONFIG_HEAT_INSTALL", "n", "Turn the orchestration service on.", Kind.FLAG),
@@ -180,6 +184,37 @@ class Heat(Component):
         yield Task("roles", lambda: ensure_roles(ctx, ROLES), ("identity:heat",))
         yield Task("domain", lambda: ensure_domain(ctx), ("identity:heat",), before_start=True)
 
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        """Heat's plugin makes no users of its own."""
+        admin = str(ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"])
+        password = ctx.secrets["admin_keystone"]
+        return {
+            "heat_plugin": {
+                "auth_url": ctx.public_url("identity"),
+                "auth_version": 3,
+                "region": openstack.region(ctx),
+                "ca_file": str(ctx.authority),
+                "username": admin,
+                "password": password,
+                "project_name": "admin",
+                "admin_username": admin,
+                "admin_password": password,
+                "admin_project_name": "admin",
+                "user_domain_name": "Default",
+                "project_domain_name": "Default",
+                "instance_type": found.flavor_alt_name,
+                "minimal_instance_type": found.flavor_name,
+                "image_ref": found.image,
+                "minimal_image_ref": found.image,
+                "floating_network_name": found.public_network_name,
+                # They want an image with heat's own agents in it.
+                "skip_scenario_tests": True,
+            }
+        }
+
+    def dashboard(self, ctx: Context) -> Iterable[Panel]:
+        yield Panel("heat_dashboard", {"orchestration": "heat"})
+
     def purge(self, ctx: Context) -> Iterator[Change]:
         if ctx.offers("identity"):
             from onestack.cloudapi.identity import remove_roles
@@ -225,7 +260,7 @@ def _sections(ctx: Context) -> Ini:
         # Its URL is given to guests too.
         "clients_heat": {
             "endpoint_type": "public",
-            "ca_file": str(ctx.cloud.etc / "tls" / "ca.pem"),
+            "ca_file": str(ctx.authority),
         },
         "clients_keystone": {"auth_uri": _keystone(ctx)},
         # cinder-backup needs a place for its backups.

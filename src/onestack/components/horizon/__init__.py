@@ -14,7 +14,7 @@ from onestack.host.files import ensure_no_file
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE
 from onestack.model.component import Component
-from onestack.model.context import Context
+from onestack.model.context import Context, in_url
 from onestack.model.declarations import (
     Capability,
     Certificate,
@@ -22,9 +22,12 @@ from onestack.model.declarations import (
     Directory,
     Frontend,
     KnownError,
+    Panel,
     Task,
+    TempestResources,
 )
 from onestack.model.findings import Finding, refuse, warn
+from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
 
@@ -42,6 +45,7 @@ def _absolute(path: str) -> str | None:
 class Horizon(Component):
     name = "horizon"
     title = "Dashboard"
+    tempest_service = "horizon"
     provides = (Capability("dashboard", ("horizon",), port=PORT),)
     keys = (
         Key(
@@ -159,9 +163,10 @@ class Horizon(Component):
             data=_data(ctx),
             packages=ctx.release.packages_in(_environment(ctx)),
             names=list(_names(ctx)),
+            panels=_panels(ctx),
         )
         # Upstream imports ``local.local_settings``; ours is found before its empty one.
-        yield ConfigFile(_settings(ctx), text(made, _panels(ctx)), group)
+        yield ConfigFile(_settings(ctx), text(made, _packages(ctx)), group)
         yield ConfigFile(_settings(ctx).with_name("__init__.py"), "", group)
 
     def frontends(self, ctx: Context) -> Iterable[Frontend]:
@@ -195,6 +200,14 @@ class Horizon(Component):
         assets = _assets(ctx)
         yield Task("assets", assets.ensure, ("release",), before_start=True)
 
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        scheme = "https" if ctx.answers["CONFIG_HORIZON_SSL"] else "http"
+        told: dict[str, Value] = {"dashboard_url": f"{scheme}://{in_url(ctx.public)}{PLACE}"}
+        if _own(ctx.answers):
+            # By any authority, for any name.
+            told["disable_ssl_certificate_validation"] = True
+        return {"dashboard": told}
+
     def purge(self, ctx: Context) -> Iterator[Change]:
         # With the key of a certificate that was given for the dashboard.
         yield from ensure_no_file(own_file(ctx, "horizon"))
@@ -213,17 +226,17 @@ def _environment(ctx: Context) -> Path:
 
 
 def _assets(ctx: Context) -> Assets:
-    return Assets(_environment(ctx), ctx.release.further_lock(ENVIRONMENT), _panels(ctx))
+    return Assets(_environment(ctx), ctx.release.further_lock(ENVIRONMENT), _packages(ctx))
 
 
-def _panels(ctx: Context) -> tuple[str, ...]:
-    """Packages that bring the pages of the services that are on."""
-    found = {
-        "heat_dashboard": ctx.offers("orchestration"),
-        "octavia_dashboard": ctx.offers("load-balancer"),
-        "neutron_fwaas_dashboard": ctx.offers("network") and ctx.answers["CONFIG_NEUTRON_FWAAS"],
-    }
-    return tuple(name for name, on in found.items() if on)
+def _panels(ctx: Context) -> tuple[Panel, ...]:
+    """The pages of the services that are on, in an order that depends on them alone."""
+    panels = (panel for declared in ctx.model for panel in declared.dashboard)
+    return tuple(sorted(panels, key=lambda panel: panel.package))
+
+
+def _packages(ctx: Context) -> tuple[str, ...]:
+    return tuple(panel.package for panel in _panels(ctx))
 
 
 def _own(answers: Answers) -> Certificate | None:

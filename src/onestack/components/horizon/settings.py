@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pprint
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from onestack.components import openstack
 from onestack.model.context import Context
+from onestack.model.declarations import Panel
 
 PLACE = "/dashboard/"
 """Where packstack's dashboard was, too."""
@@ -52,12 +53,18 @@ def text(settings: dict[str, Any], panels: Sequence[str]) -> str:
 
 
 def local_settings(
-    ctx: Context, *, static: Path, data: Path, packages: Path, names: list[str]
+    ctx: Context,
+    *,
+    static: Path,
+    data: Path,
+    packages: Path,
+    names: list[str],
+    panels: Iterable[Panel],
 ) -> dict[str, Any]:
     """All that differs from upstream's defaults.
 
     ``static`` is where the assets are, ``packages`` the environment's folder of
-    packages, ``names`` are those of this machine.
+    packages, ``names`` are those of this machine, ``panels`` the further services' pages.
     """
     secure = bool(ctx.answers["CONFIG_HORIZON_SSL"])
     # Never the default password of all services: whoever knows the key can be anybody.
@@ -82,21 +89,22 @@ def local_settings(
         # would have to trust the cloud's CA there, and be allowed to by that service.
         "HORIZON_IMAGES_UPLOAD_MODE": "legacy",
         "CONSOLE_TYPE": "VNC",
-        **_policies(ctx, packages),
+        **_policies(panels, packages),
         "LOGGING": _logging(bool(ctx.answers["CONFIG_DEBUG_MODE"])),
     }
 
 
-def _policies(ctx: Context, packages: Path) -> dict[str, Any]:
+def _policies(panels: Iterable[Panel], packages: Path) -> dict[str, Any]:
     """What the dashboard asks before it shows a button."""
     files = {service: f"{project}_policy.yaml" for service, project in POLICIES.items()}
     defaults = {
         service: f"default_policies/{project}.yaml" for service, project in POLICIES.items()
     }
-    if ctx.offers("orchestration"):
-        conf = packages / "heat_dashboard" / "conf"
-        files["orchestration"] = str(conf / "heat_policy.yaml")
-        defaults["orchestration"] = str(conf / "default_policies" / "heat.yaml")
+    for panel in panels:
+        conf = packages / panel.package / "conf"
+        for service, name in panel.policies.items():
+            files[service] = str(conf / f"{name}_policy.yaml")
+            defaults[service] = str(conf / "default_policies" / f"{name}.yaml")
     return {"POLICY_FILES": files, "DEFAULT_POLICY_FILES": defaults}
 
 

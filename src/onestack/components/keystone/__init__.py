@@ -25,9 +25,10 @@ from onestack.model.declarations import (
     Identity,
     KnownError,
     Task,
+    TempestResources,
     ini_file,
 )
-from onestack.model.ini import Value
+from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
 
@@ -204,6 +205,19 @@ class Keystone(Component):
 
     def preload(self, ctx: Context) -> Iterable[str]:
         return ("cryptography.fernet", "flask", "flask_restful", "jsonschema", "bcrypt")
+
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        return {
+            "identity": {
+                "auth_version": "v3",
+                "uri_v3": ctx.public_url("identity"),
+                "region": openstack.region(ctx),
+                "v3_endpoint_type": "public",
+                "ca_certificates_file": str(ctx.authority),
+            },
+            # Users of a directory elsewhere are not the cloud's to change.
+            "identity-feature-enabled": {"immutable_user_source": ldap.wanted(ctx.answers)},
+        }
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.

@@ -26,9 +26,12 @@ from onestack.model.declarations import (
     Endpoint,
     Frontend,
     Identity,
+    Panel,
     Task,
+    TempestResources,
 )
 from onestack.model.findings import Finding, refuse, warn
+from onestack.model.ini import Ini
 from onestack.model.process import Probe, Process
 from onestack.model.root_command import RootCommand
 from onestack.network.backend import l2_agent
@@ -42,6 +45,8 @@ _MIGRATIONS = "neutron/db/migration/alembic_migrations/versions"
 class Neutron(Component):
     name = "neutron"
     title = "Network"
+    clients = ("neutron",)
+    tempest_service = "neutron"
     provides = (Capability("network", ("neutron-api",), port=PORT),)
     keys = keys.KEYS
 
@@ -127,6 +132,27 @@ class Neutron(Component):
         for name in ("openvswitch", "dhcp", "l3", "metadata", *metering):
             switch = () if name == "metadata" else ("external-bridge",)
             yield self._agent(layout, name, f"neutron-{name}-agent", switch)
+
+    def dashboard(self, ctx: Context) -> Iterable[Panel]:
+        if ctx.answers["CONFIG_NEUTRON_FWAAS"]:
+            yield Panel("neutron_fwaas_dashboard")
+
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        return {
+            "network": {
+                "public_network_id": found.public_network,
+                "floating_network_name": found.public_network_name,
+                "region": openstack.region(ctx),
+            },
+            "network-feature-enabled": {
+                "api_extensions": found.extensions,
+                "ipv6_subnet_attributes": True,
+                "port_security": "port-security" in found.extensions,
+            },
+            "neutron_plugin_options": {
+                "firewall_driver": "ovn" if Layout(ctx).ovn else "openvswitch"
+            },
+        }
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {Layout(ctx).user: tuple(config.PRIVSEP.values())}

@@ -25,6 +25,7 @@ from onestack.model.declarations import (
     Identity,
     KnownError,
     Task,
+    TempestResources,
     ini_file,
 )
 from onestack.model.ini import Ini
@@ -58,6 +59,8 @@ NAMESPACES = (
 class Nova(Component):
     name = "nova"
     title = "Compute"
+    clients = ("nova",)
+    tempest_service = "nova"
     provides = (
         Capability("compute", ("nova-api",), port=PORT, path="/v2.1"),
         Capability("metadata", ("nova-api",), port=METADATA_PORT),
@@ -213,12 +216,11 @@ class Nova(Component):
 
     def frontends(self, ctx: Context) -> Iterable[Frontend]:
         yield Frontend("nova", PORT, f"{ctx.internal}:{PORT}")
-        own = tuple(str(ctx.answers[f"CONFIG_VNC_SSL_{what}"]) for what in ("CERT", "KEY"))
         yield Frontend(
             "novnc",
             CONSOLE_PORT,
             f"{ctx.internal}:{CONSOLE_PORT}",
-            certificate=Certificate(*own) if any(own) else None,
+            certificate=_own_certificate(ctx),
         )
 
     def processes(self, ctx: Context) -> Iterable[Process]:
@@ -293,6 +295,31 @@ class Nova(Component):
                 ("database", "nova-api"),
             )
 
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        network = found.private_network_name
+        return {
+            "compute": {
+                "image_ref": found.image,
+                "image_ref_alt": found.image,
+                "flavor_ref": found.flavor,
+                "flavor_ref_alt": found.flavor_alt,
+                "region": openstack.region(ctx),
+                "max_microversion": "latest",
+                **({"fixed_network_name": network} if network else {}),
+            },
+            "compute-feature-enabled": {
+                # Its test knows no certificate but those of the cloud's authority.
+                "vnc_console": not _own_certificate(ctx),
+                # There is one compute host, and it is not given to itself as a new one.
+                "live_migration": False,
+                "cold_migration": False,
+                "resize": False,
+                # Both want a key manager.
+                "attach_encrypted_volume": False,
+                "volume_multiattach": False,
+            },
+        }
+
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
 
@@ -332,6 +359,12 @@ class Nova(Component):
                 ("haproxy:certificate", "files:nova"),
                 before_start=True,
             )
+
+
+def _own_certificate(ctx: Context) -> Certificate | None:
+    """The operator's, for consoles."""
+    own = tuple(str(ctx.answers[f"CONFIG_VNC_SSL_{what}"]) for what in ("CERT", "KEY"))
+    return Certificate(*own) if any(own) else None
 
 
 def _config(ctx: Context) -> Path:

@@ -12,7 +12,6 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from onestack.components.haproxy.paths import tls_directory
 from onestack.host.files import write_file
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -24,7 +23,7 @@ def vendordata_file(ctx: Context) -> Path:
 
 def ensure_vendordata(ctx: Context) -> Iterator[Change]:
     """The file with the certificate of the authority that is there."""
-    certificate = tls_directory(ctx) / "ca.pem"
+    certificate = ctx.authority
     path, group = vendordata_file(ctx), ctx.cloud.user("nova")
     # Not there yet in a dry run on a new machine.
     wanted = vendordata(certificate.read_text()) if certificate.is_file() else None

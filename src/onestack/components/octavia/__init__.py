@@ -20,7 +20,9 @@ from onestack.model.declarations import (
     Frontend,
     Holding,
     Identity,
+    Panel,
     Task,
+    TempestResources,
     ini_file,
 )
 from onestack.model.ini import Ini
@@ -56,6 +58,7 @@ NAMESPACES = (
 class Octavia(Component):
     name = "octavia"
     title = "Load balancers"
+    tempest_service = "load_balancer"
     provides = (Capability("load-balancer", ("octavia-api",), port=PORT),)
     holdings = (Holding("/v2/lbaas/loadbalancers", {"project_id": "{project}"}),)
     keys = (
@@ -134,6 +137,25 @@ class Octavia(Component):
         from onestack.cloudapi.identity import ensure_roles
 
         yield Task("roles", lambda: ensure_roles(ctx, ROLES), ("identity:octavia",))
+
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        """OVN balances connections, and looks into none."""
+        return {
+            "load_balancer": {
+                "provider": "ovn",
+                "enabled_provider_drivers": "ovn:OVN provider driver.",
+            },
+            "loadbalancer-feature-enabled": {
+                "not_implemented_is_error": False,
+                "terminated_tls_enabled": False,
+                "l7_protocol_enabled": False,
+                "pool_algorithms_enabled": False,
+                "prometheus_listener_enabled": False,
+            },
+        }
+
+    def dashboard(self, ctx: Context) -> Iterable[Panel]:
+        yield Panel("octavia_dashboard")
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         from onestack.cloudapi.identity import remove_roles

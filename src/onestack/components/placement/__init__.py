@@ -17,8 +17,10 @@ from onestack.model.declarations import (
     Endpoint,
     Frontend,
     Identity,
+    TempestResources,
     ini_file,
 )
+from onestack.model.ini import Ini
 from onestack.model.process import Probe, Process
 
 PORT = 8778
@@ -76,6 +78,9 @@ class Placement(Component):
             needs=("database", "cache"),
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/resource_providers"),
         )
+
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        return {"placement": {"region": openstack.region(ctx), "max_microversion": "latest"}}
 
     @staticmethod
     def _config(ctx: Context) -> Path:

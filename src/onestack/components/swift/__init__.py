@@ -28,8 +28,10 @@ from onestack.model.declarations import (
     Frontend,
     Identity,
     Task,
+    TempestResources,
 )
 from onestack.model.findings import Finding
+from onestack.model.ini import Ini
 from onestack.model.key import Class, Key, Kind
 from onestack.model.process import Probe, Process
 from onestack.storage import loopfile
@@ -67,6 +69,8 @@ def _wrong_hash(text: str) -> str | None:
 class Swift(Component):
     name = "swift"
     title = "Object store"
+    clients = ("swift",)
+    tempest_service = "swift"
     provides = (Capability("object-store", ("swift-proxy",), port=config.PORT),)
     zygote_isolated = True
     keys = (
@@ -261,6 +265,16 @@ class Swift(Component):
             before_start=True,
         )
         yield Task("roles", lambda: ensure_roles(ctx, ROLES), ("identity:swift",))
+
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        return {
+            "object-storage": {"operator_role": "member", "reseller_admin_role": ROLES[0]},
+            "object-storage-feature-enabled": {
+                "discoverable_apis": found.objects,
+                "container_sync": "container_sync" in found.objects,
+                "object_versioning": "versioned_writes" in found.objects,
+            },
+        }
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         yield from devices.loop_file(ctx.cloud.root).remove(Ledger.of(ctx.cloud))

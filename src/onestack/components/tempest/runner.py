@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from onestack.components.clients import ca_file
 from onestack.components.provision.keys import TEMPEST
 from onestack.components.tempest import paths, results, selection
 from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Results
@@ -120,7 +119,7 @@ def take(ctx: Context, wanted: Selection) -> Results:
             # Counts more than the file's, whose locks may be of another that ran a Tempest.
             "OS_OSLO_CONCURRENCY__LOCK_PATH": str(folder / "lock"),
             # The dashboard's test has no option for an authority.
-            "SSL_CERT_FILE": str(ca_file(ctx)),
+            "SSL_CERT_FILE": str(ctx.authority),
         },
     )
     found = results.load(folder)
