@@ -36,7 +36,7 @@ def wanted(root: Path, kernel: bool = False) -> tuple[Context, list[str]]:
         ctx = Context(
             cloud=cloud,
             answers=answers,
-            secrets=Secrets(root / "secrets.json", answers, keep=False),
+            secrets=Secrets(root / "secrets.json", answers, registry().secrets, keep=False),
             host=facts.gather(cloud),
             release=release(),
             components=all_components(),

@@ -113,7 +113,7 @@ def context(
     return Context(
         cloud=cloud,
         answers=answers,
-        secrets=Secrets(root / "etc" / "secrets.json", answers, keep=False),
+        secrets=Secrets(root / "etc" / "secrets.json", answers, registry().secrets, keep=False),
         host=Host.alone(cloud, host),
         release=found,
         components=tuple(c for c in ALL if c.enabled(answers)),
@@ -206,7 +206,7 @@ def test_a_password_may_have_any_characters(root: Path, installed: Release) -> N
     given = dict.fromkeys(("CONFIG_NOVA_DB_PW", "CONFIG_NOVA_KS_PW"), hard)
     answers = registry().answers(given | {"CONFIG_AMQP_AUTH_PASSWORD": hard})
     base = context(root, installed, "ovn", kvm=False, debug=False)
-    secrets = Secrets(root / "etc" / "secrets.json", answers, keep=False)
+    secrets = Secrets(root / "etc" / "secrets.json", answers, registry().secrets, keep=False)
     ctx = dataclasses.replace(base, answers=answers, secrets=secrets)
     nova = next(c for c in ctx.components if c.name == "nova")
     file = root.parent / "nova.conf"

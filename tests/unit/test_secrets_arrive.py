@@ -7,18 +7,19 @@ is told to it by a step of `up`.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from onestack.answers.common import PASSWORDS
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
 from onestack.components import ALL
 from onestack.model.context import Context
+from onestack.model.host import Role
 from onestack.model.key import Class, Kind
 from onestack.release.release import Release
 from tests.support.needs import needs_root
@@ -30,71 +31,82 @@ pytestmark = needs_root
 
 @dataclass(frozen=True)
 class Goes:
-    """``files`` below ROOT/etc; ``told``: steps that make a server's own copy the same."""
+    """``files`` below ROOT/etc; ``told``: steps that make a server's own copy the same.
+
+    ``processes`` are started otherwise: the roster has what is made of it.
+    """
 
     files: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
+    processes: tuple[str, ...] = ()
     refused: str = ""
     """The component that lets nobody change it once it is in use."""
 
 
 NOVA = ("nova/nova-compute.conf", "nova/nova.conf")
 ADMIN = ("admin-openrc", "clouds.yaml", "keystone/admin.json")
+SEES_NOVA = ("neutron/neutron.conf", *NOVA)
 GOES = {
-    "CONFIG_AMQP_AUTH_PASSWORD": Goes(
+    "admin_keystone": Goes(ADMIN, ("keystone:password", "tempest:configuration")),
+    "aodh_db": Goes(("aodh/aodh.conf",), ("database:aodh",)),
+    "aodh_keystone": Goes(("aodh/aodh.conf",), ("identity:aodh",)),
+    "ceilometer_keystone": Goes(("ceilometer/ceilometer.conf",), ("identity:ceilometer",)),
+    # an identity that is made of it, no secret
+    "chassis": Goes(processes=("ovn-controller",)),
+    "cinder_db": Goes(("cinder/cinder.conf",), ("database:cinder",)),
+    "cinder_keystone": Goes(("cinder/cinder.conf",), ("identity:cinder",)),
+    "cinder_netapp": Goes(("cinder/cinder.conf",)),
+    "cinder_solidfire": Goes(("cinder/cinder.conf",)),
+    "cinder_volume_key": Goes(("cinder/cinder.conf",)),
+    "CONFIG_CEILOMETER_SECRET": Goes(("ceilometer/ceilometer.conf",)),
+    "CONFIG_HEAT_DOMAIN_PASSWORD": Goes(("heat/heat.conf",), ("heat:domain",)),
+    "demo_keystone": Goes(("demo-openrc",), ("provision:accounts",)),
+    "glance_db": Goes(("glance/glance-api.conf",), ("database:glance",)),
+    "glance_keystone": Goes(("glance/glance-api.conf", "glance/swift.conf"), ("identity:glance",)),
+    "gnocchi_db": Goes(("gnocchi/gnocchi.conf",), ("database:gnocchi",)),
+    "gnocchi_keystone": Goes(("gnocchi/gnocchi.conf",), ("identity:gnocchi",)),
+    "heat_db": Goes(("heat/heat.conf",), ("database:heat",)),
+    "heat_encryption": Goes(("heat/heat.conf",), refused="heat"),
+    "heat_keystone": Goes(("heat/heat.conf",), ("identity:heat",)),
+    "horizon_secret_key": Goes(("horizon/local/local_settings.py",)),
+    "keystone_db": Goes(("keystone/keystone.conf",), ("database:keystone",)),
+    "keystone_ldap": Goes(("keystone/domains/keystone.ldap.conf",)),
+    "mariadb": Goes((), ("mariadb:administrator",)),
+    "neutron_db": Goes(("neutron/neutron.conf",), ("database:neutron", "database:neutron_fwaas")),
+    "neutron_keystone": Goes(SEES_NOVA, ("identity:neutron",)),
+    "neutron_metadata": Goes(("neutron/ovn_agent.ini", *NOVA)),
+    "nova_db": Goes(
+        ("nova/cell0.conf", "nova/nova.conf"),
+        ("database:nova", "database:nova_api", "database:nova_cell0"),
+    ),
+    "nova_keystone": Goes(SEES_NOVA, ("identity:nova",)),
+    "octavia_db": Goes(("octavia/octavia.conf",), ("database:octavia",)),
+    "octavia_keystone": Goes(("octavia/octavia.conf",), ("identity:octavia",)),
+    "onestack_keystone": Goes(("probe.json",), ("identity:keystone",)),
+    "placement_db": Goes(("placement/placement.conf",), ("database:placement",)),
+    "placement_keystone": Goes(("placement/placement.conf", *SEES_NOVA), ("identity:placement",)),
+    "rabbitmq": Goes(
         (
             *("aodh/aodh.conf", "ceilometer/ceilometer.conf", "cinder/cinder.conf"),
-            *("glance/glance-api.conf", "heat/heat.conf", "neutron/neutron.conf", *NOVA),
+            *("glance/glance-api.conf", "heat/heat.conf", *SEES_NOVA),
             # imported at the broker's start
             "rabbitmq/definitions.json",
         )
     ),
-    "CONFIG_AODH_DB_PW": Goes(("aodh/aodh.conf",), ("database:aodh",)),
-    "CONFIG_AODH_KS_PW": Goes(("aodh/aodh.conf",), ("identity:aodh",)),
-    "CONFIG_CEILOMETER_KS_PW": Goes(("ceilometer/ceilometer.conf",), ("identity:ceilometer",)),
-    "CONFIG_CEILOMETER_SECRET": Goes(("ceilometer/ceilometer.conf",)),
-    "CONFIG_CINDER_DB_PW": Goes(("cinder/cinder.conf",), ("database:cinder",)),
-    "CONFIG_CINDER_KS_PW": Goes(("cinder/cinder.conf",), ("identity:cinder",)),
-    "CONFIG_CINDER_NETAPP_PASSWORD": Goes(("cinder/cinder.conf",)),
-    "CONFIG_CINDER_SOLIDFIRE_PASSWORD": Goes(("cinder/cinder.conf",)),
-    "CONFIG_GLANCE_DB_PW": Goes(("glance/glance-api.conf",), ("database:glance",)),
-    "CONFIG_GLANCE_KS_PW": Goes(
-        ("glance/glance-api.conf", "glance/swift.conf"), ("identity:glance",)
-    ),
-    "CONFIG_GNOCCHI_DB_PW": Goes(("gnocchi/gnocchi.conf",), ("database:gnocchi",)),
-    "CONFIG_GNOCCHI_KS_PW": Goes(("gnocchi/gnocchi.conf",), ("identity:gnocchi",)),
-    "CONFIG_HEAT_AUTH_ENC_KEY": Goes(("heat/heat.conf",), refused="heat"),
-    "CONFIG_HEAT_DB_PW": Goes(("heat/heat.conf",), ("database:heat",)),
-    "CONFIG_HEAT_DOMAIN_PASSWORD": Goes(("heat/heat.conf",), ("heat:domain",)),
-    "CONFIG_HEAT_KS_PW": Goes(("heat/heat.conf",), ("identity:heat",)),
-    "CONFIG_HORIZON_SECRET_KEY": Goes(("horizon/local/local_settings.py",)),
-    "CONFIG_KEYSTONE_ADMIN_PW": Goes(ADMIN, ("keystone:password", "tempest:configuration")),
-    "CONFIG_KEYSTONE_DB_PW": Goes(("keystone/keystone.conf",), ("database:keystone",)),
-    "CONFIG_KEYSTONE_DEMO_PW": Goes(("demo-openrc",), ("provision:accounts",)),
-    "CONFIG_KEYSTONE_LDAP_USER_PASSWORD": Goes(("keystone/domains/keystone.ldap.conf",)),
-    "CONFIG_MARIADB_PW": Goes((), ("mariadb:administrator",)),
-    "CONFIG_NEUTRON_DB_PW": Goes(
-        ("neutron/neutron.conf",), ("database:neutron", "database:neutron_fwaas")
-    ),
-    "CONFIG_NEUTRON_KS_PW": Goes(("neutron/neutron.conf", *NOVA), ("identity:neutron",)),
-    "CONFIG_NEUTRON_METADATA_PW": Goes(("neutron/ovn_agent.ini", *NOVA)),
-    "CONFIG_NOVA_DB_PW": Goes(
-        ("nova/cell0.conf", "nova/nova.conf"),
-        ("database:nova", "database:nova_api", "database:nova_cell0"),
-    ),
-    "CONFIG_NOVA_KS_PW": Goes(("neutron/neutron.conf", *NOVA), ("identity:nova",)),
-    "CONFIG_PROVISION_TEMPEST_USER_PW": Goes(("tester-openrc",), ("provision:accounts",)),
-    "CONFIG_SWIFT_HASH": Goes(("swift/swift.conf",), refused="swift"),
-    "CONFIG_SWIFT_KS_PW": Goes(("swift/proxy-server.conf",), ("identity:swift",)),
+    "swift_hash_suffix": Goes(("swift/swift.conf",), refused="swift"),
+    "swift_keystone": Goes(("swift/proxy-server.conf",), ("identity:swift",)),
+    "tempest_keystone": Goes(("tester-openrc",), ("provision:accounts",)),
 }
-WITH_DEFAULT = {name for name in GOES if name in PASSWORDS} | {
-    "CONFIG_CEILOMETER_SECRET",
-    "CONFIG_HEAT_DOMAIN_PASSWORD",
-}
+DECLARED = registry().secrets
+WITH_DEFAULT = {name for name, secret in DECLARED.items() if secret.key and secret.password}
 """Those that CONFIG_DEFAULT_PASSWORD stands for when they are left alone."""
-NO_PROCESS = {*ADMIN, "demo-openrc", "tester-openrc", "nova/cell0.conf"}
+NO_PROCESS = {*ADMIN, "probe.json", "demo-openrc", "tester-openrc", "nova/cell0.conf"}
 """Read anew whenever they are used: by people, by steps, by upstream's jobs."""
-SECRETS = {key.name: key for key in registry().keys.values() if key.kind is Kind.SECRET}
+NOBODYS = {
+    key.name
+    for key in registry().keys.values()
+    if key.kind is Kind.SECRET and key.outcome is not Class.IMPLEMENTED
+}
 MORE = {
     "CONFIG_HORIZON_INSTALL": "y",
     "CONFIG_CEILOMETER_INSTALL": "y",
@@ -109,10 +121,19 @@ def whole(root: Path, installed: Release) -> Context:
     return context(root, installed, "ovn", False, False, True)
 
 
-def asked(whole: Context, **given: str) -> Context:
-    """The same cloud, with other answers and the random secrets of all."""
+def asked(whole: Context, kept: Mapping[str, str] | None = None, **given: str) -> Context:
+    """The same cloud, with other answers and the random secrets of all, but for ``kept``."""
     answers = registry().answers({**whole.answers.given, **EVERYTHING, **MORE, **given})
-    secrets = Secrets(whole.cloud.etc / "secrets.json", answers)
+    secrets = Secrets(whole.cloud.etc / "secrets.json", answers, DECLARED)
+    for name in DECLARED:
+        secrets[name]  # all are kept before another reads them
+    if kept:
+        here = json.loads((whole.cloud.etc / "secrets.json").read_text())
+        other = whole.cloud.etc / "other.json"
+        other.write_text(json.dumps({**here, **kept}))
+        secrets = Secrets(other, answers, DECLARED)
+        for name in kept:
+            secrets[name]
     components = tuple(c for c in ALL if c.enabled(answers))
     return dataclasses.replace(whole, answers=answers, secrets=secrets, components=components)
 
@@ -147,20 +168,28 @@ def told(now: Context, then: Context) -> Iterator[str]:
 
 
 def pair(whole: Context, name: str) -> tuple[Context, Context]:
-    other = {"CONFIG_PROVISION_DEMO": "n"} if name == "CONFIG_PROVISION_TEMPEST_USER_PW" else {}
-    one, two = (asked(whole, **other, **{name: letter * 32}) for letter in "ab")
+    """The cloud with two values of the secret ``name``, or of the answer."""
+    other = {"CONFIG_PROVISION_DEMO": "n"} if name == "tempest_keystone" else {}
+    key = DECLARED[name].key if name in DECLARED else name
+    if not key:
+        one, two = (asked(whole, {name: letter * 32}) for letter in "ab")
+        return one, two
+    one, two = (asked(whole, **other, **{key: letter * 32}) for letter in "ab")
     return one, two
 
 
 def test_all_of_them_are_here() -> None:
-    used = {name for name, key in SECRETS.items() if key.outcome is Class.IMPLEMENTED}
-    assert used - {"CONFIG_DEFAULT_PASSWORD"} == GOES.keys()
+    assert DECLARED.keys() == GOES.keys()
 
 
 @pytest.mark.parametrize("name", sorted(GOES))
 def test_where_it_goes(whole: Context, name: str) -> None:
     goes, (now, then) = GOES[name], pair(whole, name)
+    assert now.secrets[name] != then.secrets[name]
+    assert goes.files or goes.told or goes.processes, "it reaches nothing"
     assert changed(now, then) == set(goes.files)
+    before, after = ({p for c in ctx.model for p in map(repr, c.processes)} for ctx in (now, then))
+    assert {text.split("'")[1] for text in before - after} == set(goes.processes)
     engine = set(told(now, then))
     assert engine == {s for s in goes.told if s.startswith(("database:", "identity:"))}
     tasks = {f"{c.name}:{task.name}" for c in now.components for task in c.tasks(now)}
@@ -177,18 +206,46 @@ def test_whoever_reads_the_file_is_started_anew(whole: Context, name: str) -> No
     assert unseen <= NO_PROCESS
 
 
-@pytest.mark.parametrize("name", sorted(SECRETS.keys() - GOES.keys() - {"CONFIG_DEFAULT_PASSWORD"}))
+@pytest.mark.parametrize("name", sorted(NOBODYS))
 def test_the_others_go_nowhere(whole: Context, name: str) -> None:
-    assert SECRETS[name].outcome is not Class.IMPLEMENTED
     assert not changed(*pair(whole, name))
 
 
 def test_the_default_password(whole: Context) -> None:
     now, then = pair(whole, "CONFIG_DEFAULT_PASSWORD")
     # The one of the two accounts that is there, and keys are no passwords.
-    goes = [GOES[name] for name in WITH_DEFAULT - {"CONFIG_PROVISION_TEMPEST_USER_PW"}]
+    goes = [GOES[name] for name in WITH_DEFAULT - {"tempest_keystone"}]
     assert changed(now, then) == {file for each in goes for file in each.files}
     assert set(told(now, then)) <= {step for each in goes for step in each.told}
+
+
+def _value(name: str) -> str:
+    """One that is found nowhere by chance: 32 characters."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+@pytest.mark.parametrize("agent", ["ovn", "openvswitch"])
+@pytest.mark.parametrize("role", list(Role))
+def test_no_host_learns_more_than_its_role_may(whole: Context, role: Role, agent: str) -> None:
+    """The files of a host that has only this role: from the model, with everything on."""
+    off = {"CONFIG_LBAAS_INSTALL": "n"} if agent == "openvswitch" else {}
+    values = {s.key: _value(name) for name, s in DECLARED.items() if s.key}
+    ctx = asked(whole, **{"CONFIG_NEUTRON_L2_AGENT": agent, **off, **values})
+    files = {
+        str(file.path): file.content
+        for declared in ctx.model
+        for file in declared.files
+        if role in (file.roles or declared.component.roles)
+    }
+    assert files, "no file at all"
+    hidden = [name for name, secret in DECLARED.items() if role not in secret.roles]
+    leaks = [
+        f"{path} has {name}"
+        for path, text in files.items()
+        for name in hidden
+        if ctx.secrets[name] in text
+    ]
+    assert not leaks, "\n".join(leaks)
 
 
 @pytest.mark.parametrize("name", sorted(name for name, goes in GOES.items() if goes.refused))
@@ -198,15 +255,15 @@ def test_what_cannot_change_is_refused_before_anything_is_done(whole: Context, n
     for file in component.files(now):
         file.path.parent.mkdir(parents=True, exist_ok=True)
         file.path.write_text(file.content)
-    if name == "CONFIG_SWIFT_HASH":
+    if name == "swift_hash_suffix":
         from onestack.components.swift import wanted_rings
 
         rings = now.cloud.etc / "swift" / "rings.json"
         rings.write_text(json.dumps(wanted_rings(now)))
-    if name == "CONFIG_HEAT_AUTH_ENC_KEY":
+    if name == "heat_encryption":
         table = now.cloud.data / "mariadb" / "data" / "heat" / "stack.ibd"
         table.parent.mkdir(parents=True)
         table.touch()
     assert not list(component.preflight_checks(now))
     (refusal,) = component.preflight_checks(then)
-    assert name in refusal.what and "old value" in refusal.cure
+    assert DECLARED[name].key in refusal.what and "old value" in refusal.cure

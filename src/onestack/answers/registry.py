@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from onestack.answers import common, table
 from onestack.answers.values import Answers
-from onestack.model.key import Class, Key
+from onestack.model.key import Class, Key, Kind
+from onestack.model.secret import Secret
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,13 @@ class Registry:
     targets: Mapping[str, str]
     options: Mapping[str, str]
     """Name -> packstack's long option, without dashes."""
+    secrets: Mapping[str, Secret]
+    """All that are declared, by name."""
+
+    @property
+    def accounts(self) -> frozenset[str]:
+        """Services' users in keystone: nobody else may have their names."""
+        return frozenset({s.account for s in self.secrets.values()} - {""})
 
     def nearest(self, name: str) -> str | None:
         """The known key most like ``name``, if any is near."""
@@ -49,10 +57,13 @@ class Registry:
         return Answers(self.keys, given)
 
 
-def build(declared: Iterable[tuple[str, Iterable[Key]]]) -> Registry:
-    """A registry of ``declared`` (title, keys) and all keys that nobody declared.
+def build(
+    declared: Iterable[tuple[str, Iterable[Key]]], secrets: Iterable[Secret] = ()
+) -> Registry:
+    """A registry of ``declared`` (title, keys), all keys that nobody declared, and ``secrets``.
 
-    Raises `ValueError` when two components declare one key differently.
+    Raises `ValueError` when two components declare one key or one secret differently, and
+    when a secret names a key that is none of a secret.
     """
     rows = table.rows()
     keys: dict[str, Key] = {}
@@ -86,7 +97,18 @@ def build(declared: Iterable[tuple[str, Iterable[Key]]]) -> Registry:
             aliases = tuple(dict.fromkeys((*keys[new].aliases, old)))
             keys[new] = dataclasses.replace(keys[new], aliases=aliases)
     options = {name: row.option for name, row in rows.items() if row.option}
-    return Registry(keys, tuple(g for g in groups if g.keys), targets, options)
+    shown = tuple(g for g in groups if g.keys)
+    return Registry(keys, shown, targets, options, _by_name(secrets, keys))
+
+
+def _by_name(secrets: Iterable[Secret], keys: Mapping[str, Key]) -> Mapping[str, Secret]:
+    found: dict[str, Secret] = {}
+    for secret in secrets:
+        if found.setdefault(secret.name, secret) != secret:
+            raise ValueError(f"the secret {secret.name} is declared twice, differently")
+        if secret.key and (secret.key not in keys or keys[secret.key].kind is not Kind.SECRET):
+            raise ValueError(f"{secret.key}, of the secret {secret.name}, is no key of a secret")
+    return found
 
 
 @functools.cache
@@ -94,4 +116,6 @@ def registry() -> Registry:
     """The registry of this program: imports every component."""
     import onestack.components as components
 
-    return build((c.title or c.name, c.keys) for c in getattr(components, "ALL", ()))
+    known = getattr(components, "ALL", ())
+    declared = ((c.title or c.name, c.keys) for c in known)
+    return build(declared, (secret for c in known for secret in c.secrets))

@@ -8,42 +8,49 @@ from __future__ import annotations
 import json
 import secrets as randomness
 import threading
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
-from onestack.answers.common import PASSWORDS
 from onestack.answers.values import Answers
 from onestack.kernel.atomic import write
 from onestack.model.errors import OnestackError
 from onestack.model.key import Kind
+from onestack.model.secret import Secret
 
-_KEYS = {secret: key for key, secret in PASSWORDS.items()}
+
+class UndeclaredSecret(KeyError):
+    """A component asks for a secret that none declares."""
+
+    def __str__(self) -> str:
+        return f"no component declares the secret {self.args[0]!r}: declare it in `secrets`"
 
 
 class Secrets:
-    """``secrets[name]`` gives a secret of 32 hexadecimal digits, or the operator's own.
+    """``secrets[name]`` gives a declared secret: 32 hexadecimal digits, or the operator's own.
 
-    ``name`` is a secret's name (``nova_db``) or an answer key
-    (``CONFIG_NOVA_DB_PW``): both mean the same secret. With ``keep`` false
-    (a dry run) nothing is written, and new secrets live as long as this
-    object. Threads may share one.
+    Raises `UndeclaredSecret` for any other name. With ``keep`` false (a dry run) nothing is
+    written, and new secrets live as long as this object. Threads may share one.
     """
 
-    def __init__(self, path: Path, answers: Answers, keep: bool = True) -> None:
+    def __init__(
+        self, path: Path, answers: Answers, declared: Mapping[str, Secret], keep: bool = True
+    ) -> None:
         self._path = path
         self._answers = answers
+        self._declared = declared
         self._keep = keep
         self._lock = threading.Lock()
         self._made: dict[str, str] | None = None
 
     def __getitem__(self, name: str) -> str:
-        key = name if name in self._answers else _KEYS.get(name, "")
-        if key in self._answers and self._answers.key(key).kind is Kind.SECRET:
-            if own := str(self._answers[key]):
+        if not (secret := self._declared.get(name)):
+            raise UndeclaredSecret(name)
+        if secret.key:
+            if own := str(self._answers[secret.key]):
                 return own
-            if default := str(self._answers["CONFIG_DEFAULT_PASSWORD"]):
+            if secret.password and (default := str(self._answers["CONFIG_DEFAULT_PASSWORD"])):
                 return default
-        return self._random(PASSWORDS.get(name, name))
+        return self._random(name) if secret.made else ""
 
     def _random(self, name: str) -> str:
         with self._lock:
@@ -58,12 +65,7 @@ class Secrets:
 
     def looking(self) -> Secrets:
         """The same, which keeps no new one: to see what would be asked for."""
-        return Secrets(self._path, self._answers, keep=False)
-
-    def ensure(self, names: Iterable[str]) -> None:
-        """Make all of ``names`` at once."""
-        for name in names:
-            self[name]
+        return Secrets(self._path, self._answers, self._declared, keep=False)
 
     def known(self) -> frozenset[str]:
         """The secret values themselves that are in use so far, to hide them or look for them."""

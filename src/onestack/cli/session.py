@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
 from onestack.answers.values import Answers
 from onestack.diagnose import preflight
@@ -24,7 +25,7 @@ def all_components() -> tuple[Component, ...]:
 
 
 def secrets(cloud: Cloud, answers: Answers, keep: bool = True) -> Secrets:
-    return Secrets(cloud.etc / "secrets.json", answers, keep)
+    return Secrets(cloud.etc / "secrets.json", answers, registry().secrets, keep)
 
 
 def context(cloud: Cloud, answers: Answers, keep: bool = True) -> Context:

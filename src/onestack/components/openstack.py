@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from onestack.model.context import Context
 from onestack.model.declarations import Database, KnownError
+from onestack.model.host import Role
 from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
+from onestack.model.secret import CONTROLLER, Secret
 
 
-def database_password(service: str) -> Key:
-    """The key for the secret ``SERVICE_db``."""
-    return _password("DB", service, "database user")
+@dataclass(frozen=True)
+class Password:
+    """A secret and the key that sets it: a component lists the two where they belong."""
+
+    key: Key
+    secret: Secret
 
 
-def service_password(service: str) -> Key:
-    """The key for the secret ``SERVICE_keystone``."""
-    return _password("KS", service, "service user")
+def database_password(service: str, roles: frozenset[Role] = CONTROLLER) -> Password:
+    """Of the service's user in the database: the secret ``SERVICE_db``."""
+    key = _key("DB", service, "database user")
+    return Password(key, Secret(f"{service}_db", key.name, roles=roles))
 
 
-def _password(what: str, service: str, whose: str) -> Key:
+def service_password(service: str, roles: frozenset[Role] = CONTROLLER) -> Password:
+    """Of the service's user in keystone: the secret ``SERVICE_keystone``."""
+    key = _key("KS", service, "service user")
+    return Password(key, Secret(f"{service}_keystone", key.name, account=service, roles=roles))
+
+
+def _key(what: str, service: str, whose: str) -> Key:
     name = f"CONFIG_{service.upper()}_{what}_PW"
     return Key(name, "PW_PLACEHOLDER", f"Password of {service}'s {whose}.", Kind.SECRET)
 

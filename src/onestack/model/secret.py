@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from onestack.model.host import Role
 
 CONTROLLER = frozenset({Role.CONTROLLER})
+ON_COMPUTES = CONTROLLER | {Role.COMPUTE}
+ON_STORAGE = CONTROLLER | {Role.STORAGE}
+OF_AGENTS = CONTROLLER | {Role.COMPUTE, Role.GATEWAY}
+"""Neutron's agents are on hosts of both kinds."""
 
 
 @dataclass(frozen=True)
@@ -20,3 +24,7 @@ class Secret:
     """The user of the service in keystone whose password it is: nobody else may have that name."""
     roles: frozenset[Role] = CONTROLLER
     """Hosts with one of these roles may know it, and no other."""
+    password: bool = True
+    """Whether ``CONFIG_DEFAULT_PASSWORD`` stands for it when its key is left alone."""
+    made: bool = True
+    """Whether a random one is made when nobody gave one; else it is empty then."""

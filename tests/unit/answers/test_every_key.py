@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from onestack.answers import packstack_file, table
-from onestack.answers.common import PASSWORDS
 from onestack.answers.registry import registry
 from onestack.answers.validate import Entry, check
 from onestack.answers.values import BadValue, parse
@@ -275,10 +274,12 @@ class Fixed:
         self._ctx = ctx
 
     def __getitem__(self, name: str) -> str:
-        by_secret = {secret: key for key, secret in PASSWORDS.items()}
-        key = name if name in self._ctx.answers else by_secret.get(name, "")
-        own = str(self._ctx.answers[key]) if key else ""
-        return own or str(self._ctx.answers["CONFIG_DEFAULT_PASSWORD"]) or f"secret of {name}"
+        secret = registry().secrets[name]
+        if not secret.made:
+            return str(self._ctx.answers[secret.key])
+        own = str(self._ctx.answers[secret.key]) if secret.key else ""
+        default = str(self._ctx.answers["CONFIG_DEFAULT_PASSWORD"]) if secret.password else ""
+        return own or default or f"secret of {name}"
 
 
 REFUSED_AT_STOCK: dict[str, set[str]] = {

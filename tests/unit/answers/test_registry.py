@@ -6,10 +6,11 @@ import collections
 
 import pytest
 
-from onestack.answers import common, table
+from onestack.answers import table
 from onestack.answers.registry import build, registry
 from onestack.answers.values import parse
 from onestack.model.key import Class, Key, Kind
+from onestack.model.secret import Secret
 
 PACKSTACK_KEYS = 414
 """Every name that packstack read, from Havana to its last release."""
@@ -50,9 +51,26 @@ def test_older_names_lead_to_keys_that_are_known() -> None:
         assert new in known.keys and new not in known.targets, (old, new)
 
 
-def test_secrets_of_the_common_keys_are_secret() -> None:
-    for name in common.PASSWORDS:
-        assert registry().keys[name].kind is Kind.SECRET
+def test_each_key_of_a_secret_is_that_of_one_declared_secret() -> None:
+    known = registry()
+    named = [secret.key for secret in known.secrets.values() if secret.key]
+    assert len(named) == len(set(named))
+    secret = {key.name for key in known.keys.values() if key.kind is Kind.SECRET}
+    wanted = {name for name in secret if known.keys[name].outcome is Class.IMPLEMENTED}
+    assert set(named) == wanted - {"CONFIG_DEFAULT_PASSWORD"}
+
+
+@pytest.mark.parametrize(
+    ("secrets", "says"),
+    [
+        ([Secret("x"), Secret("x", account="x")], "declared twice"),
+        ([Secret("x", "CONFIG_NO_SUCH_PW")], "is no key of a secret"),
+        ([Secret("x", "CONFIG_DEBUG_MODE")], "is no key of a secret"),
+    ],
+)
+def test_a_secret_that_cannot_be(secrets: list[Secret], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        build([], secrets)
 
 
 def test_a_declaration_counts_more_than_the_table() -> None:

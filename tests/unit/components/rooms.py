@@ -51,7 +51,7 @@ def context(
     """A cloud at ``root`` with these rooms and answers; nothing is made there."""
     cloud = Cloud(name, root)
     answers = registry().answers(given)
-    secrets = Secrets(cloud.etc / "secrets.json", answers)
+    secrets = Secrets(cloud.etc / "secrets.json", answers, registry().secrets)
     released = release(cache=root / "cache")
     # What is not of these is there to be asked where it would be.
     off = tuple(c for c in ALL if c.name not in {made.name for made in components})

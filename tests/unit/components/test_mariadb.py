@@ -157,7 +157,7 @@ def test_the_administrator_has_the_password_of_the_answers(
             cursor.execute("CREATE DATABASE anything")
 
 
-@pytest.mark.parametrize("name", ["nova", "placement", "mysql", "a b", "x" * 33])
+@pytest.mark.parametrize("name", ["nova", "placement", "octavia", "mysql", "a b", "x" * 33])
 def test_the_administrator_is_no_service(name: str) -> None:
     (key,) = (key for key in MARIADB.keys if key.name == "CONFIG_MARIADB_USER")
     assert key.check is not None and key.check(name)

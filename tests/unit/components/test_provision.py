@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from onestack.answers.common import SERVICE_USERS
 from onestack.answers.registry import registry
 from onestack.components import ALL
 from onestack.components.glance import Glance
@@ -135,10 +134,10 @@ def test_an_administrator_of_the_name_of_tempests_user() -> None:
 
 def test_services_names_are_taken(tmp_path: Path) -> None:
     ctx = context(tmp_path)
-    assert {i.user for room in ALL for i in room.identity(ctx)} == SERVICE_USERS
-    for name in (*SERVICE_USERS, "Nova", "admin", "demo"):
+    assert {i.user for room in ALL for i in room.identity(ctx)} == registry().accounts
+    for name in (*registry().accounts, "Nova", "admin", "demo"):
         assert answered(**{f"{keys.TEMPEST}_USER": name})[1]
-    for name in (*SERVICE_USERS, "Nova"):
+    for name in (*registry().accounts, "Nova"):
         assert answered(CONFIG_KEYSTONE_ADMIN_USERNAME=name)[1]
     for name in ("tempest", "mariadb", "amqp"):
         assert not answered(**{f"{keys.TEMPEST}_USER": name})[1]

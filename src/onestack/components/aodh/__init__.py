@@ -37,6 +37,10 @@ NAMESPACES = (
 )
 
 
+_DATABASE = openstack.database_password("aodh")
+_ACCOUNT = openstack.service_password("aodh")
+
+
 class Aodh(Component):
     name = "aodh"
     title = "Alarms"
@@ -49,8 +53,8 @@ class Aodh(Component):
             "Turn alarms on; only effective with CONFIG_CEILOMETER_INSTALL=y.",
             Kind.FLAG,
         ),
-        openstack.database_password("aodh"),
-        openstack.service_password("aodh"),
+        _DATABASE.key,
+        _ACCOUNT.key,
         telemetry.CLOUDWATCH,
     )
     known_errors = (
@@ -72,6 +76,7 @@ class Aodh(Component):
         ),
         openstack.denied("aodh"),
     )
+    secrets = (_DATABASE.secret, _ACCOUNT.secret)
 
     def enabled(self, answers: Answers) -> bool:
         return telemetry.alarms(answers)

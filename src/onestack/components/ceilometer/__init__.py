@@ -23,6 +23,7 @@ from onestack.model.findings import Finding, refuse
 from onestack.model.ini import Ini
 from onestack.model.key import Class, Key, Kind
 from onestack.model.process import Probe, Process
+from onestack.model.secret import ON_COMPUTES, Secret
 
 NAMESPACES = (
     "ceilometer",
@@ -37,6 +38,11 @@ def _wrong_interval(text: str) -> str | None:
     return None if good else "write a number of seconds from 5 to 3600"
 
 
+_ACCOUNT = openstack.service_password("ceilometer", ON_COMPUTES)
+_SIGNATURE = "CONFIG_CEILOMETER_SECRET"
+"""The secret has its key's name, by which clouds keep it."""
+
+
 class Ceilometer(Component):
     name = "ceilometer"
     title = "Metering"
@@ -49,9 +55,9 @@ class Ceilometer(Component):
             "Turn metering on: what guests use is measured and kept in Gnocchi.",
             Kind.FLAG,
         ),
-        openstack.service_password("ceilometer"),
+        _ACCOUNT.key,
         Key(
-            "CONFIG_CEILOMETER_SECRET",
+            _SIGNATURE,
             "PW_PLACEHOLDER",
             "Secret that signs metering's messages.",
             Kind.SECRET,
@@ -118,6 +124,8 @@ class Ceilometer(Component):
             "see `onestack status`, then `onestack logs keystone`",
         ),
     )
+    roles = ON_COMPUTES
+    secrets = (_ACCOUNT.secret, Secret(_SIGNATURE, _SIGNATURE, roles=ON_COMPUTES))
 
     def enabled(self, answers: Answers) -> bool:
         return telemetry.metering(answers)
@@ -203,7 +211,7 @@ def _sections(ctx: Context) -> Ini:
         "compute": {"fetch_extra_metadata": True},
         # The default is an older name, under which its library knows no service.
         "service_types": {"cinder": "block-storage"},
-        "publisher": {"telemetry_secret": ctx.secrets["CONFIG_CEILOMETER_SECRET"]},
+        "publisher": {"telemetry_secret": ctx.secrets[_SIGNATURE]},
         "service_credentials": openstack.credentials(ctx, "ceilometer", "interface"),
         **openstack.messaging(ctx),
     }

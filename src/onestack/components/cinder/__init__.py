@@ -30,6 +30,7 @@ from onestack.model.ini import Ini, Value
 from onestack.model.key import Class, Key, Kind
 from onestack.model.process import Probe, Process
 from onestack.model.root_command import ANY, RootCommand
+from onestack.model.secret import ON_STORAGE, Secret
 from onestack.storage import loopfile, pool
 
 PORT = 8776
@@ -60,6 +61,10 @@ def _wrong_size(text: str) -> str | None:
     return too_small(text, loopfile.SMALLEST, "a pool")
 
 
+_DATABASE = openstack.database_password("cinder", ON_STORAGE)
+_ACCOUNT = openstack.service_password("cinder", ON_STORAGE)
+
+
 class Cinder(Component):
     name = "cinder"
     title = "Block storage"
@@ -69,8 +74,8 @@ class Cinder(Component):
     holdings = (Holding("/volumes", {"all_tenants": "1", "project_id": "{project}"}),)
     keys = (
         Key("CONFIG_CINDER_INSTALL", "y", "Turn the block storage service on.", Kind.FLAG),
-        openstack.database_password("cinder"),
-        openstack.service_password("cinder"),
+        _DATABASE.key,
+        _ACCOUNT.key,
         *backends.KEYS,
         Key(
             "CONFIG_CINDER_VOLUMES_CREATE",
@@ -107,6 +112,14 @@ class Cinder(Component):
 
     def validate(self, answers: Answers) -> Iterable[str]:
         return backends.validate(answers) if self.enabled(answers) else ()
+
+    roles = ON_STORAGE
+    secrets = (
+        _DATABASE.secret,
+        _ACCOUNT.secret,
+        Secret("cinder_volume_key", roles=ON_STORAGE),
+        *backends.SECRETS,
+    )
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_CINDER_INSTALL"])

@@ -11,6 +11,7 @@ from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile
 from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
+from onestack.model.secret import ON_STORAGE, Secret
 
 KEY = "CONFIG_CINDER_BACKEND"
 POOL = "filepool"
@@ -47,6 +48,13 @@ def _wrong_family(text: str) -> str | None:
         return None
     return "upstream removed the drivers of 7-Mode and E-Series; write ontap_cluster"
 
+
+SECRETS = (
+    Secret("cinder_netapp", f"{_NETAPP}PASSWORD", roles=ON_STORAGE, password=False, made=False),
+    Secret(
+        "cinder_solidfire", f"{_SOLIDFIRE}PASSWORD", roles=ON_STORAGE, password=False, made=False
+    ),
+)
 
 KEYS: tuple[Key, ...] = (
     Key(

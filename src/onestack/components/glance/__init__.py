@@ -31,6 +31,10 @@ REFERENCE = "glance"
 """The one section of the file with the object store's credentials."""
 
 
+_DATABASE = openstack.database_password("glance")
+_ACCOUNT = openstack.service_password("glance")
+
+
 class Glance(Component):
     name = "glance"
     title = "Image"
@@ -40,8 +44,8 @@ class Glance(Component):
     holdings = (Holding("/v2/images", {"owner": "{project}"}),)
     keys = (
         Key("CONFIG_GLANCE_INSTALL", "y", "Turn the image service on.", Kind.FLAG),
-        openstack.database_password("glance"),
-        openstack.service_password("glance"),
+        _DATABASE.key,
+        _ACCOUNT.key,
         Key(
             "CONFIG_GLANCE_BACKEND",
             "file",
@@ -59,6 +63,7 @@ class Glance(Component):
             "again",
         ),
     )
+    secrets = (_DATABASE.secret, _ACCOUNT.secret)
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_GLANCE_INSTALL"])

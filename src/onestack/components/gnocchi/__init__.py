@@ -37,6 +37,10 @@ PATIENCE = 120
 NAMESPACES = ("gnocchi", "keystonemiddleware.auth_token", "oslo.db")
 
 
+_DATABASE = openstack.database_password("gnocchi")
+_ACCOUNT = openstack.service_password("gnocchi")
+
+
 class Gnocchi(Component):
     name = "gnocchi"
     title = "Metrics"
@@ -52,8 +56,8 @@ class Gnocchi(Component):
             note="the store comes with CONFIG_CEILOMETER_INSTALL=y, which has no other, and "
             "never without",
         ),
-        openstack.database_password("gnocchi"),
-        openstack.service_password("gnocchi"),
+        _DATABASE.key,
+        _ACCOUNT.key,
         Key(
             "CONFIG_MONGODB_HOST",
             "",
@@ -78,6 +82,7 @@ class Gnocchi(Component):
             "`onestack restart gnocchi` makes what is missing",
         ),
     )
+    secrets = (_DATABASE.secret, _ACCOUNT.secret)
 
     def enabled(self, answers: Answers) -> bool:
         return telemetry.metering(answers)

@@ -14,6 +14,7 @@ from onestack.answers.values import Answers
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile
+from onestack.model.host import Role
 from onestack.model.process import Process
 
 SECONDS = 30
@@ -42,6 +43,7 @@ read -r _ _ _ parent _ </proc/$$/stat
 class Guests(Component):
     name = "guests"
     title = "Guests"
+    roles = frozenset({Role.COMPUTE})
     provides = (Capability("guests", ("guests",)),)
 
     def enabled(self, answers: Answers) -> bool:

@@ -28,6 +28,7 @@ from onestack.model.findings import Finding, refuse
 from onestack.model.ini import Ini, Value, ini_value, read_option
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
+from onestack.model.secret import Secret
 
 PORT = 8004
 _KEY_OPTION = "auth_encryption_key"
@@ -58,6 +59,11 @@ def _wrong_key(text: str) -> str | None:
     return f"it has {len(text)} characters, and must have 16, 24 or 32"
 
 
+DOMAIN_PASSWORD = "CONFIG_HEAT_DOMAIN_PASSWORD"
+_DATABASE = openstack.database_password("heat")
+_ACCOUNT = openstack.service_password("heat")
+
+
 class Heat(Component):
     name = "heat"
     title = "Orchestration"
@@ -73,8 +79,8 @@ class Heat(Component):
             "signal wait conditions.",
             Kind.FLAG,
         ),
-        openstack.database_password("heat"),
-        openstack.service_password("heat"),
+        _DATABASE.key,
+        _ACCOUNT.key,
         Key(
             "CONFIG_HEAT_AUTH_ENC_KEY",
             "PW_PLACEHOLDER",
@@ -87,7 +93,7 @@ class Heat(Component):
         Key("CONFIG_HEAT_DOMAIN", "heat", "Identity domain of the users that stacks make."),
         Key("CONFIG_HEAT_DOMAIN_ADMIN", "heat_admin", "Administrator of that domain."),
         Key(
-            "CONFIG_HEAT_DOMAIN_PASSWORD",
+            DOMAIN_PASSWORD,
             "PW_PLACEHOLDER",
             "Password of that domain's administrator.",
             Kind.SECRET,
@@ -106,6 +112,14 @@ class Heat(Component):
             "its URL is good for 15 minutes from when heat made it and until its stack is "
             "deleted, and the guest's clock must be right",
         ),
+    )
+    secrets = (
+        _DATABASE.secret,
+        _ACCOUNT.secret,
+        # Not a password: CONFIG_DEFAULT_PASSWORD, of any length, is none of it.
+        Secret("heat_encryption", "CONFIG_HEAT_AUTH_ENC_KEY", password=False),
+        # It has its key's name, by which clouds keep it.
+        Secret(DOMAIN_PASSWORD, DOMAIN_PASSWORD),
     )
 
     def enabled(self, answers: Answers) -> bool:
@@ -247,7 +261,7 @@ def _sections(ctx: Context) -> Ini:
             _KEY_OPTION: _encryption_key(ctx),
             "stack_user_domain_name": str(ctx.answers["CONFIG_HEAT_DOMAIN"]),
             "stack_domain_admin": str(ctx.answers["CONFIG_HEAT_DOMAIN_ADMIN"]),
-            "stack_domain_admin_password": ctx.secrets["CONFIG_HEAT_DOMAIN_PASSWORD"],
+            "stack_domain_admin_password": ctx.secrets[DOMAIN_PASSWORD],
             # What guests are told, they reach: the TLS front on the public address.
             "server_keystone_endpoint_type": "public",
             **(_signals(ctx) if _cfn(ctx) else {}),
@@ -286,5 +300,4 @@ def _keystone(ctx: Context) -> str:
 
 
 def _encryption_key(ctx: Context) -> str:
-    # Not a password: CONFIG_DEFAULT_PASSWORD, of any length, is none of it.
-    return str(ctx.answers["CONFIG_HEAT_AUTH_ENC_KEY"]) or ctx.secrets["heat_encryption"]
+    return ctx.secrets["heat_encryption"]

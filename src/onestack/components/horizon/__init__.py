@@ -30,6 +30,7 @@ from onestack.model.findings import Finding, refuse, warn
 from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
+from onestack.model.secret import Secret
 
 ENVIRONMENT = "dashboard"
 PORT = 80
@@ -114,6 +115,8 @@ class Horizon(Component):
             "see `onestack status`",
         ),
     )
+    # Never the default password of all services: whoever knows the key can be anybody.
+    secrets = (Secret("horizon_secret_key", "CONFIG_HORIZON_SECRET_KEY", password=False),)
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_HORIZON_INSTALL"])

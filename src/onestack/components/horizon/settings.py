@@ -67,12 +67,10 @@ def local_settings(
     packages, ``names`` are those of this machine, ``panels`` the further services' pages.
     """
     secure = bool(ctx.answers["CONFIG_HORIZON_SSL"])
-    # Never the default password of all services: whoever knows the key can be anybody.
-    key = str(ctx.answers["CONFIG_HORIZON_SECRET_KEY"]) or ctx.secrets["horizon_secret_key"]
     return {
         **LOOKS,
         "STATIC_ROOT": str(static),
-        "SECRET_KEY": key,
+        "SECRET_KEY": ctx.secrets["horizon_secret_key"],
         "ALLOWED_HOSTS": list(dict.fromkeys(names)),
         "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
         "SECURE_PROXY_ADDR_HEADER": "HTTP_X_FORWARDED_FOR",

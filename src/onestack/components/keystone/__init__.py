@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onestack.answers.common import SERVICE_USERS
+from onestack.answers.registry import registry
 from onestack.answers.values import Answers
 from onestack.components import openstack, periodic
 from onestack.components.keystone import ldap
@@ -31,6 +31,7 @@ from onestack.model.declarations import (
 from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
+from onestack.model.secret import Secret
 
 PORT = 5000
 PROBE_USER = "onestack"
@@ -42,7 +43,10 @@ def _wrong_region(text: str) -> str | None:
 
 
 def _wrong_administrator(text: str) -> str | None:
-    return "that is a service's own user" if text.casefold() in SERVICE_USERS else None
+    return "that is a service's own user" if text.casefold() in registry().accounts else None
+
+
+_DATABASE = openstack.database_password("keystone")
 
 
 class Keystone(Component):
@@ -50,7 +54,7 @@ class Keystone(Component):
     title = "Identity"
     provides = (Capability("identity", ("keystone-api",), port=PORT, path="/v3"),)
     keys = (
-        openstack.database_password("keystone"),
+        _DATABASE.key,
         Key(
             "CONFIG_KEYSTONE_ADMIN_USERNAME",
             "admin",
@@ -89,6 +93,12 @@ class Keystone(Component):
             "the directory refuses the account to look with",
             f"check {ldap.PREFIX}USER_DN and {ldap.PREFIX}USER_PASSWORD",
         ),
+    )
+    secrets = (
+        _DATABASE.secret,
+        Secret("admin_keystone", "CONFIG_KEYSTONE_ADMIN_PW"),
+        Secret(f"{PROBE_USER}_keystone", account=PROBE_USER),
+        ldap.SECRET,
     )
 
     def validate(self, answers: Answers) -> Iterable[str]:

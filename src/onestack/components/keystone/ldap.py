@@ -15,6 +15,7 @@ from pathlib import Path
 from onestack.answers.values import Answers
 from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
+from onestack.model.secret import Secret
 
 PREFIX = "CONFIG_KEYSTONE_LDAP_"
 BACKEND = "CONFIG_KEYSTONE_IDENTITY_BACKEND"
@@ -87,6 +88,8 @@ def _wrong_url(text: str) -> str | None:
     wrong = [u for u in text.split(",") if not re.match(r"ldaps?://\S|ldapi://", u.strip())]
     return f"{wrong[0]!r} is no address such as ldap://HOST" if wrong else None
 
+
+SECRET = Secret("keystone_ldap", f"{PREFIX}USER_PASSWORD", password=False, made=False)
 
 KEYS: tuple[Key, ...] = (
     Key(

@@ -22,6 +22,7 @@ from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
+from onestack.model.host import Role
 from onestack.model.process import Probe, Process
 
 KVM = Path("/dev/kvm")
@@ -30,6 +31,7 @@ KVM = Path("/dev/kvm")
 class Libvirt(Component):
     name = "libvirt"
     title = "libvirt"
+    roles = frozenset({Role.COMPUTE})
     provides = (Capability("hypervisor", ("libvirtd",), socket="libvirt/libvirt-sock"),)
     known_errors = (
         KnownError(

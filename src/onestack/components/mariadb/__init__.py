@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onestack.answers.common import PASSWORDS
+from onestack.answers.registry import registry
 from onestack.components.mariadb.datadir import install
 from onestack.model.change import Change
 from onestack.model.component import Component
@@ -14,6 +14,7 @@ from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
 from onestack.model.key import Class, Key, Kind
 from onestack.model.process import Probe, Process
+from onestack.model.secret import Secret
 
 
 def table_file(ctx: Context, database: str, table: str) -> Path:
@@ -28,8 +29,8 @@ def _data(ctx: Context) -> Path:
 def _wrong_name(text: str) -> str | None:
     if not re.fullmatch(r"\w{1,32}", text):
         return "use up to 32 letters, digits and _"
-    owners = {key.split("_")[1].lower() for key in PASSWORDS if key.endswith("_DB_PW")}
-    if text in owners | {"placement", "mysql"}:
+    owners = {name.removesuffix("_db") for name in registry().secrets if name.endswith("_db")}
+    if text in owners | {"mysql"}:
         return "a service has an account of that name; choose another"
     return None
 
@@ -81,6 +82,7 @@ class Mariadb(Component):
             "`onestack down`, then up",
         ),
     )
+    secrets = (Secret("mariadb", "CONFIG_MARIADB_PW"),)
 
     def packages(self, ctx: Context) -> Iterable[str]:
         # not mariadb-server, which makes a system-wide database and starts it

@@ -34,6 +34,7 @@ from onestack.model.findings import Finding, refuse, warn
 from onestack.model.ini import Ini
 from onestack.model.process import Probe, Process
 from onestack.model.root_command import RootCommand
+from onestack.model.secret import OF_AGENTS
 from onestack.network.backend import l2_agent
 
 BRIDGE_FILTERS = tuple(f"net.bridge.bridge-nf-call-{kind}tables" for kind in ("ip", "ip6"))
@@ -48,6 +49,8 @@ class Neutron(Component):
     clients = ("neutron",)
     tempest_service = "neutron"
     provides = (Capability("network", ("neutron-api",), port=PORT),)
+    roles = OF_AGENTS
+    secrets = keys.SECRETS
     keys = keys.KEYS
 
     def enabled(self, answers: Answers) -> bool:

@@ -9,6 +9,7 @@ from onestack.answers.values import Answers
 from onestack.components import openstack
 from onestack.components.neutron import fwaas
 from onestack.model.key import Key, Kind
+from onestack.model.secret import OF_AGENTS, Secret
 from onestack.network.wiring import Wiring
 
 OVN_TYPES = ("local", "flat", "vlan", "geneve")
@@ -104,6 +105,10 @@ _BRIDGE_TWINS = (
         None,
     ),
 )
+
+# No agent asks the database, but all of them read neutron.conf, which has the password.
+_DATABASE = openstack.database_password("neutron", OF_AGENTS)
+_ACCOUNT = openstack.service_password("neutron", OF_AGENTS)
 
 KEYS: tuple[Key, ...] = (
     Key("CONFIG_NEUTRON_INSTALL", "y", "Turn the network service on.", Kind.FLAG),
@@ -208,8 +213,14 @@ KEYS: tuple[Key, ...] = (
         "Secret with which the metadata proxy signs its requests.",
         Kind.SECRET,
     ),
-    openstack.database_password("neutron"),
-    openstack.service_password("neutron"),
+    _DATABASE.key,
+    _ACCOUNT.key,
+)
+
+SECRETS = (
+    _DATABASE.secret,
+    _ACCOUNT.secret,
+    Secret("neutron_metadata", "CONFIG_NEUTRON_METADATA_PW", roles=OF_AGENTS),
 )
 
 

@@ -28,9 +28,11 @@ from onestack.model.declarations import (
     TempestResources,
     ini_file,
 )
+from onestack.model.host import Role
 from onestack.model.ini import Ini
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
+from onestack.model.secret import CONTROLLER, OF_AGENTS, ON_COMPUTES
 
 PORT = 8774
 METADATA_PORT = 8775
@@ -56,6 +58,11 @@ NAMESPACES = (
 )
 
 
+_DATABASE = openstack.database_password("nova")
+# neutron.conf, which agents read too, has it
+_ACCOUNT = openstack.service_password("nova", OF_AGENTS)
+
+
 class Nova(Component):
     name = "nova"
     title = "Compute"
@@ -68,8 +75,8 @@ class Nova(Component):
     holdings = (Holding("/servers", {"all_tenants": "1", "project_id": "{project}"}),)
     keys = (
         Key("CONFIG_NOVA_INSTALL", "y", "Turn the compute service on.", Kind.FLAG),
-        openstack.database_password("nova"),
-        openstack.service_password("nova"),
+        _DATABASE.key,
+        _ACCOUNT.key,
         Key(
             "CONFIG_NOVA_SCHED_CPU_ALLOC_RATIO",
             "16.0",
@@ -144,6 +151,8 @@ class Nova(Component):
             "`onestack restart libvirt`, then `onestack logs libvirt`",
         ),
     )
+    roles = ON_COMPUTES
+    secrets = (_DATABASE.secret, _ACCOUNT.secret)
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NOVA_INSTALL"])
@@ -181,10 +190,12 @@ class Nova(Component):
         group = ctx.cloud.user(self.name)
         sections = _sections(ctx)
         yield periodic.script(ctx, self.name)
-        yield ini_file(_config(ctx), group, sections, *NAMESPACES)
+        yield ini_file(_config(ctx), group, sections, *NAMESPACES, roles=CONTROLLER)
         # The compute service asks the conductor; with a database it would try that first.
         without = {k: v for k, v in sections.items() if k not in ("api_database", "database")}
-        yield ini_file(_compute_config(ctx), group, without, *NAMESPACES)
+        yield ini_file(
+            _compute_config(ctx), group, without, *NAMESPACES, roles=frozenset({Role.COMPUTE})
+        )
         yield ini_file(
             _cell0_config(ctx),
             group,
@@ -194,6 +205,7 @@ class Nova(Component):
                 }
             },
             *NAMESPACES,
+            roles=CONTROLLER,
         )
 
     def databases(self, ctx: Context) -> Iterable[Database]:

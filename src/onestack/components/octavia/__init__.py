@@ -28,6 +28,7 @@ from onestack.model.declarations import (
 from onestack.model.ini import Ini
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
+from onestack.model.secret import Secret
 from onestack.network.backend import BALANCERS
 
 PORT = 9876
@@ -71,6 +72,7 @@ class Octavia(Component):
             aliases=("CONFIG_NEUTRON_LBAAS", "CONFIG_OCTAVIA_INSTALL"),
         ),
     )
+    secrets = (Secret("octavia_db"), Secret("octavia_keystone", account="octavia"))
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers[BALANCERS])

@@ -21,6 +21,7 @@ from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile, Directory, Task
 from onestack.model.findings import Finding, refuse
+from onestack.model.host import Role
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
 from onestack.network import demo
@@ -39,6 +40,7 @@ SETTINGS = Path("/etc/sysctl.d")
 class Openvswitch(Component):
     name = "openvswitch"
     title = "Open vSwitch"
+    roles = frozenset({Role.COMPUTE, Role.GATEWAY})
     provides = (
         Capability("switch", ("ovs-vswitchd",), socket="openvswitch/db.sock"),
         Capability("external-bridge", ("external-bridge",)),

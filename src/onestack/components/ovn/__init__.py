@@ -14,6 +14,7 @@ from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import Capability, Directory
 from onestack.model.process import Probe, Process
+from onestack.model.secret import OF_AGENTS, Secret
 from onestack.network.addresses import first_address
 from onestack.network.backend import datapath, l2_agent
 
@@ -26,6 +27,8 @@ class Ovn(Component):
         Capability("southbound", ("ovn-sb-ovsdb",), socket="ovn/ovnsb_db.sock"),
         Capability("chassis", ("ovn-controller",)),
     )
+    roles = OF_AGENTS
+    secrets = (Secret("chassis", roles=OF_AGENTS),)
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NEUTRON_INSTALL"])

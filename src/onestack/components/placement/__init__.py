@@ -22,6 +22,7 @@ from onestack.model.declarations import (
 )
 from onestack.model.ini import Ini
 from onestack.model.process import Probe, Process
+from onestack.model.secret import OF_AGENTS, Secret
 
 PORT = 8778
 
@@ -30,6 +31,11 @@ class Placement(Component):
     name = "placement"
     title = "Placement"
     provides = (Capability("placement", ("placement-api",), port=PORT),)
+    secrets = (
+        Secret("placement_db"),
+        # nova-compute asks it; neutron.conf, which agents read too, has it
+        Secret("placement_keystone", account="placement", roles=OF_AGENTS),
+    )
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NOVA_INSTALL"])

@@ -19,6 +19,7 @@ from onestack.network import demo
 class Provision(Component):
     name = "provision"
     title = "First contents"
+    secrets = keys.SECRETS
     keys = keys.KEYS
 
     def validate(self, answers: Answers) -> Iterable[str]:

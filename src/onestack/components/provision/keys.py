@@ -5,22 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from onestack.answers.common import SERVICE_USERS
+from onestack.answers.registry import registry
 from onestack.answers.values import Answers, at_least, split
 from onestack.model.key import Key, Kind
+from onestack.model.secret import Secret
 from onestack.network import demo
 
 _FLAVORS = (("", "first", "m1.nano", "192"), ("ALT_", "second", "m1.micro", "256"))
-_TAKEN = {"admin", "demo", *SERVICE_USERS}
 TEMPEST = "CONFIG_PROVISION_TEMPEST"
 UEC = "CONFIG_PROVISION_UEC_IMAGE_"
 PARTS = ("KERNEL", "RAMDISK", "DISK")
+
+
+def _wrong_user(text: str) -> str | None:
+    taken = {"admin", "demo", *registry().accounts}
+    if re.fullmatch(r"[A-Za-z][\w.-]{0,63}", text) and text.casefold() not in taken:
+        return None
+    return "use letters, digits and . _ -, and no name of a service or of the administrator"
 
 
 def _wrong_properties(text: str) -> str | None:
     wrong = [p for p in split(text) if not re.fullmatch(r"[\w:.-]+=.*", p)]
     return f"{wrong[0]!r} is not NAME=VALUE" if wrong else None
 
+
+SECRETS = (
+    Secret("demo_keystone", "CONFIG_KEYSTONE_DEMO_PW"),
+    Secret("tempest_keystone", f"{TEMPEST}_USER_PW"),
+)
 
 KEYS: tuple[Key, ...] = (
     Key(
@@ -108,11 +120,7 @@ KEYS: tuple[Key, ...] = (
         f"{TEMPEST}_USER",
         "",
         "A user for Tempest in the project tempest. Empty: none, for Tempest makes its own.",
-        check=lambda text: (
-            None
-            if re.fullmatch(r"[A-Za-z][\w.-]{0,63}", text) and text.casefold() not in _TAKEN
-            else "use letters, digits and . _ -, and no name of a service or of the administrator"
-        ),
+        check=_wrong_user,
     ),
     Key(f"{TEMPEST}_USER_PW", "PW_PLACEHOLDER", "Password of that user.", Kind.SECRET),
     Key(

@@ -23,8 +23,10 @@ from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
+from onestack.model.host import EVERY_ROLE
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
+from onestack.model.secret import Secret
 
 PORT = 5672
 DISTRIBUTION = 25672
@@ -64,6 +66,8 @@ class Rabbitmq(Component):
             "make room, then run up again",
         ),
     )
+    # The bus has one user: whoever may speak at all has this.
+    secrets = (Secret("rabbitmq", "CONFIG_AMQP_AUTH_PASSWORD", roles=EVERY_ROLE),)
 
     def validate(self, answers: Answers) -> Iterable[str]:
         own = "CONFIG_AMQP_AUTH_PASSWORD"

@@ -31,9 +31,11 @@ from onestack.model.declarations import (
     TempestResources,
 )
 from onestack.model.findings import Finding
+from onestack.model.host import Role
 from onestack.model.ini import Ini
 from onestack.model.key import Class, Key, Kind
 from onestack.model.process import Probe, Process
+from onestack.model.secret import CONTROLLER, ON_STORAGE, Secret
 from onestack.storage import loopfile
 
 ROLES = ("ResellerAdmin", "SwiftOperator")
@@ -66,6 +68,9 @@ def _wrong_hash(text: str) -> str | None:
     return None if re.fullmatch(r"[A-Za-z0-9_.+/=-]+", text) else "write letters and digits"
 
 
+_ACCOUNT = openstack.service_password("swift")
+
+
 class Swift(Component):
     name = "swift"
     title = "Object store"
@@ -75,7 +80,7 @@ class Swift(Component):
     zygote_isolated = True
     keys = (
         Key("CONFIG_SWIFT_INSTALL", "n", "Turn the object store on.", Kind.FLAG),
-        openstack.service_password("swift"),
+        _ACCOUNT.key,
         Key(
             "CONFIG_SWIFT_STORAGES",
             "",
@@ -140,6 +145,11 @@ class Swift(Component):
         ),
     )
     known_errors = KNOWN_ERRORS
+    roles = ON_STORAGE
+    secrets = (
+        _ACCOUNT.secret,
+        Secret("swift_hash_suffix", "CONFIG_SWIFT_HASH", roles=ON_STORAGE, password=False),
+    )
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_SWIFT_INSTALL"])
@@ -172,11 +182,11 @@ class Swift(Component):
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         group = ctx.cloud.user(self.name)
 
-        def file(name: str, sections: Any) -> ConfigFile:
-            return ConfigFile(config.conf(ctx, name), config.text(sections), group)
+        def file(name: str, sections: Any, roles: frozenset[Role] | None = None) -> ConfigFile:
+            return ConfigFile(config.conf(ctx, name), config.text(sections), group, roles=roles)
 
         yield file("swift", config.swift(ctx))
-        yield file("proxy-server", config.proxy(ctx))
+        yield file("proxy-server", config.proxy(ctx), CONTROLLER)
         yield file("internal-client", config.internal_client(ctx))
         for kind in PORTS:
             yield file(f"{kind}-server", config.storage(ctx, kind))

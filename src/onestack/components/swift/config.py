@@ -56,7 +56,7 @@ def conf(ctx: Context, name: str) -> Path:
 
 
 def suffix(ctx: Context) -> str:
-    return str(ctx.answers["CONFIG_SWIFT_HASH"] or ctx.secrets["swift_hash_suffix"])
+    return ctx.secrets["swift_hash_suffix"]
 
 
 def swift(ctx: Context) -> Ini:
