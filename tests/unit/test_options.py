@@ -123,14 +123,15 @@ def context(
 
 def checked(ctx: Context, component: Component) -> list[dict[str, Any]]:
     """What `registry` is told about each file of the services of ``component``."""
+    declared = ctx.model[component.name]
     return [
         {
             "path": str(file.path.relative_to(ctx.cloud.root)),
             "namespaces": file.namespaces,
-            "privsep": [name for names in component.privsep(ctx).values() for name in names],
+            "privsep": [name for names in declared.privsep.values() for name in names],
             "sections": sections(file),
         }
-        for file in component.files(ctx)
+        for file in declared.files
         if file.namespaces
     ]
 
@@ -192,8 +193,8 @@ def test_every_service_file_is_checked(root: Path, installed: Release) -> None:
     ctx = context(root, installed, "openvswitch", kvm=False, debug=False)
     unnamed = [
         str(file.path)
-        for component in ctx.components
-        for file in component.files(ctx)
+        for declared in ctx.model
+        for file in declared.files
         if file.ini is not None and not file.namespaces
     ]
     assert not unnamed

@@ -144,8 +144,8 @@ def changed(now: Context, then: Context) -> set[str]:
     def files(ctx: Context) -> dict[str, str]:
         return {
             str(file.path.relative_to(ctx.cloud.etc)): file.content
-            for component in ctx.components
-            for file in component.files(ctx)
+            for declared in ctx.model
+            for file in declared.files
             if file.path.is_relative_to(ctx.cloud.etc)
         }
 
@@ -156,15 +156,15 @@ def changed(now: Context, then: Context) -> set[str]:
 
 def told(now: Context, then: Context) -> Iterator[str]:
     """Steps of the engine that another secret gives something to do."""
-    for component in now.components:
-        for database in component.databases(now):
+    for declared in now.model:
+        for database in declared.databases:
             name = f"{database.user}_db"
             if now.secrets[name] != then.secrets[name]:
                 yield f"database:{database.name}"
-        for identity in component.identity(now):
+        for identity in declared.identity:
             name = f"{identity.user}_keystone"
             if now.secrets[name] != then.secrets[name]:
-                yield f"identity:{component.name}"
+                yield f"identity:{declared.name}"
 
 
 def pair(whole: Context, name: str) -> tuple[Context, Context]:
@@ -192,7 +192,7 @@ def test_where_it_goes(whole: Context, name: str) -> None:
     assert {text.split("'")[1] for text in before - after} == set(goes.processes)
     engine = set(told(now, then))
     assert engine == {s for s in goes.told if s.startswith(("database:", "identity:"))}
-    tasks = {f"{c.name}:{task.name}" for c in now.components for task in c.tasks(now)}
+    tasks = {f"{d.name}:{task.name}" for d in now.model for task in d.tasks}
     assert set(goes.told) - engine <= tasks
 
 
@@ -200,7 +200,7 @@ def test_where_it_goes(whole: Context, name: str) -> None:
 def test_whoever_reads_the_file_is_started_anew(whole: Context, name: str) -> None:
     now, _ = pair(whole, name)
     watched = {
-        file for c in now.components for process in c.processes(now) for file in process.files
+        file for declared in now.model for process in declared.processes for file in process.files
     }
     unseen = {file for file in GOES[name].files if str(now.cloud.etc / file) not in watched}
     assert unseen <= NO_PROCESS
@@ -252,7 +252,7 @@ def test_no_host_learns_more_than_its_role_may(whole: Context, role: Role, agent
 def test_what_cannot_change_is_refused_before_anything_is_done(whole: Context, name: str) -> None:
     now, then = pair(whole, name)
     (component,) = (c for c in now.components if c.name == GOES[name].refused)
-    for file in component.files(now):
+    for file in now.model[component.name].files:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         file.path.write_text(file.content)
     if name == "swift_hash_suffix":

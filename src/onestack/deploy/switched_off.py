@@ -1,4 +1,4 @@
-"""Components that the answers switch off, and parts of those that are on.
+"""Components that the answers switch off, and features of those that are on.
 
 They are taken out of the catalog, so that no client is sent to a closed port.
 What they made stays, to be found again when they are switched on again;
@@ -21,7 +21,6 @@ from onestack.host import mounts
 from onestack.host.files import remove_tree
 from onestack.host.ledger import Entry, Ledger
 from onestack.model.change import Change
-from onestack.model.component import Component, PartOff
 from onestack.model.context import Context
 from onestack.model.declared import Declared
 from onestack.model.errors import NotInstalled
@@ -29,51 +28,69 @@ from onestack.model.errors import NotInstalled
 
 @dataclass(frozen=True)
 class Left:
-    """What a component that is switched off has left, as far as no other uses it."""
+    """What is left of a component, or of a feature, that is switched off; no other uses it."""
 
-    component: Component
+    of: Declared
     directories: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
-    part: PartOff | None = None
-    """Of the component: all that it has left is this part's, which removes it itself."""
 
     @property
     def name(self) -> str:
-        return f"{self.component.name}:{self.part.name}" if self.part else self.component.name
+        return self.of.name
 
     @property
     def title(self) -> str:
-        return self.part.title if self.part else self.component.title or self.component.name
+        return self.of.title
 
 
 def left(ctx: Context) -> list[Left]:
     """All that have left something below the cloud's root."""
     ctx = ctx.looking()
     used = _places(ctx, ctx.model)
-    above = {parent for path in used for parent in path.parents}
     found = []
     for declared in ctx.model.off:
-        component = declared.component
-        own = {p for p in _places(ctx, (declared,)) if p not in used | above and p.exists()}
-        # a directory goes with all that is in it
-        directories = sorted(p for p in own if p.is_dir() and not own & set(p.parents))
-        files = sorted(p for p in own if not p.is_dir() and not own & set(p.parents))
-        if directories or files:
-            found.append(Left(component, tuple(directories), tuple(files)))
-    found += [
-        Left(component, part=part)
-        for component in ctx.components
-        for part in component.parts_off(ctx)
-        if any(sign.exists() for sign in part.signs)
-    ]
+        what = _left(declared, _places(ctx, (declared, *declared.features_off)), used)
+        if what.directories or what.files:
+            found.append(what)
+    for feature in features_off(ctx):
+        # Its files tell nothing: they go at `up`.
+        what = _left(feature, _places(ctx, (feature,)).difference(feature.markers), used)
+        if what.directories or any(marker.exists() for marker in feature.markers):
+            found.append(what)
     return found
+
+
+def _left(declared: Declared, places: set[Path], used: set[Path]) -> Left:
+    above = {parent for path in used for parent in path.parents}
+    own = {path for path in places if path not in used | above and path.exists()}
+    # a directory goes with all that is in it
+    own = {path for path in own if not own & set(path.parents)}
+    directories = {path for path in own if path.is_dir()}
+    return Left(declared, tuple(sorted(directories)), tuple(sorted(own - directories)))
+
+
+def features_off(ctx: Context) -> list[Declared]:
+    """Those that the answers switch off, of components that are on."""
+    return [feature for declared in ctx.model for feature in declared.features_off]
+
+
+def former_files(declared: Declared) -> list[Path]:
+    """Below the root: the files that a component has with features that are off."""
+    ctx, off = declared.ctx, declared.features_off
+    kept = {file.path for file in declared.files}.union(*(feature.markers for feature in off))
+    return sorted(_files(ctx, off) - kept)
 
 
 def _places(ctx: Context, those: Iterable[Declared]) -> set[Path]:
     """Files and directories of ``those`` below the cloud's root."""
+    found = _files(ctx, those)
+    found.update(place.path for declared in those for place in declared.directories)
+    return {path for path in found if ctx.cloud.root in path.parents}
+
+
+def _files(ctx: Context, those: Iterable[Declared]) -> set[Path]:
     found: set[Path] = set()
     for declared in those:
-        found.update(place.path for place in declared.directories)
         # Some are made from files of a release that may not be there yet.
         with contextlib.suppress(OSError, NotInstalled):
             found.update(file.path for file in declared.files)
@@ -83,7 +100,7 @@ def _places(ctx: Context, those: Iterable[Declared]) -> set[Path]:
 def catalog_steps(ctx: Context, needs: tuple[str, ...]) -> Iterator[Step]:
     """No endpoint of what is switched off; ``needs`` are what identities need."""
     wanted = {e.type for declared in ctx.model for i in declared.identity for e in i.endpoints}
-    for declared in ctx.model.off:
+    for declared in (*ctx.model.off, *features_off(ctx)):
         types = [e.type for i in declared.identity for e in i.endpoints]
         if gone := [kind for kind in types if kind not in wanted]:
             yield Step(
@@ -96,33 +113,28 @@ def catalog_steps(ctx: Context, needs: tuple[str, ...]) -> Iterator[Step]:
 
 def purge_steps(ctx: Context, server: Server, needs: tuple[str, ...]) -> Iterator[Step]:
     """Nothing is left of what is switched off; ``needs`` are database and identity at work."""
-    for declared in ctx.model.off:
+    those = (*ctx.model.off, *features_off(ctx))
+    names = {declared.name for declared in those}
+    for declared in those:
+        after = declared.feature.after if declared.feature else ()
+        before = [f"{declared.component.name}:{name}" for name in after]
         yield Step(
             f"purge:{declared.name}",
             f"{declared.title} (switched off): what it left",
             functools.partial(_purge, ctx, declared, server),
-            needs,
+            (*needs, *(f"purge:{name}" for name in before if name in names)),
         )
-    for component in ctx.components:
-        for part in component.parts_off(ctx):
-            own = f"purge:{component.name}:"
-            yield Step(
-                f"{own}{part.name}",
-                f"{part.title} (switched off): what it left",
-                part.purge,
-                (*needs, *(f"{own}{other}" for other in part.after)),
-            )
 
 
 def _purge(ctx: Context, declared: Declared, server: Server) -> Iterator[Change]:
-    yield from declared.component.purge(ctx)
+    yield from declared.purge()
     yield from _databases(ctx, declared, server)
     used = {identity.user for on in ctx.model for identity in on.identity}
     for identity in declared.identity:
         if identity.user not in used:
             yield from remove_user(ctx, identity.user)
     for what in left(ctx):
-        if what.component is declared.component:
+        if what.name == declared.name:
             for path in (*what.directories, *what.files):
                 yield Change(f"remove {path}", functools.partial(_remove, path))
             for folder in sorted({path.parent for path in what.files}, reverse=True):

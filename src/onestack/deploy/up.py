@@ -156,7 +156,7 @@ class _Builder:
             ):
                 self.pending.add(str(file.path))
                 yield change
-        for path in declared.component.former_files(self.ctx):
+        for path in switched_off.former_files(declared):
             yield from ensure_no_file(path)
 
     def _differs(self, spec: Process) -> bool:
@@ -317,4 +317,4 @@ class Migration:
 
 
 def provides(declared: Declared, capability: str) -> bool:
-    return any(offer.name == capability for offer in declared.component.provides)
+    return any(offer.name == capability for offer in declared.provides)

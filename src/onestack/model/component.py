@@ -5,8 +5,7 @@ The engine in `onestack.deploy` makes it so; it knows no component by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +46,7 @@ class Part:
 
     name: str = ""
     title: str = ""
+    provides: tuple[Capability, ...] = ()
     known_errors: tuple[KnownError, ...] = ()
     """The likely cause and cure behind lines of the component's logs."""
 
@@ -138,22 +138,26 @@ class Part:
         yield from ()
 
 
-@dataclass(frozen=True)
-class PartOff:
-    """Of a component that is on: something that its answers switch off."""
-
-    name: str
-    title: str
-    purge: Callable[[], Iterator[Change]]
-    signs: tuple[Path, ...] = ()
-    after: tuple[str, ...] = ()
-
-
 class Feature(Part):
-    """What a component has with some answers, or on some machines, and not with others."""
+    """What a component has with some answers, or on some machines, and not with others.
+
+    While it is off and its component is on, `up` removes its files, and with ``--purge``
+    all else that it has left, as of a component that is off.
+    """
+
+    after: tuple[str, ...] = ()
+    """Features of the same component that are purged before it."""
 
     def on(self, ctx: Context) -> bool:
+        """Not asked of `Context.offers` by a feature that provides something itself."""
         raise NotImplementedError
+
+    def markers(self, ctx: Context) -> Iterable[Path]:
+        """Below the root: each tells, while it is there, that something is left of it.
+
+        They stay at `up`, and are removed by its own `purge`.
+        """
+        return ()
 
 
 class Component(Part):
@@ -167,7 +171,6 @@ class Component(Part):
     zygote_isolated: bool = False
     """Whether its zygote is a program of its own, not forked from the supervisor:
     for those who change Python itself, and would change what the others have imported."""
-    provides: tuple[Capability, ...] = ()
     clients: tuple[str, ...] = ()
     """Commands of the clients' environment for it."""
     holdings: tuple[Holding, ...] = ()
@@ -194,14 +197,6 @@ class Component(Part):
 
         Raises `OnestackError` where it cannot look.
         """
-        return ()
-
-    def former_files(self, ctx: Context) -> Iterable[Path]:
-        """Below the root: files that it has with other answers than these, and that go."""
-        return ()
-
-    def parts_off(self, ctx: Context) -> Iterable[PartOff]:
-        """The parts of this component, while it is on, that the answers switch off."""
         return ()
 
     def explain(self, ctx: Context, text: str) -> str | None:

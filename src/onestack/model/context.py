@@ -102,7 +102,11 @@ class Context:
     @cached_property
     def capabilities(self) -> Mapping[str, Capability]:
         """All that is provided by what is on, by name."""
-        return {offer.name: offer for c in self.components for offer in c.provides}
+        found = {offer.name: offer for c in self.components for offer in c.provides}
+        for feature in (f for c in self.components for f in c.features if f.provides):
+            if feature.on(self):
+                found |= {offer.name: offer for offer in feature.provides}
+        return found
 
     def offers(self, capability: str) -> bool:
         """Whether something that is on provides it."""
@@ -111,7 +115,9 @@ class Context:
     @cached_property
     def _places(self) -> Mapping[str, Capability]:
         """Of what is switched off too: it may say what it would want."""
-        return {o.name: o for c in (*self.switched_off, *self.components) for o in c.provides}
+        known = (*self.switched_off, *self.components)
+        would = {o.name: o for c in known for p in (c, *c.features) for o in p.provides}
+        return would | dict(self.capabilities)
 
     def at(self, capability: str) -> Address:
         """Where it is found, or would be. Raises `KeyError` for one that no component provides."""

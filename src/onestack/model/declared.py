@@ -6,10 +6,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from onestack.model.change import Change
 from onestack.model.component import Component, Feature, Part
 from onestack.model.declarations import (
+    Capability,
     ConfigFile,
     Database,
     Directory,
@@ -42,19 +45,23 @@ class Declared:
 
     Each attribute is asked of the component when it is first read, and never again.
     Raises `onestack.model.errors.NotInstalled` where that cannot be said yet.
+    With ``feature`` it is what that one would want, alone.
     """
 
-    def __init__(self, component: Component, ctx: Context) -> None:
+    def __init__(self, component: Component, ctx: Context, feature: Feature | None = None) -> None:
         self.component = component
         self.ctx = ctx
+        self.feature = feature
 
     @property
     def name(self) -> str:
-        return self.component.name
+        own = self.component.name
+        return f"{own}:{self.feature.name}" if self.feature else own
 
     @property
     def title(self) -> str:
-        return self.component.title or self.component.name
+        one = self.feature or self.component
+        return one.title or one.name
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
@@ -62,15 +69,21 @@ class Declared:
         return tuple(f for f in self.component.features if f.on(self.ctx))
 
     @cached_property
-    def features_off(self) -> tuple[Feature, ...]:
-        return tuple(f for f in self.component.features if f not in self.features)
+    def features_off(self) -> tuple[Declared, ...]:
+        """What each of the others would want. No new secret is kept for them."""
+        ctx, off = self.ctx.looking(), set(self.component.features).difference(self.features)
+        return tuple(Declared(self.component, ctx, f) for f in self.component.features if f in off)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        return (self.component, *self.features)
+        return (self.feature,) if self.feature else (self.component, *self.features)
 
     def _all(self, ask: Callable[[Part], Iterable[T]]) -> tuple[T, ...]:
         return tuple(chain.from_iterable(ask(part) for part in self.parts))
+
+    @property
+    def provides(self) -> tuple[Capability, ...]:
+        return tuple(offer for part in self.parts for offer in part.provides)
 
     @cached_property
     def packages(self) -> tuple[str, ...]:
@@ -159,6 +172,16 @@ class Declared:
     @cached_property
     def known_errors(self) -> tuple[KnownError, ...]:
         return tuple(chain.from_iterable(part.known_errors for part in self.parts))
+
+    def purge(self) -> Iterator[Change]:
+        """What `Part.purge` undoes. Asked when that is due: it looks at the cloud."""
+        for part in self.parts:
+            yield from part.purge(self.ctx)
+
+    @cached_property
+    def markers(self) -> tuple[Path, ...]:
+        """Of the one feature."""
+        return tuple(self.feature.markers(self.ctx)) if self.feature else ()
 
     def evaluate(self) -> None:
         """Ask for all of it now."""

@@ -251,12 +251,12 @@ def rendered(root: Path, found: Release, given: dict[str, str]) -> list[str]:
     """All that components say of a cloud, as text."""
     ctx = full_context(root, found, given)
     said = []
-    for component in ctx.components:
-        said += [f"{f.path} {f.mode} {f.content}" for f in component.files(ctx)]
-        said += [repr(process) for process in component.processes(ctx)]
-        said += [repr(task.name) for task in component.tasks(ctx)]
-        said += [repr(thing) for thing in (*component.frontends(ctx), *component.directories(ctx))]
-        said += component.packages(ctx)
+    for declared in ctx.model:
+        said += [f"{f.path} {f.mode} {f.content}" for f in declared.files]
+        said += [repr(process) for process in declared.processes]
+        said += [repr(task.name) for task in declared.tasks]
+        said += [repr(thing) for thing in (*declared.frontends, *declared.directories)]
+        said += declared.packages
     return [*said, repr(workers_of(ctx))]
 
 

@@ -14,6 +14,7 @@ from onestack.host.facts import HostFacts
 from onestack.model.cloud import Cloud
 from onestack.model.component import Component
 from onestack.model.context import Context
+from onestack.model.declared import Declared
 from onestack.model.host import Host
 from onestack.release.release import release
 
@@ -60,7 +61,8 @@ def context(
 
 def content(ctx: Context, component: Component, name: str) -> str:
     """The text of the room's file ``name``."""
-    return next(file.content for file in component.files(ctx) if file.path.name == name)
+    files = Declared(component, ctx).files
+    return next(file.content for file in files if file.path.name == name)
 
 
 def answered(**given: str) -> tuple[Answers | None, list[str]]:

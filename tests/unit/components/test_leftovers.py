@@ -140,7 +140,7 @@ def test_the_tables_are_all_that_upstream_makes() -> None:
     assert found == set(fwaas.TABLES)
 
 
-def test_firewalls_are_a_part(tmp_path: Path) -> None:
+def test_firewalls_are_a_feature(tmp_path: Path) -> None:
     def left(**given: str) -> list[str]:
         ctx = context(tmp_path, Neutron(), Mariadb(), host=machine(), **given)
         return [f"{each.name} {each.title}" for each in switched_off.left(ctx)]
@@ -156,11 +156,11 @@ def test_firewalls_are_a_part(tmp_path: Path) -> None:
 # -- backups ----------------------------------------------------------------
 
 
-def test_backups_are_a_part_while_there_is_no_object_store(tmp_path: Path) -> None:
+def test_backups_are_off_while_there_is_no_object_store(tmp_path: Path) -> None:
     cinder = Cinder()
-    (part,) = cinder.parts_off(context(tmp_path, cinder))
-    assert part.name == "backup"
-    assert not list(cinder.parts_off(context(tmp_path, cinder, Swift())))
+    (feature,) = context(tmp_path, cinder).model["cinder"].features_off
+    assert feature.name == "cinder:backup"
+    assert not context(tmp_path, cinder, Swift()).model["cinder"].features_off
 
 
 # -- first contents ---------------------------------------------------------
@@ -245,7 +245,8 @@ def rooms(tmp_path: Path, **given: str) -> Context:
 
 
 def parts(ctx: Context) -> dict[str, Iterator[Change]]:
-    return {part.name: part.purge() for part in Provision().parts_off(ctx)}
+    off = ctx.model["provision"].features_off
+    return {declared.name.partition(":")[2]: declared.purge() for declared in off}
 
 
 def noted(tmp_path: Path, **given: str) -> Context:
@@ -297,7 +298,7 @@ def test_each_thing_is_removed_by_one_step(tmp_path: Path, cloud: Cloud) -> None
     assert len(whats) == len(set(whats)) and "remove the image cirros" in whats
     # also in this look at all of it, where the demo's router is there yet
     assert "remove the network public" in whats
-    order = {part.name: part.after for part in Provision().parts_off(ctx)}
+    order = {feature.name: feature.after for feature in Provision().features}
     assert order["network"] == ("demo", "tempest")
 
 

@@ -13,6 +13,7 @@ from onestack.components.neutron import Neutron, fwaas, keys
 from onestack.components.neutron.layout import Layout
 from onestack.host.facts import HostFacts
 from onestack.model.context import Context
+from onestack.model.declared import Declared
 from onestack.model.errors import BadAnswers
 from onestack.model.findings import Finding, Severity
 from tests.unit.components.rooms import context, machine
@@ -31,13 +32,13 @@ def made(root: Path, agent: str, host: HostFacts | None = None, **given: str) ->
 
 def ini(ctx: Context, name: str) -> configparser.RawConfigParser:
     parser = configparser.RawConfigParser(strict=True, default_section="")
-    parser.read_string(next(f.content for f in ROOM.files(ctx) if f.path.name == name))
+    parser.read_string(next(f.content for f in Declared(ROOM, ctx).files if f.path.name == name))
     return parser
 
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_processes(tmp_path: Path, agent: str) -> None:
-    found = {p.name: p for p in ROOM.processes(made(tmp_path, agent))}
+    found = {p.name: p for p in Declared(ROOM, made(tmp_path, agent)).processes}
     common = {"neutron-api", "neutron-workers"}
     assert set(found) == AGENTS[agent] | common
     # What has to be root's is done by privsep daemons and the supervisor.
@@ -52,23 +53,23 @@ def test_processes(tmp_path: Path, agent: str) -> None:
 def test_agents_of_a_userspace_switch_watch_it(tmp_path: Path) -> None:
     for kernel in (True, False):
         ctx = made(tmp_path, "openvswitch", machine(kernel=kernel))
-        watching = {p.name for p in ROOM.processes(ctx) if "switch" in p.arguments}
+        watching = {p.name for p in Declared(ROOM, ctx).processes if "switch" in p.arguments}
         assert watching == (set() if kernel else {"neutron-dhcp-agent", "neutron-l3-agent"})
 
 
 def test_secrets_are_for_root_and_neutron(tmp_path: Path) -> None:
     for agent in AGENTS:
-        for file in ROOM.files(made(tmp_path, agent)):
+        for file in Declared(ROOM, made(tmp_path, agent)).files:
             assert (file.group, file.mode) == ("onestack-neutron", 0o640), file.path
 
 
 def test_no_secret_is_an_argument(tmp_path: Path) -> None:
     for agent in AGENTS:
         ctx = made(tmp_path, agent)
-        files = list(ROOM.files(ctx))
+        files = list(Declared(ROOM, ctx).files)
         secret = ctx.secrets["neutron_metadata"]
         assert any(secret in file.content for file in files)
-        for process in ROOM.processes(ctx):
+        for process in Declared(ROOM, ctx).processes:
             assert secret not in repr(process)
 
 
@@ -79,18 +80,20 @@ def test_local_networks_are_always_to_be_had(tmp_path: Path, agent: str) -> None
 
 
 def test_the_external_bridge(tmp_path: Path) -> None:
-    l3 = {p.name: p for p in ROOM.processes(made(tmp_path, "openvswitch"))}["neutron-l3-agent"]
+    l3 = {p.name: p for p in Declared(ROOM, made(tmp_path, "openvswitch")).processes}[
+        "neutron-l3-agent"
+    ]
     assert l3.env["ONESTACK_EXTERNAL_BRIDGE"] == "br-ex"
     driver = ini(made(tmp_path, "openvswitch"), "l3_agent.ini")["DEFAULT"]["interface_driver"]
     assert driver == "onestack_external"
-    api = {p.name: p for p in ROOM.processes(made(tmp_path, "ovn"))}["neutron-api"]
+    api = {p.name: p for p in Declared(ROOM, made(tmp_path, "ovn")).processes}["neutron-api"]
     assert api.env["ONESTACK_EXTERNAL_NETWORK"] == "extnet"
     for none in ("provider", ""):
         ctx = made(tmp_path, "openvswitch", CONFIG_NEUTRON_L3_EXT_BRIDGE=none)
         assert Layout(ctx).external_bridge == ""
         assert ini(ctx, "l3_agent.ini")["DEFAULT"]["interface_driver"] == "openvswitch"
         ctx = made(tmp_path, "ovn", CONFIG_NEUTRON_L3_EXT_BRIDGE=none)
-        api = {p.name: p for p in ROOM.processes(ctx)}["neutron-api"]
+        api = {p.name: p for p in Declared(ROOM, ctx).processes}["neutron-api"]
         assert "ONESTACK_EXTERNAL_NETWORK" not in api.env
 
 
@@ -111,7 +114,7 @@ def test_the_kernel_filters_where_the_datapath_cannot(tmp_path: Path) -> None:
 
 
 def test_a_database_is_current_with_a_head_of_each_branch(tmp_path: Path) -> None:
-    (database,) = ROOM.databases(_with_migrations(made(tmp_path, "ovn"), tmp_path))
+    (database,) = Declared(ROOM, _with_migrations(made(tmp_path, "ovn"), tmp_path)).databases
     names = {Path(folder).name for folder in database.versions}
     assert names == {"expand", "contract", "versions"}
 
@@ -135,30 +138,32 @@ def test_firewalls(tmp_path: Path, agent: str) -> None:
         plugins = server["DEFAULT"]["service_plugins"].split(",")
         assert ("firewall_v2" in plugins) is there
         assert server.has_section("service_providers") is there
-        assert any("preload_fwaas" in module for module in ROOM.zygote(ctx)) is there
-        names = [database.name for database in ROOM.databases(ctx)]
+        assert any("preload_fwaas" in module for module in Declared(ROOM, ctx).zygote) is there
+        names = [database.name for database in Declared(ROOM, ctx).databases]
         assert names == ["neutron", "neutron_fwaas"][: 1 + there]
         if agent == "openvswitch":
             l3 = ini(ctx, "l3_agent.ini")
             assert ("fwaas_v2" in l3["agent"]["extensions"].split(",")) is there
             assert l3.has_section("fwaas") is there
-    assert {p.name for p in ROOM.processes(on)} == {p.name for p in ROOM.processes(off)}
+    assert {p.name for p in Declared(ROOM, on).processes} == {
+        p.name for p in Declared(ROOM, off).processes
+    }
     provider = ini(on, "neutron.conf")["service_providers"]["service_provider"]
     module = "fwaas_ovn" if agent == "ovn" else "fwaas_agents"
-    path = f"onestack.components.neutron.{module}.Driver"
+    path = f"onestack.components.neutron.inside.{module}.Driver"
     assert provider == f"FIREWALL_V2:{agent}:{path}:default"
-    database = list(ROOM.databases(on))[1]
+    database = list(Declared(ROOM, on).databases)[1]
     assert (database.place, database.table) == ("neutron", "alembic_version_fwaas")
 
 
 def test_families_work_out_models_when_all_are_there(tmp_path: Path) -> None:
-    modules = list(ROOM.zygote(made(tmp_path, "ovn", CONFIG_NEUTRON_FWAAS="y")))
+    modules = list(Declared(ROOM, made(tmp_path, "ovn", CONFIG_NEUTRON_FWAAS="y")).zygote)
     assert modules[-1].endswith("preload_ovn")
 
 
 def test_groups_are_lifted_where_ovn_would_go_on_without_the_service(tmp_path: Path) -> None:
     def tasks(agent: str, **given: str) -> set[str]:
-        return {task.name for task in ROOM.tasks(made(tmp_path, agent, **given))}
+        return {task.name for task in Declared(ROOM, made(tmp_path, agent, **given)).tasks}
 
     assert tasks("ovn") - tasks("ovn", CONFIG_NEUTRON_FWAAS="y") == {"firewalls"}
     assert "firewalls" not in tasks("openvswitch")
@@ -255,7 +260,7 @@ def test_contradictions(tmp_path: Path, agent: str, given: dict[str, str], sente
         assert part in said
     assert said.count("\n") == sentence.count("\n"), said
     with pytest.raises(BadAnswers, match="do not fit"):
-        list(ROOM.files(made(tmp_path, agent, **given)))
+        list(Declared(ROOM, made(tmp_path, agent, **given)).files)
 
 
 @pytest.mark.parametrize("agent", AGENTS)
@@ -328,7 +333,7 @@ def test_networks_are_not_left_to_another_agent(tmp_path: Path) -> None:
 
     before = context(tmp_path, ROOM, host=host, CONFIG_LBAAS_INSTALL="y")
     assert Layout(before).ovn and not refusals(CONFIG_LBAAS_INSTALL="y")
-    for file in ROOM.files(before):
+    for file in Declared(ROOM, before).files:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         file.path.write_text(file.content)
     # there can be networks
@@ -347,17 +352,17 @@ def test_guests_are_told_of_the_time_servers(tmp_path: Path) -> None:
     parsed = ini(made(tmp_path, "ovn", **servers), "ml2.ini")
     assert parsed["ovn"]["ovn_dhcp4_global_options"] == "ntp_server:192.0.2.1;192.0.2.2"
     ctx = made(tmp_path, "openvswitch", **servers)
-    text = next(f.content for f in ROOM.files(ctx) if f.path.name == "dnsmasq.conf")
+    text = next(f.content for f in Declared(ROOM, ctx).files if f.path.name == "dnsmasq.conf")
     assert "dhcp-option=option:ntp-server,192.0.2.1,192.0.2.2\n" in text
 
 
 def test_traffic_is_counted_where_there_is_an_agent_for_it(tmp_path: Path) -> None:
     given = {"CONFIG_NEUTRON_METERING_AGENT_INSTALL": "y"}
     ctx = made(tmp_path, "openvswitch", **given)
-    assert "neutron-metering-agent" in {p.name for p in ROOM.processes(ctx)}
+    assert "neutron-metering-agent" in {p.name for p in Declared(ROOM, ctx).processes}
     assert "metering" in ini(ctx, "neutron.conf")["DEFAULT"]["service_plugins"]
     ctx = made(tmp_path, "ovn", **given)
-    assert "neutron-metering-agent" not in {p.name for p in ROOM.processes(ctx)}
+    assert "neutron-metering-agent" not in {p.name for p in Declared(ROOM, ctx).processes}
     assert "no effect" in next(iter(ROOM.preflight_checks(ctx))).what
 
 

@@ -17,6 +17,7 @@ from onestack.components.openvswitch import Openvswitch, database, external
 from onestack.host import netns
 from onestack.kernel.linux import unshare
 from onestack.model.context import Context
+from onestack.model.declared import Declared
 from onestack.model.errors import OnestackError
 from onestack.model.process import Process
 from tests.support.needs import needs_root
@@ -28,7 +29,7 @@ OVN = {"CONFIG_NEUTRON_L2_AGENT": "ovn"}
 
 
 def processes(ctx: Context) -> dict[str, Process]:
-    return {process.name: process for process in ROOM.processes(ctx)}
+    return {process.name: process for process in Declared(ROOM, ctx).processes}
 
 
 def module() -> SimpleNamespace:
@@ -54,7 +55,7 @@ def test_in_userspace_the_switch_alone_is_root(tmp_path: Path) -> None:
 
 def test_two_clouds_share_nothing(tmp_path: Path) -> None:
     texts = [
-        repr(list(ROOM.processes(context(tmp_path / name, name=name))))
+        repr(list(Declared(ROOM, context(tmp_path / name, name=name)).processes))
         for name in ("onestack", "b")
     ]
     assert str(tmp_path / "onestack") not in texts[1]
@@ -74,12 +75,12 @@ def test_which_open_vswitch_runs(tmp_path: Path, kernel: bool, version: str, own
     ctx = context(tmp_path, host=machine(kernel=kernel, openvswitch=version), **OVN)
     program = processes(ctx)["ovsdb-server"].argv[4]
     assert ("openvswitch-trixie/bin" in program) == own
-    assert ("openvswitch-switch" in ROOM.packages(ctx)) != own
+    assert ("openvswitch-switch" in Declared(ROOM, ctx).packages) != own
 
 
 def test_with_its_own_agent_this_debians_open_vswitch_will_do(tmp_path: Path) -> None:
     ctx = context(tmp_path, host=machine(kernel=False), CONFIG_NEUTRON_L2_AGENT="openvswitch")
-    assert "openvswitch-switch" in ROOM.packages(ctx)
+    assert "openvswitch-switch" in Declared(ROOM, ctx).packages
 
 
 def test_the_address_on_the_external_network(tmp_path: Path) -> None:
@@ -315,7 +316,7 @@ def test_a_database_is_made_kept_and_converted(tmp_path: Path) -> None:
 
 def test_the_script_is_for_other_users_too(tmp_path: Path) -> None:
     ctx = context(tmp_path)
-    (file,) = (f for f in ROOM.files(ctx) if f.path.name == "database.sh")
+    (file,) = (f for f in Declared(ROOM, ctx).files if f.path.name == "database.sh")
     assert file.mode == 0o644
     assert content(ctx, ROOM, "database.sh") == database.SCRIPT
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onestack.components.ovn import Ovn, chassis
+from onestack.model.declared import Declared
 from tests.unit.components.rooms import context, machine
 
 ROOM = Ovn()
@@ -23,7 +24,7 @@ def test_it_is_not_there_unless_chosen(tmp_path: Path) -> None:
 
 
 def test_nothing_runs_as_root(tmp_path: Path) -> None:
-    found = {p.name: p for p in ROOM.processes(context(tmp_path, **CHOSEN))}
+    found = {p.name: p for p in Declared(ROOM, context(tmp_path, **CHOSEN)).processes}
     assert list(found) == ["ovn-nb-ovsdb", "ovn-sb-ovsdb", "ovn-northd", "ovn-controller"]
     assert {p.user for p in found.values()} == {"onestack-ovn"}
     # for the switch's flow tables
@@ -33,7 +34,9 @@ def test_nothing_runs_as_root(tmp_path: Path) -> None:
 
 def test_debian_12s_controller_is_not_told_of_its_control_socket(tmp_path: Path) -> None:
     """It ends at an option --unixctl; the others, and later ones, know it."""
-    controller = {p.name: p for p in ROOM.processes(context(tmp_path, **CHOSEN))}["ovn-controller"]
+    controller = {p.name: p for p in Declared(ROOM, context(tmp_path, **CHOSEN)).processes}[
+        "ovn-controller"
+    ]
     assert not [word for word in controller.argv if "unixctl" in word]
     assert controller.probe
     run = tmp_path / "run" / "ovn"
@@ -43,7 +46,7 @@ def test_debian_12s_controller_is_not_told_of_its_control_socket(tmp_path: Path)
 
 def test_root_does_not_ask_by_files_of_the_daemons(tmp_path: Path) -> None:
     """Their directory is their user's: what a pid file holds would be words of root's shell."""
-    processes = list(ROOM.processes(context(tmp_path, **CHOSEN)))
+    processes = list(Declared(ROOM, context(tmp_path, **CHOSEN)).processes)
     asking = [p.probe.argv for p in processes if p.probe and p.probe.kind == "exec"]
     assert len(asking) == 2
     for argv in asking:

@@ -282,7 +282,7 @@ def test_images_go_where_the_answer_says(tmp_path: Path, swift: Swift) -> None:
 def test_glances_account_is_glances_alone(tmp_path: Path, swift: Swift) -> None:
     glance = Glance()
     ctx = context(tmp_path, glance, swift)
-    (file,) = [f for f in glance.files(ctx) if f.path.name == "swift.conf"]
+    (file,) = [f for f in ctx.model["glance"].files if f.path.name == "swift.conf"]
     assert (file.group, file.mode) == ("onestack-glance", 0o640)
     assert ctx.secrets["glance_keystone"] in file.content
     (process,) = glance.processes(ctx)

@@ -18,9 +18,17 @@ from onestack.engine.graph import Graph, GraphError
 from onestack.engine.runner import Runner, StepsFailed
 from onestack.engine.step import Outcome, Step
 from onestack.model.change import Change
-from onestack.model.component import Component, PartOff
+from onestack.model.component import Component, Feature
 from onestack.model.context import Context
-from onestack.model.declarations import ConfigFile, Database, Identity, Task
+from onestack.model.declarations import (
+    Capability,
+    ConfigFile,
+    Database,
+    Directory,
+    Endpoint,
+    Identity,
+    Task,
+)
 from onestack.model.errors import NotInstalled, OnestackError
 from onestack.model.process import Process, Roster
 from tests.support.needs import needs_root
@@ -324,69 +332,123 @@ def test_switched_off_on_again_and_purged(
     assert switched_off.left(less) == [] and (ctx.cloud.data / "doors").is_dir()
 
 
+class Ring(Feature):
+    """Rung, or not."""
+
+    name = "ring"
+    title = "The bells"
+    provides = (Capability("ringing", port=7),)
+    rung = False
+
+    def on(self, ctx: Context) -> bool:
+        return self.rung
+
+    def directories(self, ctx: Context) -> Iterator[Directory]:
+        yield Directory(ctx.cloud.data / "ropes")
+
+    def files(self, ctx: Context) -> Iterator[ConfigFile]:
+        for name in ("pull.conf", "sign"):
+            yield ConfigFile(ctx.cloud.etc / "bells" / name, f"{ctx.secrets['rope']}\n")
+
+    def databases(self, ctx: Context) -> Iterator[Database]:
+        yield Database("tunes", "tunes", "ring:sync", ("ring/versions",))
+
+    def identity(self, ctx: Context) -> Iterator[Identity]:
+        yield Identity("ringer", (Endpoint("ring", "ringing", 7),))
+
+    def markers(self, ctx: Context) -> tuple[Path, ...]:
+        return (ctx.cloud.etc / "bells" / "sign",)
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        (sign,) = self.markers(ctx)
+        if sign.exists():
+            yield Change("take the bells down", sign.unlink)
+
+
+class Bells(Store):
+    name = "bells"
+
+    def __init__(self) -> None:
+        self.ring = Ring()
+        self.features = (self.ring,)
+
+    def processes(self, ctx: Context) -> Iterator[Process]:
+        yield from ()
+
+    def files(self, ctx: Context) -> Iterator[ConfigFile]:
+        yield ConfigFile(ctx.cloud.etc / "bells" / "bells.conf", "", mode=0o600)
+
+
+def test_what_a_feature_provides_is_there_while_it_is_on(ctx: Context) -> None:
+    bells = Bells()
+    more = dataclasses.replace(ctx, components=(*ctx.components, bells))
+    assert not more.offers("ringing") and more.at("ringing").port == 7
+    bells.ring.rung = True
+    more = dataclasses.replace(more)
+    assert more.offers("ringing")
+    assert [offer.name for offer in more.model["bells"].provides] == ["database", "ringing"]
+
+
 @needs_root
-def test_a_part_switched_off(
+def test_a_feature_switched_off(
     ctx: Context,
     supervisor: Supervisor,
     made: list[str],
     catalog: list[str],
     server: list[str],
 ) -> None:
-    """Of a component that is on: kept until it is purged, by what it says itself."""
-    sign = ctx.cloud.data / "bells"
-
-    class Bells(Store):
-        name = "bells"
-
-        def parts_off(self, ctx: Context) -> Iterator[PartOff]:
-            yield PartOff("ring", "The bells", self.silence, (sign,))
-
-        def silence(self) -> Iterator[Change]:
-            if sign.exists():
-                yield Change("take the bells down", sign.unlink)
-
-        def processes(self, ctx: Context) -> Iterator[Process]:
-            yield from ()
-
+    """Of a component that is on: its files go, all else is kept until it is purged."""
+    bells = Bells()
+    bells.ring.rung = True
+    etc, ropes = ctx.cloud.etc / "bells", ctx.cloud.data / "ropes"
     for place in ("etc", "data", "data/doors", "data/rooms"):
         (ctx.cloud.root / place).mkdir(parents=True)
-    more = dataclasses.replace(ctx, components=(*ctx.components, Bells()))
+    more = dataclasses.replace(ctx, components=(*ctx.components, bells))
     supervisor.ctx = more
-    assert switched_off.left(more) == []
-    sign.touch()
     run(more, supervisor)
-    (left,) = switched_off.left(more)
-    assert (left.name, left.title, left.files) == ("bells:ring", "The bells", ())
+    assert switched_off.left(more) == []
+    assert sorted(file.name for file in etc.iterdir()) == ["bells.conf", "pull.conf", "sign"]
+    ropes.mkdir()
+    server.append("tunes")
+    catalog += ["ringing", "user ringer"]
+
+    bells.ring.rung = False
+    less = dataclasses.replace(more)
+    supervisor.ctx = less
+    changes = [(step, what) for step, what in run(less, supervisor).report.changes]
+    assert ("files:bells", f"remove {etc / 'pull.conf'}") in changes
+    assert ("catalog:bells:ring", "take ringing out") in changes
+    assert sorted(file.name for file in etc.iterdir()) == ["bells.conf", "sign"]
+    assert run(less, supervisor).report.changes == []
+    (left,) = switched_off.left(less)
+    assert (left.name, left.title) == ("bells:ring", "The bells")
+    assert (left.directories, left.files) == ((ropes,), ())
+
     for dry_run in (True, False):
         runner = Runner(dry_run=dry_run)
-        found = up.cloud_steps(more, supervisor, dry_run, purge=True)  # type: ignore[arg-type]
+        found = up.cloud_steps(less, supervisor, dry_run, purge=True)  # type: ignore[arg-type]
         runner.execute(found)
-        assert runner.report.changes == [("purge:bells:ring", "take the bells down")]
-        assert sign.exists() is dry_run
-    assert switched_off.left(more) == []
+        assert runner.report.changes == [
+            ("purge:bells:ring", "take the bells down"),
+            ("purge:bells:ring", "drop the database tunes"),
+            ("purge:bells:ring", "drop the database's user tunes"),
+            ("purge:bells:ring", "remove ringer"),
+            ("purge:bells:ring", f"remove {ropes}"),
+        ]
+        assert ropes.is_dir() is dry_run
+    assert switched_off.left(less) == [] and "tunes" not in server
+    assert (etc / "bells.conf").exists()
 
 
 @needs_root
-def test_files_of_other_answers_go(ctx: Context, supervisor: Supervisor, made: list[str]) -> None:
-    old = ctx.cloud.etc / "bells" / "old.conf"
-
-    class Bells(Store):
-        name = "bells"
-
-        def former_files(self, ctx: Context) -> tuple[Path, ...]:
-            return (old,)
-
-        def processes(self, ctx: Context) -> Iterator[Process]:
-            yield from ()
-
-    more = dataclasses.replace(ctx, components=(*ctx.components, Bells()))
-    supervisor.ctx = more
-    for place in (old.parent, ctx.cloud.data):
-        place.mkdir(parents=True)
-    old.touch()
-    report = run(more, supervisor).report
-    assert ("files:bells", f"remove {old}") in report.changes and not old.exists()
-    assert not [step for step, _ in run(more, supervisor).report.changes if step == "files:bells"]
+def test_the_marker_alone_tells(ctx: Context, supervisor: Supervisor, catalog: list[str]) -> None:
+    less = dataclasses.replace(ctx, components=(*ctx.components, Bells()))
+    sign = ctx.cloud.etc / "bells" / "sign"
+    sign.parent.mkdir(parents=True)
+    (sign.parent / "pull.conf").touch()
+    assert switched_off.left(less) == []
+    sign.touch()
+    assert [left.name for left in switched_off.left(less)] == ["bells:ring"]
 
 
 @needs_root

@@ -11,7 +11,7 @@ from onestack.components import openstack, periodic
 from onestack.components.cinder import backends
 from onestack.components.cinder.known_errors import KNOWN_ERRORS
 from onestack.model.change import Change
-from onestack.model.component import Component, PartOff
+from onestack.model.component import Component, Feature
 from onestack.model.context import Context
 from onestack.model.declarations import (
     Capability,
@@ -65,9 +65,25 @@ _DATABASE = openstack.database_password("cinder", ON_STORAGE)
 _ACCOUNT = openstack.service_password("cinder", ON_STORAGE)
 
 
+class Backup(Feature):
+    """Backups of volumes, while there is an object store to keep them in."""
+
+    name = "backup"
+    title = "Backups of volumes"
+
+    def on(self, ctx: Context) -> bool:
+        return ctx.offers("object-store")
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        from onestack.components.cinder.backups import forget
+
+        yield from forget(ctx, _config(ctx))
+
+
 class Cinder(Component):
     name = "cinder"
     title = "Block storage"
+    features = (Backup(),)
     clients = ("cinder",)
     tempest_service = "cinder"
     provides = (Capability("block-storage", ("cinder-api",), port=PORT, path="/v3"),)
@@ -278,12 +294,6 @@ class Cinder(Component):
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         yield from pool.remove(ctx.cloud)
-
-    def parts_off(self, ctx: Context) -> Iterable[PartOff]:
-        if not ctx.offers("object-store"):
-            from onestack.components.cinder.backups import forget
-
-            yield PartOff("backup", "Backups of volumes", lambda: forget(ctx, _config(ctx)))
 
 
 def has_pool(ctx: Context) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components import openstack
-from onestack.model.component import Component
+from onestack.model.component import Component, Feature
 from onestack.model.context import Context
 from onestack.model.declarations import (
     Capability,
@@ -35,9 +35,36 @@ _DATABASE = openstack.database_password("glance")
 _ACCOUNT = openstack.service_password("glance")
 
 
+class ObjectStore(Feature):
+    """Images in the object store, all in the account of glance's own user."""
+
+    name = "swift"
+    title = "Images in the object store"
+
+    def on(self, ctx: Context) -> bool:
+        return ctx.offers("object-store")
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        # Not oslo.config's: the driver has credentials in a file of their own.
+        account: dict[str, Value] = {
+            "user": "service:glance",
+            "key": ctx.secrets["glance_keystone"],
+            "auth_address": openstack.keystone_url(ctx),
+            "user_domain_id": "default",
+            "project_domain_id": "default",
+        }
+        text = ini_text({REFERENCE: account})
+        yield ConfigFile(account_file(ctx), text, ctx.cloud.user("glance"))
+
+
+def account_file(ctx: Context) -> Path:
+    return ctx.cloud.etc / "glance" / "swift.conf"
+
+
 class Glance(Component):
     name = "glance"
     title = "Image"
+    features = (ObjectStore(),)
     clients = ("glance",)
     tempest_service = "glance"
     provides = (Capability("image", ("glance-api",), port=PORT),)
@@ -113,21 +140,6 @@ class Glance(Component):
             "oslo.messaging",
             "oslo.middleware",
         )
-        if swift:
-            # Not oslo.config's: the driver has credentials in a file of their own.
-            account: dict[str, Value] = {
-                "user": "service:glance",
-                "key": ctx.secrets["glance_keystone"],
-                "auth_address": openstack.keystone_url(ctx),
-                "user_domain_id": "default",
-                "project_domain_id": "default",
-            }
-            yield ConfigFile(
-                self._account(ctx), ini_text({REFERENCE: account}), ctx.cloud.user(self.name)
-            )
-
-    def former_files(self, ctx: Context) -> Iterable[Path]:
-        return () if ctx.offers("object-store") else (self._account(ctx),)
 
     def databases(self, ctx: Context) -> Iterable[Database]:
         yield openstack.own_database(
@@ -149,7 +161,7 @@ class Glance(Component):
             run="onestack.components.glance.inside.run:api",
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
             env={"OS_GLANCE_CONFIG_DIR": str(config.parent)},
-            files=(str(config), *([str(self._account(ctx))] if ctx.offers("object-store") else [])),
+            files=(str(config), *([str(account_file(ctx))] if ctx.offers("object-store") else [])),
             needs=("database", "cache"),
             probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2/images?limit=1"),
         )
@@ -157,7 +169,7 @@ class Glance(Component):
     def _swift(self, ctx: Context) -> dict[str, Value]:
         """The object store as a place for images: all in the account of glance's own user."""
         return {
-            "swift_store_config_file": str(self._account(ctx)),
+            "swift_store_config_file": str(account_file(ctx)),
             "default_swift_reference": REFERENCE,
             "swift_store_create_container_on_put": True,
             "swift_store_endpoint_type": "internalURL",
@@ -170,10 +182,6 @@ class Glance(Component):
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:
         return {"image": {"region": openstack.region(ctx)}}
-
-    @staticmethod
-    def _account(ctx: Context) -> Path:
-        return ctx.cloud.etc / "glance" / "swift.conf"
 
     @staticmethod
     def _config(ctx: Context) -> Path:

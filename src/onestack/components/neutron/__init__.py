@@ -16,7 +16,7 @@ from onestack.host import sysctl
 from onestack.host.command import run
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
-from onestack.model.component import Component, PartOff
+from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import (
     Capability,
@@ -52,6 +52,7 @@ class Neutron(Component):
     roles = OF_AGENTS
     secrets = keys.SECRETS
     keys = keys.KEYS
+    features = (fwaas.Firewalls(),)
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NEUTRON_INSTALL"])
@@ -117,7 +118,6 @@ class Neutron(Component):
             tuple(str(folder.relative_to(packages)) for folder in folders),
             Layout(ctx).server,
         )
-        yield from fwaas.databases(Layout(ctx))
 
     def identity(self, ctx: Context) -> Iterable[Identity]:
         yield Identity("neutron", (Endpoint("neutron", "network", PORT, "", "Networks"),))
@@ -192,12 +192,6 @@ class Neutron(Component):
         if layout.ovn and not fwaas.on(layout):
             # after the API's start without the service: it would make them again
             yield Task("firewalls", lambda: fwaas.lifted(layout), ("process:neutron-api",))
-
-    def parts_off(self, ctx: Context) -> Iterable[PartOff]:
-        layout = Layout(ctx)
-        if not fwaas.on(layout):
-            signs = (table_file(ctx, "neutron", fwaas.TABLES[0]),)
-            yield PartOff("fwaas", "Firewall groups", lambda: fwaas.removed(layout), signs)
 
     def _ensure_host(self, ctx: Context) -> Iterator[Change]:
         layout = Layout(ctx)

@@ -9,10 +9,14 @@ layer 3 agent. The drivers are ours, over upstream's: `fwaas_ovn` and
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
+from onestack.components.mariadb import table_file
 from onestack.components.neutron.layout import Layout
 from onestack.host.command import run
 from onestack.model.change import Change
+from onestack.model.component import Feature
+from onestack.model.context import Context
 from onestack.model.declarations import Database
 from onestack.model.ini import Ini
 from onestack.model.key import Key, Kind
@@ -47,18 +51,30 @@ def on(layout: Layout) -> bool:
     return bool(layout.ctx.answers[INSTALL])
 
 
-def databases(layout: Layout) -> Iterable[Database]:
-    """Tables beside neutron's own, which some of them refer to."""
-    if on(layout):
+class Firewalls(Feature):
+    name = "fwaas"
+    title = "Firewall groups"
+
+    def on(self, ctx: Context) -> bool:
+        return on(Layout(ctx))
+
+    def databases(self, ctx: Context) -> Iterable[Database]:
+        """Tables beside neutron's own, which some of them refer to."""
         yield Database(
             "neutron_fwaas",
             "neutron",
             f"{_HERE}jobs:sync_fwaas",
             (_VERSIONS,),
-            layout.server,
+            Layout(ctx).server,
             within="neutron",
             table=_VERSION,
         )
+
+    def markers(self, ctx: Context) -> Iterable[Path]:
+        return (table_file(ctx, "neutron", TABLES[0]),)
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        return removed(Layout(ctx))
 
 
 def server(layout: Layout) -> Ini:

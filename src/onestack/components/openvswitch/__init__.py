@@ -17,7 +17,7 @@ from onestack.host import netns, sysctl
 from onestack.host.files import ensure_file
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
-from onestack.model.component import Component
+from onestack.model.component import Component, Feature
 from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile, Directory, Task
 from onestack.model.findings import Finding, refuse
@@ -37,10 +37,26 @@ KEEPER_NAME, RULES_NAME = "external-bridge.sh", "translation.nft"
 SETTINGS = Path("/etc/sysctl.d")
 
 
+class Translation(Feature):
+    """Guests reach the outside as the machine, which has an address on the external network."""
+
+    name = "translation"
+    title = "Address translation"
+
+    def on(self, ctx: Context) -> bool:
+        return bool(demo.machine_addresses(ctx.answers))
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        addresses = demo.machine_addresses(ctx.answers)
+        rules = translation(_table(ctx), external_bridge(ctx), addresses)
+        yield ConfigFile(_etc(ctx) / RULES_NAME, rules, ctx.cloud.user("openvswitch"))
+
+
 class Openvswitch(Component):
     name = "openvswitch"
     title = "Open vSwitch"
     roles = frozenset({Role.COMPUTE, Role.GATEWAY})
+    features = (Translation(),)
     provides = (
         Capability("switch", ("ovs-vswitchd",), socket="openvswitch/db.sock"),
         Capability("external-bridge", ("external-bridge",)),
@@ -99,15 +115,7 @@ class Openvswitch(Component):
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         yield script(ctx)
         yield from tools(ctx)
-        group = ctx.cloud.user(self.name)
-        yield ConfigFile(self._etc(ctx) / KEEPER_NAME, KEEPER, group)
-        if addresses := demo.machine_addresses(ctx.answers):
-            rules = translation(_table(ctx), external_bridge(ctx), addresses)
-            yield ConfigFile(self._etc(ctx) / RULES_NAME, rules, group)
-
-    def former_files(self, ctx: Context) -> Iterable[Path]:
-        wanted = demo.machine_addresses(ctx.answers)
-        return () if wanted else (self._etc(ctx) / RULES_NAME,)
+        yield ConfigFile(_etc(ctx) / KEEPER_NAME, KEEPER, ctx.cloud.user(self.name))
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         made = distribution(ctx)
@@ -156,18 +164,21 @@ class Openvswitch(Component):
                 seconds=20,
             ),
         )
-        ready, etc = run / "external", self._etc(ctx)
+        ready, etc = run / "external", _etc(ctx)
+        addresses = demo.machine_addresses(ctx.answers)
+        files = [file.path for file in self.files(ctx)]
+        files += [etc / RULES_NAME] if addresses else []
         yield Process(
             name="external-bridge",
             component=self.name,
             user=user,
             argv=(
                 *("/bin/sh", str(etc / KEEPER_NAME), external_bridge(ctx), datapath(ctx.facts)),
-                " ".join(demo.machine_addresses(ctx.answers)),
+                " ".join(addresses),
                 *(str(etc / RULES_NAME), str(ready), " ".join(wires(ctx)), *vsctl),
             ),
             env=env,
-            files=tuple(str(file.path) for file in self.files(ctx)),
+            files=tuple(map(str, files)),
             capabilities=("net_admin",),
             needs=("ovs-vswitchd",),
             prepare=(("rm", "-f", str(ready)),),
@@ -180,10 +191,6 @@ class Openvswitch(Component):
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         yield Task("kernel", lambda: self._ensure_kernel(ctx), ("users",), before_start=True)
-
-    @staticmethod
-    def _etc(ctx: Context) -> Path:
-        return ctx.cloud.etc / "openvswitch"
 
     @staticmethod
     def _kernel(ctx: Context) -> Iterable[tuple[str, ...]]:
@@ -224,6 +231,10 @@ class Openvswitch(Component):
         if "nft" in text and "not permitted" in text:
             return "nftables may not be used here: is this a container without net_admin?"
         return None
+
+
+def _etc(ctx: Context) -> Path:
+    return ctx.cloud.etc / "openvswitch"
 
 
 def environment(ctx: Context) -> dict[str, str]:

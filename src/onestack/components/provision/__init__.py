@@ -2,24 +2,89 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components.clients import openrc
 from onestack.components.provision import keys, state
-from onestack.model.component import Component, PartOff
+from onestack.model.change import Change
+from onestack.model.component import Component, Feature
 from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile, Task
 from onestack.model.findings import Finding
 from onestack.network import demo
 
 
+class Project(Feature):
+    """A project with a user, each of which has an openrc file."""
+
+    def __init__(self, name: str, title: str, key: str, user_key: str = "") -> None:
+        self.name, self.title = name, title
+        self._key, self._user_key = key, user_key
+
+    def on(self, ctx: Context) -> bool:
+        return bool(ctx.answers[self._key])
+
+    def markers(self, ctx: Context) -> Iterable[Path]:
+        return (_openrc(ctx, self._user(ctx)),)
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.provision.leftovers import remove_project
+
+        user = self._user(ctx)
+        yield from remove_project(ctx, self.name, user, _openrc(ctx, user))
+
+    def _user(self, ctx: Context) -> str:
+        return str(ctx.answers[self._user_key]) if self._user_key else self.name
+
+
+class PublicNetwork(Feature):
+    name = "network"
+    title = "The public network"
+    # Where people use the demo, all of it stays.
+    after = ("demo", "tempest")
+
+    def on(self, ctx: Context) -> bool:
+        return demo.wanted(ctx.answers)
+
+    def markers(self, ctx: Context) -> Iterable[Path]:
+        return (state.place(ctx, self.name),)
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        from onestack.components.provision.leftovers import remove_network
+
+        yield from remove_network(ctx, state.place(ctx, self.name))
+
+
+class Image(Feature):
+    name = "image"
+    title = "The image"
+    after = ("demo", "tempest")
+
+    def on(self, ctx: Context) -> bool:
+        return keys.wants_image(ctx.answers)
+
+    def markers(self, ctx: Context) -> Iterable[Path]:
+        return (state.place(ctx, self.name),)
+
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        from onestack.components.provision.leftovers import remove_image
+
+        yield from remove_image(ctx, state.place(ctx, self.name))
+
+
 class Provision(Component):
     name = "provision"
     title = "First contents"
     secrets = keys.SECRETS
+    features = (
+        Project("demo", "The demo", "CONFIG_PROVISION_DEMO"),
+        Project("tempest", "Tempest's account", keys.TEMPEST, f"{keys.TEMPEST}_USER"),
+        PublicNetwork(),
+        Image(),
+    )
     keys = keys.KEYS
 
     def validate(self, answers: Answers) -> Iterable[str]:
@@ -73,29 +138,6 @@ class Provision(Component):
             # nobody answers for a network's port before the agents do
             agents = tuple(f"process:{process.name}" for process in ctx.model["neutron"].processes)
             yield Task("networks", lambda: networks.ensure_networks(ctx), (*needs, *agents, *after))
-
-    def parts_off(self, ctx: Context) -> Iterable[PartOff]:
-        # Imported late: answers and checks run where only the standard library is.
-        from onestack.components.provision import leftovers as gone
-
-        answers = ctx.answers
-        for project, title, key, user in (
-            ("demo", "The demo", "CONFIG_PROVISION_DEMO", "demo"),
-            ("tempest", "Tempest's account", keys.TEMPEST, str(answers[f"{keys.TEMPEST}_USER"])),
-        ):
-            if not answers[key]:
-                file = _openrc(ctx, user)
-                purge = functools.partial(gone.remove_project, ctx, project, user, file)
-                yield PartOff(project, title, purge, (file,))
-        for what, title, wanted, remove in (
-            ("network", "The public network", demo.wanted(answers), gone.remove_network),
-            ("image", "The image", keys.wants_image(answers), gone.remove_image),
-        ):
-            if not wanted:
-                note = state.place(ctx, what)
-                purge = functools.partial(remove, ctx, note)
-                # Where people use the demo, all of it stays.
-                yield PartOff(what, title, purge, (note,), after=("demo", "tempest"))
 
 
 def _openrc(ctx: Context, account: str) -> Path:
