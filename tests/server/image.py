@@ -153,7 +153,7 @@ def _enabled(tree: Path) -> set[Path]:
 def _fill_cache(tree: Path) -> None:
     """What every cloud of this release has in its cache, where this machine has it already."""
     places = (
-        release().services_python.parents[2],
+        release().services.python.parents[2],
         *(CACHE / name for name in ("schemas", "images", "novnc")),
         *CACHE.glob("chrony-debian-*"),
     )

@@ -168,7 +168,7 @@ s3.upload_file("{work}/big", "bucket", "big", Config=parts)
 print([o["Key"] for o in s3.list_objects_v2(Bucket="bucket")["Contents"]])
 s3.download_file("bucket", "big", "{work}/s3")
 """)
-        python = release().services_python
+        python = release().services.python
         assert cloud.type(f"{python} -W ignore {script}").strip() == "['big']"
         assert same(work / "big", work / "s3")
         assert cloud.type("swift list bucket").split() == ["big"]

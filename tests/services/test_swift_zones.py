@@ -71,7 +71,7 @@ def lying(cloud: CloudUnderTest, digest: str) -> set[str]:
 
 def rings(cloud: CloudUnderTest) -> dict[str, dict[str, int]]:
     """For each ring, how many partitions lie on which devices (``NAME:ZONE …``)."""
-    words = [str(release().services_python), "-W", "ignore", "-c", RINGS]
+    words = [str(release().services.python), "-W", "ignore", "-c", RINGS]
     found: dict[str, dict[str, int]] = json.loads(run([*words, f"{cloud.root}/etc/swift"]).stdout)
     return found
 

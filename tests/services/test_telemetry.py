@@ -214,7 +214,7 @@ def test_no_queue_fills_unread(telemetry: Telemetry) -> None:
         *("alarm.all.sample", "alarming.sample", "event.sample"),
     ]
     host = Cloud.named(cloud.name).loopback
-    words = [str(release().services_python), "-c", LENGTHS, str(cloud.root), host, *queues]
+    words = [str(release().services.python), "-c", LENGTHS, str(cloud.root), host, *queues]
 
     def lengths() -> dict[str, int]:
         found: dict[str, int | None] = json.loads(cloud.type(shlex.join(words)))

@@ -13,7 +13,7 @@ from onestack.release.release import release
 def services_python() -> Path:
     """The services' environment: ``ONESTACK_SERVICES``, or the one that `up` installed."""
     given = os.environ.get("ONESTACK_SERVICES")
-    return Path(given) / "bin" / "python" if given else release().services_python
+    return Path(given) / "bin" / "python" if given else release().services.python
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="run as root")

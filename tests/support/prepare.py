@@ -52,9 +52,11 @@ def main() -> None:
         ctx, names = wanted(Path(folder))
         changes = (
             *ensure_packages(names, Ledger.of(ctx.cloud), systemd=ctx.facts.systemd, tell=print),
-            *ctx.release.ensure_services(print),
-            *ctx.release.ensure_clients(print),
-            *(c for e in wanted_environments(ctx) for c in ctx.release.ensure_further(e, print)),
+            *(
+                change
+                for name in wanted_environments(ctx)
+                for change in ctx.release.environment(name).ensure(print)
+            ),
         )
         for change in changes:
             print(change.what, flush=True)

@@ -11,6 +11,6 @@ from onestack.release.release import Release, release
 def installed() -> Release:
     """The release, its services' environment installed (needs root)."""
     found = release()
-    for change in found.ensure_services():
+    for change in found.services.ensure():
         change.do()
     return found

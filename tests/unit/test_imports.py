@@ -292,7 +292,7 @@ def test_the_parent_warms_without_eventlet(installed: Release) -> None:
         "print(json.dumps([preloader.problems, eventlet]))\n"
     )
     done = subprocess.run(
-        [installed.services_python, "-W", "ignore", "-c", program, json.dumps(preload)],
+        [installed.services.python, "-W", "ignore", "-c", program, json.dumps(preload)],
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
         capture_output=True,
         text=True,

@@ -150,7 +150,7 @@ def sections(file: ConfigFile) -> dict[str, dict[str, str]]:
 def complaints(found: Release, files: list[dict[str, Any]]) -> list[str]:
     """A process for each component: upstream's services share one set of options."""
     done = subprocess.run(
-        [found.services_python, HERE / "registry.py"],
+        [found.services.python, HERE / "registry.py"],
         input=json.dumps(files),
         env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "ignore"},
         capture_output=True,
@@ -227,7 +227,7 @@ print(json.dumps([make_url(conf.database.connection).password, hosts[0].password
                   conf.service_user.password]))
 """
     done = subprocess.run(
-        [installed.services_python, "-W", "ignore", "-c", program, str(file)],
+        [installed.services.python, "-W", "ignore", "-c", program, str(file)],
         capture_output=True,
         text=True,
         timeout=120,

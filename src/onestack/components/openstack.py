@@ -59,11 +59,6 @@ def region(ctx: Context) -> str:
     return str(ctx.answers["CONFIG_KEYSTONE_REGION"])
 
 
-def site_packages(ctx: Context) -> Path:
-    """Where upstream's packages lie in the services' environment."""
-    return next((ctx.release.services / "lib").glob("python3*")) / "site-packages"
-
-
 def keystone_url(ctx: Context) -> str:
     return ctx.url("identity")
 
@@ -182,12 +177,12 @@ def root_helper(ctx: Context) -> Path:
     return ctx.release.program / "onestack" / "runtime" / "root-helper"
 
 
-def pipeline(upstream: Path, config: Path) -> str:
-    """Upstream's paste file, its middleware told where the configuration is.
+def pipeline(upstream: str, config: Path) -> str:
+    """The text of upstream's paste file, its middleware told where the configuration is.
 
     Some of it looks for its project's file in /etc, whatever the service was told.
     """
-    return f"[DEFAULT]\noslo_config_file = {config}\n\n{upstream.read_text(encoding='utf-8')}"
+    return f"[DEFAULT]\noslo_config_file = {config}\n\n{upstream}"
 
 
 def proxied() -> Ini:

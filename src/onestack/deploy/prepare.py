@@ -24,15 +24,16 @@ from onestack.model.change import Change
 from onestack.model.cloud import CACHE, Cloud
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
+from onestack.model.process import SERVICES
+from onestack.release.release import CLIENTS
 
 PACKAGES = ("iproute2", "mariadb-client", "mount", "passwd")
 """What our own host operations and schema dumps call."""
 
 
 def prepare_steps(ctx: Context, cache: Path = CACHE) -> list[Step]:
-    """Steps ``cloud``, ``packages``, ``netns``, ``users``, ``environment``, ``clients``,
-    ``program``, ``release`` (services, program and what they borrow from packages),
-    ``environment:TITLE`` for each further environment that a component wants, and the
+    """Steps ``cloud``, ``packages``, ``netns``, ``users``, ``program``, ``environment:NAME``,
+    ``release`` (services, program and what they borrow from packages), and the
     components' downloads: all that needs the network is in this half."""
     ledger = Ledger.of(ctx.cloud)
     release = ctx.release
@@ -58,38 +59,21 @@ def prepare_steps(ctx: Context, cache: Path = CACHE) -> list[Step]:
         Step("cloud", "The cloud's own place", lambda: ensure_cloud(ctx.cloud, cache)),
         Step("packages", "Debian packages", packages, ("cloud",)),
         Step("users", "Users and directories", users, ("cloud", "packages")),
-        Step(
-            "environment",
-            f"OpenStack {release.name}",
-            lambda: release.ensure_services(tell),
-            ("cloud",),
-        ),
-        Step(
-            "clients",
-            "Command line clients",
-            lambda: release.ensure_clients(tell),
-            # After the services: both at once would only share the same link and disk.
-            ("environment",),
-        ),
         Step("program", "Onestack's own code", lambda: release.ensure_program(tell), ("cloud",)),
         Step(
             "release",
             "Modules borrowed from packages",
             release.ensure_borrowed,
-            ("environment", "program", "packages"),
+            (f"environment:{SERVICES}", "program", "packages"),
         ),
     ]
-    last = "clients"
-    for title in wanted_environments(ctx):
-        steps.append(
-            Step(
-                f"environment:{title}",
-                f"OpenStack {release.name}: {title}",
-                functools.partial(release.ensure_further, title, tell),
-                (last,),
-            )
-        )
-        last = f"environment:{title}"
+    # One after the other: all at once would only share the same link and disk.
+    last = "cloud"
+    for environment in map(release.environment, wanted_environments(ctx)):
+        title = f"{environment.title[0].upper()}{environment.title[1:]}"
+        ensure = functools.partial(environment.ensure, tell)
+        steps.append(Step(f"environment:{environment.name}", title, ensure, (last,)))
+        last = f"environment:{environment.name}"
     name = ctx.cloud.netns
     if name is not None:
         steps.append(
@@ -115,8 +99,9 @@ def wanted_packages(ctx: Context) -> list[str]:
 
 
 def wanted_environments(ctx: Context) -> list[str]:
-    """Titles of the further environments, each once."""
-    return list(dict.fromkeys(e for declared in ctx.model for e in declared.environments))
+    """Names of the Python environments, each once: services and clients are in every cloud."""
+    further = (e for declared in ctx.model for e in declared.environments)
+    return list(dict.fromkeys((SERVICES, CLIENTS, *further)))
 
 
 def wanted_users(ctx: Context) -> list[str]:

@@ -109,7 +109,7 @@ class Processes:
             return
         release = self.ctx.release
         self.supervisor.launch(
-            release.services_python, release.program, roster_path(self.ctx.cloud)
+            release.services.python, release.program, roster_path(self.ctx.cloud)
         )
 
     def _relaunch(self) -> None:

@@ -122,9 +122,17 @@ def zygotes_of(
 
 
 def environments_of(ctx: Context, specs: Mapping[str, tuple[Process, ...]]) -> dict[str, str]:
-    """Python environments besides the services' that processes want, to their interpreters."""
-    names = {spec.environment for own in specs.values() for spec in own} - {SERVICES}
-    return {name: str(ctx.release.further(name) / "bin" / "python") for name in sorted(names)}
+    """Python environments besides the services', for processes and jobs, to their interpreters.
+
+    Raises `ValueError` for one that is used and not declared: it would not be installed.
+    """
+    names = {name for declared in ctx.model for name in declared.environments}
+    used = {spec.name: spec.environment for own in specs.values() for spec in own}
+    used |= {f"database {d.name}": d.environment for on in ctx.model for d in on.databases}
+    for what, environment in used.items():
+        if environment not in names | {SERVICES}:
+            raise ValueError(f"{what} wants the environment {environment!r}, not declared by any")
+    return {name: str(ctx.release.environment(name).python) for name in sorted(names)}
 
 
 def workers_of(ctx: Context) -> dict[str, str]:

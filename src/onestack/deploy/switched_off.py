@@ -92,7 +92,7 @@ def _files(ctx: Context, those: Iterable[Declared]) -> set[Path]:
     found: set[Path] = set()
     for declared in those:
         # Some are made from files of a release that may not be there yet.
-        with contextlib.suppress(OSError, NotInstalled):
+        with contextlib.suppress(NotInstalled):
             found.update(file.path for file in declared.files)
     return {path for path in found if ctx.cloud.root in path.parents}
 

@@ -31,7 +31,7 @@ def unit_text(ctx: Context) -> str:
     """The supervisor's unit; a namespace of the cloud's own is made anew at each boot."""
     cloud, release = ctx.cloud, ctx.release
     text = systemd.unit(
-        cloud.name, cloud.root, release.services_python, release.program, roster_path(cloud)
+        cloud.name, cloud.root, release.services.python, release.program, roster_path(cloud)
     )
     if cloud.netns is None:
         return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from onestack.model.context import Context
 from onestack.model.declarations import Database
 from onestack.model.declared import Declared
 from onestack.model.errors import NotInstalled
-from onestack.model.process import Process, Roster
+from onestack.model.process import SERVICES, Process, Roster
 from onestack.supervise.client import Supervisor
 
 
@@ -121,8 +122,9 @@ class _Builder:
         self.clients = [d for d in self.model if d.identity and not provides(d, "identity")]
         server = Server(socket_of(ctx.cloud))
         jobs = {d.name: d.sync for declared in self.model for d in declared.databases}
-        dumps = Dumps(CACHE / "schemas" / ctx.release.services_hash, server.socket, jobs)
-        self.schemas = Schemas(server, dumps, ctx.release.site_packages, ctx.secrets.known, tell)
+        services = ctx.release.services
+        dumps = Dumps(CACHE / "schemas" / services.digest, server.socket, jobs)
+        self.schemas = Schemas(server, dumps, services.site_packages, ctx.secrets.known, tell)
 
     def _all_files(self) -> tuple[str, ...]:
         return tuple(f"files:{declared.name}" for declared in self.model)
@@ -203,9 +205,17 @@ class _Builder:
                 )
 
     def _database(self, declared: Declared, database: Database) -> Iterator[Change]:
-        job = Migration(self.supervisor, f"database-{database.name}", declared.name, self.ctx)
+        name = f"database-{database.name}"
+        job = Migration(self.supervisor, name, declared.name, self.ctx, database.environment)
         password = self.ctx.secrets[f"{database.user}_db"]
-        yield from self.schemas.ensure(database, password, job)
+        yield from self._schemas(database.environment).ensure(database, password, job)
+
+    def _schemas(self, environment: str) -> Schemas:
+        """With the migrations, and the schemas kept of them, of this environment."""
+        found = self.ctx.release.environment(environment)
+        folder = CACHE / "schemas" / found.digest
+        dumps = dataclasses.replace(self.schemas.dumps, folder=folder)
+        return dataclasses.replace(self.schemas, dumps=dumps, site_packages=found.site_packages)
 
     def process_steps(self) -> Iterator[Step]:
         running = self.processes.at_work()
@@ -298,6 +308,7 @@ class Migration:
     name: str
     component: str
     ctx: Context
+    environment: str = SERVICES
 
     def __call__(self, run: str, arguments: dict[str, Any]) -> None:
         # Stopped meanwhile, the job goes on; the next run waits for it.
@@ -307,6 +318,7 @@ class Migration:
                 user=self.ctx.cloud.user(self.component),
                 arguments=arguments,
                 log=self.name,
+                environment=self.environment,
                 explain=lambda log, text: self.ctx.model.likely(self.component, text),
             ),
             self.name,

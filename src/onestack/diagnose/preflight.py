@@ -379,8 +379,9 @@ def needs_of(ctx: Context) -> Needs:
         ports=ports(ctx),
         packages=wanted_packages(ctx),
         downloads=downloads_of(ctx),
-        release_installed=ctx.release.installed
-        and all(ctx.release.installed_further(title) for title in wanted_environments(ctx)),
+        release_installed=all(
+            ctx.release.environment(name).complete for name in wanted_environments(ctx)
+        ),
         requirement=requirement_of(ctx.release),
         # A cloud that is there must come up again also where its disk has become full.
         root_bytes=(0 if roster_path(ctx.cloud).exists() else ROOT_BYTES)
@@ -404,5 +405,5 @@ def downloads_of(ctx: Context) -> list[str]:
 
 def requirement_of(wanted: Release) -> str:
     """The first package of the services' lock."""
-    lines = wanted.services_lock.read_text().splitlines()
+    lines = wanted.services.lock.read_text().splitlines()
     return next((line.split()[0] for line in lines if "==" in line and line[0].isalnum()), "")

@@ -57,7 +57,7 @@ class Part:
     def environments(self, ctx: Context) -> Iterable[str]:
         """Further Python environments of the release, by the name of their lock file.
 
-        `Release.further` says where such an environment is.
+        `Release.environment` says where such a one is.
         """
         return ()
 

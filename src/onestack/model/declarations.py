@@ -10,6 +10,7 @@ from pathlib import Path
 from onestack.model.change import Change
 from onestack.model.host import Role
 from onestack.model.ini import Ini, ini_text
+from onestack.model.process import SERVICES
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Database:
     """The database of another project in which its tables lie; migrated before."""
     table: str = "alembic_version"
     """Where alembic keeps what the tables' revisions are."""
+    environment: str = SERVICES
+    """The Python environment that has the migrations and in which ``sync`` is run."""
 
     @property
     def place(self) -> str:

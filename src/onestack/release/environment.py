@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.host.command import CommandFailed, run
@@ -14,7 +15,7 @@ from onestack.host.files import remove_tree, write_file
 from onestack.host.locks import Tell, file_lock, silent
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE
-from onestack.model.errors import OnestackError
+from onestack.model.errors import NotInstalled, OnestackError
 from onestack.release.index import uv_environment
 
 PYTHON = Path("/usr/bin/python3")
@@ -47,68 +48,105 @@ def uv_program() -> str:
     )
 
 
-def mark_of(lock: Path, python: Path = PYTHON) -> str:
-    """What a whole environment says of itself: its lock's hash and its Python."""
-    return f"{hashlib.sha256(lock.read_bytes()).hexdigest()} python{version_of(python)}\n"
+@dataclass(frozen=True)
+class Environment:
+    """One Python environment of a release: in ``place``, with exactly what ``lock`` names.
 
+    ``title`` is what people are told of it, ``base`` the interpreter that it is made from.
+    """
 
-def complete(place: Path, lock: Path, python: Path = PYTHON) -> bool:
-    try:
-        return (place / MARK).read_text() == mark_of(lock, python)
-    except OSError:
-        return False
+    name: str
+    place: Path
+    lock: Path
+    title: str
+    base: Path = PYTHON
 
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.command("python")
 
-def ensure_environment(
-    place: Path, lock: Path, title: str, *, python: Path = PYTHON, tell: Tell = silent
-) -> Iterator[Change]:
-    """The environment ``place`` with exactly what ``lock`` names."""
-    if complete(place, lock, python):
-        return
-    count = len(re.findall(r"^[A-Za-z0-9][^\s=]*==", lock.read_text(), re.MULTILINE))
-    yield Change(
-        f"install {count} Python packages of {title}",
-        lambda: install(place, lock, title, python=python, tell=tell),
-    )
+    def command(self, name: str) -> Path:
+        """One of its programs."""
+        return self.place / "bin" / name
 
+    @property
+    def site_packages(self) -> Path:
+        """Where its packages lie, or will lie."""
+        return self.place / "lib" / f"python{version_of(self.base)}" / "site-packages"
 
-def install(
-    place: Path,
-    lock: Path,
-    title: str,
-    *,
-    python: Path = PYTHON,
-    tell: Tell = silent,
-    command: Callable[[], str] = uv_program,
-) -> None:
-    """Make ``place`` from nothing; the mark comes last. Raises `OnestackError`."""
-    waiting = f"another cloud installs {title}"
-    with file_lock(place.parent / f".{place.name}.lock", waiting, tell):
-        if complete(place, lock, python):
-            return
-        remove_tree(place)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        uv = command()
-        env = {"UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "", "UV_PYTHON_DOWNLOADS": "never"}
-        # Also a name that does not resolve for a moment: half a minute, as apt.
-        env["UV_HTTP_RETRIES"] = os.environ.get("UV_HTTP_RETRIES") or "5"
-        env |= {"UV_LINK_MODE": os.environ.get("UV_LINK_MODE", "hardlink")} | uv_environment()
-        env["UV_CACHE_DIR"] = os.environ.get("UV_CACHE_DIR") or str(CACHE / "uv")
-        env = {name: value for name, value in env.items() if value}
-        # Whatever the caller's own environment is, the new one is not to be looked for there.
-        env["VIRTUAL_ENV"] = str(place)
+    @property
+    def digest(self) -> str:
+        """Twelve digits that change with what the lock names: they stand for its code."""
+        return hashlib.sha256(self.lock.read_bytes()).hexdigest()[:12]
+
+    @property
+    def mark(self) -> str:
+        """What it says of itself when it is whole: its lock's hash and its Python."""
+        digest = hashlib.sha256(self.lock.read_bytes()).hexdigest()
+        return f"{digest} python{version_of(self.base)}\n"
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is there, whole, from this lock."""
         try:
-            run([uv, "venv", "--quiet", "-p", str(python), str(place)], env=env, timeout=120)
-            words = "--quiet --require-hashes --no-deps --compile-bytecode -r"
-            target = str(place / "bin" / "python")
-            argv = [uv, "pip", "install", "-p", target, *words.split(), str(lock)]
-            run(argv, env=env, timeout=1800)
-        except CommandFailed as error:
-            raise explained(title, error) from error
-        readable(place)
-        # The mark must not outlive a power cut that the files do not.
-        run(["sync", "-f", str(place)], timeout=300)
-        write_file(place / MARK, mark_of(lock, python))
+            return (self.place / MARK).read_text() == self.mark
+        except OSError:
+            return False
+
+    def path(self, relative: str) -> Path:
+        """A file or folder of its packages, that is there. Raises `NotInstalled`."""
+        if not self.complete:
+            raise NotInstalled(
+                f"{relative} cannot be looked at",
+                f"it comes with the Python packages of {self.title}, which are not installed yet",
+                "run onestack up",
+            )
+        return self.site_packages / relative
+
+    def read(self, relative: str) -> str:
+        """The text of a file of its packages. Raises `NotInstalled`."""
+        return self.path(relative).read_text(encoding="utf-8")
+
+    def ensure(self, tell: Tell = silent) -> Iterator[Change]:
+        if self.complete:
+            return
+        count = len(re.findall(r"^[A-Za-z0-9][^\s=]*==", self.lock.read_text(), re.MULTILINE))
+        yield Change(f"install {count} Python packages of {self.title}", lambda: self.install(tell))
+
+    def install(self, tell: Tell = silent, command: Callable[[], str] = uv_program) -> None:
+        """Make it from nothing; the mark comes last. Raises `OnestackError`."""
+        place = self.place
+        waiting = f"another cloud installs {self.title}"
+        with file_lock(place.parent / f".{place.name}.lock", waiting, tell):
+            if self.complete:
+                return
+            remove_tree(place)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            uv = command()
+            env = _variables(place)
+            try:
+                run([uv, "venv", "--quiet", "-p", str(self.base), str(place)], env=env, timeout=120)
+                words = "--quiet --require-hashes --no-deps --compile-bytecode -r"
+                argv = [uv, "pip", "install", "-p", str(self.python), *words.split()]
+                run([*argv, str(self.lock)], env=env, timeout=1800)
+            except CommandFailed as error:
+                raise explained(self.title, error) from error
+            readable(place)
+            # The mark must not outlive a power cut that the files do not.
+            run(["sync", "-f", str(place)], timeout=300)
+            write_file(place / MARK, self.mark)
+
+
+def _variables(place: Path) -> dict[str, str]:
+    """uv's environment when it makes the one in ``place``."""
+    env = {"UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "", "UV_PYTHON_DOWNLOADS": "never"}
+    # Also a name that does not resolve for a moment: half a minute, as apt.
+    env["UV_HTTP_RETRIES"] = os.environ.get("UV_HTTP_RETRIES") or "5"
+    env |= {"UV_LINK_MODE": os.environ.get("UV_LINK_MODE", "hardlink")} | uv_environment()
+    env["UV_CACHE_DIR"] = os.environ.get("UV_CACHE_DIR") or str(CACHE / "uv")
+    # Whatever the caller's own environment is, the new one is not to be looked for there.
+    return {name: value for name, value in env.items() if value} | {"VIRTUAL_ENV": str(place)}
 
 
 def readable(place: Path) -> None:

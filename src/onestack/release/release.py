@@ -6,92 +6,62 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from onestack.host.locks import Tell, silent
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE
+from onestack.model.process import SERVICES
 from onestack.release import environment, program
+from onestack.release.environment import Environment
 
 HERE = Path(__file__).resolve().parent
 CURRENT = "2026.2"
 DIST_PACKAGES = Path("/usr/lib/python3/dist-packages")
+CLIENTS = "clients"
 
 
 @dataclass(frozen=True)
 class Release:
-    """``services`` and ``clients`` are environments, ``program`` the copy of onestack.
+    """``cache`` is where its environments are made, ``program`` the copy of onestack.
 
-    ``services_hash`` is that of the services' lock: it stands for their code.
-    What only some clouds want is in further environments (`further`), each
-    from a lock file of its own.
+    Each environment is made from a lock file of its own. Services and clients are what
+    every cloud has and lie together; what only some want (a dashboard, say) each has a
+    place named by its lock's content: other clouds may run from the one of an older lock.
     """
 
     name: str
-    services: Path
-    clients: Path
+    cache: Path
     program: Path
-    services_hash: str
     python: Path = environment.PYTHON
 
-    def further(self, title: str) -> Path:
-        """The environment made from ``title``.lock, named by that file's content."""
-        lock = self.further_lock(title).read_bytes()
-        digest = hashlib.sha256(lock).hexdigest()[:12]
-        return self.services.parent.parent / f"{self.name}-{title}-{digest}"
+    def environment(self, name: str) -> Environment:
+        """The one made from ``NAME.lock``. Raises `KeyError` where the release has none."""
+        lock = HERE / self.name / f"{name}.lock"
+        if not lock.is_file():
+            raise KeyError(f"OpenStack {self.name} has no environment {name!r}: there is no {lock}")
+        if name in (SERVICES, CLIENTS):
+            place = self.cache / f"{self.name}-{self.digest}" / name
+        else:
+            digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+            place = self.cache / f"{self.name}-{name}-{digest}"
+        title = f"OpenStack {self.name}" if name == SERVICES else f"the {name} of {self.name}"
+        return Environment(name, place, lock, title, self.python)
 
-    def further_lock(self, title: str) -> Path:
-        return HERE / self.name / f"{title}.lock"
+    @cached_property
+    def digest(self) -> str:
+        """Twelve digits that stand for the code of services and clients."""
+        locks = (HERE / self.name / f"{name}.lock" for name in (SERVICES, CLIENTS))
+        return hashlib.sha256(b"".join(lock.read_bytes() for lock in locks)).hexdigest()[:12]
 
-    @property
-    def services_lock(self) -> Path:
-        return HERE / self.name / "services.lock"
+    @cached_property
+    def services(self) -> Environment:
+        return self.environment(SERVICES)
 
-    @property
-    def clients_lock(self) -> Path:
-        return HERE / self.name / "clients.lock"
-
-    @property
-    def services_python(self) -> Path:
-        return self.services / "bin" / "python"
-
-    @property
-    def site_packages(self) -> Path:
-        """Where upstream's packages lie, or will lie, in the services' environment."""
-        return self.packages_in(self.services)
-
-    def packages_in(self, place: Path) -> Path:
-        """The folder of packages of the environment ``place``."""
-        return place / "lib" / f"python{environment.version_of(self.python)}" / "site-packages"
-
-    @property
-    def installed(self) -> bool:
-        """Whether both environments are whole."""
-        return environment.complete(
-            self.services, self.services_lock, self.python
-        ) and environment.complete(self.clients, self.clients_lock, self.python)
-
-    def installed_further(self, title: str) -> bool:
-        place, lock = self.further(title), self.further_lock(title)
-        return environment.complete(place, lock, self.python)
-
-    def ensure_services(self, tell: Tell = silent) -> Iterator[Change]:
-        yield from environment.ensure_environment(
-            self.services, self.services_lock, f"OpenStack {self.name}", tell=tell
-        )
-
-    def ensure_clients(self, tell: Tell = silent) -> Iterator[Change]:
-        yield from environment.ensure_environment(
-            self.clients, self.clients_lock, f"the clients of {self.name}", tell=tell
-        )
-
-    def ensure_further(self, title: str, tell: Tell = silent) -> Iterator[Change]:
-        yield from environment.ensure_environment(
-            self.further(title),
-            self.further_lock(title),
-            f"the {title} of {self.name}",
-            tell=tell,
-        )
+    @cached_property
+    def clients(self) -> Environment:
+        return self.environment(CLIENTS)
 
     def ensure_program(self, tell: Tell = silent) -> Iterator[Change]:
         yield from program.ensure_program(self.program, self.python, tell=tell)
@@ -102,7 +72,7 @@ class Release:
         Those whose package is not installed are left out.
         """
         for path in borrowed():
-            link = self.site_packages / path.name
+            link = self.services.site_packages / path.name
             if not (link.is_symlink() and os.readlink(link) == str(path)):
                 yield Change(
                     f"let the services use {path.name} of the distribution",
@@ -129,13 +99,4 @@ def borrowed(declared: str | None = None, source: Path = DIST_PACKAGES) -> list[
 
 def release(name: str = CURRENT, cache: Path = CACHE) -> Release:
     """The release ``name`` and its places under ``cache``."""
-    services = (HERE / name / "services.lock").read_bytes()
-    clients = (HERE / name / "clients.lock").read_bytes()
-    place = cache / "release" / f"{name}-{hashlib.sha256(services + clients).hexdigest()[:12]}"
-    return Release(
-        name=name,
-        services=place / "services",
-        clients=place / "clients",
-        program=cache / "program" / program.content_hash(),
-        services_hash=hashlib.sha256(services).hexdigest()[:12],
-    )
+    return Release(name, cache / "release", cache / "program" / program.content_hash())

@@ -72,7 +72,7 @@ def test_a_tool_starts_where_the_cloud_is(
     ctx = context(tmp_path, netns)
     tool = tmp_path / "openstack"
     tool.write_text(content(ctx, "openstack"))
-    program = ctx.release.clients / "bin" / "openstack"
+    program = ctx.release.clients.command("openstack")
     here = "1" if inside else "2"
     stand_ins = {
         program: 'printf "%s|" "$OS_CACERT" "$no_proxy" "$@"',

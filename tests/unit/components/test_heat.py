@@ -59,7 +59,9 @@ def test_heat_itself_stays_inside(tmp_path: Path, heat: Heat) -> None:
         assert found[place] == f"http://{ctx.internal}:5000"
     assert "127.77.0.1" not in text
     for path in re.findall(r"(?<![\w:/.])/[\w./-]+", text):
-        assert path.startswith((str(tmp_path), str(ctx.release.services), "/heat", "/ ")), path
+        assert path.startswith((str(tmp_path), str(ctx.release.services.place), "/heat", "/ ")), (
+            path
+        )
 
 
 def test_without_the_cloudformation_api(tmp_path: Path, heat: Heat) -> None:

@@ -20,6 +20,7 @@ from onestack.components.horizon.settings import text
 from onestack.host.command import CommandFailed
 from onestack.model.context import Context
 from onestack.model.findings import Severity
+from onestack.release.environment import Environment
 from onestack.release.release import release
 from tests.support.needs import needs_root
 from tests.unit.components.certificates import Made, authority
@@ -201,7 +202,8 @@ class TestAssets:
         python.chmod(0o755)
         lock = tmp_path / "dashboard.lock"
         lock.write_text("horizon==27\n")
-        return Assets(tmp_path / "environment", lock, (), tmp_path / "cache")
+        environment = Environment("dashboard", tmp_path / "environment", lock, "the dashboard")
+        return Assets(environment, (), tmp_path / "cache")
 
     def test_made_once(self, assets: Assets, tmp_path: Path) -> None:
         (change,) = assets.ensure()
@@ -224,10 +226,10 @@ class TestAssets:
         assert not left.exists() and not (assets.static / "from-before").exists()
 
     def test_what_they_are_made_of_names_them(self, assets: Assets) -> None:
-        other = Assets(assets.environment, assets.lock, ("heat_dashboard",), assets.cache)
+        other = Assets(assets.environment, ("heat_dashboard",), assets.cache)
         assert other.place != assets.place
         before = assets.place
-        assets.lock.write_text("horizon==28\n")
+        assets.environment.lock.write_text("horizon==28\n")
         assert assets.place != before
 
 
@@ -235,7 +237,7 @@ class TestAssets:
 def test_every_setting_is_one_that_upstream_knows(tmp_path: Path) -> None:
     """A slip in a setting's name would have no effect, and be told by nobody."""
     found = release()
-    for change in found.ensure_further("dashboard"):
+    for change in found.environment("dashboard").ensure():
         change.do()
     names = [name for name in settings(context(tmp_path, HORIZON, **ON)) if name.isupper()]
     assert len(names) > 20
@@ -250,7 +252,7 @@ def test_every_setting_is_one_that_upstream_knows(tmp_path: Path) -> None:
     (local / "__init__.py").touch()
     (local / "local_settings.py").write_text(text({"SECRET_KEY": "x"}, ("heat_dashboard",)))
     done = subprocess.run(
-        [found.further("dashboard") / "bin" / "python", "-W", "ignore", "-c", program],
+        [found.environment("dashboard").python, "-W", "ignore", "-c", program],
         input=json.dumps([*names, "NO_SUCH_SETTING"]),
         env={
             **os.environ,

@@ -115,7 +115,9 @@ def test_ports_that_balancers_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @needs_services
 def test_the_owners_are_upstreams() -> None:
     """As the release's driver writes them."""
-    text = (release().site_packages / "ovn_octavia_provider/common/constants.py").read_text()
+    text = (
+        release().services.site_packages / "ovn_octavia_provider/common/constants.py"
+    ).read_text()
     for owner in balancers.OWNERS:
         assert f"'{owner}'" in text
     assert f"LB_EXT_IDS_VIP_PORT_ID_KEY = '{balancers._MARK.strip(chr(34))}'" in text
@@ -131,7 +133,7 @@ def test_nothing_is_asked_of_what_is_off(tmp_path: Path) -> None:
 
 @needs_services
 def test_the_tables_are_all_that_upstream_makes() -> None:
-    folder = release().site_packages / VERSIONS
+    folder = release().services.site_packages / VERSIONS
     found = {
         name
         for file in folder.rglob("*.py")

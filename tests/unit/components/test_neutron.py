@@ -16,6 +16,7 @@ from onestack.model.context import Context
 from onestack.model.declared import Declared
 from onestack.model.errors import BadAnswers
 from onestack.model.findings import Finding, Severity
+from tests.support.environments import make
 from tests.unit.components.rooms import context, machine
 
 ROOM = Neutron()
@@ -120,12 +121,9 @@ def test_a_database_is_current_with_a_head_of_each_branch(tmp_path: Path) -> Non
 
 
 def _with_migrations(ctx: Context, root: Path) -> Context:
-    base = ctx.release.services / "lib" / "python3.11" / "site-packages"
-    versions = base / "neutron" / "db" / "migration" / "alembic_migrations" / "versions"
-    for place in ("", "2026.2/expand", "2026.2/contract"):
-        folder = versions / place
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "one.py").touch()
+    versions = "neutron/db/migration/alembic_migrations/versions"
+    places = ("", "2026.2/expand/", "2026.2/contract/")
+    make(ctx.release.services, {f"{versions}/{place}one.py": "" for place in places})
     return ctx
 
 

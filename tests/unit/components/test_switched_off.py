@@ -19,13 +19,14 @@ from onestack.model.context import Context
 from onestack.model.declarations import Directory
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import context
+from tests.unit.components.upstream import write_upstream
 
 
 @pytest.mark.parametrize("component", ALL, ids=lambda c: c.name)
 def test_asked_while_it_is_off(component: Component, tmp_path: Path) -> None:
     ctx = context(tmp_path)
     # by then the release is there
-    ctx.release.site_packages.mkdir(parents=True)
+    write_upstream(ctx)
     others = tuple(c for c in ALL if c is not component)
     off = dataclasses.replace(ctx, components=others, switched_off=(component,))
     assert [what for what in switched_off.left(off) if what.component is component] == []

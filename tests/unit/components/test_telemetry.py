@@ -29,6 +29,7 @@ from onestack.components.rabbitmq import LONGEST
 from onestack.components.rabbitmq import definitions as broker
 from onestack.model.component import Component
 from onestack.model.context import Context
+from onestack.model.errors import NotInstalled
 from onestack.model.key import Class
 from tests.unit.components.rooms import answered, content, context
 from tests.unit.components.upstream import UPSTREAM, write_upstream
@@ -95,7 +96,7 @@ def test_intervals_that_cannot_be(text: str) -> None:
 
 def test_everything_is_below_the_clouds_root(root: Path) -> None:
     ctx = context(root, *ROOMS, name="a")
-    allowed = (str(root), str(ctx.release.services))
+    allowed = (str(root), str(ctx.release.services.place))
     for room, name in ((GNOCCHI, "gnocchi.conf"), (CEILOMETER, "ceilometer.conf")):
         text = content(ctx, room, name)
         paths = re.findall(r"(?<![\w:/.])/[\w./-]+", text)
@@ -303,6 +304,6 @@ def test_without_servers_none_is_missed(root: Path) -> None:
 def test_switched_off_they_can_be_asked_without_a_release(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     for room in ROOMS:
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(NotInstalled):
             list(room.files(ctx))
         assert list(room.directories(ctx))

@@ -183,7 +183,7 @@ class TestFile:
     def test_tempest_knows_every_option(self, tmp_path: Path) -> None:
         """The plugins' too; those of oslo.log and oslo.concurrency are not in its list."""
         installed = release()
-        for change in installed.ensure_further(paths.ENVIRONMENT):
+        for change in installed.environment(paths.ENVIRONMENT).ensure():
             change.do()
         program = (
             "import json\nfrom tempest import config\nfound = {}\n"
@@ -192,7 +192,7 @@ class TestFile:
             "    found.setdefault(name, []).extend(option.dest for option in options)\n"
             "print(json.dumps(found))"
         )
-        python = installed.further(paths.ENVIRONMENT) / "bin" / "python"
+        python = installed.environment(paths.ENVIRONMENT).python
         told = subprocess.run(
             [python, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
         )
@@ -347,7 +347,7 @@ class TestTake:
         made = context(tmp_path, ROOM, host=machine(), **WANTED)
         monkeypatch.setattr(paths, "user", lambda ctx: "root")
         paths.kept(made).mkdir(parents=True)
-        python = paths.environment(made) / "bin" / "python"
+        python = paths.environment(made).python
         python.parent.mkdir(parents=True)
         python.symlink_to("/usr/bin/python3")
         return made

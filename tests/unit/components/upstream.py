@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onestack.model.context import Context
+from tests.support.environments import make
 
 UPSTREAM = {
     "gnocchi/rest/api-paste.ini": "[app:gnocchi]\nuse = egg:gnocchi\n",
@@ -27,7 +28,4 @@ resources:
 
 def write_upstream(ctx: Context) -> None:
     """Put them where the release of ``ctx`` would have them."""
-    for name, text in UPSTREAM.items():
-        path = ctx.release.site_packages / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    make(ctx.release.services, UPSTREAM)

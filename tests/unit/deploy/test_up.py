@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -31,6 +32,7 @@ from onestack.model.declarations import (
 )
 from onestack.model.errors import NotInstalled, OnestackError
 from onestack.model.process import Process, Roster
+from tests.support.environments import make
 from tests.support.needs import needs_root
 from tests.unit.deploy.toys import (
     Doors,
@@ -597,7 +599,7 @@ def test_the_first_half(ctx: Context, tmp_path: Path) -> None:
     found = {s.name: s for s in prepare.prepare_steps(inside, tmp_path / "cache")}
     assert list(Graph(found.values()).steps) == list(found)
     assert set(found) >= {"cloud", "packages", "users", "release", "program", "netns"}
-    assert set(found["release"].needs) == {"environment", "program", "packages"}
+    assert set(found["release"].needs) == {"environment:services", "program", "packages"}
     # what comes from elsewhere comes before the cloud's own network is entered
     assert set(found["rooms:wallpaper"].needs) == {"cloud", "packages"}
     assert "netns" not in {s.name for s in prepare.prepare_steps(ctx, tmp_path / "cache")}
@@ -631,7 +633,45 @@ def test_further_environments_are_installed_on_demand(ctx: Context, tmp_path: Pa
             return ("dashboard",)
 
     names = {s.name for s in prepare.prepare_steps(ctx, tmp_path / "cache")}
-    assert not any(name.startswith("environment:") for name in names)
+    always = {name for name in names if name.startswith("environment:")}
+    assert always == {"environment:services", "environment:clients"}
     wanting = dataclasses.replace(ctx, components=(*ctx.components, Wants(), Wants()))
     found = {s.name: s for s in prepare.prepare_steps(wanting, tmp_path / "cache")}
-    assert found["environment:dashboard"].needs == ("clients",)
+    assert found["environment:dashboard"].needs == ("environment:clients",)
+
+
+def test_an_environment_of_its_own(ctx: Context, tmp_path: Path) -> None:
+    """Processes, migrations and jobs say its name, and nothing else."""
+
+    class Lodge(Component):
+        name = "lodge"
+
+        def environments(self, ctx: Context) -> tuple[str, ...]:
+            return ("dashboard",)
+
+        def databases(self, ctx: Context) -> Iterable[Database]:
+            yield Database(
+                "lodge", "lodge", "lodge:sync", ("lodge/versions",), environment="dashboard"
+            )
+
+        def processes(self, ctx: Context) -> Iterable[Process]:
+            yield Process("lodge", self.name, "root", run="lodge:api", environment="dashboard")
+
+    wanting = dataclasses.replace(ctx, components=(*ctx.components, Lodge()))
+    dashboard = wanting.release.environment("dashboard")
+    make(dashboard, {"lodge/versions/a.py": "revision = 'x'\n"})
+    assert roster_of(wanting).environments == {"dashboard": str(dashboard.python)}
+    builder = up._Builder(wanting, cast(Any, Supervisor(wanting)), dry_run=False)
+    own = builder._schemas("dashboard")
+    (database,) = Lodge().databases(wanting)
+    assert own.wanted(database) == {"x"}
+    assert own.dumps.folder.name == dashboard.digest
+    assert builder._schemas("services").dumps.folder.name == wanting.release.services.digest
+
+    class Squatter(Lodge):
+        def environments(self, ctx: Context) -> tuple[str, ...]:
+            return ()
+
+    alone = dataclasses.replace(ctx, components=(*ctx.components, Squatter()))
+    with pytest.raises(ValueError, match="'dashboard', not declared"):
+        roster_of(alone)

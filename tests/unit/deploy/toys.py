@@ -27,6 +27,7 @@ from onestack.model.host import Host
 from onestack.model.process import Probe, Process
 from onestack.release.release import Release
 from onestack.supervise.client import ProcessStatus
+from tests.support.environments import make
 
 FACTS = HostFacts(
     os_id="debian",
@@ -170,17 +171,9 @@ class Rooms(Component):
 
 
 def context(tmp_path: Path, *components: Component) -> Context:
-    release = Release(
-        "2026.2",
-        tmp_path / "services",
-        tmp_path / "clients",
-        tmp_path / "program",
-        "hash",
-    )
+    release = Release("2026.2", tmp_path / "release", tmp_path / "program")
     for name in ("doors", "rooms"):
-        versions = release.site_packages / name / "versions"
-        versions.mkdir(parents=True)
-        (versions / "a.py").write_text("revision = 'a'\n")
+        make(release.services, {f"{name}/versions/a.py": "revision = 'a'\n"})
     cloud = Cloud("toy", tmp_path / "root")
     return Context(
         cloud=cloud,

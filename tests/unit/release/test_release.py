@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from onestack.host.command import CommandFailed, Result
-from onestack.model.errors import OnestackError
+from onestack.model.errors import NotInstalled, OnestackError
 from onestack.release import environment, program
-from onestack.release.release import HERE, borrowed, release
+from onestack.release.environment import Environment
+from onestack.release.release import HERE, Release, borrowed, release
+from tests.support.environments import make
 
 UV = """#!/bin/sh
 # Stands for uv: notes what it was asked, and makes an environment of one file.
@@ -36,6 +38,7 @@ class Tool:
         self.lock = folder / "services.lock"
         self.lock.write_text("a==1 \\\n    --hash=sha256:00\nb==2\n")
         self.place = folder / "release" / "services"
+        self.environment = Environment("services", self.place, self.lock, "the toy")
         self.installs("true")
 
     def installs(self, shell: str) -> None:
@@ -44,8 +47,8 @@ class Tool:
 
     def ensure(self) -> list[str]:
         made = []
-        for change in environment.ensure_environment(self.place, self.lock, "the toy"):
-            environment.install(self.place, self.lock, "the toy", command=lambda: str(self.program))
+        for change in self.environment.ensure():
+            self.environment.install(command=lambda: str(self.program))
             made.append(change.what)
         return made
 
@@ -61,7 +64,7 @@ def test_an_environment_is_made_once(tool: Tool) -> None:
     assert venv.startswith("venv --quiet -p /usr/bin/python3")
     for word in ("--require-hashes", "--compile-bytecode", f"-r {tool.lock}"):
         assert word in install
-    assert environment.complete(tool.place, tool.lock)
+    assert tool.environment.complete
     assert tool.ensure() == []
 
 
@@ -73,7 +76,7 @@ def test_another_lock_or_python_means_another_environment(tool: Tool) -> None:
     assert not (tool.place / "old").exists()
     mark = (tool.place / environment.MARK).read_text()
     (tool.place / environment.MARK).write_text(mark.replace("python3", "python2"))
-    assert not environment.complete(tool.place, tool.lock)
+    assert not tool.environment.complete
 
 
 def test_a_half_made_environment_is_made_anew(tool: Tool) -> None:
@@ -81,7 +84,7 @@ def test_a_half_made_environment_is_made_anew(tool: Tool) -> None:
     with pytest.raises(OnestackError, match="the Python packages of the toy cannot be installed"):
         tool.ensure()
     (tool.place / "half").touch()
-    assert not environment.complete(tool.place, tool.lock)
+    assert not tool.environment.complete
     tool.installs("true")
     assert len(tool.ensure()) == 1
     assert not (tool.place / "half").exists()
@@ -175,26 +178,52 @@ def test_borrowed_modules(tmp_path: Path) -> None:
 
 def test_places_derive_from_the_locks(tmp_path: Path) -> None:
     found = release(cache=tmp_path)
-    assert found.services.parent == found.clients.parent
-    assert found.services.parent.name.startswith("2026.2-")
+    services, clients = found.services, found.clients
+    assert (
+        services.place.parent == clients.place.parent == tmp_path / "release" / services_of(found)
+    )
     assert found.program.parent == tmp_path / "program"
-    assert found.services_lock.is_file() and found.clients_lock.is_file()
-    assert not found.installed
-    assert found.site_packages.is_relative_to(found.services)
+    assert services.lock.is_file() and clients.lock.is_file()
+    assert not services.complete
+    assert services.site_packages.is_relative_to(services.place)
+    assert found.environment("services") == services
+
+
+def services_of(found: Release) -> str:
+    return f"2026.2-{found.digest}"
 
 
 def test_a_further_environment_has_a_place_of_its_own(tmp_path: Path) -> None:
     """Other clouds may run from the one of an older lock."""
     found = release(cache=tmp_path)
-    place = found.further("dashboard")
-    assert place.parent == found.services.parent.parent
-    assert place.name.startswith("2026.2-dashboard-")
-    assert "horizon==" in found.further_lock("dashboard").read_text()
-    assert not found.installed_further("dashboard")
-    (change,) = found.ensure_further("dashboard")
+    dashboard = found.environment("dashboard")
+    assert dashboard.place.parent == found.services.place.parents[1]
+    assert dashboard.place.name.startswith("2026.2-dashboard-")
+    assert "horizon==" in dashboard.lock.read_text()
+    assert not dashboard.complete
+    (change,) = dashboard.ensure()
     assert "the dashboard of 2026.2" in change.what
-    environment_mark = environment.mark_of(found.further_lock("dashboard"))
-    place.mkdir(parents=True)
-    (place / environment.MARK).write_text(environment_mark)
-    assert found.installed_further("dashboard")
-    assert list(found.ensure_further("dashboard")) == []
+    make(dashboard)
+    assert found.environment("dashboard").complete
+    assert list(dashboard.ensure()) == []
+
+
+def test_an_environment_that_the_release_does_not_have(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="no environment 'dashbord'"):
+        release(cache=tmp_path).environment("dashbord")
+
+
+def test_what_is_not_installed_cannot_be_read(tool: Tool) -> None:
+    """Half of it may lie there while it is being made: that is not read either."""
+    file = tool.environment.site_packages / "a" / "paste.ini"
+    file.parent.mkdir(parents=True)
+    file.write_text("half")
+    for ask in (tool.environment.path, tool.environment.read):
+        with pytest.raises(NotInstalled, match=r"a/paste\.ini cannot be looked at") as caught:
+            ask("a/paste.ini")
+        assert "the toy" in caught.value.why and caught.value.cure
+    tool.ensure()
+    file.parent.mkdir(parents=True)
+    file.write_text("whole")
+    assert tool.environment.read("a/paste.ini") == "whole"
+    assert tool.environment.path("a") == file.parent

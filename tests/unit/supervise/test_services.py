@@ -25,7 +25,7 @@ from onestack.model.process import Probe, Process, ZygoteSpec
 from onestack.release.release import release
 from tests.unit.supervise.bench import HERE, SOURCE, Bench, needs_root, until
 
-SERVICES = Path(os.environ.get("ONESTACK_TEST_SERVICES", release().services))
+SERVICES = Path(os.environ.get("ONESTACK_TEST_SERVICES", release().services.place))
 PIECE = b"x" * 65536
 
 pytestmark = [

@@ -88,7 +88,7 @@ class Aodh(Component):
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         group, config = ctx.cloud.user(self.name), _config(ctx)
         yield ini_file(config, group, _sections(ctx), *NAMESPACES)
-        upstream = ctx.release.site_packages / "aodh/api/api-paste.ini"
+        upstream = ctx.release.services.read("aodh/api/api-paste.ini")
         yield ConfigFile(_paste(ctx), openstack.pipeline(upstream, config), group)
 
     def databases(self, ctx: Context) -> Iterable[Database]:

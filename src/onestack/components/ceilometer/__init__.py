@@ -187,7 +187,7 @@ def _config(ctx: Context) -> Path:
 
 
 def _sections(ctx: Context) -> Ini:
-    etc, package = _etc(ctx), ctx.release.site_packages / "ceilometer"
+    etc, package = _etc(ctx), ctx.release.services.site_packages / "ceilometer"
     socket = ctx.cloud.run / "libvirt" / "libvirt-sock"
     return {
         "DEFAULT": {

@@ -62,10 +62,10 @@ def files(ctx: Context, resources: Path) -> dict[str, str]:
         "pipeline.yaml": _pipeline("meters", [store], LEFT_OUT),
         "event_pipeline.yaml": _pipeline("events", [store, *alarms]),
     }
-    upstream = ctx.release.site_packages / "ceilometer/publisher/data" / resources.name
+    upstream = ctx.release.services.read(f"ceilometer/publisher/data/{resources.name}")
     return {
         **{name: json.dumps(content, indent=1) + "\n" for name, content in made.items()},
-        resources.name: kinds(upstream.read_text(encoding="utf-8"), interval),
+        resources.name: kinds(upstream, interval),
     }
 
 

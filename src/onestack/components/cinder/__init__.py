@@ -183,7 +183,7 @@ class Cinder(Component):
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         config = str(_config(ctx))
-        paste = ctx.release.services / "etc" / "cinder" / "api-paste.ini"
+        paste = ctx.release.services.place / "etc" / "cinder" / "api-paste.ini"
         services = f"http://{ctx.internal}:{PORT}/v3/os-services"
 
         def process(
@@ -224,7 +224,7 @@ class Cinder(Component):
             probe = Probe("agent", services, f"cinder-volume@{backend}")
             yield process("volume", bus, probe, backend, stop_seconds=30.0, **own)
         if ctx.answers["CONFIG_CINDER_DB_PURGE_ENABLE"]:
-            manage = str(ctx.release.services / "bin" / "cinder-manage")
+            manage = str(ctx.release.services.command("cinder-manage"))
             yield periodic.process(
                 ctx,
                 self.name,
@@ -306,7 +306,7 @@ def attach_command(ctx: Context) -> tuple[str, ...]:
     return (
         "env",
         f"PYTHONPATH={ctx.release.program}",
-        str(ctx.release.services / "bin" / "python"),
+        str(ctx.release.services.python),
         "-m",
         "onestack.storage.attach",
         str(ctx.cloud.root),
@@ -354,7 +354,7 @@ def _backups() -> dict[str, Value]:
 def _sections(ctx: Context) -> Ini:
     place = pool.Pool.of(ctx.cloud)
     data = ctx.cloud.data / "cinder"
-    shared = ctx.release.services / "etc" / "cinder"
+    shared = ctx.release.services.place / "etc" / "cinder"
     locks = openstack.locks(ctx, "cinder")
     return {
         "DEFAULT": {

@@ -122,7 +122,7 @@ def wrapper(ctx: Context, tool: str) -> str:
         if name
         else ""
     )
-    program = shlex.quote(str(ctx.release.clients / "bin" / tool))
+    program = shlex.quote(str(ctx.release.clients.command(tool)))
     ca, clouds = (shlex.quote(str(p)) for p in (ctx.authority, ctx.cloud.etc / "clouds.yaml"))
     return (
         "#!/bin/sh\n"

@@ -103,7 +103,7 @@ class Glance(Component):
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         data = ctx.cloud.data / self.name
-        paste = ctx.release.services / "etc" / "glance" / "glance-api-paste.ini"
+        paste = ctx.release.services.place / "etc" / "glance" / "glance-api-paste.ini"
         swift = ctx.offers("object-store")
         default = str(ctx.answers["CONFIG_GLANCE_BACKEND"]) if swift else "file"
         # What it tells is all that it has to do with the bus.

@@ -96,7 +96,7 @@ class Gnocchi(Component):
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         group, config = ctx.cloud.user(self.name), _config(ctx)
         yield ini_file(config, group, _sections(ctx), *NAMESPACES)
-        upstream = ctx.release.site_packages / "gnocchi/rest/api-paste.ini"
+        upstream = ctx.release.services.read("gnocchi/rest/api-paste.ini")
         yield ConfigFile(_paste(ctx), openstack.pipeline(upstream, config), group)
 
     def databases(self, ctx: Context) -> Iterable[Database]:

@@ -63,7 +63,7 @@ class Guests(Component):
             groups=(ctx.cloud.user("libvirt"),),
             argv=(
                 *("/bin/sh", str(self._script(ctx))),
-                *(str(ctx.release.services_python), str(program), uri, str(SECONDS)),
+                *(str(ctx.release.services.python), str(program), uri, str(SECONDS)),
             ),
             files=(str(self._script(ctx)),),
             needs=("hypervisor",),

@@ -247,7 +247,7 @@ def _config(ctx: Context) -> Path:
 
 
 def _sections(ctx: Context) -> Ini:
-    shared = ctx.release.services / "etc" / "heat"
+    shared = ctx.release.services.place / "etc" / "heat"
     heat = openstack.credentials(ctx, "heat")
     trustee = ("auth_type", "auth_url", "username", "password", "user_domain_name")
     return {

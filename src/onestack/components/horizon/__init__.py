@@ -31,6 +31,7 @@ from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
 from onestack.model.secret import Secret
+from onestack.release.environment import Environment
 
 ENVIRONMENT = "dashboard"
 PORT = 80
@@ -164,7 +165,7 @@ class Horizon(Component):
             ctx,
             static=_assets(ctx).static,
             data=_data(ctx),
-            packages=ctx.release.packages_in(_environment(ctx)),
+            packages=_environment(ctx).site_packages,
             names=list(_names(ctx)),
             panels=_panels(ctx),
         )
@@ -187,7 +188,7 @@ class Horizon(Component):
             name="horizon",
             component=self.name,
             user=ctx.cloud.user(self.name),
-            argv=(str(_environment(ctx) / "bin" / "python"), "-P", str(run)),
+            argv=(str(_environment(ctx).python), "-P", str(run)),
             sockets={"web": f"tcp:{ctx.internal}:{PORT}"},
             env={
                 "PYTHONPATH": f"{ctx.release.program}:{settings.parents[1]}",
@@ -224,12 +225,12 @@ def _settings(ctx: Context) -> Path:
     return ctx.cloud.etc / "horizon" / "local" / "local_settings.py"
 
 
-def _environment(ctx: Context) -> Path:
-    return ctx.release.further(ENVIRONMENT)
+def _environment(ctx: Context) -> Environment:
+    return ctx.release.environment(ENVIRONMENT)
 
 
 def _assets(ctx: Context) -> Assets:
-    return Assets(_environment(ctx), ctx.release.further_lock(ENVIRONMENT), _packages(ctx))
+    return Assets(_environment(ctx), _packages(ctx))
 
 
 def _panels(ctx: Context) -> tuple[Panel, ...]:

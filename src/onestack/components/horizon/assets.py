@@ -19,24 +19,23 @@ from onestack.host.files import remove_tree
 from onestack.host.locks import file_lock
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE
-from onestack.release.environment import readable
+from onestack.release.environment import Environment, readable
 
 MAKER = Path(__file__).with_name("inside") / "collect.py"
 
 
 @dataclass(frozen=True)
 class Assets:
-    """Those of ``environment``, which was made from ``lock``, with ``panels``."""
+    """Those of ``environment`` with ``panels``."""
 
-    environment: Path
-    lock: Path
+    environment: Environment
     panels: tuple[str, ...]
     cache: Path = CACHE
 
     @property
     def place(self) -> Path:
         digest = hashlib.sha256(json.dumps([LOOKS, self.panels]).encode())
-        for file in (self.lock, MAKER):
+        for file in (self.environment.lock, MAKER):
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         return self.cache / "dashboard" / digest.hexdigest()[:12]
 
@@ -65,7 +64,7 @@ class Assets:
             }
             (local / "local_settings.py").write_text(text(settings, self.panels))
             run(
-                [self.environment / "bin" / "python", "-P", MAKER],
+                [self.environment.python, "-P", MAKER],
                 env={
                     "PYTHONPATH": str(work),
                     "DJANGO_SETTINGS_MODULE": "openstack_dashboard.settings",

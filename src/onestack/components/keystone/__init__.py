@@ -203,7 +203,7 @@ class Keystone(Component):
             probe=Probe("http", f"http://{ctx.internal}:{PORT}/v3"),
         )
         if ctx.answers["CONFIG_KEYSTONE_FERNET_TOKEN_ROTATE_ENABLE"]:
-            manage = str(ctx.release.services / "bin" / "keystone-manage")
+            manage = str(ctx.release.services.command("keystone-manage"))
             yield periodic.process(
                 ctx,
                 self.name,

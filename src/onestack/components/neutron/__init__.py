@@ -108,14 +108,14 @@ class Neutron(Component):
         return config.files(ctx)
 
     def databases(self, ctx: Context) -> Iterable[Database]:
-        packages = openstack.site_packages(ctx)
+        services = ctx.release.services
         # One folder per release and branch; the database has a head of each branch.
-        folders = sorted({file.parent for file in (packages / _MIGRATIONS).rglob("*.py")})
+        folders = sorted({file.parent for file in services.path(_MIGRATIONS).rglob("*.py")})
         yield Database(
             "neutron",
             "neutron",
             "onestack.components.neutron.inside.jobs:sync",
-            tuple(str(folder.relative_to(packages)) for folder in folders),
+            tuple(str(folder.relative_to(services.site_packages)) for folder in folders),
             Layout(ctx).server,
         )
 
@@ -212,7 +212,7 @@ class Neutron(Component):
     def _server(layout: Layout) -> Iterable[Process]:
         ctx = layout.ctx
         # Upstream looks for the paste file beside its other files.
-        paste = ctx.release.services / "etc" / "neutron" / "api-paste.ini"
+        paste = ctx.release.services.place / "etc" / "neutron" / "api-paste.ini"
         env = {
             "OS_NEUTRON_CONFIG_DIR": str(layout.etc),
             "OS_NEUTRON_CONFIG_FILES": ";".join(map(str, (paste, *layout.server))),

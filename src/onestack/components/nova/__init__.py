@@ -237,7 +237,7 @@ class Nova(Component):
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         user = ctx.cloud.user(self.name)
-        paste = ctx.release.services / "etc" / "nova" / "api-paste.ini"
+        paste = ctx.release.services.place / "etc" / "nova" / "api-paste.ini"
         env = {
             "OS_NOVA_DISABLE_EVENTLET_PATCHING": "1",
             "OS_NOVA_CONFIG_DIR": str(_config(ctx).parent),
@@ -291,7 +291,8 @@ class Nova(Component):
         if ctx.answers["CONFIG_NOVA_DB_PURGE_ENABLE"]:
             # What was deleted goes into tables beside, and from there for good: upstream's way.
             before = '"$(date -d "30 days ago" +%F)"'
-            manage = f"{ctx.release.services}/bin/nova-manage --config-file {_config(ctx)} db"
+            program = ctx.release.services.command("nova-manage")
+            manage = f"{program} --config-file {_config(ctx)} db"
             archive = f"archive_deleted_rows --all-cells --until-complete --before {before}"
             # 1 and 3 mean: done, and there were rows, or none.
             line = (
@@ -439,7 +440,9 @@ def _sections(ctx: Context) -> Ini:
             "server_proxyclient_address": ctx.internal,
             "novncproxy_base_url": console,
         },
-        "wsgi": {"api_paste_config": str(ctx.release.services / "etc" / "nova" / "api-paste.ini")},
+        "wsgi": {
+            "api_paste_config": str(ctx.release.services.place / "etc" / "nova" / "api-paste.ini")
+        },
         "libvirt": {
             "virt_type": virt_type,
             "cpu_mode": "host-model" if virt_type == "kvm" else "none",

@@ -314,7 +314,7 @@ def attach_command(ctx: Context) -> tuple[str, ...]:
     return (
         "env",
         f"PYTHONPATH={ctx.release.program}",
-        str(ctx.release.services / "bin" / "python"),
+        str(ctx.release.services.python),
         "-m",
         "onestack.components.swift.attach",
         str(ctx.cloud.root),
@@ -358,7 +358,7 @@ def ensure_rings(ctx: Context) -> Iterator[Change]:
         asked = where / "rings.wanted.json"
         write_file(asked, text)
         builder = Path(__file__).with_name("inside") / "rings.py"
-        run([ctx.release.services / "bin" / "python", "-I", builder, asked, where], timeout=120)
+        run([ctx.release.services.python, "-I", builder, asked, where], timeout=120)
         os.rename(asked, record)
 
     names = ", ".join(device["name"] for device in wanted["devices"])

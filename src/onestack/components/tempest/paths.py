@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onestack.model.context import Context
+from onestack.release.environment import Environment
 
 ENVIRONMENT = "tempest"
 USER = "tempest"
@@ -28,8 +29,8 @@ def configuration(ctx: Context) -> Path:
     return ctx.cloud.etc / "tempest.conf"
 
 
-def environment(ctx: Context) -> Path:
-    return ctx.release.further(ENVIRONMENT)
+def environment(ctx: Context) -> Environment:
+    return ctx.release.environment(ENVIRONMENT)
 
 
 def program(ctx: Context) -> Path:

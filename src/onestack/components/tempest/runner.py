@@ -61,8 +61,8 @@ def taken_with(ctx: Context, wanted: Selection) -> dict[str, Any]:
         "skip": wanted.skip,
         "left_out": selection.left_out(),
         "configuration": hashlib.sha256(content).hexdigest(),
-        "release": ctx.release.services.parent.name,
-        "tempest": paths.environment(ctx).name,
+        "release": ctx.release.services.place.parent.name,
+        "tempest": paths.environment(ctx).place.name,
     }
 
 
@@ -75,9 +75,7 @@ def need_installed(ctx: Context) -> None:
             f"onestack up --set {TEMPEST}=y",
         )
     there = (paths.configuration(ctx), paths.program(ctx))
-    if not ctx.release.installed_further(paths.ENVIRONMENT) or not all(
-        path.is_file() for path in there
-    ):
+    if not paths.environment(ctx).complete or not all(path.is_file() for path in there):
         raise OnestackError(
             "Tempest is not installed as this onestack wants it",
             "the cloud has not been brought up by it yet",
@@ -105,14 +103,14 @@ def take(ctx: Context, wanted: Selection) -> Results:
     }
     environment = paths.environment(ctx)
     done = follow(
-        [environment / "bin" / "python", "-P", paths.program(ctx), folder],
+        [environment.python, "-P", paths.program(ctx), folder],
         _Progress(),
         user=user,
         stdin=json.dumps(order),
         cwd=paths.place(ctx),
         env={
             "HOME": str(paths.place(ctx)),
-            "PATH": f"{environment}/bin:/usr/bin:/bin",
+            "PATH": f"{environment.place}/bin:/usr/bin:/bin",
             "LC_ALL": "C.UTF-8",
             "PYTHONPATH": str(ctx.release.program),
             "OS_TEST_TIMEOUT": str(LONGEST),
