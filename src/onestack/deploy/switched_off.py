@@ -20,6 +20,7 @@ from onestack.engine.step import Step
 from onestack.host import mounts
 from onestack.host.files import remove_tree
 from onestack.host.ledger import Entry, Ledger
+from onestack.host.users import undo_user
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.declared import Declared
@@ -175,7 +176,7 @@ def _system_users(ctx: Context, declared: Declared) -> Iterator[Change]:
         if entry.kind == "user" and entry.data["name"] in own:
 
             def remove(entry: Entry = entry) -> None:
-                entry.undo()
+                undo_user(entry.data)
                 ledger.forget(entry.kind, **entry.data)
 
             yield Change(f"remove the system user {entry.data['name']}", remove)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onestack.deploy import clouds
-from onestack.deploy.undo import undo_all
+from onestack.deploy.undo import undo_all, undos
 from onestack.deploy.unit import stop_unit, unit_at_work, unit_path
 from onestack.engine import timing
 from onestack.engine.progress import Listener, Progress, tell
@@ -80,9 +80,6 @@ def destroy(
     ledger = Ledger.of(cloud)
 
     def undo() -> Iterator[Change]:
-        # Components' own kinds of entries are registered by importing them.
-        import onestack.components  # noqa: F401
-
         entries = ledger.entries()
         done.packages = tuple(
             sorted({n for e in entries if e.kind == "packages" for n in e.data["names"]})
@@ -103,7 +100,7 @@ def destroy(
         if entries:
             yield Change(
                 f"undo {len(entries)} things made outside {cloud.root}",
-                lambda: _ignore(undo_all(ledger, tell=tell)),
+                lambda: _ignore(undo_all(ledger, undos(), tell=tell)),
             )
 
     def strike() -> None:

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from onestack.host import (
-    devices,
-    files,
-    mounts,
-    netns,
-    packages,
-    sysctl,
-    users,
-)
+from onestack.components import ALL
+from onestack.deploy import unit
+from onestack.host import files, mounts, netns, packages, sysctl, users
 from onestack.host.ledger import Entry, Ledger
 from onestack.host.locks import Tell, silent
-
-# Each registers the undo of its kinds.
+from onestack.model.change import Undo
 from onestack.model.errors import OnestackError
+from onestack.storage import loop, pool
 
-REGISTERED = (devices, files, mounts, netns, packages, sysctl, users)
+OWN = (files, mounts, netns, packages, sysctl, users, loop, pool, unit)
+"""Modules, beside components, that write into the ledger."""
 
-__all__ = ["Entry", "Ledger", "Undone", "undo_all"]
+
+def undos() -> dict[str, Undo]:
+    """Of all kinds of entries. Raises `ValueError` for a kind that has two."""
+    joined: dict[str, Undo] = {}
+    for own in (*(module.UNDO for module in OWN), *(component.undo for component in ALL)):
+        if twice := joined.keys() & own.keys():
+            raise ValueError(f"two undos of {', '.join(sorted(twice))}")
+        joined |= own
+    return joined
+
+
+def undo(entry: Entry, known: Mapping[str, Undo]) -> None:
+    """Raises `OnestackError` when it cannot be undone."""
+    if entry.kind not in known:
+        raise OnestackError(
+            f"the ledger has an entry of the unknown kind {entry.kind!r}",
+            "it was written by another version of onestack",
+            "destroy the cloud with the version that made it",
+        )
+    known[entry.kind](entry.data)
 
 
 @dataclass(frozen=True)
@@ -33,24 +47,22 @@ class Undone:
     packages: tuple[str, ...]
 
 
-def undo_all(ledger: Ledger, *, tell: Tell = silent, skip: Collection[str] = ()) -> Undone:
+def undo_all(ledger: Ledger, known: Mapping[str, Undo], *, tell: Tell = silent) -> Undone:
     """Undo all entries, the last made first; each is struck out when it is undone.
 
-    What cannot be undone stays in the ledger, and does not keep the rest from
-    being undone. Raises `OnestackError` that lists it. Kinds in ``skip`` stay.
+    ``known`` is as `undos` gives it. What cannot be undone stays in the ledger, and does
+    not keep the rest from being undone. Raises `OnestackError` that lists it.
     """
     failed: list[tuple[Entry, OnestackError]] = []
     kept: list[str] = []
     count = 0
     for entry in reversed(ledger.entries()):
-        if entry.kind in skip:
-            continue
         if entry.kind == "packages":
             kept += entry.data["names"]
         else:
             tell(f"undo: {entry}")
         try:
-            entry.undo()
+            undo(entry, known)
         except OnestackError as error:
             failed.append((entry, error))
             continue

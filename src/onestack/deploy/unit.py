@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from onestack.deploy.roster import roster_path
 from onestack.host import netns
 from onestack.host.command import Aborted, abort, run
 from onestack.host.files import write_file
 from onestack.host.ledger import Ledger
-from onestack.model.change import Change
+from onestack.model.change import Change, Undo
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
@@ -102,3 +103,16 @@ def unit_at_work(cloud: Cloud) -> bool:
         return False
     said = run(["systemctl", "is-active", unit_path(cloud).name], check=False, timeout=60).out
     return said.strip() not in ("inactive", "failed", "unknown")
+
+
+def undo_unit(data: dict[str, Any]) -> None:
+    """``path`` of a unit that was written by us."""
+    path = Path(data["path"])
+    if SYSTEMD.is_dir() and path.exists():
+        run(["systemctl", "disable", path.name], timeout=60, check=False, finish=True)
+    path.unlink(missing_ok=True)
+    if SYSTEMD.is_dir():
+        run(["systemctl", "daemon-reload"], timeout=60, check=False, finish=True)
+
+
+UNDO: Mapping[str, Undo] = {"unit": undo_unit}

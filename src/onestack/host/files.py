@@ -8,13 +8,13 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from onestack.host import mounts
-from onestack.host.ledger import Ledger, undoes
-from onestack.model.change import Change
+from onestack.host.ledger import Ledger
+from onestack.model.change import Change, Undo
 from onestack.model.errors import NotYet, OnestackError
 
 
@@ -216,20 +216,16 @@ def remove_tree(path: Path) -> None:
             ) from error
 
 
-@undoes("file")
 def undo_file(data: dict[str, Any]) -> None:
     path = Path(data["path"])
     path.with_name(f".{path.name}.onestack-new").unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
 
-@undoes("directory")
 def undo_directory(data: dict[str, Any]) -> None:
     """Only when empty: what others put there is theirs."""
     with contextlib.suppress(FileNotFoundError, OSError):
         Path(data["path"]).rmdir()
 
 
-@undoes("tree")
-def undo_tree(data: dict[str, Any]) -> None:
-    remove_tree(Path(data["path"]))
+UNDO: Mapping[str, Undo] = {"file": undo_file, "directory": undo_directory}

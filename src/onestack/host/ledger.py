@@ -2,8 +2,9 @@
 
 An entry is on disk before the thing is made, so that a run killed in
 between leaves at worst an entry for something that is not there; each undo
-takes that as done. The undo of a kind is registered beside the operation
-that makes it, with `undoes`.
+takes that as done. The undo of a kind stands beside the operation that makes
+it, in its module's ``UNDO`` or its component's ``undo``; `onestack.deploy.undo`
+joins them.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,23 +21,6 @@ from typing import Any
 
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
-
-Undo = Callable[[dict[str, Any]], None]
-_UNDO: dict[str, Undo] = {}
-_LOCKS: dict[Path, threading.Lock] = {}
-_LOCKS_LOCK = threading.Lock()
-
-
-def undoes(kind: str) -> Callable[[Undo], Undo]:
-    """Register the undo of ``kind``: idempotent, and content when all is gone already."""
-
-    def register(undo: Undo) -> Undo:
-        if kind in _UNDO:
-            raise ValueError(f"the ledger's kind {kind!r} is registered twice")
-        _UNDO[kind] = undo
-        return undo
-
-    return register
 
 
 @dataclass(frozen=True)
@@ -47,18 +30,6 @@ class Entry:
     kind: str
     data: dict[str, Any]
     at: float = 0.0
-
-    def undo(self) -> None:
-        """Raises `OnestackError` when it cannot be undone."""
-        try:
-            undo = _UNDO[self.kind]
-        except KeyError:
-            raise OnestackError(
-                f"the ledger has an entry of the unknown kind {self.kind!r}",
-                "it was written by another version of onestack",
-                "destroy the cloud with the version that made it",
-            ) from None
-        undo(self.data)
 
     def __str__(self) -> str:
         values = ", ".join(
@@ -74,8 +45,6 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _LOCKS_LOCK:
-            self._thread_lock = _LOCKS.setdefault(path, threading.Lock())
 
     @classmethod
     def of(cls, cloud: Cloud) -> Ledger:
@@ -97,8 +66,6 @@ class Ledger:
 
     def record(self, kind: str, **data: Any) -> None:
         """Write down, before making it, something of ``kind``. The same twice is kept once."""
-        if kind not in _UNDO:
-            raise ValueError(f"nothing is registered to undo {kind!r}")
         entry = Entry(kind, data, time.time())
         with self._locked():
             entries = self.entries()
@@ -126,14 +93,14 @@ class Ledger:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with self._thread_lock:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(lock)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Opened anew each time, it keeps threads apart as it does programs.
+        lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def _write(self, entries: list[Entry]) -> None:
         # Not host.files, which needs the ledger itself.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from onestack.host.command import run
-from onestack.host.ledger import undoes
+from onestack.model.change import Undo
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ def unmount(target: Path) -> None:
             run(["umount", "--lazy", str(place)], timeout=60, finish=True)
 
 
-@undoes("mount")
 def undo_mount(data: dict[str, Any]) -> None:
     unmount(Path(data["target"]))
+
+
+UNDO: Mapping[str, Undo] = {"mount": undo_mount}

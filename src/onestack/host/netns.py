@@ -8,15 +8,15 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from onestack.host import mounts
 from onestack.host.command import run
-from onestack.host.ledger import Ledger, undoes
-from onestack.model.change import Change
+from onestack.host.ledger import Ledger
+from onestack.model.change import Change, Undo
 from onestack.model.errors import NotYet, OnestackError
 
 NAMES = Path("/run/netns")
@@ -158,7 +158,6 @@ def _public(name: str) -> None:
     _ip(name, "address", "replace", f"{PUBLIC_ADDRESS}/32", "dev", PUBLIC_DEVICE)
 
 
-@undoes("netns")
 def undo_netns(data: dict[str, Any]) -> None:
     name = str(data["name"])
     if exists(name):
@@ -175,3 +174,6 @@ def _tidy() -> None:
                 return  # somebody makes a namespace just now
         with contextlib.suppress(OSError):
             NAMES.rmdir()
+
+
+UNDO: Mapping[str, Undo] = {"netns": undo_netns}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 from onestack.host import dpkg
 from onestack.host.command import CommandFailed, Result, run
 from onestack.host.files import write_file
-from onestack.host.ledger import Ledger, undoes
+from onestack.host.ledger import Ledger
 from onestack.host.locks import Tell, file_lock, locked, silent
-from onestack.model.change import Change
+from onestack.model.change import Change, Undo
 from onestack.model.cloud import CACHE
 from onestack.model.errors import OnestackError
 
@@ -208,7 +208,6 @@ def _allow(ledger: Ledger) -> None:
     ledger.forget("policy-rc.d")
 
 
-@undoes("policy-rc.d")
 def undo_policy(data: dict[str, Any]) -> None:
     if ours(POLICY):
         POLICY.unlink()
@@ -237,12 +236,10 @@ def _disable_units(ledger: Ledger) -> None:
             ledger.forget("package-units", **entry.data)
 
 
-@undoes("package-units")
 def undo_package_units(data: dict[str, Any]) -> None:
     """Nothing to do: the entry only says that units may still have to be disabled."""
 
 
-@undoes("packages")
 def undo_packages(data: dict[str, Any]) -> None:
     """Packages stay unless asked for, see `purge`: others may use them by now."""
 
@@ -254,3 +251,10 @@ def purge(names: list[str]) -> None:
         done = _apt(["apt-get", "-y", "-q", "-oDpkg::Use-Pty=0", "purge", *present], 1800, False)
         if not done.ok:
             raise explained(done)
+
+
+UNDO: Mapping[str, Undo] = {
+    "policy-rc.d": undo_policy,
+    "package-units": undo_package_units,
+    "packages": undo_packages,
+}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from onestack.host import netns
-from onestack.host.ledger import Ledger, undoes
-from onestack.model.change import Change
+from onestack.host.ledger import Ledger
+from onestack.model.change import Change, Undo
 from onestack.model.errors import OnestackError
 
 PROC = Path("/proc/sys")
@@ -59,7 +59,6 @@ def ensure_sysctl(
         yield Change(f"set the kernel's {name} to {value} (was {present})", put)
 
 
-@undoes("sysctl")
 def undo_sysctl(data: dict[str, Any]) -> None:
     """Only what still has our value: somebody else's later choice stays."""
     if data.get("netns"):
@@ -74,3 +73,6 @@ def undo_sysctl(data: dict[str, Any]) -> None:
 def _put_back(data: dict[str, Any]) -> None:
     if read(data["name"]) == data["new"]:
         write(data["name"], data["old"])
+
+
+UNDO: Mapping[str, Undo] = {"sysctl": undo_sysctl}

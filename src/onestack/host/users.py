@@ -5,12 +5,12 @@ from __future__ import annotations
 import grp
 import pwd
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from onestack.host.command import run
-from onestack.host.ledger import Ledger, undoes
-from onestack.model.change import Change
+from onestack.host.ledger import Ledger
+from onestack.model.change import Change, Undo
 from onestack.model.cloud import DEFAULT_NAME
 
 _lock = threading.Lock()
@@ -54,7 +54,6 @@ def ensure_users(names: Iterable[str], ledger: Ledger) -> Iterator[Change]:
         yield Change(f"make the system user {name}", make)
 
 
-@undoes("user")
 def undo_user(data: dict[str, Any]) -> None:
     name = str(data["name"])
     with _lock:
@@ -63,3 +62,6 @@ def undo_user(data: dict[str, Any]) -> None:
         # useradd --gid leaves the group to whoever made it.
         if group_exists(name):
             run(["groupdel", name], timeout=60, finish=True)
+
+
+UNDO: Mapping[str, Undo] = {"user": undo_user}

@@ -5,11 +5,11 @@ The engine in `onestack.deploy` makes it so; it knows no component by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onestack.model.change import Change
+from onestack.model.change import Change, Undo
 from onestack.model.declarations import (
     Capability,
     ConfigFile,
@@ -175,6 +175,8 @@ class Component(Part):
     """Commands of the clients' environment for it."""
     holdings: tuple[Holding, ...] = ()
     """What people make with it in a project, by its first capability's URL."""
+    undo: Mapping[str, Undo] = {}
+    """What undoes the kinds of entries that it alone writes into the ledger."""
     tempest_service: str = ""
     """What Tempest and its plugins call it."""
 

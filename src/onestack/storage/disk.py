@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.answers.values import show_size
-from onestack.host import devices  # noqa: F401 - registers the undo of a loop device
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
 from onestack.model.errors import OnestackError

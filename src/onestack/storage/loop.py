@@ -8,9 +8,12 @@ import re
 import stat
 import struct
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from onestack.host.command import run
+from onestack.model.change import Undo
 from onestack.model.errors import OnestackError
 
 _SYS = Path("/sys/block")
@@ -31,6 +34,11 @@ def available() -> bool:
 
 def device_of(file: Path, sys: Path = _SYS) -> Path | None:
     """The loop device that ``file`` is attached to, or ``None``."""
+    return next(devices_of(file, sys), None)
+
+
+def devices_of(file: Path, sys: Path = _SYS) -> Iterator[Path]:
+    """All that it is attached to."""
     for backing in sys.glob("loop*/loop/backing_file"):
         try:
             name = backing.read_text().rstrip("\n")
@@ -38,8 +46,7 @@ def device_of(file: Path, sys: Path = _SYS) -> Path | None:
             continue
         device = Path("/dev") / backing.parts[-3]
         if name == str(file) and _is_of(device, file):
-            return device
-    return None
+            yield device
 
 
 def _is_of(device: Path, file: Path) -> bool:
@@ -115,3 +122,12 @@ def _make_node() -> None:
     node = Path(match[0])
     if not node.exists():
         os.mknod(node, stat.S_IFBLK | 0o660, os.makedev(_MAJOR, int(match[1])))
+
+
+def undo_loop(data: dict[str, Any]) -> None:
+    """``file``: detach every loop device from it."""
+    for device in list(devices_of(Path(data["file"]))):
+        run(["losetup", "--detach", str(device)], timeout=30, finish=True)
+
+
+UNDO: Mapping[str, Undo] = {"loop": undo_loop}

@@ -18,15 +18,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from onestack.answers.values import show_size
 from onestack.host.files import gid_of, remove_tree, uid_of, write_file
-from onestack.host.ledger import Ledger, undoes
-from onestack.model.change import Change
+from onestack.host.ledger import Ledger
+from onestack.model.change import Change, Undo
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
 from onestack.storage import acl, loop, loopfile, reflink
@@ -351,7 +351,6 @@ def _opened(pool: Pool) -> Iterator[tuple[Path, Path | None]]:
         yield seen
 
 
-@undoes("volume pool")
 def _undo(data: dict[str, Any]) -> None:
     pool = Pool(Path(data["root"]))
     if not detach(pool):
@@ -361,3 +360,6 @@ def _undo(data: dict[str, Any]) -> None:
             f"find it with: fuser -vm {pool.directory}",
         )
     remove_tree(pool.home)
+
+
+UNDO: Mapping[str, Undo] = {"volume pool": _undo}

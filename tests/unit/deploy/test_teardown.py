@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from onestack.deploy import clouds, prepare, teardown, unit
+from onestack.deploy.undo import undo, undos
 from onestack.engine import timing
 from onestack.host import locks
 from onestack.host.command import Aborted, Result
@@ -302,5 +303,5 @@ def test_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(e.kind, e.data) for e in ledger.entries()] == [("unit", {"path": str(path)})]
     (units / "multi-user.target.wants" / path.name).symlink_to(path)
     assert list(unit.ensure_unit(ctx, ledger, units)) == []
-    ledger.entries()[0].undo()
+    undo(ledger.entries()[0], undos())
     assert not path.exists()

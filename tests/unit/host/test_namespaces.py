@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from onestack.deploy.undo import undo_all
-from onestack.host import devices, mounts, netns, sysctl, users
+from onestack.deploy.undo import undo, undo_all, undos
+from onestack.host import mounts, netns, sysctl, users
 from onestack.host.ledger import Ledger
 from onestack.model.errors import OnestackError
 from tests.support.needs import needs_root
@@ -24,7 +24,7 @@ pytestmark = needs_root
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger = Ledger(tmp_path / "etc" / "ledger.json")
     yield ledger
-    undo_all(ledger)
+    undo_all(ledger, undos())
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_file_without_a_namespace_is_replaced(ledger: Ledger) -> None:
     for change in netns.ensure_netns(name, ledger):
         change.do()
     assert netns.exists(name)
-    undo_all(ledger)
+    undo_all(ledger, undos())
     assert not (netns.NAMES / name).exists()
 
 
@@ -95,7 +95,7 @@ def test_settings_are_put_back(namespace: str, ledger: Ledger) -> None:
         assert list(sysctl.ensure_sysctl({name: new}, ledger, namespace)) == []
     for entry in ledger.entries():
         if entry.kind == "sysctl":
-            entry.undo()
+            undo(entry, undos())
     with netns.inside(namespace):
         assert sysctl.read(name) == old
 
@@ -113,21 +113,9 @@ def test_system_users(ledger: Ledger) -> None:
         change.do()
     assert users.exists(name) and users.group_exists(name)
     assert list(users.ensure_users([name], ledger)) == []
-    undo_all(ledger)
+    undo_all(ledger, undos())
     assert not users.exists(name) and not users.group_exists(name)
     users.undo_user({"name": name})
-
-
-def test_devices_and_commands_are_undone(namespace: str, ledger: Ledger) -> None:
-    ledger.record("device", name="veth-one", netns=namespace)
-    ledger.record("command", undo=["ip", "link", "delete", "veth-two"], netns="gone")
-    ledger.record("command", undo=["no-such-program"])
-    subprocess.run(["ip", "-n", namespace, "link", "add", "veth-one", "type", "bridge"], check=True)
-    assert devices.device_exists("veth-one", namespace)
-    for entry in ledger.entries()[1:]:
-        entry.undo()
-        entry.undo()
-    assert not devices.device_exists("veth-one", namespace)
 
 
 def test_mounts_are_undone_with_what_is_below(tmp_path: Path, ledger: Ledger) -> None:
@@ -137,5 +125,5 @@ def test_mounts_are_undone_with_what_is_below(tmp_path: Path, ledger: Ledger) ->
         ledger.record("mount", target=str(place))
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], check=True)
         assert mounts.is_mounted(place)
-    undo_all(ledger)
+    undo_all(ledger, undos())
     assert not mounts.is_mounted(target) and not mounts.is_mounted(target / "deep")

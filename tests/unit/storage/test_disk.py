@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from onestack.deploy.undo import undo, undos
 from onestack.host.command import run
 from onestack.host.ledger import Ledger
 from onestack.host.mounts import is_mounted
@@ -125,8 +126,8 @@ def test_what_is_undone(file: Disk) -> None:
     file.attach()
     entries = Ledger(file.image.parent / "ledger.json").entries()
     for entry in reversed(entries):
-        entry.undo()
-        entry.undo()
+        undo(entry, undos())
+        undo(entry, undos())
     assert not is_mounted(file.directory) and loop.device_of(file.image) is None
 
 

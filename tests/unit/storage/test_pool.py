@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import onestack
+from onestack.deploy.undo import undo, undos
 from onestack.host.files import gid_of, uid_of
 from onestack.host.ledger import Ledger
 from onestack.host.mounts import is_mounted
@@ -160,7 +161,7 @@ def test_what_a_killed_look_left_is_no_obstacle(cloud: Cloud) -> None:
     """A mount for a while, of a run that was killed meanwhile."""
     place = pool.Pool.of(cloud)
     settle(cloud)
-    for end in (lambda: pool.facts(cloud), lambda: Ledger.of(cloud).entries()[0].undo()):
+    for end in (lambda: pool.facts(cloud), lambda: undo(Ledger.of(cloud).entries()[0], undos())):
         left = place.home / f"{loopfile.MOUNT}left"
         left.mkdir()
         subprocess.run(["mount", loop.attach(place.image), left], check=True)
@@ -319,9 +320,9 @@ def test_the_ledger_undoes_it(cloud: Cloud) -> None:
     pool.attach(place)
     [entry] = Ledger.of(cloud).entries()
     with open(place.directory / "volume-1", "w"), pytest.raises(OnestackError, match="in use"):
-        entry.undo()
-    entry.undo()
-    entry.undo()
+        undo(entry, undos())
+    undo(entry, undos())
+    undo(entry, undos())
     assert not place.home.exists()
     assert not is_mounted(place.directory)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components.cinder import attach_command, has_pool
-from onestack.components.libvirt.undo import GUESTS
+from onestack.components.libvirt.undo import GUESTS, UNDO
 from onestack.components.openvswitch.distribution import distribution
 from onestack.host.files import ensure_directory
 from onestack.host.ledger import Ledger
@@ -30,6 +30,7 @@ KVM = Path("/dev/kvm")
 
 class Libvirt(Component):
     name = "libvirt"
+    undo = UNDO
     title = "libvirt"
     roles = frozenset({Role.COMPUTE})
     provides = (Capability("hypervisor", ("libvirtd",), socket="libvirt/libvirt-sock"),)

@@ -6,18 +6,17 @@ import os
 import pwd
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from onestack.host.ledger import undoes
+from onestack.model.change import Undo
 from onestack.model.errors import OnestackError
 
 GUESTS = "guests of user"
 SECONDS = 10.0
 
 
-@undoes(GUESTS)
 def undo_guests(data: dict[str, Any]) -> None:
     """libvirt gives QEMU an environment of its own, so only their user shows whose they are."""
     try:
@@ -54,3 +53,6 @@ def of_user(uid: int) -> Iterator[int]:
                     yield int(place.name)
             except OSError:
                 continue
+
+
+UNDO: Mapping[str, Undo] = {GUESTS: undo_guests}

@@ -10,7 +10,7 @@ from onestack.components import openstack
 from onestack.components.mariadb import table_file
 from onestack.components.neutron import config, fwaas, keys, namespaces
 from onestack.components.neutron.layout import PORT, Layout
-from onestack.components.neutron.undo import ensure_noted
+from onestack.components.neutron.undo import UNDO, ensure_noted
 from onestack.components.openvswitch import environment
 from onestack.host import sysctl
 from onestack.host.command import run
@@ -45,6 +45,7 @@ _MIGRATIONS = "neutron/db/migration/alembic_migrations/versions"
 
 class Neutron(Component):
     name = "neutron"
+    undo = UNDO
     title = "Network"
     clients = ("neutron",)
     tempest_service = "neutron"

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from onestack.components.neutron.namespaces import NAMESPACE
 from onestack.components.openvswitch.distribution import distribution
 from onestack.host import netns
 from onestack.host.command import run
-from onestack.host.ledger import Ledger, undoes
-from onestack.model.change import Change
+from onestack.host.ledger import Ledger
+from onestack.model.change import Change, Undo
 from onestack.model.context import Context
 
 KIND = "guest networks"
@@ -44,7 +44,6 @@ def ensure_noted(ctx: Context, namespaces: Path) -> Iterator[Change]:
         yield Change("note how the host's network was", lambda: ledger.record(KIND, **data))
 
 
-@undoes(KIND)
 def undo_networks(data: dict[str, Any]) -> None:
     _remove_namespaces(Path(data["namespaces"]))
     _remove_devices(ports(data["tool"], Path(data["database"])))
@@ -145,3 +144,6 @@ def _tables() -> set[str]:
         return set()
     listed = run(["nft", "list", "tables"], timeout=20, check=False)
     return {line.removeprefix("table ") for line in listed.out.splitlines() if line}
+
+
+UNDO: Mapping[str, Undo] = {KIND: undo_networks}

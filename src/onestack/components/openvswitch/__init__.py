@@ -12,7 +12,7 @@ from onestack.components.openvswitch.database import as_user, prepare, script, s
 from onestack.components.openvswitch.distribution import Distribution, distribution, ensure_unpacked
 from onestack.components.openvswitch.external import KEEPER, translation
 from onestack.components.openvswitch.tools import tools
-from onestack.components.openvswitch.undo import DATAPATH, TABLE
+from onestack.components.openvswitch.undo import DATAPATH, TABLE, UNDO
 from onestack.host import netns, sysctl
 from onestack.host.files import ensure_file
 from onestack.host.ledger import Ledger
@@ -54,6 +54,7 @@ class Translation(Feature):
 
 class Openvswitch(Component):
     name = "openvswitch"
+    undo = UNDO
     title = "Open vSwitch"
     roles = frozenset({Role.COMPUTE, Role.GATEWAY})
     features = (Translation(),)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from onestack.host import netns
 from onestack.host.command import run
-from onestack.host.ledger import undoes
+from onestack.model.change import Undo
 
 TABLE = "nftables table"
 DATAPATH = "kernel datapath"
 
 
-@undoes(TABLE)
 def undo_table(data: dict[str, Any]) -> None:
     if not _gone(data):
         with netns.inside(data.get("netns")):
@@ -20,7 +20,6 @@ def undo_table(data: dict[str, Any]) -> None:
             run(["nft", "delete", "table", "inet", data["name"]], check=False, timeout=20)
 
 
-@undoes(DATAPATH)
 def undo_datapath(data: dict[str, Any]) -> None:
     """Bridges of the kernel's datapath outlive ovs-vswitchd."""
     if not _gone(data):
@@ -32,3 +31,6 @@ def undo_datapath(data: dict[str, Any]) -> None:
 def _gone(data: dict[str, Any]) -> bool:
     """With its namespace all of it went."""
     return bool(data.get("netns")) and not netns.exists(data["netns"])
+
+
+UNDO: Mapping[str, Undo] = {TABLE: undo_table, DATAPATH: undo_datapath}
