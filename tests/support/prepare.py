@@ -10,14 +10,15 @@ from pathlib import Path
 
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
-from onestack.cli.session import all_components
+from onestack.cli.session import all_components, gathered
 from onestack.deploy.prepare import wanted_environments, wanted_packages
-from onestack.host import facts
 from onestack.host.ledger import Ledger
 from onestack.host.packages import ensure_packages
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
+from onestack.model.host import Host
 from onestack.release.release import release
+from tests.support.machines import with_datapath
 
 LAYOUTS = ("openvswitch", "ovn")
 TOOLS = ("curl",)
@@ -33,16 +34,17 @@ def wanted(root: Path, kernel: bool = False) -> tuple[Context, list[str]]:
     for layout in LAYOUTS:
         answers = registry().answers({"CONFIG_NEUTRON_L2_AGENT": layout})
         cloud = Cloud.named("tests", root)
+        found = gathered(cloud, answers)
+        if kernel:
+            found = with_datapath(found)
         ctx = Context(
             cloud=cloud,
             answers=answers,
             secrets=Secrets(root / "secrets.json", answers, registry().secrets, keep=False),
-            host=facts.gather(cloud),
+            host=Host.alone(cloud, found),
             release=release(),
             components=all_components(),
         )
-        if kernel:
-            ctx.facts.__dict__["ovs_kernel"] = True
         names |= set(wanted_packages(ctx))
     return ctx, sorted(names)
 

@@ -21,8 +21,6 @@ from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
 from onestack.components import ALL
 from onestack.components.keystone import ldap
-from onestack.host.facts import HostFacts
-from onestack.host.kvm import Answer
 from onestack.model.cloud import Cloud
 from onestack.model.component import Component
 from onestack.model.context import Context
@@ -31,11 +29,11 @@ from onestack.model.host import Host
 from onestack.model.ini import MultiOpt
 from onestack.model.key import Kind
 from onestack.release.release import Release
+from tests.support.machines import machine, with_datapath
 from tests.support.needs import needs_root
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1] / "src"
-GIB = 1 << 30
 
 
 @pytest.fixture(scope="module")
@@ -93,22 +91,8 @@ def context(
             **(EVERYTHING if everything else {}),
         }
     )
-    host = HostFacts(
-        os_id="debian",
-        os_version="12",
-        os_name="Debian GNU/Linux 12 (bookworm)",
-        cores=2,
-        memory=24 * GIB,
-        memory_available=20 * GIB,
-        hostname="machine",
-        hostname_address="192.0.2.10",
-        route_address="192.0.2.10",
-        public_address="192.0.2.10",
-        systemd=False,
-        kvm_probe=lambda: Answer(kvm, "said by a test"),
-    )
-    # Facts that are looked up when asked: KVM machines have the datapath too.
-    host.__dict__.update(ovs_kernel=kvm)
+    # A machine with KVM has the datapath too.
+    host = with_datapath(machine(kvm=kvm, kvm_reason="said by a test"), kernel=kvm)
     cloud = Cloud.named(root=root)
     return Context(
         cloud=cloud,

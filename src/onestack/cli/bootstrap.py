@@ -1,5 +1,6 @@
 """What is done before the program's own environment exists, with python3 alone.
 
+What is found out about the machine is handed to that command (`onestack.cli.handover`).
 The launcher runs ``python3 -m onestack.cli.bootstrap MODULE ARGUMENT…`` when the
 environment is not whole. Exit 0: make the environment and run the command in
 it. Exit 4: the command needed no environment and has been carried out. Any
@@ -31,10 +32,15 @@ def first(module: str, argv: list[str]) -> int:
     if verb.bare:
         return program.run(argv) or CARRIED_OUT
     if name == "up":
+        from onestack.cli import handover
         from onestack.cli.session import check, context
+        from onestack.diagnose.preflight import Remote
 
         cloud = cloud_of(args)
-        check(context(cloud, wishes(cloud, args).answers, keep=False))
+        ctx = context(cloud, wishes(cloud, args).answers, keep=False)
+        remote: Remote = {}
+        check(ctx, remote)
+        handover.leave(cloud, handover.Handover(ctx.facts, remote))
     elif verb.root:
         program.need_root(name)
     return 0

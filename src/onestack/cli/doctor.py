@@ -9,7 +9,7 @@ from onestack.cli import output
 from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud, wishes
 from onestack.cli.pool import gib
 from onestack.cli.select import roster
-from onestack.cli.session import context, explainer
+from onestack.cli.session import context, explainer, gathered
 from onestack.components import ALL
 from onestack.diagnose import known_errors
 from onestack.diagnose.doctor import Diagnosis, examine
@@ -25,6 +25,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     cloud_options(parser)
     json_option(parser)
     parser.add_argument(
+        "--facts",
+        action="store_true",
+        help="print what is known of this machine, as JSON, and look at nothing else "
+        "(for a report; the tests keep such machines)",
+    )
+    parser.add_argument(
         "--hours", type=float, default=24.0, help="look so far back in the logs (default: 24)"
     )
     parser.add_argument(
@@ -39,6 +45,10 @@ def run(args: argparse.Namespace) -> int:
         output.say(known_errors.text(ALL).rstrip())
         return 0
     cloud = cloud_of(args)
+    if args.facts:
+        # Also where no cloud is yet.
+        output.say(gathered(cloud, wishes(cloud, args).answers).to_json())
+        return 0
     need_cloud(cloud)
     ctx = context(cloud, wishes(cloud, args).answers, keep=False)
     since = datetime.datetime.now().astimezone() - datetime.timedelta(hours=args.hours)

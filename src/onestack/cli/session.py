@@ -9,6 +9,7 @@ from onestack.answers.secrets import Secrets
 from onestack.answers.values import Answers
 from onestack.diagnose import preflight
 from onestack.host import facts
+from onestack.host.facts import HostFacts
 from onestack.model.cloud import Cloud
 from onestack.model.component import Component
 from onestack.model.context import Context
@@ -28,26 +29,37 @@ def secrets(cloud: Cloud, answers: Answers, keep: bool = True) -> Secrets:
     return Secrets(cloud.etc / "secrets.json", answers, registry().secrets, keep)
 
 
-def context(cloud: Cloud, answers: Answers, keep: bool = True) -> Context:
-    """What components are given. Reads the machine; writes nothing.
+def gathered(cloud: Cloud, answers: Answers) -> HostFacts:
+    """The facts of this machine, as they are now."""
+    versions = dict.fromkeys(name for c in all_components() for name in c.versions)
+    return facts.gather(cloud, str(answers["CONFIG_CONTROLLER_HOST"]), versions)
+
+
+def context(
+    cloud: Cloud, answers: Answers, keep: bool = True, known: HostFacts | None = None
+) -> Context:
+    """What components are given. Reads the machine, unless it is ``known``; writes nothing.
 
     With ``keep`` false (checks, a dry run) secrets made on the way are not kept.
     """
-    known = all_components()
+    every = all_components()
     return Context(
         cloud=cloud,
         answers=answers,
         secrets=secrets(cloud, answers, keep),
-        host=Host.alone(cloud, facts.gather(cloud, str(answers["CONFIG_CONTROLLER_HOST"]))),
+        host=Host.alone(cloud, known or gathered(cloud, answers)),
         release=release(),
-        components=tuple(c for c in known if c.enabled(answers)),
-        switched_off=tuple(c for c in known if not c.enabled(answers)),
+        components=tuple(c for c in every if c.enabled(answers)),
+        switched_off=tuple(c for c in every if not c.enabled(answers)),
     )
 
 
-def check(ctx: Context) -> list[Finding]:
-    """What is worth knowing of this machine. Raises `PreflightRefused` if it is not fit."""
-    found = preflight.examine(ctx.cloud, ctx.facts, preflight.needs_of(ctx))
+def check(ctx: Context, remote: preflight.Remote | None = None) -> list[Finding]:
+    """What is worth knowing of this machine. Raises `PreflightRefused` if it is not fit.
+
+    ``remote`` is as for `onestack.diagnose.preflight.look`.
+    """
+    found = preflight.examine(ctx.cloud, ctx.facts, preflight.needs_of(ctx), remote=remote)
     found += preflight.obstacles(ctx)
     raise_refusals(found)
     return found

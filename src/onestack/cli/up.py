@@ -8,7 +8,7 @@ import dataclasses
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from onestack.cli import lock, output
+from onestack.cli import handover, lock, output
 from onestack.cli.options import (
     KEPT,
     Wishes,
@@ -20,7 +20,7 @@ from onestack.cli.options import (
     wishes,
     yes_option,
 )
-from onestack.cli.session import check, context, secrets
+from onestack.cli.session import check, context, gathered, secrets
 from onestack.cli.summary import facts, lines
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -53,8 +53,9 @@ def run(args: argparse.Namespace) -> int:
         if not alone and lock.exists(cloud):
             stack.enter_context(lock.changing(cloud, "up"))
             alone = True
-        ctx = context(cloud, wanted.answers, keep=False)
-        findings = check(ctx)
+        handed = handover.take(cloud)
+        ctx = context(cloud, wanted.answers, keep=False, known=handed.facts)
+        findings = check(ctx, handed.remote)
         if not alone:
             stack.enter_context(lock.changing(cloud, "up"))
         for notice in (*wanted.notices, *remarks(findings)):
@@ -82,7 +83,14 @@ def deploy(ctx: Context, wanted: Wishes, args: argparse.Namespace) -> int:
 
     kept = Step("answers", "The answers", lambda: ensure_kept(ctx, wanted), ("cloud",))
     with screen.choose(args.json) as show:
-        report = up.up(ctx, Supervisor(ctx.cloud), listeners=[show], first=[kept], purge=args.purge)
+        report = up.up(
+            ctx,
+            Supervisor(ctx.cloud),
+            listeners=[show],
+            first=[kept],
+            purge=args.purge,
+            gather=lambda: gathered(ctx.cloud, ctx.answers),
+        )
     if args.json:
         output.line_of_json(kind="summary", **facts(ctx, report))
     else:

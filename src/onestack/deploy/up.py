@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from onestack.engine.progress import Listener, Progress, tell
 from onestack.engine.runner import Runner
 from onestack.engine.step import Outcome, Report, Result, Step
 from onestack.host import netns
+from onestack.host.facts import HostFacts
 from onestack.host.files import ensure_file, ensure_no_file
 from onestack.host.ledger import Ledger
 from onestack.host.orphans import end_orphans
@@ -31,6 +32,7 @@ from onestack.model.context import Context
 from onestack.model.declarations import Database
 from onestack.model.declared import Declared
 from onestack.model.errors import NotInstalled
+from onestack.model.host import Host
 from onestack.model.process import SERVICES, Process, Roster
 from onestack.supervise.client import Supervisor
 
@@ -43,12 +45,14 @@ def up(
     dry_run: bool = False,
     first: Iterable[Step] = (),
     purge: bool = False,
+    gather: Callable[[], HostFacts] | None = None,
 ) -> Report:
     """Bring the machine to what the components of ``ctx`` want.
 
     ``first`` are the caller's own steps for the first half (they may need
     ``cloud``). With ``purge`` nothing is left of components that are switched
-    off. In a dry run nothing is changed and the report has what would be.
+    off. ``gather`` tells the facts of the machine anew, once the first half has changed it.
+    In a dry run nothing is changed and the report has what would be.
     Timings are kept also of a run that failed. Raises `OnestackError`.
     """
     runner = Runner(Progress(listeners), dry_run)
@@ -56,6 +60,8 @@ def up(
         end_orphans()
     try:
         runner.execute([*prepare_steps(ctx), *first])
+        if gather and runner.report.changes and not dry_run:
+            ctx = with_facts(ctx, gather())
         if ctx.cloud.netns and (netns.exists(ctx.cloud.netns) or not dry_run):
             # Threads and programs that start from now on are inside.
             netns.enter(ctx.cloud.netns)
@@ -73,6 +79,13 @@ def up(
     finally:
         if not dry_run and ctx.cloud.etc.is_dir():
             timing.save(ctx.cloud.log, timing.of("up", runner.report))
+
+
+def with_facts(ctx: Context, facts: HostFacts) -> Context:
+    """The same context of a machine of which other facts are known now."""
+    addresses = Host.alone(ctx.cloud, facts).addresses
+    host = dataclasses.replace(ctx.host, facts=facts, addresses=addresses)
+    return dataclasses.replace(ctx, host=host)
 
 
 def cloud_steps(

@@ -8,19 +8,19 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import socket
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onestack.host import dpkg, mounts, sockets
+from onestack.host import mounts, sockets
 from onestack.host.command import run
-from onestack.host.facts import HostFacts, disk_free, module_available
+from onestack.host.facts import HostFacts, disk_free
 from onestack.kernel import proc
 from onestack.model.errors import OnestackError
 from onestack.release.environment import PYTHON, uv_program
@@ -62,16 +62,19 @@ def _namespace(pid: str) -> str:
         return ""
 
 
-def head(url: str) -> str:
-    """Ask for ``url`` (HTTP HEAD; a file is looked at); why it failed, or ``""``."""
+def head(url: str, proxies: Mapping[str, str]) -> str:
+    """Ask for ``url`` (HTTP HEAD; a file is looked at); why it failed, or ``""``.
+
+    ``proxies`` count more than those of the environment.
+    """
     if url.startswith(("cdrom:", "copy:")):
         return ""
     if url.startswith("file:"):
         path = "/" + url.removeprefix("file:").lstrip("/")
         return "" if os.path.exists(path) else f"{path} is not there"
     request = urllib.request.Request(url, method="HEAD")
-    proxies = {**urllib.request.getproxies(), **apt_proxies()}
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+    through = urllib.request.ProxyHandler({**urllib.request.getproxies(), **proxies})
+    opener = urllib.request.build_opener(through)
     try:
         with opener.open(request, timeout=HEAD_SECONDS):
             return ""
@@ -109,8 +112,10 @@ def apt_problems(packages: Sequence[str]) -> list[Problem]:
     if not one_each:
         why = "no source of packages is configured there" if answer.ok else _last(answer.err)
         return [("/etc/apt/sources.list*", why)]
-    found = [(site, head(url)) for site, url in one_each.items()]
-    return [(site, why) for site, why in found if why]
+    proxies = apt_proxies()
+    with ThreadPoolExecutor(len(one_each)) as pool:
+        reasons = pool.map(lambda url: head(url, proxies), one_each.values())
+        return [(site, why) for site, why in zip(one_each, reasons, strict=True) if why]
 
 
 def index_problem(requirement: str) -> str:
@@ -133,12 +138,12 @@ def index_problem(requirement: str) -> str:
 
 
 def _pip_problem(requirement: str, target: str) -> str:
-    if not run([PYTHON, "-m", "pip", "--version"], check=False, timeout=20).ok:
-        return ""
     words = "-m pip download --quiet --no-deps --no-cache-dir --timeout 6 --retries 0 -d"
     argv = [str(PYTHON), *words.split(), target, requirement]
     answer = run(argv, check=False, timeout=INDEX_SECONDS)
-    return "" if answer.ok else _last(answer.err)
+    if answer.ok or answer.err.strip().endswith("No module named pip"):
+        return ""
+    return _last(answer.err)
 
 
 def _last(text: str) -> str:
@@ -151,49 +156,6 @@ def clock_synchronised() -> bool | None:
     buffer = ctypes.create_string_buffer(256)
     state = ctypes.CDLL(None).adjtimex(buffer)
     return None if state < 0 else state != 5
-
-
-def nic_of_default_route() -> str:
-    for line in _text("/proc/net/route").splitlines()[1:]:
-        fields = line.split()
-        if len(fields) > 7 and fields[1] == "00000000" and fields[7] == "00000000":
-            return fields[0]
-    return ""
-
-
-def nic_managers(nic: str, root: Path = Path("/")) -> list[str]:
-    """What configures the device, as far as its files say."""
-    try:
-        index = socket.if_nametoindex(nic)
-    except OSError:
-        index = 0
-    found = []
-    device = root / f"run/NetworkManager/devices/{index}"
-    if device.is_file() and "managed=true" in device.read_text():
-        found.append("NetworkManager")
-    if any(_mentions(path, nic) for path in (root / "etc/netplan").glob("*.yaml")):
-        found.append("netplan")
-    interfaces = [root / "etc/network/interfaces", *(root / "etc/network/interfaces.d").glob("*")]
-    if any(_mentions(path, nic) for path in interfaces):
-        found.append("ifupdown")
-    link = root / f"run/systemd/netif/links/{index}"
-    if link.is_file() and "ADMIN_STATE=configured" in link.read_text():
-        found.append("systemd-networkd")
-    return found
-
-
-def _mentions(path: Path, word: str) -> bool:
-    try:
-        return bool(re.search(rf"\b{re.escape(word)}\b", path.read_text()))
-    except OSError:
-        return False
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""
 
 
 @dataclass(frozen=True)
@@ -211,13 +173,8 @@ class Machine:
         proc.environment(pid).get(proc.ROOT_VARIABLE.encode(), b"").decode()
     )
     """The root of the cloud that a process belongs to, or ``""``."""
-    installed: Callable[[Sequence[str]], dict[str, str]] = dpkg.installed
     apt_problems: Callable[[Sequence[str]], list[Problem]] = apt_problems
     index_problem: Callable[[str], str] = index_problem
     now: Callable[[], float] = time.time
     clock_synchronised: Callable[[], bool | None] = clock_synchronised
-    nic: Callable[[], str] = nic_of_default_route
-    nic_managers: Callable[[str], list[str]] = nic_managers
     daemons: Callable[[Sequence[str]], list[Daemon]] = daemons
-    exists: Callable[[str], bool] = os.path.exists
-    module_available: Callable[[str], bool] = module_available

@@ -5,6 +5,7 @@ Needs nothing but the standard library.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,10 +222,7 @@ def check_hostname(s: Subject) -> Iterator[Finding]:
 
 
 def missing_packages(s: Subject) -> list[str]:
-    if not s.needs.packages:
-        return []
-    present = s.machine.installed(s.needs.packages)
-    return [name for name in s.needs.packages if name not in present]
+    return [name for name in s.needs.packages if name not in s.facts.packages]
 
 
 def check_apt(s: Subject) -> Iterator[Finding]:
@@ -267,7 +265,7 @@ def check_time(s: Subject) -> Iterator[Finding]:
 
 
 def check_devices(s: Subject) -> Iterator[Finding]:
-    if not s.machine.exists("/dev/net/tun") and not s.machine.module_available("tun"):
+    if not s.facts.tun and "tun" not in s.facts.modules:
         yield refuse(
             "there is no /dev/net/tun",
             "guests are connected through it",
@@ -276,18 +274,15 @@ def check_devices(s: Subject) -> Iterator[Finding]:
     if s.facts.kvm:
         yield info("guests run on KVM")
     else:
-        reason = s.facts.kvm_answer.reason
-        yield info("guests are emulated (TCG), which is slow", f"KVM: {reason}")
+        yield info("guests are emulated (TCG), which is slow", f"KVM: {s.facts.kvm_reason}")
 
 
 def check_network(s: Subject) -> Iterator[Finding]:
-    if nic := s.machine.nic():
-        managers = s.machine.nic_managers(nic)
-        if managers:
-            yield info(
-                f"{nic}, the way to the outside, is configured by {' and '.join(managers)}",
-                "onestack leaves it alone",
-            )
+    if managers := s.facts.nic_managers:
+        yield info(
+            f"{s.facts.nic}, the way to the outside, is configured by {' and '.join(managers)}",
+            "onestack leaves it alone",
+        )
 
 
 def check_daemons(s: Subject) -> Iterator[Finding]:
@@ -326,26 +321,77 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def look(subject: Subject, checks: Sequence[Check] = CHECKS) -> list[Finding]:
-    """All findings of all checks. A check that cannot look says so, as a warning."""
-    found: list[Finding] = []
-    for check in checks:
+REMOTE: tuple[Check, ...] = (check_apt, check_index)
+"""Those that ask other machines, which may take seconds."""
+Remote = dict[str, list[Finding]]
+"""What checks of `REMOTE` have found, by their name: enough to be asked once a command."""
+
+
+def look(
+    subject: Subject, checks: Sequence[Check] = CHECKS, remote: Remote | None = None
+) -> list[Finding]:
+    """All findings of all checks. A check that cannot look says so, as a warning.
+
+    What ``remote`` has is not asked again; what was asked is put there.
+    """
+    known: Remote = {} if remote is None else remote
+    waiting = [
+        _Beside(check, subject)
+        for check in checks
+        if check in REMOTE and check.__name__ not in known
+    ]
+    found = {check.__name__: _findings(check, subject) for check in checks if check not in REMOTE}
+    known |= {beside.check.__name__: beside.result() for beside in waiting}
+    return [f for check in checks for f in {**known, **found}[check.__name__]]
+
+
+def _findings(check: Check, subject: Subject) -> list[Finding]:
+    try:
+        return list(check(subject))
+    except (OnestackError, OSError) as error:
+        what = error.what if isinstance(error, OnestackError) else str(error)
+        return [warn(f"the check {check.__name__.removeprefix('check_')} failed", what)]
+
+
+class _Beside(threading.Thread):
+    """A check that is made while others are. It keeps nobody from leaving (Ctrl-C)."""
+
+    def __init__(self, check: Check, subject: Subject) -> None:
+        super().__init__(daemon=True)
+        self.check, self._subject = check, subject
+        self._found: list[Finding] = []
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
         try:
-            found += check(subject)
-        except (OnestackError, OSError) as error:
-            what = error.what if isinstance(error, OnestackError) else str(error)
-            found.append(warn(f"the check {check.__name__.removeprefix('check_')} failed", what))
-    return found
+            self._found = _findings(self.check, self._subject)
+        except BaseException as error:
+            self._error = error
+
+    def result(self) -> list[Finding]:
+        """Raises what the check raised."""
+        self.join()
+        if self._error:
+            raise self._error
+        return self._found
 
 
 def examine(
-    cloud: Cloud, host: facts.HostFacts, needs: Needs, machine: Machine | None = None
+    cloud: Cloud,
+    host: facts.HostFacts,
+    needs: Needs,
+    machine: Machine | None = None,
+    remote: Remote | None = None,
 ) -> list[Finding]:
-    """The findings for ``cloud``; its ports are looked at in its own network namespace."""
+    """The findings for ``cloud``; its ports are looked at in its own network namespace.
+
+    ``remote`` is as for `look`.
+    """
     subject = Subject(cloud, machine or Machine(host), needs)
     if cloud.netns is None:
-        return look(subject)
-    found = look(subject, [check for check in CHECKS if check is not check_ports])
+        return look(subject, remote=remote)
+    found = look(subject, [check for check in CHECKS if check is not check_ports], remote)
     if netns.exists(cloud.netns):
         with netns.inside(cloud.netns):
             found += look(subject, [check_ports])

@@ -1,28 +1,42 @@
-"""What is known of this machine. Read-only; standard library only (preflight)."""
+"""What is known of this machine, as plain data. Read-only; standard library only (preflight).
+
+Facts are gathered once a stage of a run and then only read: by declarations, by preflight,
+by tests that keep the facts of other machines in files.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import errno
+import grp
 import ipaddress
+import json
 import os
 import shutil
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from onestack.host import dpkg, kvm
-from onestack.host.command import run
-from onestack.host.netns import PUBLIC_ADDRESS
+from onestack.host import dpkg, kvm, links, netns, timekeeping
+from onestack.host.timekeeping import Keeper
 from onestack.model.cloud import CACHE, Cloud
+from onestack.model.errors import OnestackError
+
+FORMAT = 1
+"""Of what `HostFacts.to_json` writes; another meaning or field makes it another number."""
+MODULES = ("br_netfilter", "loop", "openvswitch", "tun", "xfs")
+"""Modules of the kernel that are looked for."""
+RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+"""systemd-resolved writes itself (127.0.0.53) into the first and its servers into the second."""
+_KVM = Path("/dev/kvm")
 
 
 @dataclass(frozen=True)
 class HostFacts:
-    """Facts of one run. What is slow, or true only once packages are there, is read when asked.
-
-    Sizes are bytes.
-    """
+    """All of a machine that declarations may depend on. Sizes are bytes."""
 
     os_id: str
     os_version: str
@@ -36,39 +50,103 @@ class HostFacts:
     route_address: str
     """Our address on the way to the default gateway, or ``""`` without one."""
     public_address: str
+    public_here: bool
+    """Whether a program of this machine may listen at ``public_address``."""
+    nic: str
+    """The device of the default route, or ``""``."""
+    nic_managers: tuple[str, ...]
+    """What configures ``nic``."""
+    devices: Mapping[str, tuple[str, ...]]
+    """The machine's network devices: name to global addresses, with prefix length."""
+    cloud_devices: Mapping[str, tuple[str, ...]]
+    """The same of the cloud's network namespace, empty before it is made; without one,
+    the machine's own."""
+    resolvers: tuple[str, ...]
+    """Name servers that a guest could use too."""
     systemd: bool
-    kvm_probe: Callable[[], kvm.Answer] = field(default=kvm.probe, repr=False, compare=False)
+    apparmor: bool
+    modules: tuple[str, ...]
+    """Those of `MODULES` that the kernel has, loaded or to be loaded."""
+    tun: bool
+    """Whether there is a /dev/net/tun."""
+    kvm: bool
+    """Whether a guest truly runs on KVM: tried once QEMU is installed."""
+    kvm_reason: str
+    kvm_device: bool
+    """Whether there is a /dev/kvm."""
+    kvm_group: str
+    """The group that may use it, or ``""`` where it is root's or anybody's."""
+    timekeepers: tuple[Keeper, ...]
+    """What sets the machine's clock."""
+    may_set_clock: bool
+    packages: Mapping[str, str]
+    """Debian packages that are wholly installed, with their versions."""
+    candidates: Mapping[str, str]
+    """The version that apt would install, or ``""``, of packages that were asked about
+    and are not installed."""
+    format: int = FORMAT
 
     @property
-    def kvm_answer(self) -> kvm.Answer:
-        """Asked anew each time, since QEMU may have been installed meanwhile; the probe
-        keeps its answer on disk."""
-        return self.kvm_probe()
-
-    @property
-    def kvm(self) -> bool:
-        """Whether a guest truly runs on KVM (ask when QEMU is installed)."""
-        return self.kvm_answer.works
-
-    @cached_property
     def ovs_kernel(self) -> bool:
-        """Whether the kernel has Open vSwitch's datapath, loaded or to be loaded."""
-        return module_available("openvswitch")
+        """Whether the kernel has Open vSwitch's datapath."""
+        return "openvswitch" in self.modules
 
     def package_version(self, name: str) -> str:
-        """The version installed, else the one apt would install, else ``""``."""
-        return dpkg.candidate(name)
+        """The version installed, else the one apt would install, else ``""``.
+
+        Raises `KeyError` for a package that is not installed and was not asked about
+        (`onestack.model.component.Component.versions`).
+        """
+        return self.packages.get(name) or self.candidates[name]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> HostFacts:
+        """What `to_json` wrote. Raises `OnestackError` for anything else."""
+        try:
+            known: dict[str, Any] = json.loads(text)
+            written = known["format"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise OnestackError("these are no facts of a machine", str(error)) from error
+        if written != FORMAT:
+            raise OnestackError(
+                f"the facts of a machine are in the format {written!r}",
+                f"this program knows the format {FORMAT}",
+                "gather them with this program: onestack doctor --facts",
+            )
+        try:
+            keepers = tuple(Keeper(**keeper) for keeper in known.pop("timekeepers"))
+            return cls(timekeepers=keepers, **{name: _frozen(each) for name, each in known.items()})
+        except (TypeError, KeyError) as error:
+            raise OnestackError("the facts of a machine are not whole", str(error)) from error
 
 
-def gather(cloud: Cloud, controller: str = "") -> HostFacts:
+def _frozen(value: Any) -> Any:
+    """JSON has lists where the facts have tuples."""
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, dict):
+        return {name: _frozen(each) for name, each in value.items()}
+    return value
+
+
+def gather(cloud: Cloud, controller: str = "", versions: Iterable[str] = ()) -> HostFacts:
     """The facts of this machine for ``cloud``.
 
-    ``controller`` is the answer ``CONFIG_CONTROLLER_HOST``, if the operator gave one.
+    ``controller`` is the answer ``CONFIG_CONTROLLER_HOST``, if the operator gave one;
+    ``versions`` are packages whose version counts also before they are installed.
     """
     release = os_release(_text("/etc/os-release"))
     memory = meminfo(_text("/proc/meminfo"))
     hostname = socket.gethostname()
     route = route_address()
+    public = controller or (netns.PUBLIC_ADDRESS if cloud.netns else route or "127.0.0.1")
+    nic = links.default_nic(_text("/proc/net/route"))
+    devices = _devices()
+    packages = dpkg.installed()
+    tried = kvm.probe(CACHE)
     return HostFacts(
         os_id=release.get("ID", ""),
         os_version=release.get("VERSION_ID", ""),
@@ -79,10 +157,35 @@ def gather(cloud: Cloud, controller: str = "") -> HostFacts:
         hostname=hostname,
         hostname_address=resolve(hostname),
         route_address=route,
-        public_address=controller or (PUBLIC_ADDRESS if cloud.netns else route or "127.0.0.1"),
+        public_address=public,
+        public_here=may_listen(public),
+        nic=nic,
+        nic_managers=links.managers(nic) if nic else (),
+        devices=devices,
+        cloud_devices=_devices(cloud.netns) if cloud.netns else devices,
+        resolvers=resolvers(),
         systemd=Path("/run/systemd/system").is_dir(),
-        kvm_probe=lambda: kvm.probe(CACHE),
+        apparmor=Path("/sys/kernel/security/apparmor").is_dir(),
+        modules=tuple(filter(module_available, MODULES)),
+        tun=Path("/dev/net/tun").exists(),
+        kvm=tried.works,
+        kvm_reason=tried.reason,
+        kvm_device=_KVM.exists(),
+        kvm_group=group_of(_KVM),
+        timekeepers=tuple(timekeeping.keepers()),
+        may_set_clock=timekeeping.may_set(),
+        packages=packages,
+        candidates=dpkg.candidates(name for name in versions if name not in packages),
     )
+
+
+def _devices(namespace: str | None = None) -> dict[str, tuple[str, ...]]:
+    """The devices of the machine or of a namespace, as far as they can be seen from here."""
+    if namespace and not netns.exists(namespace):
+        return {}
+    with contextlib.suppress(OSError, OnestackError), netns.inside(namespace):
+        return links.addresses()
+    return {}
 
 
 def _text(path: str) -> str:
@@ -140,13 +243,65 @@ def route_address() -> str:
             return ""
 
 
-def module_available(name: str) -> bool:
+def may_listen(address: str) -> bool:
+    """Whether a program here may listen at ``address``; ``False`` also for what is none."""
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
+    except ValueError:
+        return False
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
+
+
+def resolvers(files: Iterable[Path] = RESOLVERS) -> tuple[str, ...]:
+    """Addresses from the first file that names any outside this host; empty without one."""
+    for file in files:
+        if found := tuple(usable(_text(str(file)))):
+            return found
+    return ()
+
+
+def usable(text: str) -> Iterable[str]:
+    """Name servers in ``text`` (resolv.conf(5)) that a guest can reach: no loopback, no link."""
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] != ["nameserver"] or len(words) < 2:
+            continue
+        try:
+            address = ipaddress.ip_address(words[1])
+        except ValueError:
+            continue
+        if not (address.is_loopback or address.is_link_local or address.is_unspecified):
+            yield str(address)
+
+
+def group_of(device: Path) -> str:
+    """The group that may use a device, or ``""`` where it is root's or anybody's, or not there."""
+    try:
+        info = device.stat()
+        return grp.getgrgid(info.st_gid).gr_name if info.st_gid and info.st_mode & 0o060 else ""
+    except (OSError, KeyError):
+        return ""
+
+
+def module_available(name: str, root: Path = Path("/")) -> bool:
     """Whether the kernel has ``name`` built in, loaded, or as a module to load."""
-    if Path("/sys/module", name).is_dir():
+    if (root / "sys/module" / name).is_dir():
         return True
     if not shutil.which("modprobe", path="/usr/sbin:/sbin:/usr/bin:/bin"):
         return False
-    return run(["modprobe", "--dry-run", "--quiet", name], check=False, timeout=20).ok
+    folder = root / "lib/modules" / os.uname().release
+    for listed in ("modules.dep", "modules.builtin"):
+        for line in _text(str(folder / listed)).splitlines():
+            # kernel/net/openvswitch/openvswitch.ko.xz: …
+            file = line.partition(":")[0].rpartition("/")[2]
+            if file.partition(".")[0].replace("-", "_") == name:
+                return True
+    return False
 
 
 def disk_free(path: Path) -> int:

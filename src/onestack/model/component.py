@@ -165,6 +165,9 @@ class Component(Part):
 
     keys: tuple[Key, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    versions: tuple[str, ...] = ()
+    """Debian packages whose version its declarations depend on, also before they are
+    installed: `onestack.host.facts.HostFacts.package_version`."""
     features: tuple[Feature, ...] = ()
     roles: frozenset[Role] = frozenset({Role.CONTROLLER})
     """Hosts with one of these have it, as far as `Process.roles` and the like do not say more."""

@@ -6,7 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from onestack.model.errors import PreflightRefused
@@ -33,6 +33,10 @@ class Finding:
         if self.cure:
             text += f"\n  cure: {self.cure}"
         return text
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, str]) -> Finding:
+        return cls(Severity(raw["severity"]), raw["what"], raw["why"], raw["cure"])
 
     def to_json(self) -> dict[str, str]:
         return {

@@ -134,3 +134,38 @@ def test_a_lock_that_cannot_be_satisfied_is_a_clear_refusal(checkout: Path, tmp_
     assert done.returncode == 3
     assert "cure:" in done.stderr
     assert not (tmp_path / "env" / "complete").exists()
+
+
+def test_what_is_found_out_first_is_handed_over_and_leaves_nothing(
+    checkout: Path, tmp_path: Path
+) -> None:
+    cli = checkout / "src" / "onestack" / "cli"
+    (cli / "bootstrap.py").write_text(
+        "import os\nos.write(int(os.environ['ONESTACK_HANDOVER']), b'found')\n"
+    )
+    (cli / "main.py").write_text(
+        "import os\nfile = int(os.environ['ONESTACK_HANDOVER'])\n"
+        "print(os.pread(file, 99, 0).decode(), os.fstat(file).st_nlink)\n"
+    )
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    done = launch(checkout, "up", TMPDIR=str(folder), ONESTACK_HANDOVER="1")
+    assert done.stdout == "found 0\n", done.stderr
+    assert not list(folder.iterdir())
+
+
+def test_nothing_is_handed_over_where_no_first_look_was(checkout: Path) -> None:
+    assert environment(checkout, checkout / ".venv").returncode == 0
+    (checkout / "src" / "onestack" / "cli" / "main.py").write_text(
+        "import os\nprint(os.environ.get('ONESTACK_HANDOVER'))\n"
+    )
+    done = launch(checkout, "up", ONESTACK_HANDOVER="1")
+    assert done.stdout == "None\n", done.stderr
+
+
+def test_without_a_place_for_temporary_files_it_goes_on(checkout: Path) -> None:
+    cli = checkout / "src" / "onestack" / "cli"
+    (cli / "bootstrap.py").write_text("import os\nassert 'ONESTACK_HANDOVER' not in os.environ\n")
+    (cli / "main.py").write_text("print('went on')\n")
+    done = launch(checkout, "up", TMPDIR="/nonexistent")
+    assert "went on" in done.stdout, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -12,13 +13,19 @@ from pathlib import Path
 
 import pytest
 
+from onestack.cli import handover, options, packstack, up
 from onestack.cli import main as program
-from onestack.cli import options, packstack, up
+from onestack.cli.handover import Handover
 from onestack.deploy import switched_off
+from onestack.diagnose import machine, preflight
 from onestack.engine.runner import Runner
 from onestack.engine.step import Step
+from onestack.host import facts
+from onestack.host.facts import HostFacts
 from onestack.model import errors
 from onestack.model.change import Change
+from onestack.model.findings import warn
+from tests.support.machines import machine as kept
 from tests.support.needs import needs_root
 from tests.unit.deploy.toys import Rooms, context
 
@@ -301,3 +308,33 @@ def test_nothing_but_the_standard_library_is_needed_before_the_environment() -> 
     words = [sys.executable, "-I", "-S", "-B", "-c", code, str(REPOSITORY / "src")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_known_of_the_machine_is_printed(root: Path) -> None:
+    """Also where there is no cloud; the tests' own machines are such files."""
+    done = onestack("doctor", "--facts", "--name", "nobodys", "--root", str(root / "none"))
+    assert done.returncode == 0, done.stderr
+    found = HostFacts.from_json(done.stdout)
+    assert found.cores == len(os.sched_getaffinity(0))
+    assert not (root / "none").exists()
+
+
+def test_other_machines_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the launcher's first look handed over is used, and the machine not gathered anew."""
+    asked: list[str] = []
+    monkeypatch.setattr(
+        machine, "apt_problems", lambda packages: pytest.fail("the mirrors were asked")
+    )
+    monkeypatch.setattr(facts, "gather", lambda *words: pytest.fail("facts were gathered"))
+    monkeypatch.setattr(handover, "take", lambda cloud: Handover(kept("one-core"), remote))
+    monkeypatch.setattr(up, "dry_run", lambda ctx, args: asked.append(ctx.facts.os_id) or 0)
+    monkeypatch.setattr(preflight, "CHECKS", preflight.REMOTE)
+    monkeypatch.setattr(preflight, "obstacles", lambda ctx: [])
+    remote = {"check_apt": [warn("a mirror is slow")], "check_index": []}
+    args = up_args("--dry-run", "--name", "nobodys", "--root", "/nonexistent/cloud")
+    assert up.run(args) == 0
+    assert asked == ["debian"]
+
+
+def up_args(*words: str) -> argparse.Namespace:
+    return program.parse(["up", *words])[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from onestack.answers import validate
@@ -17,29 +16,14 @@ from onestack.model.context import Context
 from onestack.model.declared import Declared
 from onestack.model.host import Host
 from onestack.release.release import release
+from tests.support import machines
 
-MACHINE = HostFacts(
-    os_id="debian",
-    os_version="12",
-    os_name="Debian GNU/Linux 12 (bookworm)",
-    cores=2,
-    memory=8 << 30,
-    memory_available=6 << 30,
-    hostname="somewhere",
-    hostname_address="192.0.2.5",
-    route_address="192.0.2.5",
-    public_address="192.0.2.5",
-    systemd=False,
-)
+MACHINE = machines.machine()
 
 
 def machine(*, kernel: bool = True, openvswitch: str = "3.1.0-2+deb12u1") -> HostFacts:
     """A machine with or without the kernel's datapath, and this version of Open vSwitch."""
-    made = dataclasses.replace(MACHINE)
-    # what is else found out by looking at this machine
-    made.__dict__["ovs_kernel"] = kernel
-    object.__setattr__(made, "package_version", lambda name: openvswitch)
-    return made
+    return machines.with_datapath(MACHINE, kernel=kernel, openvswitch=openvswitch)
 
 
 def context(

@@ -11,19 +11,17 @@ from onestack.answers.registry import registry
 from onestack.components.chrony import Chrony, leaves_alone, measure
 from onestack.host import timekeeping
 from onestack.host.timekeeping import Keeper
+from onestack.model.context import Context
 from onestack.model.findings import Severity
-from tests.unit.components.rooms import content, context
+from tests.unit.components.rooms import MACHINE, content, context
 
 ROOM = Chrony()
 GIVEN = {"CONFIG_NTP_SERVERS": "192.0.2.1,ntp.example.com"}
 
 
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    said: dict[str, object] = {"keepers": [], "may": True}
-    monkeypatch.setattr(timekeeping, "keepers", lambda: said["keepers"])
-    monkeypatch.setattr(timekeeping, "may_set", lambda: said["may"])
-    return said
+def on(root: Path, *keepers: Keeper, may: bool = True) -> Context:
+    host = dataclasses.replace(MACHINE, timekeepers=keepers, may_set_clock=may)
+    return context(root, ROOM, host=host, **GIVEN)
 
 
 def test_nothing_without_servers() -> None:
@@ -37,16 +35,13 @@ def test_its_file(tmp_path: Path) -> None:
     assert "\nport 0\n" in text and "\ncmdport 0\n" in text
 
 
-def test_the_clock_is_set_where_nobody_else_does(
-    tmp_path: Path, machine: dict[str, object]
-) -> None:
-    ctx = context(tmp_path, ROOM, **GIVEN)
+def test_the_clock_is_set_where_nobody_else_does(tmp_path: Path) -> None:
+    ctx = on(tmp_path)
     (process,) = ROOM.processes(ctx)
     assert "-x" not in process.argv and process.capabilities == ("sys_time",)
     assert process.user == "onestack-chrony"
     # Its own, from an earlier run, is nobody else.
-    machine["keepers"] = [Keeper(7, "chronyd", str(tmp_path))]
-    assert leaves_alone(ctx) == ""
+    assert leaves_alone(on(tmp_path, Keeper(7, "chronyd", str(tmp_path)))) == ""
 
 
 @pytest.mark.parametrize(
@@ -62,10 +57,9 @@ def test_the_clock_is_set_where_nobody_else_does(
     ],
 )
 def test_else_it_is_compared_only(
-    tmp_path: Path, machine: dict[str, object], keepers: list[Keeper], may: bool, why: str
+    tmp_path: Path, keepers: list[Keeper], may: bool, why: str
 ) -> None:
-    machine.update(keepers=keepers, may=may)
-    ctx = context(tmp_path, ROOM, **GIVEN)
+    ctx = on(tmp_path, *keepers, may=may)
     assert why in leaves_alone(ctx)
     (process,) = ROOM.processes(ctx)
     assert "-x" in process.argv and process.capabilities == ()
@@ -73,16 +67,14 @@ def test_else_it_is_compared_only(
     assert any("does not set it" in what and why in text for what, text in said.items())
 
 
-def test_a_cloud_in_a_namespace_leaves_the_clock_alone(
-    tmp_path: Path, machine: dict[str, object]
-) -> None:
-    ctx = context(tmp_path, ROOM, **GIVEN)
+def test_a_cloud_in_a_namespace_leaves_the_clock_alone(tmp_path: Path) -> None:
+    ctx = on(tmp_path)
     inside = dataclasses.replace(ctx, cloud=dataclasses.replace(ctx.cloud, netns="onestack-x"))
     assert "namespace" in leaves_alone(inside)
 
 
-def test_names_are_not_for_dhcp(tmp_path: Path, machine: dict[str, object]) -> None:
-    (finding,) = ROOM.preflight_checks(context(tmp_path, ROOM, **GIVEN))
+def test_names_are_not_for_dhcp(tmp_path: Path) -> None:
+    (finding,) = ROOM.preflight_checks(on(tmp_path))
     assert finding.what == "guests are not told of ntp.example.com"
 
 
@@ -152,9 +144,9 @@ def test_a_difference_in_words(offset: float, text: str) -> None:
 
 
 def test_the_doctor_names_the_dead_and_the_difference(
-    tmp_path: Path, machine: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ctx = context(tmp_path, ROOM, **GIVEN)
+    ctx = on(tmp_path)
     monkeypatch.setattr(
         measure, "ask", lambda program, socket: measure.understood(SOURCES, TRACKING)
     )

@@ -238,5 +238,8 @@ def test_a_certificate_for_another_address_is_an_obstacle(tmp_path: Path, ca: Ma
 
 
 def test_an_address_that_the_machine_has_not_is_an_obstacle(tmp_path: Path) -> None:
-    (finding,) = HAPROXY.preflight_checks(front(tmp_path))
+    made = front(tmp_path)
+    assert list(HAPROXY.preflight_checks(made)) == []
+    elsewhere = Host.alone(made.cloud, dataclasses.replace(MACHINE, public_here=False))
+    (finding,) = HAPROXY.preflight_checks(dataclasses.replace(made, host=elsewhere))
     assert finding.what == "192.0.2.5 is no address of this machine"

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from onestack.components import guests, libvirt
+from onestack.components import guests
 from onestack.components.guests import Guests
 from onestack.components.libvirt import Libvirt, undo
 from onestack.components.openvswitch import Openvswitch
-from onestack.host.kvm import Answer
 from onestack.model.context import Context
 from onestack.model.process import Process
 from tests.support.needs import needs_root
@@ -27,7 +26,9 @@ ROOM = Libvirt()
 
 
 def on(root: Path, kvm: bool, **given: str) -> Context:
-    host = dataclasses.replace(MACHINE, kvm_probe=lambda: Answer(kvm, "said so"))
+    host = dataclasses.replace(
+        MACHINE, kvm=kvm, kvm_reason="said so", kvm_device=True, kvm_group="daemon"
+    )
     return context(root, host=host, **given)
 
 
@@ -40,14 +41,6 @@ def settings(ctx: Context) -> dict[str, str]:
     lines = content(ctx, ROOM, "qemu.conf").splitlines()
     pairs = (line.split(" = ", 1) for line in lines if " = " in line)
     return {key: value.strip('"') for key, value in pairs}
-
-
-@pytest.fixture
-def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "kvm"
-    path.touch(0o660)
-    monkeypatch.setattr(libvirt, "KVM", path)
-    return path
 
 
 def test_all_it_keeps_is_the_clouds(tmp_path: Path) -> None:
@@ -67,9 +60,9 @@ def test_its_group_alone_talks_to_it(tmp_path: Path) -> None:
     assert "listen_tcp" not in content(ctx, ROOM, "libvirtd.conf")
 
 
-def test_a_kvm_that_does_not_work_is_out_of_reach(tmp_path: Path, device: Path) -> None:
+def test_a_kvm_that_does_not_work_is_out_of_reach(tmp_path: Path) -> None:
     ctx = on(tmp_path, kvm=False)
-    hidden = daemon(ctx).mounts[str(device)]
+    hidden = daemon(ctx).mounts["/dev/kvm"]
     assert hidden == f"{tmp_path}/etc/libvirt/no-kvm"
     (file,) = (f for f in ROOM.files(ctx) if str(f.path) == hidden)
     assert (file.mode, file.group) == (0o600, "root")
@@ -77,21 +70,17 @@ def test_a_kvm_that_does_not_work_is_out_of_reach(tmp_path: Path, device: Path) 
     assert settings(ctx)["group"] == "onestack-qemu"
 
 
-def test_a_kvm_that_works_is_reached_by_its_group(tmp_path: Path, device: Path) -> None:
-    daemon_gid = pwd.getpwnam("daemon").pw_gid
-    if os.geteuid() == 0:
-        os.chown(device, 0, daemon_gid)
+def test_a_kvm_that_works_is_reached_by_its_group(tmp_path: Path) -> None:
     ctx = on(tmp_path, kvm=True)
-    assert str(device) not in daemon(ctx).mounts
+    assert "/dev/kvm" not in daemon(ctx).mounts
     assert settings(ctx)["namespaces"] == '["mount"]'
     assert settings(ctx)["user"] == "onestack-qemu"
-    if os.geteuid() == 0:
-        assert settings(ctx)["group"] == "daemon"
+    assert settings(ctx)["group"] == "daemon"
 
 
-def test_what_the_operator_says_of_kvm_counts(tmp_path: Path, device: Path) -> None:
+def test_what_the_operator_says_of_kvm_counts(tmp_path: Path) -> None:
     ctx = on(tmp_path, kvm=False, CONFIG_NOVA_LIBVIRT_VIRT_TYPE="kvm")
-    assert str(device) not in daemon(ctx).mounts
+    assert "/dev/kvm" not in daemon(ctx).mounts
 
 
 def test_guests_outlive_libvirtd_but_not_the_cloud(tmp_path: Path) -> None:

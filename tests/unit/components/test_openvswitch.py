@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -112,18 +113,14 @@ def test_bridges_of_the_mapping_are_made_and_nics_put_in(tmp_path: Path) -> None
     assert processes(ctx)["external-bridge"].argv[2] == "br-wan"
 
 
-def test_nics_that_are_needed_or_missing_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import onestack.components.openvswitch as room
-
-    present = {"lo": [], "eth0": ["192.0.2.5/24"], "eth1": []}
-    monkeypatch.setattr(room, "devices", lambda namespace: present)
+def test_nics_that_are_needed_or_missing_are_refused(tmp_path: Path) -> None:
+    present = {"lo": (), "eth0": ("192.0.2.5/24",), "eth1": ()}
+    host = dataclasses.replace(machine(), cloud_devices=present)
     given = {
         "CONFIG_NEUTRON_L2_AGENT": "openvswitch",
         "CONFIG_NEUTRON_OVS_BRIDGE_IFACES": "br-ex:eth0,br-b:eth9,br-c:eth1",
     }
-    found = [f.what for f in ROOM.preflight_checks(context(tmp_path, host=machine(), **given))]
+    found = [f.what for f in ROOM.preflight_checks(context(tmp_path, host=host, **given))]
     assert found == [
         "eth0 has the address 192.0.2.5/24 of this machine",
         "there is no network device eth9 here",

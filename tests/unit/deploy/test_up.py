@@ -18,6 +18,7 @@ from onestack.deploy.roster import ports, roster_of, roster_path, tcp_of
 from onestack.engine.graph import Graph, GraphError
 from onestack.engine.runner import Runner, StepsFailed
 from onestack.engine.step import Outcome, Step
+from onestack.host.facts import HostFacts
 from onestack.model.change import Change
 from onestack.model.component import Component, Feature
 from onestack.model.context import Context
@@ -610,6 +611,39 @@ def test_the_first_half(ctx: Context, tmp_path: Path) -> None:
 
 
 @needs_root
+@pytest.mark.parametrize("changed", [True, False])
+def test_facts_are_gathered_anew_once_the_first_half_has_changed_something(
+    ctx: Context, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    """What the packages brought (here: KVM that works) counts in the second half."""
+
+    def first(ctx: Context) -> list[Step]:
+        change = Change("install a package", lambda: None)
+        return [Step("packages", "Packages", lambda: iter([change] if changed else []))]
+
+    seen: list[Context] = []
+    asked: list[int] = []
+
+    def second(ctx: Context, *_: object) -> list[Step]:
+        seen.append(ctx)
+        return []
+
+    def gather() -> HostFacts:
+        asked.append(1)
+        return dataclasses.replace(ctx.facts, kvm=True, public_address="192.0.2.99")
+
+    monkeypatch.setattr(up, "prepare_steps", first)
+    monkeypatch.setattr(up, "cloud_steps", second)
+    up.up(ctx, supervisor, gather=gather)  # type: ignore[arg-type]
+    (then,) = seen
+    assert len(asked) == changed and then.facts.kvm is changed
+    assert then.public == ("192.0.2.99" if changed else ctx.public)
+    assert (then.host.name, then.host.roles) == (ctx.host.name, ctx.host.roles)
+    assert (then.model is ctx.model) is not changed
+    up.up(ctx, supervisor, dry_run=True, gather=gather)  # type: ignore[arg-type]
+    assert len(asked) == changed and seen[-1] is ctx
+
+
 def test_the_clouds_own_place(ctx: Context, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     for change in prepare.ensure_cloud(ctx.cloud, cache):

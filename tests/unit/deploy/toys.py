@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from onestack.host import kvm
-from onestack.host.facts import HostFacts
 from onestack.model.change import Change
 from onestack.model.cloud import Cloud
 from onestack.model.component import Component
@@ -28,21 +26,9 @@ from onestack.model.process import Probe, Process
 from onestack.release.release import Release
 from onestack.supervise.client import ProcessStatus
 from tests.support.environments import make
+from tests.support.machines import machine
 
-FACTS = HostFacts(
-    os_id="debian",
-    os_version="12",
-    os_name="Debian",
-    cores=2,
-    memory=8 << 30,
-    memory_available=8 << 30,
-    hostname="here",
-    hostname_address="127.0.0.1",
-    route_address="",
-    public_address="192.0.2.2",
-    systemd=False,
-    kvm_probe=lambda: kvm.Answer(False, "toy"),
-)
+FACTS = machine(hostname="here", hostname_address="127.0.0.1", public_address="192.0.2.2")
 
 
 class Secrets(dict[str, str]):

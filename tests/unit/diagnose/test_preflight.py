@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
+import threading
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,11 +14,9 @@ from typing import Any, cast
 import pytest
 
 from onestack.diagnose import preflight
-from onestack.diagnose.machine import Daemon, Machine, apt_problems, head, nic_managers
+from onestack.diagnose.machine import Daemon, Machine, apt_problems, head
 from onestack.diagnose.preflight import GIB, Needs, Subject, look
-from onestack.host import kvm
 from onestack.host.command import Result
-from onestack.host.facts import HostFacts
 from onestack.host.mounts import Mount
 from onestack.host.sockets import Listener
 from onestack.model.change import Change
@@ -34,22 +33,19 @@ from onestack.model.findings import (
     refuse,
     warn,
 )
+from tests.support import machines
 from tests.unit.deploy.toys import context
 
 ROOT = Mount(Path("/"), "ext4", "/dev/vda", ("rw", "relatime"))
-GOOD = HostFacts(
-    os_id="debian",
-    os_version="12",
-    os_name="Debian GNU/Linux 12 (bookworm)",
-    cores=2,
-    memory=8 * GIB,
-    memory_available=7 * GIB,
+GOOD = machines.machine(
+    "debian-12-kvm",
     hostname="here",
     hostname_address="127.0.1.1",
-    route_address="192.0.2.2",
+    memory=8 * GIB,
+    memory_available=7 * GIB,
     public_address="192.0.2.2",
     systemd=True,
-    kvm_probe=lambda: kvm.Answer(True, "a guest ran on it"),
+    packages={"a": "1", "b": "1"},
 )
 
 
@@ -65,16 +61,11 @@ def machine(facts: dict[str, Any] | None = None, **looks: Any) -> Machine:
             "listeners": list,
             "owners": list,
             "root_of": lambda pid: "",
-            "installed": lambda names: dict.fromkeys(names, "1"),
             "apt_problems": lambda names: [],
             "index_problem": lambda requirement: "",
             "now": lambda: 1.8e9,
             "clock_synchronised": lambda: True,
-            "nic": lambda: "",
-            "nic_managers": lambda nic: [],
             "daemons": lambda names: [],
-            "exists": lambda path: True,
-            "module_available": lambda name: True,
             **looks,
         },
     )
@@ -112,18 +103,18 @@ def test_a_good_machine_has_nothing_to_be_said_of() -> None:
         ({}, {"now": lambda: 1.0e9}, "refuse: the clock is wrong"),
         ({}, {"clock_synchronised": lambda: False}, "info: the clock is not synchronised"),
         (
+            {"tun": False, "modules": ()},
             {},
-            {"exists": lambda p: False, "module_available": lambda n: False},
             "refuse: there is no /dev/net/tun",
         ),
         (
-            {"kvm_probe": lambda: kvm.Answer(False, "no device")},
+            {"kvm": False, "kvm_reason": "no device"},
             {},
             "info: guests are emulated (TCG), which is slow",
         ),
         (
+            {"nic": "eth0", "nic_managers": ("netplan", "systemd-networkd")},
             {},
-            {"nic": lambda: "eth0", "nic_managers": lambda n: ["netplan", "systemd-networkd"]},
             "info: eth0, the way to the outside, is configured by netplan and systemd-networkd",
         ),
     ],
@@ -178,12 +169,13 @@ def test_mount_options(option: str, severity: str, word: str) -> None:
 
 def test_room_is_added_up_per_file_system() -> None:
     needs = Needs(packages=("a",), root_bytes=3 * GIB)
-    looks = {"disk_free": lambda path: 5 * GIB, "installed": lambda names: {}}
-    (finding,) = [f for f in found(machine(**looks), needs) if "free on" in f.what]
+    looks: dict[str, Any] = {"disk_free": lambda path: 5 * GIB}
+    bare = {"packages": {}}
+    (finding,) = [f for f in found(machine(bare, **looks), needs) if "free on" in f.what]
     assert "need 7.0 GiB" in finding.why
     separate = {p: Mount(p, "ext4", str(p), ("rw",)) for p in (CACHE, Path("/usr"))}
     looks["mount_of"] = lambda path: separate.get(path, ROOT)
-    assert not [f for f in found(machine(**looks), needs) if "free on" in f.what]
+    assert not [f for f in found(machine(bare, **looks), needs) if "free on" in f.what]
 
 
 def test_a_cloud_that_is_there_comes_up_again_on_a_full_disk() -> None:
@@ -246,7 +238,7 @@ def test_mirrors_are_asked_only_when_something_is_missing() -> None:
     needs = Needs(packages=("a", "b"), release_installed=True)
     assert said(found(machine(apt_problems=problems), needs)) == []
     assert asked == []
-    findings = found(machine(apt_problems=problems, installed=lambda n: {"a": "1"}), needs)
+    findings = found(machine({"packages": {"a": "1"}}, apt_problems=problems), needs)
     assert asked == [["b"]]
     assert said(findings) == [("refuse", "the package mirror http://mirror is not reached")]
     needs = dataclasses.replace(needs, downloads=["fetch the pages"])
@@ -297,17 +289,77 @@ def test_the_index_is_asked_only_when_the_release_is_missing() -> None:
 
 def test_daemons_of_others() -> None:
     theirs = [Daemon(7, "ovs-vswitchd", ""), Daemon(8, "libvirtd", "/srv/other-cloud")]
-    with_module = machine(daemons=lambda names: theirs)
-    object.__setattr__(with_module.facts, "ovs_kernel", True)
+    with_module = machine({"modules": ("openvswitch",)}, daemons=lambda names: theirs)
     (finding,) = [f for f in found(with_module) if f.severity is not Severity.INFO]
     assert finding.severity is Severity.REFUSE and "process 7" in finding.what
-    without = machine(daemons=lambda names: theirs)
-    object.__setattr__(without.facts, "ovs_kernel", False)
+    without = machine({"modules": ()}, daemons=lambda names: theirs)
     assert [f.severity for f in found(without) if f.severity is not Severity.INFO] == [
         Severity.WARN
     ]
     inside = Cloud("a", Path("/nonexistent/a"), "onestack-a")
     assert said(found(with_module, cloud=inside)) == []
+
+
+def test_other_machines_are_asked_beside_the_rest_and_once() -> None:
+    """The mirror waits until the index is asked too: one after the other, it would for ever."""
+    both = threading.Barrier(2, timeout=20)
+    asked: list[str] = []
+
+    def mirrors(names: Sequence[str]) -> list[tuple[str, str]]:
+        both.wait()
+        asked.append("mirrors")
+        return [("http://mirror", "timed out")]
+
+    def index(requirement: str) -> str:
+        both.wait()
+        asked.append("index")
+        return ""
+
+    needs = Needs(packages=("missing",), requirement="a==1")
+    subject = Subject(
+        Cloud("onestack", Path("/nonexistent/onestack")),
+        machine(apt_problems=mirrors, index_problem=index),
+        needs,
+    )
+    remote: preflight.Remote = {}
+    first = look(subject, remote=remote)
+    assert sorted(asked) == ["index", "mirrors"]
+    assert set(remote) == {"check_apt", "check_index"} and remote["check_index"] == []
+    assert look(subject, remote=remote) == first and len(asked) == 2
+    assert [f.what for f in remote["check_apt"]] == [
+        "the package mirror http://mirror is not reached"
+    ]
+
+
+def test_a_defect_of_a_check_beside_is_not_lost() -> None:
+    def broken(names: Sequence[str]) -> list[tuple[str, str]]:
+        raise AttributeError("ours")
+
+    with pytest.raises(AttributeError, match="ours"):
+        found(machine(apt_problems=broken), Needs(packages=("missing",), release_installed=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("small-memory", "refuse: the machine has 2.0 GiB of memory"),
+        ("one-core", "info: there is one processor core"),
+        ("container", "refuse: there is no /dev/net/tun"),
+        ("unresolved-hostname", "refuse: the hostname 'somewhere' does not resolve"),
+        (
+            "networkmanager",
+            "info: wlan0, the way to the outside, is configured by NetworkManager",
+        ),
+        (
+            "debian-12-systemd",
+            "info: eth0, the way to the outside, is configured by ifupdown",
+        ),
+    ],
+)
+def test_kept_machines(name: str, expected: str) -> None:
+    fit = machine()
+    there = dataclasses.replace(fit, facts=machines.machine(name))
+    assert expected in [f"{s}: {w}" for s, w in said(found(there))]
 
 
 def test_a_root_with_other_things_in_it(tmp_path: Path) -> None:
@@ -333,10 +385,10 @@ def test_a_check_that_cannot_look_does_not_hide_the_others() -> None:
 
 
 def test_head(tmp_path: Path) -> None:
-    assert head("http://127.0.0.1:9/x") != ""
-    assert head("cdrom:[Debian]") == ""
-    assert head(f"file:{tmp_path}") == ""
-    assert "is not there" in head("file:///nonexistent/mirror")
+    assert head("http://127.0.0.1:9/x", {}) != ""
+    assert head("cdrom:[Debian]", {}) == ""
+    assert head(f"file:{tmp_path}", {}) == ""
+    assert "is not there" in head("file:///nonexistent/mirror", {})
 
 
 def test_apt_without_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -359,7 +411,7 @@ def test_mirrors_are_known_without_lists(monkeypatch: pytest.MonkeyPatch, tmp_pa
         f'Dir::State::lists "{tmp_path}/lists";\nDir::Cache "{tmp_path}";\n'
     )
     monkeypatch.setenv("APT_CONFIG", str(config))
-    monkeypatch.setattr("onestack.diagnose.machine.head", lambda url: f"asked for {url}")
+    monkeypatch.setattr("onestack.diagnose.machine.head", lambda url, proxies: f"asked for {url}")
     ((site, why),) = apt_problems(["no-such-package"])
     assert site == "http://mirror.invalid"
     assert why == "asked for http://mirror.invalid/debian/dists/bookworm/InRelease"
@@ -385,15 +437,6 @@ def test_apts_own_trouble_is_told_in_its_words(monkeypatch: pytest.MonkeyPatch) 
     )
     ((_, why),) = apt_problems(["haproxy"])
     assert why == "E: The list of sources could not be read."
-
-
-def test_who_configures_the_nic(tmp_path: Path) -> None:
-    (tmp_path / "etc/netplan").mkdir(parents=True)
-    (tmp_path / "etc/netplan/01.yaml").write_text("network:\n ethernets:\n  ens3: {}\n")
-    (tmp_path / "etc/network").mkdir()
-    (tmp_path / "etc/network/interfaces").write_text("iface ens3 inet dhcp\n")
-    assert nic_managers("ens3", tmp_path) == ["netplan", "ifupdown"]
-    assert nic_managers("ens33", tmp_path) == []
 
 
 def test_it_runs_with_the_systems_python_alone(tmp_path: Path) -> None:

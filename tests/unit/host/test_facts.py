@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import grp
+import json
+import os
+import shutil
 import socket
 from pathlib import Path
 
-from onestack.host import facts, kvm, mounts, sockets
+import pytest
+
+from onestack.host import dpkg, facts, mounts, sockets
+from onestack.host.command import Result
 from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError
+from tests.support.machines import machine
 
 
 def test_os_release() -> None:
@@ -45,17 +54,119 @@ def test_public_address() -> None:
     assert found.public_address == (found.route_address or "127.0.0.1")
 
 
-def test_kvm_is_asked_when_wanted() -> None:
-    asked: list[int] = []
+def test_only_what_a_guest_can_reach() -> None:
+    text = """# comment
+search example.org
+nameserver 127.0.0.53
+nameserver 192.0.2.53
+nameserver fe80::1%eth0
+nameserver ::1
+nameserver 2001:db8::53
+nameserver
+nameserver nonsense
+"""
+    assert list(facts.usable(text)) == ["192.0.2.53", "2001:db8::53"]
 
-    def probe() -> kvm.Answer:
-        asked.append(1)
-        return kvm.Answer(False, "no device")
 
-    found = facts.HostFacts("", "", "", 1, 0, 0, "h", "", "", "", False, probe)
-    assert asked == []
-    assert not found.kvm
-    assert found.kvm_answer.reason == "no device"
+def test_the_second_file_stands_behind_a_stub(tmp_path: Path) -> None:
+    stub, real = tmp_path / "stub", tmp_path / "real"
+    stub.write_text("nameserver 127.0.0.53\n")
+    assert facts.resolvers((stub, real)) == ()
+    real.write_text("nameserver 192.0.2.1\n")
+    assert facts.resolvers((stub, real)) == ("192.0.2.1",)
+
+
+def test_they_are_plain_data_with_a_format() -> None:
+    found = machine("several-nics")
+    raw = json.loads(found.to_json())
+    assert raw["format"] == facts.FORMAT
+    assert facts.HostFacts.from_json(json.dumps(raw)) == found
+    kept = machine("debian-12-systemd")
+    assert facts.HostFacts.from_json(kept.to_json()).timekeepers[0].name == "systemd-timesyncd"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("nothing", "no facts"),
+        ("[]", "no facts"),
+        ("{}", "no facts"),
+        (json.dumps({"format": 99}), "in the format 99"),
+        (json.dumps({"format": facts.FORMAT, "cores": 2}), "not whole"),
+        (json.dumps({"format": facts.FORMAT, "timekeepers": [], "cores": 2}), "not whole"),
+    ],
+)
+def test_what_is_not_such_data_is_refused(text: str, word: str) -> None:
+    with pytest.raises(OnestackError, match=word):
+        facts.HostFacts.from_json(text)
+
+
+def test_versions_are_known_of_what_was_asked_about() -> None:
+    assert machine().package_version("openvswitch-switch") == "3.1.0-2+deb12u1"
+    fresh = machine("debian-13-fresh")
+    assert "openvswitch-switch" not in fresh.packages
+    assert fresh.package_version("openvswitch-switch") == "3.5.0-1+b1"
+    with pytest.raises(KeyError):
+        fresh.package_version("nobody-asked-about-it")
+
+
+def test_apt_is_asked_once_and_only_of_what_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[list[str]] = []
+
+    def run(argv: list[str], **_: object) -> Result:
+        asked.append(argv)
+        text = "a-one:\n  Installed: (none)\n  Candidate: 2:1.0-1\n  Version table:\n"
+        text += "b-two:\n  Installed: (none)\n  Candidate: (none)\n"
+        return Result(tuple(argv), 0, text, "", 0.0)
+
+    monkeypatch.setattr(dpkg, "run", run)
+    cloud = Cloud("a", Path("/nonexistent/a"))
+    found = facts.gather(cloud, versions=("dpkg", "a-one", "b-two", "c-three"))
+    assert asked == [["apt-cache", "policy", "a-one", "b-two", "c-three"]]
+    assert found.candidates == {"a-one": "2:1.0-1", "b-two": "", "c-three": ""}
+    assert found.package_version("dpkg") == found.packages["dpkg"]
+    del asked[:]
+    facts.gather(cloud, versions=("dpkg",))
+    assert not asked
+
+
+def test_the_group_of_a_device(tmp_path: Path) -> None:
+    device = tmp_path / "kvm"
+    assert facts.group_of(device) == ""
+    device.touch(0o600)
+    assert facts.group_of(device) == ""
+    device.chmod(0o660)
+    if os.geteuid() == 0:
+        os.chown(device, 0, grp.getgrnam("daemon").gr_gid)
+        assert facts.group_of(device) == "daemon"
+        os.chown(device, 0, 0)
+        assert facts.group_of(device) == ""
+
+
+def test_modules_loaded_and_to_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sys/module/loop").mkdir(parents=True)
+    place = tmp_path / "lib/modules" / os.uname().release
+    place.mkdir(parents=True)
+    (place / "modules.dep").write_text(
+        "kernel/net/openvswitch/openvswitch.ko.xz: kernel/net/nf_nat.ko.xz\n"
+        "kernel/net/bridge/br-netfilter.ko: kernel/net/bridge/bridge.ko\n"
+    )
+    (place / "modules.builtin").write_text("kernel/drivers/net/tun.ko\n")
+    monkeypatch.setattr(shutil, "which", lambda name, path="": "/sbin/modprobe")
+    names = ("br_netfilter", "loop", "openvswitch", "tun", "nf_nat", "xfs")
+    found = [name for name in names if facts.module_available(name, tmp_path)]
+    assert found == ["br_netfilter", "loop", "openvswitch", "tun"]
+    # What nobody could load is not there.
+    monkeypatch.setattr(shutil, "which", lambda name, path="": None)
+    assert [name for name in names if facts.module_available(name, tmp_path)] == ["loop"]
+
+
+def test_what_the_machine_may_listen_on() -> None:
+    assert facts.may_listen("127.0.0.1")
+    assert not facts.may_listen("192.0.2.77")
+    assert not facts.may_listen("no address")
 
 
 MOUNTS = """21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw

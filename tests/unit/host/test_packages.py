@@ -204,6 +204,26 @@ def test_who_holds_dpkgs_lock(tmp_path: Path) -> None:
 def test_installed_asks_dpkg_itself() -> None:
     found = dpkg.installed(["dpkg", "no-such-package-at-all"])
     assert list(found) == ["dpkg"]
-    assert dpkg.at_least(found["dpkg"], "1.0") and not dpkg.at_least("1.0", "2.0")
-    assert not dpkg.at_least("", "0")
     assert dpkg.installed([]) == {}
+
+
+def test_installed_packages_as_dpkgs_own_files_say(tmp_path: Path) -> None:
+    def entry(name: str, state: str, version: str) -> str:
+        return f"Package: {name}\nStatus: {state}\nVersion: {version}\nDescription: x\n y\n"
+
+    (tmp_path / "updates").mkdir()
+    assert dpkg.installed(admin=tmp_path) == {}
+    kept = [
+        entry("a", "install ok installed", "1:2.0-1"),
+        entry("b", "deinstall ok config-files", "1.0"),
+        entry("c", "install ok half-configured", "1.0"),
+        entry("d", "install ok installed", "3.0"),
+    ]
+    (tmp_path / "status").write_text("\n".join(kept))
+    assert dpkg.installed(admin=tmp_path) == {"a": "1:2.0-1", "d": "3.0"}
+    # What an interrupted dpkg has not merged yet.
+    (tmp_path / "updates" / "0000").write_text(entry("d", "install ok unpacked", "3.1"))
+    (tmp_path / "updates" / "0001").write_text(entry("c", "install ok installed", "1.1"))
+    (tmp_path / "updates" / "tmp.i").write_text("unfinished")
+    assert dpkg.installed(admin=tmp_path) == {"a": "1:2.0-1", "c": "1.1"}
+    assert dpkg.installed(["a", "b"], tmp_path) == {"a": "1:2.0-1"}

@@ -2,52 +2,39 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from onestack.host.command import Result
 from onestack.model.errors import OnestackError
 from onestack.network import addresses
+from tests.support.machines import machine
 
-SHOWN = [
-    {"ifname": "lo", "addr_info": [{"local": "127.0.0.1", "prefixlen": 8, "scope": "host"}]},
-    {"ifname": "eth0", "addr_info": [{"local": "192.0.2.5", "prefixlen": 24, "scope": "global"}]},
-    {
-        "ifname": "eth1",
-        "addr_info": [{"local": "198.51.100.7", "prefixlen": 24, "scope": "global"}],
-    },
-]
-
-
-@pytest.fixture(autouse=True)
-def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(words: list[str], **more: object) -> Result:
-        device = words[words.index("dev") + 1] if "dev" in words else ""
-        found = [entry for entry in SHOWN if not device or entry["ifname"] == device]
-        return Result(tuple(words), 0, json.dumps(found), "", 0.0)
-
-    monkeypatch.setattr(addresses, "run", run)
-
-
-def test_devices_have_their_addresses() -> None:
-    assert addresses.devices() == {
-        "lo": [],
-        "eth0": ["192.0.2.5/24"],
-        "eth1": ["198.51.100.7/24"],
-    }
+PRESENT = {
+    "lo": (),
+    "eth0": ("192.0.2.5/24",),
+    "eth1": ("2001:db8::7/64", "198.51.100.7/24"),
+}
 
 
 def test_a_nic_or_the_subnet_of_its_address() -> None:
-    assert addresses.first_address("eth1") == "198.51.100.7"
-    assert addresses.first_address("198.51.100.0/24") == "198.51.100.7"
-    assert addresses.in_subnet("192.0.0.0/16", addresses.devices()) == ("eth0", "192.0.2.5")
+    assert addresses.first_address("eth1", PRESENT) == "198.51.100.7"
+    assert addresses.first_address("198.51.100.0/24", PRESENT) == "198.51.100.7"
+    assert addresses.in_subnet("192.0.0.0/16", PRESENT) == ("eth0", "192.0.2.5")
     with pytest.raises(OnestackError, match="no network device has an address in 10"):
-        addresses.first_address("10.0.0.0/8")
+        addresses.first_address("10.0.0.0/8", PRESENT)
     with pytest.raises(OnestackError, match="lo cannot be"):
-        addresses.first_address("lo")
+        addresses.first_address("lo", PRESENT)
 
 
-def test_what_the_machine_may_listen_on() -> None:
-    assert addresses.machine_has("127.0.0.1")
-    assert not addresses.machine_has("192.0.2.5")
+def test_devices_of_a_kept_machine() -> None:
+    present = machine("several-nics").cloud_devices
+    assert addresses.first_address("eth1", present) == "10.0.1.5"
+    assert addresses.in_subnet("10.0.1.0/24", present) == ("eth1", "10.0.1.5")
+
+
+def test_a_device_without_an_address() -> None:
+    present = machine("several-nics").cloud_devices
+    for device, why in (("eth2", "no IPv4"), ("eth3", "no IPv4"), ("eth9", "no such device")):
+        with pytest.raises(OnestackError, match="end of tunnels") as caught:
+            addresses.first_address(device, present)
+        assert why in caught.value.why
+        assert "CONFIG_NEUTRON_OVS_TUNNEL_IF" in caught.value.cure

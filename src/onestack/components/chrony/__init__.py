@@ -13,7 +13,7 @@ from pathlib import Path
 
 from onestack.answers.values import Answers, split
 from onestack.components.chrony import measure
-from onestack.host import debs, timekeeping
+from onestack.host import debs
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE
 from onestack.model.component import Component
@@ -148,12 +148,12 @@ def leaves_alone(ctx: Context) -> str:
     """Why the machine's clock is none of this cloud's business; ``""`` when it is."""
     if ctx.cloud.netns:
         return "a cloud in a network namespace of its own leaves the machine's clock to the machine"
-    for keeper in timekeeping.keepers():
+    for keeper in ctx.facts.timekeepers:
         if keeper.root == str(ctx.cloud.root):
             continue
         of = f", of the cloud in {keeper.root}," if keeper.root else ""
         return f"{keeper.name} (process {keeper.pid}){of} keeps this machine's time already"
-    if not timekeeping.may_set():
+    if not ctx.facts.may_set_clock:
         return "nothing here may set the clock (a container without the capability sys_time)"
     return ""
 

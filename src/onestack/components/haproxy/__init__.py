@@ -20,7 +20,6 @@ from onestack.model.declarations import (
 )
 from onestack.model.findings import Finding, refuse
 from onestack.model.process import Probe, Process
-from onestack.network.addresses import machine_has
 
 
 class Haproxy(Component):
@@ -45,7 +44,7 @@ class Haproxy(Component):
                     wrong,
                     f"have one made for the address {ctx.public}, or set CONFIG_CONTROLLER_HOST",
                 )
-        if not ctx.cloud.netns and not machine_has(ctx.public):
+        if not ctx.cloud.netns and not ctx.facts.public_here:
             yield refuse(
                 f"{ctx.public} is no address of this machine",
                 "the cloud's ports are to be opened there (CONFIG_CONTROLLER_HOST)",

@@ -8,7 +8,6 @@ processes of their own and outlive libvirtd.
 
 from __future__ import annotations
 
-import grp
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -75,7 +74,7 @@ class Libvirt(Component):
         qemu = ctx.cloud.user("qemu")
         group, namespaces = qemu, '["mount"]'
         if _may_use_kvm(ctx):
-            group = _group_of(KVM) or qemu
+            group = ctx.facts.kvm_group or qemu
         else:
             # libvirt cannot take what hides KVM along into a /dev of each guest's own
             namespaces = "[]"
@@ -87,7 +86,7 @@ log_outputs = "3:stderr"
 """,
         )
         # Without a host's AppArmor there is no confinement to be had from it.
-        security = "" if Path("/sys/kernel/security/apparmor").is_dir() else "none"
+        security = "" if ctx.facts.apparmor else "none"
         driver = f'security_driver = "{security}"\n' if security else ""
         yield ConfigFile(
             etc / "qemu.conf",
@@ -165,7 +164,7 @@ cgroup_controllers = []
         if ctx.offers("switch"):
             # libvirt plugs taps by ovs-vsctl, which looks for its socket here
             places["/run/openvswitch"] = cloud.run / "openvswitch"
-        if KVM.exists() and not _may_use_kvm(ctx):
+        if ctx.facts.kvm_device and not _may_use_kvm(ctx):
             # QEMU hangs on a KVM that does not work, and libvirt with it: for 30 s at
             # every question. So nobody may open it.
             places[str(KVM)] = _no_kvm(ctx)
@@ -174,15 +173,6 @@ cgroup_controllers = []
 
 def _may_use_kvm(ctx: Context) -> bool:
     return ctx.facts.kvm or ctx.answers["CONFIG_NOVA_LIBVIRT_VIRT_TYPE"] == "kvm"
-
-
-def _group_of(device: Path) -> str:
-    """The group that may use a device, or nothing where it is root's or anybody's."""
-    try:
-        info = device.stat()
-        return grp.getgrgid(info.st_gid).gr_name if info.st_gid and info.st_mode & 0o060 else ""
-    except (OSError, KeyError):
-        return ""
 
 
 def _no_kvm(ctx: Context) -> Path:

@@ -13,7 +13,6 @@ from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile, ini_file
 from onestack.model.errors import BadAnswers
 from onestack.model.ini import Ini, Value, read_option
-from onestack.network.resolvers import resolvers
 
 PRIVSEP = {
     "privsep": "neutron.privileged.default",
@@ -192,7 +191,7 @@ def _ml2(layout: Layout) -> Ini:
             # The maintenance worker mends differences by revision numbers in any case; a
             # comparison of everything would be made at each of its starts.
             "neutron_sync_mode": "off",
-            "dns_servers": resolvers() or ("0.0.0.0",),
+            "dns_servers": layout.ctx.facts.resolvers or ("0.0.0.0",),
             # A packet passes connection tracking a few times only (6) in a userspace datapath;
             # from one floating IP to another it would be more, with translation in there too.
             "stateless_nat_enabled": layout.datapath == "netdev",
@@ -298,7 +297,7 @@ def _dhcp_agent(layout: Layout) -> Ini:
             "interface_driver": "onestack_dhcp",
             "enable_isolated_metadata": True,
             "dnsmasq_config_file": str(layout.etc / "dnsmasq.conf"),
-            "dnsmasq_dns_servers": resolvers(),
+            "dnsmasq_dns_servers": layout.ctx.facts.resolvers,
         },
         "ovs": _interface(layout),
     }

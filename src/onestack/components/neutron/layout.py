@@ -113,4 +113,4 @@ class Layout:
     def tunnel_address(self) -> str:
         """This host's end of tunnels; loopback until another host could be at the other end."""
         device = self.wiring.tunnel_device
-        return first_address(device, self.ctx.cloud.netns) if device else "127.0.0.1"
+        return first_address(device, self.ctx.facts.cloud_devices) if device else "127.0.0.1"

@@ -25,7 +25,7 @@ from onestack.model.host import Role
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
 from onestack.network import demo
-from onestack.network.addresses import devices, in_subnet
+from onestack.network.addresses import in_subnet
 from onestack.network.backend import datapath, l2_agent
 from onestack.network.wiring import Wiring
 
@@ -62,6 +62,7 @@ class Openvswitch(Component):
         Capability("switch", ("ovs-vswitchd",), socket="openvswitch/db.sock"),
         Capability("external-bridge", ("external-bridge",)),
     )
+    versions = ("openvswitch-switch",)
     keys = (
         Key(
             "CONFIG_ONESTACK_EXTERNAL_ADDRESS",
@@ -80,9 +81,7 @@ class Openvswitch(Component):
         pairs = found.interface_pairs
         if not pairs:
             return
-        # A namespace that is not made yet has no NIC at all.
-        there = netns.exists(ctx.cloud.netns) if ctx.cloud.netns else True
-        present = devices(ctx.cloud.netns) if there else {}
+        present = ctx.facts.cloud_devices
         source = found.source("BRIDGE_IFACES")
         for bridge, named in pairs:
             nic = _device(ctx, named) if present else named
@@ -281,7 +280,7 @@ def _device(ctx: Context, name: str) -> str:
     """The NIC, where a subnet may stand for it too."""
     if "/" not in name:
         return name
-    found = in_subnet(name, devices(ctx.cloud.netns))
+    found = in_subnet(name, ctx.facts.cloud_devices)
     return found[0] if found else ""
 
 

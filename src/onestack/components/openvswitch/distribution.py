@@ -50,7 +50,8 @@ class Distribution:
     def program(self, name: str) -> str:
         if self.tree:
             return str(self.tree / "bin" / name)
-        return shutil.which(name, path=SYSTEM_PATH) or f"/usr/bin/{name}"
+        # Debian's packages have the two daemons for root there, in each release.
+        return f"/usr/{'sbin' if name in ('ovs-vswitchd', 'ovsdb-server') else 'bin'}/{name}"
 
     def schema(self, name: str) -> str:
         """The file of the database schema ``vswitch``, ``ovn-nb`` or ``ovn-sb``."""

@@ -144,7 +144,7 @@ def chassis(ctx: Context, southbound: str) -> Iterable[str]:
         "hostname": ctx.facts.hostname,
         "ovn-remote": southbound,
         "ovn-encap-type": "geneve",
-        "ovn-encap-ip": first_address(device, ctx.cloud.netns) if device else ctx.internal,
+        "ovn-encap-ip": first_address(device, ctx.facts.cloud_devices) if device else ctx.internal,
         "ovn-bridge": layout.integration_bridge,
         "ovn-bridge-mappings": ",".join(f"{net}:{bridge}" for net, bridge in mappings.items()),
         "ovn-bridge-datapath-type": datapath(ctx.facts),
