@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from onestack.release import program
 from onestack.release.release import Release
 from tests.support.needs import needs_root
 
@@ -301,3 +302,48 @@ def test_the_parent_warms_without_eventlet(installed: Release) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [[], []]
+
+
+def _copied() -> set[str]:
+    """Modules of ours that are in the copy which services run."""
+    files = set(program.contents())
+    return {m for m, path in MODULES.items() if path.relative_to(SOURCE / "onestack") in files}
+
+
+def test_the_copy_that_services_run_is_whole() -> None:
+    """All that its modules import of ours is in it, wherever in them that stands."""
+    copied = _copied()
+    wrong = [
+        f"{module} imports {found.target}, which is not in the copy"
+        for module in copied
+        for found in imports(module)
+        if ours(found.target) and not found.typing_only and found.target not in copied
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def _started() -> Iterator[str]:
+    """Modules that services run: named in strings of the program, or run by their path."""
+    yield from (m for m in MODULES if ".inside." in m)
+    yield from (m for m in MODULES if room(m) in ("supervise", "runtime"))
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())) if room(module) != "cli" else ():
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                name = node.value.partition(":")[0]
+                if name in MODULES and name.count(".") > 1:
+                    yield name
+
+
+def test_the_copy_that_services_run_has_what_is_started_and_no_more() -> None:
+    needed: set[str] = set()
+    todo = list(_started())
+    assert not set(todo) - _copied()
+    while todo:
+        module = todo.pop()
+        if module not in needed:
+            needed.add(module)
+            todo += [i.target for i in imports(module) if i.target in MODULES and not i.typing_only]
+    for place in (*program.FOLDERS, *program.FILES):
+        if not place.endswith((".txt", "__init__.py")):
+            module = f"onestack.{place.removesuffix('.py').replace('/', '.')}"
+            assert any(m == module or m.startswith(f"{module}.") for m in needed), place

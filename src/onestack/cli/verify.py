@@ -16,7 +16,7 @@ from onestack.model.errors import BadAnswers, OnestackError
 from onestack.supervise.client import Supervisor
 
 if TYPE_CHECKING:
-    from onestack.components.tempest.results import Results
+    from onestack.components.tempest.inside.results import Results
     from onestack.diagnose.verify import Check
 
 
@@ -101,7 +101,7 @@ def show_checks(checks: list[Check]) -> None:
 
 
 def show_results(found: Results) -> None:
-    from onestack.components.tempest import results
+    from onestack.components.tempest.inside import results
 
     outcomes = (results.PASSED, results.FAILED, results.SKIPPED)
     rows = [(outcome, str(len(found.of(outcome)))) for outcome in outcomes]

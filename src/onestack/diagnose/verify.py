@@ -15,7 +15,7 @@ from keystoneauth1.session import Session
 
 from onestack.cloudapi.session import new_session
 from onestack.components.public import endpoints, pages
-from onestack.components.tempest.results import Results
+from onestack.components.tempest.inside.results import Results
 from onestack.components.tempest.runner import take
 from onestack.components.tempest.selection import Selection
 from onestack.diagnose import preflight

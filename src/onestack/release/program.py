@@ -1,4 +1,10 @@
-"""The copy of onestack that services run: readable by all, named by its content."""
+"""The copy of onestack that services run: readable by all, named by its content.
+
+It holds what the services' side imports, and no more: whatever else changes in the
+program changes no name, so that no process is started anew for it. The rooms of
+``components`` are in it by their ``inside`` only; without their declarations they are
+namespace packages there, and a service does not import all rooms by importing its own.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +23,19 @@ from onestack.model.change import Change
 SOURCE = Path(onestack.__file__).resolve().parent
 VERSION = "0.1.0"
 DISTRIBUTION = f"onestack-{VERSION}.dist-info"
+ENTRY_POINTS = "release/entry_points.txt"
+FOLDERS = ("host", "kernel", "model", "runtime", "storage", "supervise")
+FILES = (
+    "__init__.py",
+    ENTRY_POINTS,
+    # sizes, as storage tells them to people
+    "answers/__init__.py",
+    "answers/facter.py",
+    "answers/values.py",
+    # run before the object store's processes, to mount what they keep objects on
+    "components/swift/attach.py",
+    "components/swift/devices.py",
+)
 _SKIPPED = {"__pycache__"}
 
 
@@ -30,7 +49,13 @@ def contents(source: Path = SOURCE) -> list[Path]:
             for name in sorted(files)
             if not name.endswith((".pyc", ".onestack-new", "~")) and not name.startswith(".")
         ]
-    return found
+    return [name for name in found if _served(name)]
+
+
+def _served(name: Path) -> bool:
+    room, *folders = name.parts[:-1] or ("",)
+    inside = room == "components" and folders[1:2] == ["inside"]
+    return room in FOLDERS or inside or str(name) in FILES
 
 
 def content_hash(source: Path = SOURCE) -> str:
@@ -73,7 +98,7 @@ def install(place: Path, python: Path, *, source: Path = SOURCE, tell: Tell = si
         (information / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: onestack\nVersion: {VERSION}\n"
         )
-        shutil.copyfile(source / "release" / "entry_points.txt", information / "entry_points.txt")
+        shutil.copyfile(source / ENTRY_POINTS, information / "entry_points.txt")
         for folder, _, _ in os.walk(work):
             os.chmod(folder, 0o755)
         # A run of plain python3 in the copy must not find stale byte code, nor write any.

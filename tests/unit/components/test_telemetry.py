@@ -16,8 +16,7 @@ import pytest
 from onestack.answers.registry import registry
 from onestack.components import ALL
 from onestack.components.aodh import Aodh
-from onestack.components.ceilometer import Ceilometer, definitions
-from onestack.components.ceilometer.inside import quiet
+from onestack.components.ceilometer import Ceilometer, definitions, metering_health
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.gnocchi import Gnocchi
@@ -281,15 +280,15 @@ def test_servers_that_nobody_measures_are_found(
     since: int | None,
     seconds: int,
 ) -> None:
-    answers = {quiet.RUNNING: (running,), quiet.SINCE: (since,)}
+    answers = {metering_health.RUNNING: (running,), metering_health.SINCE: (since,)}
     connection = MagicMock()
     cursor = connection.__enter__().cursor().__enter__()
     cursor.execute.side_effect = lambda statement, *_: setattr(
         cursor.fetchone, "return_value", answers[statement]
     )
-    monkeypatch.setattr(quiet, "connect", lambda cloud: connection)
+    monkeypatch.setattr(metering_health, "connect", lambda cloud: connection)
     ctx = context(root, *ROOMS, Nova())
-    assert quiet.silence(ctx) == seconds
+    assert metering_health.silence(ctx) == seconds
     found = list(CEILOMETER.health_checks(ctx))
     assert bool(found) == bool(seconds)
     if found:

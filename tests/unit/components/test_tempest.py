@@ -23,8 +23,9 @@ from onestack.components.nova import Nova
 from onestack.components.octavia import Octavia
 from onestack.components.provision import Provision
 from onestack.components.swift import Swift
-from onestack.components.tempest import Tempest, config, paths, results, runner, selection
-from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Results, Verdict
+from onestack.components.tempest import Tempest, config, paths, runner, selection
+from onestack.components.tempest.inside import results
+from onestack.components.tempest.inside.results import FAILED, PASSED, SKIPPED, Results, Verdict
 from onestack.components.tempest.selection import Selection
 from onestack.model.context import Context
 from onestack.model.declarations import TempestResources

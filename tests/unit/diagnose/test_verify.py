@@ -204,7 +204,7 @@ def test_bad_usage(words: list[str], says: str) -> None:
 
 
 def test_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Results, Verdict
+    from onestack.components.tempest.inside.results import FAILED, PASSED, SKIPPED, Results, Verdict
 
     tests = (Verdict("a.B.c[id-1]", PASSED), Verdict("a.B.d[id-2]", FAILED, 0.0, "because\nso"))
     verb.show_results(Results(tmp_path, "", 61.0, {}, tests, {"a.B.e": "never"}))

@@ -116,28 +116,76 @@ def test_failures_are_explained(said: str, cause: str) -> None:
     assert "run the same command again" in found.cure
 
 
-def test_the_copy_is_named_by_its_content(tmp_path: Path) -> None:
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A program of a few files."""
     source = tmp_path / "source"
-    (source / "deep" / "__pycache__").mkdir(parents=True)
-    (source / "release").mkdir()
-    (source / "release" / "entry_points.txt").write_text("[group]\nname = module:thing\n")
-    (source / "module.py").write_text("VALUE = 1\n")
-    (source / "deep" / "tool").write_text("#!/bin/sh\n")
+    for name, text in {
+        "__init__.py": "",
+        "release/entry_points.txt": "[group]\nname = module:thing\n",
+        "runtime/module.py": "VALUE = 1\n",
+        "runtime/tool": "#!/bin/sh\n",
+        "components/__init__.py": "from onestack.components.toy import Toy\n",
+        "components/toy/__init__.py": "class Toy: ...\n",
+        "components/toy/inside/__init__.py": "",
+        "components/toy/inside/run.py": "VALUE = 2\n",
+        "cli/main.py": "VALUE = 3\n",
+        "deploy/up.py": "VALUE = 4\n",
+    }.items():
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return source
+
+
+def test_the_copy_is_named_by_its_content(source: Path, tmp_path: Path) -> None:
     first = program.content_hash(source)
-    (source / "deep" / "__pycache__" / "x.pyc").touch()
+    (source / "runtime" / "__pycache__").mkdir()
+    (source / "runtime" / "__pycache__" / "x.pyc").touch()
     assert program.content_hash(source) == first
-    (source / "deep" / "tool").chmod(0o755)
+    (source / "runtime" / "tool").chmod(0o755)
     second = program.content_hash(source)
     assert second != first
     place = tmp_path / "program" / second
     (change,) = program.ensure_program(place, Path(sys.executable), source=source)
     change.do()
     assert list(program.ensure_program(place, Path(sys.executable), source=source)) == []
-    assert os.access(place / "onestack" / "deep" / "tool", os.X_OK)
-    assert (place / "onestack" / "module.py").stat().st_mode & 0o777 == 0o644
-    assert list((place / "onestack" / "__pycache__").glob("module.*.pyc"))
-    assert not (place / "onestack" / "deep" / "__pycache__").exists()
+    assert os.access(place / "onestack" / "runtime" / "tool", os.X_OK)
+    assert (place / "onestack" / "runtime" / "module.py").stat().st_mode & 0o777 == 0o644
+    assert list((place / "onestack" / "runtime" / "__pycache__").glob("module.*.pyc"))
     assert [p.name for p in place.parent.iterdir() if not p.name.startswith(".lock")] == [second]
+    # a service imports its own room's inside, and no room's declarations
+    out = subprocess.run(
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            "import onestack.components.toy.inside.run as r; print(r.VALUE)",
+        ],
+        env={"PYTHONPATH": str(place)},
+        capture_output=True,
+        text=True,
+    )
+    assert (out.stdout, out.stderr) == ("2\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("cli/main.py", False),
+        ("deploy/up.py", False),
+        ("components/toy/__init__.py", False),
+        ("runtime/module.py", True),
+        ("components/toy/inside/run.py", True),
+        ("release/entry_points.txt", True),
+    ],
+)
+def test_only_what_the_services_side_has_counts(source: Path, name: str, counts: bool) -> None:
+    """Another name of the copy starts the supervisor and all processes anew."""
+    before = program.content_hash(source)
+    with (source / name).open("a") as file:
+        file.write("\n")
+    assert (program.content_hash(source) != before) is counts
 
 
 def test_drivers_are_found_by_their_entry_points(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ class Ceilometer(Component):
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.components.ceilometer.inside.quiet import silence
+        from onestack.components.ceilometer.metering_health import silence
 
         if ctx.offers("compute") and (seconds := silence(ctx)):
             yield refuse(

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from onestack.components.provision.keys import TEMPEST
-from onestack.components.tempest import paths, results, selection
-from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Results
+from onestack.components.tempest import paths, selection
+from onestack.components.tempest.inside import results
+from onestack.components.tempest.inside.results import FAILED, PASSED, SKIPPED, Results
 from onestack.components.tempest.selection import SKIP, TESTS, Selection
 from onestack.host.command import follow
 from onestack.host.telling import tell

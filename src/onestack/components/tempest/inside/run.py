@@ -20,8 +20,8 @@ from typing import Any
 import subunit
 import testtools
 
-from onestack.components.tempest import results
-from onestack.components.tempest.results import FAILED, PASSED, SKIPPED, Verdict
+from onestack.components.tempest.inside import results
+from onestack.components.tempest.inside.results import FAILED, PASSED, SKIPPED, Verdict
 
 KEPT = 10
 """Runs whose results are kept; beside them, those that `up` goes by."""
