@@ -13,7 +13,7 @@ from onestack.cli import lock, output
 from onestack.cli.options import cloud_of, cloud_options, json_option, yes_option
 from onestack.model.cloud import CACHE, Cloud
 from onestack.model.errors import BadAnswers
-from onestack.supervise.client import Supervisor
+from onestack.supervise.client import Client
 
 if TYPE_CHECKING:
     from onestack.deploy.teardown import Destroyed
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         show = stack.enter_context(screen.choose(args.json))
         done = teardown.destroy(
             cloud,
-            Supervisor(cloud),
+            Client(cloud),
             keep_cache=args.keep_cache,
             remove_packages=args.remove_packages,
             listeners=[show],

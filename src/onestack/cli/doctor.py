@@ -15,7 +15,7 @@ from onestack.diagnose import known_errors
 from onestack.diagnose.doctor import Diagnosis, examine
 from onestack.diagnose.logscan import Trouble
 from onestack.model.findings import Severity
-from onestack.supervise.client import Supervisor
+from onestack.supervise.client import Client
 
 SHOWN = 8
 """Kinds of errors of unknown cause that are shown at most; --json has them all."""
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     need_cloud(cloud)
     ctx = context(cloud, wishes(cloud, args).answers, keep=False)
     since = datetime.datetime.now().astimezone() - datetime.timedelta(hours=args.hours)
-    found = examine(ctx, Supervisor(cloud), roster(cloud).processes, explainer(ctx), since)
+    found = examine(ctx, Client(cloud), roster(cloud).processes, explainer(ctx), since)
     if args.json:
         output.as_json(found.to_json())
     else:

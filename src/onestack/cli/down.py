@@ -6,7 +6,7 @@ import argparse
 
 from onestack.cli import lock, output
 from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud
-from onestack.supervise.client import Supervisor
+from onestack.supervise.client import Client
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     cloud = cloud_of(args)
     need_cloud(cloud)
     with lock.changing(cloud, "down"), screen.choose(args.json) as show:
-        report = teardown.down(cloud, Supervisor(cloud), listeners=[show], dry_run=args.dry_run)
+        report = teardown.down(cloud, Client(cloud), listeners=[show], dry_run=args.dry_run)
     if args.json:
         output.line_of_json(
             kind="summary", changes=len(report.changes), seconds=round(report.seconds, 1)

@@ -7,7 +7,8 @@ import argparse
 from onestack.cli import lock, output
 from onestack.cli.options import cloud_of, cloud_options, wishes
 from onestack.cli.select import HELP, roster, select
-from onestack.supervise.client import ProcessStatus, Supervisor
+from onestack.supervise.client import Client
+from onestack.supervise.protocol import ProcessStatus
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +20,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     cloud = cloud_of(args)
     names = [p.name for p in select(roster(cloud).processes, args.what)]
-    supervisor = Supervisor(cloud)
+    supervisor = Client(cloud)
     with lock.changing(cloud, "restart"):
         supervisor.restart(names)
 

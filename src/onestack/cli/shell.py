@@ -8,7 +8,7 @@ import shlex
 
 from onestack.cli.options import cloud_of, cloud_options
 from onestack.model.errors import OnestackError
-from onestack.supervise.client import Supervisor
+from onestack.supervise.client import Client
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     cloud = cloud_of(args)
     openrc = cloud.etc / "admin-openrc"
-    if not Supervisor(cloud).running() or not openrc.is_file():
+    if not Client(cloud).running() or not openrc.is_file():
         raise OnestackError(
             f"the cloud {cloud.name!r} is not up",
             "there is nothing to be inside of",

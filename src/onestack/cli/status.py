@@ -11,8 +11,12 @@ from onestack.cli import output
 from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud
 from onestack.cli.select import HELP, roster, select
 from onestack.model.process import Process
-from onestack.supervise.client import ProcessStatus, Supervisor
+from onestack.supervise.client import Client
+from onestack.supervise.protocol import ProcessStatus
+from onestack.supervise.states import State
 
+COLOURS = {State.READY: "32", State.STARTING: "33", State.WAITING: "33", State.STOPPED: "2"}
+"""Of the terminal; all others are red."""
 NOT_RUNNING = "is not running: the cloud is down"
 
 
@@ -28,11 +32,11 @@ def run(args: argparse.Namespace) -> int:
     wanted = list(roster(cloud).processes)
     if args.what:
         wanted = select(wanted, args.what)
-    supervisor = Supervisor(cloud)
+    supervisor = Client(cloud)
     up = supervisor.running()
     known = {s.name: s for s in supervisor.status()} if up else {}
     found = [known.get(p.name) or stopped(p) for p in wanted]
-    ready = all(s.state == "ready" for s in found)
+    ready = all(s.state is State.READY for s in found)
     if args.json:
         output.as_json(
             {
@@ -54,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 def stopped(process: Process) -> ProcessStatus:
     """What is said of a process while no supervisor runs."""
     return ProcessStatus(
-        *(process.name, process.component, "stopped", None, 0.0, NOT_RUNNING, 0, False),
+        *(process.name, process.component, State.STOPPED, None, 0.0, NOT_RUNNING, 0, False),
         services=process.services,
     )
 
@@ -62,14 +66,13 @@ def stopped(process: Process) -> ProcessStatus:
 def as_json(status: ProcessStatus) -> dict[str, Any]:
     """For scripts; ``state`` is a word in capitals, times are seconds."""
     raw = dataclasses.asdict(status)
-    return {**raw, "state": status.state.upper(), "since": round(status.since, 1)}
+    return {**raw, "state": status.state.value.upper(), "since": round(status.since, 1)}
 
 
 def show(found: list[ProcessStatus]) -> None:
     width = max((len(s.name) for s in found), default=0)
-    colours = {"ready": "32", "starting": "33", "waiting": "33", "stopped": "2"}
     for status in found:
         name = f"{status.name:<{width}}"
         if sys.stdout.isatty():
-            name = f"\033[{colours.get(status.state, '31')}m{name}\033[0m"
+            name = f"\033[{COLOURS.get(status.state, '31')}m{name}\033[0m"
         output.say(f"{name}  {status.sentence}{status.inside}")

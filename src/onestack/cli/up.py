@@ -26,7 +26,7 @@ from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.errors import BadAnswers
 from onestack.model.findings import Finding, Severity
-from onestack.supervise.client import Supervisor
+from onestack.supervise.client import Client
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +85,7 @@ def deploy(ctx: Context, wanted: Wishes, args: argparse.Namespace) -> int:
     with screen.choose(args.json) as show:
         report = up.up(
             ctx,
-            Supervisor(ctx.cloud),
+            Client(ctx.cloud),
             listeners=[show],
             first=[kept],
             purge=args.purge,
@@ -116,7 +116,7 @@ def dry_run(ctx: Context, args: argparse.Namespace) -> int:
     from onestack.deploy import up
     from onestack.engine.step import Outcome
 
-    report = up.up(ctx, Supervisor(ctx.cloud), dry_run=True, purge=args.purge)
+    report = up.up(ctx, Client(ctx.cloud), dry_run=True, purge=args.purge)
     unknown = [r for r in report.results if r.outcome is Outcome.UNKNOWN]
     if args.json:
         output.as_json(

@@ -13,7 +13,7 @@ from onestack.components.tempest import selection
 from onestack.host import netns
 from onestack.model.context import Context
 from onestack.model.errors import BadAnswers, OnestackError
-from onestack.supervise.client import Supervisor
+from onestack.supervise.client import Client
 
 if TYPE_CHECKING:
     from onestack.components.tempest.inside.results import Results
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     cloud = cloud_of(args)
     need_cloud(cloud)
     ctx = context(cloud, wishes(cloud, args).answers, keep=False)
-    supervisor = Supervisor(cloud)
+    supervisor = Client(cloud)
     if not supervisor.running():
         raise OnestackError(
             f"the cloud {cloud.name!r} is down", "nothing of it answers", "run onestack up"

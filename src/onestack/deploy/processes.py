@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from onestack.deploy.roster import roster_path
+from onestack.deploy.supervisor import SupervisorClient
 from onestack.deploy.unit import ensure_unit, start_unit, stop_unit, unit_at_work
 from onestack.engine.interruptible import patiently
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.process import Process
-from onestack.supervise.client import Supervisor
+from onestack.supervise.client import OtherVersion
+from onestack.supervise.protocol import SupervisorStatus
+from onestack.supervise.states import State
 
-DOWN = ("stopped", "fatal", "backoff")
-PATIENCE = 120.0
+DOWN = (State.STOPPED, State.FATAL, State.BACKOFF)
+READY_TIMEOUT = 120.0
 """Seconds at least for one process to get ready, tries that failed included."""
 
 
@@ -26,7 +28,7 @@ class Processes:
     def __init__(
         self,
         ctx: Context,
-        supervisor: Supervisor,
+        supervisor: SupervisorClient,
         dry_run: bool = False,
         differs: Callable[[Process], bool] = lambda spec: False,
     ) -> None:
@@ -42,7 +44,16 @@ class Processes:
 
     def at_work(self) -> bool:
         """Whether the cloud's processes run, and go on running."""
-        return self.supervisor.running() and not self._outdated(self.supervisor.details())
+        return self.supervisor.running() and self._about() is not None
+
+    def _about(self) -> SupervisorStatus | None:
+        """What the supervisor says; nothing if it runs other code of ours."""
+        try:
+            about = self.supervisor.details()
+        except OtherVersion:
+            return None
+        ours = self.ctx.release.program.resolve()
+        return about if Path(about.program) == ours else None
 
     # -- the supervisor ----------------------------------------------------
 
@@ -58,15 +69,15 @@ class Processes:
         if not self.supervisor.running():
             yield Change("launch the supervisor", self._launch)
             return
-        about = self.supervisor.details()
-        if self._outdated(about):
+        about = self._about()
+        if about is None:
             yield Change(
                 "restart the supervisor and all processes: onestack's own code has changed",
                 self._relaunch,
             )
             return
         names = [spec.name for spec in specs]
-        known = [p["name"] for p in about["processes"]]
+        known = [process.name for process in about.processes]
         added = [name for name in names if name not in known]
         removed = [name for name in known if name not in names]
         if added or removed:
@@ -95,9 +106,6 @@ class Processes:
                 lambda: self.supervisor.pause(stale),
             )
 
-    def _outdated(self, about: Mapping[str, Any]) -> bool:
-        return Path(about["program"]) != self.ctx.release.program.resolve()
-
     def _load(self, removed: Sequence[str]) -> None:
         if removed:
             patiently(lambda: self.supervisor.stop(removed), f"stopping {', '.join(removed)}")
@@ -125,7 +133,7 @@ class Processes:
         """``spec`` running as it is wanted now, and ready."""
         name = spec.name
         now = next(iter(self.supervisor.status([name])), None)
-        state = now.state if now else "stopped"
+        state = now.state if now else State.STOPPED
         if name in self._paused:
             yield Change(f"start {name} with its new configuration", lambda: self._go(spec))
         elif now and now.stale:
@@ -136,8 +144,8 @@ class Processes:
             )
         elif state in DOWN:
             yield Change(f"start {name}", lambda: self._go(spec))
-        elif state != "ready":
-            yield Change(f"wait until {name} is ready ({state})", lambda: self._go(spec))
+        elif state is not State.READY:
+            yield Change(f"wait until {name} is ready ({state.value})", lambda: self._go(spec))
 
     def _go(self, spec: Process, restart: bool = False) -> None:
         if restart:
@@ -145,7 +153,7 @@ class Processes:
         else:
             self.supervisor.start([spec.name])
         limit = 2 * spec.probe.seconds if spec.probe else 0.0
-        self.wait([spec.name], max(PATIENCE, limit))
+        self.wait([spec.name], max(READY_TIMEOUT, limit))
 
     def wait(self, names: Sequence[str], seconds: float) -> None:
         """Until all are ready. Raises `OnestackError`, or `Aborted` when the operator stops us."""
@@ -156,9 +164,9 @@ class Processes:
 
     def ensure_ready(self) -> Iterator[Change]:
         """All that the supervisor has is ready, also those that were ready earlier in the run."""
-        left = [s.name for s in self.supervisor.status() if s.state != "ready"]
+        left = [s.name for s in self.supervisor.status() if s.state is not State.READY]
         if left:
             yield Change(
                 f"wait until {', '.join(left)} {'is' if len(left) == 1 else 'are'} ready",
-                lambda: self.wait(left, PATIENCE),
+                lambda: self.wait(left, READY_TIMEOUT),
             )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onestack.deploy import clouds
+from onestack.deploy.supervisor import SupervisorClient
 from onestack.deploy.undo import undo_all, undos
 from onestack.deploy.unit import stop_unit, unit_at_work, unit_path
 from onestack.engine import timing
@@ -27,12 +28,11 @@ from onestack.kernel import proc
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE, Cloud
 from onestack.model.errors import OnestackError
-from onestack.supervise.client import Supervisor
 
 
 def down(
     cloud: Cloud,
-    supervisor: Supervisor,
+    supervisor: SupervisorClient,
     *,
     listeners: Sequence[Listener] = (),
     dry_run: bool = False,
@@ -62,7 +62,7 @@ class Destroyed:
 
 def destroy(
     cloud: Cloud,
-    supervisor: Supervisor,
+    supervisor: SupervisorClient,
     *,
     keep_cache: bool = False,
     remove_packages: bool = False,
@@ -137,7 +137,7 @@ def destroy(
     return done
 
 
-def _stop(cloud: Cloud, supervisor: Supervisor) -> Step:
+def _stop(cloud: Cloud, supervisor: SupervisorClient) -> Step:
     def stop() -> Iterator[Change]:
         if unit_at_work(cloud):
             yield Change(f"stop {unit_path(cloud).name}", lambda: stop_unit(cloud))

@@ -16,6 +16,7 @@ from onestack.deploy import switched_off
 from onestack.deploy.prepare import prepare_steps
 from onestack.deploy.processes import Processes
 from onestack.deploy.roster import processes_of, roster_of, roster_path
+from onestack.deploy.supervisor import SupervisorClient
 from onestack.engine import timing
 from onestack.engine.interruptible import patiently
 from onestack.engine.progress import Listener, Progress, tell
@@ -34,12 +35,11 @@ from onestack.model.declared import Declared
 from onestack.model.errors import NotInstalled
 from onestack.model.host import Host
 from onestack.model.process import SERVICES, Process, Roster
-from onestack.supervise.client import Supervisor
 
 
 def up(
     ctx: Context,
-    supervisor: Supervisor,
+    supervisor: SupervisorClient,
     *,
     listeners: Sequence[Listener] = (),
     dry_run: bool = False,
@@ -89,7 +89,7 @@ def with_facts(ctx: Context, facts: HostFacts) -> Context:
 
 
 def cloud_steps(
-    ctx: Context, supervisor: Supervisor, dry_run: bool = False, purge: bool = False
+    ctx: Context, supervisor: SupervisorClient, dry_run: bool = False, purge: bool = False
 ) -> list[Step]:
     """The second half: files, supervisor, databases, processes, identity, tasks, ``ready``.
 
@@ -121,7 +121,7 @@ def cloud_steps(
 class _Builder:
     """Steps of one context."""
 
-    def __init__(self, ctx: Context, supervisor: Supervisor, dry_run: bool) -> None:
+    def __init__(self, ctx: Context, supervisor: SupervisorClient, dry_run: bool) -> None:
         self.ctx = ctx
         self.supervisor = supervisor
         self.ledger = Ledger.of(ctx.cloud)
@@ -317,7 +317,7 @@ class _Builder:
 class Migration:
     """A database's migrations as a job of the supervisor's: `onestack.database.schemas.Job`."""
 
-    supervisor: Supervisor
+    supervisor: SupervisorClient
     name: str
     component: str
     ctx: Context
@@ -332,13 +332,14 @@ class Migration:
                 arguments=arguments,
                 log=self.name,
                 environment=self.environment,
-                explain=lambda log, text: self.ctx.model.likely(self.component, text),
+                component=self.component,
+                explain=self.ctx.model.likely,
             ),
             self.name,
         )
 
     def running(self) -> bool:
-        return any(job["name"] == self.name for job in self.supervisor.details()["jobs"])
+        return any(job.name == self.name for job in self.supervisor.details().jobs)
 
 
 def provides(declared: Declared, capability: str) -> bool:

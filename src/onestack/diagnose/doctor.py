@@ -17,7 +17,9 @@ from onestack.model.findings import Finding, refusals
 from onestack.model.process import Process
 from onestack.storage import pool
 from onestack.supervise import logs
-from onestack.supervise.client import ProcessStatus, Supervisor
+from onestack.supervise.client import Client
+from onestack.supervise.protocol import ProcessStatus
+from onestack.supervise.states import State
 
 Explain = Callable[[str, str], str | None]
 
@@ -74,7 +76,7 @@ class Diagnosis:
 
 def examine(
     ctx: Context,
-    supervisor: Supervisor,
+    supervisor: Client,
     processes: Sequence[Process],
     explain: Explain,
     since: datetime.datetime,
@@ -84,7 +86,7 @@ def examine(
     statuses = supervisor.status() if running else []
     patients = []
     for status in statuses:
-        if status.state == "ready":
+        if status.state is State.READY:
             continue
         lines = tuple(logs.last_lines(ctx.cloud.log / f"{status.name}.log", 5))
         text = "\n".join((status.sentence, *lines))
@@ -104,7 +106,7 @@ def examine(
             else ()
         ),
         running=running,
-        ready=sum(s.state == "ready" for s in statuses),
+        ready=sum(s.state is State.READY for s in statuses),
         patients=tuple(patients),
         troubles=tuple(
             logscan.scan(ctx.cloud.log, [(p.name, p.component) for p in processes], explain, since)
@@ -116,7 +118,7 @@ def examine(
     )
 
 
-def _drift(ctx: Context, supervisor: Supervisor) -> list[str]:
+def _drift(ctx: Context, supervisor: Client) -> list[str]:
     # Imported late: the verb's options are read where only the standard library is.
     from onestack.deploy import up
 

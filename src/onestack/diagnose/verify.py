@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +26,9 @@ from onestack.model.context import Context
 from onestack.model.findings import refusals
 from onestack.model.process import Probe
 from onestack.network import demo
-from onestack.supervise.client import ProcessStatus
 from onestack.supervise.prober import Wrong, judge_agent
+from onestack.supervise.protocol import ProcessStatus
+from onestack.supervise.states import State
 
 TIMEOUT = 30.0
 """Seconds for one answer."""
@@ -94,10 +94,10 @@ def _get(
 
 
 def _processes(processes: Sequence[ProcessStatus]) -> Iterator[Check]:
-    ready = sum(status.state == "ready" for status in processes)
+    ready = sum(status.state is State.READY for status in processes)
     yield Check("processes", ready == len(processes), f"{ready} of {len(processes)} ready")
     for status in processes:
-        if status.state != "ready":
+        if status.state is not State.READY:
             yield Check(f"process {status.name}", False, status.sentence)
 
 
@@ -139,7 +139,7 @@ def _agents(ctx: Context, session: Session) -> Iterator[Check]:
         for binary in (binary for probe in listed for binary in probe.binary.split()):
             try:
                 # Since when it is alive is the supervisor's matter.
-                judge_agent(entries, binary, socket.gethostname(), 0.0)
+                judge_agent(entries, binary, ctx.host.name, 0.0)
             except Wrong as error:
                 yield Check(f"agent {binary}", False, str(error))
             else:

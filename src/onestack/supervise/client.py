@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import select
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from onestack.kernel import proc
 from onestack.model.cloud import Cloud
 from onestack.model.errors import NotRunning, OnestackError
 from onestack.model.process import SERVICES, Roster
-from onestack.supervise import logs
+from onestack.supervise import logs, protocol
+from onestack.supervise.protocol import (
+    Answer,
+    Done,
+    Event,
+    Failure,
+    JobEnded,
+    Loaded,
+    ProcessStatus,
+    Request,
+    SupervisorStatus,
+)
 from onestack.supervise.systemd import ENVIRONMENT, command
 
 ANSWER = 60.0
@@ -25,52 +35,25 @@ ANSWER = 60.0
 LAUNCH = 60.0
 """Seconds for a supervisor to begin, leftovers of a killed one included."""
 
+A = TypeVar("A", SupervisorStatus, Loaded, JobEnded, Done)
+
 Explain = Callable[[str, str], str | None]
 """Component and log text to the likely cause and cure, if known."""
 
 
-@dataclass(frozen=True)
-class ProcessStatus:
-    name: str
-    component: str
-    state: str
-    """One of `states.State`'s values: ``ready``, ``starting``, ``fatal`` …"""
-    pid: int | None
-    since: float
-    """Seconds it has been in this state."""
-    sentence: str
-    restarts: int
-    stale: bool
-    """It runs with another configuration than it would get when restarted."""
-    took: float | None = None
-    """Seconds its last start took until it was ready."""
-    services: tuple[str, ...] = ()
-    """Further services that run in it."""
+class OtherVersion(OnestackError):
+    """The supervisor that runs is of another version of onestack."""
 
-    @classmethod
-    def from_answer(cls, raw: dict[str, Any]) -> ProcessStatus:
-        known = {field.name for field in fields(cls)}
-        found = {name: value for name, value in raw.items() if name in known}
-        return cls(**{**found, "services": tuple(found.get("services", ()))})
-
-    @property
-    def inside(self) -> str:
-        """The sentence's end where there is more than one service in it."""
-        return f", with {' and '.join(self.services)} in it" if self.services else ""
+    def __init__(self) -> None:
+        super().__init__(
+            "the supervisor is of another version of onestack",
+            f"it does not speak version {protocol.VERSION} of the protocol",
+            "run `onestack up`, which replaces it",
+        )
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What a new roster changed."""
-
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    stale: tuple[str, ...]
-    """Those that want a restart."""
-
-
-class Supervisor:
-    """The supervisor of ``cloud``, from outside. Several clients may talk to it at once."""
+class Client:
+    """Talks to the supervisor of ``cloud``. Several may do so at once."""
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
@@ -159,11 +142,18 @@ class Supervisor:
         except OSError:
             return
         with connection:
-            self._last(self._talk(connection, "shutdown", None))
-            # it has answered at its very end: its socket closes when it is gone
-            connection.settimeout(ANSWER)
-            while connection.recv(4096):
-                pass
+            self._send(connection, protocol.Shutdown(), None)
+            answered = False
+            try:
+                # It answers at its very end: the socket closes when it is gone.
+                with connection.makefile("rb") as lines:
+                    for line in lines:
+                        answered = True
+                        _raise_failure(line)
+            except OSError as error:
+                raise self._gone("shutdown", str(error.strerror)) from None
+        if not answered:
+            raise self._gone("shutdown", "it closed the connection")
 
     # -- its processes ---------------------------------------------------
 
@@ -171,12 +161,11 @@ class Supervisor:
         """Have it read its roster again, ``roster`` written to the file first."""
         if roster is not None:
             self._write(roster)
-        answer = self._ask("load")
-        return Loaded(*(tuple(answer[name]) for name in ("added", "removed", "stale")))
+        return self._ask(protocol.Load(), Loaded)
 
     def start(self, names: Iterable[str] | None = None) -> None:
         """Want them running (all of them without names); see `wait`."""
-        self._ask("start", names=_listed(names))
+        self._ask(protocol.Start(_listed(names)), Done)
 
     def stop(
         self,
@@ -184,18 +173,18 @@ class Supervisor:
         on_event: Callable[[ProcessStatus], None] | None = None,
     ) -> None:
         """Returns when they are down."""
-        self._follow("stop", on_event, None, names=_listed(names))
+        self._ask(protocol.Stop(_listed(names)), Done, None, on_event)
 
     def pause(self, names: Iterable[str]) -> None:
         """Stop them, in order; their sockets stay open until they are started again.
 
         Does not wait: a `start` that comes before they are down is carried out then.
         """
-        self._ask("pause", names=_listed(names))
+        self._ask(protocol.Pause(tuple(names)), Done)
 
     def restart(self, names: Iterable[str] | None = None) -> None:
         """Stop and start again, in order; see `wait`."""
-        self._ask("restart", names=_listed(names))
+        self._ask(protocol.Restart(_listed(names)), Done)
 
     def wait(
         self,
@@ -209,17 +198,15 @@ class Supervisor:
         Raises `OnestackError` with the failing process's sentence, its last
         log lines and what ``explain`` knows about them.
         """
-        self._follow("wait", on_event, explain, names=_listed(names), seconds=seconds)
+        self._ask(protocol.Wait(_listed(names), seconds), Done, None, on_event, explain)
 
     def status(self, names: Iterable[str] | None = None) -> list[ProcessStatus]:
         """Of ``names``, whose files are looked at anew (`ProcessStatus.stale`); else of all."""
-        answer = self._ask("status", names=_listed(names))
-        return [ProcessStatus.from_answer(raw) for raw in answer["processes"]]
+        return list(self._ask(protocol.Status(_listed(names)), SupervisorStatus).processes)
 
-    def details(self) -> dict[str, Any]:
-        """All it says: ``pid``, ``since``, ``python``, ``program``, ``preload``,
-        ``processes``, ``jobs``, ``privsep``."""
-        return self._ask("status")
+    def details(self) -> SupervisorStatus:
+        """All that it says of itself."""
+        return self._ask(protocol.Status(), SupervisorStatus)
 
     def job(
         self,
@@ -232,33 +219,32 @@ class Supervisor:
         groups: Iterable[str] = (),
         environment: str = SERVICES,
         seconds: float = 0.0,
+        component: str = "",
         explain: Explain | None = None,
     ) -> None:
         """Run ``module:function(arguments)`` once, in that ``environment``.
 
         ``log`` names it and its file in ``ROOT/log``; after ``seconds`` (0:
-        never) it is killed. A job that another client has already started
-        with the same words is waited for. Raises `OnestackError` unless it
-        ends with 0.
+        never) it is killed. ``explain`` is asked about its ``component``. A
+        job that another client has already started with the same words is
+        waited for. Raises `OnestackError` unless it ends with 0.
         """
-        answer = self._ask(
-            "job",
-            seconds_to_answer=None,
+        job = protocol.RunJob(
             log=log,
             run=run,
             user=user,
             arguments=arguments,
             env=env or {},
-            groups=list(groups),
+            groups=tuple(groups),
             environment=environment,
             seconds=seconds,
         )
-        if answer["code"] != 0:
-            lines = answer["lines"]
-            cause = explain(log, "\n".join(lines)) if explain else None
+        ended = self._ask(job, JobEnded, None)
+        if ended.code != 0:
+            cause = explain(component, "\n".join(ended.lines)) if explain else None
             raise OnestackError(
                 f"{log} failed",
-                "\n".join([answer["how"], *(f"  {line}" for line in lines)]),
+                "\n".join([ended.how, *(f"  {line}" for line in ended.lines)]),
                 cause or f"see {self.cloud.log / log}.log",
             )
 
@@ -287,10 +273,24 @@ class Supervisor:
         return connection
 
     def _ask(
-        self, verb: str, seconds_to_answer: float | None = ANSWER, **request: Any
-    ) -> dict[str, Any]:
+        self,
+        request: Request,
+        wanted: type[A],
+        limit: float | None = ANSWER,
+        on_event: Callable[[ProcessStatus], None] | None = None,
+        explain: Explain | None = None,
+    ) -> A:
+        """Its answer, within ``limit`` seconds. Raises `OnestackError`."""
         with self._connected() as connection:
-            return self._last(self._talk(connection, verb, seconds_to_answer, **request))
+            self._send(connection, request, limit)
+            for answer in self._answers(connection, request.kind, limit):
+                if isinstance(answer, wanted):
+                    return answer
+                if isinstance(answer, Failure):
+                    raise _error(answer, explain)
+                if isinstance(answer, Event) and on_event:
+                    on_event(answer.process)
+        raise self._gone(request.kind, "it closed the connection")
 
     def _connected(self) -> socket.socket:
         try:
@@ -302,19 +302,22 @@ class Supervisor:
                 "run `onestack up`",
             ) from None
 
-    def _talk(
-        self, connection: socket.socket, verb: str, limit: float | None, /, **request: Any
-    ) -> Iterator[dict[str, Any]]:
-        """The answer's lines, the last one included."""
+    def _send(self, connection: socket.socket, request: Request, limit: float | None) -> None:
         connection.settimeout(limit)
         try:
-            connection.sendall(json.dumps({"verb": verb, **request}).encode() + b"\n")
+            connection.sendall(protocol.encode_request(request))
+        except OSError as error:
+            raise self._gone(request.kind, str(error.strerror)) from None
+
+    def _answers(
+        self, connection: socket.socket, verb: str, limit: float | None
+    ) -> Iterator[Answer]:
+        try:
             with connection.makefile("rb") as lines:
                 for line in lines:
-                    answer: dict[str, Any] = json.loads(line)
-                    yield answer
-                    if "done" in answer or "error" in answer:
-                        return
+                    yield protocol.decode_answer(line)
+        except protocol.OtherVersion:
+            raise OtherVersion from None
         except TimeoutError:
             raise OnestackError(
                 "the supervisor does not answer",
@@ -323,45 +326,28 @@ class Supervisor:
             ) from None
         except OSError as error:
             raise self._gone(verb, str(error.strerror)) from None
-        raise self._gone(verb, "it closed the connection")
 
     def _gone(self, verb: str, why: str) -> OnestackError:
         return OnestackError(
             f"the supervisor ended during `{verb}`", why, f"see {self.log}, run `onestack up` again"
         )
 
-    @staticmethod
-    def _last(answers: Iterator[dict[str, Any]]) -> dict[str, Any]:
-        *_, answer = answers
-        if "error" in answer:
-            error = answer["error"]
-            raise OnestackError(error["what"], error["why"], error["cure"])
-        done: dict[str, Any] = answer["done"]
-        return done
 
-    def _follow(
-        self,
-        verb: str,
-        on_event: Callable[[ProcessStatus], None] | None,
-        explain: Explain | None,
-        **request: Any,
-    ) -> None:
-        with self._connected() as connection:
-            for answer in self._talk(connection, verb, None, **request):
-                if "event" in answer and on_event:
-                    on_event(ProcessStatus.from_answer(answer["event"]))
-                elif "error" in answer:
-                    raise self._failed(answer["error"], explain)
-
-    @staticmethod
-    def _failed(error: dict[str, Any], explain: Explain | None) -> OnestackError:
-        lines = error.get("lines", [])
-        cause = None
-        if explain and "component" in error:
-            cause = explain(error["component"], "\n".join([error["why"], *lines]))
-        why = "\n".join([error["why"], *(f"  {line}" for line in lines)])
-        return OnestackError(error["what"], why, cause or error["cure"])
+def _raise_failure(line: bytes) -> None:
+    """What another version answers is not understood, and need not be."""
+    with contextlib.suppress(protocol.OtherVersion):
+        answer = protocol.decode_answer(line)
+        if isinstance(answer, Failure):
+            raise _error(answer, None)
 
 
-def _listed(names: Iterable[str] | None) -> list[str] | None:
-    return None if names is None else list(names)
+def _error(failure: Failure, explain: Explain | None) -> OnestackError:
+    cause = None
+    if explain and failure.component:
+        cause = explain(failure.component, "\n".join([failure.why, *failure.lines]))
+    why = "\n".join([failure.why, *(f"  {line}" for line in failure.lines)])
+    return OnestackError(failure.what, why, cause or failure.cure)
+
+
+def _listed(names: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)

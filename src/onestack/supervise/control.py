@@ -1,8 +1,6 @@
-"""The control socket: clients send one JSON line, and get JSON lines until ``done``.
+"""Sockets at which clients send lines and get lines.
 
-Each answer line is ``{"event": …}``, or the last one: ``{"done": …}`` or
-``{"error": {"what": …, "why": …, "cure": …, …}}``. Nothing a client does, or
-stops doing, holds up the supervisor or another client.
+Nothing a client does, or stops doing, holds up the supervisor or another client.
 """
 
 from __future__ import annotations
@@ -48,15 +46,6 @@ class Connection:
         self._flush()
         if len(self._out) > MOST_UNREAD:
             self.close()
-
-    def event(self, **values: Any) -> None:
-        self.send({"event": values})
-
-    def done(self, **values: Any) -> None:
-        self.send({"done": values})
-
-    def error(self, what: str, why: str = "", cure: str = "", **values: Any) -> None:
-        self.send({"error": {"what": what, "why": why, "cure": cure, **values}})
 
     def end(self) -> None:
         """Close it when all has been read."""
@@ -133,7 +122,7 @@ def listen(
     path: Path,
     mode: int,
     handle: Callable[[Connection, bytes], None],
-    encode: Callable[[Any], bytes] = json_line,
+    encode: Callable[[Any], bytes],
 ) -> socket.socket:
     """Serve clients at ``path``; returns the listening socket."""
     path.unlink(missing_ok=True)

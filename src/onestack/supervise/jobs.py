@@ -9,43 +9,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from socket import socket
-from typing import Any
 
 from onestack.kernel import proc
-from onestack.model.process import SERVICES
 from onestack.supervise import logs
 from onestack.supervise.child import Child, Fork, ended_how, load, read_status
 from onestack.supervise.loop import Loop, log
+from onestack.supervise.protocol import JobEnded, JobStatus, RunJob
 from onestack.supervise.states import duration
 
-
-@dataclass(frozen=True)
-class Order:
-    """``log`` is the job's name, and its log file's."""
-
-    log: str
-    run: str
-    user: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    env: dict[str, str] = field(default_factory=dict)
-    groups: tuple[str, ...] = ()
-    environment: str = SERVICES
-    seconds: float = 0.0
-    """Killed after that long; 0: never."""
-
-
-Ended = Callable[[int, str, list[str]], None]
+Ended = Callable[[JobEnded], None]
 
 
 @dataclass
 class Job:
-    order: Order
+    order: RunJob
     since: float
     pid: int = 0
     waiters: list[Ended] = field(default_factory=list)
 
 
-def run_job(order: Order, sockets: dict[str, socket]) -> int | None:
+def run_job(order: RunJob, sockets: dict[str, socket]) -> int | None:
     """In the child."""
     return load(order.run)(order.arguments)
 
@@ -57,8 +40,8 @@ class Jobs:
         self._loop, self._root, self._fork = loop, root, fork
         self.running: dict[str, Job] = {}
 
-    def start(self, order: Order, ended: Ended) -> str | None:
-        """``ended`` gets the exit code, how it ended, and its last lines.
+    def start(self, order: RunJob, ended: Ended) -> str | None:
+        """``ended`` is called when it has ended.
 
         Returns why it cannot be started: another job of that name runs.
         """
@@ -98,12 +81,16 @@ class Jobs:
             how = f"could not be started: {reason}" if reason else ended_how(code)
             how += f" after {duration(time.monotonic() - job.since)}"
             log(f"{order.log}: job {how}")
-            lines = logs.last_lines(path, 15, start)
+            lines = tuple(logs.last_lines(path, 15, start))
             for waiter in job.waiters:
-                waiter(code, how, lines)
+                waiter(JobEnded(code, how, lines))
 
         self._loop.on_child(job.pid, gone)
         return None
+
+    def listing(self) -> tuple[JobStatus, ...]:
+        now = time.monotonic()
+        return tuple(JobStatus(j.order.log, j.pid, now - j.since) for j in self.running.values())
 
     def _too_long(self, job: Job) -> None:
         if self.running.get(job.order.log) is job:

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from onestack.kernel.import_blocker import Refusal
 from onestack.supervise import heap_fill
 from onestack.supervise.loop import log
+from onestack.supervise.protocol import PreloadStatus
 
 FORBIDDEN = ("eventlet",)
 """Not imported into the supervisor: children that use native threads refuse to start after it."""
@@ -52,6 +53,9 @@ class Preloader:
         if new:
             self.done = False
         return bool(new)
+
+    def status(self) -> PreloadStatus:
+        return PreloadStatus(self.sentence, self.done, self.seconds, tuple(self.problems))
 
     @property
     def sentence(self) -> str:

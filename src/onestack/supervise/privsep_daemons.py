@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from onestack.kernel import proc
 from onestack.model.process import SERVICES, Roster
@@ -16,6 +16,7 @@ from onestack.supervise import privsep
 from onestack.supervise.child import Child, read_status
 from onestack.supervise.control import Connection
 from onestack.supervise.loop import Loop, log
+from onestack.supervise.protocol import PrivsepStatus
 from onestack.supervise.supervised import Supervised
 
 ORPHANED = 2.0
@@ -50,18 +51,12 @@ class PrivsepDaemons:
         self._parent = parent
         self._running: dict[int, Running] = {}
 
-    def listing(self) -> list[dict[str, Any]]:
+    def listing(self) -> tuple[PrivsepStatus, ...]:
         now = time.monotonic()
-        return [
-            {
-                "pid": d.pid,
-                "context": d.context,
-                "user": d.user,
-                "process": d.process,
-                "since": now - d.since,
-            }
+        return tuple(
+            PrivsepStatus(d.pid, d.context, d.user, d.process, now - d.since)
             for d in self._running.values()
-        ]
+        )
 
     def asked(self, connection: Connection, line: bytes) -> None:
         """A helper's request."""

@@ -15,15 +15,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from socket import socket
-from typing import Any, Protocol
+from typing import Protocol
 
 from onestack.kernel import proc
-from onestack.model.process import Process
+from onestack.model.process import SERVICES, Process
 from onestack.supervise import logs
 from onestack.supervise.child import Child, ended_how, load, read_status
 from onestack.supervise.loop import READ, Loop, Timer, log
+from onestack.supervise.order import Member
+from onestack.supervise.protocol import ProcessStatus
 from onestack.supervise.sockets import SocketTrouble, close_socket, open_socket
-from onestack.supervise.states import Machine, State, duration
+from onestack.supervise.states import RUNNING, Machine, State, duration
 
 PROBELESS = 0.5
 """Seconds after which a process without a probe counts as ready."""
@@ -149,19 +151,9 @@ class Supervised:
         return self.host.root / "log" / f"{self.name}.log"
 
     @property
-    def usable(self) -> bool:
-        """Ready, and going to stay so."""
-        return self.state is State.READY
-
-    @property
-    def down(self) -> bool:
-        """Nothing of it runs."""
-        return self.state in (State.STOPPED, State.WAITING, State.BACKOFF, State.FATAL)
-
-    @property
     def stale(self) -> bool:
         """It runs with another spec, or other contents of its files, than it would get now."""
-        if self.state in (State.STOPPED, State.WAITING, State.BACKOFF, State.FATAL):
+        if self.state not in RUNNING:
             return False
         return (
             self._running != self.spec
@@ -192,20 +184,24 @@ class Supervised:
                 return "has stopped"
         return self.sentence()
 
-    def describe(self) -> dict[str, Any]:
-        """One entry of ``status``, and of a ``wait``'s events."""
-        return {
-            "name": self.name,
-            "component": self.spec.component,
-            "state": self.state.value,
-            "pid": self.machine.pid,
-            "since": time.monotonic() - self.machine.since,
-            "sentence": self.sentence(),
-            "restarts": self.machine.restarts,
-            "stale": self.stale,
-            "took": self.took,
-            "services": self.spec.services,
-        }
+    def status(self) -> ProcessStatus:
+        return ProcessStatus(
+            name=self.name,
+            component=self.spec.component,
+            state=self.state,
+            pid=self.machine.pid,
+            since=time.monotonic() - self.machine.since,
+            sentence=self.sentence(),
+            restarts=self.machine.restarts,
+            stale=self.stale,
+            took=self.took,
+            services=self.spec.services,
+        )
+
+    def member(self) -> Member:
+        spec = self.spec
+        forked = bool(spec.run and (spec.zygote or spec.environment == SERVICES))
+        return Member(self.name, self.state, spec.needs, self.wanted, forked, spec.zygote)
 
     def lines(self, number: int = 15) -> list[str]:
         """The last lines it wrote since it was last started."""

@@ -1,8 +1,7 @@
-"""The supervisor: owns all processes of one cloud, and the zygote they are forked from."""
+"""The supervisor: owns all processes of one cloud, and forks them, or has zygotes do so."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -11,22 +10,24 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from onestack.kernel import proc
 from onestack.model.process import SERVICES, Process, Roster, ZygoteSpec
-from onestack.supervise import control, logs, readiness, standalone
+from onestack.supervise import control, logs, order, protocol, readiness, standalone
+from onestack.supervise.announcer import Announcer
 from onestack.supervise.child import Child, fork
 from onestack.supervise.control import Connection
-from onestack.supervise.jobs import Jobs, Order
+from onestack.supervise.jobs import Jobs
 from onestack.supervise.loop import Loop, log
 from onestack.supervise.preload import Preloader
 from onestack.supervise.privsep_daemons import PrivsepDaemons
 from onestack.supervise.prober_link import ProberLink
+from onestack.supervise.protocol import Done, Loaded
 from onestack.supervise.root_broker import RootBroker
 from onestack.supervise.states import State
 from onestack.supervise.supervised import Supervised
 from onestack.supervise.systemd import Notifier
+from onestack.supervise.verbs import Verbs
 from onestack.supervise.watchers import Watchers
 from onestack.supervise.zygote import Zygote
 
@@ -42,7 +43,7 @@ class Supervisor:
         self.roster = roster
         self.root = Path(roster.root)
         self.loop = Loop()
-        self.notifier = notifier
+        self.announcer = Announcer(self.loop, notifier)
         self.started = time.monotonic()
         self.processes: dict[str, Supervised] = {}
         self.preloader = Preloader(roster.preload)
@@ -51,14 +52,14 @@ class Supervisor:
         self.privsep = PrivsepDaemons(self)
         self.root_broker = RootBroker(self)
         self.watchers = Watchers(self)
+        self.verbs = Verbs(self)
         self.zygotes: dict[str, Zygote] = {}
         self._listeners: list[socket.socket] = []
         self._pending_jobs: list[Callable[[], None]] = []
         self._settling = False
-        self._told_ready = False
-        self._alive_told = False
-        self._told_status = ""
-        self._shutting_down: list[Connection] | None = None
+        self.ending = False
+        """It has been told to end; nothing is started any more."""
+        self._end_awaited: list[Connection] = []
 
     # -- Host ------------------------------------------------------------
 
@@ -99,8 +100,8 @@ class Supervisor:
         place = self.root / "run" / "supervisor"
         listen = partial(control.listen, self.loop)
         self._listeners = [
-            listen(place / "control.sock", 0o600, self._control_line),
-            listen(place / "privsep.sock", 0o666, self.privsep.asked, encode=control.text_line),
+            listen(place / "control.sock", 0o600, self.verbs.answer, protocol.encode_answer),
+            listen(place / "privsep.sock", 0o666, self.privsep.asked, control.text_line),
             self.root_broker.listen(place / "root.sock"),
             readiness.listen(self, place / "notify.sock"),
         ]
@@ -117,7 +118,7 @@ class Supervisor:
         for spec in self.roster.processes:
             self.processes[spec.name] = Supervised(spec, self)
         if start_all:
-            self.start(self.processes)
+            self.start(self.processes.values())
         # imports begin when the programs have been started: both take their time at once
         self.loop.later(0.0, self._begin_preloading)
         self._rotate_logs()
@@ -129,14 +130,14 @@ class Supervisor:
     def _preload_step(self) -> bool:
         more = self.preloader.step()
         if self.preloader.done:
-            self._start_families()
+            self._start_zygotes()
             pending, self._pending_jobs = self._pending_jobs, []
             for call in pending:
                 call()
             self._settle_soon()
         return more
 
-    def _start_families(self) -> None:
+    def _start_zygotes(self) -> None:
         """Those that some process is forked from; one whose spec has changed anew."""
         used = {p.spec.zygote for p in self.processes.values() if p.spec.zygote}
         for name, zygote in list(self.zygotes.items()):
@@ -168,23 +169,19 @@ class Supervisor:
             log(f"{name} was large: copied to {name}.1 and emptied")
         self.loop.later(LOG_CHECK, self._rotate_logs)
 
-    def _sign_of_life(self) -> None:
-        self.notifier.say("WATCHDOG=1")
-        self.loop.later(self.notifier.watchdog, self._sign_of_life)
-
     def _terminate(self) -> None:
         log("asked to end by a signal")
         self.shutdown()
 
     def shutdown(self, connection: Connection | None = None) -> None:
         """Stop everything in order, then end."""
-        if self._shutting_down is None:
-            self._shutting_down = []
-            self.notifier.say("STOPPING=1")
+        if not self.ending:
+            self.ending = True
+            self.announcer.tell_ending()
             self.jobs.end_all()
-            self.stop(self.processes)
+            self.stop(self.processes.values())
         if connection:
-            self._shutting_down.append(connection)
+            self._end_awaited.append(connection)
         self._settle_soon()
 
     def _end(self) -> None:
@@ -200,31 +197,24 @@ class Supervisor:
             listener.close()
         for name in ("control.sock", "privsep.sock", "root.sock", "notify.sock"):
             (self.root / "run" / "supervisor" / name).unlink(missing_ok=True)
-        for connection in self._shutting_down or ():
-            connection.done()
+        for connection in self._end_awaited:
+            connection.send(Done())
         log("supervisor ends")
         self.loop.stop()
 
     # -- order -----------------------------------------------------------
 
-    def named(self, names: Iterable[str] | None) -> list[Supervised]:
-        """Raises `KeyError` for a name there is not."""
-        if names is None:
-            return list(self.processes.values())
-        return [self.processes[name] for name in names]
-
-    def start(self, names: Iterable[str] | None) -> None:
-        for process in self.named(names):
+    def start(self, processes: Iterable[Supervised]) -> None:
+        for process in processes:
             process.start()
         self._settle_soon()
 
-    def stop(self, names: Iterable[str] | None, again: bool = False, pause: bool = False) -> None:
-        for process in self.named(names):
+    def stop(
+        self, processes: Iterable[Supervised], again: bool = False, pause: bool = False
+    ) -> None:
+        for process in processes:
             process.stop(again, pause)
         self._settle_soon()
-
-    def dependents(self, name: str) -> list[Supervised]:
-        return [p for p in self.processes.values() if name in p.spec.needs]
 
     def _settle_soon(self) -> None:
         if not self._settling:
@@ -232,62 +222,36 @@ class Supervisor:
             self.loop.soon(self._settle)
 
     def _settle(self) -> None:
-        """Start what has all it needs, stop what nobody needs any more."""
+        """Start what has all it needs, end what nobody needs any more."""
         self._settling = False
-        waiting = [p for p in self.processes.values() if p.state is State.WAITING]
-        # programs first: what Python services need is mostly programs
-        for process in sorted(waiting, key=lambda p: _forked(p.spec)):
-            missing = self.missing(process)
-            if not missing:
-                process.begin()
-            elif process.machine.detail != (detail := ", ".join(missing)):
-                if not process.machine.detail:
-                    log(f"{process.name}: waits for {detail}")
-                process.machine.detail = detail
-        for process in [p for p in self.processes.values() if p.state is State.STOPPING]:
-            above = self._above(process)
-            if above:
-                process.machine.detail = f"{', '.join(above)} must be down first"
-            else:
-                process.proceed_stopping()
+        self._carry_out(self._decide())
         self._forget_removed()
         self.watchers.look()
-        self._tell_systemd()
-        if self._shutting_down is not None and all(
-            p.state is State.STOPPED for p in self.processes.values()
-        ):
+        self.announcer.tell(self.processes.values())
+        if self.ending and all(p.state is State.STOPPED for p in self.processes.values()):
             if self.jobs.running:
                 self.loop.later(0.05, self._settle_soon)
             else:
                 self._end()
 
-    def missing(self, process: Supervised) -> list[str]:
-        """What it still waits for."""
-        missing = []
-        for name in process.spec.needs:
-            other = self.processes.get(name)
-            if other is None:
-                missing.append(f"{name} (unknown)")
-            elif not other.usable:
-                missing.append(f"{name} ({other.state.value})")
-        if _forked(process.spec) and not missing and not self.preloader.done:
-            missing.append(self.preloader.sentence)
-        zygote = self.zygotes.get(process.spec.zygote)
-        if process.spec.zygote and not missing and not (zygote and zygote.done):
-            missing.append(f"the zygote {process.spec.zygote}")
-        return missing
+    def _decide(self) -> order.Decision:
+        members = {name: process.member() for name, process in self.processes.items()}
+        preloading = "" if self.preloader.done else self.preloader.sentence
+        ready = [name for name, zygote in self.zygotes.items() if zygote.done]
+        return order.decide(members, order.Parents(preloading, ready))
 
-    def _above(self, process: Supervised, seen: frozenset[str] = frozenset()) -> list[str]:
-        """Those being stopped that need it, directly or through others."""
-        found = []
-        for other in self.dependents(process.name):
-            if other.name in seen:
-                continue
-            if other.state is State.STOPPING:
-                found.append(other.name)
-            else:
-                found += self._above(other, seen | {process.name})
-        return found
+    def _carry_out(self, decision: order.Decision) -> None:
+        for name, what in decision.waiting.items():
+            machine = self.processes[name].machine
+            if not machine.detail:
+                log(f"{name}: waits for {what}")
+            machine.detail = what
+        for name, what in decision.stopping.items():
+            self.processes[name].machine.detail = what
+        for name in decision.start:
+            self.processes[name].begin()
+        for name in decision.end:
+            self.processes[name].proceed_stopping()
 
     def _forget_removed(self) -> None:
         for process in list(self.processes.values()):
@@ -300,94 +264,8 @@ class Supervisor:
         if process and process.generation == generation:
             process.probed(ok, text, unreachable)
 
-    def _tell_systemd(self) -> None:
-        # Also those that up has yet to start: the cloud is not there before.
-        others = [p for p in self.processes.values() if p.state is not State.READY]
-        number = len(self.processes)
-        status = f"{number - len(others)} of {number} processes ready"
-        if others:
-            status += f"; {others[0].name}: {others[0].sentence()}"
-        words = [f"STATUS={status}"]
-        if status == self._told_status:
-            return
-        self._told_status = status
-        if number and not others and not self._told_ready:
-            self._told_ready = True
-            words.insert(0, "READY=1")
-            log(f"all {number} processes are ready")
-        self.notifier.say(*words)
-        if self._told_ready and self.notifier.watchdog and not self._alive_told:
-            # The first one has systemd expect more, and imports may take a minute until now.
-            self._alive_told = True
-            self._sign_of_life()
-
-    # -- what clients ask ------------------------------------------------
-
-    def _control_line(self, connection: Connection, line: bytes) -> None:
-        try:
-            request = json.loads(line)
-            verb = getattr(self, f"_verb_{request.pop('verb')}")
-        except (ValueError, KeyError, AttributeError) as error:
-            connection.error("the supervisor does not understand the request", repr(error))
-            return
-        try:
-            verb(connection, **request)
-        except KeyError as error:
-            known = ", ".join(sorted(self.processes))
-            connection.error(f"there is no process {error.args[0]!r}", f"there are: {known}")
-        except TypeError as error:
-            connection.error("the supervisor does not understand the request", str(error))
-
-    def _verb_status(self, connection: Connection, names: list[str] | None = None) -> None:
-        """With ``names``, only those that there are, and their files are looked at anew."""
-        now = time.monotonic()
-        wanted = self.processes if names is None else names
-        processes = [self.processes[name] for name in wanted if name in self.processes]
-        if names is not None:
-            for process in processes:
-                process.look_at_files()
-        connection.done(
-            pid=os.getpid(),
-            since=now - self.started,
-            python=sys.executable,
-            program=str(Path(__file__).resolve().parents[2]),
-            netns=self.roster.netns,
-            preload={
-                "sentence": self.preloader.sentence,
-                "done": self.preloader.done,
-                "seconds": self.preloader.seconds,
-                "problems": self.preloader.problems,
-            },
-            zygotes={name: zygote.facts for name, zygote in self.zygotes.items()},
-            processes=[p.describe() for p in processes],
-            jobs=[
-                {"name": j.order.log, "pid": j.pid, "since": now - j.since}
-                for j in self.jobs.running.values()
-            ],
-            privsep=self.privsep.listing(),
-        )
-
-    def _verb_load(self, connection: Connection) -> None:
-        """Read the roster again."""
-        try:
-            roster = Roster.from_file(self.roster_file)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            connection.error(
-                f"the roster {self.roster_file} cannot be read",
-                repr(error),
-                "run `onestack up` again; after an upgrade of onestack, `onestack down` before",
-            )
-            return
-        if (roster.root, roster.netns) != (self.roster.root, self.roster.netns):
-            connection.error(
-                "the cloud's root or network namespace has changed",
-                "a running supervisor cannot move to another one",
-                "run `onestack down`, then `onestack up`",
-            )
-            return
-        connection.done(**self._load(roster))
-
-    def _load(self, roster: Roster) -> dict[str, list[str]]:
+    def load(self, roster: Roster) -> Loaded:
+        """Have that one from now on."""
         self.roster = roster
         self.prober.identity(roster.identity)
         wanted = {spec.name: spec for spec in roster.processes}
@@ -408,11 +286,11 @@ class Supervisor:
         self.preloader.add(roster.preload)
         self._begin_preloading()
         self._settle_soon()
-        return {
-            "added": added,
-            "removed": [p.name for p in removed],
-            "stale": [p.name for p in self.processes.values() if p.stale],
-        }
+        return Loaded(
+            added=tuple(added),
+            removed=tuple(p.name for p in removed),
+            stale=tuple(p.name for p in self.processes.values() if p.stale),
+        )
 
     @staticmethod
     def _replace(process: Supervised, spec: Process) -> None:
@@ -420,59 +298,3 @@ class Supervisor:
             process.removed, process.wanted = False, False
         process.spec = spec
         process.look_at_files()
-
-    def _verb_start(self, connection: Connection, names: list[str] | None = None) -> None:
-        if self._refuses(connection):
-            return
-        self.start(names)
-        connection.done()
-
-    def _refuses(self, connection: Connection) -> bool:
-        if self._shutting_down is None:
-            return False
-        connection.error("nothing is started any more", "the supervisor is ending")
-        return True
-
-    def _verb_stop(self, connection: Connection, names: list[str] | None = None) -> None:
-        """Done when all of them are down."""
-        processes = self.named(names)
-        self.stop(names)
-        self.watchers.until_down(connection, processes)
-
-    def _verb_pause(self, connection: Connection, names: list[str]) -> None:
-        self.stop(names, pause=True)
-        connection.done()
-
-    def _verb_restart(self, connection: Connection, names: list[str] | None = None) -> None:
-        if self._refuses(connection):
-            return
-        self.stop(names, again=True)
-        connection.done()
-
-    def _verb_wait(
-        self, connection: Connection, names: list[str] | None = None, seconds: float = 60.0
-    ) -> None:
-        self.watchers.until_ready(connection, self.named(names), seconds)
-
-    def _verb_job(self, connection: Connection, **order: Any) -> None:
-        order["groups"] = tuple(order.get("groups", ()))
-        wanted = Order(**order)
-
-        def ended(code: int, how: str, lines: list[str]) -> None:
-            connection.done(code=code, how=how, lines=lines)
-
-        def begin() -> None:
-            trouble = self.jobs.start(wanted, ended)
-            if trouble:
-                connection.error(f"the job {wanted.log} was not run", trouble)
-
-        if not self._refuses(connection):
-            self.when_preloaded(begin)
-
-    def _verb_shutdown(self, connection: Connection) -> None:
-        self.shutdown(connection)
-
-
-def _forked(spec: Process) -> bool:
-    """Whether it comes from a zygote, and is no program of its own."""
-    return bool(spec.run and (spec.zygote or spec.environment == SERVICES))

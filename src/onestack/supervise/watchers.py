@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from onestack.supervise import order
 from onestack.supervise.control import Connection
 from onestack.supervise.loop import Loop, Timer
+from onestack.supervise.protocol import Done, Event, Failure
 from onestack.supervise.states import State, duration
 from onestack.supervise.supervised import Supervised
 
@@ -43,13 +44,13 @@ class Watchers:
     def _add(self, watcher: Watcher) -> None:
         self._all.append(watcher)
         for process in watcher.processes:
-            watcher.connection.event(**process.describe())
+            watcher.connection.send(Event(process.status()))
         self._known.loop.soon(self.look)
 
     def changed(self, process: Supervised) -> None:
         for watcher in self._all:
             if process in watcher.processes:
-                watcher.connection.event(**process.describe())
+                watcher.connection.send(Event(process.status()))
 
     def look(self) -> None:
         """Answer those whose processes have got there, or never will."""
@@ -58,29 +59,18 @@ class Watchers:
                 self._remove(watcher)
             elif all(p.state is watcher.goal for p in watcher.processes):
                 self._remove(watcher)
-                watcher.connection.done()
-            elif watcher.goal is State.READY:
-                culprit = self._culprit(watcher.processes)
-                if culprit:
-                    self._remove(watcher)
-                    self._fail(watcher, culprit)
+                watcher.connection.send(Done())
+            elif watcher.goal is State.READY and (culprit := self._culprit(watcher.processes)):
+                self._remove(watcher)
+                self._fail(watcher, culprit)
 
-    def _culprit(self, processes: Iterable[Supervised]) -> Supervised | None:
+    def _culprit(self, processes: list[Supervised]) -> Supervised | None:
         """A process that gave up, among those waited for or those they need."""
-        todo, seen = list(processes), set[str]()
-        while todo:
-            process = todo.pop()
-            if process.name in seen or process.state is State.READY:
-                continue
-            seen.add(process.name)
-            if process.state is State.FATAL:
-                return process
-            if process.state is State.STOPPED and not process.wanted:
-                return process
-            needs = (self._known.processes.get(name) for name in process.spec.needs)
-            # what is not wanted yet may be wanted soon: only what gave up counts
-            todo += [n for n in needs if n and n.state is not State.STOPPED]
-        return None
+        # one that is waited for may have left the roster meanwhile
+        known = self._known.processes | {p.name: p for p in processes}
+        members = {name: process.member() for name, process in known.items()}
+        name = order.culprit([p.name for p in processes], members)
+        return known[name] if name else None
 
     def _late(self, watcher: Watcher, seconds: float) -> None:
         if watcher not in self._all:
@@ -95,13 +85,14 @@ class Watchers:
         what = f"{process.name} is not ready"
         if seconds:
             what += f" after {duration(seconds)}"
-        watcher.connection.error(
-            what,
-            process.sentence(),
-            f"see {process.log}",
-            process=process.name,
-            component=process.spec.component,
-            lines=process.lines(15),
+        watcher.connection.send(
+            Failure(
+                what,
+                process.sentence(),
+                f"see {process.log}",
+                component=process.spec.component,
+                lines=tuple(process.lines(15)),
+            )
         )
 
     def _remove(self, watcher: Watcher) -> None:

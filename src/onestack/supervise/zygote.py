@@ -20,13 +20,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from onestack.kernel import linux, proc
+from onestack.model.codec import from_plain, to_plain
 from onestack.model.process import SERVICES, ZygoteSpec
 from onestack.supervise.child import Child, Fork, become, read_status
 from onestack.supervise.loop import READ, Loop, log
 from onestack.supervise.preload import Preloader
+from onestack.supervise.protocol import PreloadStatus
 from onestack.supervise.systemd import ENVIRONMENT
 
 FORK_TIMEOUT = 10.0
@@ -55,7 +56,7 @@ class Zygote:
         self._pid = 0
         self.done = False
         self.ended = False
-        self.facts: dict[str, Any] = {"sentence": "not started", "seconds": 0.0, "problems": []}
+        self.status = PreloadStatus()
 
     def start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -109,9 +110,9 @@ class Zygote:
         self._loop.unwatch(self._channel)
         if not data:
             return
-        self.facts = json.loads(data)
+        self.status = from_plain(PreloadStatus, json.loads(data))
         self.done = True
-        log(f"zygote {self.name}: {self.facts['sentence']}")
+        log(f"zygote {self.name}: {self.status.sentence}")
         self._ready()
 
     def fork(self, child: Child) -> tuple[int, int]:
@@ -143,12 +144,7 @@ def serve(modules: tuple[str, ...], sockets: dict[str, socket.socket]) -> int:
     preloader = Preloader(modules)
     while preloader.step():
         pass
-    facts = {
-        "sentence": preloader.sentence,
-        "seconds": preloader.seconds,
-        "problems": preloader.problems,
-    }
-    channel.sendall(json.dumps(facts).encode())
+    channel.sendall(json.dumps(to_plain(preloader.status())).encode())
     while True:
         message, descriptors, _, _ = socket.recv_fds(channel, LARGEST, MOST_SOCKETS)
         if not message:

@@ -43,7 +43,7 @@ def supervisor(tmp_path: Path) -> Supervisor:
 def destroy(cloud: Cloud, supervisor: Supervisor, **options: bool) -> teardown.Destroyed:
     return teardown.destroy(
         cloud,
-        supervisor,  # type: ignore[arg-type]
+        supervisor,
         cache=cloud.root.parent / "cache",
         **options,
     )
@@ -51,9 +51,9 @@ def destroy(cloud: Cloud, supervisor: Supervisor, **options: bool) -> teardown.D
 
 def test_down_stops_what_runs(cloud: Cloud, supervisor: Supervisor) -> None:
     supervisor.up = True
-    report = teardown.down(cloud, supervisor)  # type: ignore[arg-type]
+    report = teardown.down(cloud, supervisor)
     assert [what for _, what in report.changes] == ["stop all processes and the supervisor"]
-    assert teardown.down(cloud, supervisor).changes == []  # type: ignore[arg-type]
+    assert teardown.down(cloud, supervisor).changes == []
     assert [run.verb for run in timing.load(cloud.log)] == ["down", "down"]
     assert cloud.root.is_dir()
 
@@ -73,13 +73,13 @@ def test_systemd_does_not_start_it_again(
     monkeypatch.setattr(unit, "unit_path", lambda cloud: cloud.etc / "onestack-toy.service")
     monkeypatch.setattr(teardown, "unit_path", unit.unit_path)
     monkeypatch.setattr(unit, "run", run)
-    assert teardown.down(cloud, supervisor).changes == []  # type: ignore[arg-type]
+    assert teardown.down(cloud, supervisor).changes == []
     unit.unit_path(cloud).touch()
-    whats = [what for _, what in teardown.down(cloud, supervisor).changes]  # type: ignore[arg-type]
+    whats = [what for _, what in teardown.down(cloud, supervisor).changes]
     assert whats == ["stop onestack-toy.service"]
     assert "systemctl stop onestack-toy.service" in ran
     states.pop(0)
-    assert teardown.down(cloud, supervisor).changes == []  # type: ignore[arg-type]
+    assert teardown.down(cloud, supervisor).changes == []
 
 
 def test_destroy_leaves_nothing(cloud: Cloud, supervisor: Supervisor, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_dry_run_says_what_would_go(cloud: Cloud, supervisor: Supervisor) -> N
     supervisor.up = True
     done = teardown.destroy(
         cloud,
-        supervisor,  # type: ignore[arg-type]
+        supervisor,
         dry_run=True,
         cache=cloud.root.parent / "cache",
     )

@@ -33,6 +33,7 @@ from onestack.model.declarations import (
 )
 from onestack.model.errors import NotInstalled, OnestackError
 from onestack.model.process import Process, Roster
+from onestack.supervise.states import State
 from tests.support.environments import make
 from tests.support.needs import needs_root
 from tests.unit.deploy.toys import (
@@ -77,14 +78,14 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def steps(ctx: Context, supervisor: Supervisor) -> dict[str, Step]:
-    found = up.cloud_steps(ctx, supervisor)  # type: ignore[arg-type]
+    found = up.cloud_steps(ctx, supervisor)
     Graph(found)
     return {step.name: step for step in found}
 
 
 def run(ctx: Context, supervisor: Supervisor, dry_run: bool = False) -> Runner:
     runner = Runner(dry_run=dry_run)
-    runner.execute(up.cloud_steps(ctx, supervisor, dry_run))  # type: ignore[arg-type]
+    runner.execute(up.cloud_steps(ctx, supervisor, dry_run))
     return runner
 
 
@@ -150,7 +151,7 @@ def test_only_what_is_stale_or_down_is_touched(
     run(ctx, supervisor)
     supervisor.said.clear()
     supervisor.stale.add("doors-api")
-    supervisor.states["rooms-api"] = "fatal"
+    supervisor.states["rooms-api"] = State.FATAL
     changes = run(ctx, supervisor).report.changes
     assert changes == [
         ("supervisor", "stop what gets another configuration: doors-api"),
@@ -158,7 +159,7 @@ def test_only_what_is_stale_or_down_is_touched(
         ("process:rooms-api", "start rooms-api"),
     ]
     assert supervisor.said == ["pause doors-api", "start doors-api", "start rooms-api"]
-    supervisor.states["stored"] = "starting"
+    supervisor.states["stored"] = State.STARTING
     assert run(ctx, supervisor).report.changes == [
         ("process:stored", "wait until stored is ready (starting)")
     ]
@@ -319,7 +320,7 @@ def test_switched_off_on_again_and_purged(
 
     supervisor.ctx = less
     runner = Runner()
-    runner.execute(up.cloud_steps(less, supervisor, purge=True))  # type: ignore[arg-type]
+    runner.execute(up.cloud_steps(less, supervisor, purge=True))
     whats = [what for step, what in runner.report.changes if step == "purge:rooms"]
     assert whats == [
         "take the paint off",
@@ -429,7 +430,7 @@ def test_a_feature_switched_off(
 
     for dry_run in (True, False):
         runner = Runner(dry_run=dry_run)
-        found = up.cloud_steps(less, supervisor, dry_run, purge=True)  # type: ignore[arg-type]
+        found = up.cloud_steps(less, supervisor, dry_run, purge=True)
         runner.execute(found)
         assert runner.report.changes == [
             ("purge:bells:ring", "take the bells down"),
@@ -501,7 +502,7 @@ def test_a_dry_run_tells_the_supervisor_nothing(
     whats = [what for _, what in runner.report.changes]
     assert "launch the supervisor" in whats and "make doors" in whats
     supervisor.up = True
-    supervisor.states = dict.fromkeys(("stored", "doors-api", "rooms-api"), "ready")
+    supervisor.states = dict.fromkeys(("stored", "doors-api", "rooms-api"), State.READY)
     supervisor.load = lambda: pytest.fail("told in a dry run")  # type: ignore[method-assign]
     run(ctx, supervisor, dry_run=True)
 
@@ -531,7 +532,7 @@ def test_only_what_is_not_installed_is_not_known_yet(
     monkeypatch.setattr(up, "end_orphans", lambda: None)
     install = Step("packages", "Packages", lambda: iter([Change("install", lambda: None)]))
     monkeypatch.setattr(up, "prepare_steps", lambda ctx: [install])
-    look = functools.partial(up.up, ctx, Supervisor(ctx), dry_run=dry_run)  # type: ignore[arg-type]
+    look = functools.partial(up.up, ctx, Supervisor(ctx), dry_run=dry_run)
     if dry_run and isinstance(error, NotInstalled):
         assert look().results[-1].outcome is Outcome.UNKNOWN
         return
@@ -540,12 +541,26 @@ def test_only_what_is_not_installed_is_not_known_yet(
 
 
 def test_logs_are_explained_by_their_component(ctx: Context, supervisor: Supervisor) -> None:
-    processes = up.Processes(ctx, supervisor)  # type: ignore[arg-type]
+    processes = up.Processes(ctx, supervisor)
     assert processes.explain("doors", "it is locked") == "the doors are locked; unlock them"
     # what all others stand on may know more than the component itself
     assert processes.explain("rooms", "it is locked") == "the doors are locked; unlock them"
     assert processes.explain("rooms", "it is open") is None
     assert processes.explain("nobody", "x") is None
+
+
+@needs_root
+def test_a_supervisor_of_another_version_is_replaced(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    supervisor.said.clear()
+    supervisor.other_version = True
+    assert not up.Processes(ctx, supervisor).at_work()
+    run(ctx, supervisor)
+    assert supervisor.said[:2] == ["shutdown", "launch"]
 
 
 def test_the_roster(ctx: Context) -> None:
@@ -634,13 +649,13 @@ def test_facts_are_gathered_anew_once_the_first_half_has_changed_something(
 
     monkeypatch.setattr(up, "prepare_steps", first)
     monkeypatch.setattr(up, "cloud_steps", second)
-    up.up(ctx, supervisor, gather=gather)  # type: ignore[arg-type]
+    up.up(ctx, supervisor, gather=gather)
     (then,) = seen
     assert len(asked) == changed and then.facts.kvm is changed
     assert then.public == ("192.0.2.99" if changed else ctx.public)
     assert (then.host.name, then.host.roles) == (ctx.host.name, ctx.host.roles)
     assert (then.model is ctx.model) is not changed
-    up.up(ctx, supervisor, dry_run=True, gather=gather)  # type: ignore[arg-type]
+    up.up(ctx, supervisor, dry_run=True, gather=gather)
     assert len(asked) == changed and seen[-1] is ctx
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from onestack.deploy.supervisor import SupervisorClient
 from onestack.model.change import Change
 from onestack.model.cloud import Cloud
 from onestack.model.component import Component
@@ -24,7 +25,9 @@ from onestack.model.declarations import (
 from onestack.model.host import Host
 from onestack.model.process import Probe, Process
 from onestack.release.release import Release
-from onestack.supervise.client import ProcessStatus
+from onestack.supervise.client import Explain, OtherVersion
+from onestack.supervise.protocol import Loaded, PreloadStatus, ProcessStatus, SupervisorStatus
+from onestack.supervise.states import State
 from tests.support.environments import make
 from tests.support.machines import machine
 
@@ -171,14 +174,15 @@ def context(tmp_path: Path, *components: Component) -> Context:
     )
 
 
-class Supervisor:
-    """Answers as `onestack.supervise.client.Supervisor` does; nothing runs."""
+class Supervisor(SupervisorClient):
+    """Answers as `onestack.supervise.client.Client` does; nothing runs."""
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
         self.up = False
-        self.states: dict[str, str] = {}
+        self.states: dict[str, State] = {}
         self.stale: set[str] = set()
+        self.other_version = False
         self.said: list[str] = []
         self.program = str(ctx.release.program)
         self.failing: Callable[[str], Exception | None] = lambda name: None
@@ -193,21 +197,31 @@ class Supervisor:
         assert roster.is_file()
         self.said.append("launch")
         self.up, self.program = True, str(program)
-        self.states = dict.fromkeys(self._names(), "stopped")
+        self.states = dict.fromkeys(self._names(), State.STOPPED)
 
-    def load(self) -> None:
-        self.states = {name: self.states.get(name, "stopped") for name in self._names()}
+    def load(self) -> Loaded:
+        self.states = {name: self.states.get(name, State.STOPPED) for name in self._names()}
+        return Loaded((), (), ())
 
-    def details(self) -> dict[str, Any]:
-        return {
-            "program": self.program,
-            "processes": [{"name": name} for name in self.states],
-            "jobs": [],
-        }
+    def details(self) -> SupervisorStatus:
+        if self.other_version:
+            raise OtherVersion
+        return SupervisorStatus(
+            pid=1,
+            since=0.0,
+            python="",
+            program=self.program,
+            netns=None,
+            preload=PreloadStatus(),
+            zygotes={},
+            processes=tuple(self.status()),
+            jobs=(),
+            privsep=(),
+        )
 
     def status(self, names: Iterable[str] | None = None) -> list[ProcessStatus]:
         return [
-            ProcessStatus(name, "", state, None, 0.0, state, 0, name in self.stale)
+            ProcessStatus(name, "", state, None, 0.0, state.value, 0, name in self.stale)
             for name, state in self.states.items()
             if names is None or name in names
         ]
@@ -218,26 +232,31 @@ class Supervisor:
     def pause(self, names: Iterable[str]) -> None:
         for name in names:
             self.said.append(f"pause {name}")
-            self.states[name] = "stopped"
+            self.states[name] = State.STOPPED
             self.stale.discard(name)
 
     def start(self, names: Iterable[str]) -> None:
         for name in names:
             self.said.append(f"start {name}")
-            self.states[name] = "starting"
+            self.states[name] = State.STARTING
 
     def restart(self, names: Iterable[str]) -> None:
         for name in names:
             self.said.append(f"restart {name}")
-            self.states[name] = "starting"
+            self.states[name] = State.STARTING
             self.stale.discard(name)
 
-    def wait(self, names: Iterable[str], seconds: float, explain: Any = None) -> None:
+    def wait(
+        self, names: Iterable[str], seconds: float, /, *, explain: Explain | None = None
+    ) -> None:
         for name in names:
             if error := self.failing(name):
                 raise error
-            self.states[name] = "ready"
+            self.states[name] = State.READY
+
+    def job(self, *, run: str, log: str, **more: Any) -> None:
+        self.said.append(f"job {log}: {run}")
 
     def shutdown(self) -> None:
         self.said.append("shutdown")
-        self.up, self.states = False, {}
+        self.up, self.other_version, self.states = False, False, {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import http.server
 import json
-import socket
 import ssl
 import threading
 from pathlib import Path
@@ -24,11 +23,12 @@ from onestack.components.swift import Swift
 from onestack.diagnose import verify
 from onestack.model.context import Context
 from onestack.model.errors import BadAnswers
-from onestack.supervise.client import ProcessStatus
+from onestack.supervise.protocol import ProcessStatus
+from onestack.supervise.states import State
 from tests.unit.components.certificates import authority
 from tests.unit.components.rooms import context, machine
 
-HERE = socket.gethostname()
+HERE = machine().hostname
 
 
 class Answer:
@@ -92,7 +92,7 @@ def ctx(tmp_path: Path) -> Context:
 
 
 def asked(
-    ctx: Context, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, state: str = "ready"
+    ctx: Context, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, state: State = State.READY
 ) -> dict[str, verify.Check]:
     monkeypatch.setattr(verify, "_session", lambda ctx: cloud)
     monkeypatch.setattr(verify.preflight, "asked", lambda ctx, what, ask: [])
@@ -180,7 +180,7 @@ def test_a_public_network_that_is_none(
 
 
 def test_without_a_token_little_is_asked(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = asked(ctx, Cloud(token=(0, None)), monkeypatch, state="fatal")
+    found = asked(ctx, Cloud(token=(0, None)), monkeypatch, state=State.FATAL)
     assert found["a token"].said == "nobody is there"
     assert found["processes"].said == "0 of 1 ready"
     assert found["process nova-api"].said == "is what it is"

@@ -16,7 +16,9 @@ import pytest
 from onestack.kernel import proc
 from onestack.model.cloud import Cloud
 from onestack.model.process import Process, Roster
-from onestack.supervise.client import ProcessStatus, Supervisor
+from onestack.supervise.client import Client
+from onestack.supervise.protocol import ProcessStatus
+from onestack.supervise.states import State
 
 SOURCE = Path(__file__).resolve().parents[3] / "src"
 HERE = Path(__file__).resolve().parent
@@ -52,7 +54,7 @@ class Bench:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.cloud = Cloud("toys", root)
-        self.client = Supervisor(self.cloud)
+        self.client = Client(self.cloud)
         self.python = Path(sys.executable)
         self.path = f"{SOURCE}:{HERE}"
 
@@ -67,7 +69,7 @@ class Bench:
         more.setdefault("preload", ("toys",))
         return Roster("toys", str(self.root), more.pop("netns", None), processes=processes, **more)
 
-    def launch(self, *processes: Process, **more: Any) -> Supervisor:
+    def launch(self, *processes: Process, **more: Any) -> Client:
         # not a directory but PYTHONPATH's text: the toys lie beside the tests
         self.client.launch(self.python, Path(self.path), self.roster(*processes, **more))
         return self.client
@@ -81,9 +83,9 @@ class Bench:
     def sentence(self, name: str) -> str:
         return self.status(name).sentence
 
-    def until_state(self, name: str, state: str, seconds: float = 5.0) -> ProcessStatus:
+    def until_state(self, name: str, state: State, seconds: float = 5.0) -> ProcessStatus:
         found: ProcessStatus = until(
-            lambda: (s := self.status(name)) and s.state == state and s, seconds
+            lambda: (s := self.status(name)) and s.state is state and s, seconds
         )
         return found
 

@@ -231,14 +231,14 @@ def test_a_zygote_of_its_own(bench: Bench, zygote: ZygoteSpec) -> None:
     assert it["uid"] == pwd.getpwnam("nobody").pw_uid
     assert it["argv"] == ["it"]
     assert len(it["fds"]) == 4
-    assert client.details()["zygotes"]["far"]["problems"] == [
-        "no_such_module cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"
-    ]
+    assert client.details().zygotes["far"].problems == (
+        "no_such_module cannot be imported: ModuleNotFoundError: No module named 'no_such_module'",
+    )
     until(lambda: "exited with 3 after" in bench.sentence("bad"))
     pid = bench.status("it").pid
     assert pid
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    assert int(stat[1]) == client.details()["pid"]  # a child like any other
+    assert int(stat[1]) == client.details().pid  # a child like any other
     os.kill(pid, 9)
     until(lambda: bench.status("it").pid not in (pid, None))
     # its zygote may die, too

@@ -12,6 +12,7 @@ import pytest
 
 from onestack.model.errors import OnestackError
 from onestack.model.process import Probe
+from onestack.supervise.states import State
 from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
 pytestmark = needs_root
@@ -35,7 +36,7 @@ def test_it_gives_up_and_says_all_of_it(bench: Bench) -> None:
     )
     assert line == "  cannot open the door"
     assert caught.value.cure == "toys: the door"
-    assert bench.status("bad").state == "fatal"
+    assert bench.status("bad").state is State.FATAL
     assert bench.status("bad").restarts == 4
     assert re.search(
         r"bad: exited with 3 after 0\.\d s, third time, next try in 0\.2 s: cannot open the door",
@@ -43,7 +44,7 @@ def test_it_gives_up_and_says_all_of_it(bench: Bench) -> None:
     )
     # an explicit start is a new chance
     client.start(["bad"])
-    assert bench.status("bad").state != "fatal"
+    assert bench.status("bad").state is not State.FATAL
 
 
 def test_it_comes_back_by_itself(bench: Bench) -> None:
@@ -76,10 +77,10 @@ def test_what_cannot_be_started_says_why(bench: Bench) -> None:
         "prepared": "its preparation `sh -c 'echo no disk; exit 4'` exited with 4",
     }
     for name, how in expected.items():
-        found = bench.until_state(name, "fatal", 10).sentence
+        found = bench.until_state(name, State.FATAL, 10).sentence
         assert found.startswith(f"given up: {how}, 5 times in a row"), found
     assert bench.sentence("prepared").endswith("in a row: no disk")
-    assert bench.status("module").state in ("starting", "ready")
+    assert bench.status("module").state in (State.STARTING, State.READY)
 
 
 def test_a_taken_port_names_its_holder(bench: Bench) -> None:
@@ -89,7 +90,7 @@ def test_a_taken_port_names_its_holder(bench: Bench) -> None:
         port = taken.getsockname()[1]
         client = bench.launch(toy("web", "echo", sockets={"door": f"tcp:127.0.0.1:{port}"}))
         client.start()
-        until(lambda: bench.status("web").state == "backoff")
+        until(lambda: bench.status("web").state is State.BACKOFF)
         assert re.match(
             rf"could not be started: tcp 127.0.0.1:{port} is in use by pid {os.getpid()} \(.+\),"
             r" first time, next try in 0\.\d s",
@@ -101,14 +102,14 @@ def test_too_slow_a_start_is_a_failure(bench: Bench) -> None:
     probe = Probe("file", str(bench.root / "never"), seconds=0.3)
     client = bench.launch(toy("slow", probe=probe))
     client.start()
-    until(lambda: bench.status("slow").state == "backoff")
+    until(lambda: bench.status("slow").state is State.BACKOFF)
     assert re.match(
         rf"not ready after 0\.3 s \({bench.root}/never is not there yet\), first time",
         bench.sentence("slow"),
     )
     until(lambda: "not ready after 0.6 s" in bench.log("supervisor"))
     client.stop()
-    assert bench.status("slow").state == "stopped"
+    assert bench.status("slow").state is State.STOPPED
 
 
 def test_ready_then_unhealthy_then_ready(bench: Bench) -> None:
@@ -125,13 +126,13 @@ def test_ready_then_unhealthy_then_ready(bench: Bench) -> None:
     client.start()
     client.wait(seconds=5)
     status.write_text("503")
-    found = bench.until_state("web", "unhealthy", 5)
+    found = bench.until_state("web", State.UNHEALTHY, 5)
     assert re.fullmatch(
         rf"unhealthy since 0\.\d s, pid {found.pid}: GET unix:.*:/health answers 503",
         found.sentence,
     )
     status.write_text("204")
-    assert bench.until_state("web", "ready", 5).pid == found.pid
+    assert bench.until_state("web", State.READY, 5).pid == found.pid
 
 
 def test_who_ignores_term_is_killed(bench: Bench) -> None:

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from onestack.model.errors import OnestackError
-from onestack.supervise import logs
+from onestack.supervise import logs, protocol
+from onestack.supervise.states import State
 from tests.unit.supervise.bench import Bench, needs_root, toy, until
 
 pytestmark = needs_root
@@ -33,7 +34,7 @@ def test_changes_of_spec_and_files_make_stale(bench: Bench) -> None:
         r"ready since \d\.\d s, pid \d+; its configuration has changed since it was started",
         bench.sentence("a"),
     )
-    assert bench.status("d").state == "stopped"
+    assert bench.status("d").state is State.STOPPED
     client.restart(["a", "b"])
     client.wait(["a", "b"], seconds=5)
     assert not any(s.stale for s in client.status())
@@ -77,14 +78,15 @@ def test_jobs(bench: Bench) -> None:
             user="root",
             arguments={"fail": True},
             log="bad",
-            explain=lambda name, text: "name the column" if "no name" in text else None,
+            component="toys",
+            explain=lambda component, text: f"{component}: {'no name' in text}",
         )
     assert caught.value.what == "bad failed"
     how, *lines = caught.value.why.splitlines()
     assert re.fullmatch(r"exited with 1 after 0\.\d s", how)
     assert lines[:2] == ["  working", "  user 0"]
     assert lines[-1] == "  ValueError: the third column has no name"
-    assert caught.value.cure == "name the column"
+    assert caught.value.cure == "toys: True"
     with pytest.raises(OnestackError, match="odd failed") as caught:
         client.job(run="toys:job", user="root", arguments={"code": 7}, log="odd")
     assert "exited with 7" in caught.value.why
@@ -105,7 +107,7 @@ def test_the_same_job_twice_is_one_job(bench: Bench) -> None:
     ]
     for thread in threads:
         thread.start()
-    until(lambda: client.details()["jobs"])
+    until(lambda: client.details().jobs)
     with pytest.raises(OnestackError, match="the job sync was not run") as caught:
         client.job(**order, arguments={})  # type: ignore[arg-type]
     assert re.fullmatch(r"another job sync is running, pid \d+", caught.value.why)
@@ -116,13 +118,13 @@ def test_the_same_job_twice_is_one_job(bench: Bench) -> None:
 
 def test_preload_reports_what_is_wrong(bench: Bench) -> None:
     client = bench.launch(preload=("toys", "no_such_module", "starts_a_thread", "wants_eventlet"))
-    preload = until(lambda: (p := client.details()["preload"])["done"] and p)
-    assert preload["problems"] == [
+    preload = until(lambda: (p := client.details().preload).done and p)
+    assert preload.problems == (
         "no_such_module cannot be imported: ModuleNotFoundError: No module named 'no_such_module'",
         "wants_eventlet cannot be imported: ImportError: eventlet is kept out",
         "an imported module started threads (of an import): no child has them",
-    ]
-    assert re.fullmatch(r"4 modules imported in \d\.\d s", preload["sentence"])
+    )
+    assert re.fullmatch(r"4 modules imported in \d\.\d s", preload.sentence)
     client.job(run="toys:job", user="root", arguments={}, log="still")
 
 
@@ -161,7 +163,7 @@ def test_logs_are_cut_and_their_last_lines_found(bench: Bench) -> None:
 def test_many_events_to_a_client_that_does_not_read(bench: Bench) -> None:
     client = bench.launch(toy("a"))
     with client._connect() as lazy:
-        lazy.sendall(b'{"verb": "status"}\n' * 2000)
+        lazy.sendall(protocol.encode_request(protocol.Status()) * 2000)
         began = time.monotonic()
         client.status()
         assert time.monotonic() - began < 5

@@ -14,7 +14,8 @@ import pytest
 
 from onestack.model.errors import OnestackError
 from onestack.model.process import Probe, Process
-from onestack.supervise.client import ProcessStatus
+from onestack.supervise.protocol import ProcessStatus
+from onestack.supervise.states import State
 from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
 pytestmark = needs_root
@@ -53,7 +54,7 @@ def test_needs_are_ready_before_and_down_after(bench: Bench) -> None:
     ended = book(bench)[4:]
     assert ended[:2] == ["stop front", "stop api"]
     assert sorted(ended[2:]) == ["stop bus", "stop database"]
-    assert {s.state for s in client.status()} == {"stopped"}
+    assert {s.state for s in client.status()} == {State.STOPPED}
     client.shutdown()
     assert not client.running()
 
@@ -63,7 +64,7 @@ def test_stopping_one_leaves_those_above_alone_and_restart_keeps_order(bench: Be
     client.start()
     client.wait(seconds=10)
     client.stop(["database"])
-    assert bench.status("api").state == "ready"
+    assert bench.status("api").state is State.READY
     assert bench.sentence("database").startswith("stopped since 0.")
     client.start(["database"])
     client.wait(seconds=10)
@@ -88,7 +89,7 @@ def test_held_are_down_in_order_and_their_clients_wait(bench: Bench) -> None:
     client.start(["database"])
     client.wait(["database"], seconds=10)
     assert book(bench)[2:] == ["stop api", "stop database", "start database"]
-    assert bench.status("api").state == "stopped"
+    assert bench.status("api").state is State.STOPPED
     with socket.socket(socket.AF_UNIX) as waiting:
         waiting.connect(str(door))
         client.start(["echo"])
@@ -127,7 +128,7 @@ def test_two_clients_and_one_that_goes_away(bench: Bench) -> None:
     for thread in threads:
         thread.join(10)
     for events in heard.values():
-        assert [e.state for e in events if e.name == "b"][-1] == "ready"
+        assert [e.state for e in events if e.name == "b"][-1] is State.READY
     assert "defect" not in bench.log("supervisor")
     with pytest.raises(OnestackError, match="there is no process 'nobody'"):
         client.start(["nobody"])
@@ -137,7 +138,7 @@ def test_a_second_supervisor_is_told(bench: Bench) -> None:
     import subprocess
 
     client = bench.launch(toy("a"))
-    pid = client.details()["pid"]
+    pid = client.details().pid
     done = subprocess.run(
         [str(bench.python), "-m", "onestack.supervise", "--roster", str(client.roster)],
         env={"PYTHONPATH": bench.path},
@@ -149,7 +150,7 @@ def test_a_second_supervisor_is_told(bench: Bench) -> None:
     assert done.stderr == f"a supervisor of {bench.root} is running already, pid {pid}\n"
     # a second launch is none
     bench.launch(toy("a"))
-    assert client.details()["pid"] == pid
+    assert client.details().pid == pid
 
 
 def test_start_all_and_end_by_signal(bench: Bench) -> None:
@@ -183,7 +184,7 @@ def test_supervisor_killed_and_a_new_one_takes_over(bench: Bench) -> None:
     client.start()
     client.wait(seconds=5)
     before = [s.pid for s in client.status()]
-    os.kill(client.details()["pid"], signal.SIGKILL)
+    os.kill(client.details().pid, signal.SIGKILL)
     until(lambda: not client.running())
     assert all(Path(f"/proc/{pid}").exists() for pid in before)
     # the one that ignores TERM is killed after a patience that is no test's
@@ -214,6 +215,6 @@ def test_a_process_may_say_itself_that_it_is_ready(bench: Bench) -> None:
     )
     client.start()
     client.wait(["other"], seconds=5)
-    assert {bench.status(name).state for name in ("toy", "program")} == {"starting"}
+    assert {bench.status(name).state for name in ("toy", "program")} == {State.STARTING}
     go.touch()
     client.wait(seconds=5)

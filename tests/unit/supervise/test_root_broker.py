@@ -17,6 +17,7 @@ import pytest
 from onestack.kernel import proc
 from onestack.model.process import Roster
 from onestack.model.root_command import ANY, Refused, RootCommand, chosen
+from onestack.supervise.states import State
 from tests.unit.supervise.bench import SOURCE, Bench, needs_root, toy, until
 
 RUNTIME = SOURCE / "onestack" / "runtime"
@@ -180,9 +181,9 @@ def test_a_command_outlives_its_asker_and_its_process_but_not_the_cloud(cloud: B
     # What left its session and its parent, as daemons do.
     ask(cloud, "sh", "-c", f"setsid sleep 60 >/dev/null 2>&1 & echo $! >{file}")
     daemon = int(until(file.read_text))
-    cloud.until_state("one", "ready")
+    cloud.until_state("one", State.READY)
     cloud.client.restart(["one"])
-    cloud.until_state("one", "ready")
+    cloud.until_state("one", State.READY)
     cloud.client.stop()
     assert proc.alive(pid) and proc.alive(daemon)
     cloud.client.shutdown()

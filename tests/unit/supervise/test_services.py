@@ -23,6 +23,7 @@ import pytest
 from onestack.kernel import proc
 from onestack.model.process import Probe, Process, ZygoteSpec
 from onestack.release.release import release
+from onestack.supervise.states import State
 from tests.unit.supervise.bench import HERE, SOURCE, Bench, needs_root, until
 
 SERVICES = Path(os.environ.get("ONESTACK_TEST_SERVICES", release().services.place))
@@ -157,7 +158,7 @@ def test_who_was_let_in_before_the_end_is_answered(web: Web) -> None:
         assert web.ask("/")[0] == 200  # so it is let in by now
         ending = threading.Thread(target=web.client.stop, args=(["web"],))
         ending.start()
-        web.bench.until_state("web", "stopping")
+        web.bench.until_state("web", State.STOPPING)
         time.sleep(0.15)
         late.sendall(b"GET /late HTTP/1.0\r\n\r\n")
         assert late.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
@@ -232,17 +233,17 @@ def test_privileged_calls_of_an_unprivileged_user(upstream: Bench, zygote: str) 
     client.start()
     facts = json.loads(until(file.read_text, 60))
     assert facts == {"uid": 65534, "there": True, "root": "0"}
-    until(lambda: len(client.details()["privsep"]) == 1)  # the other one's client closed it
-    (daemon,) = client.details()["privsep"]
-    assert (daemon["context"], daemon["user"], daemon["process"]) == (
+    until(lambda: len(client.details().privsep) == 1)  # the other one's client closed it
+    (daemon,) = client.details().privsep
+    assert (daemon.context, daemon.user, daemon.process) == (
         "os_brick.privileged.default",
         "nobody",
         "priv",
     )
-    assert proc.stat(daemon["pid"]).parent == client.details()["pid"]  # type: ignore[union-attr]
+    assert proc.stat(daemon.pid).parent == client.details().pid  # type: ignore[union-attr]
     client.stop(["priv"])
-    until(lambda: not client.details()["privsep"])
-    assert client.details()["preload"]["problems"] == []
+    until(lambda: not client.details().privsep)
+    assert client.details().preload.problems == ()
 
 
 def test_rules_are_loaded_before_threads_begin() -> None:

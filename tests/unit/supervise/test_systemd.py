@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onestack.model.process import Probe
+from onestack.supervise.states import State
 from onestack.supervise.systemd import ask_for_none, asked_for_none, unit
 from tests.unit.supervise.bench import Bench, needs_root, toy, until
 
@@ -115,7 +116,7 @@ def test_while_up_is_at_work_nothing_is_started_by_itself(bench: Bench) -> None:
         return {p.name: p.state for p in bench.client.status()}
 
     ask_for_none(bench.root)
-    for expected in ("stopped", "ready"):
+    for expected in (State.STOPPED, State.READY):
         supervisor = subprocess.Popen(words, env={"PYTHONPATH": bench.path})
         until(bench.client.running)
         until(lambda wanted=expected: states() == {"a": wanted})

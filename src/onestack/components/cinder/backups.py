@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onestack.model.change import Change
 from onestack.model.context import Context
-from onestack.supervise.client import Supervisor
+from onestack.supervise.client import Client
 
 
 def forget(ctx: Context, config: Path) -> Iterator[Change]:
@@ -24,7 +24,7 @@ def forget(ctx: Context, config: Path) -> Iterator[Change]:
         yield Change(
             f"forget {counts[0]} backups of volumes, which were in the object store, and their "
             "service",
-            lambda: Supervisor(ctx.cloud).job(
+            lambda: Client(ctx.cloud).job(
                 run="onestack.components.cinder.inside.jobs:forget_backups",
                 user=ctx.cloud.user("cinder"),
                 arguments={"config": str(config)},

@@ -12,7 +12,7 @@ from onestack.cloudapi.session import NotLetIn, admin_session
 from onestack.components.mariadb.sql import connect
 from onestack.model.change import Change
 from onestack.model.context import Context
-from onestack.supervise.client import Supervisor
+from onestack.supervise.client import Client
 
 
 def ensure_bootstrap(ctx: Context) -> Iterator[Change]:
@@ -58,7 +58,7 @@ def ensure_domain(ctx: Context, name: str) -> Iterator[Change]:
 
 
 def _make_domain(ctx: Context, name: str) -> None:
-    Supervisor(ctx.cloud).job(
+    Client(ctx.cloud).job(
         run="onestack.components.keystone.inside.jobs:domain",
         user=ctx.cloud.user("keystone"),
         arguments={"config": str(ctx.cloud.etc / "keystone" / "keystone.conf"), "name": name},
@@ -97,7 +97,7 @@ def bootstrap(ctx: Context) -> None:
     """Run upstream's own bootstrap, which may be repeated."""
     url = f"{ctx.public}:5000/v3"
     etc = ctx.cloud.etc / "keystone"
-    Supervisor(ctx.cloud).job(
+    Client(ctx.cloud).job(
         run="onestack.components.keystone.inside.jobs:bootstrap",
         user=ctx.cloud.user("keystone"),
         arguments={
