@@ -11,6 +11,7 @@ from pathlib import Path
 
 from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile
+from onestack.model.host import Role
 from onestack.model.process import Process
 
 DAY = 86400
@@ -57,6 +58,7 @@ def process(
         files=(str(place),),
         needs=needs,
         stop_seconds=5.0,
+        roles=(Role.CONTROLLER,),
     )
 
 

@@ -30,10 +30,10 @@ from onestack.host.orphans import end_orphans
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE
 from onestack.model.context import Context
-from onestack.model.declarations import Database
+from onestack.model.declarations import Database, Scope, Task
 from onestack.model.declared import Declared
 from onestack.model.errors import NotInstalled
-from onestack.model.host import Host
+from onestack.model.host import Host, Role
 from onestack.model.process import SERVICES, Process, Roster
 
 
@@ -107,6 +107,12 @@ def cloud_steps(
         *builder.tasks(),
         *builder.switched_off(purge),
     ]
+    # What another host does is done before this one is brought up, or by itself.
+    elsewhere = builder.elsewhere()
+    steps = [
+        dataclasses.replace(step, needs=tuple(need for need in step.needs if need not in elsewhere))
+        for step in steps
+    ]
     steps.append(
         Step(
             "ready",
@@ -128,6 +134,8 @@ class _Builder:
         ctx.model.evaluate()
         self.model = ctx.model
         self.specs = processes_of(ctx)
+        self.controller = ctx.here({Role.CONTROLLER})
+        """Whether what is the cloud's, and not a host's, is done here."""
         self.dry_run = dry_run
         self.pending: set[str] = set()
         """Files that a dry run would write."""
@@ -138,6 +146,31 @@ class _Builder:
         services = ctx.release.services
         dumps = Dumps(CACHE / "schemas" / services.digest, server.socket, jobs)
         self.schemas = Schemas(server, dumps, services.site_packages, ctx.secrets.known, tell)
+
+    def _done_here(self, declared: Declared, task: Task) -> bool:
+        if task.scope is Scope.CLOUD:
+            return self.controller
+        return self.ctx.here(declared.component.roles)
+
+    def elsewhere(self) -> frozenset[str]:
+        """Steps that are another host's."""
+        here = {spec.name for specs in self.specs.values() for spec in specs}
+        found = [
+            f"process:{spec.name}"
+            for declared in self.model
+            for spec in declared.processes
+            if spec.name not in here
+        ]
+        for declared in self.model:
+            found += [
+                f"{declared.name}:{task.name}"
+                for task in declared.tasks
+                if not self._done_here(declared, task)
+            ]
+            if not self.controller:
+                found += [f"database:{database.name}" for database in declared.databases]
+                found.append(f"identity:{declared.name}")
+        return frozenset(found)
 
     def _all_files(self) -> tuple[str, ...]:
         return tuple(f"files:{declared.name}" for declared in self.model)
@@ -161,6 +194,8 @@ class _Builder:
 
     def _files(self, declared: Declared) -> Iterator[Change]:
         for file in declared.files:
+            if not self.ctx.here(file.roles or declared.component.roles):
+                continue
             inside = file.path.is_relative_to(self.ctx.cloud.root)
             for change in ensure_file(
                 file.path,
@@ -202,7 +237,7 @@ class _Builder:
         )
 
     def databases(self) -> Iterator[Step]:
-        for declared in self.model:
+        for declared in self.model if self.controller else ():
             for database in declared.databases:
                 yield Step(
                     f"database:{database.name}",
@@ -264,7 +299,7 @@ class _Builder:
         )
 
     def switched_off(self, purge: bool) -> Iterator[Step]:
-        if not self.ctx.offers("identity"):
+        if not self.ctx.offers("identity") or not self.controller:
             return
         identity = self._identity_provided()
         catalog = list(switched_off.catalog_steps(self.ctx, identity))
@@ -277,7 +312,7 @@ class _Builder:
 
     def identities(self) -> Iterator[Step]:
         before = self._identity_provided()
-        for declared in self.model:
+        for declared in self.model if self.controller else ():
             if declared.identity:
                 yield Step(
                     f"identity:{declared.name}",
@@ -294,6 +329,8 @@ class _Builder:
         known = {"packages", "users", "release"}
         for declared in self.model:
             for task in declared.tasks:
+                if not self._done_here(declared, task):
+                    continue
                 yield Step(
                     f"{declared.name}:{task.name}",
                     f"{declared.title}: {task.name}",
@@ -303,14 +340,17 @@ class _Builder:
                 )
 
     def _need(self, need: str) -> Iterator[str]:
-        """``need`` of a task as steps: a capability is its provider's processes and tasks."""
+        """``need`` of a task as steps: see `Task`."""
         kind, _, name = need.partition(":")
-        if kind != "capability":
+        if kind not in ("capability", "provider"):
             yield need
             return
         offer = self.ctx.capabilities[name]
         yield from (f"process:{process}" for process in offer.processes)
         yield from offer.tasks
+        yield from (f"identity:{d.name}" for d in self.clients if provides(d, name))
+        if kind == "provider":
+            yield from self._provided(name)
 
 
 @dataclass(frozen=True)

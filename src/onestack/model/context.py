@@ -29,6 +29,8 @@ class Address:
     host: str = ""
     port: int = 0
     socket: Path | None = None
+    group: str = ""
+    """The unix group that may open the socket, if not everybody may."""
 
     @property
     def target(self) -> str:
@@ -123,7 +125,8 @@ class Context:
         """Where it is found, or would be. Raises `KeyError` for one that no component provides."""
         offer = self._places[capability]
         if offer.socket:
-            return Address(socket=self.cloud.run / offer.socket)
+            group = self.cloud.user(offer.group) if offer.group else ""
+            return Address(socket=self.cloud.run / offer.socket, group=group)
         return Address(self.internal, offer.port)
 
     def url(self, capability: str) -> str:

@@ -136,8 +136,10 @@ class Task:
     steps: ``packages``, ``users``, ``release``, ``supervisor``,
     ``files:COMPONENT``, ``database:NAME``, ``process:NAME`` (started and
     ready), ``identity:COMPONENT``, another task as ``COMPONENT:TASK``, or
-    ``ready``: all else is done. ``capability:NAME`` stands for the processes and
-    tasks of whoever provides it.
+    ``ready``: all else is done. Others' are named by what they are for:
+    ``capability:NAME`` stands for the processes and tasks of a capability, and for the
+    users and endpoints of whoever provides it; ``provider:NAME`` for these and for
+    every process of that component.
     With ``before_start`` the component's processes wait for it.
     """
 
@@ -163,6 +165,8 @@ class Capability:
     path: str = ""
     """What follows the port in its URL."""
     socket: str = ""
+    group: str = ""
+    """The component whose unix group may open the socket; empty: everybody may."""
     tasks: tuple[str, ...] = ()
 
 

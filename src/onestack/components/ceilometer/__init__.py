@@ -20,6 +20,7 @@ from onestack.model.declarations import (
     ini_file,
 )
 from onestack.model.findings import Finding, refuse
+from onestack.model.host import Role
 from onestack.model.ini import Ini
 from onestack.model.key import Class, Key, Kind
 from onestack.model.process import Probe, Process
@@ -151,11 +152,14 @@ class Ceilometer(Component):
             name="ceilometer",
             component=self.name,
             user=ctx.cloud.user(self.name),
-            groups=(ctx.cloud.user("libvirt"),) if guests else (),
+            groups=(ctx.at("hypervisor").group,) if guests else (),
             run="onestack.components.ceilometer.inside.run:all_of_it",
             arguments={"config": config},
             files=tuple(str(file.path) for file in self.files(ctx)),
             needs=("messaging", "identity", "metric", *(("hypervisor",) if guests else ())),
+            # It reads the bus, and measures the guests of its own host: those of another
+            # are measured by a part of it there.
+            roles=(Role.CONTROLLER,),
             probe=Probe("notify"),
         )
 
@@ -188,12 +192,11 @@ def _config(ctx: Context) -> Path:
 
 def _sections(ctx: Context) -> Ini:
     etc, package = _etc(ctx), ctx.release.services.site_packages / "ceilometer"
-    socket = ctx.cloud.run / "libvirt" / "libvirt-sock"
     return {
         "DEFAULT": {
             **openstack.logging(ctx),
             "transport_url": openstack.transport_url(ctx),
-            "libvirt_uri": f"qemu+unix:///system?socket={socket}",
+            "libvirt_uri": f"qemu+unix:///system?socket={ctx.at('hypervisor').socket}",
             "pipeline_cfg_file": str(etc / "pipeline.yaml"),
             "event_pipeline_cfg_file": str(etc / "event_pipeline.yaml"),
             # none of another installation's on this machine

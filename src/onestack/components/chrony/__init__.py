@@ -20,6 +20,7 @@ from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile, Directory, KnownError, Task
 from onestack.model.findings import Finding, info, warn
+from onestack.model.host import EVERY_ROLE
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
 
@@ -41,6 +42,7 @@ def _wrong_servers(text: str) -> str | None:
 class Chrony(Component):
     name = "chrony"
     title = "Time"
+    roles = EVERY_ROLE
     keys = (
         Key(
             KEY,

@@ -26,6 +26,7 @@ from onestack.model.declarations import (
     TempestResources,
     ini_file,
 )
+from onestack.model.host import Role
 from onestack.model.ini import Ini, Value
 from onestack.model.key import Class, Key, Kind
 from onestack.model.process import Probe, Process
@@ -199,6 +200,7 @@ class Cinder(Component):
                 env=_environment(ctx),
                 needs=needs,
                 probe=probe,
+                roles=(Role.CONTROLLER if name == "api" else Role.STORAGE,),
                 **{"files": (config,), **more},
             )
 

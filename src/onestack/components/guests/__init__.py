@@ -55,12 +55,13 @@ class Guests(Component):
     def processes(self, ctx: Context) -> Iterable[Process]:
         # by its path: as a module it would bring all rooms along
         program = ctx.release.program / "onestack" / "components" / "guests" / "inside" / "run.py"
-        uri = f"qemu+unix:///system?socket={ctx.cloud.run}/libvirt/libvirt-sock"
+        hypervisor = ctx.at("hypervisor")
+        uri = f"qemu+unix:///system?socket={hypervisor.socket}"
         yield Process(
             name="guests",
             component=self.name,
             user=ctx.cloud.user(self.name),
-            groups=(ctx.cloud.user("libvirt"),),
+            groups=(hypervisor.group,),
             argv=(
                 *("/bin/sh", str(self._script(ctx))),
                 *(str(ctx.release.services.python), str(program), uri, str(SECONDS)),

@@ -25,7 +25,10 @@ from onestack.model.process import Probe, Process
 class Haproxy(Component):
     name = "haproxy"
     title = "TLS front"
-    provides = (Capability("frontend", ("haproxy",), tasks=("haproxy:certificate",)),)
+    provides = (
+        Capability("frontend", ("haproxy",), tasks=("haproxy:certificate",)),
+        Capability("authority", tasks=("haproxy:certificate",)),
+    )
     keys = keys.KEYS
     known_errors = (
         KnownError(

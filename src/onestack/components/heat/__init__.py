@@ -20,6 +20,7 @@ from onestack.model.declarations import (
     Identity,
     KnownError,
     Panel,
+    Scope,
     Task,
     TempestResources,
     ini_file,
@@ -195,8 +196,14 @@ class Heat(Component):
         from onestack.cloudapi.identity import ensure_roles
         from onestack.components.heat.domain import ensure_domain
 
-        yield Task("roles", lambda: ensure_roles(ctx, ROLES), ("identity:heat",))
-        yield Task("domain", lambda: ensure_domain(ctx), ("identity:heat",), before_start=True)
+        yield Task("roles", lambda: ensure_roles(ctx, ROLES), ("identity:heat",), scope=Scope.CLOUD)
+        yield Task(
+            "domain",
+            lambda: ensure_domain(ctx),
+            ("identity:heat",),
+            before_start=True,
+            scope=Scope.CLOUD,
+        )
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:
         """Heat's plugin makes no users of its own."""

@@ -24,6 +24,7 @@ from onestack.model.declarations import (
     Frontend,
     Identity,
     KnownError,
+    Scope,
     Task,
     TempestResources,
     ini_file,
@@ -52,7 +53,11 @@ _DATABASE = openstack.database_password("keystone")
 class Keystone(Component):
     name = "keystone"
     title = "Identity"
-    provides = (Capability("identity", ("keystone-api",), port=PORT, path="/v3"),)
+    provides = (
+        Capability(
+            "identity", ("keystone-api",), port=PORT, path="/v3", tasks=("keystone:project",)
+        ),
+    )
     keys = (
         _DATABASE.key,
         Key(
@@ -135,7 +140,7 @@ class Keystone(Component):
                 "cache": {
                     "enabled": True,
                     "backend": "oslo_cache.memcache_pool",
-                    "memcache_servers": [f"{ctx.internal}:11211"],
+                    "memcache_servers": [str(ctx.at("cache"))],
                 },
                 "oslo_messaging_notifications": {"driver": "noop"},
                 **openstack.proxied(),
@@ -239,21 +244,37 @@ class Keystone(Component):
             ensure_password,
         )
 
-        yield Task("keys", lambda: ensure_keys(ctx), ("users",), before_start=True)
+        yield Task(
+            "keys", lambda: ensure_keys(ctx), ("users",), before_start=True, scope=Scope.CLOUD
+        )
         yield Task(
             "bootstrap",
             lambda: ensure_bootstrap(ctx),
             ("database:keystone", "keystone:keys", "files:keystone"),
             before_start=True,
+            scope=Scope.CLOUD,
         )
         if ldap.wanted(ctx.answers):
             # Before it serves: it reads a domain's own file only where there is the domain.
             name = str(ctx.answers[ldap.DOMAIN])
             before = ("keystone:bootstrap",)
-            yield Task("domain", lambda: ensure_domain(ctx, name), before, before_start=True)
-        yield Task("password", lambda: ensure_password(ctx), ("process:keystone-api",))
-        yield Task("email", lambda: ensure_email(ctx), ("keystone:password",))
-        yield Task("project", lambda: ensure_service_project(ctx), ("keystone:password",))
+            yield Task(
+                "domain",
+                lambda: ensure_domain(ctx, name),
+                before,
+                before_start=True,
+                scope=Scope.CLOUD,
+            )
+        yield Task(
+            "password", lambda: ensure_password(ctx), ("process:keystone-api",), scope=Scope.CLOUD
+        )
+        yield Task("email", lambda: ensure_email(ctx), ("keystone:password",), scope=Scope.CLOUD)
+        yield Task(
+            "project",
+            lambda: ensure_service_project(ctx),
+            ("keystone:password",),
+            scope=Scope.CLOUD,
+        )
 
     def _domains(self, ctx: Context) -> dict[str, Value]:
         if not ldap.wanted(ctx.answers):

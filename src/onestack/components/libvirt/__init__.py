@@ -32,7 +32,9 @@ class Libvirt(Component):
     undo = UNDO
     title = "libvirt"
     roles = frozenset({Role.COMPUTE})
-    provides = (Capability("hypervisor", ("libvirtd",), socket="libvirt/libvirt-sock"),)
+    provides = (
+        Capability("hypervisor", ("libvirtd",), socket="libvirt/libvirt-sock", group="libvirt"),
+    )
     known_errors = (
         KnownError(
             "Could not access KVM kernel module",

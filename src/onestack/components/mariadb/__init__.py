@@ -11,7 +11,7 @@ from onestack.components.mariadb.datadir import install
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
+from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Scope, Task
 from onestack.model.key import Class, Key, Kind
 from onestack.model.process import Probe, Process
 from onestack.model.secret import Secret
@@ -116,7 +116,12 @@ class Mariadb(Component):
         from onestack.components.mariadb.administrator import ensure_administrator
 
         yield Task("datadir", lambda: self._ensure_data(ctx), ("users",), before_start=True)
-        yield Task("administrator", lambda: ensure_administrator(ctx), ("process:mariadb",))
+        yield Task(
+            "administrator",
+            lambda: ensure_administrator(ctx),
+            ("process:mariadb",),
+            scope=Scope.CLOUD,
+        )
 
     def _ensure_data(self, ctx: Context) -> Iterator[Change]:
         data = _data(ctx)

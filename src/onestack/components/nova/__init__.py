@@ -24,6 +24,7 @@ from onestack.model.declarations import (
     Holding,
     Identity,
     KnownError,
+    Scope,
     Task,
     TempestResources,
     ini_file,
@@ -259,6 +260,7 @@ class Nova(Component):
                 files=(config,),
                 needs=needs,
                 probe=probe,
+                roles=(Role.COMPUTE if name == "compute" else Role.CONTROLLER,),
                 **more,
             )
 
@@ -279,7 +281,7 @@ class Nova(Component):
             "compute",
             (*bus, "guests", "identity", "placement", "nova-api"),
             Probe("agent", services, "nova-compute"),
-            groups=(ctx.cloud.user("libvirt"), ctx.cloud.user("openvswitch")),
+            groups=(ctx.at("hypervisor").group, ctx.at("switch").group),
             stop_seconds=30.0,
         )
         yield process(
@@ -364,12 +366,18 @@ class Nova(Component):
         # Imported late: answers and checks run where only the standard library is.
         from onestack.components.nova.cells import ensure_cells
 
-        yield Task("cells", lambda: ensure_cells(ctx), ("database:nova_api",), before_start=True)
+        yield Task(
+            "cells",
+            lambda: ensure_cells(ctx),
+            ("database:nova_api",),
+            before_start=True,
+            scope=Scope.CLOUD,
+        )
         if ctx.answers["CONFIG_ONESTACK_GUESTS_TRUST_CA"]:
             yield Task(
                 "vendordata",
                 lambda: ensure_vendordata(ctx),
-                ("haproxy:certificate", "files:nova"),
+                ("capability:authority", "files:nova"),
                 before_start=True,
             )
 
@@ -400,8 +408,6 @@ def _sections(ctx: Context) -> Ini:
     data = ctx.cloud.data / "nova"
     virt_type = _virt_type(ctx)
     console = f"https://{ctx.public}:{CONSOLE_PORT}/vnc_lite.html"
-    libvirt_socket = ctx.cloud.run / "libvirt" / "libvirt-sock"
-    ovs_socket = ctx.cloud.run / "openvswitch" / "db.sock"
     nova = openstack.credentials(ctx, "nova")
     trust = bool(ctx.answers["CONFIG_ONESTACK_GUESTS_TRUST_CA"])
     return {
@@ -446,17 +452,17 @@ def _sections(ctx: Context) -> Ini:
         "libvirt": {
             "virt_type": virt_type,
             "cpu_mode": "host-model" if virt_type == "kvm" else "none",
-            "connection_uri": f"qemu+unix:///system?socket={libvirt_socket}",
+            "connection_uri": f"qemu+unix:///system?socket={ctx.at('hypervisor').socket}",
             "inject_partition": -2,
             "live_migration_scheme": str(ctx.answers["CONFIG_NOVA_COMPUTE_MIGRATE_PROTOCOL"]),
             "swtpm_enabled": False,
         },
         **pci.sections(ctx.answers),
-        "os_vif_ovs": {"ovsdb_connection": f"unix:{ovs_socket}"},
+        "os_vif_ovs": {"ovsdb_connection": ctx.at("switch").target},
         "cache": {
             "enabled": True,
             "backend": "oslo_cache.memcache_pool",
-            "memcache_servers": [f"{ctx.internal}:11211"],
+            "memcache_servers": [str(ctx.at("cache"))],
         },
         "oslo_concurrency": openstack.locks(ctx, "nova"),
         **openstack.privsep(ctx, tuple(PRIVSEP), _config(ctx)),

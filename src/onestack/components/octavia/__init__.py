@@ -21,6 +21,7 @@ from onestack.model.declarations import (
     Holding,
     Identity,
     Panel,
+    Scope,
     Task,
     TempestResources,
     ini_file,
@@ -138,7 +139,9 @@ class Octavia(Component):
         # Imported late: answers and checks run where only the standard library is.
         from onestack.cloudapi.identity import ensure_roles
 
-        yield Task("roles", lambda: ensure_roles(ctx, ROLES), ("identity:octavia",))
+        yield Task(
+            "roles", lambda: ensure_roles(ctx, ROLES), ("identity:octavia",), scope=Scope.CLOUD
+        )
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:
         """OVN balances connections, and looks into none."""

@@ -59,7 +59,7 @@ class Openvswitch(Component):
     roles = frozenset({Role.COMPUTE, Role.GATEWAY})
     features = (Translation(),)
     provides = (
-        Capability("switch", ("ovs-vswitchd",), socket="openvswitch/db.sock"),
+        Capability("switch", ("ovs-vswitchd",), socket="openvswitch/db.sock", group="openvswitch"),
         Capability("external-bridge", ("external-bridge",)),
     )
     versions = ("openvswitch-switch",)

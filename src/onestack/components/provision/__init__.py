@@ -11,7 +11,7 @@ from onestack.components.provision import keys, state
 from onestack.model.change import Change
 from onestack.model.component import Component, Feature
 from onestack.model.context import Context
-from onestack.model.declarations import ConfigFile, Task
+from onestack.model.declarations import Capability, ConfigFile, Scope, Task
 from onestack.model.findings import Finding
 from onestack.network import demo
 
@@ -78,6 +78,11 @@ class Image(Feature):
 class Provision(Component):
     name = "provision"
     title = "First contents"
+    provides = (
+        Capability(
+            "contents", tasks=("provision:flavors", "provision:image", "provision:networks")
+        ),
+    )
     secrets = keys.SECRETS
     features = (
         Project("demo", "The demo", "CONFIG_PROVISION_DEMO"),
@@ -120,24 +125,25 @@ class Provision(Component):
         # Imported late: answers and checks run where only the standard library is.
         from onestack.components.provision import contents, networks
 
-        flavors, image = (
-            ("process:nova-api", "identity:nova"),
-            ("process:glance-api", "identity:glance"),
-        )
+        flavors, image = ("capability:compute",), ("capability:image",)
         if ctx.offers("compute"):
-            yield Task("flavors", lambda: contents.ensure_flavors(ctx), flavors)
+            yield Task("flavors", lambda: contents.ensure_flavors(ctx), flavors, scope=Scope.CLOUD)
         if ctx.offers("image") and keys.wants_image(ctx.answers):
-            yield Task("image", lambda: contents.ensure_image(ctx), image)
+            yield Task("image", lambda: contents.ensure_image(ctx), image, scope=Scope.CLOUD)
         if ctx.offers("image") and ctx.answers[f"{keys.UEC}KERNEL_URL"]:
-            yield Task("parts", lambda: contents.ensure_parts(ctx), image)
+            yield Task("parts", lambda: contents.ensure_parts(ctx), image, scope=Scope.CLOUD)
         if keys.accounts(ctx.answers):
-            yield Task("accounts", lambda: networks.ensure_accounts(ctx), ("keystone:project",))
+            yield Task(
+                "accounts",
+                lambda: networks.ensure_accounts(ctx),
+                ("capability:identity",),
+                scope=Scope.CLOUD,
+            )
         if ctx.offers("network") and demo.wanted(ctx.answers):
-            needs = ("process:neutron-api", "identity:neutron")
             after = ("provision:accounts",) if keys.accounts(ctx.answers) else ()
             # nobody answers for a network's port before the agents do
-            agents = tuple(f"process:{process.name}" for process in ctx.model["neutron"].processes)
-            yield Task("networks", lambda: networks.ensure_networks(ctx), (*needs, *agents, *after))
+            needs = ("provider:network", *after)
+            yield Task("networks", lambda: networks.ensure_networks(ctx), needs, scope=Scope.CLOUD)
 
 
 def _openrc(ctx: Context, account: str) -> Path:

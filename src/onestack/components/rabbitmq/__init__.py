@@ -22,7 +22,7 @@ from onestack.host.files import write_file
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
+from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Scope, Task
 from onestack.model.host import EVERY_ROLE
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
@@ -158,7 +158,13 @@ class Rabbitmq(Component):
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
-        yield Task("cookie", lambda: self._ensure_cookie(ctx), ("users",), before_start=True)
+        yield Task(
+            "cookie",
+            lambda: self._ensure_cookie(ctx),
+            ("users",),
+            before_start=True,
+            scope=Scope.CLOUD,
+        )
 
     def _ensure_cookie(self, ctx: Context) -> Iterator[Change]:
         cookie = self._home(ctx) / ".erlang.cookie"

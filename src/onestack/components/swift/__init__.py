@@ -27,6 +27,7 @@ from onestack.model.declarations import (
     Endpoint,
     Frontend,
     Identity,
+    Scope,
     Task,
     TempestResources,
 )
@@ -218,6 +219,7 @@ class Swift(Component):
                 run=f"onestack.components.swift.inside.run:{name}",
                 arguments={"directory": where, **arguments},
                 files=(own, *files),
+                roles=(Role.CONTROLLER if name == "proxy" else Role.STORAGE,),
                 **more,
             )
 
@@ -249,6 +251,7 @@ class Swift(Component):
             argv=("/usr/bin/rsync", "--daemon", "--no-detach", f"--config={self._rsync(ctx)}"),
             files=(str(self._rsync(ctx)),),
             needs=("swift-storage",),
+            roles=(Role.STORAGE,),
             probe=Probe("connect", f"tcp:{ctx.internal}:{config.RSYNC}"),
         )
         # It begins anew, and soon, when objects are to lie elsewhere.
@@ -273,8 +276,11 @@ class Swift(Component):
             lambda: ensure_rings(ctx),
             ("release", "files:swift", "swift:disk"),
             before_start=True,
+            scope=Scope.CLOUD,
         )
-        yield Task("roles", lambda: ensure_roles(ctx, ROLES), ("identity:swift",))
+        yield Task(
+            "roles", lambda: ensure_roles(ctx, ROLES), ("identity:swift",), scope=Scope.CLOUD
+        )
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:
         return {

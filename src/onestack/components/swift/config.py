@@ -219,7 +219,7 @@ def _quiet(ctx: Context) -> dict[str, Value]:
 
 
 def _cache(ctx: Context) -> dict[str, Value]:
-    return {"use": "egg:swift#memcache", "memcache_servers": f"{ctx.internal}:11211"}
+    return {"use": "egg:swift#memcache", "memcache_servers": str(ctx.at("cache"))}
 
 
 def _authtoken(ctx: Context) -> dict[str, Value]:

@@ -12,7 +12,7 @@ from onestack.host.files import ensure_no_file
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import Directory, Task
+from onestack.model.declarations import Directory, Scope, Task
 from onestack.model.key import Key, Kind
 
 
@@ -61,11 +61,14 @@ class Tempest(Component):
         # Imported late: answers and checks run where only the standard library is.
         from onestack.components.tempest import config, runner
 
-        contents = ("flavors", "image", "networks")
-        needs = tuple(f"provision:{name}" for name in contents)
-        yield Task("configuration", lambda: config.ensure_config(ctx), needs)
+        yield Task(
+            "configuration",
+            lambda: config.ensure_config(ctx),
+            ("capability:contents",),
+            scope=Scope.CLOUD,
+        )
         if ctx.answers[RUN]:
-            yield Task("tests", lambda: runner.ensure_passed(ctx), ("ready",))
+            yield Task("tests", lambda: runner.ensure_passed(ctx), ("ready",), scope=Scope.CLOUD)
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         yield from ensure_no_file(paths.configuration(ctx))
