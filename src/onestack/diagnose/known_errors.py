@@ -13,7 +13,7 @@ HEAD = """# Known errors
 
 What `onestack doctor`, and a run that fails, say of lines in the cloud's logs, component by
 component. A pattern is a regular expression of Python's. `{root}`, `{data}` and `{log}` are the
-cloud's places, `{public}` and `{internal}` its addresses.
+cloud's places, `{public}` and `{internal}` its addresses; a key in braces is what was answered.
 """
 
 

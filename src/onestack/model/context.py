@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,12 +90,17 @@ class Context:
         """The cloud's own loopback address, the same on each host."""
         return self.host.addresses[Network.INTERNAL]
 
-    @property
-    def places(self) -> Mapping[str, object]:
-        """What stands for a name in braces where something is told to people."""
+    def filled(self, text: str) -> str:
+        """``text`` for people, with what stands in it in braces: see `KnownError`."""
         cloud = self.cloud
         places = {"root": cloud.root, "data": cloud.data, "log": cloud.log}
-        return {**places, "public": self.public, "internal": self.internal}
+        known = {**places, "public": self.public, "internal": self.internal}
+
+        def what(found: re.Match[str]) -> str:
+            name = found[1]
+            return str(known[name]) if name in known else self.answers.shown(name)
+
+        return re.sub(r"{(\w+)}", what, text)
 
     @cached_property
     def model(self) -> Model:

@@ -217,7 +217,8 @@ class KnownError:
     """What a log line that matches ``pattern`` (a regular expression) most likely means.
 
     ``cause`` and ``cure`` are for people; ``{root}``, ``{data}`` and ``{log}`` in them are the
-    cloud's places, ``{public}`` and ``{internal}`` its addresses.
+    cloud's places, ``{public}`` and ``{internal}`` its addresses, and the name of an answer
+    key stands for what was answered.
     """
 
     pattern: str
@@ -226,9 +227,6 @@ class KnownError:
     everywhere: bool = False
     """Whether it is looked for in other components' logs too, after their own."""
 
-    def sentence(self, places: Mapping[str, object]) -> str:
-        """For people, with the cloud's own ``places`` and addresses."""
-        said = "; ".join(filter(None, (self.cause, self.cure)))
-        for name, place in places.items():
-            said = said.replace(f"{{{name}}}", str(place))
-        return said
+    @property
+    def sentence(self) -> str:
+        return "; ".join(filter(None, (self.cause, self.cure)))

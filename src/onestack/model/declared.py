@@ -223,5 +223,5 @@ class Model:
                 return likely
             for known in declared.known_errors:
                 if (declared in own or known.everywhere) and re.search(known.pattern, text):
-                    return known.sentence(self._ctx.places)
+                    return self._ctx.filled(known.sentence)
         return None

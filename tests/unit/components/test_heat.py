@@ -285,7 +285,7 @@ def test_guests_are_told_of_the_authority_that_is_there(
     assert path.read_text() == vendordata(CERTIFICATE)
     assert not list(ensure_vendordata(ctx))
     task = next(task for task in nova.tasks(ctx) if task.name == "vendordata")
-    assert task.before_start and "haproxy:certificate" in task.needs
+    assert task.before_start and "capability:authority" in task.needs
 
 
 def test_guests_need_not_trust_it(tmp_path: Path) -> None:

@@ -70,8 +70,10 @@ def test_it_is_there_when_asked_for(tmp_path: Path) -> None:
     assert not ROOM.enabled(rooms().answers)
     assert ROOM.enabled(rooms(**WANTED).answers)
     assert {task.name: task.needs for task in ROOM.tasks(rooms(**WANTED))} == {
-        "configuration": ("provision:flavors", "provision:image", "provision:networks")
+        "configuration": ("capability:contents",)
     }
+    contents = rooms(**WANTED).capabilities["contents"]
+    assert contents.tasks == ("provision:flavors", "provision:image", "provision:networks")
     last = {task.name: task.needs for task in ROOM.tasks(rooms(**RUN))}
     assert last["tests"] == ("ready",)
     (said,) = ROOM.validate(registry().answers({"CONFIG_RUN_TEMPEST": "y"}))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from onestack.answers.registry import registry
 from onestack.cli.main import VERBS
 from onestack.components import ALL
 from onestack.diagnose import known_errors
@@ -49,7 +50,7 @@ def test_a_cure_names_what_there_is(component: object, known: KnownError, names:
     assert known.cause and not known.cause.endswith(".")
     assert not wrong(f"{known.cause}; {known.cure}", names)
     for place in re.findall(r"{(\w+)}", known.cause + known.cure):
-        assert place in ("root", "data", "log", "public", "internal")
+        assert place in ("root", "data", "log", "public", "internal", *registry().keys)
 
 
 def test_what_nobody_can_type_is_found(names: set[str]) -> None:

@@ -90,7 +90,7 @@ class Keystone(Component):
         openstack.denied("keystone"),
         KnownError(
             r"ldap\.SERVER_DOWN|Can't contact LDAP server",
-            "the directory does not answer",
+            f"the directory at {{{ldap.PREFIX}URL}} does not answer",
             f"check {ldap.PREFIX}URL, and its certificate ({ldap.PREFIX}TLS_CACERTFILE)",
         ),
         KnownError(
