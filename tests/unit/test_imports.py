@@ -60,10 +60,6 @@ NOT_THERE = {"rich", "uv"}
 EXCEPTIONS = {
     # The list of all keys is that of all components; imported when it is asked for.
     ("onestack.answers.registry", "onestack.components"),
-    # keystone's own bootstrap must run where keystone's code is: as a job of the supervisor.
-    ("onestack.components.keystone.bootstrap", "onestack.supervise.client"),
-    # so must cinder's deleting of backups
-    ("onestack.components.cinder.backups", "onestack.supervise.client"),
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
 from onestack.answers.values import Answers
+from onestack.deploy.jobs import SupervisedJobs
 from onestack.diagnose import preflight
 from onestack.host import facts
 from onestack.host.facts import HostFacts
@@ -16,6 +17,7 @@ from onestack.model.context import Context
 from onestack.model.findings import Finding, raise_refusals
 from onestack.model.host import Host
 from onestack.release.release import release
+from onestack.supervise.client import Client
 
 
 def all_components() -> tuple[Component, ...]:
@@ -51,6 +53,7 @@ def context(
         release=release(),
         components=tuple(c for c in every if c.enabled(answers)),
         switched_off=tuple(c for c in every if not c.enabled(answers)),
+        jobs=SupervisedJobs(Client(cloud)),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -104,19 +103,15 @@ def lets_in(session: Session, url: str, who: Item) -> bool:
     return bool(answer.status_code == 201)
 
 
-_directories: dict[str, Directory] = {}
-_lock = threading.Lock()
-
-
 def directory(ctx: Context) -> Directory:
     """Keystone's contents as this run knows them."""
-    with _lock:
-        key = str(ctx.cloud.root)
-        if key not in _directories:
-            found = Directory(admin_session(ctx), f"http://{ctx.internal}:5000/v3")
-            found.read()
-            _directories[key] = found
-        return _directories[key]
+
+    def read() -> Directory:
+        found = Directory(admin_session(ctx), f"http://{ctx.internal}:5000/v3")
+        found.read()
+        return found
+
+    return ctx.run.once("keystone's contents", read)
 
 
 def ensure_service_project(ctx: Context) -> Iterator[Change]:

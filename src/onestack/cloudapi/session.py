@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -43,19 +42,13 @@ class CloudSession(Session):
             raise OnestackError(f"{method} {url} failed", str(error), SEE) from error
 
 
-_sessions: dict[str, Session] = {}
-_lock = threading.Lock()
-
-
 def admin_session(ctx: Context) -> Session:
     """The administrator's session, on the internal address, shared by all steps of a run."""
-    with _lock:
-        key = str(ctx.cloud.root)
-        if key not in _sessions:
-            _sessions[key] = new_session(
-                ctx, f"http://{ctx.internal}:5000/v3", timeout=60, kind=CloudSession
-            )
-        return _sessions[key]
+    url = f"http://{ctx.internal}:5000/v3"
+    return ctx.run.once(
+        "administrator's session",
+        lambda: new_session(ctx, url, timeout=60, kind=CloudSession),
+    )
 
 
 def new_session(

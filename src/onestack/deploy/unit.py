@@ -9,13 +9,14 @@ from typing import Any
 
 from onestack.deploy.roster import roster_path
 from onestack.host import netns
-from onestack.host.command import Aborted, abort, run
+from onestack.host.command import Aborted, run
 from onestack.host.files import write_file
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change, Undo
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
+from onestack.model.run import this_run
 from onestack.supervise import systemd
 
 UNITS = Path("/etc/systemd/system")
@@ -81,7 +82,7 @@ def start_unit(cloud: Cloud, running: Callable[[], bool]) -> None:
         raise
     until = time.monotonic() + SECONDS
     while not running():
-        if abort.is_set():
+        if this_run().stop.is_set():
             raise Aborted(f"waiting for {name} was stopped")
         if time.monotonic() > until:
             said = run(["systemctl", "status", "--no-pager", name], check=False, timeout=30).out

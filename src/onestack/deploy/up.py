@@ -5,20 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from onestack.cloudapi.identity import ensure_identity
 from onestack.database.dumps import Dumps
 from onestack.database.schemas import Schemas
 from onestack.database.server import Server, socket_of
 from onestack.deploy import switched_off
+from onestack.deploy.jobs import Migration
 from onestack.deploy.prepare import prepare_steps
 from onestack.deploy.processes import Processes
 from onestack.deploy.roster import processes_of, roster_of, roster_path
 from onestack.deploy.supervisor import SupervisorClient
 from onestack.engine import timing
-from onestack.engine.interruptible import patiently
 from onestack.engine.progress import Listener, Progress, tell
 from onestack.engine.runner import Runner
 from onestack.engine.step import Outcome, Report, Result, Step
@@ -34,7 +32,7 @@ from onestack.model.declarations import Database, Scope, Task
 from onestack.model.declared import Declared
 from onestack.model.errors import NotInstalled
 from onestack.model.host import Host, Role
-from onestack.model.process import SERVICES, Process, Roster
+from onestack.model.process import Process, Roster
 
 
 def up(
@@ -55,7 +53,7 @@ def up(
     In a dry run nothing is changed and the report has what would be.
     Timings are kept also of a run that failed. Raises `OnestackError`.
     """
-    runner = Runner(Progress(listeners), dry_run)
+    runner = Runner(Progress(listeners), dry_run, ctx.run)
     if not dry_run:
         end_orphans()
     try:
@@ -253,8 +251,7 @@ class _Builder:
                 )
 
     def _database(self, declared: Declared, database: Database) -> Iterator[Change]:
-        name = f"database-{database.name}"
-        job = Migration(self.supervisor, name, declared.name, self.ctx, database.environment)
+        job = Migration(self.ctx, self.supervisor, declared.name, database)
         password = self.ctx.secrets[f"{database.user}_db"]
         yield from self._schemas(database.environment).ensure(database, password, job)
 
@@ -351,35 +348,6 @@ class _Builder:
         yield from (f"identity:{d.name}" for d in self.clients if provides(d, name))
         if kind == "provider":
             yield from self._provided(name)
-
-
-@dataclass(frozen=True)
-class Migration:
-    """A database's migrations as a job of the supervisor's: `onestack.database.schemas.Job`."""
-
-    supervisor: SupervisorClient
-    name: str
-    component: str
-    ctx: Context
-    environment: str = SERVICES
-
-    def __call__(self, run: str, arguments: dict[str, Any]) -> None:
-        # Stopped meanwhile, the job goes on; the next run waits for it.
-        patiently(
-            lambda: self.supervisor.job(
-                run=run,
-                user=self.ctx.cloud.user(self.component),
-                arguments=arguments,
-                log=self.name,
-                environment=self.environment,
-                component=self.component,
-                explain=self.ctx.model.likely,
-            ),
-            self.name,
-        )
-
-    def running(self) -> bool:
-        return any(job.name == self.name for job in self.supervisor.details().jobs)
 
 
 def provides(declared: Declared, capability: str) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
-from onestack.host.command import Aborted, abort
+from onestack.host.command import Aborted
+from onestack.model.run import this_run, thread
 
 LOOK = 0.25
 """Seconds between looks whether the operator wants to stop."""
@@ -26,11 +26,11 @@ def patiently(call: Callable[[], None], what: str) -> None:
         except Exception as error:
             failure.append(error)
 
-    thread = threading.Thread(target=follow, name=what, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(LOOK)
-        if abort.is_set() and thread.is_alive():
+    waiting = thread(follow, what)
+    waiting.start()
+    while waiting.is_alive():
+        waiting.join(LOOK)
+        if this_run().stop.is_set() and waiting.is_alive():
             raise Aborted(f"{what} was stopped")
     if failure:
         raise failure[0]

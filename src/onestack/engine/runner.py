@@ -12,8 +12,9 @@ from types import FrameType
 from onestack.engine.graph import Graph
 from onestack.engine.progress import Node, Progress
 from onestack.engine.step import Outcome, Report, Result, Step
-from onestack.host.command import Aborted, abort
+from onestack.host.command import Aborted
 from onestack.model.errors import Defect, NotYet, OnestackError
+from onestack.model.run import Run, thread
 
 THREADS = 48
 """Steps running at once at most; nearly all of them wait for something."""
@@ -50,11 +51,17 @@ class Interrupted(OnestackError):
 
 
 class Runner:
-    """Runs graphs one after another; a later one may need steps of an earlier one."""
+    """Runs graphs one after another; a later one may need steps of an earlier one.
 
-    def __init__(self, progress: Progress | None = None, dry_run: bool = False) -> None:
+    All that a step does, it does for ``run``.
+    """
+
+    def __init__(
+        self, progress: Progress | None = None, dry_run: bool = False, run: Run | None = None
+    ) -> None:
         self.progress = progress or Progress()
         self.dry_run = dry_run
+        self.run = run or Run()
         self.results: dict[str, Result] = {}
 
     @property
@@ -73,7 +80,7 @@ class Runner:
         waiting: list[Step] = []
         running: set[str] = set()
         stop = False
-        with _signals(lambda: ended.put(None)) as asked:
+        with self.run.at_work(), _signals(self.run, lambda: ended.put(None)) as asked:
             try:
                 while True:
                     waiting += graph.ready()
@@ -96,7 +103,7 @@ class Runner:
                     else:
                         graph.met(result.name)
             finally:
-                abort.clear()
+                self.run.stop.clear()
         self._not_started(graph)
         if asked:
             raise Interrupted
@@ -136,14 +143,14 @@ class Runner:
 
         # A thread each, of which none keeps the program from ending, and which
         # inherits the network namespace of the one that runs the plan.
-        threading.Thread(target=work, name=step.name, daemon=True).start()
+        thread(work, step.name).start()
 
     def _ensure(
         self, step: Step, node: Node, changes: list[str], open_question: bool
     ) -> tuple[Outcome, OnestackError | None]:
         try:
             for change in step.ensure():
-                if abort.is_set():
+                if self.run.stop.is_set():
                     raise Aborted("stopped")
                 if self.dry_run:
                     changes.append(change.what)
@@ -165,7 +172,7 @@ class Runner:
 
 
 @contextlib.contextmanager
-def _signals(wake: Callable[[], None]) -> Iterator[list[int]]:
+def _signals(run: Run, wake: Callable[[], None]) -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM ask to stop; the list grows with each that came.
 
     They raise nothing: an exception could come in between a step's being
@@ -175,7 +182,7 @@ def _signals(wake: Callable[[], None]) -> Iterator[list[int]]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         asked.append(number)
-        abort.set()
+        run.stop.set()
         wake()
 
     before = {}

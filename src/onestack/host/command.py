@@ -15,7 +15,6 @@ import shlex
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +23,10 @@ from pathlib import Path
 from onestack.host import orphans
 from onestack.host.orphans import MARK
 from onestack.model.errors import NotInstalled, OnestackError
+from onestack.model.run import this_run
 
 SHOWN = 4000
 """Characters of each output that an error shows, from its end."""
-
-abort = threading.Event()
-"""Set when the operator wants to stop: commands that may be cut short then are."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +199,7 @@ def follow(
         except BaseException:
             _end(process)
             raise
-        if abort.is_set():
+        if this_run().stop.is_set():
             raise Aborted(f"{shlex.join(words)} was stopped")
         code = process.wait()
         errors.seek(0)
@@ -213,9 +210,9 @@ def follow(
 def _lines(process: subprocess.Popen[bytes], line: Callable[[str], None]) -> None:
     """Each whole line of its output as it comes; ended when the operator stops the run."""
     assert process.stdout is not None
-    rest = b""
+    rest, stop = b"", this_run().stop
     with process.stdout as output:
-        while not abort.is_set():
+        while not stop.is_set():
             if not select.select([output], [], [], 0.25)[0]:
                 continue
             some = os.read(output.fileno(), 65536)
@@ -245,13 +242,13 @@ def _source(stdin: str | Path | None) -> int:
 
 def _wait(process: subprocess.Popen[bytes], until: float, finish: bool) -> tuple[str, str, str]:
     """Output, errors, and why it was ended by us ("", "timeout", "aborted")."""
-    reason = ""
+    reason, stop = "", this_run().stop
     while True:
         try:
             out, err = process.communicate(timeout=0.25)
             break
         except subprocess.TimeoutExpired:
-            if not finish and abort.is_set():
+            if not finish and stop.is_set():
                 reason = "aborted"
             elif time.monotonic() >= until:
                 reason = "timeout"

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from onestack.host.command import abort, run
+from onestack.host.command import run
 from onestack.model.errors import OnestackError
+from onestack.model.run import this_run
 
 ADMIN = Path("/var/lib/dpkg")
 LOCKS = ("lock-frontend", "lock")
@@ -107,7 +108,7 @@ def wait_for_lock(
         if pid != told:
             told = pid
             tell(f"waiting for process {pid} ({command_of(pid)}), which works with packages")
-        if time.monotonic() >= until or abort.is_set():
+        if time.monotonic() >= until or this_run().stop.is_set():
             raise OnestackError(
                 "packages cannot be installed now",
                 f"process {pid} ({command_of(pid)}) holds dpkg's lock for more than {seconds:g} s",

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from onestack.host.command import Aborted, abort
+from onestack.host.command import Aborted
+from onestack.model.run import this_run
 
 Tell = Callable[[str], None]
 
@@ -83,7 +84,7 @@ def _wait_for(path: Path, descriptor: int, waits: Callable[[], None]) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if abort.is_set():
+            if this_run().stop.is_set():
                 raise Aborted(f"waiting for {path} was stopped") from None
             if not told:
                 waits()

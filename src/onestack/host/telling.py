@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import threading
+import contextvars
 from collections.abc import Callable
 
 Listener = Callable[[str], None]
-_here = threading.local()
+_LISTENER: contextvars.ContextVar[Listener | None] = contextvars.ContextVar("told", default=None)
 
 
 def tell(sentence: str) -> None:
-    listener: Listener | None = getattr(_here, "listener", None)
-    if listener is not None:
+    if (listener := _LISTENER.get()) is not None:
         listener(sentence)
 
 
 def listen(listener: Listener | None) -> Listener | None:
     """Have ``listener`` told of this thread from now on; returns who was before."""
-    before: Listener | None = getattr(_here, "listener", None)
-    _here.listener = listener
+    before = _LISTENER.get()
+    _LISTENER.set(listener)
     return before

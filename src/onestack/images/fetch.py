@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from onestack.host.command import Aborted, abort
+from onestack.host.command import Aborted
 from onestack.model.errors import BadAnswers, OnestackError
+from onestack.model.run import this_run
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that have arrived, and how many there will be if the server said."""
@@ -180,7 +181,7 @@ def _persistently(source: str, target: BinaryIO, progress: Progress | None) -> N
         except _OnTheWay:
             if pause is None:
                 raise
-            if abort.wait(pause):
+            if this_run().stop.wait(pause):
                 raise Aborted("the download was stopped") from None
             target.seek(0)
             target.truncate()

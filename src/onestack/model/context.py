@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from onestack.model.cloud import Cloud
 from onestack.model.component import Component
-from onestack.model.declarations import Capability
+from onestack.model.declarations import Capability, Job
 from onestack.model.declared import Model
 from onestack.model.host import Host, Network
+from onestack.model.run import Run
 
 if TYPE_CHECKING:
     from onestack.answers.secrets import Secrets
@@ -47,6 +48,23 @@ def in_url(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
+class Jobs(Protocol):
+    """What runs jobs."""
+
+    def run(self, job: Job, user: str, likely: Callable[[str, str], str | None]) -> None:
+        """Run ``job`` to its end, as ``user``, or wait for the same one that runs already.
+
+        ``likely`` explains a log. Raises `OnestackError` when it fails.
+        """
+
+
+class NoJobs:
+    """Of a context in which nothing is changed."""
+
+    def run(self, job: Job, user: str, likely: Callable[[str, str], str | None]) -> None:
+        raise RuntimeError(f"nobody runs the job {job.name} here")
+
+
 @dataclass(frozen=True)
 class Context:
     """All that a component may look at. Nothing here changes during a stage of a run."""
@@ -65,6 +83,9 @@ class Context:
     """All others that there are."""
     others: tuple[Host, ...] = ()
     """The cloud's further hosts."""
+    run: Run = field(default_factory=Run, compare=False)
+    """What is made once a run is kept there."""
+    jobs: Jobs = field(default_factory=NoJobs, compare=False)
 
     @property
     def facts(self) -> HostFacts:
@@ -148,6 +169,10 @@ class Context:
     def authority(self) -> Path:
         """The certificate (PEM) of the cloud's own authority, for all who verify its front."""
         return self.cloud.etc / "tls" / "ca.pem"
+
+    def run_job(self, job: Job) -> None:
+        """Run it to its end, in a run that changes something. Raises `OnestackError`."""
+        self.jobs.run(job, self.cloud.user(job.component), self.model.likely)
 
     def looking(self) -> Context:
         """The same, for which no new secret is kept."""

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from onestack.model.change import Change
 from onestack.model.host import Role
@@ -148,6 +149,21 @@ class Task:
     needs: tuple[str, ...] = ()
     before_start: bool = False
     scope: Scope = Scope.HOST
+
+
+@dataclass(frozen=True)
+class Job:
+    """A function of ours that runs once, where a service's code is, as its component's user.
+
+    ``run`` is ``module:function``; it is given ``arguments``, which go through JSON. ``name``
+    names its log.
+    """
+
+    name: str
+    component: str
+    run: str
+    arguments: Mapping[str, Any]
+    environment: str = SERVICES
 
 
 @dataclass(frozen=True)

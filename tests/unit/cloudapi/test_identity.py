@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +74,10 @@ class Keystone:
 
 
 @pytest.fixture
-def keystone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Keystone]:
+def keystone(monkeypatch: pytest.MonkeyPatch) -> Keystone:
     made = Keystone()
     monkeypatch.setattr(identity, "admin_session", lambda ctx: made)
-    yield made
-    identity._directories.clear()
+    return made
 
 
 @pytest.fixture

@@ -51,3 +51,9 @@ def test_what_no_request_can_help_is_said_in_words_of_ours(
     # A dry run that would start it, or set the password, knows no more yet.
     assert issubclass(becomes, NotYet) == isinstance(raised, ConnectFailure | Unauthorized)
     assert isinstance(raised, HttpError | ConnectFailure)
+
+
+def test_a_run_has_one_session_and_another_run_another(tmp_path: Path) -> None:
+    one, other = context(tmp_path), context(tmp_path)
+    assert admin_session(one) is admin_session(one) is admin_session(one.looking())
+    assert admin_session(one) is not admin_session(other)

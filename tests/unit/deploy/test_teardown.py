@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from onestack.host.ledger import Ledger
 from onestack.kernel import proc
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
+from onestack.model.run import Run
 from tests.support.needs import needs_root
 from tests.unit.deploy.toys import Supervisor, context
 
@@ -162,16 +162,18 @@ def test_a_cloud_that_comes_while_the_last_one_goes(
     assert not (cache / "release").exists()
 
 
-def test_nobody_is_kept_waiting_by_the_lock_of_all_clouds(
-    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_is_kept_waiting_by_the_lock_of_all_clouds(cloud: Cloud, tmp_path: Path) -> None:
     clouds = tmp_path / "cache" / "clouds"
     # who cannot read it cannot lock it
     assert clouds.stat().st_mode & 0o777 == 0o700
-    stopped = threading.Event()
-    stopped.set()
-    monkeypatch.setattr(locks, "abort", stopped)
-    with locks.directory_lock(clouds), pytest.raises(Aborted), locks.directory_lock(clouds):
+    stopped = Run()
+    stopped.stop.set()
+    with (
+        stopped.at_work(),
+        locks.directory_lock(clouds),
+        pytest.raises(Aborted),
+        locks.directory_lock(clouds),
+    ):
         raise AssertionError("two have the lock")
 
 

@@ -17,6 +17,7 @@ from onestack.engine.runner import AGAIN, Runner, StepsFailed
 from onestack.engine.step import Outcome, Step
 from onestack.model.change import Change
 from onestack.model.errors import NotRunning, NotYet, OnestackError
+from onestack.model.run import this_run
 
 
 def changes(*what: str, do: Callable[[], None] = lambda: None) -> Callable[[], Iterator[Change]]:
@@ -266,3 +267,18 @@ def test_stopped_by_the_operator(number: int) -> None:
     assert "never" not in out
     assert "{'b': 'stopped'" in out or "'b': 'stopped'" in out
     assert "'c': 'not started'" in out
+
+
+def test_two_runs_in_one_program_are_stopped_apart() -> None:
+    """The sign to stop was one for all."""
+    one, other = Runner(), Runner()
+    seen = []
+
+    def look() -> Iterator[Change]:
+        one.run.stop.set()
+        seen.append(this_run() is other.run and not this_run().stop.is_set())
+        yield Change("go on", lambda: None)
+
+    other.execute([Step("look", "Look", look)])
+    assert seen == [True]
+    assert outcomes(other) == {"look": Outcome.CHANGED}

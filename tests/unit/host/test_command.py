@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from onestack.host import orphans
-from onestack.host.command import Aborted, CommandFailed, abort, follow, run
+from onestack.host.command import Aborted, CommandFailed, follow, run
 from onestack.model.errors import OnestackError
+from onestack.model.run import Run
 
 
 def test_output_and_time() -> None:
@@ -76,22 +77,26 @@ def test_a_large_input_and_output_do_not_block() -> None:
 
 
 def test_the_operator_stops_it() -> None:
-    threading.Timer(0.2, abort.set).start()
+    stopped = Run()
+    threading.Timer(0.2, stopped.stop.set).start()
     begin = time.monotonic()
-    try:
-        with pytest.raises(Aborted):
-            run(["sleep", "30"])
-    finally:
-        abort.clear()
+    with stopped.at_work(), pytest.raises(Aborted):
+        run(["sleep", "30"])
     assert time.monotonic() - begin < 10
 
 
+def test_another_run_goes_on() -> None:
+    stopped = Run()
+    stopped.stop.set()
+    with stopped.at_work(), Run().at_work():
+        assert run(["sh", "-c", "sleep 0.6; echo done"]).out == "done\n"
+
+
 def test_what_must_be_finished_is() -> None:
-    abort.set()
-    try:
+    stopped = Run()
+    stopped.stop.set()
+    with stopped.at_work():
         assert run(["sh", "-c", "sleep 0.6; echo done"], finish=True).out == "done\n"
-    finally:
-        abort.clear()
 
 
 def test_a_program_that_is_not_there() -> None:
@@ -157,10 +162,8 @@ def test_each_line_is_handed_on_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> 
 @needs_root
 def test_what_is_followed_is_ended_with_its_children() -> None:
     mark = f"8{os.getpid()}"
-    threading.Timer(0.3, abort.set).start()
-    try:
-        with pytest.raises(Aborted):
-            followed(f"sleep {mark} & sleep {mark}", [])
-    finally:
-        abort.clear()
+    stopped = Run()
+    threading.Timer(0.3, stopped.stop.set).start()
+    with stopped.at_work(), pytest.raises(Aborted):
+        followed(f"sleep {mark} & sleep {mark}", [])
     assert not [p for p in _commands() if mark in p]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onestack.model.change import Change
 from onestack.model.context import Context
-from onestack.supervise.client import Client
+from onestack.model.declarations import Job
 
 
 def forget(ctx: Context, config: Path) -> Iterator[Change]:
@@ -21,13 +21,10 @@ def forget(ctx: Context, config: Path) -> Iterator[Change]:
             cursor.execute(f"SELECT COUNT(*) FROM {rest} deleted = 0")
             counts += [row[0] for row in cursor.fetchall()]
     if any(counts):
+        run = "onestack.components.cinder.inside.jobs:forget_backups"
+        job = Job("cinder-forget-backups", "cinder", run, {"config": str(config)})
         yield Change(
             f"forget {counts[0]} backups of volumes, which were in the object store, and their "
             "service",
-            lambda: Client(ctx.cloud).job(
-                run="onestack.components.cinder.inside.jobs:forget_backups",
-                user=ctx.cloud.user("cinder"),
-                arguments={"config": str(config)},
-                log="cinder-forget-backups",
-            ),
+            lambda: ctx.run_job(job),
         )

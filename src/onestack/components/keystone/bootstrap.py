@@ -12,7 +12,7 @@ from onestack.cloudapi.session import NotLetIn, admin_session
 from onestack.components.mariadb.sql import connect
 from onestack.model.change import Change
 from onestack.model.context import Context
-from onestack.supervise.client import Client
+from onestack.model.declarations import Job
 
 
 def ensure_bootstrap(ctx: Context) -> Iterator[Change]:
@@ -58,13 +58,9 @@ def ensure_domain(ctx: Context, name: str) -> Iterator[Change]:
 
 
 def _make_domain(ctx: Context, name: str) -> None:
-    Client(ctx.cloud).job(
-        run="onestack.components.keystone.inside.jobs:domain",
-        user=ctx.cloud.user("keystone"),
-        arguments={"config": str(ctx.cloud.etc / "keystone" / "keystone.conf"), "name": name},
-        env={},
-        log="keystone-domain",
-    )
+    config = str(ctx.cloud.etc / "keystone" / "keystone.conf")
+    run = "onestack.components.keystone.inside.jobs:domain"
+    ctx.run_job(Job("keystone-domain", "keystone", run, {"config": config, "name": name}))
 
 
 def ensure_email(ctx: Context) -> Iterator[Change]:
@@ -97,16 +93,12 @@ def bootstrap(ctx: Context) -> None:
     """Run upstream's own bootstrap, which may be repeated."""
     url = f"{ctx.public}:5000/v3"
     etc = ctx.cloud.etc / "keystone"
-    Client(ctx.cloud).job(
-        run="onestack.components.keystone.inside.jobs:bootstrap",
-        user=ctx.cloud.user("keystone"),
-        arguments={
-            "config": str(etc / "keystone.conf"),
-            "secret": str(etc / "admin.json"),
-            "region": str(ctx.answers["CONFIG_KEYSTONE_REGION"]),
-            "public": f"https://{url}",
-            "internal": f"http://{ctx.internal}:5000/v3",
-        },
-        env={},
-        log="keystone-bootstrap",
-    )
+    arguments = {
+        "config": str(etc / "keystone.conf"),
+        "secret": str(etc / "admin.json"),
+        "region": str(ctx.answers["CONFIG_KEYSTONE_REGION"]),
+        "public": f"https://{url}",
+        "internal": f"http://{ctx.internal}:5000/v3",
+    }
+    run = "onestack.components.keystone.inside.jobs:bootstrap"
+    ctx.run_job(Job("keystone-bootstrap", "keystone", run, arguments))
