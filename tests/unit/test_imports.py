@@ -11,6 +11,7 @@ import ast
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -343,3 +344,30 @@ def test_the_copy_that_services_run_has_what_is_started_and_no_more() -> None:
         if not place.endswith((".txt", "__init__.py")):
             module = f"onestack.{place.removesuffix('.py').replace('/', '.')}"
             assert any(m == module or m.startswith(f"{module}.") for m in needed), place
+
+
+STATEMENT = re.compile(
+    r"\s*(SELECT .* FROM|INSERT (IGNORE )?INTO|UPDATE \w+ SET|DELETE FROM|(CREATE|ALTER|DROP) "
+    r"(TABLE|USER|DATABASE)|SET STATEMENT|GRANT .* ON|SHOW (TABLES|GRANTS|CREATE))\b",
+    re.DOTALL,
+)
+
+
+def statements(text: str) -> list[str]:
+    """Strings of a module that are statements for a database server."""
+    nodes = list(ast.walk(ast.parse(text)))
+    strings = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    for node in nodes:
+        if isinstance(node, ast.JoinedStr):
+            parts = (p.value if isinstance(p, ast.Constant) else "name" for p in node.values)
+            strings.append("".join(map(str, parts)))
+    return [string for string in strings if STATEMENT.match(string)]
+
+
+def test_statements_for_the_database_stand_in_one_room() -> None:
+    for text in ('f("SHOW TABLES")', 'x = f"SELECT {a} FROM {b}"', 'f("DELETE FROM x WHERE y")'):
+        assert statements(text)
+    others = {m: path for m, path in MODULES.items() if room(m) != "database"}
+    assert not [m for m, path in others.items() if statements(path.read_text())]
+    clients = {m for m in MODULES if "pymysql" in {i.target for i in imports(m)}}
+    assert clients - service_side() == {"onestack.database.server"}

@@ -116,7 +116,7 @@ class Schemas:
     def _clear(self, database: Database) -> None:
         """Undo what there is of a first migration."""
         if database.within:
-            self.server.drop_tables(database.place, self._made(database))
+            self.server.drop_tables(database.place, sorted(self._made(database)))
         else:
             self.server.drop(database.place)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from typing import Any
 
 import pymysql
 
-from onestack.model.cloud import Cloud
+from onestack.model.context import Context
 from onestack.model.errors import NotRunning, OnestackError
 
 OWN = "onestack"
@@ -21,8 +23,22 @@ _NO_SUCH = (1049, 1146)  # no such database, no such table
 _DENIED = (1044, 1045, 1698)
 
 
-def socket_of(cloud: Cloud) -> Path:
-    return cloud.run / "mariadb" / "mariadb.sock"
+_EVERYTHING = "ALL PRIVILEGES ON *.*"
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the server says of an account: how it logs in, and what it may do."""
+
+    text: str
+
+    @property
+    def has_password(self) -> bool:
+        return bool(re.search(r"\*[0-9A-F]{40}", self.text))
+
+    def may_do_everything(self, password: str) -> bool:
+        """With this password, too."""
+        return _kept(password) in self.text and _EVERYTHING in self.text
 
 
 @dataclass(frozen=True)
@@ -75,6 +91,24 @@ class Server:
             )
         return OnestackError("the database server refused", said, "see onestack logs mariadb")
 
+    def number(self, sql: str, arguments: tuple[Any, ...] = (), database: str | None = None) -> int:
+        """What a statement counts. Raises as `query`."""
+        ((found,),) = self.query(sql, arguments, database)
+        return int(found)
+
+    def transaction(
+        self, statements: Iterable[tuple[str, tuple[Any, ...]]], database: str | None = None
+    ) -> None:
+        """All of ``statements`` or none. Raises as `query`."""
+        try:
+            with self.session(database=database) as connection, connection.cursor() as cursor:
+                connection.begin()
+                for sql, arguments in statements:
+                    cursor.execute(sql, arguments)
+                connection.commit()
+        except pymysql.err.MySQLError as error:
+            raise self.explained(error) from None
+
     def exists(self, database: str) -> bool:
         sql = "SELECT 1 FROM information_schema.schemata WHERE schema_name = %s"
         return bool(self.query(sql, (database,)))
@@ -121,8 +155,8 @@ class Server:
         self.query(f"DROP USER IF EXISTS `{user}`@localhost")
 
     def drop_tables(self, database: str, tables: Iterable[str]) -> None:
-        """These together, whatever refers to them."""
-        if names := ", ".join(f"`{database}`.`{table}`" for table in sorted(tables)):
+        """These together, one after the other, whatever refers to them."""
+        if names := ", ".join(f"`{database}`.`{table}`" for table in tables):
             # for this statement alone: each query has a session of its own
             self.query(f"SET STATEMENT foreign_key_checks = 0 FOR DROP TABLE IF EXISTS {names}")
 
@@ -131,6 +165,30 @@ class Server:
         self.query(f"CREATE USER IF NOT EXISTS `{user}`@localhost IDENTIFIED BY %s", (password,))
         self.query(f"ALTER USER `{user}`@localhost IDENTIFIED BY %s", (password,))
         self.query(f"GRANT ALL PRIVILEGES ON `{database}`.* TO `{user}`@localhost")
+
+    def account(self, user: str) -> Account:
+        """Empty where there is no such user."""
+        if user not in self.users():
+            return Account("")
+        shown = [
+            *self.query("SHOW CREATE USER %s@'localhost'", (user,)),
+            *self.query("SHOW GRANTS FOR %s@'localhost'", (user,)),
+        ]
+        return Account("\n".join(str(row[0]) for row in shown))
+
+    def make_administrator(self, user: str, password: str) -> None:
+        """``user`` may do everything with this password; unix user root as root without."""
+        way = "mysql_native_password USING %s"
+        if user == "root":
+            way = f"unix_socket OR {way}"
+        who = (user, _kept(password))
+        self.query(f"CREATE USER IF NOT EXISTS %s@'localhost' IDENTIFIED VIA {way}", who)
+        self.query(f"ALTER USER %s@'localhost' IDENTIFIED VIA {way}", who)
+        self.query(f"GRANT {_EVERYTHING} TO %s@'localhost' WITH GRANT OPTION", (user,))
+
+    def take_roots_password(self) -> None:
+        """Unix user root comes in as root, and nobody else."""
+        self.query("ALTER USER root@'localhost' IDENTIFIED VIA unix_socket")
 
     def marked(self, database: str) -> bool:
         """Whether the first migration of the database was begun and never ended."""
@@ -154,3 +212,16 @@ class Server:
 
     def unmark(self, database: str) -> None:
         self.query(f"DELETE FROM `{OWN}`.{MARKS} WHERE name = %s", (database,))
+
+
+def server_of(ctx: Context) -> Server:
+    """The cloud's own."""
+    socket = ctx.at("database").socket
+    assert socket, "the database is asked through its socket, as unix user root"
+    return Server(socket)
+
+
+def _kept(password: str) -> str:
+    """As the server keeps it: the plain one appears in no statement."""
+    once = hashlib.sha1(password.encode()).digest()
+    return f"*{hashlib.sha1(once).hexdigest().upper()}"

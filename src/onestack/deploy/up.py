@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from onestack.cloudapi.identity import ensure_identity
 from onestack.database.dumps import Dumps
 from onestack.database.schemas import Schemas
-from onestack.database.server import Server, socket_of
+from onestack.database.server import server_of
 from onestack.deploy import switched_off
 from onestack.deploy.jobs import Migration
 from onestack.deploy.prepare import prepare_steps
@@ -139,11 +139,14 @@ class _Builder:
         """Files that a dry run would write."""
         self.processes = Processes(ctx, supervisor, dry_run, self._differs)
         self.clients = [d for d in self.model if d.identity and not provides(d, "identity")]
-        server = Server(socket_of(ctx.cloud))
+
+    @functools.cached_property
+    def schemas(self) -> Schemas:
+        ctx, server = self.ctx, server_of(self.ctx)
         jobs = {d.name: d.sync for declared in self.model for d in declared.databases}
         services = ctx.release.services
         dumps = Dumps(CACHE / "schemas" / services.digest, server.socket, jobs)
-        self.schemas = Schemas(server, dumps, services.site_packages, ctx.secrets.known, tell)
+        return Schemas(server, dumps, services.site_packages, ctx.secrets.known, tell)
 
     def _done_here(self, declared: Declared, task: Task) -> bool:
         if task.scope is Scope.CLOUD:

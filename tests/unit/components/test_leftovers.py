@@ -15,14 +15,16 @@ from onestack.cloudapi.identity import Directory
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.keystone import Keystone
-from onestack.components.mariadb import Mariadb, table_file
-from onestack.components.neutron import Neutron, fwaas
+from onestack.components.mariadb import Mariadb
+from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
 from onestack.components.octavia import Octavia
 from onestack.components.octavia import leftovers as balancers
 from onestack.components.provision import Provision, contents, leftovers, networks
 from onestack.components.swift import Swift
+from onestack.database.places import table_file
 from onestack.database.server import Server
+from onestack.database.upstream_tables import neutron as tables
 from onestack.deploy import switched_off
 from onestack.host.command import Result
 from onestack.model.change import Change
@@ -139,7 +141,7 @@ def test_the_tables_are_all_that_upstream_makes() -> None:
         for file in folder.rglob("*.py")
         for name in re.findall(r"create_table\(\s*['\"](\w+)", file.read_text())
     }
-    assert found == set(fwaas.TABLES)
+    assert found == set(tables.FIREWALLS)
 
 
 def test_firewalls_are_a_feature(tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_firewalls_are_a_feature(tmp_path: Path) -> None:
         return [f"{each.name} {each.title}" for each in switched_off.left(ctx)]
 
     assert left() == []
-    sign = table_file(context(tmp_path), "neutron", fwaas.TABLES[0])
+    sign = table_file(context(tmp_path).cloud, tables.FIREWALL_SIGN)
     sign.parent.mkdir(parents=True)
     sign.touch()
     assert left() == ["neutron:fwaas Firewall groups"]

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pymysql
@@ -14,7 +10,8 @@ import pytest
 
 from onestack.components.mariadb import Mariadb, administrator
 from onestack.components.mariadb.administrator import ensure_administrator
-from onestack.components.mariadb.datadir import install
+from onestack.database.server import Server
+from tests.support.mariadb import running
 from tests.unit.components.rooms import content, context
 
 MARIADB = Mariadb()
@@ -65,31 +62,6 @@ def test_a_server_that_ended_is_named_wherever_it_is_missed(tmp_path: Path) -> N
     assert ctx.model.likely("nova", "all is well") is None
 
 
-@contextmanager
-def running(folder: Path) -> Iterator[pymysql.Connection]:
-    """A server with its first contents, and root's connection to it."""
-    folder.chmod(0o755)
-    data = folder / "data"
-    install(data, "root")
-    config = folder / "mariadb.cnf"
-    text = content(context(folder), MARIADB, "mariadb.cnf")
-    text = text.replace(f"{folder}/data/mariadb/data", str(data))
-    text = text.replace(f"{folder}/run/mariadb", str(folder))
-    config.write_text(text.replace(f"tmpdir = {folder}/data/mariadb", f"tmpdir = {folder}"))
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            ["/usr/sbin/mariadbd", f"--defaults-file={config}", "--user=root"],
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield connect(folder / "mariadb.sock", "root", server)
-    finally:
-        server.terminate()
-        assert server.wait(30) == 0
-    assert "[ERROR]" not in (folder / "log").read_text()
-
-
 @installed
 def test_root_comes_in_by_the_socket_and_nobody_else(tmp_path: Path) -> None:
     unfinished = tmp_path / ".data.new"
@@ -113,9 +85,7 @@ def test_the_administrator_has_the_password_of_the_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     socket = str(tmp_path / "mariadb.sock")
-    monkeypatch.setattr(
-        administrator, "connect", lambda cloud: pymysql.connect(unix_socket=socket, user="root")
-    )
+    monkeypatch.setattr(administrator, "server_of", lambda ctx: Server(Path(socket)))
 
     def apply(**given: str) -> list[str]:
         made = list(ensure_administrator(context(tmp_path / "cloud", **given)))
@@ -144,7 +114,8 @@ def test_the_administrator_has_the_password_of_the_answers(
         assert apply(CONFIG_MARIADB_PW=hard) == []
         # The unix user root is not shut out.
         assert may("root", "") and may("root", hard)
-        assert len(apply(CONFIG_MARIADB_PW="two")) == 1 and administrator.native("two") in shown()
+        assert len(apply(CONFIG_MARIADB_PW="two")) == 1
+        assert Server(Path(socket)).account("root").may_do_everything("two")
         # none is given any more
         assert len(apply()) == 1 and apply() == []
         assert may("root", "") and "*" not in shown()
@@ -161,15 +132,3 @@ def test_the_administrator_has_the_password_of_the_answers(
 def test_the_administrator_is_no_service(name: str) -> None:
     (key,) = (key for key in MARIADB.keys if key.name == "CONFIG_MARIADB_USER")
     assert key.check is not None and key.check(name)
-
-
-def connect(socket: Path, user: str, server: subprocess.Popen[bytes]) -> pymysql.Connection:
-    until = time.monotonic() + 30
-    while True:
-        try:
-            return pymysql.connect(unix_socket=str(socket), user=user)
-        except pymysql.err.OperationalError:
-            assert server.poll() is None, "mariadbd has ended"
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.1)

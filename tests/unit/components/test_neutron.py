@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from onestack.answers.registry import registry
-from onestack.components.mariadb import table_file
 from onestack.components.neutron import Neutron, fwaas, keys
 from onestack.components.neutron.layout import Layout
+from onestack.database.places import table_file
+from onestack.database.upstream_tables import neutron as tables
 from onestack.host.facts import HostFacts
 from onestack.model.context import Context
 from onestack.model.declared import Declared
@@ -336,7 +337,7 @@ def test_networks_are_not_left_to_another_agent(tmp_path: Path) -> None:
         file.path.write_text(file.content)
     # there can be networks
     assert not refusals()
-    table = table_file(before, "neutron", "networks")
+    table = table_file(before.cloud, tables.NETWORKS)
     table.parent.mkdir(parents=True)
     table.touch()
     assert not refusals(CONFIG_LBAAS_INSTALL="y")

@@ -9,7 +9,6 @@ import re
 import time
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
 
@@ -280,13 +279,10 @@ def test_servers_that_nobody_measures_are_found(
     since: int | None,
     seconds: int,
 ) -> None:
-    answers = {metering_health.RUNNING: (running,), metering_health.SINCE: (since,)}
-    connection = MagicMock()
-    cursor = connection.__enter__().cursor().__enter__()
-    cursor.execute.side_effect = lambda statement, *_: setattr(
-        cursor.fetchone, "return_value", answers[statement]
+    monkeypatch.setattr(
+        metering_health.nova, "running_longer_than", lambda server, seconds: running
     )
-    monkeypatch.setattr(metering_health, "connect", lambda cloud: connection)
+    monkeypatch.setattr(metering_health.gnocchi, "seconds_since_last", lambda server, metric: since)
     ctx = context(root, *ROOMS, Nova())
     assert metering_health.silence(ctx) == seconds
     found = list(CEILOMETER.health_checks(ctx))

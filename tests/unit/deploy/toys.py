@@ -50,7 +50,7 @@ class Store(Component):
 
     name = "store"
     title = "Store"
-    provides = (Capability("database", ("stored",)),)
+    provides = (Capability("database", ("stored",), socket="store/store.sock"),)
 
     def packages(self, ctx: Context) -> Iterable[str]:
         return ("store-server",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from onestack.database.upstream_tables import cinder as tables
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.declarations import Job
@@ -13,18 +14,14 @@ from onestack.model.declarations import Job
 def forget(ctx: Context, config: Path) -> Iterator[Change]:
     """No backup whose data is gone, no service that could neither restore nor delete it."""
     # Imported late: answers and checks run where only the standard library is.
-    from onestack.components.mariadb.sql import connect
+    from onestack.database.server import server_of
 
-    counts = []
-    with connect(ctx.cloud, "cinder") as database, database.cursor() as cursor:
-        for rest in ("backups WHERE", "services WHERE `binary` = 'cinder-backup' AND"):
-            cursor.execute(f"SELECT COUNT(*) FROM {rest} deleted = 0")
-            counts += [row[0] for row in cursor.fetchall()]
-    if any(counts):
+    server = server_of(ctx)
+    there = tables.backups(server)
+    if there or tables.backup_services(server):
         run = "onestack.components.cinder.inside.jobs:forget_backups"
         job = Job("cinder-forget-backups", "cinder", run, {"config": str(config)})
         yield Change(
-            f"forget {counts[0]} backups of volumes, which were in the object store, and their "
-            "service",
+            f"forget {there} backups of volumes, which were in the object store, and their service",
             lambda: ctx.run_job(job),
         )

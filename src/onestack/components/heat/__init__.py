@@ -7,7 +7,8 @@ from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components import openstack
-from onestack.components.mariadb import table_file
+from onestack.database.places import table_file
+from onestack.database.upstream_tables import heat as tables
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
@@ -128,7 +129,7 @@ class Heat(Component):
 
     def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
         before = read_option(_config(ctx), _KEY_OPTION)
-        stacks = table_file(ctx, "heat", "stack").exists()
+        stacks = table_file(ctx.cloud, tables.STACKS).exists()
         if stacks and before not in (None, ini_value(_encryption_key(ctx))):
             yield refuse(
                 "CONFIG_HEAT_AUTH_ENC_KEY is not the key that heat's database was made with",

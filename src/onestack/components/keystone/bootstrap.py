@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.session import NotLetIn, admin_session
-from onestack.components.mariadb.sql import connect
+from onestack.database.server import server_of
+from onestack.database.upstream_tables import keystone as tables
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.declarations import Job
@@ -17,19 +17,9 @@ from onestack.model.declarations import Job
 
 def ensure_bootstrap(ctx: Context) -> Iterator[Change]:
     """The default domain, the administrator, the roles and the identity endpoints."""
-    with connect(ctx.cloud, "keystone") as database, database.cursor() as cursor:
-        cursor.execute(
-            "SELECT COUNT(*) FROM local_user WHERE name = %s AND domain_id = 'default'",
-            (ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"],),
-        )
-        users = cursor.fetchone()
-        # the endpoints are the last thing a bootstrap makes
-        cursor.execute(
-            "SELECT COUNT(*) FROM endpoint JOIN service ON service.id = endpoint.service_id"
-            " WHERE service.type = 'identity'"
-        )
-        endpoints = cursor.fetchone()
-    if not users or not users[0] or not endpoints or endpoints[0] < 3:
+    server, name = server_of(ctx), str(ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"])
+    # the endpoints are the last thing a bootstrap makes
+    if not tables.local_user(server, name) or tables.identity_endpoints(server) < 3:
         yield Change("bootstrap keystone", lambda: bootstrap(ctx))
 
 
@@ -50,10 +40,7 @@ def _set_password(ctx: Context) -> None:
 
 def ensure_domain(ctx: Context, name: str) -> Iterator[Change]:
     """The domain ``name``, made before keystone's API serves."""
-    with connect(ctx.cloud, "keystone") as database, database.cursor() as cursor:
-        cursor.execute("SELECT COUNT(*) FROM project WHERE is_domain AND name = %s", (name,))
-        found = cursor.fetchone()
-    if not found or not found[0]:
+    if not tables.has_domain(server_of(ctx), name):
         yield Change(f"make the domain {name}", lambda: _make_domain(ctx, name))
 
 
@@ -69,16 +56,11 @@ def ensure_email(ctx: Context) -> Iterator[Change]:
     The database is asked, since keystone's answer may come from its cache: a user that
     is read while it is written stays there as it was, for minutes.
     """
-    with connect(ctx.cloud, "keystone") as database, database.cursor() as cursor:
-        cursor.execute(
-            "SELECT user.id, user.extra FROM user JOIN local_user ON local_user.user_id = user.id"
-            " WHERE local_user.name = %s AND local_user.domain_id = 'default'",
-            (ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"],),
-        )
-        found = cursor.fetchone()
+    name = str(ctx.answers["CONFIG_KEYSTONE_ADMIN_USERNAME"])
+    user = tables.local_user(server_of(ctx), name)
     wanted = str(ctx.answers["CONFIG_KEYSTONE_ADMIN_EMAIL"])
-    if found and json.loads(found[1] or "{}").get("email", "") != wanted:
-        url = f"http://{ctx.internal}:5000/v3/users/{found[0]}"
+    if user and user.email != wanted:
+        url = f"{ctx.url('identity')}/users/{user.id}"
         yield Change(
             f"give the administrator the e-mail address {wanted or '(none)'}",
             lambda: _set_email(admin_session(ctx), url, wanted),
@@ -98,7 +80,7 @@ def bootstrap(ctx: Context) -> None:
         "secret": str(etc / "admin.json"),
         "region": str(ctx.answers["CONFIG_KEYSTONE_REGION"]),
         "public": f"https://{url}",
-        "internal": f"http://{ctx.internal}:5000/v3",
+        "internal": ctx.url("identity"),
     }
     run = "onestack.components.keystone.inside.jobs:bootstrap"
     ctx.run_job(Job("keystone-bootstrap", "keystone", run, arguments))

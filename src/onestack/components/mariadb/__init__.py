@@ -8,6 +8,7 @@ from pathlib import Path
 
 from onestack.answers.registry import registry
 from onestack.components.mariadb.datadir import install
+from onestack.database.places import data_directory
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
@@ -15,15 +16,6 @@ from onestack.model.declarations import Capability, ConfigFile, Directory, Known
 from onestack.model.key import Class, Key, Kind
 from onestack.model.process import Probe, Process
 from onestack.model.secret import Secret
-
-
-def table_file(ctx: Context, database: str, table: str) -> Path:
-    """There as long as the table is, whether the server runs or not."""
-    return _data(ctx) / database / f"{table}.ibd"
-
-
-def _data(ctx: Context) -> Path:
-    return ctx.cloud.data / "mariadb" / "data"
 
 
 def _wrong_name(text: str) -> str | None:
@@ -90,7 +82,7 @@ class Mariadb(Component):
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)
-        yield Directory(_data(ctx).parent, user, user, 0o700)
+        yield Directory(data_directory(ctx.cloud).parent, user, user, 0o700)
         # services of other users pass through to the socket, which asks for a password
         yield Directory(ctx.cloud.run / self.name, user, user, 0o755)
 
@@ -124,7 +116,7 @@ class Mariadb(Component):
         )
 
     def _ensure_data(self, ctx: Context) -> Iterator[Change]:
-        data = _data(ctx)
+        data = data_directory(ctx.cloud)
         if not data.is_dir():
             user = ctx.cloud.user(self.name)
             yield Change("make the database server's first contents", lambda: install(data, user))
@@ -136,10 +128,10 @@ class Mariadb(Component):
     def _text(self, ctx: Context) -> str:
         run = ctx.cloud.run / self.name
         return f"""[mariadbd]
-datadir = {_data(ctx)}
+datadir = {data_directory(ctx.cloud)}
 socket = {run}/mariadb.sock
 pid-file = {run}/mariadb.pid
-tmpdir = {_data(ctx).parent}
+tmpdir = {data_directory(ctx.cloud).parent}
 skip-networking
 skip-name-resolve
 skip-log-bin

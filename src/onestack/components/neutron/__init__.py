@@ -7,11 +7,12 @@ from typing import Any
 
 from onestack.answers.values import Answers
 from onestack.components import openstack
-from onestack.components.mariadb import table_file
 from onestack.components.neutron import config, fwaas, keys, namespaces
 from onestack.components.neutron.layout import PORT, Layout
 from onestack.components.neutron.undo import UNDO, ensure_noted
 from onestack.components.openvswitch import environment
+from onestack.database.places import table_file
+from onestack.database.upstream_tables import neutron as tables
 from onestack.host import sysctl
 from onestack.host.command import run
 from onestack.host.ledger import Ledger
@@ -73,7 +74,7 @@ class Neutron(Component):
                     wrong,
                     "change them, or choose with CONFIG_NEUTRON_L2_AGENT",
                 )
-        before, known = config.carrier(layout), table_file(ctx, "neutron", "networks").exists()
+        before, known = config.carrier(layout), table_file(ctx.cloud, tables.NETWORKS).exists()
         if known and before not in ("", layout.agent):
             yield refuse(
                 f"the networks of this cloud are carried by {before}, and would be by "

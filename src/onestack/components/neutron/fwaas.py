@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onestack.components.mariadb import table_file
 from onestack.components.neutron.layout import Layout
+from onestack.database.places import table_file
+from onestack.database.upstream_tables import neutron as tables
 from onestack.host.command import run
 from onestack.model.change import Change
 from onestack.model.component import Feature
@@ -31,17 +32,6 @@ KEY = Key(
 PLUGIN = "firewall_v2"
 EXTENSION = "fwaas_v2"
 """Of the layer 3 agent."""
-TABLES = (
-    "firewall_group_port_associations_v2",
-    "firewall_policy_rule_associations_v2",
-    "default_firewall_groups",
-    "firewall_groups_v2",
-    "firewall_policies_v2",
-    "firewall_rules_v2",
-)
-"""All that its migrations leave in neutron's database; what refers to another comes first."""
-_RESOURCES = ("firewall_group", "firewall_policy", "firewall_rule")
-_VERSION = "alembic_version_fwaas"
 _MARK = '"neutron:firewall_group_id"'
 _HERE = "onestack.components.neutron.inside."
 _VERSIONS = "neutron_fwaas/db/migration/alembic_migrations/versions"
@@ -67,11 +57,11 @@ class Firewalls(Feature):
             (_VERSIONS,),
             Layout(ctx).server,
             within="neutron",
-            table=_VERSION,
+            table=tables.FIREWALL_VERSION,
         )
 
     def markers(self, ctx: Context) -> Iterable[Path]:
-        return (table_file(ctx, "neutron", TABLES[0]),)
+        return (table_file(ctx.cloud, tables.FIREWALL_SIGN),)
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         return removed(Layout(ctx))
@@ -116,26 +106,11 @@ def removed(layout: Layout) -> Iterator[Change]:
     By then `lifted`, or the agent, has seen to it that no group is in force.
     """
     # Imported late: answers and checks run where only the standard library is.
-    from onestack.components.mariadb.sql import connect
+    from onestack.database.server import server_of
 
-    cloud = layout.ctx.cloud
-    with connect(cloud, "neutron") as database, database.cursor() as cursor:
-        cursor.execute("SHOW TABLES")
-        present = {str(row[0]) for row in cursor.fetchall()}
-    # One after the other they go, also in a crash: the version first, so that a new schema is
-    # made, and last the table by which it is seen that something is left.
-    if not (tables := [name for name in (_VERSION, *reversed(TABLES)) if name in present]):
-        return
-
-    def drop() -> None:
-        with connect(cloud, "neutron") as database, database.cursor() as cursor:
-            # Rows first: interrupted, the tables are still there to be found.
-            for name in (table for table in TABLES if table in present):
-                cursor.execute(f"DELETE FROM `{name}`")
-            cursor.execute("DELETE FROM standardattributes WHERE resource_type IN %s", (TABLES,))
-            cursor.execute("DELETE FROM quotas WHERE resource IN %s", (_RESOURCES,))
-            database.commit()
-            names = ", ".join(f"`{name}`" for name in tables)
-            cursor.execute(f"SET STATEMENT foreign_key_checks = 0 FOR DROP TABLE {names}")
-
-    yield Change(f"drop {len(tables)} tables of firewall groups in neutron's database", drop)
+    server = server_of(layout.ctx)
+    if present := tables.firewall_tables(server):
+        yield Change(
+            f"drop {len(present)} tables of firewall groups in neutron's database",
+            lambda: tables.drop_firewall_tables(server, present),
+        )

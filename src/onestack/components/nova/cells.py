@@ -11,7 +11,8 @@ import socket
 import uuid
 from collections.abc import Iterator
 
-from onestack.components.mariadb.sql import connect
+from onestack.database.server import server_of
+from onestack.database.upstream_tables import nova as tables
 from onestack.model.change import Change
 from onestack.model.context import Context
 
@@ -25,31 +26,13 @@ def ensure_cells(ctx: Context) -> Iterator[Change]:
     """Both cells mapped, and this machine's compute service mapped to cell1."""
     host = socket.gethostname()
 
-    def run(statement: str, *values: str) -> None:
-        with connect(ctx.cloud, "nova_api") as database, database.cursor() as cursor:
-            cursor.execute(statement, values)
-            database.commit()
-
-    with connect(ctx.cloud, "nova_api") as database, database.cursor() as cursor:
-        cursor.execute("SELECT name FROM cell_mappings")
-        cells = {row[0] for row in cursor.fetchall()}
-        cursor.execute("SELECT host FROM host_mappings")
-        hosts = {row[0] for row in cursor.fetchall()}
-
-    add_cell = (
-        "INSERT IGNORE INTO cell_mappings"
-        " (created_at, uuid, name, transport_url, database_connection, disabled)"
-        " VALUES (UTC_TIMESTAMP(), %s, %s, %s, %s, 0)"
-    )
+    server = server_of(ctx)
+    cells = tables.cells(server)
     if "cell0" not in cells:
         cell0 = (CELL0_UUID, "cell0", "none:///", DATABASE % "nova_cell0")
-        yield Change("map cell0", lambda: run(add_cell, *cell0))
+        yield Change("map cell0", lambda: tables.map_cell(server, *cell0))
     if CELL1 not in cells:
         cell1 = (str(uuid.uuid4()), CELL1, MESSAGES, DATABASE % "nova")
-        yield Change("map cell1", lambda: run(add_cell, *cell1))
-    if host not in hosts:
-        add_host = (
-            "INSERT IGNORE INTO host_mappings (created_at, cell_id, host)"
-            " SELECT UTC_TIMESTAMP(), id, %s FROM cell_mappings WHERE name = %s"
-        )
-        yield Change(f"map the compute host {host}", lambda: run(add_host, host, CELL1))
+        yield Change("map cell1", lambda: tables.map_cell(server, *cell1))
+    if host not in tables.mapped_hosts(server):
+        yield Change(f"map the compute host {host}", lambda: tables.map_host(server, host, CELL1))

@@ -1,0 +1,21 @@
+"""Cinder's tables, as of 29.0.0: backups, whose API is not there without an object store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onestack.database.server import Server
+
+DATABASE = "cinder"
+
+
+def backups(server: Server) -> int:
+    """How many there are."""
+    return server.number("SELECT COUNT(*) FROM backups WHERE deleted = 0", (), DATABASE)
+
+
+def backup_services(server: Server) -> int:
+    """How many are listed, running or not."""
+    sql = "SELECT COUNT(*) FROM services WHERE `binary` = 'cinder-backup' AND deleted = 0"
+    return server.number(sql, (), DATABASE)

@@ -1,0 +1,171 @@
+"""Each function on upstream's tables, on a real server with the tables of the locked release."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import onestack.database.upstream_tables as package
+from onestack.database.server import Server
+from onestack.database.upstream_tables import cinder, gnocchi, heat, keystone, neutron, nova
+from onestack.model.errors import OnestackError
+from onestack.release.release import Release
+from tests.support.mariadb import installed as needs_mariadb
+from tests.support.mariadb import running
+from tests.support.needs import needs_root
+
+pytestmark = [needs_mariadb, needs_root]
+DECLARED = Path(__file__).with_name("declared_tables.py")
+
+
+@pytest.fixture(scope="module")
+def declared(installed: Release) -> dict[str, dict[str, str]]:
+    """Database to table to the statement that makes it."""
+    python = installed.services.python
+    ran = subprocess.run([python, DECLARED], check=True, capture_output=True, text=True)
+    found: dict[str, dict[str, str]] = json.loads(ran.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(
+    declared: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """With those tables that some function names."""
+    folder = tmp_path_factory.mktemp("mariadb")
+    sources = (path.read_text() for path in Path(package.__file__).parent.glob("*.py"))
+    words = {word for source in sources for word in re.findall(r"\w+", source)}
+    folder.parent.chmod(0o755)
+    with running(folder):
+        made = Server(folder / "mariadb.sock")
+        for database, tables in declared.items():
+            made.create(database)
+            for table in tables.keys() & words:
+                made.query(tables[table], (), database)
+        yield made
+
+
+def put(server: Server, database: str, table: str, **row: Any) -> None:
+    """A row with these values, and any others where the table asks for one."""
+    columns = server.query(
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = %s"
+        " AND table_name = %s AND is_nullable = 'NO' AND column_default IS NULL AND extra = ''",
+        (database, table),
+    )
+    for name, kind in columns:
+        row.setdefault(str(name), "x" if "char" in str(kind) or "text" in str(kind) else 0)
+    names, places = ", ".join(f"`{n}`" for n in row), ", ".join(["%s"] * len(row))
+    server.query(f"INSERT INTO `{table}` ({names}) VALUES ({places})", (*row.values(),), database)
+
+
+def test_keystones_users(server: Server) -> None:
+    for name, extra in (("admin", '{"email": "a@b.c"}'), ("bare", None), ("empty", "{}")):
+        put(server, "keystone", "user", id=name, extra=extra, domain_id="default")
+        put(server, "keystone", "local_user", user_id=name, name=name, domain_id="default")
+    put(server, "keystone", "user", id="other", extra="{}", domain_id="ldap")
+    put(server, "keystone", "local_user", user_id="other", name="other", domain_id="ldap")
+    assert keystone.local_user(server, "admin") == keystone.User("admin", "a@b.c")
+    assert keystone.local_user(server, "bare") == keystone.User("bare", "")
+    assert keystone.local_user(server, "empty") == keystone.User("empty", "")
+    assert keystone.local_user(server, "other") is None
+
+
+def test_keystones_catalog(server: Server) -> None:
+    assert keystone.identity_endpoints(server) == 0
+    for kind in ("identity", "compute"):
+        put(server, "keystone", "service", id=kind, type=kind, extra="{}")
+        for interface in ("public", "internal"):
+            one = {"interface": interface, "service_id": kind, "url": "x", "extra": "{}"}
+            put(server, "keystone", "endpoint", id=f"{kind}-{interface}", **one)
+    assert keystone.identity_endpoints(server) == 2
+
+
+def test_keystones_domains(server: Server) -> None:
+    put(server, "keystone", "project", id="1", name="ldap", domain_id="r", is_domain=1)
+    put(server, "keystone", "project", id="2", name="demo", domain_id="r", is_domain=0)
+    assert keystone.has_domain(server, "ldap")
+    assert not keystone.has_domain(server, "demo")
+
+
+def test_novas_cells(server: Server) -> None:
+    assert nova.cells(server) == set() == nova.mapped_hosts(server)
+    for _ in range(2):
+        nova.map_cell(server, "0" * 36, "cell0", "none:///", "mysql://")
+    nova.map_cell(server, "1" * 36, "cell1", "rabbit://", "mysql://")
+    assert nova.cells(server) == {"cell0", "cell1"}
+    for _ in range(2):
+        nova.map_host(server, "here", "cell1")
+    assert nova.mapped_hosts(server) == {"here"}
+
+
+def test_novas_servers(server: Server) -> None:
+    server.query("SET GLOBAL time_zone = '+00:00'")
+    for name, state, gone in (("a", "active", 0), ("b", "stopped", 0), ("c", "active", 3)):
+        put(server, "nova", "instances", uuid=name, vm_state=state, deleted=gone)
+    assert nova.running_longer_than(server, 5) == 0
+    server.query(
+        "UPDATE instances SET launched_at = UTC_TIMESTAMP() - INTERVAL 60 SECOND", (), "nova"
+    )
+    assert nova.running_longer_than(server, 5) == 1
+    assert nova.running_longer_than(server, 90) == 0
+
+
+def test_gnocchis_last_measure(server: Server) -> None:
+    assert gnocchi.seconds_since_last(server, "cpu") is None
+    put(server, "gnocchi", "metric", id="a" * 16, name="cpu")
+    server.query(
+        "UPDATE metric SET last_measure_timestamp = UTC_TIMESTAMP() - INTERVAL 60 SECOND",
+        (),
+        "gnocchi",
+    )
+    since = gnocchi.seconds_since_last(server, "cpu")
+    assert since is not None and 60 <= since < 90
+    assert gnocchi.seconds_since_last(server, "memory") is None
+
+
+def test_cinders_backups(server: Server) -> None:
+    assert cinder.backups(server) == 0 == cinder.backup_services(server)
+    put(server, "cinder", "backups", id="1", deleted=0)
+    put(server, "cinder", "backups", id="2", deleted=1)
+    for number, name, gone in ((1, "backup", 0), (2, "volume", 0), (3, "backup", 1)):
+        put(server, "cinder", "services", id=number, binary=f"cinder-{name}", deleted=gone)
+    assert cinder.backups(server) == 1 == cinder.backup_services(server)
+
+
+def test_neutrons_firewalls(server: Server, declared: dict[str, dict[str, str]]) -> None:
+    """Interrupted, what is left is found and goes the next time; neutron's own rows stay."""
+    alembic = f"CREATE TABLE {neutron.FIREWALL_VERSION} (version_num VARCHAR(32) PRIMARY KEY)"
+    server.query(alembic, (), "neutron")
+    for kind in ("firewall_groups_v2", "networks"):
+        put(server, "neutron", "standardattributes", resource_type=kind)
+    for resource in ("firewall_rule", "network"):
+        put(server, "neutron", "quotas", id=resource, project_id="p", resource=resource)
+    put(server, "neutron", "firewall_rules_v2", id="1", standard_attr_id=1)
+    before = server.tables("neutron")
+    there = neutron.firewall_tables(server)
+    assert set(there) == {neutron.FIREWALL_VERSION, *neutron.FIREWALLS}
+    assert there[0] == neutron.FIREWALL_VERSION and there[-1] == neutron.FIREWALL_SIGN.name
+    neutron.drop_firewall_tables(server, there)
+    assert server.tables("neutron") == before - set(there)
+    kept = server.query("SELECT resource_type FROM standardattributes", (), "neutron")
+    assert kept == [("networks",)]
+    assert server.query("SELECT resource FROM quotas", (), "neutron") == [("network",)]
+    assert neutron.firewall_tables(server) == []
+
+
+def test_signs_are_tables(declared: dict[str, dict[str, str]]) -> None:
+    for table in (heat.STACKS, neutron.NETWORKS, neutron.FIREWALL_SIGN):
+        assert table.name in declared[table.database], table
+
+
+def test_a_column_that_is_no_more_is_an_error(server: Server) -> None:
+    """Why these tests are worth something."""
+    server.query("ALTER TABLE backups CHANGE deleted gone BOOL", (), "cinder")
+    with pytest.raises(OnestackError, match="refused"):
+        cinder.backups(server)
