@@ -11,9 +11,7 @@ from onestack.cli import lock, output
 from onestack.cli.options import KEPT, cloud_of, cloud_options, json_option, need_cloud
 from onestack.model.cloud import Cloud
 from onestack.model.errors import BadAnswers, OnestackError
-from onestack.storage import pool
-
-KEY = "CONFIG_CINDER_VOLUMES_SIZE"
+from onestack.storage.pool import Pool, PoolFacts
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -31,9 +29,12 @@ def run(args: argparse.Namespace) -> int:
     need_cloud(cloud)
     if args.what == "grow":
         with lock.changing(cloud, "pool"):
+            # Imported late: the verb's options are read without the components.
+            from onestack.components.cinder import SIZE, volume_pool
+
             wanted = target(args.size, facts_of(cloud).size)
-            pool.grow(cloud, wanted)
-            keep(cloud, wanted)
+            volume_pool(cloud).grow(wanted)
+            keep(cloud, SIZE, wanted)
     found = facts_of(cloud)
     if args.json:
         output.as_json(dataclasses.asdict(found))
@@ -44,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def facts_of(cloud: Cloud) -> pool.PoolFacts:
-    found = pool.facts(cloud)
+def facts_of(cloud: Cloud) -> PoolFacts:
+    found = Pool.at(cloud.root).facts()
     if found is None:
         raise OnestackError(
             f"the cloud {cloud.name!r} has no volume pool",
@@ -67,17 +68,17 @@ def target(text: str, now: int) -> int:
     return now + wanted if text.startswith("+") else wanted
 
 
-def keep(cloud: Cloud, wanted: int) -> None:
+def keep(cloud: Cloud, key: str, wanted: int) -> None:
     """The answers that the next ``up`` begins from say the same."""
     path = cloud.etc / KEPT
     if path.exists():
         text = packstack_file.read(path).updated(
-            {KEY: show_size(wanted)}, lambda name: f"{name}={show_size(wanted)}"
+            {key: show_size(wanted)}, lambda name: f"{name}={show_size(wanted)}"
         )
         packstack_file.save(path, text)
 
 
-def show(found: pool.PoolFacts) -> None:
+def show(found: PoolFacts) -> None:
     output.table(
         ("WHAT", "VALUE"),
         [

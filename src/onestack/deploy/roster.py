@@ -10,6 +10,7 @@ from pathlib import Path
 from onestack.cluster.placement import place
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
+from onestack.model.declarations import StoreMount
 from onestack.model.errors import NotInstalled
 from onestack.model.process import SERVICES, Process, Roster, ZygoteSpec
 from onestack.model.root_command import RootCommand
@@ -38,6 +39,11 @@ def processes_of(ctx: Context) -> dict[str, tuple[Process, ...]]:
                 needs=tuple(n for n in dict.fromkeys(resolved(ctx, spec, names)) if n in here),
                 zygote=declared.name if spec.run and declared.zygote else spec.zygote,
                 env={**workers, **spec.env} if spec.run and spec.sockets else spec.env,
+                prepare=(*(attach_command(ctx, s) for s in seen(ctx, spec)), *spec.prepare),
+                cleanup=(
+                    *spec.cleanup,
+                    *((*attach_command(ctx, s), "--detach") for s in owned(ctx, spec)),
+                ),
                 roles=(),
             )
             for spec in declared.processes
@@ -45,6 +51,36 @@ def processes_of(ctx: Context) -> dict[str, tuple[Process, ...]]:
         )
         for declared in ctx.model
     }
+
+
+def owned(ctx: Context, spec: Process) -> tuple[StoreMount, ...]:
+    """The stores of ``spec``, which are detached after it."""
+    stores = (store for declared in ctx.model for store in declared.stores)
+    return tuple(store for store in stores if store.owner == spec.name)
+
+
+def seen(ctx: Context, spec: Process) -> tuple[StoreMount, ...]:
+    """The stores that must be mounted before ``spec`` starts, its own among them."""
+    provided = {o.name for o in ctx.capabilities.values() if spec.name in o.processes}
+    return tuple(
+        store
+        for declared in ctx.model
+        for store in declared.stores
+        if store.owner == spec.name or provided & set(store.seen_by)
+    )
+
+
+def attach_command(ctx: Context, store: StoreMount) -> tuple[str, ...]:
+    """What mounts ``store`` in the mount namespace it is run in (as root); may be repeated."""
+    return (
+        "env",
+        f"PYTHONPATH={ctx.release.program}",
+        str(ctx.release.services.python),
+        "-m",
+        "onestack.storage.attach",
+        store.store,
+        str(ctx.cloud.root),
+    )
 
 
 def placed(ctx: Context) -> dict[str, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from onestack.deploy import switched_off
 from onestack.deploy.jobs import Migration
 from onestack.deploy.prepare import prepare_steps
 from onestack.deploy.processes import Processes
-from onestack.deploy.roster import processes_of, roster_of, roster_path
+from onestack.deploy.roster import processes_of, roster_of, roster_path, seen
 from onestack.deploy.supervisor import SupervisorClient
 from onestack.engine import timing
 from onestack.engine.progress import Listener, Progress, tell
@@ -287,6 +287,7 @@ class _Builder:
                         *self._all_files(),
                         *before,
                         *(f"process:{need}" for need in spec.needs),
+                        *(task for store in seen(self.ctx, spec) for task in store.after),
                     ),
                 )
 

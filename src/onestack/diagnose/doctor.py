@@ -15,7 +15,7 @@ from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Finding, refusals
 from onestack.model.process import Process
-from onestack.storage import pool
+from onestack.storage.pool import Pool, PoolFacts
 from onestack.supervise import logs
 from onestack.supervise.client import Client
 from onestack.supervise.protocol import ProcessStatus
@@ -43,7 +43,7 @@ class Diagnosis:
     ready: int
     patients: tuple[Patient, ...]
     troubles: tuple[Trouble, ...]
-    pool: pool.PoolFacts | None
+    pool: PoolFacts | None
     pool_problem: str = ""
     drift: tuple[str, ...] = ()
     """What `up` would change: a certificate that ends soon, a file that was edited."""
@@ -131,8 +131,8 @@ def _drift(ctx: Context, supervisor: Client) -> list[str]:
         return [f"cannot be told: {error.what}"]
 
 
-def _pool(ctx: Context) -> tuple[pool.PoolFacts | None, str]:
+def _pool(ctx: Context) -> tuple[PoolFacts | None, str]:
     try:
-        return pool.facts(ctx.cloud), ""
+        return Pool.at(ctx.cloud.root).facts(), ""
     except OnestackError as error:
         return None, "; ".join(filter(None, (error.what, error.why, error.cure)))

@@ -20,6 +20,7 @@ from onestack.model.declarations import (
     Identity,
     KnownError,
     Panel,
+    StoreMount,
     Task,
     TempestResources,
 )
@@ -85,6 +86,10 @@ class Part:
         return ()
 
     def processes(self, ctx: Context) -> Iterable[Process]:
+        return ()
+
+    def stores(self, ctx: Context) -> Iterable[StoreMount]:
+        """What must be mounted before processes of its own, and of others, start."""
         return ()
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:

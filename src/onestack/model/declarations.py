@@ -167,6 +167,25 @@ class Job:
 
 
 @dataclass(frozen=True)
+class StoreMount:
+    """A store that must be mounted where those who use it run, before they start.
+
+    ``store`` is a function, ``module:name``: with the cloud's root it gives an
+    `onestack.storage.store.Attachable`. Where mount namespaces are private, what is mounted
+    later is not seen in one that was made before: so each who must see it attaches it.
+    """
+
+    name: str
+    store: str
+    owner: str
+    """The process whose it is: when that has ended it is detached."""
+    seen_by: tuple[str, ...] = ()
+    """Capabilities whose processes must see it too."""
+    after: tuple[str, ...] = ()
+    """Tasks (``COMPONENT:TASK``) that make it."""
+
+
+@dataclass(frozen=True)
 class Capability:
     """What others use without knowing who gives it: ``database``, ``identity``, ``image`` …
 

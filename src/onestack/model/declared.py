@@ -20,6 +20,7 @@ from onestack.model.declarations import (
     Identity,
     KnownError,
     Panel,
+    StoreMount,
     Task,
     TempestResources,
 )
@@ -35,7 +36,7 @@ T = TypeVar("T")
 ASPECTS = (
     *("packages", "environments", "disk", "users", "directories", "files", "databases"),
     *("identity", "frontends", "processes", "privsep", "root_commands", "preload", "zygote"),
-    *("downloads", "tasks", "dashboard"),
+    *("stores", "downloads", "tasks", "dashboard"),
 )
 """What `Declared.evaluate` asks for."""
 
@@ -124,6 +125,10 @@ class Declared:
     @cached_property
     def processes(self) -> tuple[Process, ...]:
         return self._all(lambda part: part.processes(self.ctx))
+
+    @cached_property
+    def stores(self) -> tuple[StoreMount, ...]:
+        return self._all(lambda part: part.stores(self.ctx))
 
     @cached_property
     def privsep(self) -> dict[str, tuple[str, ...]]:

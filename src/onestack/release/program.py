@@ -32,8 +32,7 @@ FILES = (
     "answers/__init__.py",
     "answers/facter.py",
     "answers/values.py",
-    # run before the object store's processes, to mount what they keep objects on
-    "components/swift/attach.py",
+    # read before the object store's processes start, to mount what they keep objects on
     "components/swift/devices.py",
 )
 _SKIPPED = {"__pycache__"}

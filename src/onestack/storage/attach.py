@@ -1,36 +1,38 @@
-"""``python -m onestack.storage.attach ROOT [--detach]``: the pool's file, seen as a filesystem.
+"""``python -m onestack.storage.attach STORE ROOT [--detach]``: a store, mounted where it is used.
 
-The supervisor runs it as root before the volume service starts, so that the
-pool is there again after a boot, and with ``--detach`` after it has ended.
+``STORE`` is a function, ``module:name``: with the cloud's root it gives an `Attachable`. The
+supervisor runs this as root before the store's processes start, so that all is there again
+after a boot, and with ``--detach`` after they have ended.
 """
 
 from __future__ import annotations
 
 import argparse
+import pkgutil
 import sys
 from pathlib import Path
 
 from onestack.model.errors import OnestackError
-from onestack.storage import pool
+from onestack.storage.store import Attachable
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m onestack.storage.attach")
+    parser.add_argument("store", help="what gives the store: module:function")
     parser.add_argument("root", type=Path, help="the cloud's root directory")
-    parser.add_argument("--detach", action="store_true", help="unmount and free the loop device")
+    parser.add_argument("--detach", action="store_true", help="unmount and free its devices")
     arguments = parser.parse_args(argv)
-    place = pool.Pool(arguments.root)
     try:
-        if arguments.detach:
-            if not pool.detach(place):
-                # A guest that outlives the volume service; the next start finds it mounted.
-                print(f"{place.directory} is in use and stays mounted", file=sys.stderr)
-            return 0
-        for sentence in pool.attach(place):
+        store: Attachable = pkgutil.resolve_name(arguments.store)(arguments.root)
+        # What a guest that outlives its service still uses stays; the next start finds it.
+        for sentence in store.detach() if arguments.detach else store.attach():
             print(sentence, file=sys.stderr)
     except OnestackError as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code
+    except OSError as problem:
+        print(problem, file=sys.stderr)
+        return 1
     return 0
 
 

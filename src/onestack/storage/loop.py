@@ -23,6 +23,9 @@ _GET_STATUS64 = 0x4C05
 _STATUS64 = 232
 """Of linux/loop.h: the request, and the bytes of its answer, which begins with device and inode."""
 
+SECTOR = 512
+"""Bytes; what filesystems made in a file have."""
+
 PATIENCE = 1.0
 """Seconds to wait for a device to be let go of."""
 
@@ -78,9 +81,10 @@ def attach(file: Path) -> Path:
             "load the loop module (modprobe loop), or give the container /dev/loop-control",
         )
     _make_node()
-    result = run(
-        ["losetup", "--find", "--show", "--direct-io=on", str(file)], timeout=30, check=False
-    )
+    # Of a file that shares blocks with another the kernel would make a disk of larger sectors
+    # than a filesystem in it was made for: then it goes without direct I/O.
+    words = ["losetup", "--find", "--show", "--direct-io=on", "--sector-size", str(SECTOR)]
+    result = run([*words, str(file)], timeout=30, check=False)
     if not result.ok and not device_of(file):
         run(["losetup", "--find", "--show", str(file)], timeout=30)
     device = device_of(file)

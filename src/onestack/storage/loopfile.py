@@ -1,28 +1,25 @@
 """A file with a filesystem inside, mounted on a directory: a disk of a size of its own.
 
 A sparse one takes space of the machine's disk as it is written to, and gives it
-back as files in it are deleted; another takes all of it when it is made. Whoever
-uses one keeps a record beside it of what it is, written last.
+back as files in it are deleted; another takes all of it when it is made.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from onestack.answers.values import show_size
 from onestack.host.command import CommandFailed, run
 from onestack.host.facts import module_available
-from onestack.host.files import sync_directory, write_file
+from onestack.host.files import sync_directory
 from onestack.host.mounts import is_mounted, unmount
 from onestack.model.errors import OnestackError
 from onestack.storage import loop
@@ -46,8 +43,6 @@ _MAKE: dict[str, tuple[str, ...]] = {
     "ext4": ("mkfs.ext4", "-q", "-F", "-m", "0", "-I", "512", "-O", "ea_inode", "-E", "nodiscard"),
 }
 KINDS = tuple(_MAKE)
-
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -249,24 +244,6 @@ def check_disk(place: Path, title: str, size: int, needed: int, key: str, cure: 
 def nearest(place: Path) -> Path:
     """``place``, or what of the way to it is there."""
     return next(path for path in (place, *place.parents) if path.exists())
-
-
-def load_record(path: Path, of: Callable[..., R], title: str, example: str) -> R | None:
-    """``None`` while there is none. Raises `OnestackError` for a damaged record."""
-    try:
-        return of(**json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as problem:
-        raise OnestackError(
-            f"the record of {title}, {path}, cannot be read",
-            str(problem),
-            f"write {example} into it, then run the same command again",
-        ) from problem
-
-
-def save_record(path: Path, record: object) -> None:
-    write_file(path, json.dumps(vars(record)) + "\n", mode=0o644)
 
 
 def filesystem(device: Path) -> str:

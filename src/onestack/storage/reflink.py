@@ -13,7 +13,8 @@ from onestack.host.files import sync_directory
 FICLONE = 0x40049409
 """``ioctl_ficlone(2)``: make the open file share all blocks of another one."""
 
-_UNABLE = (errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV, errno.ENOTTY, errno.ENOSYS)
+UNABLE = (errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV, errno.ENOTTY, errno.ENOSYS)
+"""Errors of a filesystem that cannot share blocks, or not with the other one."""
 
 
 def clone(source: Path, target: Path, size: int | None = None, mode: int = 0o660) -> None:
@@ -52,7 +53,7 @@ def supported(directory: Path) -> bool:
             try:
                 fcntl.ioctl(two.fileno(), FICLONE, one.fileno())
             except OSError as problem:
-                if problem.errno in _UNABLE:
+                if problem.errno in UNABLE:
                     return False
                 raise
     return True

@@ -10,10 +10,13 @@ import pytest
 
 import onestack
 from onestack.answers.registry import registry
-from onestack.components.cinder import Cinder, attach_command
+from onestack.components.cinder import Cinder, volume_pool
 from onestack.components.libvirt import Libvirt
+from onestack.components.mariadb import Mariadb
+from onestack.components.memcached import Memcached
+from onestack.components.rabbitmq import Rabbitmq
+from onestack.deploy.roster import attach_command, processes_of
 from onestack.model.root_command import Refused, chosen
-from onestack.storage import pool
 from tests.support.needs import needs_services, services_python
 from tests.unit.components.rooms import answered, content, context
 
@@ -46,7 +49,7 @@ def test_both_kinds_of_clients_find_it(tmp_path: Path, cinder: Cinder) -> None:
 
 def test_the_driver_looks_where_the_pool_is(tmp_path: Path, cinder: Cinder) -> None:
     ctx = context(tmp_path, cinder)
-    place = pool.Pool.of(ctx.cloud)
+    place = volume_pool(ctx.cloud)
     text = content(ctx, cinder, "cinder.conf")
     assert f"filepool_directory = {place.directory}\n" in text
     assert f"filepool_record = {place.record}\n" in text
@@ -55,15 +58,22 @@ def test_the_driver_looks_where_the_pool_is(tmp_path: Path, cinder: Cinder) -> N
 def test_the_pool_is_mounted_before_the_volume_service_and_libvirt(
     tmp_path: Path, cinder: Cinder
 ) -> None:
-    libvirt = Libvirt()
-    ctx = context(tmp_path, cinder, libvirt)
-    volume = next(p for p in cinder.processes(ctx) if p.name == "cinder-volume")
-    assert volume.prepare == (attach_command(ctx),)
-    assert volume.cleanup == ((*attach_command(ctx), "--detach"),)
-    (libvirtd,) = libvirt.processes(ctx)
-    assert attach_command(ctx) in libvirtd.prepare
-    without = context(tmp_path, libvirt)
-    assert not [c for p in libvirt.processes(without) for c in p.prepare if "storage" in str(c)]
+    rooms = (Mariadb(), Rabbitmq(), Memcached(), cinder, Libvirt())
+    ctx = context(tmp_path, *rooms, CONFIG_CINDER_BACKEND="lvm,nfs")
+    specs = {spec.name: spec for own in processes_of(ctx).values() for spec in own}
+    (store,) = cinder.stores(ctx)
+    command = attach_command(ctx, store)
+    assert command[-2:] == ("onestack.storage.pool:Pool.at", str(tmp_path))
+    assert specs["cinder-volume"].prepare == (command,)
+    assert specs["cinder-volume"].cleanup == ((*command, "--detach"),)
+    # Guests have volumes open when libvirtd ends: the pool stays as it is.
+    assert (specs["libvirtd"].prepare, specs["libvirtd"].cleanup) == ((command,), ())
+    others = [s for n, s in specs.items() if n not in ("cinder-volume", "libvirtd")]
+    assert not [c for spec in others for c in (*spec.prepare, *spec.cleanup) if command[-2] in c]
+    without = context(tmp_path, *rooms, CONFIG_CINDER_BACKEND="nfs")
+    assert not list(cinder.stores(without))
+    (libvirtd,) = processes_of(without)["libvirt"]
+    assert not libvirtd.prepare
 
 
 def test_the_volume_service_shares_no_process(tmp_path: Path, cinder: Cinder) -> None:
@@ -179,7 +189,7 @@ def test_each_back_end_has_a_section_a_process_and_a_probe_of_its_own(
     assert names <= set(found)
     probe = found["cinder-volume-nfs"].probe
     assert probe is not None and probe.binary == "cinder-volume@nfs"
-    assert found["cinder-volume"].prepare and not found["cinder-volume-nfs"].prepare
+    assert [store.owner for store in cinder.stores(ctx)] == ["cinder-volume"]
     text = content(ctx, cinder, "cinder.conf")
     assert "enabled_backends = filepool,nfs,netapp,solidfire" in text
     assert "[solidfire]" in text and "san_password = geheim" in text

@@ -18,6 +18,7 @@ from onestack.host.files import uid_of
 from onestack.kernel import proc
 from onestack.model.cloud import Cloud
 from onestack.storage import pool
+from onestack.storage.store import Record
 from tests.support.needs import needs_root, needs_services, services_python
 from tests.unit.components.rooms import context
 from tests.unit.supervise.bench import Bench
@@ -52,17 +53,17 @@ def place() -> Iterator[pool.Pool]:
     root.chmod(0o755)
     cloud = Cloud("drivertest", root)
     cloud.etc.mkdir()
-    one = pool.Pool.of(cloud)
+    one = pool.Pool.at(cloud.root)
     # Not by `ensure`, which asks for a disk that could hold it all.
     one.home.mkdir(parents=True)
-    one.file(sparse=True).make(pool.image_size(60 << 30), pool.KIND)
-    one.save(pool.Record(60 << 30, USER, True))
-    pool.attach(one)
+    one.file().make(pool.image_size(60 << 30), pool.KIND)
+    one.save(Record(60 << 30, "xfs", USER))
+    one.attach()
     # The checkout may lie where the user cannot read it.
     shutil.copytree(Path(onestack.__file__).parent, root / "program" / "onestack")
     shutil.copy(TRIALS, root / "program")
     yield one
-    assert pool.detach(one)
+    assert one.detach() == []
     shutil.rmtree(root)
 
 

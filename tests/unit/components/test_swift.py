@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import pkgutil
 import re
 import subprocess
 from pathlib import Path
@@ -14,7 +15,8 @@ from onestack.answers.registry import registry
 from onestack.components import swift as room
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
-from onestack.components.swift import Swift, attach_command, config, devices, ensure_rings
+from onestack.components.swift import Swift, config, devices, ensure_rings
+from onestack.components.swift.inside.places import Places
 from onestack.model.errors import OnestackError
 from tests.unit.components.rooms import answered, content, context
 
@@ -98,8 +100,9 @@ def test_the_disk_is_mounted_before_the_storage_servers(tmp_path: Path, swift: S
     processes = {p.name: p for p in swift.processes(ctx)}
     assert set(processes) == {"swift-storage", "swift-proxy", "swift-rsync", "swift-upkeep"}
     storage = processes["swift-storage"]
-    assert storage.prepare == (attach_command(ctx),)
-    assert storage.cleanup == ((*attach_command(ctx), "--detach"),)
+    (store,) = swift.stores(ctx)
+    assert (store.owner, store.after) == ("swift-storage", ("swift:disk",))
+    assert pkgutil.resolve_name(store.store)(tmp_path) == Places(tmp_path)
     # What uses the disk ends before it is unmounted.
     for name in ("swift-proxy", "swift-rsync", "swift-upkeep"):
         assert "swift-storage" in processes[name].needs

@@ -14,7 +14,7 @@ import pytest
 from onestack.database import schemas
 from onestack.database.server import Server
 from onestack.deploy import prepare, switched_off, up
-from onestack.deploy.roster import ports, roster_of, roster_path, tcp_of
+from onestack.deploy.roster import ports, processes_of, roster_of, roster_path, tcp_of
 from onestack.engine.graph import Graph, GraphError
 from onestack.engine.runner import Runner, StepsFailed
 from onestack.engine.step import Outcome, Step
@@ -29,6 +29,7 @@ from onestack.model.declarations import (
     Directory,
     Endpoint,
     Identity,
+    StoreMount,
     Task,
 )
 from onestack.model.errors import NotInstalled, OnestackError
@@ -724,3 +725,35 @@ def test_an_environment_of_its_own(ctx: Context, tmp_path: Path) -> None:
     alone = dataclasses.replace(ctx, components=(*ctx.components, Squatter()))
     with pytest.raises(ValueError, match="'dashboard', not declared"):
         roster_of(alone)
+
+
+class Shelf(Component):
+    """Keeps what others must see."""
+
+    name = "shelf"
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        yield Process("shelfd", self.name, "root", argv=("/bin/shelf",), cleanup=(("wipe",),))
+        yield Process("duster", self.name, "root", argv=("/bin/dust",))
+
+    def stores(self, ctx: Context) -> Iterable[StoreMount]:
+        yield StoreMount("books", "a.room:Books", "shelfd", ("identity", "none"), ("shelf:build",))
+
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        yield Task("build", lambda: iter(()))
+
+
+def test_a_store_is_mounted_for_its_owner_and_those_who_must_see_it(
+    ctx: Context, supervisor: Supervisor
+) -> None:
+    ctx = dataclasses.replace(ctx, components=(*ctx.components, Shelf()))
+    specs = {spec.name: spec for own in processes_of(ctx).values() for spec in own}
+    attach = specs["shelfd"].prepare[0]
+    assert attach[-3:] == ("onestack.storage.attach", "a.room:Books", str(ctx.cloud.root))
+    assert specs["shelfd"].cleanup == (("wipe",), (*attach, "--detach"))
+    assert specs["doors-api"].prepare == (attach,)
+    assert specs["doors-api"].cleanup == ()
+    assert not specs["stored"].prepare and not specs["duster"].prepare
+    steps = {step.name: step for step in up.cloud_steps(ctx, supervisor)}  # type: ignore[arg-type]
+    waiting = {name for name, step in steps.items() if "shelf:build" in step.needs}
+    assert waiting - {"ready"} == {"process:shelfd", "process:doors-api"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
 import subprocess
@@ -20,10 +22,14 @@ from onestack.host.mounts import is_mounted
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
 from onestack.storage import acl, attach, loop, loopfile, pool
+from onestack.storage.filestore import FileStore
+from onestack.storage.pool import Pool, image_size
+from onestack.storage.store import Record, Store, load_record
 from tests.support.needs import needs_root
 
 USER = "daemon"
 SIZE = 512 << 20
+STORE = "onestack.storage.pool:Pool.at"
 
 
 @pytest.fixture
@@ -34,15 +40,19 @@ def cloud() -> Iterator[Cloud]:
     one = Cloud("pooltest", root)
     one.etc.mkdir()
     yield one
-    while is_mounted(pool.Pool.of(one).directory):
-        subprocess.run(["umount", "--lazy", pool.Pool.of(one).directory], check=True)
-    loop.detach(pool.Pool.of(one).image)
+    while is_mounted(place_of(one).directory):
+        subprocess.run(["umount", "--lazy", place_of(one).directory], check=True)
+    loop.detach(place_of(one).image)
     shutil.rmtree(root)
+
+
+def place_of(cloud: Cloud) -> Pool:
+    return Pool.at(cloud.root, "CONFIG_CINDER_VOLUMES_SIZE", "CONFIG_CINDER_VOLUMES_SPARSE")
 
 
 def settle(cloud: Cloud, size: int = SIZE, sparse: bool = True) -> list[str]:
     done = []
-    for change in pool.ensure(cloud, USER, size, sparse):
+    for change in place_of(cloud).ensure(Record(size, "xfs", USER, sparse), Ledger.of(cloud)):
         change.do()
         done.append(change.what)
     return done
@@ -61,12 +71,12 @@ def as_user(script: str, *words: str | Path) -> str:
 
 @needs_root
 def test_made_once_and_mounted(cloud: Cloud) -> None:
-    place = pool.Pool.of(cloud)
-    assert settle(cloud) == [f"make the volume pool of 512M in {place.home}"]
+    place = place_of(cloud)
+    assert settle(cloud) == [f"make the volume pool of 512M (xfs) in {place.home}"]
     assert settle(cloud) == []
     assert not is_mounted(place.directory)
-    assert len(pool.attach(place)) == 2
-    assert pool.attach(place) == []
+    assert len(place.attach()) == 2
+    assert place.attach() == []
     info = place.directory.stat()
     assert (info.st_uid, info.st_gid) == (uid_of(USER), gid_of(USER))
     as_user('echo hello > "$1"/volume-1', place.directory)
@@ -75,18 +85,18 @@ def test_made_once_and_mounted(cloud: Cloud) -> None:
 
 @needs_root
 def test_disk_space_is_taken_at_once_unless_sparse(cloud: Cloud) -> None:
-    image = pool.Pool.of(cloud).image
+    image = place_of(cloud).image
     settle(cloud, sparse=False)
-    assert image.stat().st_blocks * 512 >= pool.image_size(SIZE)
+    assert image.stat().st_blocks * 512 >= image_size(SIZE)
 
 
 @needs_root
 def test_sparse_takes_little(cloud: Cloud) -> None:
     settle(cloud, sparse=True)
-    place = pool.Pool.of(cloud)
+    place = place_of(cloud)
     taken = place.image.stat().st_blocks
     assert taken * 512 < 100 << 20
-    pool.attach(place)
+    place.attach()
     as_user('head -c 100M /dev/urandom > "$1"/volume-1; sync "$1"/volume-1', place.directory)
     assert place.image.stat().st_blocks * 512 > 100 << 20
     as_user('rm "$1"/volume-1', place.directory)
@@ -102,49 +112,49 @@ def test_sparse_takes_little(cloud: Cloud) -> None:
 def test_a_sparse_pool_takes_its_space_when_asked_to(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = pool.Pool.of(cloud).image
+    image = place_of(cloud).image
     settle(cloud, sparse=True)
     with monkeypatch.context() as patch:
         patch.setattr(loopfile, "LEFT_FREE", 1 << 60)
         with pytest.raises(OnestackError, match="for the volume pool of 512M") as refused:
             settle(cloud, sparse=False)
         assert refused.value.cure == "free some space, or leave CONFIG_CINDER_VOLUMES_SPARSE=y"
-    pool.attach(pool.Pool.of(cloud))
-    as_user('echo kept > "$1"/volume-1', pool.Pool.of(cloud).directory)
+    place_of(cloud).attach()
+    as_user('echo kept > "$1"/volume-1', place_of(cloud).directory)
     assert settle(cloud, sparse=False) == ["take the volume pool's disk space"]
     assert settle(cloud, sparse=False) == []
-    assert image.stat().st_blocks * 512 >= pool.image_size(SIZE)
-    assert (pool.Pool.of(cloud).directory / "volume-1").read_text() == "kept\n"
+    assert image.stat().st_blocks * 512 >= image_size(SIZE)
+    assert (place_of(cloud).directory / "volume-1").read_text() == "kept\n"
 
 
 @needs_root
 def test_a_run_that_was_killed(cloud: Cloud) -> None:
-    place = pool.Pool.of(cloud)
+    place = place_of(cloud)
     place.home.mkdir(parents=True)
     (place.home / ".cinder.img.part").write_bytes(b"half")
     settle(cloud)
     assert not (place.home / ".cinder.img.part").exists()
     # after the file was made and before the record was written
-    pool.attach(place)
+    place.attach()
     as_user('echo kept > "$1"/volume-1', place.directory)
     place.record.unlink()
     settle(cloud)
-    assert place.known() == pool.Record(SIZE, USER, True, True)
-    pool.attach(place)
+    assert place.known() == Record(SIZE, "xfs", USER, True)
+    place.attach()
     assert (place.directory / "volume-1").read_text() == "kept\n"
 
 
 @needs_root
 def test_found_again_after_a_boot(cloud: Cloud) -> None:
-    place = pool.Pool.of(cloud)
+    place = place_of(cloud)
     settle(cloud)
-    assert attach.main([str(cloud.root)]) == 0
+    assert attach.main([STORE, str(cloud.root)]) == 0
     as_user('echo kept > "$1"/volume-1', place.directory)
     subprocess.run(["umount", place.directory], check=True)
     loop.detach(place.image)
-    assert attach.main([str(cloud.root)]) == 0
+    assert attach.main([STORE, str(cloud.root)]) == 0
     assert (place.directory / "volume-1").read_text() == "kept\n"
-    assert attach.main([str(cloud.root), "--detach"]) == 0
+    assert attach.main([STORE, str(cloud.root), "--detach"]) == 0
     assert not is_mounted(place.directory)
     assert loop.device_of(place.image) is None
 
@@ -152,16 +162,19 @@ def test_found_again_after_a_boot(cloud: Cloud) -> None:
 def test_attach_without_a_pool_says_what_to_do(
     cloud: Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert attach.main([str(cloud.root)]) == 1
+    assert attach.main([STORE, str(cloud.root)]) == 1
     assert "onestack up" in capsys.readouterr().err
 
 
 @needs_root
 def test_what_a_killed_look_left_is_no_obstacle(cloud: Cloud) -> None:
     """A mount for a while, of a run that was killed meanwhile."""
-    place = pool.Pool.of(cloud)
+    place = place_of(cloud)
     settle(cloud)
-    for end in (lambda: pool.facts(cloud), lambda: undo(Ledger.of(cloud).entries()[0], undos())):
+    for end in (
+        lambda: place_of(cloud).facts(),
+        lambda: undo(Ledger.of(cloud).entries()[0], undos()),
+    ):
         left = place.home / f"{loopfile.MOUNT}left"
         left.mkdir()
         subprocess.run(["mount", loop.attach(place.image), left], check=True)
@@ -172,30 +185,30 @@ def test_what_a_killed_look_left_is_no_obstacle(cloud: Cloud) -> None:
 
 @needs_root
 def test_in_use_it_stays_mounted(cloud: Cloud) -> None:
-    place = pool.Pool.of(cloud)
+    place = place_of(cloud)
     settle(cloud)
-    pool.attach(place)
+    place.attach()
     with open(place.directory / "volume-1", "w"):
-        assert not pool.detach(place)
+        assert place.detach() == [f"{place.directory} is in use and stays mounted"]
         assert is_mounted(place.directory)
-        assert attach.main([str(cloud.root), "--detach"]) == 0
-    assert pool.detach(place)
+        assert attach.main([STORE, str(cloud.root), "--detach"]) == 0
+    assert place.detach() == []
 
 
 @needs_root
 @pytest.mark.parametrize("mounted", [True, False])
 def test_growth(cloud: Cloud, mounted: bool) -> None:
-    place = pool.Pool.of(cloud)
+    place = place_of(cloud)
     settle(cloud)
-    pool.attach(place)
+    place.attach()
     as_user('echo kept > "$1"/volume-1', place.directory)
     before = os.statvfs(place.directory).f_blocks
     if not mounted:
-        assert pool.detach(place)
-    pool.grow(cloud, 2 * SIZE)
+        assert place.detach() == []
+    place_of(cloud).grow(2 * SIZE)
     assert is_mounted(place.directory) == mounted
     assert (loop.device_of(place.image) is not None) == mounted
-    pool.attach(place)
+    place.attach()
     assert os.statvfs(place.directory).f_blocks > before + (SIZE - 1) // 4096
     assert (place.directory / "volume-1").read_text() == "kept\n"
     assert place.known().size == 2 * SIZE
@@ -205,11 +218,11 @@ def test_growth(cloud: Cloud, mounted: bool) -> None:
 
 @needs_root
 def test_growth_that_was_killed_is_completed(cloud: Cloud) -> None:
-    place = pool.Pool.of(cloud)
+    place = place_of(cloud)
     settle(cloud)
-    pool.attach(place)
-    os.truncate(place.image, pool.image_size(2 * SIZE))
-    pool.grow(cloud, 2 * SIZE)
+    place.attach()
+    os.truncate(place.image, image_size(2 * SIZE))
+    place_of(cloud).grow(2 * SIZE)
     state = os.statvfs(place.directory)
     assert state.f_bavail * state.f_frsize >= 2 * SIZE
     assert place.known().size == 2 * SIZE
@@ -219,7 +232,7 @@ def test_growth_that_was_killed_is_completed(cloud: Cloud) -> None:
 def test_it_never_shrinks(cloud: Cloud) -> None:
     settle(cloud)
     with pytest.raises(OnestackError, match="cannot shrink"):
-        pool.grow(cloud, SIZE - 1)
+        place_of(cloud).grow(SIZE - 1)
 
 
 @needs_root
@@ -227,23 +240,23 @@ def test_a_disk_too_full_is_found_before_anything_is_made(cloud: Cloud) -> None:
     with pytest.raises(OnestackError, match="too full") as caught:
         settle(cloud, 1 << 50, sparse=False)
     assert "CONFIG_CINDER_VOLUMES_SIZE" in caught.value.cure
-    assert not pool.Pool.of(cloud).home.exists()
+    assert not place_of(cloud).home.exists()
     settle(cloud)
-    length = pool.Pool.of(cloud).image.stat().st_size
+    length = place_of(cloud).image.stat().st_size
     with pytest.raises(OnestackError, match="too full"):
-        pool.grow(cloud, 1 << 50)
-    assert pool.Pool.of(cloud).image.stat().st_size == length
+        place_of(cloud).grow(1 << 50)
+    assert place_of(cloud).image.stat().st_size == length
 
 
 @needs_root
 def test_seen_from_another_mount_namespace(cloud: Cloud) -> None:
     """The supervisor may have mounts of its own; show and grow work from outside."""
-    place = pool.Pool.of(cloud)
+    place = place_of(cloud)
     settle(cloud)
     # Mounts it in a namespace of its own, and says so; ends when its input does.
     script = (
         "import sys; from pathlib import Path; from onestack.storage import pool;"
-        "p = pool.Pool(Path(sys.argv[1])); pool.attach(p);"
+        "p = pool.Pool.at(Path(sys.argv[1])); p.attach();"
         "(p.directory / 'volume-1').write_bytes(bytes(1 << 20));"
         "print('ready', flush=True); sys.stdin.read();"
         "import os; print(os.statvfs(p.directory).f_blocks)"
@@ -256,10 +269,10 @@ def test_seen_from_another_mount_namespace(cloud: Cloud) -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == "ready\n"
         assert not is_mounted(place.directory)
-        facts = pool.facts(cloud)
+        facts = place_of(cloud).facts()
         assert facts is not None
         assert (facts.volumes, facts.provisioned) == (1, 1 << 20)
-        pool.grow(cloud, 2 * SIZE)
+        place_of(cloud).grow(2 * SIZE)
         out, _ = other.communicate("", timeout=30)
     assert int(out) * 4096 > 2 * SIZE
     assert not list(place.home.glob(".mount-*"))
@@ -267,13 +280,13 @@ def test_seen_from_another_mount_namespace(cloud: Cloud) -> None:
 
 @needs_root
 def test_facts(cloud: Cloud) -> None:
-    assert pool.facts(cloud) is None
-    place = pool.Pool.of(cloud)
+    assert place_of(cloud).facts() is None
+    place = place_of(cloud)
     settle(cloud)
-    pool.attach(place)
+    place.attach()
     for name, size in (("volume-1", 100 << 20), ("volume-2", 50 << 20), ("snapshot-1", 10 << 20)):
         as_user(f'truncate -s {size} "$1/{name}"', place.directory)
-    facts = pool.facts(cloud)
+    facts = place_of(cloud).facts()
     assert facts is not None
     assert (facts.kind, facts.volumes, facts.snapshots) == ("file", 2, 1)
     assert facts.provisioned == 160 << 20
@@ -285,9 +298,9 @@ def test_facts(cloud: Cloud) -> None:
 @needs_root
 def test_libvirt_may_give_files_away(cloud: Cloud) -> None:
     """Whoever owns a file, the pool's user still reads, writes, copies and removes it."""
-    place = pool.Pool.of(cloud)
+    place = place_of(cloud)
     settle(cloud)
-    pool.attach(place)
+    place.attach()
     file = place.directory / "volume-1"
     for uid, gid in ((0, 0), (12345, 12345)):
         as_user('umask 0117; echo mine > "$1"', file)
@@ -300,24 +313,24 @@ def test_libvirt_may_give_files_away(cloud: Cloud) -> None:
 
 @needs_root
 def test_a_user_with_another_number_gets_it_all(cloud: Cloud) -> None:
-    place = pool.Pool.of(cloud)
+    place = place_of(cloud)
     settle(cloud)
-    pool.attach(place)
+    place.attach()
     file = place.directory / "volume-1"
     as_user('umask 0117; echo mine > "$1"', file)
-    place.save(pool.Record(SIZE, "games", True, True))
-    assert pool.attach(place) == [f"gave {place.directory} to games"]
+    place.save(Record(SIZE, "xfs", "games", True))
+    assert place.attach() == [f"gave {place.directory} to games"]
     assert file.stat().st_uid == uid_of("games")
     assert acl.inherited(place.directory, uid_of("games"))
     assert settle(cloud) == [f"give the volume pool to {USER}"]
-    assert len(pool.attach(place)) == 1
+    assert len(place.attach()) == 1
 
 
 @needs_root
 def test_the_ledger_undoes_it(cloud: Cloud) -> None:
-    place = pool.Pool.of(cloud)
+    place = place_of(cloud)
     settle(cloud)
-    pool.attach(place)
+    place.attach()
     [entry] = Ledger.of(cloud).entries()
     with open(place.directory / "volume-1", "w"), pytest.raises(OnestackError, match="in use"):
         undo(entry, undos())
@@ -329,11 +342,11 @@ def test_the_ledger_undoes_it(cloud: Cloud) -> None:
 
 @needs_root
 def test_removal(cloud: Cloud) -> None:
-    place = pool.Pool.of(cloud)
-    assert list(pool.remove(cloud)) == []
+    place = place_of(cloud)
+    assert list(place_of(cloud).remove(Ledger.of(cloud))) == []
     settle(cloud)
-    pool.attach(place)
-    [change] = pool.remove(cloud)
+    place.attach()
+    [change] = place_of(cloud).remove(Ledger.of(cloud))
     with open(place.directory / "volume-1", "w"), pytest.raises(OnestackError, match="in use"):
         change.do()
     change.do()
@@ -343,7 +356,7 @@ def test_removal(cloud: Cloud) -> None:
 
 @needs_root
 def test_a_pool_whose_file_is_gone_is_not_made_anew(cloud: Cloud) -> None:
-    place = pool.Pool.of(cloud)
+    place = place_of(cloud)
     settle(cloud)
     place.image.unlink()
     with pytest.raises(OnestackError, match="is gone"):
@@ -353,44 +366,44 @@ def test_a_pool_whose_file_is_gone_is_not_made_anew(cloud: Cloud) -> None:
 @needs_root
 def test_where_there_is_no_loop_device(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     settle(cloud)
-    pool.attach(pool.Pool.of(cloud))
-    os.removexattr(pool.Pool.of(cloud).directory, "system.posix_acl_default")
-    inner = Cloud("inner", pool.Pool.of(cloud).directory / "inner")
+    place_of(cloud).attach()
+    os.removexattr(place_of(cloud).directory, "system.posix_acl_default")
+    inner = Cloud("inner", place_of(cloud).directory / "inner")
     monkeypatch.setattr(loopfile, "possible", lambda kind: False)
     monkeypatch.setattr(loopfile, "LEFT_FREE", 0)
-    place = pool.Pool.of(inner)
-    for change in pool.ensure(inner, USER, SIZE):
+    place = place_of(inner)
+    for change in place_of(inner).ensure(Record(SIZE, "xfs", USER), Ledger.of(inner)):
         change.do()
-    assert list(pool.ensure(inner, USER, SIZE)) == []
-    assert place.known() == pool.Record(SIZE, USER, False)
-    pool.attach(place)
+    assert list(place_of(inner).ensure(Record(SIZE, "xfs", USER), Ledger.of(inner))) == []
+    assert place.known() == Record(SIZE, "directory", USER, False)
+    place.attach()
     as_user('echo hello > "$1"/volume-1', place.directory)
-    facts = pool.facts(inner)
+    facts = place_of(inner).facts()
     assert facts is not None
     assert (facts.kind, facts.volumes, facts.device) == ("directory", 1, "")
-    assert pool.detach(place)
+    assert place.detach() == []
 
 
 def test_where_no_pool_is_possible(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loopfile, "possible", lambda kind: False)
     monkeypatch.setattr(pool.reflink, "supported", lambda directory: False)
     with pytest.raises(OnestackError, match="cannot hold a volume pool") as caught:
-        pool.check(cloud, SIZE)
+        place_of(cloud).check(Record(SIZE, "xfs", USER))
     assert "modules loop and xfs" in caught.value.cure
 
 
 def test_too_small(cloud: Cloud) -> None:
     with pytest.raises(OnestackError, match="too small"):
-        pool.check(cloud, 100 << 20)
+        place_of(cloud).check(Record(100 << 20, "xfs", USER))
 
 
 @needs_root
 @pytest.mark.parametrize("gib", [0.5, 1, 5, 20, 100, 1000])
 def test_the_file_offers_what_it_should(tmp_path: Path, gib: float) -> None:
     size = int(gib * (1 << 30))
-    place = pool.Pool(tmp_path)
+    place = Pool.at(tmp_path)
     place.home.mkdir(parents=True)
-    place.file(sparse=True).make(pool.image_size(size), pool.KIND)
+    place.file().make(image_size(size), pool.KIND)
     seen = tmp_path / "seen"
     seen.mkdir()
     subprocess.run(["mount", "-o", "loop", place.image, seen], check=True)
@@ -402,9 +415,136 @@ def test_the_file_offers_what_it_should(tmp_path: Path, gib: float) -> None:
 
 
 def test_a_damaged_record(cloud: Cloud) -> None:
-    place = pool.Pool.of(cloud)
+    place = place_of(cloud)
     place.home.mkdir(parents=True)
     place.record.write_text("{}")
     with pytest.raises(OnestackError, match="cannot be read") as caught:
         place.load()
     assert str(place.record) in caught.value.cure or "write" in caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            '{"size": 536870912, "user": "daemon", "file": true, "sparse": true}',
+            Record(SIZE, "xfs", USER, True),
+        ),
+        (
+            '{"size": 536870912, "user": "daemon", "file": true}',
+            Record(SIZE, "xfs", USER, False),
+        ),
+        (
+            '{"size": 536870912, "user": "daemon", "file": false, "sparse": false}',
+            Record(SIZE, "directory", USER, False),
+        ),
+    ],
+)
+def test_records_of_older_pools(cloud: Cloud, text: str, wanted: Record) -> None:
+    place = place_of(cloud)
+    place.home.mkdir(parents=True)
+    place.record.write_text(text)
+    assert place.known() == wanted
+    place.save(place.known())
+    assert place.known() == wanted
+    # The driver reads this of it.
+    assert json.loads(place.record.read_text())["size"] == SIZE
+
+
+@needs_root
+def test_a_pool_of_before_goes_on(cloud: Cloud) -> None:
+    place = place_of(cloud)
+    settle(cloud)
+    place.record.write_text('{"size": 536870912, "user": "daemon", "file": true, "sparse": true}')
+    assert settle(cloud) == []
+    place.attach()
+    as_user('echo kept > "$1"/volume-1', place.directory)
+    assert settle(cloud, 2 * SIZE) == ["grow the volume pool from 512M to 1G"]
+    assert place.known() == Record(2 * SIZE, "xfs", USER, True)
+    assert (place.directory / "volume-1").read_text() == "kept\n"
+
+
+@pytest.fixture
+def inner(cloud: Cloud) -> Cloud:
+    """A cloud whose root lies on a filesystem that shares blocks."""
+    settle(cloud, 2 << 30)
+    place_of(cloud).attach()
+    one = Cloud("inner", place_of(cloud).directory / "inner")
+    one.etc.mkdir(parents=True)
+    return one
+
+
+@needs_root
+@pytest.mark.parametrize("mounted", [True, False])
+def test_a_snapshot_is_a_moments_copy(
+    cloud: Cloud, inner: Cloud, mounted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loopfile, "LEFT_FREE", 0)
+    place, copy = place_of(inner), inner.root / "copy"
+    settle(inner)
+    place.attach()
+    (place.directory / "volume-1").write_text("then")
+    if not mounted:
+        assert place.detach() == []
+    before = place_of(cloud).directory
+    free = os.statvfs(before).f_bfree
+    place.snapshot(copy)
+    assert free - os.statvfs(before).f_bfree < 1000
+    assert sorted(path.name for path in copy.iterdir()) == ["cinder.img", "pool.json"]
+    assert (copy / "cinder.img").stat().st_mode & 0o777 == 0o600
+    assert is_mounted(place.directory) == mounted
+    place.attach()
+    (place.directory / "volume-1").write_text("now")
+    # Both at once: a copy has the same filesystem's name.
+    other = Pool(copy / "cinder.img", inner.root / "seen", copy / "pool.json", "the copy")
+    try:
+        other.attach()
+        assert (other.directory / "volume-1").read_text() == "then"
+        with pytest.raises(OnestackError, match="cannot be copied"):
+            place.snapshot(copy)
+    finally:
+        assert other.detach() == [] and place.detach() == []
+
+
+@needs_root
+def test_a_snapshot_of_a_plain_directory(inner: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loopfile, "possible", lambda kind: False)
+    monkeypatch.setattr(loopfile, "LEFT_FREE", 0)
+    place, copy = place_of(inner), inner.root / "copy"
+    settle(inner)
+    place.attach()
+    (place.directory / "volume-1").write_text("then")
+    place.snapshot(copy)
+    (place.directory / "volume-1").write_text("now")
+    assert (copy / "volume-1").read_text() == "then"
+    assert load_record(copy / "pool.json", "the copy") == place.known()
+
+
+@needs_root
+def test_where_blocks_cannot_be_shared_no_snapshot_is_made(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(cloud)
+
+    def unable(*given: object, **more: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no")
+
+    monkeypatch.setattr(pool.reflink, "clone", unable)
+    with pytest.raises(OnestackError, match="cannot be copied in a moment") as caught:
+        place_of(cloud).snapshot(cloud.root / "copy")
+    assert "XFS or btrfs" in caught.value.cure
+    assert not list(cloud.root.glob("*copy*"))
+
+
+def test_both_are_stores(tmp_path: Path) -> None:
+    stores: tuple[Store, ...] = (
+        Pool.at(tmp_path),
+        FileStore(tmp_path / "a", tmp_path / "b", tmp_path / "c", "a disk"),
+    )
+    methods = ("check", "ensure", "attach", "detach", "grow", "remove", "facts", "snapshot")
+    assert all(callable(getattr(store, name)) for store in stores for name in methods)
+
+
+def test_an_unknown_store_says_so(tmp_path: Path) -> None:
+    with pytest.raises(AttributeError, match="Nothing"):
+        attach.main(["onestack.storage.pool:Nothing", str(tmp_path)])

@@ -10,7 +10,9 @@ from onestack.answers.values import Answers, too_small
 from onestack.components import openstack, periodic
 from onestack.components.cinder import backends
 from onestack.components.cinder.known_errors import KNOWN_ERRORS
+from onestack.host.ledger import Ledger
 from onestack.model.change import Change
+from onestack.model.cloud import Cloud
 from onestack.model.component import Component, Feature
 from onestack.model.context import Context
 from onestack.model.declarations import (
@@ -22,6 +24,7 @@ from onestack.model.declarations import (
     Frontend,
     Holding,
     Identity,
+    StoreMount,
     Task,
     TempestResources,
     ini_file,
@@ -32,10 +35,14 @@ from onestack.model.key import Class, Key, Kind
 from onestack.model.process import Probe, Process
 from onestack.model.root_command import ANY, RootCommand
 from onestack.model.secret import ON_STORAGE, Secret
-from onestack.storage import loopfile, pool
+from onestack.storage import loopfile
+from onestack.storage.pool import KIND, Pool
+from onestack.storage.store import Record
 
 PORT = 8776
-BACKEND = backends.POOL
+BACKEND = backends.FILE_POOL
+SIZE = "CONFIG_CINDER_VOLUMES_SIZE"
+SPARSE = "CONFIG_CINDER_VOLUMES_SPARSE"
 
 PRIVSEP = {
     "cinder_sys_admin": "cinder.privsep.sys_admin_pctxt",
@@ -103,7 +110,7 @@ class Cinder(Component):
             note="onestack makes the pool itself; a volume group made by hand is not used",
         ),
         Key(
-            "CONFIG_CINDER_VOLUMES_SIZE",
+            SIZE,
             "20G",
             "Size of the pool that holds all volumes and snapshots: they never take more "
             "together, and a volume that does not fit ends in error. A larger value lets an "
@@ -112,7 +119,7 @@ class Cinder(Component):
             check=_wrong_size,
         ),
         Key(
-            "CONFIG_CINDER_VOLUMES_SPARSE",
+            SPARSE,
             "y",
             "Take disk space only as volumes are written, as packstack's file does; n takes all "
             "of it at once, so that no volume fails when the disk runs full.",
@@ -145,8 +152,8 @@ class Cinder(Component):
         if not has_pool(ctx):
             return 0
         # Also a sparse pool: a promise that cannot be kept is none.
-        there = pool.Pool.of(ctx.cloud).load() is not None
-        return 0 if there else pool.image_size(int(ctx.answers["CONFIG_CINDER_VOLUMES_SIZE"]))
+        place = volume_pool(ctx.cloud)
+        return 0 if place.load() else place.length(int(ctx.answers[SIZE]))
 
     def packages(self, ctx: Context) -> Iterable[str]:
         return ("xfsprogs", "qemu-utils", *backends.packages(ctx.answers))
@@ -214,14 +221,7 @@ class Cinder(Component):
         bus = ("database", "messaging")
         lists = tuple(str(file.path) for file in backends.files(ctx))
         for backend in backends.chosen(ctx.answers):
-            own = (
-                {
-                    "prepare": (attach_command(ctx),),
-                    "cleanup": ((*attach_command(ctx), "--detach"),),
-                }
-                if backend == BACKEND
-                else {"files": (config, *lists)}
-            )
+            own = {} if backend == BACKEND else {"files": (config, *lists)}
             # A process for each, as upstream's own launcher has it.
             probe = Probe("agent", services, f"cinder-volume@{backend}")
             yield process("volume", bus, probe, backend, stop_seconds=30.0, **own)
@@ -240,6 +240,17 @@ class Cinder(Component):
             needs = (*bus, "cinder-volume", "object-store")
             probe = Probe("agent", services, "cinder-backup")
             yield process("backup", needs, probe, stop_seconds=30.0)
+
+    def stores(self, ctx: Context) -> Iterable[StoreMount]:
+        if has_pool(ctx):
+            yield StoreMount(
+                "pool",
+                "onestack.storage.pool:Pool.at",
+                owner="cinder-volume",
+                # Guests' disks are files in it.
+                seen_by=("hypervisor",),
+                after=("cinder:pool",),
+            )
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
@@ -295,7 +306,7 @@ class Cinder(Component):
         }
 
     def purge(self, ctx: Context) -> Iterator[Change]:
-        yield from pool.remove(ctx.cloud)
+        yield from volume_pool(ctx.cloud).remove(Ledger.of(ctx.cloud))
 
 
 def has_pool(ctx: Context) -> bool:
@@ -303,26 +314,16 @@ def has_pool(ctx: Context) -> bool:
     return ctx.offers("block-storage") and BACKEND in backends.chosen(ctx.answers)
 
 
-def attach_command(ctx: Context) -> tuple[str, ...]:
-    """What mounts the pool in the mount namespace it is run in (as root); may be repeated."""
-    return (
-        "env",
-        f"PYTHONPATH={ctx.release.program}",
-        str(ctx.release.services.python),
-        "-m",
-        "onestack.storage.attach",
-        str(ctx.cloud.root),
-    )
+def volume_pool(cloud: Cloud) -> Pool:
+    return Pool.at(cloud.root, SIZE, SPARSE)
 
 
 def ensure_pool(ctx: Context) -> Iterator[Change]:
     """The pool of the size that the answers ask for, or larger."""
-    return pool.ensure(
-        ctx.cloud,
-        ctx.cloud.user("cinder"),
-        int(ctx.answers["CONFIG_CINDER_VOLUMES_SIZE"]),
-        bool(ctx.answers["CONFIG_CINDER_VOLUMES_SPARSE"]),
+    wanted = Record(
+        int(ctx.answers[SIZE]), KIND, ctx.cloud.user("cinder"), bool(ctx.answers[SPARSE])
     )
+    return volume_pool(ctx.cloud).ensure(wanted, Ledger.of(ctx.cloud))
 
 
 def _environment(ctx: Context) -> dict[str, str]:
@@ -354,7 +355,7 @@ def _backups() -> dict[str, Value]:
 
 
 def _sections(ctx: Context) -> Ini:
-    place = pool.Pool.of(ctx.cloud)
+    place = volume_pool(ctx.cloud)
     data = ctx.cloud.data / "cinder"
     shared = ctx.release.services.place / "etc" / "cinder"
     locks = openstack.locks(ctx, "cinder")

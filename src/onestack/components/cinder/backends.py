@@ -14,9 +14,11 @@ from onestack.model.key import Key, Kind
 from onestack.model.secret import ON_STORAGE, Secret
 
 KEY = "CONFIG_CINDER_BACKEND"
-POOL = "filepool"
-"""The pool's section in cinder.conf, and the name after ``@`` in a volume's host."""
-KNOWN = ("lvm", "nfs", "netapp", "solidfire")
+FILE_POOL = "filepool"
+"""onestack's own pool: its section in cinder.conf, and the name after ``@`` in a volume's host."""
+PACKSTACKS_WORDS = {"lvm": FILE_POOL}
+"""What the answer says, and what it means here: no volume group, but what takes its place."""
+KNOWN = (*PACKSTACKS_WORDS, "nfs", "netapp", "solidfire")
 REFUSED = {
     "gluster": "upstream removed the GlusterFS driver; use nfs",
     "vmdk": "it needs vCenter, which is not supported",
@@ -31,7 +33,7 @@ def wrong_backend(text: str) -> str | None:
     for name in asked:
         if name in REFUSED:
             return f"{name}: {REFUSED[name]}"
-        if name not in (*KNOWN, POOL):
+        if name not in (*KNOWN, FILE_POOL):
             return f"{name!r} is not one of {', '.join(KNOWN)}"
     if len(asked) != len(set(asked)):
         return "one of them stands there twice"
@@ -142,7 +144,7 @@ KEYS: tuple[Key, ...] = (
 
 def chosen(answers: Answers) -> tuple[str, ...]:
     """Names of the sections: the pool has one of its own."""
-    return tuple(POOL if name == "lvm" else name for name in answers[KEY])
+    return tuple(PACKSTACKS_WORDS.get(name, name) for name in answers[KEY])
 
 
 def validate(answers: Answers) -> Iterable[str]:

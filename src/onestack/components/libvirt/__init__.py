@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.values import Answers
-from onestack.components.cinder import attach_command, has_pool
 from onestack.components.libvirt.undo import GUESTS, UNDO
 from onestack.components.openvswitch.distribution import distribution
 from onestack.host.files import ensure_directory
@@ -126,9 +125,6 @@ cgroup_controllers = []
             sockets={"libvirtd.socket": f"unix:{ctx.cloud.run}/libvirt/libvirt-sock"},
             sockets_group=ctx.cloud.user("libvirt"),
             mounts={place: str(source) for place, source in self._mounts(ctx).items()},
-            # Where mounts are private (no systemd), what is mounted later is not seen in a
-            # mount namespace of its own: the volumes' pool must be there before.
-            prepare=(attach_command(ctx),) if has_pool(ctx) else (),
             # Connecting without a word would be an error in its log each time. Whether it
             # answers, the guests' process asks.
             probe=Probe("notify"),
@@ -136,8 +132,7 @@ cgroup_controllers = []
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
-        pool = ("cinder:pool",) if has_pool(ctx) else ()
-        yield Task("places", lambda: self._ensure_places(ctx), ("users", *pool), before_start=True)
+        yield Task("places", lambda: self._ensure_places(ctx), ("users",), before_start=True)
 
     def _ensure_places(self, ctx: Context) -> Iterator[Change]:
         """Something to mount on; what the host has already stays as it is."""

@@ -28,6 +28,7 @@ from onestack.model.declarations import (
     Frontend,
     Identity,
     Scope,
+    StoreMount,
     Task,
     TempestResources,
 )
@@ -38,6 +39,7 @@ from onestack.model.key import Class, Key, Kind
 from onestack.model.process import Probe, Process
 from onestack.model.secret import CONTROLLER, ON_STORAGE, Secret
 from onestack.storage import loopfile
+from onestack.storage.store import Record
 
 ROLES = ("ResellerAdmin", "SwiftOperator")
 """Roles that swift knows beside admin and member, as packstack made them."""
@@ -113,7 +115,7 @@ class Swift(Component):
             loopfile.KINDS,
         ),
         Key(
-            "CONFIG_SWIFT_STORAGE_SIZE",
+            devices.SIZE,
             "2G",
             "Size of the object store's file, when no disks are listed: all objects, with "
             "all their copies. A larger value lets it grow; it never shrinks.",
@@ -171,7 +173,7 @@ class Swift(Component):
     def disk(self, ctx: Context) -> int:
         if not changes.layout(ctx).in_file or devices.loop_file(ctx.cloud.root).load():
             return 0
-        return int(ctx.answers["CONFIG_SWIFT_STORAGE_SIZE"])
+        return int(ctx.answers[devices.SIZE])
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         home, user = devices.home(ctx.cloud.root), ctx.cloud.user(self.name)
@@ -231,8 +233,6 @@ class Swift(Component):
                 f"{kind}-server": f"tcp:{ctx.internal}:{port}" for kind, port in PORTS.items()
             },
             probe=Probe("http", f"http://{ctx.internal}:{PORTS['object']}/healthcheck"),
-            prepare=(attach_command(ctx),),
-            cleanup=((*attach_command(ctx), "--detach"),),
         )
         proxy = str(config.conf(ctx, "proxy-server"))
         yield process(
@@ -262,6 +262,10 @@ class Swift(Component):
             needs=("swift-storage", "swift-rsync"),
             probe=Probe("notify"),
         )
+
+    def stores(self, ctx: Context) -> Iterable[StoreMount]:
+        store = "onestack.components.swift.inside.places:Places"
+        yield StoreMount("objects", store, owner="swift-storage", after=("swift:disk",))
 
     def zygote(self, ctx: Context) -> Iterable[str]:
         return ("eventlet", "onestack.components.swift.inside.preload")
@@ -315,29 +319,13 @@ class Swift(Component):
         return config.directory(ctx) / "rsyncd.conf"
 
 
-def attach_command(ctx: Context) -> tuple[str, ...]:
-    """What mounts the places of objects in the mount namespace it is run in (as root)."""
-    return (
-        "env",
-        f"PYTHONPATH={ctx.release.program}",
-        str(ctx.release.services.python),
-        "-m",
-        "onestack.components.swift.attach",
-        str(ctx.cloud.root),
-    )
-
-
 def ensure_disk(ctx: Context) -> Iterator[Change]:
     """The file of the size that the answers ask for, or larger; or the disks, looked at."""
     layout = changes.layout(ctx)
     ledger = Ledger.of(ctx.cloud)
     if layout.in_file:
-        yield from devices.loop_file(ctx.cloud.root).ensure(
-            int(ctx.answers["CONFIG_SWIFT_STORAGE_SIZE"]),
-            layout.kind,
-            ledger,
-            "CONFIG_SWIFT_STORAGE_SIZE",
-        )
+        wanted = Record(int(ctx.answers[devices.SIZE]), layout.kind)
+        yield from devices.loop_file(ctx.cloud.root).ensure(wanted, ledger)
         return
     known = {entry.data.get("target") for entry in ledger.entries() if entry.kind == "mount"}
     for device in layout.devices:

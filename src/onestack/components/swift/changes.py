@@ -11,13 +11,14 @@ from typing import Any
 
 from onestack.answers.values import show_size
 from onestack.components.swift import config, devices
+from onestack.components.swift.devices import SIZE
 from onestack.host import mounts
 from onestack.host.ledger import Ledger
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Finding, refuse, warn
+from onestack.storage.store import Record
 
-SIZE = "CONFIG_SWIFT_STORAGE_SIZE"
 STORAGES = "CONFIG_SWIFT_STORAGES"
 
 
@@ -83,7 +84,7 @@ def _file(ctx: Context, wanted: devices.Layout) -> Iterator[Finding]:
         known = file.load()
         if known:
             # Looked at only: nothing is done with the changes.
-            list(file.ensure(size, wanted.kind, Ledger.of(ctx.cloud), SIZE))
+            list(file.ensure(Record(size, wanted.kind), Ledger.of(ctx.cloud)))
     except OnestackError as problem:
         yield refuse(problem.what, problem.why, problem.cure)
         return

@@ -20,8 +20,10 @@ from typing import Any
 from onestack.answers.values import Answers
 from onestack.host.mounts import table
 from onestack.model.errors import OnestackError
-from onestack.storage.disk import Disk
+from onestack.storage.filestore import FileStore
 from onestack.storage.loopfile import filesystem
+
+SIZE = "CONFIG_SWIFT_STORAGE_SIZE"
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,11 @@ def validate(answers: Answers) -> Iterator[str]:
         yield f"CONFIG_SWIFT_STORAGES has {', '.join(twice)} twice"
 
 
-def loop_file(root: Path) -> Disk:
-    return Disk(home(root) / "disk.img", srv(root), "the object store's file")
+def loop_file(root: Path) -> FileStore:
+    place = home(root)
+    return FileStore(
+        place / "disk.img", srv(root), place / "disk.json", "the object store's file", SIZE
+    )
 
 
 def home(root: Path) -> Path:

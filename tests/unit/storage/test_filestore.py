@@ -17,17 +17,19 @@ from onestack.host.ledger import Ledger
 from onestack.host.mounts import is_mounted
 from onestack.model.errors import OnestackError
 from onestack.storage import loop, loopfile
-from onestack.storage.disk import Disk
+from onestack.storage.filestore import FileStore
 from onestack.storage.loopfile import filesystem
+from onestack.storage.store import Record
 from tests.support.needs import needs_root
 
 SIZE = 512 << 20
 
 
 @pytest.fixture
-def file() -> Iterator[Disk]:
+def file() -> Iterator[FileStore]:
     root = Path(tempfile.mkdtemp(prefix="disk-", dir="/var/tmp"))
-    one = Disk(root / "disk.img", root / "srv", "the store's file")
+    place = root / "srv"
+    one = FileStore(root / "disk.img", place, root / "disk.json", "the store's file", "THE_SIZE")
     yield one
     while is_mounted(one.directory):
         subprocess.run(["umount", "--lazy", one.directory], check=True)
@@ -35,16 +37,16 @@ def file() -> Iterator[Disk]:
     shutil.rmtree(root)
 
 
-def settle(file: Disk, size: int = SIZE, kind: str = "ext4") -> list[str]:
+def settle(file: FileStore, size: int = SIZE, kind: str = "ext4") -> list[str]:
     done = []
     ledger = Ledger(file.image.parent / "ledger.json")
-    for change in file.ensure(size, kind, ledger, "THE_SIZE"):
+    for change in file.ensure(Record(size, kind), ledger):
         change.do()
         done.append(change.what)
     return done
 
 
-def grow(file: Disk, size: int, kind: str = "ext4") -> list[str]:
+def grow(file: FileStore, size: int, kind: str = "ext4") -> list[str]:
     """While it is mounted, where that is allowed."""
     try:
         return settle(file, size, kind)
@@ -56,15 +58,17 @@ def grow(file: Disk, size: int, kind: str = "ext4") -> list[str]:
         return done
 
 
-def room(file: Disk) -> int:
+def room(file: FileStore) -> int:
     state = os.statvfs(file.directory)
     return state.f_blocks * state.f_frsize
 
 
 @needs_root
 @pytest.mark.parametrize("kind", loopfile.KINDS)
-def test_life(file: Disk, kind: str) -> None:
-    assert settle(file, kind=kind) == [f"make the store's file of 512M ({kind})"]
+def test_life(file: FileStore, kind: str) -> None:
+    assert settle(file, kind=kind) == [
+        f"make the store's file of 512M ({kind}) in {file.image.parent}"
+    ]
     assert settle(file, kind=kind) == []
     info = file.image.stat()
     assert info.st_size == SIZE
@@ -82,8 +86,8 @@ def test_life(file: Disk, kind: str) -> None:
     # A smaller answer changes nothing.
     assert settle(file, kind=kind) == []
     with (file.directory / "object").open():
-        assert not file.detach()
-    assert file.detach()
+        assert file.detach() == [f"{file.directory} is in use and stays mounted"]
+    assert file.detach() == []
     assert not is_mounted(file.directory) and loop.device_of(file.image) is None
     # Grown while nobody has it mounted.
     assert settle(file, 3 * SIZE, kind)
@@ -94,7 +98,7 @@ def test_life(file: Disk, kind: str) -> None:
 
 
 @needs_root
-def test_a_run_that_was_killed_is_made_good(file: Disk) -> None:
+def test_a_run_that_was_killed_is_made_good(file: FileStore) -> None:
     file.image.parent.mkdir(exist_ok=True)
     file.image.with_name(".disk.img.part").write_text("half")
     file.image.write_text("whole, but not recorded")
@@ -108,7 +112,7 @@ def test_a_run_that_was_killed_is_made_good(file: Disk) -> None:
 
 
 @needs_root
-def test_deleting_gives_the_disk_its_space_back(file: Disk) -> None:
+def test_deleting_gives_the_disk_its_space_back(file: FileStore) -> None:
     settle(file)
     file.attach()
     (file.directory / "object").write_bytes(os.urandom(64 << 20))
@@ -121,7 +125,7 @@ def test_deleting_gives_the_disk_its_space_back(file: Disk) -> None:
 
 
 @needs_root
-def test_what_is_undone(file: Disk) -> None:
+def test_what_is_undone(file: FileStore) -> None:
     settle(file)
     file.attach()
     entries = Ledger(file.image.parent / "ledger.json").entries()
@@ -132,7 +136,7 @@ def test_what_is_undone(file: Disk) -> None:
 
 
 @needs_root
-def test_removal(file: Disk) -> None:
+def test_removal(file: FileStore) -> None:
     ledger = Ledger(file.image.parent / "ledger.json")
     assert not list(file.remove(ledger))
     settle(file)
@@ -148,7 +152,7 @@ def test_removal(file: Disk) -> None:
 
 
 @needs_root
-def test_refusals(file: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals(file: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
     settle(file)
     with pytest.raises(OnestackError, match="cannot become xfs"):
         settle(file, kind="xfs")
@@ -174,3 +178,30 @@ def test_what_is_no_filesystem(tmp_path: Path) -> None:
     assert filesystem(tmp_path / "disk") == ""
     (tmp_path / "short").write_bytes(b"x")
     assert filesystem(tmp_path / "short") == ""
+
+
+@needs_root
+def test_a_disk_recorded_before_goes_on(file: FileStore) -> None:
+    settle(file)
+    file.record.write_text('{"size": 536870912, "kind": "ext4"}')
+    assert settle(file) == []
+    assert file.known() == Record(SIZE, "ext4")
+    file.attach()
+    assert grow(file, 2 * SIZE) == ["grow the store's file from 512M to 1G"]
+
+
+@needs_root
+def test_facts(file: FileStore) -> None:
+    assert file.facts() is None
+    settle(file)
+    facts = file.facts()
+    assert facts is not None
+    assert (facts.kind, facts.size, facts.place) == ("file", SIZE, str(file.image))
+    assert 0 < facts.stored < SIZE // 4
+
+
+@needs_root
+def test_it_never_shrinks(file: FileStore) -> None:
+    settle(file)
+    with pytest.raises(OnestackError, match="cannot shrink"):
+        file.grow(SIZE - 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from onestack.components.swift import Swift, attach, changes, config, wanted_rings
+from onestack.components.swift import Swift, changes, config, wanted_rings
 from onestack.components.swift.devices import (
     Device,
     Layout,
@@ -27,7 +27,8 @@ from onestack.host.ledger import Ledger
 from onestack.host.mounts import is_mounted, table
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Severity
-from onestack.storage import loop
+from onestack.storage import attach, loop
+from onestack.storage.store import Record
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import context
 
@@ -53,11 +54,11 @@ def root() -> Iterator[Path]:
 def command(root: Path, layout: Layout, *words: str) -> int:
     """As the supervisor runs it."""
     layout_file(root).write_text(json.dumps(layout.to_json()))
-    return attach.main([str(root), *words])
+    return attach.main(["onestack.components.swift.inside.places:Places", str(root), *words])
 
 
 def make_file(root: Path) -> None:
-    for change in loop_file(root).ensure(512 << 20, "ext4", Ledger(root / "ledger.json"), "SIZE"):
+    for change in loop_file(root).ensure(Record(512 << 20, "ext4"), Ledger(root / "ledger.json")):
         change.do()
 
 

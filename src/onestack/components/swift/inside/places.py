@@ -1,17 +1,15 @@
-"""``python -m onestack.components.swift.attach ROOT [--detach]``: the places of objects, mounted.
+"""The places of objects, as a store that is mounted: the zones of the file, or the disks.
 
-The supervisor runs it as root before the storage servers start, so that all
-is there again after a boot, and with ``--detach`` after they have ended.
+`onestack.storage.attach` mounts them where the storage servers run.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.components.swift.devices import (
@@ -32,42 +30,44 @@ MOUNTED = ".ismount"
 """Swift's own sign that a directory is what it should be: without it, nothing is written there."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m onestack.components.swift.attach")
-    parser.add_argument("root", type=Path, help="the cloud's root directory")
-    parser.add_argument("--detach", action="store_true", help="unmount and free the loop device")
-    arguments = parser.parse_args(argv)
-    root = arguments.root
-    known = Layout.from_json(json.loads(layout_file(root).read_text()))
-    try:
-        for sentence in (detach if arguments.detach else attach)(root, known):
-            print(sentence, file=sys.stderr)
-    except OnestackError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
-    except OSError as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    return 0
+@dataclass(frozen=True)
+class Places:
+    """An `onestack.storage.store.Attachable`; ``root`` is the cloud's."""
+
+    root: Path
+
+    def attach(self) -> Iterator[str]:
+        layout = self._layout()
+        yield from (_attach_file if layout.in_file else _attach_disks)(self.root, layout)
+
+    def detach(self) -> Iterator[str]:
+        if self._layout().in_file:
+            yield from loop_file(self.root).detach()
+        else:
+            yield from _unmount(self.root)
+
+    def _layout(self) -> Layout:
+        return Layout.from_json(json.loads(layout_file(self.root).read_text()))
 
 
-def attach(root: Path, known: Layout) -> Iterator[str]:
-    if known.in_file:
-        yield from loop_file(root).attach()
-        # Every directory here is a device to swift; this one is ext4's, and empty.
-        with contextlib.suppress(OSError):
-            (srv(root) / "lost+found").rmdir()
-        # Also zones that the rings no longer use, until they are empty.
-        names = {device.name for device in known.devices}
-        names |= {path.name for path in srv(root).glob("zone*")}
-        for name in sorted(names):
-            place = srv(root) / name
-            if not place.is_dir():
-                place.mkdir()
-                yield f"made {place}"
-            _adopt(place, known.user)
-            write_file(place / MOUNTED, "", mode=0o644)
-        return
+def _attach_file(root: Path, known: Layout) -> Iterator[str]:
+    yield from loop_file(root).attach()
+    # Every directory here is a device to swift; this one is ext4's, and empty.
+    with contextlib.suppress(OSError):
+        (srv(root) / "lost+found").rmdir()
+    # Also zones that the rings no longer use, until they are empty.
+    names = {device.name for device in known.devices}
+    names |= {path.name for path in srv(root).glob("zone*")}
+    for name in sorted(names):
+        place = srv(root) / name
+        if not place.is_dir():
+            place.mkdir()
+            yield f"made {place}"
+        _adopt(place, known.user)
+        write_file(place / MOUNTED, "", mode=0o644)
+
+
+def _attach_disks(root: Path, known: Layout) -> Iterator[str]:
     # A disk that was taken out has to be let go of.
     yield from _unmount(root, keep={device.name for device in known.devices})
     failed: list[OnestackError | OSError] = []
@@ -93,14 +93,6 @@ def _mount(root: Path, device: Device, user: str) -> Iterator[str]:
     _adopt(place, user)
 
 
-def detach(root: Path, known: Layout) -> Iterator[str]:
-    if known.in_file:
-        if not loop_file(root).detach():
-            yield f"{srv(root)} is in use and stays mounted"
-        return
-    yield from _unmount(root)
-
-
 def _unmount(root: Path, keep: Iterable[str] = ()) -> Iterator[str]:
     """All disks but those of the names in ``keep``; says which are in use."""
     for place in [mount.target for mount in table() if mount.target.parent == srv(root)]:
@@ -118,7 +110,3 @@ def _adopt(place: Path, user: str) -> None:
         run(["chown", "-R", f"{uid}:{gid}", place], timeout=600, finish=True)
     if info.st_mode & 0o7777 != 0o750:
         os.chmod(place, 0o750)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
