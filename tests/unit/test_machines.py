@@ -19,11 +19,12 @@ from onestack.answers import packstack_file
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
 from onestack.components import ALL
-from onestack.deploy.roster import roster_of
+from onestack.deploy.roster import ports, roster_of
 from onestack.host import facts
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.declared import ASPECTS, Declared
+from onestack.model.errors import NotInstalled
 from onestack.model.host import Host
 from onestack.release.release import Release
 from tests.support.machines import NAMES, machine
@@ -129,6 +130,22 @@ def test_the_whole_model_follows_from_facts(
         )
 
     assert everything() == everything()
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["namespace-not-yet", "several-nics"])
+def test_a_tunnel_end_that_is_not_there_is_not_installed_yet(
+    root: Path, installed: Release, name: str
+) -> None:
+    """So preflight still tells the ports, and a dry run says what it does not know."""
+    ctx = context(root, installed, name, "default")
+    answers = registry().answers(
+        {"CONFIG_NEUTRON_L2_AGENT": "ovn", "CONFIG_NEUTRON_OVN_TUNNEL_IF": "public0"}
+    )
+    ctx = dataclasses.replace(ctx, answers=answers)
+    with pytest.raises(NotInstalled, match="public0 cannot be this host's end of tunnels"):
+        ctx.model.evaluate()
+    assert 9696 in {port for _, port, _ in ports(ctx)}
 
 
 def test_machines_differ_in_what_their_names_say() -> None:

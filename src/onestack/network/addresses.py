@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from onestack.model.errors import OnestackError
+from onestack.model.errors import NotInstalled
+from onestack.model.findings import Finding, refuse
 
 Devices = Mapping[str, Sequence[str]]
 """Network devices and their global addresses, with prefix length."""
@@ -22,14 +23,15 @@ def in_subnet(subnet: str, present: Devices) -> tuple[str, str] | None:
 
 
 def first_address(device: str, present: Devices) -> str:
-    """The first global IPv4 address of ``device``. Raises `OnestackError` without one.
+    """The first global IPv4 address of ``device``. Raises `NotInstalled` without one.
 
     ``device`` may also be a subnet: the device is then the one with an address in it.
+    Either may be made only together with the cloud's network namespace.
     """
     if "/" in device:
         if found := in_subnet(device, present):
             return found[1]
-        raise OnestackError(
+        raise NotInstalled(
             f"no network device has an address in {device}",
             "one of them is to be this host's end of tunnels",
             "look at them: ip -br address",
@@ -37,9 +39,19 @@ def first_address(device: str, present: Devices) -> str:
     for address in map(ipaddress.ip_interface, present.get(device, ())):
         if address.version == 4:
             return str(address.ip)
-    raise OnestackError(
+    raise NotInstalled(
         f"the network device {device} cannot be this host's end of tunnels",
         "it has no IPv4 address" if device in present else "there is no such device",
         "give it an address, or name another device in CONFIG_NEUTRON_OVS_TUNNEL_IF "
         "(CONFIG_NEUTRON_OVN_TUNNEL_IF)",
     )
+
+
+def wrong_tunnel_end(device: str, present: Devices) -> Iterator[Finding]:
+    """Why tunnels cannot end at ``device``; nothing before the cloud's namespace is made."""
+    if not device or not present:
+        return
+    try:
+        first_address(device, present)
+    except NotInstalled as missing:
+        yield refuse(missing.what, missing.why, missing.cure)

@@ -21,6 +21,7 @@ from onestack.model.context import Context
 from onestack.model.declared import Declared
 from onestack.model.errors import OnestackError
 from onestack.model.process import Process
+from tests.support import machines
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import content, context, machine
 
@@ -125,6 +126,26 @@ def test_nics_that_are_needed_or_missing_are_refused(tmp_path: Path) -> None:
         "eth0 has the address 192.0.2.5/24 of this machine",
         "there is no network device eth9 here",
     ]
+
+
+@pytest.mark.parametrize("agent", ["openvswitch", "ovn"])
+def test_where_tunnels_cannot_end_is_refused_before_anything_is_made(
+    tmp_path: Path, agent: str
+) -> None:
+    key = "CONFIG_NEUTRON_OVN_TUNNEL_IF" if agent == "ovn" else "CONFIG_NEUTRON_OVS_TUNNEL_IF"
+
+    def refused(kept: str, device: str) -> list[str]:
+        given = {"CONFIG_NEUTRON_L2_AGENT": agent, key: device}
+        ctx = context(tmp_path, host=machines.machine(kept), **given)
+        return [finding.what for finding in ROOM.preflight_checks(ctx)]
+
+    wrong = "the network device eth2 cannot be this host's end of tunnels"
+    assert refused("several-nics", "eth2") == [wrong]
+    assert refused("several-nics", "eth1") == []
+    # It may come with the namespace.
+    assert refused("namespace-not-yet", "eth2") == []
+    assert refused("namespace", "eth2") == [wrong]
+    assert refused("namespace", "public0") == []
 
 
 # -- the keeper of the address ------------------------------------------------

@@ -25,7 +25,7 @@ from onestack.model.host import Role
 from onestack.model.key import Key, Kind
 from onestack.model.process import Probe, Process
 from onestack.network import demo
-from onestack.network.addresses import in_subnet
+from onestack.network.addresses import in_subnet, wrong_tunnel_end
 from onestack.network.backend import datapath, l2_agent
 from onestack.network.wiring import Wiring
 
@@ -78,10 +78,11 @@ class Openvswitch(Component):
 
     def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
         found = wiring(ctx)
+        present = ctx.facts.cloud_devices
+        yield from wrong_tunnel_end(found.tunnel_device, present)
         pairs = found.interface_pairs
         if not pairs:
             return
-        present = ctx.facts.cloud_devices
         source = found.source("BRIDGE_IFACES")
         for bridge, named in pairs:
             nic = _device(ctx, named) if present else named
