@@ -129,6 +129,17 @@ def test_who_names_anothers_is_found(tmp_path: Path) -> None:
 
 # -- ports ---------------------------------------------------------------------
 
+STILL_PORTS = {
+    ("components/neutron/layout.py", 8775),
+    ("components/provision/networks.py", 9696),
+    ("components/provision/contents.py", 8774),
+    ("components/provision/contents.py", 9292),
+    ("components/provision/leftovers.py", 9292),
+    ("cloudapi/identity.py", 5000),
+    ("cloudapi/session.py", 5000),
+}
+"""Still there, and to go."""
+
 
 def ports(model: Model) -> dict[int, str]:
     """Port to the room that listens there; those that people type are not asked for."""
@@ -180,7 +191,7 @@ def foreign_ports(place: str, text: str, known: dict[int, str]) -> list[str]:
     return [
         f"{place}:{line} has the port {number} of {known[number]}"
         for line, number in sorted(literals(text))
-        if number in known and known[number] != mine
+        if number in known and known[number] != mine and (place, number) not in STILL_PORTS
     ]
 
 
