@@ -32,11 +32,12 @@ def first(module: str, argv: list[str]) -> int:
     if verb.bare:
         return program.run(argv) or CARRIED_OUT
     if name == "up":
-        from onestack.cli import handover
+        from onestack.cli import handover, lock
         from onestack.cli.session import check, context
         from onestack.diagnose.preflight import Remote
 
         cloud = cloud_of(args)
+        lock.need_fit(cloud, name)
         ctx = context(cloud, wishes(cloud, args).answers, keep=False)
         remote: Remote = {}
         check(ctx, remote)

@@ -1,4 +1,4 @@
-"""One program at a time changes a cloud."""
+"""One program at a time changes a cloud, and only one that is made for it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from onestack.deploy import patches
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
+from onestack.release.release import CURRENT
+
+ANY_FORMAT = ("up", "down", "destroy")
+"""Verbs that can do with what an older program has kept."""
+ANY_RELEASE = ("destroy",)
+"""Verbs that have nothing to do with what the cloud is made of."""
 
 
 class Busy(OnestackError):
@@ -20,8 +27,9 @@ class Busy(OnestackError):
 def changing(cloud: Cloud, verb: str) -> Iterator[None]:
     """Hold ``ROOT/run/up.lock``; the kernel frees it however we end.
 
-    Raises `Busy`, with the process that holds it, at once.
+    Raises `Busy`, with the process that holds it, at once; and as `need_fit`.
     """
+    need_fit(cloud, verb)
     path = cloud.run / "up.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -45,6 +53,15 @@ def changing(cloud: Cloud, verb: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def need_fit(cloud: Cloud, verb: str) -> None:
+    """Raises `PreflightRefused` where this program must not do ``verb`` to the cloud."""
+    patches.need_format(cloud)
+    if verb not in ANY_RELEASE:
+        patches.need_release(cloud, CURRENT)
+    if verb not in ANY_FORMAT:
+        patches.need_patched(cloud)
+
+
 def exists(cloud: Cloud) -> bool:
     """Whether there is anything of the cloud that a second program could disturb."""
-    return cloud.run.is_dir()
+    return cloud.run.is_dir() or cloud.record is not None

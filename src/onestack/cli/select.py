@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from onestack.model.cloud import Cloud
 from onestack.model.errors import BadAnswers, OnestackError
@@ -17,12 +19,35 @@ def roster(cloud: Cloud) -> Roster:
     path = cloud.etc / "roster.json"
     try:
         return Roster.from_file(path)
+    except ValueError:
+        return by_names(cloud, path)
     except FileNotFoundError as problem:
         raise OnestackError(
             f"the cloud {cloud.name!r} has no processes yet",
             f"there is no {path}",
             "make it with `onestack up`, or name another with --name or --root",
         ) from problem
+
+
+def by_names(cloud: Cloud, path: Path) -> Roster:
+    """A roster that another onestack wrote: what its processes are called, and no more.
+
+    Raises `OnestackError` where not even that can be read.
+    """
+    try:
+        processes = [
+            Process(
+                raw["name"], raw["component"], raw["user"], services=tuple(raw.get("holds", ()))
+            )
+            for raw in json.loads(path.read_text())["processes"]
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OnestackError(
+            f"the processes of the cloud {cloud.name!r} are not known",
+            f"{path} cannot be read: {type(error).__name__}: {error}",
+            "run onestack up, which writes it anew",
+        ) from None
+    return Roster(cloud.name, str(cloud.root), cloud.netns, (), tuple(processes))
 
 
 def select(processes: Sequence[Process], text: str) -> list[Process]:

@@ -49,12 +49,18 @@ def context(
         cloud=cloud,
         answers=answers,
         secrets=secrets(cloud, answers, keep),
-        host=Host.alone(cloud, known or gathered(cloud, answers)),
+        host=Host.alone(cloud, known or gathered(cloud, answers), own_name(cloud)),
         release=release(),
         components=tuple(c for c in every if c.enabled(answers)),
         switched_off=tuple(c for c in every if not c.enabled(answers)),
         jobs=SupervisedJobs(Client(cloud)),
     )
+
+
+def own_name(cloud: Cloud) -> str:
+    """This host's, as it stands in the cloud; empty where the cloud is not there yet."""
+    record = cloud.record
+    return record.hosts[0].name if record and record.hosts else ""
 
 
 def check(ctx: Context, remote: preflight.Remote | None = None) -> list[Finding]:

@@ -22,7 +22,9 @@ from onestack.cli.options import (
 )
 from onestack.cli.session import check, context, gathered, secrets
 from onestack.cli.summary import facts, lines
+from onestack.deploy import patches
 from onestack.model.change import Change
+from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.errors import BadAnswers
 from onestack.model.findings import Finding, Severity
@@ -46,13 +48,15 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     cloud = cloud_of(args)
-    wanted = wishes(cloud, args)
+    lock.need_fit(cloud, "up")
     with contextlib.ExitStack() as stack:
         # A cloud that is not there yet gets its lock after the checks: they leave no trace.
         alone = args.dry_run
         if not alone and lock.exists(cloud):
             stack.enter_context(lock.changing(cloud, "up"))
             alone = True
+        pending = [change.what for change in brought_up_to_date(cloud, args.dry_run)]
+        wanted = wishes(cloud, args)
         handed = handover.take(cloud)
         ctx = context(cloud, wanted.answers, keep=False, known=handed.facts)
         findings = check(ctx, handed.remote)
@@ -61,12 +65,21 @@ def run(args: argparse.Namespace) -> int:
         for notice in (*wanted.notices, *remarks(findings)):
             output.note(f"note: {notice}")
         if args.dry_run:
-            return dry_run(ctx, args)
+            return dry_run(ctx, args, pending)
         if args.purge:
             agreed(ctx, args.yes)
         return deploy(
             dataclasses.replace(ctx, secrets=secrets(cloud, wanted.answers)), wanted, args
         )
+
+
+def brought_up_to_date(cloud: Cloud, dry_run: bool) -> Iterator[Change]:
+    """What an older program has kept, as this one wants it; made unless in a dry run."""
+    for change in patches.ensure_format(cloud):
+        if not dry_run:
+            change.do()
+            output.note(f"note: {change.what}")
+        yield change
 
 
 def remarks(findings: Iterable[Finding]) -> Iterator[str]:
@@ -112,21 +125,22 @@ def agreed(ctx: Context, yes: bool) -> None:
         )
 
 
-def dry_run(ctx: Context, args: argparse.Namespace) -> int:
+def dry_run(ctx: Context, args: argparse.Namespace, pending: Iterable[str] = ()) -> int:
     from onestack.deploy import up
     from onestack.engine.step import Outcome
 
     report = up.up(ctx, Client(ctx.cloud), dry_run=True, purge=args.purge)
+    changes = [*(("format", what) for what in pending), *report.changes]
     unknown = [r for r in report.results if r.outcome is Outcome.UNKNOWN]
     if args.json:
         output.as_json(
             {
-                "changes": [{"step": step, "what": what} for step, what in report.changes],
+                "changes": [{"step": step, "what": what} for step, what in changes],
                 "unknown": [r.name for r in unknown],
             }
         )
         return 0
-    output.would(report.changes)
+    output.would(changes)
     if unknown:
         output.say("What comes after them is not known before they are made:")
         names = "; ".join(r.title for r in unknown)

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     wanted = selected(args)
     cloud = cloud_of(args)
     need_cloud(cloud)
+    lock.need_fit(cloud, "verify")
     ctx = context(cloud, wishes(cloud, args).answers, keep=False)
     supervisor = Client(cloud)
     if not supervisor.running():

@@ -16,7 +16,7 @@ from onestack.host.files import ensure_directory, write_file
 from onestack.host.ledger import Ledger
 from onestack.host.locks import directory_lock
 from onestack.model.change import Change
-from onestack.model.cloud import CACHE, Cloud
+from onestack.model.cloud import CACHE, Cloud, record_path
 
 
 def path_of(cloud: Cloud, cache: Path = CACHE) -> Path:
@@ -51,7 +51,7 @@ def heir(cloud: Cloud, cache: Path = CACHE) -> tuple[str, Path] | None:
     """One of the others that stays, and to which things can be left."""
     for name, entry in _others(cloud, cache).items():
         root = Path(entry["root"])
-        if not entry.get("going") and (root / "etc" / "cloud.json").is_file():
+        if not entry.get("going") and record_path(root).is_file():
             return name, root
     return None
 

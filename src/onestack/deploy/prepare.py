@@ -7,7 +7,6 @@ host's own network namespace, where mirrors and indexes are reached.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from onestack.host.packages import ensure_packages
 from onestack.host.roots import PLACES, foreign
 from onestack.host.users import ensure_users
 from onestack.model.change import Change
-from onestack.model.cloud import CACHE, Cloud
+from onestack.model.cloud import CACHE, FORMAT, HostRecord, Record, record_path
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 from onestack.model.process import SERVICES
@@ -56,7 +55,7 @@ def prepare_steps(ctx: Context, cache: Path = CACHE) -> list[Step]:
         )
 
     steps = [
-        Step("cloud", "The cloud's own place", lambda: ensure_cloud(ctx.cloud, cache)),
+        Step("cloud", "The cloud's own place", lambda: ensure_cloud(ctx, cache)),
         Step("packages", "Debian packages", packages, ("cloud",)),
         Step("users", "Users and directories", users, ("cloud", "packages")),
         Step("program", "Onestack's own code", lambda: release.ensure_program(tell), ("cloud",)),
@@ -108,8 +107,9 @@ def wanted_users(ctx: Context) -> list[str]:
     return list(dict.fromkeys(u for declared in ctx.model for u in declared.users))
 
 
-def ensure_cloud(cloud: Cloud, cache: Path = CACHE) -> Iterator[Change]:
-    """The root and its first directories, the cloud's name in it, and its entry in the cache."""
+def ensure_cloud(ctx: Context, cache: Path = CACHE) -> Iterator[Change]:
+    """The root and its first directories, what the cloud is, and its entry in the cache."""
+    cloud = ctx.cloud
     if strangers := foreign(cloud.root):
         raise OnestackError(
             f"{cloud.root} is not used: a cloud wants a directory of its own",
@@ -121,5 +121,10 @@ def ensure_cloud(cloud: Cloud, cache: Path = CACHE) -> Iterator[Change]:
     # Services of many users go through these; what is secret below has its own mode.
     for place in (cloud.root, *(cloud.root / name for name in PLACES)):
         yield from ensure_directory(place)
-    identity = json.dumps({"name": cloud.name, "netns": cloud.netns}) + "\n"
-    yield from ensure_file(cloud.etc / "cloud.json", identity)
+    yield from ensure_file(record_path(cloud.root), record_of(ctx).text)
+
+
+def record_of(ctx: Context) -> Record:
+    """What is written down of the cloud when it is made, and stays so."""
+    hosts = (HostRecord(host.name, tuple(sorted(host.roles))) for host in ctx.hosts)
+    return Record(ctx.cloud.name, ctx.cloud.netns, FORMAT, ctx.release.name, tuple(hosts))

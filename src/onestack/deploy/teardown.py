@@ -26,7 +26,7 @@ from onestack.host.packages import purge
 from onestack.host.roots import LOST, foreign
 from onestack.kernel import proc
 from onestack.model.change import Change
-from onestack.model.cloud import CACHE, Cloud
+from onestack.model.cloud import CACHE, Cloud, record_path
 from onestack.model.errors import OnestackError
 
 
@@ -171,7 +171,7 @@ def _remove_root(cloud: Cloud) -> None:
         if mount.target != cloud.root:
             mounts.unmount(mount.target)
     # The name goes last: until then a cloud that is half removed can be destroyed by its name.
-    identity = cloud.etc / "cloud.json"
+    identity = record_path(cloud.root)
     for place in [p for p in cloud.root.iterdir() if p not in (cloud.etc, cloud.root / LOST)]:
         remove_tree(place)
     if cloud.etc.is_dir():

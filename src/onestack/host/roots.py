@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onestack.model.cloud import record_path
+
 PLACES = ("etc", "run", "log", "data", "bin")
 """The first directories of a cloud's root."""
 LOST = "lost+found"
@@ -11,6 +13,6 @@ LOST = "lost+found"
 
 def foreign(root: Path) -> list[str]:
     """What lies in ``root`` and was not made by a cloud there (the first few names)."""
-    if not root.is_dir() or (root / "etc" / "cloud.json").is_file():
+    if not root.is_dir() or record_path(root).is_file():
         return []
     return sorted(p.name for p in root.iterdir() if p.name not in (*PLACES, LOST))[:5]

@@ -9,11 +9,65 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.model.errors import BadAnswers
+from onestack.model.errors import BadAnswers, OnestackError
 
 DEFAULT_NAME = "onestack"
 CACHE = Path("/var/cache/onestack")
 """Shared by all clouds of a machine: release environments, schema dumps, images."""
+FORMAT = 1
+"""Of all that is kept of a cloud in its root. `onestack.deploy.patches` brings it here."""
+UNVERSIONED = "2026.2"
+"""The release of every cloud whose state, of format 0, does not say it."""
+
+
+@dataclass(frozen=True)
+class HostRecord:
+    """A host's own name, as it was when the cloud was made, and its roles."""
+
+    name: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a cloud is, as it stands in ``ROOT/etc/cloud.json``.
+
+    Of a format that this program does not know only ``name``, ``netns`` and ``format`` are read.
+    """
+
+    name: str
+    netns: str | None
+    format: int
+    release: str = ""
+    hosts: tuple[HostRecord, ...] = ()
+    """The one that this is about comes first."""
+
+    @classmethod
+    def read(cls, path: Path) -> Record | None:
+        """``None`` where there is no cloud. Raises `OSError`, and `OnestackError`."""
+        try:
+            raw = json.loads(path.read_text())
+            number = int(raw.get("format", 0))
+            if number > FORMAT:
+                return cls(raw["name"], raw["netns"], number)
+            hosts = (HostRecord(h["name"], tuple(h["roles"])) for h in raw.get("hosts", ()))
+            release = raw.get("release", UNVERSIONED)
+            return cls(raw["name"], raw["netns"], number, release, tuple(hosts))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OnestackError(
+                f"{path} does not say which cloud this is",
+                f"it is damaged: {type(error).__name__}: {error}",
+                "put it back from a copy; it holds format, name, netns, release and hosts",
+            ) from None
+
+    @property
+    def text(self) -> str:
+        """What is written."""
+        hosts = [{"name": host.name, "roles": list(host.roles)} for host in self.hosts]
+        found = {"format": self.format, "name": self.name, "netns": self.netns}
+        return json.dumps({**found, "release": self.release, "hosts": hosts}, indent=1) + "\n"
 
 
 @dataclass(frozen=True)
@@ -50,34 +104,37 @@ class Cloud:
                 "unix sockets under it must stay below 108 characters",
                 "choose a root of at most 60 characters",
             )
-        known = root / "etc" / "cloud.json"
         namespace = default if netns else None
         try:
-            there = known.is_file()
+            saved = Record.read(record_path(root))
         except PermissionError:
             raise BadAnswers(
                 f"you may not look into {root}",
                 cure="run it as root, or name another root with --root",
             ) from None
-        if there:
-            saved = json.loads(known.read_text())
-            if saved["name"] != name:
+        if saved:
+            if saved.name != name:
                 raise BadAnswers(
-                    f"{root} holds the cloud {saved['name']!r}, not {name!r}",
-                    cure=f"use --name {saved['name']}, or another --root",
+                    f"{root} holds the cloud {saved.name!r}, not {name!r}",
+                    cure=f"use --name {saved.name}, or another --root",
                 )
-            if netns and not saved["netns"]:
+            if netns and not saved.netns:
                 raise BadAnswers(
                     f"the cloud {name!r} already runs outside a namespace",
                     cure="leave --netns out, or destroy the cloud first",
                 )
-            namespace = saved["netns"]
+            namespace = saved.netns
         return cls(name, root, namespace)
 
     @property
     def prefix(self) -> str:
         """``onestack``, or ``onestack-NAME``: begins every host-wide name."""
         return DEFAULT_NAME if self.name == DEFAULT_NAME else f"{DEFAULT_NAME}-{self.name}"
+
+    @property
+    def record(self) -> Record | None:
+        """What is written down of it; ``None`` before it is made. Raises as `Record.read`."""
+        return Record.read(record_path(self.root))
 
     @property
     def etc(self) -> Path:
@@ -121,3 +178,7 @@ class Cloud:
         if self.netns or self.name == DEFAULT_NAME:
             return base
         return f"{base}-{self.name}"[:15]
+
+
+def record_path(root: Path) -> Path:
+    return root / "etc" / "cloud.json"

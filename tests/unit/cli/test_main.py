@@ -327,7 +327,7 @@ def test_other_machines_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> 
     )
     monkeypatch.setattr(facts, "gather", lambda *words: pytest.fail("facts were gathered"))
     monkeypatch.setattr(handover, "take", lambda cloud: Handover(kept("one-core"), remote))
-    monkeypatch.setattr(up, "dry_run", lambda ctx, args: asked.append(ctx.facts.os_id) or 0)
+    monkeypatch.setattr(up, "dry_run", lambda ctx, *_: asked.append(ctx.facts.os_id) or 0)
     monkeypatch.setattr(preflight, "CHECKS", preflight.REMOTE)
     monkeypatch.setattr(preflight, "obstacles", lambda ctx: [])
     remote = {"check_apt": [warn("a mirror is slow")], "check_index": []}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import subprocess
@@ -29,8 +30,12 @@ pytestmark = needs_root
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Cloud:
-    cloud = Cloud("toy", tmp_path / "root")
-    for change in prepare.ensure_cloud(cloud, tmp_path / "cache"):
+    return made(Cloud("toy", tmp_path / "root"), tmp_path)
+
+
+def made(cloud: Cloud, tmp_path: Path) -> Cloud:
+    ctx = dataclasses.replace(context(tmp_path / f"ctx-{cloud.name}"), cloud=cloud)
+    for change in prepare.ensure_cloud(ctx, tmp_path / "cache"):
         change.do()
     return cloud
 
@@ -178,10 +183,7 @@ def test_nobody_is_kept_waiting_by_the_lock_of_all_clouds(cloud: Cloud, tmp_path
 
 
 def another(tmp_path: Path) -> Cloud:
-    other = Cloud("other", tmp_path / "second")
-    for change in prepare.ensure_cloud(other, tmp_path / "cache"):
-        change.do()
-    return other
+    return made(Cloud("other", tmp_path / "second"), tmp_path)
 
 
 def test_what_comes_while_a_cloud_goes_is_undone_by_it(

@@ -20,6 +20,7 @@ from onestack.engine.runner import Runner, StepsFailed
 from onestack.engine.step import Outcome, Step
 from onestack.host.facts import HostFacts
 from onestack.model.change import Change
+from onestack.model.cloud import FORMAT, Cloud
 from onestack.model.component import Component, Feature
 from onestack.model.context import Context
 from onestack.model.declarations import (
@@ -662,12 +663,18 @@ def test_facts_are_gathered_anew_once_the_first_half_has_changed_something(
 
 def test_the_clouds_own_place(ctx: Context, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    for change in prepare.ensure_cloud(ctx.cloud, cache):
+    for change in prepare.ensure_cloud(ctx, cache):
         change.do()
-    assert list(prepare.ensure_cloud(ctx.cloud, cache)) == []
-    assert json.loads((ctx.cloud.etc / "cloud.json").read_text()) == {"name": "toy", "netns": None}
+    assert list(prepare.ensure_cloud(ctx, cache)) == []
+    assert json.loads((ctx.cloud.etc / "cloud.json").read_text()) == {
+        "format": FORMAT,
+        "name": "toy",
+        "netns": None,
+        "release": "2026.2",
+        "hosts": [{"name": "here", "roles": ["compute", "controller", "gateway", "storage"]}],
+    }
     (tmp_path / "other" / "photos").mkdir(parents=True)
-    other = dataclasses.replace(ctx.cloud, root=tmp_path / "other")
+    other = dataclasses.replace(ctx, cloud=Cloud("toy", tmp_path / "other"))
     with pytest.raises(OnestackError, match="a cloud wants a directory of its own"):
         list(prepare.ensure_cloud(other, cache))
     assert Rooms.name == "rooms"
