@@ -45,7 +45,7 @@ from onestack.model.declarations import (
 from onestack.model.errors import OnestackError
 from onestack.model.ini import Ini
 from onestack.model.key import Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import ApiProbe, Process
 from tests.unit.components.rooms import MACHINE
 from tests.unit.components.upstream import write_upstream
 from tests.unit.deploy import toys
@@ -124,7 +124,7 @@ class Toy(Component):
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
             files=(str(_config(ctx)),),
             needs=("database", "cache", "messaging", "compute"),
-            probe=Probe("api", f"{ctx.url('toys')}/blocks"),
+            probe=ApiProbe(f"{ctx.url('toys')}/blocks"),
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:

@@ -12,7 +12,17 @@ from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.declarations import StoreMount
 from onestack.model.errors import NotInstalled
-from onestack.model.process import SERVICES, Process, Roster, ZygoteSpec
+from onestack.model.process import (
+    SERVICES,
+    AgentProbe,
+    ApiProbe,
+    ConnectProbe,
+    HttpProbe,
+    Probe,
+    Process,
+    Roster,
+    ZygoteSpec,
+)
 from onestack.model.root_command import RootCommand
 
 
@@ -189,13 +199,25 @@ def ports(ctx: Context) -> list[tuple[str, int, str]]:
         with contextlib.suppress(NotInstalled):
             processes = declared.processes
         for spec in processes:
-            asked = [spec.probe.target] if spec.probe else []
-            for target in [*spec.sockets.values(), *asked]:
+            for target in (*spec.sockets.values(), *asked_by(spec.probe)):
                 if place := tcp_of(target):
                     found.setdefault(place, spec.name)
         for front in declared.frontends:
             found.setdefault((ctx.public, front.port), f"the front of {front.name}")
     return [(address, port, name) for (address, port), name in found.items()]
+
+
+def asked_by(probe: Probe | None) -> tuple[str, ...]:
+    """The place that it asks, if it asks one."""
+    match probe:
+        case (
+            ConnectProbe(target=place)
+            | HttpProbe(url=place)
+            | ApiProbe(url=place)
+            | AgentProbe(listing=place)
+        ):
+            return (place,)
+    return ()
 
 
 def tcp_of(target: str) -> tuple[str, int] | None:

@@ -24,9 +24,11 @@ from onestack.engine.step import Step
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.findings import refusals
-from onestack.model.process import Probe
+from onestack.model.process import AgentProbe, ApiProbe, HttpProbe, Probe
 from onestack.network import demo
-from onestack.supervise.prober import Wrong, judge_agent
+from onestack.supervise.probes import agent
+from onestack.supervise.probes.base import Wrong
+from onestack.supervise.probes.listings import entries_of
 from onestack.supervise.protocol import ProcessStatus
 from onestack.supervise.states import State
 
@@ -108,38 +110,45 @@ def _probes(ctx: Context) -> Iterator[Probe]:
                 yield process.probe
 
 
+def _urls(ctx: Context) -> Iterator[tuple[str, int]]:
+    """What is asked of APIs, and the status below which an answer is a good one."""
+    probes = list(_probes(ctx))
+    yield from ((probe.url, 300) for probe in probes if isinstance(probe, ApiProbe))
+    yield from ((probe.listing, 300) for probe in probes if isinstance(probe, AgentProbe))
+    for probe in probes:
+        if isinstance(probe, HttpProbe) and "://" in probe.url:
+            yield probe.url, 500
+
+
 def _endpoints(ctx: Context, session: Session) -> Iterator[Check]:
     """What the supervisor asks each service by itself is asked through the TLS front."""
-    known: dict[int | None, Probe] = {}
-    for wanted in ("api", "agent", "http"):
-        for probe in _probes(ctx):
-            if probe.kind == wanted and "://" in probe.target:
-                known.setdefault(urlsplit(probe.target).port, probe)
+    known: dict[int | None, tuple[str, int]] = {}
+    for url, below in _urls(ctx):
+        known.setdefault(urlsplit(url).port, (url, below))
     for kind, url in sorted(endpoints(ctx).items()):
         parts = urlsplit(url)
         path, below = "/", 500
-        if asks := known.get(parts.port):
-            target = urlsplit(asks.target.replace("{project_id}", session.get_project_id() or ""))
+        if parts.port in known:
+            asks, below = known[parts.port]
+            target = urlsplit(asks.replace("{project_id}", session.get_project_id() or ""))
             path = target._replace(scheme="", netloc="").geturl()
-            below = 500 if asks.kind == "http" else 300
         asked = f"{parts.scheme}://{parts.netloc}{path}"
         yield _asked(f"endpoint {kind}", lambda a=asked, b=below: _get(session, a, below=b))  # type: ignore[misc]
 
 
 def _agents(ctx: Context, session: Session) -> Iterator[Check]:
-    probes = [probe for probe in _probes(ctx) if probe.kind == "agent"]
-    for target in dict.fromkeys(probe.target for probe in probes):
+    probes = [probe for probe in _probes(ctx) if isinstance(probe, AgentProbe)]
+    for target in dict.fromkeys(probe.listing for probe in probes):
         try:
-            listing = json.loads(session.get(target).text)
+            entries = entries_of(json.loads(session.get(target).text))
         except (ClientException, ValueError) as error:
             yield Check(f"agents of {target}", False, str(error))
             continue
-        entries = listing.get("agents", listing.get("services", []))
-        listed = [probe for probe in probes if probe.target == target]
-        for binary in (binary for probe in listed for binary in probe.binary.split()):
+        listed = [probe for probe in probes if probe.listing == target]
+        for binary in (binary for probe in listed for binary in probe.binaries):
             try:
                 # Since when it is alive is the supervisor's matter.
-                judge_agent(entries, binary, ctx.host.name, 0.0)
+                agent.judge(entries, binary, ctx.host.name, 0.0)
             except Wrong as error:
                 yield Check(f"agent {binary}", False, str(error))
             else:

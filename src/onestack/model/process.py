@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from onestack.model.codec import from_plain, to_plain
 from onestack.model.root_command import RootCommand
@@ -15,34 +15,79 @@ SERVICES = "services"
 
 
 @dataclass(frozen=True)
-class Probe:
-    """How to know that a process is ready and stays well.
+class _Probe:
+    """How to know that a process is ready and stays well."""
 
-    ``kind`` is one of:
+    seconds: float = field(default=60.0, kw_only=True)
+    """How long a start may take before the process counts as failed."""
 
-    - ``connect``: ``target`` (``unix:/path`` or ``tcp:host:port``) accepts;
-    - ``http``: GET ``target`` answers below 500 (``unix:/path:/url`` or URL);
-    - ``api``: GET ``target`` with a token of the cloud's own answers 2xx;
-    - ``agent``: the listing at ``target`` (with a token) shows the process's
-      ``binary`` alive on this host (``BINARY@BACKEND``: that back-end's; of
-      several, parted by a space, all);
-    - ``exec``: ``argv`` ends with 0;
-    - ``file``: ``target`` exists;
-    - ``notify``: it says so itself by sd_notify(3), as many daemons do, and
-      as Python processes do by `onestack.runtime.notify.tell_ready`.
-      Nothing is tried afterwards.
+
+@dataclass(frozen=True)
+class ConnectProbe(_Probe):
+    """``target`` (``unix:/path`` or ``tcp:host:port``) accepts."""
+
+    kind: ClassVar[str] = "connect"
+    target: str
+
+
+@dataclass(frozen=True)
+class HttpProbe(_Probe):
+    """GET ``url`` (also ``unix:/path:/url``) answers below 500."""
+
+    kind: ClassVar[str] = "http"
+    url: str
+
+
+@dataclass(frozen=True)
+class ApiProbe(_Probe):
+    """GET ``url``, ``{project_id}`` in it replaced, answers 2xx to a token of the cloud's own."""
+
+    kind: ClassVar[str] = "api"
+    url: str
+
+
+@dataclass(frozen=True)
+class AgentProbe(_Probe):
+    """The listing at that URL (with a token) shows all ``binaries`` alive on this host.
+
+    ``BINARY@BACKEND`` is that back-end's.
     """
 
-    kind: str
-    target: str = ""
-    binary: str = ""
-    argv: tuple[str, ...] = ()
-    seconds: float = 60.0
-    """How long a start may take before the process counts as failed."""
+    kind: ClassVar[str] = "agent"
+    listing: str
+    binaries: tuple[str, ...]
     fresh: bool = True
-    """``agent``: it must have been heard of since it was started; a listing
-    that still shows its predecessor alive does not count. Not for agents that
-    report only when asked to (OVN's)."""
+    """It must have been heard of since it was started: a listing that still shows its
+    predecessor alive does not count. Not for agents that report only when asked (OVN's)."""
+
+
+@dataclass(frozen=True)
+class ExecProbe(_Probe):
+    """``argv`` ends with 0."""
+
+    kind: ClassVar[str] = "exec"
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FileProbe(_Probe):
+    """``path`` exists."""
+
+    kind: ClassVar[str] = "file"
+    path: str
+
+
+@dataclass(frozen=True)
+class NotifyProbe(_Probe):
+    """The process says so itself by sd_notify(3); nothing is tried afterwards.
+
+    Many daemons do, and Python processes by `onestack.runtime.notify.tell_ready`.
+    """
+
+    kind: ClassVar[str] = "notify"
+
+
+Probe = ConnectProbe | HttpProbe | ApiProbe | AgentProbe | ExecProbe | FileProbe | NotifyProbe
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Nothing a client does, or stops doing, holds up the supervisor or another client
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 from collections.abc import Callable
@@ -107,10 +106,6 @@ class Connection:
             self.close()
         else:
             self._loop.watch(self.sock, READ, self._ready)
-
-
-def json_line(message: Any) -> bytes:
-    return json.dumps(message).encode() + b"\n"
 
 
 def text_line(message: Any) -> bytes:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from onestack.supervise.child import Child, Fork, read_status
-from onestack.supervise.control import Connection, json_line
+from onestack.supervise.control import Connection
 from onestack.supervise.loop import Loop, log
+from onestack.supervise.probes import orders
 from onestack.supervise.states import State
 from onestack.supervise.supervised import Supervised
 
-Probed = Callable[[str, int, bool, str, bool], None]
+Probed = Callable[[orders.Found], None]
 
 
 def run_prober(sockets: dict[str, socket.socket]) -> int:
@@ -47,7 +45,7 @@ class ProberLink:
         )
         self._pid, status = self._fork(child)
         theirs.close()
-        self._connection = Connection(self._loop, ours, self._heard, json_line)
+        self._connection = Connection(self._loop, ours, self._heard, orders.encode_order)
 
         def gone(code: int) -> None:
             reason = read_status(status)
@@ -74,30 +72,25 @@ class ProberLink:
 
     def identity(self, identity: dict[str, str]) -> None:
         self._identity = identity
-        self._send(do="identity", identity=identity)
+        self._send(orders.Identify(identity))
 
     def watch(self, process: Supervised) -> None:
         self._watched[process.name] = process
         assert process.spec.probe
+        starting = process.state is State.STARTING
         self._send(
-            do="watch",
-            name=process.name,
-            generation=process.generation,
-            probe=dataclasses.asdict(process.spec.probe),
-            born=process.born,
-            quick=process.state is State.STARTING,
+            orders.Watch(
+                process.name, process.generation, process.spec.probe, process.born, starting
+            )
         )
 
     def drop(self, name: str) -> None:
         if self._watched.pop(name, None):
-            self._send(do="drop", name=name)
+            self._send(orders.Drop(name))
 
-    def _send(self, **order: Any) -> None:
+    def _send(self, order: orders.Order) -> None:
         if self._connection:
             self._connection.send(order)
 
     def _heard(self, connection: Connection, line: bytes) -> None:
-        found = json.loads(line)
-        self._probed(
-            found["name"], found["generation"], found["ok"], found["text"], found["unreachable"]
-        )
+        self._probed(orders.decode_found(line))

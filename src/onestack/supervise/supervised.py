@@ -18,7 +18,7 @@ from socket import socket
 from typing import Protocol
 
 from onestack.kernel import proc
-from onestack.model.process import SERVICES, Process
+from onestack.model.process import SERVICES, NotifyProbe, Process
 from onestack.supervise import logs
 from onestack.supervise.child import Child, ended_how, load, read_status
 from onestack.supervise.loop import READ, Loop, Timer, log
@@ -341,11 +341,11 @@ class Supervised:
             return
         slow = min(self.machine.failures, EXTRA_PATIENCE - 1) + 1
         self._patience(spec.probe.seconds * slow)
-        if spec.probe.kind != "notify":
+        if not isinstance(spec.probe, NotifyProbe):
             self.host.watch(self)
 
     def _environment(self) -> dict[str, str]:
-        if self.spec.probe and self.spec.probe.kind == "notify":
+        if isinstance(self.spec.probe, NotifyProbe):
             place = self.host.root / "run" / "supervisor" / "notify.sock"
             return {"NOTIFY_SOCKET": str(place), **self.spec.env}
         return self.spec.env

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from onestack.kernel import proc
 from onestack.model.process import SERVICES, Process, Roster, ZygoteSpec
-from onestack.supervise import control, logs, order, protocol, readiness, standalone
+from onestack.supervise import control, logs, order, protocol, standalone
 from onestack.supervise.announcer import Announcer
 from onestack.supervise.child import Child, fork
 from onestack.supervise.control import Connection
@@ -22,6 +22,8 @@ from onestack.supervise.loop import Loop, log
 from onestack.supervise.preload import Preloader
 from onestack.supervise.privsep_daemons import PrivsepDaemons
 from onestack.supervise.prober_link import ProberLink
+from onestack.supervise.probes import notify
+from onestack.supervise.probes.orders import Found
 from onestack.supervise.protocol import Done, Loaded
 from onestack.supervise.root_broker import RootBroker
 from onestack.supervise.states import State
@@ -103,7 +105,7 @@ class Supervisor:
             listen(place / "control.sock", 0o600, self.verbs.answer, protocol.encode_answer),
             listen(place / "privsep.sock", 0o666, self.privsep.asked, control.text_line),
             self.root_broker.listen(place / "root.sock"),
-            readiness.listen(self, place / "notify.sock"),
+            notify.listen(self, place / "notify.sock"),
         ]
 
     def run(self, start_all: bool) -> None:
@@ -259,10 +261,10 @@ class Supervisor:
                 del self.processes[process.name]
                 log(f"{process.name}: no longer in the roster")
 
-    def _probed(self, name: str, generation: int, ok: bool, text: str, unreachable: bool) -> None:
-        process = self.processes.get(name)
-        if process and process.generation == generation:
-            process.probed(ok, text, unreachable)
+    def _probed(self, found: Found) -> None:
+        process = self.processes.get(found.name)
+        if process and process.generation == found.generation:
+            process.probed(found.ok, found.text, found.unreachable)
 
     def load(self, roster: Roster) -> Loaded:
         """Have that one from now on."""

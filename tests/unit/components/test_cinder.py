@@ -16,6 +16,7 @@ from onestack.components.mariadb import Mariadb
 from onestack.components.memcached import Memcached
 from onestack.components.rabbitmq import Rabbitmq
 from onestack.deploy.roster import attach_command, processes_of
+from onestack.model.process import AgentProbe
 from onestack.model.root_command import Refused, chosen
 from tests.support.needs import needs_services, services_python
 from tests.unit.components.rooms import answered, content, context
@@ -82,7 +83,7 @@ def test_the_volume_service_shares_no_process(tmp_path: Path, cinder: Cinder) ->
     held = {name: p.services for name, p in processes.items() if p.services}
     assert held == {"cinder-api": ("cinder-scheduler",)}
     probe = processes["cinder-api"].probe
-    assert probe and probe.binary.split() == ["cinder-scheduler"]
+    assert isinstance(probe, AgentProbe) and probe.binaries == ("cinder-scheduler",)
     assert processes.pop("cinder-purge").user == "onestack-cinder"
     for process in processes.values():
         assert process.user == "onestack-cinder"
@@ -188,7 +189,7 @@ def test_each_back_end_has_a_section_a_process_and_a_probe_of_its_own(
     names = {"cinder-volume"} | {f"cinder-volume-{b}" for b in ("nfs", "netapp", "solidfire")}
     assert names <= set(found)
     probe = found["cinder-volume-nfs"].probe
-    assert probe is not None and probe.binary == "cinder-volume@nfs"
+    assert isinstance(probe, AgentProbe) and probe.binaries == ("cinder-volume@nfs",)
     assert [store.owner for store in cinder.stores(ctx)] == ["cinder-volume"]
     text = content(ctx, cinder, "cinder.conf")
     assert "enabled_backends = filepool,nfs,netapp,solidfire" in text

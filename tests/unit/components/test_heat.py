@@ -14,6 +14,7 @@ from onestack.components.heat import ROLES, Heat, domain
 from onestack.components.keystone import Keystone as Identities
 from onestack.components.nova import Nova
 from onestack.components.nova.vendordata import ensure_vendordata, vendordata, vendordata_file
+from onestack.model.process import ApiProbe
 from tests.unit.components.rooms import answered, content, context
 
 
@@ -81,7 +82,8 @@ def test_one_process_without_privileges(tmp_path: Path, heat: Heat) -> None:
     assert not process.capabilities and not process.groups
     assert set(process.sockets) == {"api", "cfn"}
     # An answer to it comes from the engine, not from the API alone.
-    assert process.probe and process.probe.target.endswith("/stacks?limit=1")
+    assert isinstance(process.probe, ApiProbe)
+    assert process.probe.url.endswith("/stacks?limit=1")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from onestack.components.mariadb import Mariadb, administrator
 from onestack.components.mariadb.administrator import ensure_administrator
 from onestack.database.server import Server
+from onestack.model.process import ConnectProbe
 from tests.support.mariadb import running
 from tests.unit.components.rooms import content, context
 
@@ -28,8 +29,7 @@ def test_it_listens_nowhere_but_on_its_socket(tmp_path: Path) -> None:
     assert f"socket = {tmp_path}/run/mariadb/mariadb.sock" in text
     (process,) = MARIADB.processes(ctx)
     assert process.user == "onestack-mariadb"
-    assert process.probe is not None
-    assert process.probe.target == f"unix:{tmp_path}/run/mariadb/mariadb.sock"
+    assert process.probe == ConnectProbe(f"unix:{tmp_path}/run/mariadb/mariadb.sock")
 
 
 def test_what_was_committed_is_on_the_disk(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from onestack.model.context import Context
 from onestack.model.declared import Declared
 from onestack.model.errors import BadAnswers
 from onestack.model.findings import Finding, Severity
+from onestack.model.process import AgentProbe
 from tests.support.environments import make
 from tests.unit.components.rooms import context, machine
 
@@ -47,8 +48,7 @@ def test_processes(tmp_path: Path, agent: str) -> None:
     assert {p.user for p in found.values()} == {"onestack-neutron"}
     assert found["neutron-api"].env["ASGI_WORKERS"] == "1"
     for name in AGENTS[agent]:
-        assert found[name].probe is not None
-        assert found[name].probe.kind == "agent"
+        assert isinstance(found[name].probe, AgentProbe)
         assert found[name].env["OVS_RUNDIR"] == str(tmp_path / "run" / "openvswitch")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from onestack.components.ovn import Ovn, chassis
 from onestack.model.declared import Declared
+from onestack.model.process import ExecProbe
 from tests.unit.components.rooms import context, machine
 
 ROOM = Ovn()
@@ -38,7 +39,7 @@ def test_debian_12s_controller_is_not_told_of_its_control_socket(tmp_path: Path)
         "ovn-controller"
     ]
     assert not [word for word in controller.argv if "unixctl" in word]
-    assert controller.probe
+    assert isinstance(controller.probe, ExecProbe)
     run = tmp_path / "run" / "ovn"
     control = f'"{run}/ovn-controller.$(cat {run}/ovn-controller.pid).ctl"'
     assert control in controller.probe.argv[-1]
@@ -47,7 +48,7 @@ def test_debian_12s_controller_is_not_told_of_its_control_socket(tmp_path: Path)
 def test_root_does_not_ask_by_files_of_the_daemons(tmp_path: Path) -> None:
     """Their directory is their user's: what a pid file holds would be words of root's shell."""
     processes = list(Declared(ROOM, context(tmp_path, **CHOSEN)).processes)
-    asking = [p.probe.argv for p in processes if p.probe and p.probe.kind == "exec"]
+    asking = [p.probe.argv for p in processes if isinstance(p.probe, ExecProbe)]
     assert len(asking) == 2
     for argv in asking:
         assert argv[:3] == ("setpriv", "--reuid", "onestack-ovn")

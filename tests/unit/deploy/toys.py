@@ -23,7 +23,7 @@ from onestack.model.declarations import (
     Task,
 )
 from onestack.model.host import Host
-from onestack.model.process import Probe, Process
+from onestack.model.process import HttpProbe, Process
 from onestack.release.release import Release
 from onestack.supervise.client import Explain, OtherVersion
 from onestack.supervise.protocol import Loaded, PreloadStatus, ProcessStatus, SupervisorStatus
@@ -93,7 +93,7 @@ class Doors(Component):
             run="doors:api",
             sockets={"api": "tcp:127.77.0.1:5000"},
             needs=("stored",),
-            probe=Probe("http", "http://127.77.0.1:5000/v3"),
+            probe=HttpProbe("http://127.77.0.1:5000/v3"),
         )
 
     def frontends(self, ctx: Context) -> Iterable[Frontend]:

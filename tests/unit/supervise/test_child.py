@@ -19,7 +19,7 @@ import pytest
 from onestack.kernel import proc
 from onestack.kernel.linux import capability
 from onestack.model.errors import OnestackError
-from onestack.model.process import Probe, ZygoteSpec
+from onestack.model.process import ConnectProbe, ZygoteSpec
 from onestack.supervise.child import SYSTEM_PATH
 from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
@@ -151,7 +151,7 @@ def test_clients_queue_while_it_restarts(bench: Bench) -> None:
             "echo",
             arguments={"slow": 0.3},
             sockets={"door": f"unix:{door}"},
-            probe=Probe("connect", f"unix:{door}"),
+            probe=ConnectProbe(f"unix:{door}"),
         )
     )
     client.start()

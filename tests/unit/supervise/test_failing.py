@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from onestack.model.errors import OnestackError
-from onestack.model.process import Probe
+from onestack.model.process import ConnectProbe, FileProbe, HttpProbe
 from onestack.supervise.states import State
 from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
@@ -20,7 +20,7 @@ pytestmark = needs_root
 
 def test_it_gives_up_and_says_all_of_it(bench: Bench) -> None:
     # without a probe it would count as ready where it takes half a second to fail
-    never = Probe("file", str(bench.root / "never"))
+    never = FileProbe(str(bench.root / "never"))
     client = bench.launch(toy("bad", "crash", probe=never), toy("above", needs=("bad",)))
     client.start()
     with pytest.raises(OnestackError) as caught:
@@ -99,7 +99,7 @@ def test_a_taken_port_names_its_holder(bench: Bench) -> None:
 
 
 def test_too_slow_a_start_is_a_failure(bench: Bench) -> None:
-    probe = Probe("file", str(bench.root / "never"), seconds=0.3)
+    probe = FileProbe(str(bench.root / "never"), seconds=0.3)
     client = bench.launch(toy("slow", probe=probe))
     client.start()
     until(lambda: bench.status("slow").state is State.BACKOFF)
@@ -120,7 +120,7 @@ def test_ready_then_unhealthy_then_ready(bench: Bench) -> None:
             "http",
             arguments={"status": str(status)},
             sockets={"door": f"unix:{bench.root}/web.sock"},
-            probe=Probe("http", f"unix:{bench.root}/web.sock:/health"),
+            probe=HttpProbe(f"unix:{bench.root}/web.sock:/health"),
         ),
     )
     client.start()
@@ -183,7 +183,7 @@ def test_who_accepts_no_more_is_started_again(bench: Bench) -> None:
             "own",
             "own_socket",
             arguments={"path": str(path)},
-            probe=Probe("connect", f"unix:{path}"),
+            probe=ConnectProbe(f"unix:{path}"),
         )
     )
     client.start()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from onestack.model.errors import OnestackError
-from onestack.model.process import Probe, Process
+from onestack.model.process import FileProbe, NotifyProbe, Process
 from onestack.supervise.protocol import ProcessStatus
 from onestack.supervise.states import State
 from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
@@ -28,7 +28,7 @@ def noted(bench: Bench, name: str, *needs: str) -> Process:
         "ordered",
         needs=needs,
         arguments={"book": str(bench.root / "book"), "ready": str(ready)},
-        probe=Probe("file", str(ready)),
+        probe=FileProbe(str(ready)),
         cleanup=(("rm", str(ready)),),
     )
 
@@ -209,8 +209,8 @@ def test_a_process_may_say_itself_that_it_is_ready(bench: Bench) -> None:
         "time.sleep(1000)"
     )
     client = bench.launch(
-        toy("toy", "notifies", arguments={"go": str(go)}, probe=Probe("notify")),
-        program("program", sys.executable, "-c", say, probe=Probe("notify"), user="nobody"),
+        toy("toy", "notifies", arguments={"go": str(go)}, probe=NotifyProbe()),
+        program("program", sys.executable, "-c", say, probe=NotifyProbe(), user="nobody"),
         toy("other"),
     )
     client.start()

@@ -13,9 +13,22 @@ from typing import Any
 
 import pytest
 
-from onestack.model.process import Probe
+from onestack.model.process import (
+    AgentProbe,
+    ApiProbe,
+    ConnectProbe,
+    ExecProbe,
+    FileProbe,
+    HttpProbe,
+    NotifyProbe,
+    Probe,
+)
 from onestack.supervise import prober
-from onestack.supervise.prober import Result, Tokens, Wrong, judge_agent, try_once
+from onestack.supervise.probes import orders
+from onestack.supervise.probes.agent import judge
+from onestack.supervise.probes.attempt import Attempts
+from onestack.supervise.probes.base import Result, Wrong
+from onestack.supervise.probes.tokens import Tokens
 
 
 class Api(http.server.BaseHTTPRequestHandler):
@@ -64,76 +77,77 @@ def api() -> Iterator[type[Api]]:
         thread.join()
 
 
-def once(kind: str, target: str = "", token: Tokens | None = None, **more: Any) -> Result:
-    return try_once(Probe(kind, target, **more), 0.0, token or Tokens(), 2.0)
+def once(probe: Probe, tokens: Tokens | None = None) -> Result:
+    return Attempts(tokens or Tokens()).try_once(probe, 2.0)
 
 
 def tokens_of(api: Any, file: Path, password: str = "secret") -> Tokens:
     file.write_text(json.dumps({"username": "u", "password": password, "project_name": "p"}))
     tokens = Tokens()
-    tokens.configure({"auth_url": api.url, "file": str(file)})
+    tokens.configure({"auth_url": api.url, "file": str(file), "host": "h"})
     return tokens
 
 
 def test_connect_file_exec(tmp_path: Path) -> None:
-    assert once("connect", f"unix:{tmp_path}/none") == Result(
+    assert once(ConnectProbe(f"unix:{tmp_path}/none")) == Result(
         False, f"unix:{tmp_path}/none: no such file or directory", unreachable=True
     )
-    assert once("connect", "tcp:127.0.0.1:1").text == "tcp:127.0.0.1:1: connection refused"
-    assert once("file", str(tmp_path)) == Result(True)
-    assert once("file", "/none").text == "/none is not there yet"
-    assert once("exec", argv=("true",)) == Result(True)
-    assert once("exec", argv=("sh", "-c", "echo first; echo no quorum; exit 3")).text == (
+    assert once(ConnectProbe("tcp:127.0.0.1:1")).text == "tcp:127.0.0.1:1: connection refused"
+    assert once(FileProbe(str(tmp_path))) == Result(True)
+    assert once(FileProbe("/none")).text == "/none is not there yet"
+    assert once(ExecProbe(("true",))) == Result(True)
+    assert once(ExecProbe(("sh", "-c", "echo first; echo no quorum; exit 3"))).text == (
         "sh ended with 3: no quorum"
     )
-    assert once("exec", argv=("/none",)).text == "/none: No such file or directory"
-    assert once("dance").text == "there is no probe 'dance'"
+    assert once(ExecProbe(("/none",))).text == "/none: No such file or directory"
+    assert once(NotifyProbe()).text == "it has not said yet that it is ready"
 
 
 def test_http(api: Any) -> None:
-    assert once("http", f"{api.url}/open") == Result(True)
-    assert once("http", f"{api.url}/closed") == Result(True)  # 401 is an answer
-    assert once("http", f"{api.url}/broken") == Result(
+    assert once(HttpProbe(f"{api.url}/open")) == Result(True)
+    assert once(HttpProbe(f"{api.url}/closed")) == Result(True)  # 401 is an answer
+    assert once(HttpProbe(f"{api.url}/broken")) == Result(
         False, f"GET {api.url}/broken answers 500: what a pity"
     )
 
 
 def test_api_with_a_token_that_is_renewed(api: Any, tmp_path: Path) -> None:
     tokens = tokens_of(api, tmp_path / "identity")
-    assert once("api", f"{api.url}/v2/{{project_id}}/x", tokens) == Result(True)
-    assert once("api", f"{api.url}/x", tokens) == Result(True)
+    assert once(ApiProbe(f"{api.url}/v2/{{project_id}}/x"), tokens) == Result(True)
+    assert once(ApiProbe(f"{api.url}/x"), tokens) == Result(True)
     assert api.tokens == ["token-1"]
     assert api.asked == ["/v2/p1/x", "/x"]
     api.tokens.append("token of another")  # ours is refused from now on
-    assert once("api", f"{api.url}/x", tokens) == Result(True)
+    assert once(ApiProbe(f"{api.url}/x"), tokens) == Result(True)
     assert api.tokens[-1] == "token-3"
     assert (
-        once("api", f"{api.url}/open", tokens).text
+        once(ApiProbe(f"{api.url}/open"), tokens).text
         == f"GET {api.url}/open answers 300: what a pity"
     )
 
 
 def test_without_identity_reachability_must_do(api: Any, tmp_path: Path) -> None:
     tokens = Tokens()
-    assert once("api", f"{api.url}/x", tokens) == Result(
+    assert once(ApiProbe(f"{api.url}/x"), tokens) == Result(
         True, "asked without a token: no identity is configured"
     )
     tokens.configure({"auth_url": api.url, "file": f"{tmp_path}/none"})
-    for kind in ("api", "agent"):
-        assert once(kind, f"{api.url}/x", tokens) == Result(
+    for probe in (ApiProbe(f"{api.url}/x"), AgentProbe(f"{api.url}/x", ("b",))):
+        assert once(probe, tokens) == Result(
             True, f"asked without a token: {tmp_path}/none is not there yet"
         )
-    assert not once("api", f"{api.url}/broken", tokens).ok
+    assert not once(ApiProbe(f"{api.url}/broken"), tokens).ok
     # but an identity that is refused is a failure
-    wrong = once("api", f"{api.url}/x", tokens_of(api, tmp_path / "identity", "wrong"))
+    wrong = once(ApiProbe(f"{api.url}/x"), tokens_of(api, tmp_path / "identity", "wrong"))
     assert wrong == Result(False, 'no token: keystone answers 401: {"error": "no"}')
 
 
 def test_agents_share_a_listing(api: Any, tmp_path: Path) -> None:
     tokens = tokens_of(api, tmp_path / "identity")
-    probe = Probe("agent", f"{api.url}/agents", "neutron-l3-agent")
-    results = [try_once(probe, 0.0, tokens, 2.0) for _ in range(5)]
-    assert {r.text for r in results} == {f"neutron-l3-agent on {tokens.host} is not listed yet"}
+    attempts = Attempts(tokens)
+    probe = AgentProbe(f"{api.url}/agents", ("neutron-l3-agent",))
+    results = [attempts.try_once(probe, 2.0, age=0.3) for _ in range(5)]
+    assert {r.text for r in results} == {"neutron-l3-agent on h is not listed yet"}
     assert len(api.asked) < 5
 
 
@@ -163,30 +177,31 @@ NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC).timestamp()
 )
 def test_judgement_on_agents(entry: dict[str, Any], wrong: str) -> None:
     if not wrong:
-        judge_agent([{"binary": "x"}, entry], "b", "h", NOW)
+        judge([{"binary": "x"}, entry], "b", "h", NOW)
         return
     with pytest.raises(Wrong) as caught:
-        judge_agent([entry], "b", "h", NOW)
+        judge([entry], "b", "h", NOW)
     assert str(caught.value) == wrong
 
 
 def probed(monkeypatch: pytest.MonkeyPatch, probe: Probe, *entries: dict[str, Any]) -> Result:
     """With these in the listing, for a process that was started just now."""
-    monkeypatch.setattr(Tokens, "missing", lambda self: None)
-    monkeypatch.setattr(Tokens, "host", "h")
-    monkeypatch.setattr(prober._listings, "get", lambda *words: list(entries))
-    return try_once(probe, NOW, Tokens(), 1.0)
+    tokens = Tokens()
+    tokens.configure({"host": "h"})
+    monkeypatch.setattr(tokens, "missing", lambda: None)
+    monkeypatch.setattr(tokens, "get", lambda *words: json.dumps({"services": entries}))
+    return Attempts(tokens).try_once(probe, 1.0, born=NOW)
 
 
 def test_what_is_not_fresh_may_do_if_so_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     old = {"binary": "b", "host": "h", "alive": True, "heartbeat_timestamp": "2026-11-22 11:00:00"}
-    assert not probed(monkeypatch, Probe("agent", "", "b"), old).ok
-    assert probed(monkeypatch, Probe("agent", "", "b", fresh=False), old).ok
+    assert not probed(monkeypatch, AgentProbe("", ("b",)), old).ok
+    assert probed(monkeypatch, AgentProbe("", ("b",), fresh=False), old).ok
 
 
 def test_all_services_of_a_process_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = ({"binary": name, "host": "h", "state": "up"} for name in ("b", "c"))
-    probe = Probe("agent", "", "b c")
+    probe = AgentProbe("", ("b", "c"))
     assert probed(monkeypatch, probe, one, other).ok
     assert probed(monkeypatch, probe, one) == Result(False, "c on h is not listed yet")
     down = {**other, "state": "down"}
@@ -212,8 +227,23 @@ def test_a_request_waits_for_the_service_to_accept(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=late)
         thread.start()
-        assert once("http", f"unix:{path}:/") == Result(True)
+        assert once(HttpProbe(f"unix:{path}:/")) == Result(True)
         thread.join()
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        orders.Identify({"host": "h"}),
+        orders.Drop("a"),
+        orders.Watch("a", 3, AgentProbe("http://x", ("b",), fresh=False, seconds=3.0), 1.5, True),
+        orders.Watch("a", 3, ExecProbe(("true",)), 1.5, False),
+    ],
+)
+def test_orders_arrive_as_they_were(order: orders.Order) -> None:
+    assert orders.decode_order(orders.encode_order(order)) == order
+    found = orders.Found("a", 3, False, "why", True)
+    assert orders.decode_found(orders.encode_found(found)) == found
 
 
 def test_delays() -> None:

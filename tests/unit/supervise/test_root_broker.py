@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import json
 import os
 import pwd
@@ -9,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import types
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +246,28 @@ def test_nobody_there_is_said(tmp_path: Path) -> None:
         )
         assert done.returncode == REFUSED
         assert "the supervisor, which runs commands as root, is away" in done.stderr
+
+
+def test_an_answer_that_comes_at_once_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor has closed the connection by then: to send nothing more had failed."""
+    loader = importlib.machinery.SourceFileLoader("root_helper", str(HELPER))
+    helper = types.ModuleType("root_helper")
+    loader.exec_module(helper)
+    ours, theirs = socket.socketpair()
+
+    class Asking(socket.socket):
+        def __init__(self, family: int) -> None:
+            super().__init__(fileno=ours.detach())
+
+        def connect(self, place: object) -> None:
+            pass
+
+        def sendmsg(self, *words: Any) -> int:
+            sent = super().sendmsg(*words)
+            theirs.recv(4096)
+            theirs.sendall(b'{"code": 3}\n')
+            theirs.close()
+            return sent
+
+    monkeypatch.setattr(socket, "socket", Asking)
+    assert helper.main(["true"]) == 3

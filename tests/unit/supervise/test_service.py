@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from onestack.model.process import Probe
+from onestack.model.process import NotifyProbe
 from tests.unit.supervise.bench import Bench, needs_root, toy
 
 pytestmark = needs_root
@@ -16,7 +16,7 @@ pytestmark = needs_root
 @pytest.mark.parametrize("kind", ["good", "swallows", "hangs"])
 def test_they_end_by_term(bench: Bench, kind: str) -> None:
     client = bench.launch(
-        toy("it", "oslo_like", arguments={"kind": kind}, probe=Probe("notify"), stop_seconds=20.0)
+        toy("it", "oslo_like", arguments={"kind": kind}, probe=NotifyProbe(), stop_seconds=20.0)
     )
     client.start()
     client.wait(seconds=5)

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from onestack.kernel import proc
-from onestack.model.process import Probe, Process, ZygoteSpec
+from onestack.model.process import HttpProbe, Process, ZygoteSpec
 from onestack.release.release import release
 from onestack.supervise.states import State
 from tests.unit.supervise.bench import HERE, SOURCE, Bench, needs_root, until
@@ -60,7 +60,7 @@ class Web:
                     "tcp": f"tcp:127.0.0.1:{self.port}",
                     "unix": f"unix:{bench.root}/web.sock",
                 },
-                probe=Probe("http", f"http://127.0.0.1:{self.port}/"),
+                probe=HttpProbe(f"http://127.0.0.1:{self.port}/"),
             ),
             preload=("cheroot.wsgi", "upstream_toys"),
         )

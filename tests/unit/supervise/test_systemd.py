@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from onestack.model.process import Probe
+from onestack.model.process import FileProbe
 from onestack.supervise.states import State
 from onestack.supervise.systemd import ask_for_none, asked_for_none, unit
 from tests.unit.supervise.bench import Bench, needs_root, toy, until
@@ -70,7 +70,7 @@ def told(bench: Bench, **env: str) -> Iterator[tuple[subprocess.Popen[bytes], He
 @needs_root
 def test_ready_is_told_when_all_are(bench: Bench) -> None:
     ready = bench.root / "ready"
-    bench.client._write(bench.roster(toy("a"), toy("b", probe=Probe("file", str(ready)))))
+    bench.client._write(bench.roster(toy("a"), toy("b", probe=FileProbe(str(ready)))))
     with told(bench, WATCHDOG_USEC="200000") as (supervisor, hear, heard):
         half = "STATUS=1 of 2 processes ready; b: starting"
         until(lambda: hear("") or any(line.startswith(half) for line in heard))

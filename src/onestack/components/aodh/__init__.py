@@ -22,7 +22,7 @@ from onestack.model.declarations import (
 )
 from onestack.model.ini import Ini
 from onestack.model.key import Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import ApiProbe, Process
 
 PORT = 8042
 
@@ -113,7 +113,7 @@ class Aodh(Component):
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
             files=(config, str(_paste(ctx))),
             needs=("database", "cache", "messaging", "metric"),
-            probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2/alarms?limit=1"),
+            probe=ApiProbe(f"http://{ctx.internal}:{PORT}/v2/alarms?limit=1"),
         )
 
 

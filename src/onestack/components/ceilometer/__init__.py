@@ -23,7 +23,7 @@ from onestack.model.findings import Finding, refuse
 from onestack.model.host import Role
 from onestack.model.ini import Ini
 from onestack.model.key import Class, Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import NotifyProbe, Process
 from onestack.model.secret import ON_COMPUTES, Secret
 
 NAMESPACES = (
@@ -160,7 +160,7 @@ class Ceilometer(Component):
             # It reads the bus, and measures the guests of its own host: those of another
             # are measured by a part of it there.
             roles=(Role.CONTROLLER,),
-            probe=Probe("notify"),
+            probe=NotifyProbe(),
         )
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:

@@ -22,7 +22,7 @@ from onestack.model.declarations import ConfigFile, Directory, KnownError, Task
 from onestack.model.findings import Finding, info, warn
 from onestack.model.host import EVERY_ROLE
 from onestack.model.key import Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import ExecProbe, Process
 
 KEY = "CONFIG_NTP_SERVERS"
 FAR = 1.0
@@ -135,9 +135,8 @@ class Chrony(Component):
             ),
             files=(str(config),),
             capabilities=("sys_time",) if sets else (),
-            probe=Probe(
-                "exec",
-                argv=(_program(ctx, "chronyc"), "-h", str(_socket(ctx)), "activity"),
+            probe=ExecProbe(
+                (_program(ctx, "chronyc"), "-h", str(_socket(ctx)), "activity"),
                 seconds=20,
             ),
         )

@@ -32,7 +32,7 @@ from onestack.model.declarations import (
 from onestack.model.host import Role
 from onestack.model.ini import Ini, Value
 from onestack.model.key import Class, Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import AgentProbe, Probe, Process
 from onestack.model.root_command import ANY, RootCommand
 from onestack.model.secret import ON_STORAGE, Secret
 from onestack.storage import loopfile
@@ -214,7 +214,7 @@ class Cinder(Component):
         yield process(
             "api",
             ("database", "cache", "messaging"),
-            Probe("agent", services, "cinder-scheduler"),
+            AgentProbe(services, ("cinder-scheduler",)),
             services=("cinder-scheduler",),
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
         )
@@ -223,7 +223,7 @@ class Cinder(Component):
         for backend in backends.chosen(ctx.answers):
             own = {} if backend == BACKEND else {"files": (config, *lists)}
             # A process for each, as upstream's own launcher has it.
-            probe = Probe("agent", services, f"cinder-volume@{backend}")
+            probe = AgentProbe(services, (f"cinder-volume@{backend}",))
             yield process("volume", bus, probe, backend, stop_seconds=30.0, **own)
         if ctx.answers["CONFIG_CINDER_DB_PURGE_ENABLE"]:
             manage = str(ctx.release.services.command("cinder-manage"))
@@ -238,7 +238,7 @@ class Cinder(Component):
         if ctx.offers("object-store"):
             # The volumes that it reads are mounted for cinder-volume.
             needs = (*bus, "cinder-volume", "object-store")
-            probe = Probe("agent", services, "cinder-backup")
+            probe = AgentProbe(services, ("cinder-backup",))
             yield process("backup", needs, probe, stop_seconds=30.0)
 
     def stores(self, ctx: Context) -> Iterable[StoreMount]:

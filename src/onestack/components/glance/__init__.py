@@ -24,7 +24,7 @@ from onestack.model.declarations import (
 )
 from onestack.model.ini import Ini, Value, ini_text
 from onestack.model.key import Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import ApiProbe, Process
 
 PORT = 9292
 REFERENCE = "glance"
@@ -163,7 +163,7 @@ class Glance(Component):
             env={"OS_GLANCE_CONFIG_DIR": str(config.parent)},
             files=(str(config), *([str(account_file(ctx))] if ctx.offers("object-store") else [])),
             needs=("database", "cache"),
-            probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2/images?limit=1"),
+            probe=ApiProbe(f"http://{ctx.internal}:{PORT}/v2/images?limit=1"),
         )
 
     def _swift(self, ctx: Context) -> dict[str, Value]:

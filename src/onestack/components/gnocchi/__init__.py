@@ -25,7 +25,7 @@ from onestack.model.declarations import (
 from onestack.model.findings import Finding, refuse
 from onestack.model.ini import Ini
 from onestack.model.key import Class, Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import ApiProbe, Process
 
 PORT = 8041
 SACKS = 8
@@ -119,7 +119,7 @@ class Gnocchi(Component):
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
             files=(config, str(_paste(ctx))),
             needs=("database", "cache"),
-            probe=Probe("api", f"http://{ctx.internal}:{PORT}/v1/archive_policy"),
+            probe=ApiProbe(f"http://{ctx.internal}:{PORT}/v1/archive_policy"),
         )
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:

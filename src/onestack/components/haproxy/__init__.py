@@ -19,7 +19,7 @@ from onestack.model.declarations import (
     Task,
 )
 from onestack.model.findings import Finding, refuse
-from onestack.model.process import Probe, Process
+from onestack.model.process import ConnectProbe, Process
 
 
 class Haproxy(Component):
@@ -77,7 +77,7 @@ class Haproxy(Component):
             argv=("/usr/sbin/haproxy", "-db", "-f", config),
             files=(config, *sorted(certificates)),
             capabilities=("net_bind_service",) if low else (),
-            probe=Probe("connect", f"tcp:{ctx.public}:{fronts[0].port}", seconds=15),
+            probe=ConnectProbe(f"tcp:{ctx.public}:{fronts[0].port}", seconds=15),
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:

@@ -29,7 +29,7 @@ from onestack.model.declarations import (
 from onestack.model.findings import Finding, refuse
 from onestack.model.ini import Ini, Value, ini_value, read_option
 from onestack.model.key import Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import ApiProbe, Process
 from onestack.model.secret import Secret
 
 PORT = 8004
@@ -175,7 +175,7 @@ class Heat(Component):
             files=(config,),
             needs=("database", "cache", "messaging"),
             # Listing stacks asks the engine, through the bus.
-            probe=Probe("api", f"http://{ctx.internal}:{PORT}/v1/{{project_id}}/stacks?limit=1"),
+            probe=ApiProbe(f"http://{ctx.internal}:{PORT}/v1/{{project_id}}/stacks?limit=1"),
         )
 
     def preload(self, ctx: Context) -> Iterable[str]:

@@ -29,7 +29,7 @@ from onestack.model.declarations import (
 from onestack.model.findings import Finding, refuse, warn
 from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import HttpProbe, Process
 from onestack.model.secret import Secret
 from onestack.release.environment import Environment
 
@@ -197,7 +197,7 @@ class Horizon(Component):
                 "MALLOC_ARENA_MAX": "2",
             },
             files=(str(settings),),
-            probe=Probe("http", f"http://{ctx.internal}:{PORT}{PLACE}auth/login/"),
+            probe=HttpProbe(f"http://{ctx.internal}:{PORT}{PLACE}auth/login/"),
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:

@@ -31,7 +31,7 @@ from onestack.model.declarations import (
 )
 from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import HttpProbe, Process
 from onestack.model.secret import Secret
 
 PORT = 5000
@@ -205,7 +205,7 @@ class Keystone(Component):
             env={"OS_KEYSTONE_CONFIG_DIR": str(config.parent)},
             files=tuple(str(file.path) for file in self.files(ctx) if file.ini),
             needs=("database", "cache"),
-            probe=Probe("http", f"http://{ctx.internal}:{PORT}/v3"),
+            probe=HttpProbe(f"http://{ctx.internal}:{PORT}/v3"),
         )
         if ctx.answers["CONFIG_KEYSTONE_FERNET_TOKEN_ROTATE_ENABLE"]:
             manage = str(ctx.release.services.command("keystone-manage"))

@@ -21,7 +21,7 @@ from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
 from onestack.model.host import Role
-from onestack.model.process import Probe, Process
+from onestack.model.process import NotifyProbe, Process
 
 KVM = Path("/dev/kvm")
 
@@ -127,7 +127,7 @@ cgroup_controllers = []
             mounts={place: str(source) for place, source in self._mounts(ctx).items()},
             # Connecting without a word would be an error in its log each time. Whether it
             # answers, the guests' process asks.
-            probe=Probe("notify"),
+            probe=NotifyProbe(),
             kill_group=False,
         )
 

@@ -14,7 +14,7 @@ from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Scope, Task
 from onestack.model.key import Class, Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import ConnectProbe, Process
 from onestack.model.secret import Secret
 
 
@@ -99,7 +99,7 @@ class Mariadb(Component):
             argv=("/usr/sbin/mariadbd", f"--defaults-file={config}"),
             env={"MALLOC_ARENA_MAX": "1"},
             files=(str(config),),
-            probe=Probe("connect", f"unix:{socket}"),
+            probe=ConnectProbe(f"unix:{socket}"),
             stop_seconds=60.0,
         )
 

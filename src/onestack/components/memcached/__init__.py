@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import Capability
-from onestack.model.process import Probe, Process
+from onestack.model.process import ConnectProbe, Process
 
 PORT = 11211
 
@@ -32,6 +32,6 @@ class Memcached(Component):
                 *("/usr/bin/memcached", "-l", ctx.internal, "-p", str(PORT), "-U", "0"),
                 *("-m", "32", "-f", "2", "-t", "1"),
             ),
-            probe=Probe("connect", address, seconds=10),
+            probe=ConnectProbe(address, seconds=10),
             stop_seconds=5.0,
         )

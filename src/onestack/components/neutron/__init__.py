@@ -33,7 +33,7 @@ from onestack.model.declarations import (
 )
 from onestack.model.findings import Finding, refuse, warn
 from onestack.model.ini import Ini
-from onestack.model.process import Probe, Process
+from onestack.model.process import AgentProbe, ApiProbe, NotifyProbe, Process
 from onestack.model.root_command import RootCommand
 from onestack.model.secret import OF_AGENTS
 from onestack.network.backend import l2_agent
@@ -246,7 +246,7 @@ class Neutron(Component):
             run=f"{_RUN}api",
             arguments={"temporary": str(layout.temporary)},
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
-            probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2.0/networks?limit=1"),
+            probe=ApiProbe(f"http://{ctx.internal}:{PORT}/v2.0/networks?limit=1"),
             **common,
         )
         yield Process(
@@ -254,7 +254,7 @@ class Neutron(Component):
             run=f"{_RUN}workers",
             arguments={"rpc": not layout.ovn},
             # Agents that ask before it listens wait a minute for an answer that never comes.
-            probe=Probe("notify"),
+            probe=NotifyProbe(),
             stop_seconds=5.0,
             **common,
         )
@@ -287,10 +287,9 @@ class Neutron(Component):
             groups=tuple(groups),
             files=files,
             needs=needs,
-            probe=Probe(
-                "agent",
+            probe=AgentProbe(
                 f"http://{ctx.internal}:{PORT}/v2.0/agents",
-                binary,
+                (binary,),
                 # OVN's agent reports when neutron asks, which it does every 37 s.
                 fresh=not layout.ovn,
             ),

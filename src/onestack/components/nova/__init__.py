@@ -32,7 +32,7 @@ from onestack.model.declarations import (
 from onestack.model.host import Role
 from onestack.model.ini import Ini
 from onestack.model.key import Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import AgentProbe, HttpProbe, Probe, Process
 from onestack.model.secret import CONTROLLER, OF_AGENTS, ON_COMPUTES
 
 PORT = 8774
@@ -268,7 +268,7 @@ class Nova(Component):
         yield process(
             "api",
             bus,
-            Probe("agent", services, "nova-conductor nova-scheduler"),
+            AgentProbe(services, ("nova-conductor", "nova-scheduler")),
             services=("nova-conductor", "nova-scheduler"),
             # the APIs end first, then the conductor, then the scheduler that it asks
             stop_seconds=20.0,
@@ -280,14 +280,14 @@ class Nova(Component):
         yield process(
             "compute",
             (*bus, "guests", "identity", "placement", "nova-api"),
-            Probe("agent", services, "nova-compute"),
+            AgentProbe(services, ("nova-compute",)),
             groups=(ctx.at("hypervisor").group, ctx.at("switch").group),
             stop_seconds=30.0,
         )
         yield process(
             "novncproxy",
             bus,
-            Probe("http", f"http://{ctx.internal}:{CONSOLE_PORT}/vnc_lite.html"),
+            HttpProbe(f"http://{ctx.internal}:{CONSOLE_PORT}/vnc_lite.html"),
             sockets={"console": f"tcp:{ctx.internal}:{CONSOLE_PORT}"},
         )
         if ctx.answers["CONFIG_NOVA_DB_PURGE_ENABLE"]:

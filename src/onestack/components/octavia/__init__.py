@@ -28,7 +28,7 @@ from onestack.model.declarations import (
 )
 from onestack.model.ini import Ini
 from onestack.model.key import Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import ApiProbe, Process
 from onestack.model.secret import Secret
 from onestack.network.backend import BALANCERS
 
@@ -132,7 +132,7 @@ class Octavia(Component):
                 *("database", "cache", "identity"),
                 *("network", "northbound", "southbound"),
             ),
-            probe=Probe("api", f"http://{ctx.internal}:{PORT}/v2/lbaas/loadbalancers?limit=1"),
+            probe=ApiProbe(f"http://{ctx.internal}:{PORT}/v2/lbaas/loadbalancers?limit=1"),
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:

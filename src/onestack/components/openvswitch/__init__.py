@@ -23,7 +23,7 @@ from onestack.model.declarations import Capability, ConfigFile, Directory, Task
 from onestack.model.findings import Finding, refuse
 from onestack.model.host import Role
 from onestack.model.key import Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import ConnectProbe, ExecProbe, FileProbe, Process
 from onestack.network import demo
 from onestack.network.addresses import in_subnet, wrong_tunnel_end
 from onestack.network.backend import datapath, l2_agent
@@ -138,7 +138,7 @@ class Openvswitch(Component):
             ),
             env=env,
             prepare=(prepare(ctx, data / "conf.db", "vswitch", user),),
-            probe=Probe("connect", f"unix:{socket}", seconds=20),
+            probe=ConnectProbe(f"unix:{socket}", seconds=20),
         )
         vsctl = (made.program("ovs-vsctl"), f"--db=unix:{socket}", "--timeout=30")
         # In userspace its own ports are taps, and /dev/net/tun is root's on some machines.
@@ -159,9 +159,8 @@ class Openvswitch(Component):
             capabilities=() if userspace else ("net_admin", "net_raw"),
             needs=("ovsdb-server",),
             prepare=(*self._kernel(ctx), as_user(user, *vsctl, "--no-wait", *settings(ctx))),
-            probe=Probe(
-                "exec",
-                argv=(made.program("ovs-appctl"), "-t", f"{run}/ovs-vswitchd.ctl", "version"),
+            probe=ExecProbe(
+                (made.program("ovs-appctl"), "-t", f"{run}/ovs-vswitchd.ctl", "version"),
                 seconds=20,
             ),
         )
@@ -184,7 +183,7 @@ class Openvswitch(Component):
             needs=("ovs-vswitchd",),
             prepare=(("rm", "-f", str(ready)),),
             cleanup=(("/bin/sh", "-c", f"nft delete table inet {_table(ctx)} 2>/dev/null || :"),),
-            probe=Probe("file", str(ready), seconds=40),
+            probe=FileProbe(str(ready), seconds=40),
         )
 
     def downloads(self, ctx: Context) -> Iterable[Task]:

@@ -13,7 +13,7 @@ from onestack.components.openvswitch.distribution import distribution
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import Capability, Directory
-from onestack.model.process import Probe, Process
+from onestack.model.process import ConnectProbe, ExecProbe, Probe, Process
 from onestack.model.secret import OF_AGENTS, Secret
 from onestack.network.addresses import first_address
 from onestack.network.backend import datapath, l2_agent
@@ -71,7 +71,7 @@ class Ovn(Component):
                 ),
                 env=env,
                 prepare=(prepare(ctx, path, f"ovn-{short}", user),),
-                probe=Probe("connect", f"unix:{run}/ovn{short}_db.sock", seconds=20),
+                probe=ConnectProbe(f"unix:{run}/ovn{short}_db.sock", seconds=20),
             )
         databases = ("ovn-nb-ovsdb", "ovn-sb-ovsdb")
         places = {short: f"unix:{run}/ovn{short}_db.sock" for short in ("nb", "sb")}
@@ -165,4 +165,4 @@ def _says(user: str, appctl: str, control: str, question: str, answer: str) -> P
     Asked as ``user``: what the daemon left in its directory is nothing for root to trust.
     """
     script = f'[ "$({appctl} -t "{control}" {question})" = "{answer}" ]'
-    return Probe("exec", argv=as_user(user, "/bin/sh", "-c", script), seconds=20)
+    return ExecProbe(as_user(user, "/bin/sh", "-c", script), seconds=20)

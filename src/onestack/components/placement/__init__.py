@@ -21,7 +21,7 @@ from onestack.model.declarations import (
     ini_file,
 )
 from onestack.model.ini import Ini
-from onestack.model.process import Probe, Process
+from onestack.model.process import ApiProbe, Process
 from onestack.model.secret import OF_AGENTS, Secret
 
 PORT = 8778
@@ -82,7 +82,7 @@ class Placement(Component):
             env={"OS_PLACEMENT_CONFIG_DIR": str(config.parent)},
             files=(str(config),),
             needs=("database", "cache"),
-            probe=Probe("api", f"http://{ctx.internal}:{PORT}/resource_providers"),
+            probe=ApiProbe(f"http://{ctx.internal}:{PORT}/resource_providers"),
         )
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:

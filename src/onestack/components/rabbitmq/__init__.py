@@ -25,7 +25,7 @@ from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Scope, Task
 from onestack.model.host import EVERY_ROLE
 from onestack.model.key import Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import ConnectProbe, Process
 from onestack.model.secret import Secret
 
 PORT = 5672
@@ -153,7 +153,7 @@ class Rabbitmq(Component):
             },
             files=tuple(str(file.path) for file in self.files(ctx)),
             prepare=(("/bin/sh", str(etc / "boot.sh")),),
-            probe=Probe("connect", f"tcp:{ctx.internal}:{PORT}"),
+            probe=ConnectProbe(f"tcp:{ctx.internal}:{PORT}"),
             stop_seconds=30.0,
         )
 

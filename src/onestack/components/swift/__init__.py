@@ -36,7 +36,7 @@ from onestack.model.findings import Finding
 from onestack.model.host import Role
 from onestack.model.ini import Ini
 from onestack.model.key import Class, Key, Kind
-from onestack.model.process import Probe, Process
+from onestack.model.process import ApiProbe, ConnectProbe, HttpProbe, NotifyProbe, Process
 from onestack.model.secret import CONTROLLER, ON_STORAGE, Secret
 from onestack.storage import loopfile
 from onestack.storage.store import Record
@@ -232,7 +232,7 @@ class Swift(Component):
             sockets={
                 f"{kind}-server": f"tcp:{ctx.internal}:{port}" for kind, port in PORTS.items()
             },
-            probe=Probe("http", f"http://{ctx.internal}:{PORTS['object']}/healthcheck"),
+            probe=HttpProbe(f"http://{ctx.internal}:{PORTS['object']}/healthcheck"),
         )
         proxy = str(config.conf(ctx, "proxy-server"))
         yield process(
@@ -241,7 +241,7 @@ class Swift(Component):
             (proxy,),
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
             needs=("swift-storage", "cache"),
-            probe=Probe("api", f"http://{ctx.internal}:{PORT}/v1/AUTH_{{project_id}}?limit=1"),
+            probe=ApiProbe(f"http://{ctx.internal}:{PORT}/v1/AUTH_{{project_id}}?limit=1"),
         )
         # Also with one zone: what lies in another that was given up has to be brought away.
         yield Process(
@@ -252,7 +252,7 @@ class Swift(Component):
             files=(str(self._rsync(ctx)),),
             needs=("swift-storage",),
             roles=(Role.STORAGE,),
-            probe=Probe("connect", f"tcp:{ctx.internal}:{config.RSYNC}"),
+            probe=ConnectProbe(f"tcp:{ctx.internal}:{config.RSYNC}"),
         )
         # It begins anew, and soon, when objects are to lie elsewhere.
         yield process(
@@ -260,7 +260,7 @@ class Swift(Component):
             {"config": servers, "seconds": UPKEEP},
             (*servers.values(), str(config.conf(ctx, "internal-client")), layout),
             needs=("swift-storage", "swift-rsync"),
-            probe=Probe("notify"),
+            probe=NotifyProbe(),
         )
 
     def stores(self, ctx: Context) -> Iterable[StoreMount]:

@@ -1,6 +1,6 @@
-"""Processes that say themselves when they are ready: sd_notify(3), to the supervisor.
+"""``notify``: processes that say themselves when they are ready, by sd_notify(3).
 
-For a `Probe` of kind ``notify`` the process finds ``NOTIFY_SOCKET`` in its
+The process finds ``NOTIFY_SOCKET`` in its
 environment, as under systemd: many daemons speak it already (MariaDB,
 RabbitMQ, HAProxy, libvirtd …), and our Python services call `onestack.runtime.notify.tell_ready`.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from onestack.kernel import proc
+from onestack.model.process import NotifyProbe
 from onestack.supervise.loop import READ, Loop
 from onestack.supervise.supervised import Supervised
 
@@ -39,7 +40,7 @@ def listen(known: Known, path: Path) -> socket.socket:
                 message, ancillary, _, _ = server.recvmsg(4096, socket.CMSG_SPACE(12))
                 if b"READY=1" in message.splitlines():
                     process = speaker(known.processes.values(), _sender(ancillary))
-                    if process and process.spec.probe and process.spec.probe.kind == "notify":
+                    if process and isinstance(process.spec.probe, NotifyProbe):
                         process.probed(True, "", False)
 
     known.loop.watch(server, READ, hear)
