@@ -15,7 +15,7 @@ from pathlib import Path
 
 from onestack.answers.registry import Registry
 from onestack.answers.values import PLACEHOLDER
-from onestack.kernel.atomic import write
+from onestack.kernel.files import write
 from onestack.model.errors import BadAnswers
 from onestack.model.key import Class, Key, Kind
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from onestack.answers.values import Answers
-from onestack.kernel.atomic import write
+from onestack.kernel.files import write
 from onestack.model.errors import OnestackError
 from onestack.model.key import Kind
 from onestack.model.secret import Secret

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onestack.host.command import run
-from onestack.host.files import sync_directory
+from onestack.kernel.files import sync_directory
 from onestack.model.errors import OnestackError
 
 END = b"-- Dump completed"

@@ -17,9 +17,9 @@ from pathlib import Path
 from onestack.cloudapi.identity import remove_user, withdraw
 from onestack.database.server import Server
 from onestack.engine.step import Step
-from onestack.host import mounts
 from onestack.host.files import remove_tree
 from onestack.host.ledger import Entry, Ledger
+from onestack.host.mounts import unmount
 from onestack.host.users import undo_user
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -146,7 +146,7 @@ def _purge(ctx: Context, declared: Declared, server: Server) -> Iterator[Change]
 
 def _remove(path: Path) -> None:
     # A share or a disk keeps what is on it.
-    mounts.unmount(path)
+    unmount(path)
     remove_tree(path)
 
 

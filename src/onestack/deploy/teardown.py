@@ -18,13 +18,13 @@ from onestack.engine import timing
 from onestack.engine.progress import Listener, Progress, tell
 from onestack.engine.runner import Runner
 from onestack.engine.step import Report, Step
-from onestack.host import mounts
 from onestack.host.files import remove_tree
 from onestack.host.ledger import Ledger
+from onestack.host.mounts import unmount
 from onestack.host.orphans import end_orphans
 from onestack.host.packages import purge
 from onestack.host.roots import LOST, foreign
-from onestack.kernel import proc
+from onestack.kernel import mounts, proc
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE, Cloud, record_path
 from onestack.model.errors import OnestackError
@@ -169,7 +169,7 @@ def _remove_root(cloud: Cloud) -> None:
     for mount in mounts.within(cloud.root):
         # It may be a file system of its own.
         if mount.target != cloud.root:
-            mounts.unmount(mount.target)
+            unmount(mount.target)
     # The name goes last: until then a cloud that is half removed can be destroyed by its name.
     identity = record_path(cloud.root)
     for place in [p for p in cloud.root.iterdir() if p not in (cloud.etc, cloud.root / LOST)]:

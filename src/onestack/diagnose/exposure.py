@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from onestack.host import netns, sockets
-from onestack.host.sockets import Listener
-from onestack.kernel import proc
+from onestack.host import netns
+from onestack.kernel import proc, sockets
+from onestack.kernel.sockets import Listener
 from onestack.model.context import Context
 from onestack.model.findings import Finding, refuse
 

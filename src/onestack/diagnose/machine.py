@@ -18,10 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onestack.host import mounts, sockets
 from onestack.host.command import run
 from onestack.host.facts import HostFacts, disk_free
-from onestack.kernel import proc
+from onestack.kernel import mounts, proc, sockets
 from onestack.model.errors import OnestackError
 from onestack.release.environment import PYTHON, uv_program
 from onestack.release.index import uv_environment
@@ -42,24 +41,13 @@ class Daemon:
 
 def daemons(names: Sequence[str]) -> list[Daemon]:
     """Processes with one of these names in our network namespace."""
-    here = _namespace("self")
+    here = proc.namespace("self", "net")
     found = []
     for pid in proc.pids():
-        try:
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
-        except OSError:
-            continue
-        if name in names and _namespace(str(pid)) == here:
-            root = proc.environment(pid).get(proc.ROOT_VARIABLE.encode(), b"").decode()
-            found.append(Daemon(pid, name, root))
+        name = proc.name(pid)
+        if name in names and proc.namespace(pid, "net") == here:
+            found.append(Daemon(pid, name, proc.root_of(pid)))
     return found
-
-
-def _namespace(pid: str) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/net")
-    except OSError:
-        return ""
 
 
 def head(url: str, proxies: Mapping[str, str]) -> str:
@@ -169,9 +157,7 @@ class Machine:
     mount_of: Callable[[Path], mounts.Mount | None] = mounts.holding
     listeners: Callable[[], list[sockets.Listener]] = sockets.listeners
     owners: Callable[[Sequence[sockets.Listener]], list[sockets.Listener]] = sockets.owners
-    root_of: Callable[[int], str] = lambda pid: (
-        proc.environment(pid).get(proc.ROOT_VARIABLE.encode(), b"").decode()
-    )
+    root_of: Callable[[int], str] = proc.root_of
     """The root of the cloud that a process belongs to, or ``""``."""
     apt_problems: Callable[[Sequence[str]], list[Problem]] = apt_problems
     index_problem: Callable[[str], str] = index_problem

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from onestack.engine.step import Outcome, Report
+from onestack.kernel import files
 
 KEPT = 50
 """Runs that are remembered."""
@@ -70,13 +71,9 @@ def load(log: Path) -> list[RunTime]:
 def save(log: Path, run: RunTime) -> None:
     """Add ``run``. Timings are a comfort: a disk that is full does not fail the run."""
     runs = [*load(log), run][-KEPT:]
-    temporary = log / ".timings.json.onestack-new"
-    try:
+    with contextlib.suppress(OSError):
         log.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps([asdict(r) for r in runs]))
-        os.rename(temporary, log / "timings.json")
-    except OSError:
-        temporary.unlink(missing_ok=True)
+        files.write(log / "timings.json", json.dumps([asdict(r) for r in runs]), 0o644)
 
 
 def blame(run: RunTime) -> list[tuple[str, str, str, str]]:

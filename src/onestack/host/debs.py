@@ -10,8 +10,8 @@ from pathlib import Path
 
 from onestack.host import packages
 from onestack.host.command import run
-from onestack.host.files import sync_directory
 from onestack.host.locks import Tell, file_lock, silent
+from onestack.kernel.files import sync_directory
 from onestack.model.errors import OnestackError
 
 

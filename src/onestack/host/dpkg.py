@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from onestack.host.command import run
+from onestack.kernel import proc
 from onestack.model.errors import OnestackError
 from onestack.model.run import this_run
 
@@ -85,17 +86,6 @@ def lock_holder(admin: Path = ADMIN) -> int | None:
     return None
 
 
-def command_of(pid: int) -> str:
-    """What ``pid`` runs, as ``ps`` shows it, or ``""``."""
-    try:
-        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
-        return raw.replace(b"\0", b" ").decode(errors="replace").strip() or (
-            Path(f"/proc/{pid}/comm").read_text().strip()
-        )
-    except OSError:
-        return ""
-
-
 def wait_for_lock(
     seconds: float = 120.0,
     admin: Path = ADMIN,
@@ -107,11 +97,12 @@ def wait_for_lock(
     while (pid := lock_holder(admin)) is not None:
         if pid != told:
             told = pid
-            tell(f"waiting for process {pid} ({command_of(pid)}), which works with packages")
+            tell(f"waiting for process {pid} ({proc.command(pid)}), which works with packages")
         if time.monotonic() >= until or this_run().stop.is_set():
+            who = f"process {pid} ({proc.command(pid)})"
             raise OnestackError(
                 "packages cannot be installed now",
-                f"process {pid} ({command_of(pid)}) holds dpkg's lock for more than {seconds:g} s",
+                f"{who} holds dpkg's lock for more than {seconds:g} s",
                 f"wait until it ends (ps -p {pid}), then run the same command again",
             )
         time.sleep(0.5)

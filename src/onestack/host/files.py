@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from onestack.host import mounts
 from onestack.host.ledger import Ledger
+from onestack.kernel import files as kernel_files
+from onestack.kernel import mounts
 from onestack.model.change import Change, Undo
 from onestack.model.errors import NotYet, OnestackError
 
@@ -34,15 +35,6 @@ def gid_of(group: str) -> int:
         raise NotYet(f"there is no group {group}", cure="run the same command again") from error
 
 
-def sync_directory(path: Path) -> None:
-    """Make renames and removals in ``path`` last through a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_file(
     path: Path,
     content: str | bytes,
@@ -51,34 +43,14 @@ def write_file(
     owner: str = "root",
     group: str = "root",
 ) -> None:
-    """Replace ``path`` atomically: temporary file beside it, fsync, rename.
+    """Replace ``path`` at once, as `onestack.kernel.files.write` does, by names of its owners.
 
-    Safe in directories that an unprivileged user may write: links are not
-    followed. Raises `OnestackError` (with the cure for a full disk).
+    Raises `OnestackError` (with the cure for a full disk).
     """
-    raw = content.encode() if isinstance(content, str) else content
     uid, gid = uid_of(owner), gid_of(group)
-    temporary = path.with_name(f".{path.name}.onestack-new")
     try:
-        # Left by a run that was killed, if at all.
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        descriptor = os.open(temporary, flags, 0o600)
-        try:
-            view = memoryview(raw)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            os.fchown(descriptor, uid, gid)
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(temporary, path)
-        sync_directory(path.parent)
+        kernel_files.write(path, content, mode, uid, gid)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise explain(f"{path} cannot be written", path, error) from error
 
 
@@ -218,7 +190,7 @@ def remove_tree(path: Path) -> None:
 
 def undo_file(data: dict[str, Any]) -> None:
     path = Path(data["path"])
-    path.with_name(f".{path.name}.onestack-new").unlink(missing_ok=True)
+    kernel_files.temporary(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
 

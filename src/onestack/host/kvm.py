@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.host.command import Aborted, CommandFailed, run
+from onestack.kernel import files
 from onestack.model.cloud import CACHE
 from onestack.model.errors import OnestackError
 
@@ -63,13 +64,11 @@ def probe(cache: Path = CACHE, device: Path = Path("/dev/kvm")) -> Answer:
     except (OSError, ValueError, KeyError):
         pass
     answer = start_guest(qemu)
-    temporary = kept.with_suffix(".new")
     # On a full disk it is asked anew each time.
     with contextlib.suppress(OSError):
         cache.mkdir(mode=0o755, parents=True, exist_ok=True)
         known = {"boot": boot, "works": answer.works, "reason": answer.reason}
-        temporary.write_text(json.dumps(known))
-        temporary.rename(kept)
+        files.write(kept, json.dumps(known), 0o644)
     return answer
 
 

@@ -9,9 +9,7 @@ joins them.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onestack.kernel import files, locks
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
 
@@ -94,26 +93,8 @@ class Ledger:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Opened anew each time, it keeps threads apart as it does programs.
-        lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locks.held(self.path.with_suffix(".lock")):
             yield
-        finally:
-            os.close(lock)
 
     def _write(self, entries: list[Entry]) -> None:
-        # Not host.files, which needs the ledger itself.
-        text = json.dumps([vars(e) for e in entries], indent=1)
-        temporary = self.path.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, self.path)
-        directory = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        files.write(self.path, json.dumps([vars(e) for e in entries], indent=1), 0o600)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onestack.host.command import Aborted
+from onestack.kernel.locks import attempt
 from onestack.model.run import this_run
 
 Tell = Callable[[str], None]
@@ -26,12 +26,9 @@ def locked(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not attempt(descriptor)
     finally:
         os.close(descriptor)
-    return False
 
 
 @contextmanager
@@ -79,17 +76,13 @@ def directory_lock(path: Path) -> Iterator[None]:
 def _wait_for(path: Path, descriptor: int, waits: Callable[[], None]) -> None:
     """Lock it; ``waits`` is called once if that takes a while."""
     told = False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if this_run().stop.is_set():
-                raise Aborted(f"waiting for {path} was stopped") from None
-            if not told:
-                waits()
-                told = True
-            time.sleep(0.2)
+    while not attempt(descriptor):
+        if this_run().stop.is_set():
+            raise Aborted(f"waiting for {path} was stopped")
+        if not told:
+            waits()
+            told = True
+        time.sleep(0.2)
 
 
 def _still(path: Path, descriptor: int) -> bool:

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from onestack.host import mounts
 from onestack.host.command import run
 from onestack.host.ledger import Ledger
+from onestack.kernel import mounts
+from onestack.kernel.namespaces import NAMES, enter_network
 from onestack.model.change import Change, Undo
 from onestack.model.errors import NotYet, OnestackError
 
-NAMES = Path("/run/netns")
 PUBLIC_DEVICE = "public0"
 PUBLIC_ADDRESS = "100.64.0.1"
 """Where a cloud in a namespace of its own is reached, from inside it."""
-
-_CLONE_NEWNET = 0x40000000
 
 
 def exists(name: str) -> bool:
@@ -100,11 +96,12 @@ def inside(name: str | None) -> Iterator[None]:
 
 
 def _setns(descriptor: int) -> None:
-    # os.setns comes with Python 3.12 only.
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(descriptor, _CLONE_NEWNET) != 0:
-        number = ctypes.get_errno()
-        raise OnestackError("the network namespace cannot be entered", os.strerror(number))
+    try:
+        enter_network(descriptor)
+    except OSError as error:
+        raise OnestackError(
+            "the network namespace cannot be entered", error.strerror or ""
+        ) from error
 
 
 def _addresses(name: str) -> dict[str, tuple[bool, list[str]]]:

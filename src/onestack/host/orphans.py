@@ -12,48 +12,28 @@ import re
 import select
 import signal
 import time
-from pathlib import Path
+
+from onestack.kernel import proc
 
 MARK = "ONESTACK_RUN"
-PROC = Path("/proc")
 
 
 def identity(pid: int) -> str:
     """``PID.START``: unlike that of any other process until the next boot; ``""`` when gone."""
-    try:
-        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else f"{pid}.{fields[19]}"
+    found = proc.stat(pid)
+    return f"{pid}.{found.started}" if found and found.state not in "ZX" else ""
 
 
 def orphans() -> list[int]:
     """Processes whose run has ended without them."""
-    wanted = f"{MARK}=".encode()
     found = []
-    for name in os.listdir(PROC):
-        if not name.isdigit():
-            continue
-        try:
-            entries = (PROC / name / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        for entry in entries:
-            if entry.startswith(wanted):
-                run = entry.removeprefix(wanted).decode(errors="replace")
-                # Anybody may write anything there.
-                pid = re.match(r"\d{1,9}(?=\.)", run, re.ASCII)
-                if pid and identity(int(pid[0])) != run and _here(name):
-                    found.append(int(name))
+    for pid in proc.pids():
+        run = proc.environment(pid).get(MARK.encode(), b"").decode(errors="replace")
+        # Anybody may write anything there.
+        who = re.match(r"\d{1,9}(?=\.)", run, re.ASCII)
+        if who and identity(int(who[0])) != run and proc.numbered(pid):
+            found.append(pid)
     return found
-
-
-def _here(pid: str) -> bool:
-    """Not in a container, where processes have other numbers."""
-    try:
-        return os.readlink(PROC / pid / "ns/pid") == os.readlink(PROC / "self/ns/pid")
-    except OSError:
-        return False
 
 
 def end_orphans(seconds: float = 10.0) -> int:

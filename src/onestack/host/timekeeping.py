@@ -6,7 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-PROC = Path("/proc")
+from onestack.kernel import proc
+from onestack.kernel.proc import PROC
+
 NAMES = {
     "chronyd": "chronyd",
     "ntpd": "ntpd",
@@ -15,8 +17,6 @@ NAMES = {
     "systemd-timesyn": "systemd-timesyncd",
 }
 """What /proc calls each (15 bytes), and its name."""
-MARK = b"ONESTACK_SUPERVISED="
-"""`onestack.kernel.proc.ROOT_VARIABLE`."""
 _SYS_TIME = 1 << 25
 _WHOLE = "4294967295"
 
@@ -30,32 +30,21 @@ class Keeper:
     root: str = ""
 
 
-def keepers(proc: Path = PROC) -> list[Keeper]:
+def keepers(at: Path = PROC) -> list[Keeper]:
     """All that run; one that was told to leave the clock alone (``chronyd -x``) is none."""
     found = []
-    for place in proc.iterdir():
-        if not place.name.isdigit():
-            continue
-        try:
-            name = (place / "comm").read_text().strip()
-            if name not in NAMES:
-                continue
-            words = (place / "cmdline").read_bytes().split(b"\0")
-            variables = (place / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if name == "chronyd" and b"-x" in words:
-            continue
-        roots = [v.removeprefix(MARK).decode() for v in variables if v.startswith(MARK)]
-        found.append(Keeper(int(place.name), NAMES[name], roots[0] if roots else ""))
-    return sorted(found, key=lambda keeper: keeper.pid)
+    for pid in sorted(proc.pids(at)):
+        name = proc.name(pid, at)
+        if name in NAMES and not (name == "chronyd" and b"-x" in proc.arguments(pid, at)):
+            found.append(Keeper(pid, NAMES[name], proc.root_of(pid, at)))
+    return found
 
 
-def may_set(proc: Path = PROC) -> bool:
+def may_set(at: Path = PROC) -> bool:
     """Whether we have the capability, and have it over the machine, not in a container's own."""
     try:
-        status = (proc / "self" / "status").read_text()
-        users = (proc / "self" / "uid_map").read_text().split()
+        status = (at / "self" / "status").read_text()
+        users = (at / "self" / "uid_map").read_text().split()
     except OSError:
         return False
     lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from onestack.host.command import Aborted
+from onestack.kernel import locks
 from onestack.model.errors import BadAnswers, OnestackError
 from onestack.model.run import this_run
 
@@ -60,8 +60,7 @@ def fetch(source: str, cache: Path, sha256: str = "", progress: Progress | None 
         image_format(path)
         return path
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.held(cache / f".{path.name}.lock"):
         if not path.exists() or (sha256 and _digest(path) != sha256.lower()):
             _download(source, path, sha256, progress)
     return path

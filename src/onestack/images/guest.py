@@ -8,14 +8,11 @@ on the way.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from onestack.host import debs
@@ -26,6 +23,7 @@ from onestack.images import elf
 from onestack.images.cpio import Archive
 from onestack.images.disk import EPOCH, write_disk
 from onestack.images.kernel import closure
+from onestack.kernel import locks
 from onestack.model.errors import OnestackError
 
 HERE = Path(__file__).parent
@@ -164,7 +162,7 @@ def cached_test_guest(cache: Path) -> Path:
                 f"apt-get install -y {package}",
             )
     cache.mkdir(parents=True, exist_ok=True)
-    with _lock(cache / ".test-guest.lock"):
+    with locks.held(cache / ".test-guest.lock"):
         # Whoever held the lock may have built it.
         if not image.exists():
             fetch_packages(cache)
@@ -174,13 +172,6 @@ def cached_test_guest(cache: Path) -> Path:
                 if older != image:
                     remove_tree(older)
     return image
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _copy(source: Path, destination: Path) -> None:

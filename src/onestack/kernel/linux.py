@@ -6,15 +6,11 @@ linux/capability.h; they are the same on every architecture.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
-CLONE_NEWNS = 0x00020000
-CLONE_NEWNET = 0x40000000
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
@@ -72,10 +68,11 @@ CAPABILITIES = (
 )
 """Names in the order of their numbers."""
 
-_libc = ctypes.CDLL(None, use_errno=True)
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def _check(result: int, what: str) -> None:
+def check(result: int, what: str) -> None:
+    """Raises `OSError` of ``what`` unless ``result`` is 0."""
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
@@ -84,26 +81,18 @@ def _check(result: int, what: str) -> None:
 def prctl(option: int, *arguments: int) -> None:
     """Raises `OSError` when the kernel refuses."""
     padded = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
-    _check(_libc.prctl(ctypes.c_int(option), *padded), f"prctl {option}")
-
-
-def unshare(flags: int) -> None:
-    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
-
-
-def setns(descriptor: int, kind: int) -> None:
-    _check(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
+    check(LIBC.prctl(ctypes.c_int(option), *padded), f"prctl {option}")
 
 
 def mount(source: str, place: str, kind: str | None, flags: int) -> None:
-    result = _libc.mount(
+    result = LIBC.mount(
         source.encode(),
         place.encode(),
         kind.encode() if kind else None,
         ctypes.c_ulong(flags),
         None,
     )
-    _check(result, f"mount {source} on {place}")
+    check(result, f"mount {source} on {place}")
 
 
 def become_subreaper() -> None:
@@ -144,21 +133,9 @@ def hold_capabilities(names: Iterable[str]) -> None:
         word = (mask >> (32 * index)) & 0xFFFFFFFF
         data[index].effective = data[index].permitted = data[index].inheritable = word
     header = _Header(CAPABILITY_VERSION_3, 0)
-    _check(_libc.capset(ctypes.byref(header), ctypes.byref(data)), "capset")
+    check(LIBC.capset(ctypes.byref(header), ctypes.byref(data)), "capset")
     for number in numbers:
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
-
-
-def private_mounts(mounts: dict[str, str]) -> None:
-    """Give this process a mount namespace in which each place shows its source.
-
-    What is mounted outside later is still seen; what is mounted here is not
-    seen outside.
-    """
-    unshare(CLONE_NEWNS)
-    mount("none", "/", None, MS_REC | MS_SLAVE)
-    for place, source in sorted(mounts.items()):
-        mount(source, place, None, MS_BIND | MS_REC)
 
 
 def set_title(title: str) -> None:
@@ -170,54 +147,3 @@ def set_title(title: str) -> None:
     if end - start > 1:
         text = title.encode()[: end - start - 1]
         ctypes.memmove(start, text.ljust(end - start, b"\0"), end - start)
-
-
-def enter_network_namespace(name: str, names: Path) -> str | None:
-    """Move this process into ``/run/netns/NAME``, with a ``/sys`` that shows its devices.
-
-    ``names`` is shown as ``/run/netns`` from then on: neutron's agents delete
-    each namespace that looks like one of theirs and is not, which another
-    cloud's would be. Everything else stays mounted where it is. Returns why
-    ``/sys`` could not be had, or ``None``; raises `OSError` when there is no
-    such namespace, or ``names`` cannot be shown.
-    """
-    descriptor = os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        setns(descriptor, CLONE_NEWNET)
-    finally:
-        os.close(descriptor)
-    unshare(CLONE_NEWNS)
-    names.mkdir(parents=True, exist_ok=True)
-    for left in names.iterdir():  # by an earlier supervisor, whose mounts went with it
-        left.unlink()
-    mount("none", "/run/netns", None, MS_REC | MS_PRIVATE)
-    mount(str(names), "/run/netns", None, MS_BIND)
-    try:
-        _own_sysfs()
-    except OSError as error:
-        return f"/sys shows the host's network devices: {error}"
-    return None
-
-
-def _own_sysfs() -> None:
-    """Mount sysfs anew: it shows the devices of the namespace it was mounted from."""
-    mount("none", "/sys", None, MS_REC | MS_PRIVATE)
-    kept: list[tuple[str, int]] = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        place = _unescaped(line.split()[4])
-        if place.startswith("/sys/") and not any(place.startswith(f"{k}/") for k, _ in kept):
-            kept.append((place, os.open(place, os.O_PATH | os.O_CLOEXEC)))
-    try:
-        mount("sysfs", "/sys", "sysfs", 0)
-        for place, descriptor in kept:
-            # what a new sysfs lacks (a module's directory) is no loss
-            with contextlib.suppress(FileNotFoundError):
-                mount(f"/proc/self/fd/{descriptor}", place, None, MS_BIND | MS_REC)
-    finally:
-        for _, descriptor in kept:
-            os.close(descriptor)
-
-
-def _unescaped(text: str) -> str:
-    """mountinfo writes blanks and the like as octal."""
-    return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), text)

@@ -1,4 +1,7 @@
-"""What /proc knows: who belongs to a cloud, who descends from whom, who holds a port."""
+"""What /proc knows: who belongs to a cloud, who descends from whom.
+
+``at`` is where it is mounted; a test has one of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+PROC = Path("/proc")
 ROOT_VARIABLE = "ONESTACK_SUPERVISED"
 """In the environment of a cloud's supervisor and all that descends from it: the root."""
 PROCESS_VARIABLE = "ONESTACK_PROCESS"
@@ -27,42 +31,79 @@ class Stat:
     started: int
 
 
-def stat(pid: int) -> Stat | None:
+def stat(pid: int, at: Path = PROC) -> Stat | None:
     """``None`` for a process that is gone; zombies are still there, with state ``Z``."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        text = (at / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()
     return Stat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
 
 
-def pids() -> Iterator[int]:
-    for name in os.listdir("/proc"):
+def pids(at: Path = PROC) -> Iterator[int]:
+    for name in os.listdir(at):
         if name.isdigit():
             yield int(name)
 
 
-def environment(pid: int) -> dict[bytes, bytes]:
+def name(pid: int, at: Path = PROC) -> str:
+    """Of its program, 15 bytes at most; ``""`` when it is gone."""
+    try:
+        return (at / str(pid) / "comm").read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def arguments(pid: int, at: Path = PROC) -> list[bytes]:
+    """What it was executed with; nothing when it is gone, and for the kernel's own."""
+    try:
+        data = (at / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return []
+    return data.rstrip(b"\0").split(b"\0") if data else []
+
+
+def environment(pid: int, at: Path = PROC) -> dict[bytes, bytes]:
     """What it was executed with; empty when it is gone or not ours to see."""
     try:
-        data = Path(f"/proc/{pid}/environ").read_bytes()
+        data = (at / str(pid) / "environ").read_bytes()
     except OSError:
         return {}
     pairs = (entry.partition(b"=") for entry in data.split(b"\0") if entry)
     return {name: value for name, _, value in pairs}
 
 
+def root_of(pid: int, at: Path = PROC) -> str:
+    """The root of the cloud that it belongs to, or ``""``."""
+    return environment(pid, at).get(ROOT_VARIABLE.encode(), b"").decode(errors="replace")
+
+
+def namespace(pid: int | str, kind: str) -> str:
+    """Which one of ``kind`` (``net``, ``pid``) it is in; ``""`` when it is gone."""
+    try:
+        return os.readlink(PROC / str(pid) / "ns" / kind)
+    except OSError:
+        return ""
+
+
+def of_user(uid: int) -> Iterator[int]:
+    """Live processes of a user."""
+    for pid in pids():
+        try:
+            owner = os.stat(PROC / str(pid)).st_uid
+        except OSError:
+            continue
+        if owner == uid and alive(pid):
+            yield pid
+
+
 def command(pid: int, longest: int = 60) -> str:
     """Its command line, cut; ``[name]`` for one that has none."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").strip()
-        if words:
-            text = words.decode(errors="replace")
-            return text if len(text) <= longest else text[: longest - 1] + "…"
-        return f"[{Path(f'/proc/{pid}/comm').read_text().strip()}]"
-    except OSError:
-        return "a process that has just ended"
+    text = b" ".join(arguments(pid)).decode(errors="replace").strip()
+    if text:
+        return text if len(text) <= longest else text[: longest - 1] + "…"
+    return f"[{name(pid)}]" if name(pid) else "a process that has just ended"
 
 
 def alive(pid: int) -> bool:
@@ -79,15 +120,13 @@ def belonging(root: Path) -> set[int]:
     return {
         pid
         for pid in pids()
-        if environment(pid).get(ROOT_VARIABLE.encode()) == value and alive(pid) and _here(pid)
+        if environment(pid).get(ROOT_VARIABLE.encode()) == value and alive(pid) and numbered(pid)
     }
 
 
-def _here(pid: int) -> bool:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return False
+def numbered(pid: int) -> bool:
+    """Whether processes have the same numbers for it as for us: it is in no container."""
+    return namespace(pid, "pid") == namespace("self", "pid") != ""
 
 
 def children(pid: int) -> set[int]:
@@ -173,36 +212,3 @@ def _wait_for_one(targets: set[int], seconds: float) -> None:
         poll.poll(seconds * 1000)
     for descriptor in descriptors:
         os.close(descriptor)
-
-
-def listener(port: int, address: str = "") -> tuple[int, str] | None:
-    """Pid and command of who listens on a TCP port here, if it can be found out.
-
-    ``address`` restricts it to listeners that cover this IPv4 address.
-    """
-    inodes = set(_listening_inodes(port, address))
-    for pid in pids() if inodes else ():
-        with contextlib.suppress(OSError):
-            for descriptor in os.scandir(f"/proc/{pid}/fd"):
-                with contextlib.suppress(OSError):
-                    if os.readlink(descriptor.path) in inodes:
-                        return pid, command(pid)
-    return None
-
-
-def _listening_inodes(port: int, address: str) -> Iterator[str]:
-    wanted = (
-        {"00000000", "".join(f"{int(p):02X}" for p in reversed(address.split(".")))}
-        if (address.count(".") == 3)
-        else None
-    )
-    for table in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-                fields = line.split()
-                host, _, number = fields[1].rpartition(":")
-                if fields[3] != "0A" or int(number, 16) != port:
-                    continue
-                if table == "tcp" and wanted and host not in wanted:
-                    continue
-                yield f"socket:[{fields[9]}]"

@@ -7,7 +7,6 @@ back as files in it are deleted; another takes all of it when it is made.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import struct
@@ -19,8 +18,10 @@ from pathlib import Path
 from onestack.answers.values import show_size
 from onestack.host.command import CommandFailed, run
 from onestack.host.facts import module_available
-from onestack.host.files import sync_directory
-from onestack.host.mounts import is_mounted, unmount
+from onestack.host.mounts import unmount
+from onestack.kernel import locks
+from onestack.kernel.files import sync_directory
+from onestack.kernel.mounts import is_mounted
 from onestack.model.errors import OnestackError
 from onestack.storage import loop
 
@@ -202,13 +203,8 @@ class LoopFile:
         if not self.image.parent.is_dir():
             yield
             return
-        path = self.image.with_suffix(".lock")
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locks.held(self.image.with_suffix(".lock")):
             yield
-        finally:
-            os.close(descriptor)
 
 
 def possible(kind: str) -> bool:

@@ -8,7 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from onestack.host.files import sync_directory
+from onestack.kernel.files import sync_directory
 
 FICLONE = 0x40049409
 """``ioctl_ficlone(2)``: make the open file share all blocks of another one."""

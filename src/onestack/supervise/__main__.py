@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from onestack.kernel import linux, proc
+from onestack.kernel import linux, namespaces, proc
 from onestack.model.process import Roster
 from onestack.supervise import sockets
 from onestack.supervise.loop import log
@@ -38,7 +38,7 @@ def main() -> None:
     linux.become_subreaper()
     if roster.netns:
         try:
-            trouble = linux.enter_network_namespace(roster.netns, root / "run" / "netns")
+            trouble = namespaces.enter_network_namespace(roster.netns, root / "run" / "netns")
         except OSError as error:
             raise SystemExit(f"the network namespace {roster.netns}: {error}") from None
         if trouble:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from onestack.kernel import linux, proc
+from onestack.kernel import linux, namespaces, proc
 from onestack.model.process import SERVICES
 from onestack.supervise.logs import open_log
 
@@ -153,7 +153,7 @@ def _set_up(child: Child, status: int) -> None:
         _replace_stdio(child, uid, gid)
     _close_all_but({status, *(s.fileno() for s in child.sockets.values())})
     if child.mounts:
-        linux.private_mounts(child.mounts)
+        namespaces.private_mounts(child.mounts)
     if not child.argv:
         linux.set_title(child.title or child.name)
     _raise_open_files()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from onestack.kernel import proc
+from onestack.kernel import files, proc
 from onestack.model.cloud import Cloud
 from onestack.model.errors import NotRunning, OnestackError
 from onestack.model.process import SERVICES, Roster
@@ -254,12 +254,7 @@ class Client:
         if isinstance(roster, Path):
             return roster
         self.roster.parent.mkdir(parents=True, exist_ok=True)
-        new = self.roster.with_name(self.roster.name + ".new")
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(roster.to_json())
-            file.flush()
-            os.fsync(file.fileno())
-        new.rename(self.roster)
+        files.write(self.roster, roster.to_json(), 0o600)
         return self.roster
 
     def _connect(self) -> socket.socket:

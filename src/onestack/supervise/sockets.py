@@ -16,7 +16,7 @@ import socket
 import stat
 from pathlib import Path
 
-from onestack.kernel import proc
+from onestack.kernel import sockets as kernel_sockets
 
 BACKLOG = 512
 
@@ -47,7 +47,7 @@ def _open_tcp(host: str, port: int) -> socket.socket:
         sock.close()
         what = f"tcp {host}:{port}"
         if error.errno == errno.EADDRINUSE:
-            holder = proc.listener(port, host)
+            holder = kernel_sockets.holder(port, host)
             by = f"in use by pid {holder[0]} ({holder[1]})" if holder else "in use"
             raise SocketTrouble(f"{what} is {by}") from error
         if error.errno == errno.EADDRNOTAVAIL:

@@ -17,6 +17,7 @@ from onestack.components import guests
 from onestack.components.guests import Guests
 from onestack.components.libvirt import Libvirt, undo
 from onestack.components.openvswitch import Openvswitch
+from onestack.kernel import proc
 from onestack.model.context import Context
 from onestack.model.process import Process
 from tests.support.needs import needs_root
@@ -115,7 +116,7 @@ def test_guests_left_behind_are_ended() -> None:
     try:
         left = subprocess.Popen(["setpriv", "--reuid", user, "--clear-groups", "sleep", "60"])
         uid = pwd.getpwnam(user).pw_uid
-        while left.pid not in undo.of_user(uid):
+        while left.pid not in proc.of_user(uid):
             assert left.poll() is None
         undo.undo_guests({"user": user})
         assert left.wait(5) == -15

@@ -16,7 +16,7 @@ import pytest
 
 from onestack.components.openvswitch import Openvswitch, database, external
 from onestack.host import netns
-from onestack.kernel.linux import unshare
+from onestack.kernel.namespaces import unshare
 from onestack.model.context import Context
 from onestack.model.declared import Declared
 from onestack.model.errors import OnestackError

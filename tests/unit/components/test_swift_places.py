@@ -24,7 +24,7 @@ from onestack.components.swift.devices import (
 )
 from onestack.host.files import uid_of
 from onestack.host.ledger import Ledger
-from onestack.host.mounts import is_mounted, table
+from onestack.kernel.mounts import is_mounted, table
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Severity
 from onestack.storage import attach, loop

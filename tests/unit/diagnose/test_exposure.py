@@ -8,8 +8,8 @@ import pytest
 
 from onestack.components.keystone import Keystone
 from onestack.diagnose import exposure
-from onestack.host.sockets import Listener
 from onestack.kernel import proc
+from onestack.kernel.sockets import Listener
 from onestack.model.findings import Severity
 from tests.unit.components.rooms import MACHINE, context
 

@@ -17,8 +17,8 @@ from onestack.diagnose import preflight
 from onestack.diagnose.machine import Daemon, Machine, apt_problems, head
 from onestack.diagnose.preflight import GIB, Needs, Subject, look
 from onestack.host.command import Result
-from onestack.host.mounts import Mount
-from onestack.host.sockets import Listener
+from onestack.kernel.mounts import Mount
+from onestack.kernel.sockets import Listener
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE, Cloud
 from onestack.model.component import Component

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from onestack.deploy.undo import undo, undos
-from onestack.host import files, mounts
+from onestack.host import files
 from onestack.host.ledger import Ledger
+from onestack.host.mounts import unmount
 from onestack.model.change import Change
 from onestack.model.errors import OnestackError
 from tests.support.needs import needs_root
@@ -138,7 +139,7 @@ def test_remove_tree_does_not_go_through_a_mount(tmp_path: Path) -> None:
             with pytest.raises(OnestackError, match=r"something is mounted there: \S+/mounts/one"):
                 files.remove_tree(path)
         assert (tree / "first").exists()
-        mounts.unmount(tree)
+        unmount(tree)
     finally:
         subprocess.run(["umount", "--quiet", tree / "mounts" / "one"])
     files.remove_tree(tree)

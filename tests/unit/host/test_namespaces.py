@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from onestack.deploy.undo import undo, undo_all, undos
-from onestack.host import mounts, netns, sysctl, users
+from onestack.host import netns, sysctl, users
 from onestack.host.ledger import Ledger
+from onestack.kernel import mounts
 from onestack.model.errors import OnestackError
 from tests.support.needs import needs_root
 

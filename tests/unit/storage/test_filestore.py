@@ -14,7 +14,7 @@ import pytest
 from onestack.deploy.undo import undo, undos
 from onestack.host.command import run
 from onestack.host.ledger import Ledger
-from onestack.host.mounts import is_mounted
+from onestack.kernel.mounts import is_mounted
 from onestack.model.errors import OnestackError
 from onestack.storage import loop, loopfile
 from onestack.storage.filestore import FileStore

@@ -18,7 +18,7 @@ import onestack
 from onestack.deploy.undo import undo, undos
 from onestack.host.files import gid_of, uid_of
 from onestack.host.ledger import Ledger
-from onestack.host.mounts import is_mounted
+from onestack.kernel.mounts import is_mounted
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
 from onestack.storage import acl, attach, loop, loopfile, pool

@@ -6,10 +6,10 @@ import os
 import pwd
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
+from onestack.kernel import proc
 from onestack.model.change import Undo
 from onestack.model.errors import OnestackError
 
@@ -25,12 +25,12 @@ def undo_guests(data: dict[str, Any]) -> None:
         return
     for number, seconds in ((signal.SIGTERM, SECONDS), (signal.SIGKILL, SECONDS)):
         end = time.monotonic() + seconds
-        for pid in of_user(uid):
+        for pid in proc.of_user(uid):
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
                 continue
-        while any(of_user(uid)):
+        while any(proc.of_user(uid)):
             if time.monotonic() > end:
                 break
             time.sleep(0.1)
@@ -38,21 +38,9 @@ def undo_guests(data: dict[str, Any]) -> None:
             return
     raise OnestackError(
         f"processes of {data['user']} do not end",
-        f"pids {', '.join(map(str, of_user(uid)))}",
+        f"pids {', '.join(map(str, proc.of_user(uid)))}",
         "see what they wait for, then run the same command again",
     )
-
-
-def of_user(uid: int) -> Iterator[int]:
-    """Pids of the live processes of ``uid``."""
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit():
-            try:
-                state = (place / "stat").read_text().rpartition(")")[2].split()[0]
-                if place.stat().st_uid == uid and state not in "ZX":
-                    yield int(place.name)
-            except OSError:
-                continue
 
 
 UNDO: Mapping[str, Undo] = {GUESTS: undo_guests}

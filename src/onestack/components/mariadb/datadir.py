@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from onestack.host.command import run
-from onestack.host.files import remove_tree, sync_directory
+from onestack.host.files import remove_tree
+from onestack.kernel.files import sync_directory
 
 HASTY = (
     "--innodb-flush-method=nosync",

@@ -9,7 +9,6 @@ cables, chains and sets of security groups.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from onestack.components.openvswitch.distribution import distribution
 from onestack.host import netns
 from onestack.host.command import run
 from onestack.host.ledger import Ledger
+from onestack.kernel import proc
 from onestack.model.change import Change, Undo
 from onestack.model.context import Context
 
@@ -94,17 +94,11 @@ def doomed(names: set[str], links: Iterable[dict[str, Any]], in_use: bool) -> se
 
 def switch_runs() -> bool:
     """Whether any ovs-vswitchd still runs in this network namespace."""
-    here = os.stat("/proc/self/ns/net")
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if b"ovs-vswitchd" in (entry / "cmdline").read_bytes():
-                    there = (entry / "ns" / "net").stat()
-                    if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
-                        return True
-            except OSError:
-                continue
-    return False
+    here = proc.namespace("self", "net")
+    return any(
+        b"ovs-vswitchd" in b" ".join(proc.arguments(pid)) and proc.namespace(pid, "net") == here
+        for pid in proc.pids()
+    )
 
 
 def _remove_filters(before: set[str]) -> None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.host.command import run
-from onestack.host.files import sync_directory
 from onestack.host.locks import file_lock
+from onestack.kernel.files import sync_directory
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE
 from onestack.model.context import Context

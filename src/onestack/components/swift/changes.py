@@ -12,8 +12,8 @@ from typing import Any
 from onestack.answers.values import show_size
 from onestack.components.swift import config, devices
 from onestack.components.swift.devices import SIZE
-from onestack.host import mounts
 from onestack.host.ledger import Ledger
+from onestack.kernel import mounts
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Finding, refuse, warn

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.answers.values import Answers
-from onestack.host.mounts import table
+from onestack.kernel.mounts import table
 from onestack.model.errors import OnestackError
 from onestack.storage.filestore import FileStore
 from onestack.storage.loopfile import filesystem

@@ -28,7 +28,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_utils import units
 
-from onestack.host.files import sync_directory
+from onestack.kernel.files import sync_directory
 from onestack.storage import reflink
 
 LOG = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from onestack.components.swift.devices import (
 )
 from onestack.host.command import run
 from onestack.host.files import gid_of, uid_of, write_file
-from onestack.host.mounts import is_mounted, table
+from onestack.kernel.mounts import is_mounted, table
 from onestack.model.errors import OnestackError
 from onestack.storage.loopfile import OPTIONS
 

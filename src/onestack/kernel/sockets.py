@@ -1,4 +1,4 @@
-"""Who listens where, from /proc. Standard library only (preflight)."""
+"""Who listens where, from /proc."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.host.dpkg import command_of
+from onestack.kernel import proc
+from onestack.kernel.proc import PROC
 
 LISTEN = "0A"
-PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Listener:
 
     @property
     def command(self) -> str:
-        return command_of(self.pid) if self.pid else ""
+        return proc.command(self.pid) if self.pid else ""
 
     @property
     def is_loopback(self) -> bool:
@@ -51,12 +51,12 @@ def _address(text: str) -> str:
     return str(ipaddress.ip_address(b"".join(words)))
 
 
-def listeners(proc: Path = PROC / "thread-self") -> list[Listener]:
+def listeners(at: Path = PROC / "thread-self") -> list[Listener]:
     """All listening TCP sockets of the calling thread's network namespace."""
     found = []
     for name in ("tcp", "tcp6"):
         try:
-            lines = (proc / "net" / name).read_text().splitlines()[1:]
+            lines = (at / "net" / name).read_text().splitlines()[1:]
         except OSError:
             continue
         for line in lines:
@@ -67,18 +67,16 @@ def listeners(proc: Path = PROC / "thread-self") -> list[Listener]:
     return found
 
 
-def owners(wanted: Iterable[Listener], proc: Path = PROC) -> list[Listener]:
+def owners(wanted: Iterable[Listener], at: Path = PROC) -> list[Listener]:
     """``wanted`` with the pid of the first process that has each open."""
     wanted = list(wanted)
     missing = {f"socket:[{listener.inode}]": listener for listener in wanted}
     pids: dict[int, int] = {}
-    for process in sorted(
-        (p for p in proc.iterdir() if p.name.isdigit()), key=lambda p: int(p.name)
-    ):
+    for pid in sorted(proc.pids(at)):
         if not missing:
             break
         try:
-            descriptors = list((process / "fd").iterdir())
+            descriptors = list((at / str(pid) / "fd").iterdir())
         except OSError:
             continue
         for descriptor in descriptors:
@@ -87,17 +85,11 @@ def owners(wanted: Iterable[Listener], proc: Path = PROC) -> list[Listener]:
             except OSError:
                 continue  # closed by now
             if listener := missing.pop(link, None):
-                pids[listener.inode] = int(process.name)
+                pids[listener.inode] = pid
     return [Listener(w.address, w.port, w.inode, pids.get(w.inode, 0)) for w in wanted]
 
 
-def ancestors(pid: int, proc: Path = PROC) -> list[int]:
-    """``pid`` and its parents, up to the first process."""
-    line = []
-    while pid > 0 and pid not in line:
-        line.append(pid)
-        try:
-            pid = int((proc / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            break
-    return line
+def holder(port: int, address: str) -> tuple[int, str] | None:
+    """Pid and command of who keeps others from this port here, if it can be found out."""
+    found = [one for one in listeners() if one.port == port and one.blocks(address)]
+    return next(((one.pid, one.command) for one in owners(found) if one.pid), None)
