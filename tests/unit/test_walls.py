@@ -131,12 +131,6 @@ def test_who_names_anothers_is_found(tmp_path: Path) -> None:
 
 STILL_PORTS = {
     ("components/neutron/layout.py", 8775),
-    ("components/provision/networks.py", 9696),
-    ("components/provision/contents.py", 8774),
-    ("components/provision/contents.py", 9292),
-    ("components/provision/leftovers.py", 9292),
-    ("cloudapi/identity.py", 5000),
-    ("cloudapi/session.py", 5000),
 }
 """Still there, and to go."""
 

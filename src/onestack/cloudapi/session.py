@@ -44,7 +44,7 @@ class CloudSession(Session):
 
 def admin_session(ctx: Context) -> Session:
     """The administrator's session, on the internal address, shared by all steps of a run."""
-    url = f"http://{ctx.internal}:5000/v3"
+    url = ctx.url("identity")
     return ctx.run.once(
         "administrator's session",
         lambda: new_session(ctx, url, timeout=60, kind=CloudSession),

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.cloudapi.identity import remove_user, withdraw
+from onestack.cloudapi.identity import withdraw
+from onestack.cloudapi.keystone import remove_user
 from onestack.database.server import Server
 from onestack.engine.step import Step
 from onestack.host.files import remove_tree

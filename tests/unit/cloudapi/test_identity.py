@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from onestack.cloudapi import identity
+from onestack.cloudapi import keystone as keystone_api
 from onestack.model.context import Context
 from onestack.model.declarations import Endpoint, Identity
 from tests.unit.deploy.toys import Secrets, context
@@ -57,7 +58,7 @@ class Keystone:
     def post(self, url: str, json: dict[str, Any], **more: Any) -> Answer:
         if url.endswith("/auth/tokens"):
             user = json["auth"]["identity"]["password"]["user"]
-            right = self.passwords.get(user["name"]) == user["password"]
+            right = user["id"] == "u" and self.passwords["rooms"] == user["password"]
             return Answer(201 if right else 401)
         kind = url.rpartition("/")[2]
         self.said.append(f"make {kind}")
@@ -69,6 +70,9 @@ class Keystone:
         self.said.append("change")
         return Answer(200, json)
 
+    def put(self, url: str) -> None:
+        self.said.append(f"give {url.partition('/projects/')[2]}")
+
     def delete(self, url: str) -> None:
         self.said.append(f"delete {'/'.join(url.split('/')[-2:])}")
 
@@ -76,7 +80,7 @@ class Keystone:
 @pytest.fixture
 def keystone(monkeypatch: pytest.MonkeyPatch) -> Keystone:
     made = Keystone()
-    monkeypatch.setattr(identity, "admin_session", lambda ctx: made)
+    monkeypatch.setattr(keystone_api, "admin_session", lambda ctx: made)
     return made
 
 
@@ -123,8 +127,31 @@ def test_what_is_withdrawn_comes_back(keystone: Keystone, ctx: Context) -> None:
     assert keystone.said == ["make services", *["make endpoints"] * 3]
 
 
+@pytest.mark.parametrize("may_choose", [True, False])
+def test_a_password_that_a_user_has_chosen(
+    keystone: Keystone, ctx: Context, may_choose: bool
+) -> None:
+    known = keystone_api.keystone_of(ctx)
+    user = keystone_api.User("rooms", "another", may_choose=may_choose)
+    whats = [change.what for change in keystone_api.ensure_user(known, user)]
+    assert whats == ([] if may_choose else ["set the password of the user rooms"])
+
+
+def test_a_new_user_is_given_its_roles(keystone: Keystone, ctx: Context) -> None:
+    known = keystone_api.keystone_of(ctx)
+    grants = (keystone_api.Grant("admin", "service"),)
+    user = keystone_api.User("guest", "secret", grants)
+    whats = []
+    for change in keystone_api.ensure_user(known, user):
+        whats.append(change.what)
+        change.do()
+    assert whats == ["make the user guest", "give guest the role admin in service"]
+    assert keystone.said == ["make users", "give p/users/new0/roles/a"]
+    assert known.granted(user, grants[0])
+
+
 def test_a_user_is_removed_once(keystone: Keystone, ctx: Context) -> None:
-    (change,) = identity.remove_user(ctx, "rooms")
+    (change,) = keystone_api.remove_user(ctx, "rooms")
     change.do()
     assert keystone.said == ["delete users/u"]
-    assert list(identity.remove_user(ctx, "rooms")) == []
+    assert list(keystone_api.remove_user(ctx, "rooms")) == []

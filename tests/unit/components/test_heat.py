@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from onestack.answers.registry import registry
-from onestack.cloudapi import identity
+from onestack.cloudapi import keystone as api
 from onestack.components.heat import ROLES, Heat, domain
 from onestack.components.keystone import Keystone as Identities
 from onestack.components.nova import Nova
@@ -119,15 +119,18 @@ class Keystone:
             "roles": [{"id": "r", "name": "admin"}],
             "domains": [],
             "users": [{"id": "other", "name": "heat_admin", "domain_id": "default"}],
-            "role_assignments": [],
+            **{kind: [] for kind in ("role_assignments", "projects", "services", "endpoints")},
         }
 
     def get(self, url: str, params: dict[str, str]) -> Answer:
         kind = url.rpartition("/")[2]
-        if kind == "role_assignments":
+        if kind == "role_assignments" and params:
             user, place = params["user.id"], params["scope.domain.id"]
             wanted = [g for g in self.kinds[kind] if (g["user"], g["domain"]) == (user, place)]
             return Answer({kind: wanted})
+        if kind == "role_assignments":
+            scopes = ({"domain": {"id": grant["domain"]}} for grant in self.kinds[kind])
+            return Answer({kind: [{"user": {}, "scope": scope} for scope in scopes]})
         found = [i for i in self.kinds[kind] if all(i[k] == v for k, v in params.items())]
         return Answer({kind: found})
 
@@ -142,8 +145,9 @@ class Keystone:
         self.kinds[kind].append(item)
         return Answer({kind[:-1]: item})
 
-    def patch(self, url: str, json: dict[str, Any]) -> None:
+    def patch(self, url: str, json: dict[str, Any]) -> Answer:
         self.item(url).update(*json.values())
+        return Answer({next(iter(json)): self.item(url)})
 
     def delete(self, url: str) -> None:
         item = self.item(url)
@@ -165,7 +169,7 @@ def test_the_domain_is_made_once(
     tmp_path: Path, heat: Heat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keystone = Keystone()
-    monkeypatch.setattr(domain, "admin_session", lambda ctx: keystone)
+    monkeypatch.setattr(api, "admin_session", lambda ctx: keystone)
     ctx = context(tmp_path, heat, CONFIG_HEAT_DOMAIN="stacks", CONFIG_HEAT_DOMAIN_PASSWORD="pw")
     made = []
     for change in domain.ensure_domain(ctx):
@@ -199,12 +203,11 @@ def test_the_domain_is_made_once(
 
 def test_the_domain_is_removed(tmp_path: Path, heat: Heat, monkeypatch: pytest.MonkeyPatch) -> None:
     keystone = Keystone()
-    monkeypatch.setattr(domain, "admin_session", lambda ctx: keystone)
+    monkeypatch.setattr(api, "admin_session", lambda ctx: keystone)
     ctx = context(tmp_path, Identities(), CONFIG_HEAT_DOMAIN="stacks")
     theirs = {"id": "o", "name": "heat_stack_owner", "description": ""}
-    known = identity.Directory(keystone, "http://k/v3", roles={theirs["name"]: theirs})  # type: ignore[arg-type]
-    monkeypatch.setattr(identity, "directory", lambda ctx: known)
-    for change in (*domain.ensure_domain(ctx), *identity.ensure_roles(ctx, ROLES)):
+    keystone.kinds["roles"].append(theirs)
+    for change in (*domain.ensure_domain(ctx), *api.ensure_roles(ctx, ROLES)):
         change.do()
     whats = []
     for change in heat.purge(ctx):
@@ -216,7 +219,7 @@ def test_the_domain_is_removed(tmp_path: Path, heat: Heat, monkeypatch: pytest.M
         "remove the role heat_stack_user",
     ]
     assert keystone.kinds["domains"] == []
-    assert [role["name"] for role in keystone.kinds["roles"]] == ["admin"]
+    assert [role["name"] for role in keystone.kinds["roles"]] == ["admin", "heat_stack_owner"]
     assert not list(heat.purge(ctx))
     # a domain that was there before is not heat's
     keystone.kinds["domains"] = [{"id": "d", "name": "stacks", "description": "of people"}]

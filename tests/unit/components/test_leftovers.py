@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from keystoneauth1.exceptions import NotFound
 
-from onestack.cloudapi.identity import Directory
+from onestack.cloudapi import image, keystone
+from onestack.cloudapi import neutron as neutron_api
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.keystone import Keystone
@@ -51,7 +52,7 @@ class Cloud:
     def __init__(self, **items: list[dict[str, Any]]) -> None:
         self.items = items
         self.told: list[str] = []
-        self.known: Directory
+        self.known: keystone.Keystone
 
     def get(self, url: str, params: dict[str, Any] | None = None) -> Answer:
         kind = url.rpartition("/")[2].replace("-", "_")
@@ -108,7 +109,7 @@ def test_ports_that_balancers_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     owners = ("ovn-lb:vip", "ovn-lb-hm:distributed", "compute:nova", "")
     ports = [{"id": str(i), "device_owner": owner} for i, owner in enumerate(owners)]
     cloud = Cloud(ports=ports)
-    monkeypatch.setattr(balancers, "admin_session", lambda ctx: cloud)
+    monkeypatch.setattr(neutron_api, "admin_session", lambda ctx: cloud)
     assert apply(balancers.remove_ports(context(tmp_path))) == ["remove 2 ports of load balancers"]
     assert cloud.told == ["DELETE ports/0", "DELETE ports/1"]
     assert not list(balancers.remove_ports(context(tmp_path)))
@@ -232,14 +233,14 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
         servers=[],
         volumes=[],
     )
-    known = Directory(made, "http://keystone")  # type: ignore[arg-type]
+    known = keystone.Keystone(made, "http://keystone")  # type: ignore[arg-type]
     known.projects = {p["name"]: p for p in made.items["projects"]}
     known.users = {u["name"]: u for u in made.items["users"]}
     known.grants = {("u", "d", "member"), ("x", "a", "admin")}
     made.known = known
-    for module in (leftovers, networks):
+    for module in (leftovers, image, neutron_api):
         monkeypatch.setattr(module, "admin_session", lambda ctx: made)
-    monkeypatch.setattr(leftovers, "directory", lambda ctx: known)
+    monkeypatch.setattr(leftovers, "keystone_of", lambda ctx: known)
     return made
 
 

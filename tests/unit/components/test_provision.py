@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from onestack.answers.registry import registry
+from onestack.cloudapi import image as image_api
+from onestack.cloudapi import neutron as neutron_api
 from onestack.components import ALL
 from onestack.components.glance import Glance
 from onestack.components.neutron import Neutron
@@ -206,7 +208,7 @@ def test_the_image_is_said_to_be_what_the_answers_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api = Api()
-    monkeypatch.setattr(contents, "admin_session", lambda ctx: api)
+    monkeypatch.setattr(image_api, "admin_session", lambda ctx: api)
     image = tmp_path / "a.raw"
     image.write_bytes(b"\0" * 4096)
     given = {
@@ -239,7 +241,7 @@ def test_where_the_public_network_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bridge: str
 ) -> None:
     api = Api()
-    monkeypatch.setattr(networks, "admin_session", lambda ctx: api)
+    monkeypatch.setattr(neutron_api, "admin_session", lambda ctx: api)
     given = {
         **TEMPEST,
         "CONFIG_NEUTRON_L2_AGENT": "openvswitch",

@@ -194,7 +194,7 @@ class Heat(Component):
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.cloudapi.identity import ensure_roles
+        from onestack.cloudapi.keystone import ensure_roles
         from onestack.components.heat.domain import ensure_domain
 
         yield Task("roles", lambda: ensure_roles(ctx, ROLES), ("identity:heat",), scope=Scope.CLOUD)
@@ -239,7 +239,7 @@ class Heat(Component):
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         if ctx.offers("identity"):
-            from onestack.cloudapi.identity import remove_roles
+            from onestack.cloudapi.keystone import remove_roles
             from onestack.components.heat.domain import remove_domain
 
             yield from remove_domain(ctx)

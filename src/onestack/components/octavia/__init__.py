@@ -137,7 +137,7 @@ class Octavia(Component):
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.cloudapi.identity import ensure_roles
+        from onestack.cloudapi.keystone import ensure_roles
 
         yield Task(
             "roles", lambda: ensure_roles(ctx, ROLES), ("identity:octavia",), scope=Scope.CLOUD
@@ -163,7 +163,7 @@ class Octavia(Component):
         yield Panel("octavia_dashboard")
 
     def purge(self, ctx: Context) -> Iterator[Change]:
-        from onestack.cloudapi.identity import remove_roles
+        from onestack.cloudapi.keystone import remove_roles
         from onestack.components.octavia import leftovers
 
         if ctx.offers("network") and Layout(ctx).ovn:

@@ -6,13 +6,9 @@ them: OVN is told itself, and knows them by what OVN's driver wrote to each.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
-from keystoneauth1.exceptions import NotFound
-
-from onestack.cloudapi.session import admin_session
-from onestack.components.neutron.layout import PORT
+from onestack.cloudapi.neutron import neutron_of
 from onestack.host.command import run
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -39,13 +35,12 @@ def remove_balancers(ctx: Context) -> Iterator[Change]:
 
 def remove_ports(ctx: Context) -> Iterator[Change]:
     """No port that a balancer had from neutron; one that a user brought stays the user's."""
-    session, url = admin_session(ctx), f"http://{ctx.internal}:{PORT}/v2.0/ports"
-    ports = session.get(url, params={"device_owner": list(OWNERS), "fields": "id"}).json()["ports"]
+    api = neutron_of(ctx)
+    ports = api.all("port", device_owner=list(OWNERS), fields="id")
     if ports:
 
         def remove() -> None:
             for port in ports:
-                with contextlib.suppress(NotFound):
-                    session.delete(f"{url}/{port['id']}")
+                api.delete("port", port["id"])
 
         yield Change(f"remove {len(ports)} ports of load balancers", remove)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from keystoneauth1.session import Session
-
-from onestack.cloudapi.session import admin_session
+from onestack.cloudapi.compute import compute_of
+from onestack.cloudapi.image import images_of
 from onestack.components.provision import keys
 from onestack.images import guest
 from onestack.images.fetch import cached, fetch, shown
@@ -63,20 +61,11 @@ def wanted_flavors(ctx: Context, present: Collection[str]) -> list[Flavor]:
 
 def ensure_flavors(ctx: Context) -> Iterator[Change]:
     """The wanted flavors; an operator's own choice stays."""
-    session = admin_session(ctx)
-    url = f"http://{ctx.internal}:8774/v2.1/flavors"
-    there = session.get(url, params={"is_public": "None"}).json()["flavors"]
-    for flavor in wanted_flavors(ctx, {each["name"] for each in there}):
-
-        def make(flavor: Flavor = flavor) -> None:
-            body = {
-                "name": flavor.name,
-                "vcpus": flavor.cpus,
-                "ram": flavor.memory,
-                "disk": flavor.disk,
-            }
-            session.post(url, json={"flavor": body})
-
+    compute = compute_of(ctx)
+    for flavor in wanted_flavors(ctx, compute.flavors()):
+        make = functools.partial(
+            compute.make_flavor, flavor.name, flavor.cpus, flavor.memory, flavor.disk
+        )
         yield Change(f"make the flavor {flavor.name}", make)
 
 
@@ -121,12 +110,11 @@ def ensure_parts(ctx: Context) -> Iterator[Change]:
     name = str(ctx.answers[f"{keys.UEC}NAME"])
     for suffix, key, kind in PARTS:
         yield from _ensure(ctx, f"{name}{suffix}", functools.partial(_part, key, kind, {}))
-    session, url = admin_session(ctx), f"http://{ctx.internal}:9292/v2/images"
 
     def disk(ctx: Context) -> tuple[Path, dict[str, str]]:
         ids = {}
         for suffix, key, _ in PARTS:
-            found = session.get(url, params={"name": f"{name}{suffix}"}).json()["images"]
+            found = images_of(ctx).all(name=f"{name}{suffix}")
             ids[f"{key.lower()}_id"] = found[0]["id"]
         return _part("DISK", "ami", ids, ctx)
 
@@ -148,23 +136,21 @@ def _ensure(
 
     ``source`` is asked for the file and what it is when it is needed.
     """
-    session = admin_session(ctx)
-    url = f"http://{ctx.internal}:9292/v2/images"
-    present = session.get(url, params={"name": name}).json()["images"]
+    images = images_of(ctx)
+    present = images.all(name=name)
     ready = [image for image in present if image["status"] == "active"]
     if ready:
         missing = {k: v for k, v in (properties or {}).items() if ready[0].get(k) != v}
         if missing:
-            place = f"{url}/{ready[0]['id']}"
             yield Change(
                 f"give the image {name} its properties",
-                lambda: _describe(session, place, ready[0], missing),
+                lambda: images.describe(ready[0], missing),
             )
         return
     for image in present:
         yield Change(
             f"remove the unfinished image {name}",
-            functools.partial(_delete, session, f"{url}/{image['id']}"),
+            functools.partial(images.delete, image),
         )
 
     def upload() -> None:
@@ -176,27 +162,6 @@ def _ensure(
             **kind,
             **(properties or {}),
         }
-        image = session.post(url, json=body).json()["id"]
-        with path.open("rb") as content:
-            session.put(
-                f"{url}/{image}/file",
-                data=content,
-                headers={"Content-Type": "application/octet-stream"},
-            )
+        images.upload(path, **body)
 
     yield Change(f"upload the image {name}", upload)
-
-
-def _describe(
-    session: Session, place: str, image: Mapping[str, str], properties: Mapping[str, str]
-) -> None:
-    patch = [
-        {"op": "replace" if name in image else "add", "path": f"/{name}", "value": value}
-        for name, value in properties.items()
-    ]
-    kind = "application/openstack-images-v2.1-json-patch"
-    session.patch(place, data=json.dumps(patch), headers={"Content-Type": kind})
-
-
-def _delete(session: Session, url: str) -> None:
-    session.delete(url)

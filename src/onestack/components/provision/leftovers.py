@@ -6,25 +6,20 @@ neutron has for it; where people keep servers, volumes, images or balancers in i
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from keystoneauth1.exceptions import NotFound
-from keystoneauth1.session import Session
-
-from onestack.cloudapi.identity import Directory, directory
+from onestack.cloudapi.image import images_of
+from onestack.cloudapi.keystone import Item, Keystone, keystone_of
+from onestack.cloudapi.neutron import Neutron, neutron_of
 from onestack.cloudapi.session import admin_session
 from onestack.components.provision.contents import DESCRIPTION
-from onestack.components.provision.networks import PROJECT_DESCRIPTION, PUBLIC, Networks
+from onestack.components.provision.networks import PROJECT_DESCRIPTION, PUBLIC
 from onestack.host.files import ensure_no_file
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
-
-Item = dict[str, Any]
 
 _NEUTRONS_OWN = ("network:dhcp", "network:distributed")
 """Owners of the ports that each network is given by itself."""
@@ -32,16 +27,16 @@ _NEUTRONS_OWN = ("network:dhcp", "network:distributed")
 
 def remove_project(ctx: Context, name: str, user: str, openrc: Path) -> Iterator[Change]:
     """The project ``name``, if it was made here, with all in it and the ``user`` made for it."""
-    known = directory(ctx)
+    known = keystone_of(ctx)
     if found := _own_project(known, name):
         _refuse_if_used(ctx, found)
         if ctx.offers("network"):
-            yield from _networks(Networks(ctx), found["id"])
+            yield from _networks(neutron_of(ctx), found["id"])
         yield from _accounts(known, found, user)
     yield from ensure_no_file(openrc)
 
 
-def _own_project(known: Directory, name: str) -> Item | None:
+def _own_project(known: Keystone, name: str) -> Item | None:
     found = known.projects.get(name)
     return found if found and found.get("description") == PROJECT_DESCRIPTION else None
 
@@ -65,7 +60,7 @@ def _refuse_if_used(ctx: Context, owner: Item) -> None:
         )
 
 
-def _networks(api: Networks, owner: str) -> Iterator[Change]:
+def _networks(api: Neutron, owner: str) -> Iterator[Change]:
     """All that neutron has for the project, in the order in which it lets go."""
     of = {"project_id": owner}
     for address in api.all("floatingip", **of):
@@ -82,17 +77,17 @@ def _networks(api: Networks, owner: str) -> Iterator[Change]:
                 yield _gone(api, kind, item, item["name"] or item["id"])
 
 
-def _remove_router(api: Networks, router: Item) -> None:
+def _remove_router(api: Neutron, router: Item) -> None:
     for port in api.all("port", device_id=router["id"], device_owner="network:router_interface"):
         api.put(f"routers/{router['id']}/remove_router_interface", {"port_id": port["id"]})
     api.delete("router", router["id"])
 
 
-def _gone(api: Networks, kind: str, item: Item, name: str) -> Change:
+def _gone(api: Neutron, kind: str, item: Item, name: str) -> Change:
     return Change(f"remove the {kind} {name}", functools.partial(api.delete, kind, str(item["id"])))
 
 
-def _accounts(known: Directory, owner: Item, name: str) -> Iterator[Change]:
+def _accounts(known: Keystone, owner: Item, name: str) -> Iterator[Change]:
     """The user that was made for the project, unless it has come to be more; and the project."""
     user = known.users.get(name)
     if user and {place for who, place, _ in known.grants if who == user["id"]} <= {owner["id"]}:
@@ -106,29 +101,29 @@ def _accounts(known: Directory, owner: Item, name: str) -> Iterator[Change]:
     )
 
 
-def _delete(known: Directory, kind: str, listed: dict[str, Item], name: str) -> None:
+def _delete(known: Keystone, kind: str, listed: dict[str, Item], name: str) -> None:
     known.delete(kind, listed.pop(name))
 
 
 def remove_network(ctx: Context, note: Path) -> Iterator[Change]:
     """The public network, unless others than the projects made here use it by now."""
     if ctx.offers("network"):
-        api = Networks(ctx)
+        api = neutron_of(ctx)
         network = api.find("network", name=PUBLIC, description=DESCRIPTION)
         if network:
-            if _users(api, network["id"]) - _own_projects(directory(ctx)):
+            if _users(api, network["id"]) - _own_projects(keystone_of(ctx)):
                 return
             yield _gone(api, "network", network, PUBLIC)
     yield from ensure_no_file(note)
 
 
-def _own_projects(known: Directory) -> set[str]:
+def _own_projects(known: Keystone) -> set[str]:
     """Of the projects made here; a dry run finds them still there."""
     found = (_own_project(known, name) for name in ("demo", "tempest"))
     return {project["id"] for project in found if project}
 
 
-def _users(api: Networks, network: str) -> set[str]:
+def _users(api: Neutron, network: str) -> set[str]:
     """The projects that have something in a network."""
     using = [
         *api.all("floatingip", floating_network_id=network),
@@ -149,16 +144,10 @@ def _users(api: Networks, network: str) -> set[str]:
 
 def remove_image(ctx: Context, note: Path) -> Iterator[Change]:
     if ctx.offers("image"):
-        session, url = admin_session(ctx), f"http://{ctx.internal}:9292/v2/images"
-        of = {"name": str(ctx.answers["CONFIG_PROVISION_IMAGE_NAME"]), "description": DESCRIPTION}
-        for image in session.get(url, params=of).json()["images"]:
+        images = images_of(ctx)
+        name = str(ctx.answers["CONFIG_PROVISION_IMAGE_NAME"])
+        for image in images.all(name=name, description=DESCRIPTION):
             yield Change(
-                f"remove the image {image['name']}",
-                functools.partial(_delete_image, session, f"{url}/{image['id']}"),
+                f"remove the image {image['name']}", functools.partial(images.delete, image)
             )
     yield from ensure_no_file(note)
-
-
-def _delete_image(session: Session, url: str) -> None:
-    with contextlib.suppress(NotFound):
-        session.delete(url)

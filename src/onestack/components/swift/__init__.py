@@ -272,7 +272,7 @@ class Swift(Component):
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.cloudapi.identity import ensure_roles
+        from onestack.cloudapi.keystone import ensure_roles
 
         yield Task("disk", lambda: ensure_disk(ctx), ("packages", "users"), before_start=True)
         yield Task(
@@ -310,7 +310,7 @@ class Swift(Component):
 
             yield Change("remove the rings of the object store", remove)
         if ctx.offers("identity"):
-            from onestack.cloudapi.identity import remove_roles
+            from onestack.cloudapi.keystone import remove_roles
 
             yield from remove_roles(ctx, ROLES)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from onestack.cloudapi.compute import compute_of
+from onestack.cloudapi.image import images_of
+from onestack.cloudapi.neutron import neutron_of
 from onestack.cloudapi.session import admin_session
 from onestack.components.provision import keys
-from onestack.components.provision.networks import PRIVATE, PUBLIC, Networks
+from onestack.components.provision.networks import PRIVATE, PUBLIC
 from onestack.components.tempest import paths
 from onestack.host.files import ensure_file, write_file
 from onestack.model.change import Change
@@ -38,23 +40,17 @@ def ensure_config(ctx: Context) -> Iterator[Change]:
 
 
 def _found(ctx: Context) -> TempestResources | None:
-    session = admin_session(ctx)
-    images = session.get(
-        f"{ctx.url('image')}/v2/images",
-        params={"name": str(ctx.answers["CONFIG_PROVISION_IMAGE_NAME"])},
-    ).json()["images"]
-    flavors: list[dict[str, Any]] = session.get(
-        f"{ctx.url('compute')}/flavors", params={"is_public": "None"}
-    ).json()["flavors"]
-    by_name = {flavor["name"]: str(flavor["id"]) for flavor in flavors}
-    public = Networks(ctx).find("network", name=PUBLIC)
+    images = images_of(ctx).all(name=str(ctx.answers["CONFIG_PROVISION_IMAGE_NAME"]))
+    by_name = compute_of(ctx).flavors()
+    network = neutron_of(ctx)
+    public = network.find("network", name=PUBLIC)
     names = [str(ctx.answers[f"{keys.TEMPEST}_FLAVOR_{short}NAME"]) for short in ("", "ALT_")]
     if not images or not public or any(name not in by_name for name in names):
         return None
-    extensions = session.get(f"{ctx.url('network')}/v2.0/extensions").json()["extensions"]
+    extensions = network.all("extension")
     objects: tuple[str, ...] = ()
     if ctx.offers("object-store"):
-        objects = tuple(session.get(f"{ctx.url('object-store')}/info").json())
+        objects = tuple(admin_session(ctx).get(f"{ctx.url('object-store')}/info").json())
     return TempestResources(
         image=str(images[0]["id"]),
         flavor=by_name[names[0]],

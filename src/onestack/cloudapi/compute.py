@@ -1,0 +1,33 @@
+"""The compute service's API, as far as it is needed here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keystoneauth1.session import Session
+
+from onestack.cloudapi.session import admin_session
+
+if TYPE_CHECKING:
+    from onestack.model.context import Context
+
+
+@dataclass(frozen=True)
+class Compute:
+    session: Session
+    url: str
+
+    def flavors(self) -> dict[str, str]:
+        """Name to id of all there are, also of those that not everybody may use."""
+        answer = self.session.get(f"{self.url}/flavors", params={"is_public": "None"})
+        return {each["name"]: str(each["id"]) for each in answer.json()["flavors"]}
+
+    def make_flavor(self, name: str, cpus: int, memory: int, disk: int) -> None:
+        """``memory`` in MiB, ``disk`` in GiB."""
+        body = {"name": name, "vcpus": cpus, "ram": memory, "disk": disk}
+        self.session.post(f"{self.url}/flavors", json={"flavor": body})
+
+
+def compute_of(ctx: Context) -> Compute:
+    return Compute(admin_session(ctx), ctx.url("compute"))

@@ -1,0 +1,65 @@
+"""Neutron's API, as far as it is needed here; what is there is read when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from keystoneauth1.session import Session
+
+from onestack.cloudapi.session import admin_session
+from onestack.model.errors import OnestackError
+
+if TYPE_CHECKING:
+    from onestack.model.context import Context
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Neutron:
+    """Kinds are in the singular, as neutron writes them in its URLs: ``security-group``."""
+
+    session: Session
+    url: str
+
+    def all(self, kind: str, **query: str | Sequence[str]) -> list[Item]:
+        answer = self.session.get(f"{self.url}/{kind}s", params=query).json()
+        items: list[Item] = answer[f"{kind}s".replace("-", "_")]
+        return items
+
+    def find(self, kind: str, **query: str) -> Item | None:
+        items = self.all(kind, **query)
+        return items[0] if items else None
+
+    def needed(self, kind: str, name: str, **query: str) -> Item:
+        """What a change before made."""
+        found = self.find(kind, name=name, **query)
+        assert found, f"{kind} {name} was made a moment ago"
+        return found
+
+    def make(self, kind: str, **body: Any) -> None:
+        self._say("POST", f"{kind}s", {kind: body})
+
+    def put(self, path: str, body: Item) -> None:
+        self._say("PUT", path, body)
+
+    def delete(self, kind: str, identity: str) -> None:
+        """One that is gone already is no mistake."""
+        self._say("DELETE", f"{kind}s/{identity}")
+
+    def _say(self, method: str, path: str, body: Item | None = None) -> None:
+        """Raises `OnestackError` with neutron's own words, which keystoneauth does not read."""
+        answer = self.session.request(f"{self.url}/{path}", method, json=body, raise_exc=False)
+        gone = method == "DELETE" and answer.status_code == 404
+        if answer.status_code >= 400 and not gone:
+            raise OnestackError(
+                f"neutron refuses {method} {path} ({answer.status_code})",
+                answer.text[:500],
+                "see `onestack logs neutron-api`, then run up again",
+            )
+
+
+def neutron_of(ctx: Context) -> Neutron:
+    return Neutron(admin_session(ctx), f"{ctx.url('network')}/v2.0")
