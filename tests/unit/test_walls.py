@@ -52,7 +52,7 @@ STILL_NEEDED = {"libvirt:places needs cinder:pool"}
 
 def strangers(model: Model) -> list[str]:
     """Needs that name what is another room's, instead of a capability."""
-    capabilities = {offer.name for declared in model for offer in declared.component.provides}
+    capabilities = {offer.name for declared in model for offer in declared.provides}
     found = []
     for declared in model:
         own = {spec.name for spec in declared.processes}
@@ -92,7 +92,7 @@ def test_the_processes_of_a_capability_are_its_rooms(everything: Context) -> Non
     for declared in everything.model:
         own = {spec.name for spec in declared.processes}
         tasks = {f"{declared.name}:{task.name}" for task in declared.tasks}
-        for offer in declared.component.provides:
+        for offer in declared.provides:
             absent = set(offer.processes) - own
             assert not absent or not own, f"{declared.name} has no process {absent}"
             assert set(offer.tasks) <= tasks, f"{declared.name} has no task of {offer.name}"
@@ -129,17 +129,12 @@ def test_who_names_anothers_is_found(tmp_path: Path) -> None:
 
 # -- ports ---------------------------------------------------------------------
 
-STILL_PORTS = {
-    ("components/neutron/layout.py", 8775),
-}
-"""Still there, and to go."""
-
 
 def ports(model: Model) -> dict[int, str]:
     """Port to the room that listens there; those that people type are not asked for."""
     found: dict[int, str] = {}
     for declared in model:
-        numbers = [offer.port for offer in declared.component.provides]
+        numbers = [offer.port for offer in declared.provides]
         numbers += [front.port for front in declared.frontends]
         numbers += [
             int(target.rpartition(":")[2])
@@ -185,7 +180,7 @@ def foreign_ports(place: str, text: str, known: dict[int, str]) -> list[str]:
     return [
         f"{place}:{line} has the port {number} of {known[number]}"
         for line, number in sorted(literals(text))
-        if number in known and known[number] != mine and (place, number) not in STILL_PORTS
+        if number in known and known[number] != mine
     ]
 
 
@@ -228,15 +223,6 @@ BY_NAME = {
     ("tempest", "provision.networks"): "the networks that its tests use are the first contents'",
 }
 
-STILL_IMPORTED = {
-    ("libvirt", "cinder"),
-    *((room, "openvswitch.distribution") for room in ("libvirt", "neutron", "ovn")),
-    *((room, "openvswitch") for room in ("neutron", "ovn")),
-    ("ovn", "openvswitch.database"),
-    *((room, "neutron.layout") for room in ("octavia", "ovn", "provision")),
-}
-"""Still so, and to go."""
-
 
 def foreign_imports(room: str, text: str, rooms: set[str]) -> list[str]:
     """Modules of other ``rooms`` that a module of ``room`` imports."""
@@ -274,7 +260,7 @@ def test_rooms_import_no_other_room() -> None:
             path.relative_to(SOURCE / "components").parts[0], path.read_text(), rooms
         )
     }
-    assert sorted(used - set(BY_NAME) - STILL_IMPORTED) == []
+    assert sorted(used - set(BY_NAME)) == []
     assert sorted(set(BY_NAME) - used) == [], "what is allowed by name is used"
 
 

@@ -76,6 +76,13 @@ class Part:
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         return ()
 
+    def options(self, ctx: Context) -> Mapping[Path, Ini]:
+        """Its share of INI files that another part of the component has, by their path.
+
+        A list of values follows the values that are there; every other option is its alone.
+        """
+        return {}
+
     def databases(self, ctx: Context) -> Iterable[Database]:
         return ()
 
@@ -208,10 +215,6 @@ class Component(Part):
         Raises `OnestackError` where it cannot look.
         """
         return ()
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        """The likely cause and cure behind a log line of this component, if known."""
-        return None
 
     def users(self, ctx: Context) -> Iterable[str]:
         """Usually one, the component's own."""

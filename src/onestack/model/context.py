@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from onestack.model.cloud import Cloud
 from onestack.model.component import Component
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from onestack.answers.values import Answers
     from onestack.host.facts import HostFacts
     from onestack.release.release import Release
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,20 @@ class Context:
         """Run it to its end, in a run that changes something. Raises `OnestackError`."""
         self.jobs.run(job, self.cloud.user(job.component), self.model.likely)
 
+    def once(self, kind: Callable[[Context], T]) -> T:
+        """``kind(ctx)``, worked out when it is first asked for, and then kept."""
+        if kind not in self._worked_out:
+            self._worked_out[kind] = kind(self)
+        return self._worked_out[kind]  # type: ignore[no-any-return]
+
+    @cached_property
+    def _worked_out(self) -> dict[Callable[[Context], Any], Any]:
+        return {}
+
     def looking(self) -> Context:
         """The same, for which no new secret is kept."""
-        return dataclasses.replace(self, secrets=self.secrets.looking())
+        return self.once(_looking)
+
+
+def _looking(ctx: Context) -> Context:
+    return dataclasses.replace(ctx, secrets=ctx.secrets.looking())

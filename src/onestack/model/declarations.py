@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from onestack.model.change import Change
 from onestack.model.host import Role
-from onestack.model.ini import Ini, ini_text
+from onestack.model.ini import Ini, ini_text, merged
 from onestack.model.process import SERVICES
 
 
@@ -27,6 +27,13 @@ class ConfigFile:
     """oslo.config namespaces whose options may stand in it (checked by tests)."""
     roles: frozenset[Role] | None = None
     """Hosts that have it; ``None``: those of the component."""
+
+    def with_options(self, shares: Sequence[Ini]) -> ConfigFile:
+        """The same with more options, as `onestack.model.ini.merged` has them."""
+        if self.ini is None or not shares:
+            return self
+        ini = merged(self.ini, *shares)
+        return replace(self, content=ini_text(ini), ini=ini)
 
 
 def ini_file(

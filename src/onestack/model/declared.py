@@ -108,7 +108,15 @@ class Declared:
 
     @cached_property
     def files(self) -> tuple[ConfigFile, ...]:
-        return self._all(lambda part: part.files(self.ctx))
+        files = self._all(lambda part: part.files(self.ctx))
+        shares = [] if self.feature else [part.options(self.ctx) for part in self.parts]
+        known = {file.path for file in files if file.ini is not None}
+        if strange := {path for share in shares for path in share} - known:
+            raise ValueError(f"{self.name} has options for {strange}, which none of its parts has")
+        return tuple(
+            file.with_options([share[file.path] for share in shares if file.path in share])
+            for file in files
+        )
 
     @cached_property
     def databases(self) -> tuple[Database, ...]:
@@ -180,7 +188,8 @@ class Declared:
 
     def purge(self) -> Iterator[Change]:
         """What `Part.purge` undoes. Asked when that is due: it looks at the cloud."""
-        for part in self.parts:
+        # Features stand on their component.
+        for part in reversed(self.parts):
             yield from part.purge(self.ctx)
 
     @cached_property
@@ -224,8 +233,6 @@ class Model:
         own = [d for d in self.on if d.name == component]
         others = [d for d in self.on if d not in own]
         for declared in (*own, *others):
-            if declared in own and (likely := declared.component.explain(self._ctx, text)):
-                return likely
             for known in declared.known_errors:
                 if (declared in own or known.everywhere) and re.search(known.pattern, text):
                     return self._ctx.filled(known.sentence)

@@ -30,6 +30,28 @@ def ini_text(sections: Ini) -> str:
     )
 
 
+def merged(sections: Ini, *shares: Ini) -> Ini:
+    """``sections`` and after them, in each, what the ``shares`` have.
+
+    A list in a share follows a list that is there. Raises `ValueError` for an option twice
+    that is no list.
+    """
+    found: Ini = {section: dict(options) for section, options in sections.items()}
+    for share in shares:
+        for section, options in share.items():
+            own = found.setdefault(section, {})
+            for option, value in options.items():
+                if option not in own:
+                    own[option] = value
+                    continue
+                before = own[option]
+                if not (isinstance(before, list | tuple) and isinstance(value, list | tuple)):
+                    raise ValueError(f"two parts of a component set [{section}] {option}")
+                both = (*before, *value)
+                own[option] = MultiOpt(both) if isinstance(before, MultiOpt) else both
+    return found
+
+
 def ini_value(value: Value) -> str:
     """As oslo.config reads it back: ``$`` would be a reference, outer quotes would go."""
     if isinstance(value, bool):

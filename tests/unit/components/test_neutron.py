@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 from pathlib import Path
 
 import pytest
 
+from onestack import components
 from onestack.answers.registry import registry
-from onestack.components.neutron import Neutron, fwaas, keys
-from onestack.components.neutron.layout import Layout
+from onestack.components.neutron import Neutron, keys
+from onestack.components.neutron.features import fwaas
 from onestack.database.places import table_file
 from onestack.database.upstream_tables import neutron as tables
+from onestack.deploy import switched_off
 from onestack.host.facts import HostFacts
 from onestack.model.context import Context
 from onestack.model.declared import Declared
 from onestack.model.errors import BadAnswers
 from onestack.model.findings import Finding, Severity
+from onestack.model.host import Role
 from onestack.model.process import AgentProbe
+from onestack.network.bridges import Bridges
 from tests.support.environments import make
 from tests.unit.components.rooms import context, machine
 
@@ -92,7 +97,7 @@ def test_the_external_bridge(tmp_path: Path) -> None:
     assert api.env["ONESTACK_EXTERNAL_NETWORK"] == "extnet"
     for none in ("provider", ""):
         ctx = made(tmp_path, "openvswitch", CONFIG_NEUTRON_L3_EXT_BRIDGE=none)
-        assert Layout(ctx).external_bridge == ""
+        assert ctx.once(Bridges).external == ""
         assert ini(ctx, "l3_agent.ini")["DEFAULT"]["interface_driver"] == "openvswitch"
         ctx = made(tmp_path, "ovn", CONFIG_NEUTRON_L3_EXT_BRIDGE=none)
         api = {p.name: p for p in Declared(ROOM, ctx).processes}["neutron-api"]
@@ -104,7 +109,7 @@ def test_the_physical_network_is_that_of_the_external_bridge(tmp_path: Path) -> 
         "CONFIG_NEUTRON_OVN_BRIDGE_MAPPINGS": "other:br-other,outside:br-ex",
         "CONFIG_NEUTRON_OVN_EXTERNAL_PHYSNET": "outside",
     }
-    assert Layout(made(tmp_path, "ovn", **given)).external_network == "outside"
+    assert made(tmp_path, "ovn", **given).once(Bridges).external_network == "outside"
 
 
 def test_the_kernel_filters_where_the_datapath_cannot(tmp_path: Path) -> None:
@@ -177,9 +182,9 @@ def test_lifting_groups(tmp_path: Path) -> None:
     )
     tool.chmod(0o755)
     (tmp_path / "has").write_text("")
-    assert list(fwaas.lifted(Layout(ctx))) == []
+    assert list(fwaas.lifted(ctx)) == []
     (tmp_path / "has").write_text("pg_1\npg_2\n")
-    (change,) = fwaas.lifted(Layout(ctx))
+    (change,) = fwaas.lifted(ctx)
     assert change.what == "lift 2 firewall groups: CONFIG_NEUTRON_FWAAS is n"
     change.do()
     asked = (tmp_path / "asked").read_text().splitlines()
@@ -300,7 +305,7 @@ def test_a_twin_speaks_for_a_key_that_says_nothing(tmp_path: Path) -> None:
         "CONFIG_NEUTRON_OVS_BRIDGE_IFACES": "br-wan:eth7",
     }
     ctx = made(tmp_path, "ovn", **given)
-    assert Layout(ctx).bridge_mappings == {"wan": "br-wan"}
+    assert ctx.once(Bridges).mappings == {"wan": "br-wan"}
     said = [finding.what for finding in ROOM.preflight_checks(ctx)]
     assert len(said) == 3
     assert said[0] == (
@@ -309,9 +314,9 @@ def test_a_twin_speaks_for_a_key_that_says_nothing(tmp_path: Path) -> None:
     )
     # What the agent's own key says counts, and an empty one of the other's says nothing.
     mine = {"CONFIG_NEUTRON_OVN_BRIDGE_MAPPINGS": "wan:br-mine"}
-    assert Layout(made(tmp_path, "ovn", **mine)).bridge_mappings == {"wan": "br-mine"}
+    assert made(tmp_path, "ovn", **mine).once(Bridges).mappings == {"wan": "br-mine"}
     empty = {"CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS": ""}
-    assert Layout(made(tmp_path, "ovn", **empty)).bridge_mappings == {"extnet": "br-ex"}
+    assert made(tmp_path, "ovn", **empty).once(Bridges).mappings == {"extnet": "br-ex"}
 
 
 def test_the_machines_choice_of_an_agent_is_looked_at_too(tmp_path: Path) -> None:
@@ -331,7 +336,7 @@ def test_networks_are_not_left_to_another_agent(tmp_path: Path) -> None:
         return [found for found in ROOM.preflight_checks(ctx) if found.severity is Severity.REFUSE]
 
     before = context(tmp_path, ROOM, host=host, CONFIG_LBAAS_INSTALL="y")
-    assert Layout(before).ovn and not refusals(CONFIG_LBAAS_INSTALL="y")
+    assert before.once(Bridges).agent == "ovn" and not refusals(CONFIG_LBAAS_INSTALL="y")
     for file in Declared(ROOM, before).files:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         file.path.write_text(file.content)
@@ -366,10 +371,60 @@ def test_traffic_is_counted_where_there_is_an_agent_for_it(tmp_path: Path) -> No
 
 
 def test_causes_are_told(tmp_path: Path) -> None:
-    ctx = made(tmp_path, "openvswitch")
+    ctx = made(tmp_path, "openvswitch", CONFIG_NEUTRON_FWAAS="y")
     line = "ERROR neutron.plugins.ml2.managers Failed to bind port 1 on host x"
-    assert "network agent" in (ROOM.explain(ctx, line) or "")
+    assert "network agent" in (ctx.model.likely("neutron", line) or "")
     assert "onestack restart neutron/neutron-l3-agent" in (
-        ROOM.explain(ctx, "The firewall group 8142ff27 cannot be applied") or ""
+        ctx.model.likely("neutron", "The firewall group 8142ff27 cannot be applied") or ""
     )
-    assert ROOM.explain(ctx, "all is well") is None
+    assert ctx.model.likely("neutron", "all is well") is None
+
+
+def test_what_carries_the_networks_is_asked_only_where_features_are_chosen() -> None:
+    """Everything else is said by the feature that is on, or found by a capability."""
+    rooms = Path(components.__file__).parent
+    asking = [
+        f"{path.relative_to(rooms)}: {function.name}"
+        for path in sorted(rooms.rglob("*.py"))
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Compare)
+        and isinstance(node.left, ast.Attribute)
+        and node.left.attr in ("agent", "mechanism")
+        and function.name != "on"
+    ]
+    assert not asking
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_one_mechanism_is_on(tmp_path: Path, agent: str) -> None:
+    ctx = made(tmp_path, agent)
+    features = {feature.name for feature in ctx.model["neutron"].features}
+    assert features & AGENTS.keys() == {agent}
+    # What the other one had goes when it is off.
+    former = {path.name for path in switched_off.former_files(ctx.model["neutron"])}
+    other = {"ovn": "openvswitch_agent.ini", "openvswitch": "ovn_agent.ini"}
+    assert other[agent] in former and "metering_agent.ini" in former
+    assert not former & {file.path.name for file in ctx.model["neutron"].files}
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_which_hosts_have_it(tmp_path: Path, agent: str) -> None:
+    """APIs and workers are controllers', agents are where guests or their way out are."""
+    processes = Declared(ROOM, made(tmp_path, agent)).processes
+    central = {p.name for p in processes if p.roles == (Role.CONTROLLER,)}
+    assert central == {"neutron-api", "neutron-workers"}
+    computes = {p.name for p in processes if Role.COMPUTE in p.roles}
+    assert computes == AGENTS[agent] & {"neutron-ovn-agent", "neutron-openvswitch-agent"}
+    assert all(Role.GATEWAY in p.roles for p in processes if p.name not in central)
+
+
+def test_the_kernels_bridge_filters_are_for_its_conntrack(tmp_path: Path) -> None:
+    def tasks(agent: str, kernel: bool) -> set[str]:
+        ctx = made(tmp_path, agent, machine(kernel=kernel))
+        return {task.name for task in Declared(ROOM, ctx).tasks}
+
+    assert "bridge-filters" in tasks("openvswitch", kernel=False)
+    assert "bridge-filters" not in tasks("openvswitch", kernel=True)
+    assert "bridge-filters" not in tasks("ovn", kernel=False)

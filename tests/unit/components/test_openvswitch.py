@@ -14,13 +14,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from onestack.components.openvswitch import Openvswitch, database, external
+from onestack.components.openvswitch import Openvswitch, external
 from onestack.host import netns
 from onestack.kernel.namespaces import unshare
 from onestack.model.context import Context
 from onestack.model.declared import Declared
 from onestack.model.errors import OnestackError
 from onestack.model.process import Process
+from onestack.network import ovsdb
 from tests.support import machines
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import content, context, machine
@@ -38,7 +39,7 @@ def module() -> SimpleNamespace:
     """The module, which has the same name as a function of the room."""
     import importlib
 
-    return importlib.import_module("onestack.components.openvswitch.distribution")  # type: ignore[return-value]
+    return importlib.import_module("onestack.network.distribution")  # type: ignore[return-value]
 
 
 def test_with_the_kernels_datapath_nothing_runs_as_root(tmp_path: Path) -> None:
@@ -314,7 +315,7 @@ def test_a_database_is_made_kept_and_converted(tmp_path: Path) -> None:
         return path
 
     def prepare(schema: Path) -> str:
-        words = ["/bin/sh", "-c", database.SCRIPT, "sh", "ovsdb-tool", str(path), str(schema)]
+        words = ["/bin/sh", "-c", ovsdb.SCRIPT, "sh", "ovsdb-tool", str(path), str(schema)]
         return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
     path = tmp_path / "db" / "toy.db"
@@ -336,7 +337,7 @@ def test_the_script_is_for_other_users_too(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     (file,) = (f for f in Declared(ROOM, ctx).files if f.path.name == "database.sh")
     assert file.mode == 0o644
-    assert content(ctx, ROOM, "database.sh") == database.SCRIPT
+    assert content(ctx, ROOM, "database.sh") == ovsdb.SCRIPT
 
 
 # -- the mirror -------------------------------------------------------------------

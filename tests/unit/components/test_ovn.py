@@ -14,14 +14,23 @@ CHOSEN = {"CONFIG_NEUTRON_L2_AGENT": "ovn"}
 
 
 def told(root: Path, **given: str) -> dict[str, str]:
-    pairs = (word.split("=", 1) for word in chassis(context(root, **CHOSEN, **given), "unix:sb"))
+    pairs = (word.split("=", 1) for word in chassis(context(root, **CHOSEN, **given)))
     return {key.removeprefix("external-ids:"): value.strip('"') for key, value in pairs}
 
 
 def test_it_is_not_there_unless_chosen(tmp_path: Path) -> None:
-    ctx = context(tmp_path, CONFIG_NEUTRON_L2_AGENT="openvswitch")
-    for asked in (ROOM.processes, ROOM.packages, ROOM.users, ROOM.directories, ROOM.tasks):
-        assert not list(asked(ctx))
+    ctx = context(tmp_path, ROOM, CONFIG_NEUTRON_L2_AGENT="openvswitch")
+    own = ctx.model["ovn"]
+    assert not (*own.processes, *own.packages, *own.users, *own.directories, *own.files)
+    assert not ctx.offers("northbound") and not ctx.offers("chassis")
+    chosen = context(tmp_path, ROOM, **CHOSEN)
+    assert chosen.offers("northbound") and chosen.offers("southbound")
+
+
+def test_which_hosts_have_it(tmp_path: Path) -> None:
+    found = {p.name: p.roles for p in Declared(ROOM, context(tmp_path, **CHOSEN)).processes}
+    assert found.pop("ovn-controller") == ("compute", "gateway")
+    assert set(found.values()) == {("controller",)}
 
 
 def test_nothing_runs_as_root(tmp_path: Path) -> None:
@@ -71,4 +80,4 @@ def test_what_the_chassis_is_told(tmp_path: Path) -> None:
 def test_the_datapath_is_the_machines(tmp_path: Path) -> None:
     for kernel, name in ((True, "system"), (False, "netdev")):
         ctx = context(tmp_path, host=machine(kernel=kernel), **CHOSEN)
-        assert f'external-ids:ovn-bridge-datapath-type="{name}"' in chassis(ctx, "unix:sb")
+        assert f'external-ids:ovn-bridge-datapath-type="{name}"' in chassis(ctx)

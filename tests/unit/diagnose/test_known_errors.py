@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from onestack.answers.registry import registry
+from onestack.cli.logs import OTHERS
 from onestack.cli.main import VERBS
 from onestack.components import ALL
 from onestack.diagnose import known_errors
@@ -36,7 +37,7 @@ def wrong(said: str, names: set[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Of components and their processes, in either layout."""
-    found = {component.name for component in ALL}
+    found = {component.name for component in ALL} | set(OTHERS)
     for agent in ("ovn", "openvswitch"):
         ctx = context(tmp_path_factory.mktemp(agent), *ALL, CONFIG_NEUTRON_L2_AGENT=agent)
         write_upstream(ctx)

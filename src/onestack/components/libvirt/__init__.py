@@ -13,7 +13,6 @@ from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components.libvirt.undo import GUESTS, UNDO
-from onestack.components.openvswitch.distribution import distribution
 from onestack.host.files import ensure_directory
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
@@ -22,6 +21,7 @@ from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
 from onestack.model.host import Role
 from onestack.model.process import NotifyProbe, Process
+from onestack.network.distribution import distribution
 
 KVM = Path("/dev/kvm")
 

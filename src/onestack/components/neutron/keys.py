@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterable
 
 from onestack.answers.values import Answers
 from onestack.components import openstack
-from onestack.components.neutron import fwaas
 from onestack.model.key import Key, Kind
 from onestack.model.secret import OF_AGENTS, Secret
 from onestack.network.wiring import Wiring
 
-OVN_TYPES = ("local", "flat", "vlan", "geneve")
-OPENVSWITCH_TYPES = ("local", "flat", "vlan", "vxlan", "gre")
-OPENVSWITCH_DEFAULT = ("local", "flat", "vlan", "vxlan")
+FWAAS = "CONFIG_NEUTRON_FWAAS"
+TYPES = {
+    "ovn": ("local", "flat", "vlan", "geneve"),
+    "openvswitch": ("local", "flat", "vlan", "vxlan", "gre"),
+}
+"""Kinds of networks that each mechanism can carry."""
+USUAL_TYPES = {**TYPES, "openvswitch": ("local", "flat", "vlan", "vxlan")}
+"""Those that can be made where the answers name none."""
 
 
 def _each(pattern: str, say: str) -> Callable[[str], str | None]:
@@ -146,8 +150,8 @@ KEYS: tuple[Key, ...] = (
         "CONFIG_NEUTRON_ML2_TYPE_DRIVERS",
         "",
         "Kinds of networks that can be made; local is always among them. Empty: all that the "
-        f"agent commonly does ({', '.join(OVN_TYPES)} with ovn; "
-        f"{', '.join(OPENVSWITCH_DEFAULT)} with openvswitch, which can do gre too).",
+        f"agent commonly does ({', '.join(USUAL_TYPES['ovn'])} with ovn; "
+        f"{', '.join(USUAL_TYPES['openvswitch'])} with openvswitch, which can do gre too).",
         Kind.LIST,
         check=_types,
     ),
@@ -200,7 +204,12 @@ KEYS: tuple[Key, ...] = (
         "Multicast group for VXLAN; empty uses unicast.",
         Kind.ADDRESS,
     ),
-    fwaas.KEY,
+    Key(
+        FWAAS,
+        "n",
+        "Firewall groups on the ports of routers (FWaaS, version 2).",
+        Kind.FLAG,
+    ),
     Key("CONFIG_NEUTRON_OVS_VXLAN_UDP_PORT", "4789", "UDP port of VXLAN tunnels.", Kind.NUMBER),
     *(
         Key(f"CONFIG_NEUTRON_{agent}_{name}", default, f"{text} ({word})", kind, check=check)
@@ -224,9 +233,15 @@ SECRETS = (
 )
 
 
+def network_types(answers: Answers, agent: str) -> tuple[str, ...]:
+    """Kinds of networks that can be made, local always among them (the guide's are)."""
+    types = tuple(answers["CONFIG_NEUTRON_ML2_TYPE_DRIVERS"]) or USUAL_TYPES[agent]
+    return types if "local" in types else ("local", *types)
+
+
 def validate(answers: Answers, agent: str) -> Iterable[str]:
     """What the answers say that ``agent`` (``ovn`` or ``openvswitch``) cannot do."""
-    able = OVN_TYPES if agent == "ovn" else OPENVSWITCH_TYPES
+    able = TYPES[agent]
     types = tuple(answers["CONFIG_NEUTRON_ML2_TYPE_DRIVERS"])
     for name in ("CONFIG_NEUTRON_ML2_TYPE_DRIVERS", "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"):
         for kind in answers[name]:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from onestack.components.neutron.namespaces import NAMESPACE
-from onestack.components.openvswitch.distribution import distribution
 from onestack.host import netns
 from onestack.host.command import run
 from onestack.host.ledger import Ledger
 from onestack.kernel import proc
 from onestack.model.change import Change, Undo
 from onestack.model.context import Context
+from onestack.network.distribution import distribution
 
 KIND = "guest networks"
 _SETS = ("NIPv4", "NIPv6")

@@ -1,4 +1,4 @@
-"""Octavia, the load balancer service, on OVN's own load balancing."""
+"""Octavia, the load balancer service; what makes the balancers are its `providers`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components import openstack
-from onestack.components.neutron.layout import Layout
+from onestack.components.octavia.providers import (
+    LISTENERS,
+    PROVIDERS,
+    config_file,
+    providers,
+)
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
@@ -20,10 +25,10 @@ from onestack.model.declarations import (
     Frontend,
     Holding,
     Identity,
+    KnownError,
     Panel,
     Scope,
     Task,
-    TempestResources,
     ini_file,
 )
 from onestack.model.ini import Ini
@@ -33,8 +38,6 @@ from onestack.model.secret import Secret
 from onestack.network.backend import BALANCERS
 
 PORT = 9876
-LISTENERS = ("status", "stats", "get")
-"""The driver agent's sockets, by which a provider's driver reaches the database."""
 
 ROLES = (
     "load-balancer_observer",
@@ -61,6 +64,24 @@ class Octavia(Component):
     name = "octavia"
     title = "Load balancers"
     tempest_service = "load_balancer"
+    features = PROVIDERS
+    known_errors = (
+        KnownError(
+            "Error creating Neutron client",
+            "neutron, or keystone for it, does not answer",
+            "see `onestack status neutron`",
+        ),
+        KnownError(
+            "was interrupted",
+            "the service ended in the middle of that change",
+            "repeat it, and if the object is in ERROR, delete it first",
+        ),
+        KnownError(
+            "Access denied for user 'octavia'",
+            "octavia's database password is not the one in its configuration",
+            "run up again",
+        ),
+    )
     provides = (Capability("load-balancer", ("octavia-api",), port=PORT),)
     holdings = (Holding("/v2/lbaas/loadbalancers", {"project_id": "{project}"}),)
     keys = (
@@ -96,11 +117,11 @@ class Octavia(Component):
         yield Directory(_run(ctx) / "octavia", user, user, 0o750)
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
-        yield ini_file(_config(ctx), ctx.cloud.user(self.name), _sections(ctx), *NAMESPACES)
+        yield ini_file(config_file(ctx), ctx.cloud.user(self.name), _sections(ctx), *NAMESPACES)
 
     def databases(self, ctx: Context) -> Iterable[Database]:
         yield openstack.own_database(
-            "octavia", "octavia/db/migration/alembic_migrations/versions", _config(ctx)
+            "octavia", "octavia/db/migration/alembic_migrations/versions", config_file(ctx)
         )
 
     def identity(self, ctx: Context) -> Iterable[Identity]:
@@ -112,25 +133,25 @@ class Octavia(Component):
         yield Frontend("octavia", PORT, f"{ctx.internal}:{PORT}")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
-        config = str(_config(ctx))
-        run = _run(ctx)
+        config = str(config_file(ctx))
+        run, chosen = _run(ctx), providers(ctx)
         yield Process(
             name="octavia-api",
             component=self.name,
             user=ctx.cloud.user(self.name),
-            groups=(ctx.cloud.user("ovn"),),
+            groups=tuple(group for provider in chosen for group in provider.groups(ctx)),
             run="onestack.components.octavia.inside.run:api",
             arguments={"config": config, "listeners": LISTENERS},
             sockets={
                 "api": f"tcp:{ctx.internal}:{PORT}",
                 **{name: f"unix:{run / 'octavia' / name}.sock" for name in LISTENERS},
             },
-            # OVN's driver looks for the agent's sockets in /run/octavia, whatever is configured.
+            # Drivers look for the agent's sockets in /run/octavia, whatever is configured.
             mounts={"/run": str(run)},
             files=(config,),
             needs=(
                 *("database", "cache", "identity"),
-                *("network", "northbound", "southbound"),
+                *(need for provider in chosen for need in provider.needs),
             ),
             probe=ApiProbe(f"http://{ctx.internal}:{PORT}/v2/lbaas/loadbalancers?limit=1"),
         )
@@ -143,41 +164,14 @@ class Octavia(Component):
             "roles", lambda: ensure_roles(ctx, ROLES), ("identity:octavia",), scope=Scope.CLOUD
         )
 
-    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
-        """OVN balances connections, and looks into none."""
-        return {
-            "load_balancer": {
-                "provider": "ovn",
-                "enabled_provider_drivers": "ovn:OVN provider driver.",
-            },
-            "loadbalancer-feature-enabled": {
-                "not_implemented_is_error": False,
-                "terminated_tls_enabled": False,
-                "l7_protocol_enabled": False,
-                "pool_algorithms_enabled": False,
-                "prometheus_listener_enabled": False,
-            },
-        }
-
     def dashboard(self, ctx: Context) -> Iterable[Panel]:
         yield Panel("octavia_dashboard")
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         from onestack.cloudapi.keystone import remove_roles
-        from onestack.components.octavia import leftovers
 
-        if ctx.offers("network") and Layout(ctx).ovn:
-            yield from leftovers.remove_balancers(ctx)
-        if ctx.offers("network"):
-            yield from leftovers.remove_ports(ctx)
         if ctx.offers("identity"):
             yield from remove_roles(ctx, ROLES)
-
-    def explain(self, ctx: Context, text: str) -> str | None:
-        for sign, sentence in _SIGNS:
-            if sign in text:
-                return sentence
-        return None
 
 
 def _run(ctx: Context) -> Path:
@@ -185,29 +179,21 @@ def _run(ctx: Context) -> Path:
     return ctx.cloud.run / "octavia"
 
 
-def _config(ctx: Context) -> Path:
-    return ctx.cloud.etc / "octavia" / "octavia.conf"
-
-
 def _sections(ctx: Context) -> Ini:
-    layout = Layout(ctx)
+    chosen = providers(ctx)
     credentials = openstack.credentials(ctx, "octavia")
     adapter = ("region_name", "valid_interfaces")
     return {
         # No transport_url: only drivers that run virtual machines use the bus.
         "DEFAULT": openstack.logging(ctx),
         "api_settings": {
-            "enabled_provider_drivers": ["ovn:Load balancing in OVN's flows"],
-            "default_provider_driver": "ovn",
+            "enabled_provider_drivers": [f"{p.name}:{p.description}" for p in chosen],
+            **({"default_provider_driver": chosen[0].name} if chosen else {}),
         },
         "database": openstack.database(ctx, "octavia", "octavia"),
         "keystone_authtoken": openstack.authtoken(ctx, "octavia", "load-balancer"),
         "service_auth": {k: v for k, v in credentials.items() if k not in adapter},
         "neutron": credentials,
-        "ovn": {
-            "ovn_nb_connection": layout.northbound,
-            "ovn_sb_connection": layout.southbound,
-        },
         # What was deleted is forgotten after a week: no need to look every 30 s.
         "house_keeping": {"cleanup_interval": 3600},
         # Members of a project may use load balancers, and so may who has one of `ROLES`.
@@ -215,25 +201,3 @@ def _sections(ctx: Context) -> Ini:
         **openstack.messaging(ctx),
         **openstack.proxied(),
     }
-
-
-_SIGNS = (
-    (
-        "OVS database connection to OVN_",
-        "OVN's databases do not answer; see `onestack status ovn`",
-    ),
-    (
-        "Error creating Neutron client",
-        "neutron, or keystone for it, does not answer; see `onestack status neutron`",
-    ),
-    (
-        "was interrupted",
-        "the service ended in the middle of that change: repeat it, and if the object is in "
-        "ERROR, delete it first",
-    ),
-    (
-        "Access denied for user 'octavia'",
-        "octavia's database password is not the one in its configuration; run up again",
-    ),
-)
-"""What may stand in a log line, and its likely cause with the cure."""

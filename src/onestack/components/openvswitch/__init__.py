@@ -8,10 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.values import Answers
-from onestack.components.openvswitch.database import as_user, prepare, script, shared
-from onestack.components.openvswitch.distribution import Distribution, distribution, ensure_unpacked
 from onestack.components.openvswitch.external import KEEPER, translation
-from onestack.components.openvswitch.tools import tools
 from onestack.components.openvswitch.undo import DATAPATH, TABLE, UNDO
 from onestack.host import netns, sysctl
 from onestack.host.files import ensure_file
@@ -19,17 +16,19 @@ from onestack.host.ledger import Ledger
 from onestack.model.change import Change
 from onestack.model.component import Component, Feature
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, Directory, Task
+from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
 from onestack.model.findings import Finding, refuse
 from onestack.model.host import Role
 from onestack.model.key import Key, Kind
 from onestack.model.process import ConnectProbe, ExecProbe, FileProbe, Process
 from onestack.network import demo
 from onestack.network.addresses import in_subnet, wrong_tunnel_end
-from onestack.network.backend import datapath, l2_agent
-from onestack.network.wiring import Wiring
+from onestack.network.bridges import Bridges
+from onestack.network.distribution import distribution, ensure_unpacked, environment
+from onestack.network.ovsdb import QUIET, as_user, prepare, script, shared
+from onestack.network.tools import tools
 
-QUIET = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
+TOOLS = ("ovs-vsctl", "ovs-ofctl", "ovs-appctl", "ovsdb-client")
 BUFFER = 8 << 20
 """Bytes of a socket's buffer, so that segments of 64 KiB pass a userspace switch."""
 BUFFERS = ("rmem_default", "wmem_default")
@@ -58,6 +57,16 @@ class Openvswitch(Component):
     title = "Open vSwitch"
     roles = frozenset({Role.COMPUTE, Role.GATEWAY})
     features = (Translation(),)
+    known_errors = (
+        KnownError(
+            r"could not open network device[\s\S]*No such device",
+            "a guest's or namespace's device is gone; it comes back with it",
+        ),
+        KnownError(
+            r"nft[\s\S]*not permitted",
+            "nftables may not be used here: a container must be given net_admin",
+        ),
+    )
     provides = (
         Capability("switch", ("ovs-vswitchd",), socket="openvswitch/db.sock", group="openvswitch"),
         Capability("external-bridge", ("external-bridge",)),
@@ -77,7 +86,7 @@ class Openvswitch(Component):
         return bool(answers["CONFIG_NEUTRON_INSTALL"])
 
     def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
-        found = wiring(ctx)
+        found = ctx.once(Bridges).wiring
         present = ctx.facts.cloud_devices
         yield from wrong_tunnel_end(found.tunnel_device, present)
         pairs = found.interface_pairs
@@ -115,7 +124,7 @@ class Openvswitch(Component):
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         yield script(ctx)
-        yield from tools(ctx)
+        yield from tools(ctx, TOOLS)
         yield ConfigFile(_etc(ctx) / KEEPER_NAME, KEEPER, ctx.cloud.user(self.name))
 
     def processes(self, ctx: Context) -> Iterable[Process]:
@@ -142,7 +151,7 @@ class Openvswitch(Component):
         )
         vsctl = (made.program("ovs-vsctl"), f"--db=unix:{socket}", "--timeout=30")
         # In userspace its own ports are taps, and /dev/net/tun is root's on some machines.
-        userspace = datapath(ctx.facts) == "netdev"
+        userspace = ctx.once(Bridges).datapath == "netdev"
         yield Process(
             name="ovs-vswitchd",
             component=self.name,
@@ -165,6 +174,7 @@ class Openvswitch(Component):
             ),
         )
         ready, etc = run / "external", _etc(ctx)
+        bridge, kind = external_bridge(ctx), ctx.once(Bridges).datapath
         addresses = demo.machine_addresses(ctx.answers)
         files = [file.path for file in self.files(ctx)]
         files += [etc / RULES_NAME] if addresses else []
@@ -173,7 +183,7 @@ class Openvswitch(Component):
             component=self.name,
             user=user,
             argv=(
-                *("/bin/sh", str(etc / KEEPER_NAME), external_bridge(ctx), datapath(ctx.facts)),
+                *("/bin/sh", str(etc / KEEPER_NAME), bridge, kind),
                 " ".join(addresses),
                 *(str(etc / RULES_NAME), str(ready), " ".join(wires(ctx)), *vsctl),
             ),
@@ -195,14 +205,14 @@ class Openvswitch(Component):
     @staticmethod
     def _kernel(ctx: Context) -> Iterable[tuple[str, ...]]:
         """What must be there before each start."""
-        if datapath(ctx.facts) == "system":
+        if ctx.once(Bridges).datapath == "system":
             yield ("/bin/sh", "-c", "[ -d /sys/module/openvswitch ] || modprobe openvswitch")
 
     @staticmethod
     def _ensure_kernel(ctx: Context) -> Iterator[Change]:
         """What the kernel must have, and a note of how it was, so that destroy leaves it so."""
         ledger, here = Ledger.of(ctx.cloud), ctx.cloud.netns
-        if datapath(ctx.facts) == "system":
+        if ctx.once(Bridges).datapath == "system":
             yield from _noted(ledger, DATAPATH, "ovs-system", here)
         else:
             with netns.outside():
@@ -225,52 +235,27 @@ class Openvswitch(Component):
             yield from _noted(ledger, TABLE, _table(ctx), here)
             yield from sysctl.ensure_sysctl({"net.ipv4.ip_forward": "1"}, ledger, here)
 
-    def explain(self, ctx: Context, text: str) -> str | None:
-        if "could not open network device" in text and "No such device" in text:
-            return "a guest's or namespace's device is gone; it comes back with it"
-        if "nft" in text and "not permitted" in text:
-            return "nftables may not be used here: is this a container without net_admin?"
-        return None
-
 
 def _etc(ctx: Context) -> Path:
     return ctx.cloud.etc / "openvswitch"
 
 
-def environment(ctx: Context) -> dict[str, str]:
-    """Compiled-in places, moved to the cloud's own."""
-    run = ctx.cloud.run / "openvswitch"
-    data = ctx.cloud.data / "openvswitch"
-    made: Distribution = distribution(ctx)
-    return {
-        "PATH": made.path,
-        "OVS_RUNDIR": str(run),
-        "OVS_DBDIR": str(data),
-        "OVS_SYSCONFDIR": str(data),
-        "OVS_LOGDIR": str(ctx.cloud.log),
-    }
-
-
 def settings(ctx: Context) -> tuple[str, ...]:
     """What the switch must find in its database before it makes its first port."""
-    if datapath(ctx.facts) == "system":
+    if ctx.once(Bridges).datapath == "system":
         return ("init",)
     # Without it each veth would need its checksum offload switched off.
     tso = "other_config:userspace-tso-enable=true"
     return ("init", "--", "set", "Open_vSwitch", ".", tso)
 
 
-def wiring(ctx: Context) -> Wiring:
-    return Wiring(ctx.answers, l2_agent(ctx.answers, ctx.facts)[0])
-
-
 def external_bridge(ctx: Context) -> str:
-    return ctx.cloud.device(wiring(ctx).external_bridge or "br-ex")
+    return ctx.once(Bridges).external or ctx.cloud.device("br-ex")
 
 
 def wires(ctx: Context) -> Iterable[str]:
     """``BRIDGE:NIC`` for each NIC, ``BRIDGE:`` for a bridge without one."""
-    found = wiring(ctx)
+    found = ctx.once(Bridges).wiring
     nics = dict(found.interface_pairs)
     for bridge in dict.fromkeys([*nics, *found.bridges]):
         yield f"{ctx.cloud.device(bridge)}:{_device(ctx, nics.get(bridge, ''))}"

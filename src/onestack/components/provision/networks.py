@@ -14,12 +14,12 @@ from onestack.cloudapi.keystone import (
     keystone_of,
 )
 from onestack.cloudapi.neutron import Neutron, neutron_of
-from onestack.components.neutron.layout import Layout
 from onestack.components.provision.contents import DESCRIPTION
 from onestack.components.provision.keys import TEMPEST, accounts, project, secret
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.network import demo
+from onestack.network.bridges import Bridges
 
 PUBLIC, PRIVATE, ROUTER = demo.PUBLIC, "private", "router1"
 PUBLIC_SUBNET, PRIVATE_SUBNET = "public_subnet", "private_subnet"
@@ -48,14 +48,14 @@ def _given(ctx: Context, account: str) -> bool:
 def ensure_networks(ctx: Context) -> Iterator[Change]:
     """public, and with a project also private and a router between the two."""
     api = neutron_of(ctx)
-    layout = Layout(ctx)
+    bridges = ctx.once(Bridges)
     if not (public := api.find("network", name=PUBLIC)):
         # As the guide's: its routers reach the external bridge; else a network of the provider's.
         kind: Item = {"provider:network_type": "local"}
-        if not layout.external_bridge:
+        if not bridges.external:
             kind = {
                 "provider:network_type": "flat",
-                "provider:physical_network": layout.external_network,
+                "provider:physical_network": bridges.external_network,
             }
         body = {
             "name": PUBLIC,

@@ -22,7 +22,8 @@ from onestack.model.change import Change
 from onestack.model.cloud import CACHE
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
-from onestack.network.backend import conntrack_aborts, datapath, l2_agent
+from onestack.network.backend import conntrack_aborts
+from onestack.network.bridges import Bridges
 
 SUITE = "trixie"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -62,15 +63,32 @@ class Distribution:
 
 def needs_own(ctx: Context) -> bool:
     """Whether this Debian's Open vSwitch would not survive what is wanted of it."""
+    bridges = ctx.once(Bridges)
     return (
-        l2_agent(ctx.answers, ctx.facts)[0] == "ovn"
-        and datapath(ctx.facts) == "netdev"
+        bridges.agent == "ovn"
+        and bridges.datapath == "netdev"
         and conntrack_aborts(ctx.facts.package_version("openvswitch-switch"))
     )
 
 
 def distribution(ctx: Context) -> Distribution:
+    return ctx.once(_distribution)
+
+
+def _distribution(ctx: Context) -> Distribution:
     return Distribution(CACHE / f"openvswitch-{SUITE}" if needs_own(ctx) else None)
+
+
+def environment(ctx: Context) -> dict[str, str]:
+    """Of whatever talks to the cloud's own switch: compiled-in places, moved."""
+    run, data = ctx.cloud.run / "openvswitch", str(ctx.cloud.data / "openvswitch")
+    return {
+        "PATH": distribution(ctx).path,
+        "OVS_RUNDIR": str(run),
+        "OVS_DBDIR": data,
+        "OVS_SYSCONFDIR": data,
+        "OVS_LOGDIR": str(ctx.cloud.log),
+    }
 
 
 def ensure_unpacked(ctx: Context) -> Iterator[Change]:

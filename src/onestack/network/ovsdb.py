@@ -1,12 +1,15 @@
-"""Database files of ovsdb-server: made, and brought to the schema of what runs now."""
+"""ovsdb-server and its database files: made, and brought to the schema of what runs now."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from onestack.components.openvswitch.distribution import distribution
 from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile
+from onestack.network.distribution import distribution
+
+QUIET = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
+"""Where the daemons of Open vSwitch and OVN log: to the supervisor alone."""
 
 SCRIPT = """# ovsdb-tool, a database, its schema: there, and of this version
 set -eu

@@ -1,0 +1,48 @@
+"""What carries a cloud's networks, and the bridges of its switch.
+
+Worked out once for a context: ``ctx.once(Bridges)``.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from onestack.model.context import Context
+from onestack.network.addresses import first_address
+from onestack.network.backend import datapath, l2_agent
+from onestack.network.wiring import Wiring
+
+
+class Bridges:
+    """The answers' bridges under the names that they have in this cloud."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.agent, self.reason = l2_agent(ctx.answers, ctx.facts)
+        """``ovn`` or ``openvswitch``, and why, in a sentence."""
+        self.wiring = Wiring(ctx.answers, self.agent)
+        self.datapath = datapath(ctx.facts)
+        """``system`` where the kernel has Open vSwitch's module, else ``netdev``."""
+        self.integration = ctx.cloud.device("br-int")
+        self.tunnel = ctx.cloud.device("br-tun")
+        named = self.wiring.external_bridge
+        self.external = ctx.cloud.device(named) if named else ""
+        """Where routers' outside legs are plugged; nothing for provider networks only."""
+
+    @cached_property
+    def mappings(self) -> dict[str, str]:
+        """Physical network to bridge."""
+        pairs = self.wiring.mapping_pairs
+        return {network: self._ctx.cloud.device(bridge) for network, bridge in pairs}
+
+    @cached_property
+    def external_network(self) -> str:
+        """The physical network of the external bridge, or nothing."""
+        networks = {bridge: network for network, bridge in self.mappings.items()}
+        return networks.get(self.external) or self.wiring.physical_network
+
+    @cached_property
+    def tunnel_address(self) -> str:
+        """This host's end of tunnels, or nothing where no NIC is named for them."""
+        device = self.wiring.tunnel_device
+        return first_address(device, self._ctx.facts.cloud_devices) if device else ""
