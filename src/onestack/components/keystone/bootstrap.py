@@ -73,13 +73,12 @@ def _set_email(session: Session, url: str, address: str) -> None:
 
 def bootstrap(ctx: Context) -> None:
     """Run upstream's own bootstrap, which may be repeated."""
-    url = f"{ctx.public}:5000/v3"
     etc = ctx.cloud.etc / "keystone"
     arguments = {
         "config": str(etc / "keystone.conf"),
         "secret": str(etc / "admin.json"),
         "region": str(ctx.answers["CONFIG_KEYSTONE_REGION"]),
-        "public": f"https://{url}",
+        "public": ctx.public_url("identity"),
         "internal": ctx.url("identity"),
     }
     run = "onestack.components.keystone.inside.jobs:bootstrap"
