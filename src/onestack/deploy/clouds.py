@@ -1,7 +1,7 @@
 """The clouds of this machine: one small file each in the shared cache.
 
-What they share on the host is in the ledger of one of them. One that goes
-leaves it to one that stays, under a lock of all clouds (`leave`).
+What they share on the host is in the ledger of one of them. One that is removed
+hands it over to one that stays, under a lock of all clouds (`hand_over`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from onestack.host.ledger import Ledger
 from onestack.host.locks import directory_lock
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE, Cloud, record_path
+
+_REMOVING = "going"
+"""In a cloud's file, which those of other versions on the machine read, too."""
 
 
 def path_of(cloud: Cloud, cache: Path = CACHE) -> Path:
@@ -47,26 +50,26 @@ def others(cloud: Cloud, cache: Path = CACHE) -> dict[str, Path]:
     return {name: Path(entry["root"]) for name, entry in _others(cloud, cache).items()}
 
 
-def heir(cloud: Cloud, cache: Path = CACHE) -> tuple[str, Path] | None:
-    """One of the others that stays, and to which things can be left."""
+def successor(cloud: Cloud, cache: Path = CACHE) -> tuple[str, Path] | None:
+    """One of the others that stays, and to which things can be handed over."""
     for name, entry in _others(cloud, cache).items():
         root = Path(entry["root"])
-        if not entry.get("going") and record_path(root).is_file():
+        if not entry.get(_REMOVING) and record_path(root).is_file():
             return name, root
     return None
 
 
-def going(cloud: Cloud, cache: Path = CACHE) -> bool:
-    """Whether `leave` has been called, or there is no need to: no cloud knows of it."""
+def removing(cloud: Cloud, cache: Path = CACHE) -> bool:
+    """Whether `hand_over` has been called, or there is no need to: no cloud knows of it."""
     entry = _read(path_of(cloud, cache))
-    return entry is None or bool(entry.get("going"))
+    return entry is None or bool(entry.get(_REMOVING))
 
 
-def leave(cloud: Cloud, cache: Path = CACHE) -> None:
-    """The cloud is going: it inherits nothing any more, and an heir gets what clouds share.
+def hand_over(cloud: Cloud, cache: Path = CACHE) -> None:
+    """The cloud is being removed: nothing is handed to it now, a successor gets what is shared.
 
     The lock makes the two one: of clouds destroyed at the same moment the one
-    that comes second finds the first going, and what it left in its own ledger.
+    that comes second finds the first being removed, and what that one had in its own ledger.
     There is one such lock on the machine, nobody waits for a cloud while holding
     it, and a ledger's own lock, taken inside, is only held to write a file: no
     two can wait for each other.
@@ -74,8 +77,8 @@ def leave(cloud: Cloud, cache: Path = CACHE) -> None:
     with directory_lock(cache / "clouds"):
         place = path_of(cloud, cache)
         if place.exists():
-            write_file(place, json.dumps({"root": str(cloud.root), "going": True}) + "\n")
-        if found := heir(cloud, cache):
+            write_file(place, json.dumps({"root": str(cloud.root), _REMOVING: True}) + "\n")
+        if found := successor(cloud, cache):
             Ledger.of(cloud).hand_over(found[1])
 
 

@@ -86,15 +86,15 @@ def destroy(
         )
         if remove_packages and done.packages and not done.others:
             yield Change(f"remove {len(done.packages)} packages", lambda: _purge(done))
-        heir = clouds.heir(cloud, cache)
-        shares = heir and any(entry.data.get("shared") for entry in entries)
-        if shares or not clouds.going(cloud, cache):
+        successor = clouds.successor(cloud, cache)
+        shares = successor and any(entry.data.get("shared") for entry in entries)
+        if shares or not clouds.removing(cloud, cache):
             what = (
-                f"leave what clouds share to the cloud {heir[0]!r}"
-                if heir and shares
+                f"hand over what clouds share to the cloud {successor[0]!r}"
+                if successor and shares
                 else ("note that the cloud is going")
             )
-            yield Change(what, lambda: clouds.leave(cloud, cache))
+            yield Change(what, lambda: clouds.hand_over(cloud, cache))
             # Nobody can leave it anything from now on.
             entries = ledger.entries()
         if entries:

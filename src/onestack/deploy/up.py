@@ -215,7 +215,7 @@ class _Builder:
         text = self._roster()
         try:
             rosters = Roster.from_file(roster_path(self.ctx.cloud)), Roster.from_json(text)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError):
             return False
         now, then = ({p.name: p for p in roster.processes}.get(spec.name) for roster in rosters)
         return now != then or bool(self.pending & set(spec.files))

@@ -79,12 +79,12 @@ class Ledger:
             if len(rest) < len(entries):
                 self._write(rest)
 
-    def hand_over(self, heir: Path) -> None:
+    def hand_over(self, successor: Path) -> None:
         """What other clouds use as well (``shared`` in its data) is undone by the last of them.
 
-        ``heir`` is the root of one that stays (`onestack.deploy.clouds.leave`).
+        ``successor`` is the root of one that stays (`onestack.deploy.clouds.hand_over`).
         """
-        other = Ledger(heir / "etc" / "ledger.json")
+        other = Ledger(successor / "etc" / "ledger.json")
         for entry in self.entries():
             if entry.data.get("shared"):
                 other.record(entry.kind, **entry.data)

@@ -176,15 +176,15 @@ def send(targets: Iterable[int], number: int) -> None:
                 os.kill(pid, number)
 
 
-def end_leftovers(root: Path, patience: float = 10.0) -> list[str]:
+def end_leftovers(root: Path, timeout: float = 10.0) -> list[str]:
     """End what a killed supervisor of this cloud left running: TERM, then KILL.
 
-    Blocks up to ``patience`` seconds and some more for the KILL. Returns the
+    Blocks up to ``timeout`` seconds and some more for the KILL. Returns the
     ended processes' command lines. Spares this process and its ancestors.
     """
     spared = ancestors(os.getpid())
     names: dict[int, str] = {}
-    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
+    for number, seconds in ((signal.SIGTERM, timeout), (signal.SIGKILL, 5.0)):
         left = belonging(root) - spared
         names |= {pid: command(pid) for pid in left if pid not in names}
         # those that run others go first, or they would start them again

@@ -22,10 +22,10 @@ STOP = 5.0
 LOG = logging.getLogger("onestack.service")
 
 
-def serve(*services: Any, patience: float = STOP) -> None:
+def serve(*services: Any, timeout: float = STOP) -> None:
     """Start ``services`` (start, stop), and stop them on SIGTERM. Does not return.
 
-    They get ``patience`` seconds to end. Tells the supervisor when all have started
+    They get ``timeout`` seconds to end. Tells the supervisor when all have started
     (probe ``notify``).
     """
     ended = threading.Event()
@@ -40,7 +40,7 @@ def serve(*services: Any, patience: float = STOP) -> None:
     signal.signal(signal.SIGTERM, asked)
     tell_ready()
     ended.wait()
-    end(*services, patience=patience)
+    end(*services, timeout=timeout)
     # Threads of libraries (messaging, database pools) would keep a normal exit waiting.
     os._exit(0)
 
@@ -58,13 +58,13 @@ class Worker:
         self._worker.terminate()
 
 
-def end(*services: Any, patience: float = STOP) -> None:
+def end(*services: Any, timeout: float = STOP) -> None:
     """All at once, and not for ever."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     stopping = [threading.Thread(target=one.stop, daemon=True) for one in services]
     for thread in stopping:
         thread.start()
     for thread in stopping:
         thread.join(max(0.0, deadline - time.monotonic()))
     if any(thread.is_alive() for thread in stopping):
-        LOG.info("What did not end within %s s is cut off", patience)
+        LOG.info("What did not end within %s s is cut off", timeout)

@@ -203,8 +203,8 @@ class _Server(wsgi.Server):  # type: ignore[misc]
         deadline = time.monotonic() + ASKING
         while waiting:
             new = any(conn.requests_seen == 0 for conn in waiting.values())
-            patience = max(0.0, deadline - time.monotonic()) if new else 0.0
-            asking = poll.poll(patience * 1000)
+            timeout = max(0.0, deadline - time.monotonic()) if new else 0.0
+            asking = poll.poll(timeout * 1000)
             if not asking:
                 return
             for fd, _ in asking:

@@ -25,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         roster = Roster.from_file(options.roster)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(f"the roster {options.roster} cannot be read: {error!r}") from None
     root = Path(roster.root)
     _have_environment(root)

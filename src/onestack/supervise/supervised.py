@@ -41,7 +41,7 @@ COMMAND_SECONDS = 60.0
 """A preparation or cleanup may take that long."""
 DESCENDANTS_SECONDS = 3.0
 """Between TERM and KILL for what a process left running."""
-EXTRA_PATIENCE = 4
+TIMEOUT_FACTOR = 4
 """A start that was too slow gets that many times the time, in the end.
 
 So does one on a machine with more to do than it has processors for.
@@ -86,7 +86,7 @@ def fingerprint(paths: tuple[str, ...]) -> dict[str, str]:
 def busyness() -> float:
     """How many times longer everything takes: the load for each processor, 1 to 4."""
     load = os.getloadavg()[0] / len(os.sched_getaffinity(0))
-    return max(1.0, min(load, float(EXTRA_PATIENCE)))
+    return max(1.0, min(load, float(TIMEOUT_FACTOR)))
 
 
 def run_process(spec: Process, sockets: dict[str, socket]) -> int | None:
@@ -269,8 +269,8 @@ class Supervised:
 
     def _kill(self, pid: int) -> None:
         if self.machine.pid == pid:
-            patience = duration(self._running.stop_seconds)
-            log(f"{self.name}: pid {pid} did not end within {patience}, killed")
+            limit = duration(self._running.stop_seconds)
+            log(f"{self.name}: pid {pid} did not end within {limit}, killed")
             proc.send([pid], signal.SIGKILL)
 
     # -- starting --------------------------------------------------------
@@ -339,8 +339,8 @@ class Supervised:
         if spec.probe is None:
             self._later(PROBELESS, self._well)
             return
-        slow = min(self.machine.failures, EXTRA_PATIENCE - 1) + 1
-        self._patience(spec.probe.seconds * slow)
+        slow = min(self.machine.failures, TIMEOUT_FACTOR - 1) + 1
+        self._limit_start(spec.probe.seconds * slow)
         if not isinstance(spec.probe, NotifyProbe):
             self.host.watch(self)
 
@@ -369,12 +369,12 @@ class Supervised:
         elif self.state is State.READY:
             self.machine.detail = note
 
-    def _patience(self, seconds: float) -> None:
+    def _limit_start(self, seconds: float) -> None:
         """Give up on a start after that long, or longer on a busy machine."""
-        patience = seconds * busyness()
-        left = patience - (time.monotonic() - self._begun)
+        limit = seconds * busyness()
+        left = limit - (time.monotonic() - self._begun)
         if left > 0.01:
-            self._later(left, partial(self._patience, seconds))
+            self._later(left, partial(self._limit_start, seconds))
         else:
             self._too_slow(time.monotonic() - self._begun)
 

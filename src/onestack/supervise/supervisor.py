@@ -192,7 +192,7 @@ class Supervisor:
             zygote.end()
         for job in self.jobs.running.values():
             proc.send([job.pid], signal.SIGKILL)
-        leftovers = proc.end_leftovers(self.root, patience=2.0)
+        leftovers = proc.end_leftovers(self.root, timeout=2.0)
         if leftovers:
             log("ended what services had left running: " + ", ".join(leftovers))
         for listener in self._listeners:

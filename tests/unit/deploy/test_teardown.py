@@ -135,8 +135,8 @@ def test_a_cloud_that_is_just_going_inherits_nothing(
 ) -> None:
     cache = tmp_path / "cache"
     other = another(tmp_path)
-    clouds.leave(other, cache)
-    assert clouds.others(cloud, cache) and not clouds.heir(cloud, cache)
+    clouds.hand_over(other, cache)
+    assert clouds.others(cloud, cache) and not clouds.successor(cloud, cache)
     place = tmp_path / "shared"
     for change in ensure_directory(place, ledger=Ledger.of(cloud), shared=True):
         change.do()
@@ -144,7 +144,7 @@ def test_a_cloud_that_is_just_going_inherits_nothing(
     assert not place.exists() and not Ledger.of(other).entries()
     # It stays after all: an `up` of it says so.
     assert [change.do() for change in clouds.ensure_registered(other, cache)] == [None]
-    assert not clouds.going(other, cache)
+    assert not clouds.removing(other, cache)
 
 
 def test_a_cloud_that_comes_while_the_last_one_goes(
@@ -193,17 +193,17 @@ def test_what_comes_while_a_cloud_goes_is_undone_by_it(
     other, place = another(tmp_path), tmp_path / "shared"
     for change in ensure_directory(place, ledger=Ledger.of(other), shared=True):
         change.do()
-    leave = clouds.leave
+    hand_over = clouds.hand_over
 
     def late(this: Cloud, cache: Path) -> None:
-        monkeypatch.setattr(clouds, "leave", leave)
+        monkeypatch.setattr(clouds, "hand_over", hand_over)
         destroy(other, supervisor)
         assert place.is_dir() and [e.data["path"] for e in Ledger.of(this).entries()] == [
             str(place)
         ]
-        leave(this, cache)
+        hand_over(this, cache)
 
-    monkeypatch.setattr(clouds, "leave", late)
+    monkeypatch.setattr(clouds, "hand_over", late)
     destroy(cloud, supervisor)
     assert not place.exists() and not (tmp_path / "cache").exists()
 

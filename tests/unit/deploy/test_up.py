@@ -71,8 +71,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             yield Change(f"make {wanted.name}", lambda: made.append(wanted.name))
 
     def identity(ctx: Context, wanted: Identity) -> Iterator[Change]:
-        if wanted.user not in made:
-            yield Change(f"let {wanted.user} in", lambda: made.append(wanted.user))
+        user = f"user {wanted.user}"
+        if user not in made:
+            yield Change(f"let {wanted.user} in", lambda: made.append(user))
 
     monkeypatch.setattr(schemas.Schemas, "ensure", ensure)
     monkeypatch.setattr(up, "ensure_identity", identity)

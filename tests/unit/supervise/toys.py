@@ -172,4 +172,4 @@ class OsloLike:
 def oslo_like(spec: Process, sockets: dict[str, socket.socket]) -> None:
     from onestack.runtime import service
 
-    service.serve(OsloLike(spec.arguments["kind"]), patience=0.5)
+    service.serve(OsloLike(spec.arguments["kind"]), timeout=0.5)

@@ -14,7 +14,7 @@ from typing import Any
 from onestack.model.process import Process
 from onestack.runtime import service, wsgi
 
-PATIENCE = 25.0
+STOP_TIMEOUT = 25.0
 """Seconds for volumes and backups that are being made when their service is to end."""
 
 
@@ -54,7 +54,7 @@ def volume(spec: Process, sockets: dict[str, socket]) -> None:
                 coordination=True,
             )
         ),
-        patience=PATIENCE,
+        timeout=STOP_TIMEOUT,
     )
 
 
@@ -78,7 +78,7 @@ def backup(spec: Process, sockets: dict[str, socket]) -> None:
                 semaphore=limit,
             )
         ),
-        patience=PATIENCE,
+        timeout=STOP_TIMEOUT,
     )
 
 

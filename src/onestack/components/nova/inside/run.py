@@ -14,7 +14,7 @@ from onestack.components.nova.inside import connection
 from onestack.model.process import Process
 from onestack.runtime import service, wsgi
 
-PATIENCE = 25.0
+STOP_TIMEOUT = 25.0
 """Seconds that guests get which are being made or changed when the compute service is to end."""
 
 
@@ -55,7 +55,7 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     nova.db.main.api.DISABLE_DB_ACCESS = True
     base.NovaObject.indirection_api = conductor_rpcapi.ConductorAPI()
     made = _service("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT)
-    service.serve(_Compute(made), patience=PATIENCE)
+    service.serve(_Compute(made), timeout=STOP_TIMEOUT)
 
 
 def novncproxy(spec: Process, sockets: dict[str, socket]) -> None:
