@@ -16,7 +16,7 @@ import pytest
 from onestack.components import ALL
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, Task
+from onestack.model.declarations import Capability, StoreMount, Task
 from onestack.model.declared import Declared, Model
 from onestack.model.process import Process
 from tests.unit.components.rooms import context
@@ -46,10 +46,6 @@ def everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 # -- needs ---------------------------------------------------------------------
 
 
-STILL_NEEDED = {"libvirt:places needs cinder:pool"}
-"""Still so, and to go."""
-
-
 def strangers(model: Model) -> list[str]:
     """Needs that name what is another room's, instead of a capability."""
     capabilities = {offer.name for declared in model for offer in declared.provides}
@@ -68,6 +64,16 @@ def strangers(model: Model) -> list[str]:
             for need in task.needs
             if not _allowed(declared, need, own, capabilities)
         ]
+        tasks = {f"{declared.name}:{task.name}" for task in declared.tasks}
+        found += [
+            f"{declared.name}'s store {store.name} needs {name}"
+            for store in declared.stores
+            for name in (
+                *({store.owner} - own),
+                *({*store.seen_by} - capabilities),
+                *({*store.after} - tasks),
+            )
+        ]
     return found
 
 
@@ -85,7 +91,7 @@ def _allowed(declared: Declared, need: str, own: set[str], capabilities: set[str
 
 
 def test_rooms_need_capabilities(everything: Context) -> None:
-    assert set(strangers(everything.model)) <= STILL_NEEDED
+    assert strangers(everything.model) == []
 
 
 def test_the_processes_of_a_capability_are_its_rooms(everything: Context) -> None:
@@ -106,6 +112,10 @@ class Nosy(Component):
         yield Process("nosy", "nosy", "nosy", argv=("x",), needs=("mariadb", "messaging"))
         yield Process("nosy-too", "nosy", "nosy", argv=("x",), needs=("nosy", "cache"))
 
+    def stores(self, ctx: Context) -> Iterable[StoreMount]:
+        yield StoreMount("pile", "a.b:c", "nosy", ("hypervisor",), ("nosy:look",))
+        yield StoreMount("heap", "a.b:c", "cinder-volume", ("libvirtd",), ("cinder:pool",))
+
     def tasks(self, ctx: Context) -> Iterable[Task]:
         wrong = ("process:nova-api", "identity:nova", "haproxy:certificate", "files:nova")
         yield Task("look", lambda: iter(()), (*wrong, "database:nova", "capability:nothing"))
@@ -124,6 +134,9 @@ def test_who_names_anothers_is_found(tmp_path: Path) -> None:
         "nosy:look needs files:nova",
         "nosy:look needs database:nova",
         "nosy:look needs capability:nothing",
+        "nosy's store heap needs cinder-volume",
+        "nosy's store heap needs libvirtd",
+        "nosy's store heap needs cinder:pool",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import subprocess
 from pathlib import Path
@@ -18,6 +19,7 @@ from onestack.components.rabbitmq import Rabbitmq
 from onestack.deploy.roster import attach_command, processes_of
 from onestack.model.process import AgentProbe
 from onestack.model.root_command import Refused, chosen
+from onestack.storage.pool import Pool
 from tests.support.needs import needs_services, services_python
 from tests.unit.components.rooms import answered, content, context
 
@@ -65,6 +67,7 @@ def test_the_pool_is_mounted_before_the_volume_service_and_libvirt(
     (store,) = cinder.stores(ctx)
     command = attach_command(ctx, store)
     assert command[-2:] == ("onestack.storage.pool:Pool.at", str(tmp_path))
+    assert pkgutil.resolve_name(store.store)(tmp_path) == Pool.at(tmp_path)
     assert specs["cinder-volume"].prepare == (command,)
     assert specs["cinder-volume"].cleanup == ((*command, "--detach"),)
     # Guests have volumes open when libvirtd ends: the pool stays as it is.
