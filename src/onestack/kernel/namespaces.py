@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import socket
 from pathlib import Path
 
 from onestack.kernel import mounts
 from onestack.kernel.linux import LIBC, MS_BIND, MS_PRIVATE, MS_REC, MS_SLAVE, check, mount
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
 CLONE_NEWNET = 0x40000000
 NAMES = Path("/run/netns")
 """Where ip(8) keeps those that have a name."""
@@ -19,6 +21,12 @@ NAMES = Path("/run/netns")
 def unshare(flags: int) -> None:
     """Raises `OSError`."""
     check(LIBC.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def own_hostname(name: str) -> None:
+    """The name of this machine as this process and its descendants see it. Raises `OSError`."""
+    unshare(CLONE_NEWUTS)
+    socket.sethostname(name)
 
 
 def enter_network(descriptor: int) -> None:

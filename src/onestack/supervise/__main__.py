@@ -36,6 +36,13 @@ def main() -> None:
         _detach(root / "log" / "supervisor.log")
     os.chdir("/")
     linux.become_subreaper()
+    if name := roster.identity.get("host"):
+        # Many ask the kernel, and not all can be told otherwise (libvirt, for one): to them
+        # all the host is called as in the cloud's databases, whatever becomes of the machine's.
+        try:
+            namespaces.own_hostname(name)
+        except OSError as error:
+            log(f"processes see the machine's own hostname: {error.strerror}")
     if roster.netns:
         try:
             trouble = namespaces.enter_network_namespace(roster.netns, root / "run" / "netns")

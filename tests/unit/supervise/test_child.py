@@ -340,3 +340,16 @@ def _comm(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return ""
+
+
+@needs_root
+def test_the_hosts_own_name(bench: Bench) -> None:
+    """What asks the kernel hears what the cloud calls the host, and the machine keeps its name."""
+    before = socket.gethostname()
+    words = ("sh", "-c", "cat /proc/sys/kernel/hostname; exec sleep 60")
+    named = program("named", *words)
+    bench.launch(named, identity={"host": "first"})
+    bench.client.start()
+    bench.client.wait(seconds=5)
+    until(lambda: "first" in bench.log("named"))
+    assert socket.gethostname() == before

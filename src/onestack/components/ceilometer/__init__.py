@@ -195,6 +195,7 @@ def _sections(ctx: Context) -> Ini:
     return {
         "DEFAULT": {
             **openstack.logging(ctx),
+            "host": ctx.host.name,
             "transport_url": openstack.transport_url(ctx),
             "libvirt_uri": f"qemu+unix:///system?socket={ctx.at('hypervisor').socket}",
             "pipeline_cfg_file": str(etc / "pipeline.yaml"),

@@ -98,7 +98,7 @@ def ensure_tls(ctx: Context, group: str) -> Iterator[Change]:
 def _wanted(ctx: Context) -> Wanted:
     addresses = sorted({ctx.public, ctx.internal, "127.0.0.1"})
     return Wanted(
-        tuple(sorted({ctx.facts.hostname, "localhost"})),
+        tuple(sorted({ctx.host.name, "localhost"})),
         tuple(addresses),
         _name({"CN": addresses[0], **keys.subject(ctx.answers)}),
     )

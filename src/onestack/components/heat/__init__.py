@@ -261,6 +261,7 @@ def _sections(ctx: Context) -> Ini:
     return {
         "DEFAULT": {
             **openstack.logging(ctx),
+            "host": ctx.host.name,
             "transport_url": openstack.transport_url(ctx),
             "region_name_for_services": openstack.region(ctx),
             "environment_dir": str(shared / "environment.d"),

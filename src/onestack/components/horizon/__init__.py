@@ -250,7 +250,7 @@ def _own(answers: Answers) -> Certificate | None:
 
 def _names(ctx: Context) -> Iterator[str]:
     """What may stand in the address that a browser asks for."""
-    yield from dict.fromkeys((ctx.public, ctx.facts.hostname, "localhost", ctx.internal))
+    yield from dict.fromkeys((ctx.public, ctx.host.name, "localhost", ctx.internal))
     yield from ctx.answers["CONFIG_ONESTACK_HORIZON_NAMES"]
     if own := _own(ctx.answers):
         # Imported late: answers and checks run where only the standard library is.

@@ -77,6 +77,7 @@ def _neutron(ctx: Context, chosen: Mechanism) -> Ini:
     return {
         "DEFAULT": {
             **openstack.logging(ctx),
+            "host": ctx.host.name,
             "transport_url": openstack.transport_url(ctx),
             "state_path": str(layout.state),
             "core_plugin": "ml2",

@@ -413,6 +413,7 @@ def _sections(ctx: Context) -> Ini:
     return {
         "DEFAULT": {
             **openstack.logging(ctx),
+            "host": ctx.host.name,
             "transport_url": openstack.transport_url(ctx),
             "my_ip": ctx.internal,
             "state_path": str(data),

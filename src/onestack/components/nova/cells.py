@@ -7,7 +7,6 @@ configuration, so no password lies in them (nova/objects/cell_mapping.py).
 
 from __future__ import annotations
 
-import socket
 import uuid
 from collections.abc import Iterator
 
@@ -24,7 +23,7 @@ MESSAGES = "{scheme}://{username}:{password}@{hostname}:{port}/{path}"
 
 def ensure_cells(ctx: Context) -> Iterator[Change]:
     """Both cells mapped, and this machine's compute service mapped to cell1."""
-    host = socket.gethostname()
+    host = ctx.host.name
 
     server = server_of(ctx)
     cells = tables.cells(server)

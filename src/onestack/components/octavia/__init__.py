@@ -185,7 +185,7 @@ def _sections(ctx: Context) -> Ini:
     adapter = ("region_name", "valid_interfaces")
     return {
         # No transport_url: only drivers that run virtual machines use the bus.
-        "DEFAULT": openstack.logging(ctx),
+        "DEFAULT": {**openstack.logging(ctx), "host": ctx.host.name},
         "api_settings": {
             "enabled_provider_drivers": [f"{p.name}:{p.description}" for p in chosen],
             **({"default_provider_driver": chosen[0].name} if chosen else {}),

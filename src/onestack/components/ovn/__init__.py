@@ -169,7 +169,7 @@ def chassis(ctx: Context) -> Iterable[str]:
     ids = {
         # the same for as long as the cloud has its secrets; another would be another chassis
         "system-id": str(uuid.uuid5(uuid.NAMESPACE_OID, ctx.secrets["chassis"])),
-        "hostname": ctx.facts.hostname,
+        "hostname": ctx.host.name,
         "ovn-remote": ctx.at("southbound").target,
         "ovn-encap-type": "geneve",
         "ovn-encap-ip": bridges.tunnel_address or ctx.internal,
