@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from onestack.kernel import proc
-from onestack.model.process import SERVICES, Process, Roster, ZygoteSpec
+from onestack.model.process import SERVICES, Process, Roster
 from onestack.supervise import control, logs, order, protocol, standalone
 from onestack.supervise.announcer import Announcer
 from onestack.supervise.child import Child, fork
@@ -31,7 +31,7 @@ from onestack.supervise.supervised import Supervised
 from onestack.supervise.systemd import Notifier
 from onestack.supervise.verbs import Verbs
 from onestack.supervise.watchers import Watchers
-from onestack.supervise.zygote import Zygote
+from onestack.supervise.zygotes import Zygotes
 
 LOG_CHECK = 60.0
 """Seconds between looks at the sizes of the logs."""
@@ -55,7 +55,7 @@ class Supervisor:
         self.root_broker = RootBroker(self)
         self.watchers = Watchers(self)
         self.verbs = Verbs(self)
-        self.zygotes: dict[str, Zygote] = {}
+        self.zygotes = Zygotes(self)
         self._listeners: list[socket.socket] = []
         self._pending_jobs: list[Callable[[], None]] = []
         self._settling = False
@@ -69,7 +69,7 @@ class Supervisor:
         if process.state is not State.WAITING:
             log(f"{process.name}: {process.log_line()}")
         self.watchers.changed(process)
-        self._settle_soon()
+        self.settle_soon()
 
     def ended(self, pid: int) -> None:
         self.privsep.client_ended(pid)
@@ -82,7 +82,7 @@ class Supervisor:
 
     def fork(self, child: Child) -> tuple[int, int]:
         if not child.argv and child.zygote:
-            return self.zygotes[child.zygote].fork(child)
+            return self.zygotes.fork(child)
         if not child.argv and child.environment != SERVICES:
             python = self.python(child.environment)
             if not python:
@@ -132,33 +132,12 @@ class Supervisor:
     def _preload_step(self) -> bool:
         more = self.preloader.step()
         if self.preloader.done:
-            self._start_zygotes()
+            self.zygotes.settle()
             pending, self._pending_jobs = self._pending_jobs, []
             for call in pending:
                 call()
-            self._settle_soon()
+            self.settle_soon()
         return more
-
-    def _start_zygotes(self) -> None:
-        """Those that some process is forked from; one whose spec has changed anew."""
-        used = {p.spec.zygote for p in self.processes.values() if p.spec.zygote}
-        for name, zygote in list(self.zygotes.items()):
-            if name not in used or not self._is_as_wanted(zygote):
-                zygote.end()
-                del self.zygotes[name]
-        for name in sorted(used - self.zygotes.keys()):
-            spec = self.roster.zygotes.get(name, ZygoteSpec(()))
-            python = self.python(spec.environment)
-            if not python:
-                log(f"zygote {name}: there is no environment {spec.environment!r}")
-                continue
-            zygote = Zygote(name, spec, python, self.loop, self.root, self.fork, self._settle_soon)
-            self.zygotes[name] = zygote
-            zygote.start()
-
-    def _is_as_wanted(self, zygote: Zygote) -> bool:
-        spec = self.roster.zygotes.get(zygote.name)
-        return zygote.spec == spec and zygote.python == self.python(zygote.spec.environment)
 
     def when_preloaded(self, call: Callable[[], None]) -> None:
         if self.preloader.done:
@@ -184,12 +163,11 @@ class Supervisor:
             self.stop(self.processes.values())
         if connection:
             self._end_awaited.append(connection)
-        self._settle_soon()
+        self.settle_soon()
 
     def _end(self) -> None:
         self.prober.stop()
-        for zygote in self.zygotes.values():
-            zygote.end()
+        self.zygotes.end()
         for job in self.jobs.running.values():
             proc.send([job.pid], signal.SIGKILL)
         leftovers = proc.end_leftovers(self.root, timeout=2.0)
@@ -209,16 +187,16 @@ class Supervisor:
     def start(self, processes: Iterable[Supervised]) -> None:
         for process in processes:
             process.start()
-        self._settle_soon()
+        self.settle_soon()
 
     def stop(
         self, processes: Iterable[Supervised], again: bool = False, pause: bool = False
     ) -> None:
         for process in processes:
             process.stop(again, pause)
-        self._settle_soon()
+        self.settle_soon()
 
-    def _settle_soon(self) -> None:
+    def settle_soon(self) -> None:
         if not self._settling:
             self._settling = True
             self.loop.soon(self._settle)
@@ -232,15 +210,14 @@ class Supervisor:
         self.announcer.tell(self.processes.values())
         if self.ending and all(p.state is State.STOPPED for p in self.processes.values()):
             if self.jobs.running:
-                self.loop.later(0.05, self._settle_soon)
+                self.loop.later(0.05, self.settle_soon)
             else:
                 self._end()
 
     def _decide(self) -> order.Decision:
         members = {name: process.member() for name, process in self.processes.items()}
         preloading = "" if self.preloader.done else self.preloader.sentence
-        ready = [name for name, zygote in self.zygotes.items() if zygote.done]
-        return order.decide(members, order.Parents(preloading, ready))
+        return order.decide(members, order.Parents(preloading, self.zygotes.ready()))
 
     def _carry_out(self, decision: order.Decision) -> None:
         for name, what in decision.waiting.items():
@@ -287,7 +264,7 @@ class Supervisor:
             self.processes[name] = known[name]
         self.preloader.add(roster.preload)
         self._begin_preloading()
-        self._settle_soon()
+        self.settle_soon()
         return Loaded(
             added=tuple(added),
             removed=tuple(p.name for p in removed),

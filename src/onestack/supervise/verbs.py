@@ -109,7 +109,7 @@ class Verbs:
             program=str(Path(__file__).resolve().parents[2]),
             netns=supervisor.roster.netns,
             preload=supervisor.preloader.status(),
-            zygotes={name: zygote.status for name, zygote in supervisor.zygotes.items()},
+            zygotes=supervisor.zygotes.listing(),
             processes=tuple(process.status() for process in processes),
             jobs=supervisor.jobs.listing(),
             privsep=supervisor.privsep.listing(),

@@ -14,6 +14,7 @@ import pytest
 from onestack.database import schemas
 from onestack.database.server import Server
 from onestack.deploy import prepare, switched_off, up
+from onestack.deploy.processes import Processes
 from onestack.deploy.roster import ports, processes_of, roster_of, roster_path, tcp_of
 from onestack.engine.graph import Graph, GraphError
 from onestack.engine.runner import Runner, StepsFailed
@@ -34,7 +35,7 @@ from onestack.model.declarations import (
     Task,
 )
 from onestack.model.errors import NotInstalled, OnestackError
-from onestack.model.process import Process, Roster
+from onestack.model.process import Process, Roster, ZygoteSpec
 from onestack.supervise.states import State
 from tests.support.environments import make
 from tests.support.needs import needs_root
@@ -544,7 +545,7 @@ def test_only_what_is_not_installed_is_not_known_yet(
 
 
 def test_logs_are_explained_by_their_component(ctx: Context, supervisor: Supervisor) -> None:
-    processes = up.Processes(ctx, supervisor)
+    processes = Processes(ctx, supervisor)
     assert processes.explain("doors", "it is locked") == "the doors are locked; unlock them"
     # what all others stand on may know more than the component itself
     assert processes.explain("rooms", "it is locked") == "the doors are locked; unlock them"
@@ -561,9 +562,35 @@ def test_a_supervisor_of_another_version_is_replaced(
     run(ctx, supervisor)
     supervisor.said.clear()
     supervisor.other_version = True
-    assert not up.Processes(ctx, supervisor).at_work()
+    assert not Processes(ctx, supervisor).at_work()
     run(ctx, supervisor)
     assert supervisor.said[:2] == ["shutdown", "launch"]
+
+
+def test_a_zygote_is_of_the_environment_of_its_processes(ctx: Context) -> None:
+    class Forked(Doors):
+        of: tuple[str, str]
+
+        def environments(self, ctx: Context) -> Iterator[str]:
+            yield from ("dashboard", "tempest")
+
+        def zygote(self, ctx: Context) -> Iterator[str]:
+            yield "doors"
+
+        def processes(self, ctx: Context) -> Iterator[Process]:
+            for name, environment in zip(("doors-api", "doors-two"), self.of, strict=True):
+                yield Process(name, "doors", "root", run="doors:api", environment=environment)
+
+    forked = Forked()
+    more = dataclasses.replace(ctx, components=(Store(), forked))
+    forked.of = ("dashboard", "dashboard")
+    roster = roster_of(more)
+    assert roster.zygotes == {"doors": ZygoteSpec(("doors",), "dashboard")}
+    assert {p.zygote for p in roster.processes} == {"", "doors"}
+    assert Roster.from_json(roster.to_json()) == roster
+    forked.of = ("dashboard", "tempest")
+    with pytest.raises(ValueError, match="several environments"):
+        roster_of(dataclasses.replace(ctx, components=(Store(), forked)))
 
 
 def test_the_roster(ctx: Context) -> None:

@@ -112,7 +112,7 @@ def test_while_up_is_at_work_nothing_is_started_by_itself(bench: Bench) -> None:
         *("--roster", str(bench.client.roster)),
     ]
 
-    def states() -> dict[str, str]:
+    def states() -> dict[str, State]:
         return {p.name: p.state for p in bench.client.status()}
 
     ask_for_none(bench.root)
