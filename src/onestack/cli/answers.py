@@ -9,12 +9,12 @@ from onestack.answers import packstack_file
 from onestack.answers.registry import registry
 from onestack.cli import output
 from onestack.cli.options import (
-    Wishes,
+    ResolvedAnswers,
     answer_options,
     cloud_of,
     cloud_options,
     json_option,
-    wishes,
+    resolve_answers,
 )
 from onestack.model.key import Class
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.write and not args.answer_file and packstack_file.is_there(args.write):
         args.answer_file = args.write
-    wanted = wishes(cloud_of(args), args)
+    wanted = resolve_answers(cloud_of(args), args)
     if args.write:
         write(args.write, wanted)
         output.say(f"{args.write}: {len(wanted.registry.keys)} keys, readable by its owner only")
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def write(path: Path, wanted: Wishes) -> None:
+def write(path: Path, wanted: ResolvedAnswers) -> None:
     """A whole answer file; one that exists keeps its own lines, and gets what it lacks."""
     given = wanted.answers.given
     if not packstack_file.is_there(path):
@@ -75,7 +75,7 @@ def write(path: Path, wanted: Wishes) -> None:
     packstack_file.save(path, text)
 
 
-def show(wanted: Wishes, everything: bool, as_json: bool) -> None:
+def show(wanted: ResolvedAnswers, everything: bool, as_json: bool) -> None:
     answers = wanted.answers
     names = [
         key.name

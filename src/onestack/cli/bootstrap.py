@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 
 from onestack.cli import main as program
-from onestack.cli.options import cloud_of, wishes
+from onestack.cli.options import cloud_of, resolve_answers
 
 CARRIED_OUT = 4
 
@@ -21,7 +21,7 @@ def first(module: str, argv: list[str]) -> int:
     if module == "onestack.cli.packstack":
         from onestack.cli import packstack
 
-        argv = packstack.asked(argv)
+        argv = packstack.checked_arguments(argv)
         if not argv:
             return CARRIED_OUT
     try:
@@ -38,7 +38,7 @@ def first(module: str, argv: list[str]) -> int:
 
         cloud = cloud_of(args)
         lock.need_fit(cloud, name)
-        ctx = context(cloud, wishes(cloud, args).answers, keep=False)
+        ctx = context(cloud, resolve_answers(cloud, args).answers, keep=False)
         remote: Remote = {}
         check(ctx, remote)
         handover.leave(cloud, handover.Handover(ctx.facts, remote))

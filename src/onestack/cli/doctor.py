@@ -6,7 +6,7 @@ import argparse
 import datetime
 
 from onestack.cli import output
-from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud, wishes
+from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud, resolve_answers
 from onestack.cli.pool import gib
 from onestack.cli.select import roster
 from onestack.cli.session import context, explainer, gathered
@@ -47,10 +47,10 @@ def run(args: argparse.Namespace) -> int:
     cloud = cloud_of(args)
     if args.facts:
         # Also where no cloud is yet.
-        output.say(gathered(cloud, wishes(cloud, args).answers).to_json())
+        output.say(gathered(cloud, resolve_answers(cloud, args).answers).to_json())
         return 0
     need_cloud(cloud)
-    ctx = context(cloud, wishes(cloud, args).answers, keep=False)
+    ctx = context(cloud, resolve_answers(cloud, args).answers, keep=False)
     since = datetime.datetime.now().astimezone() - datetime.timedelta(hours=args.hours)
     found = examine(ctx, Client(cloud), roster(cloud).processes, explainer(ctx), since)
     if args.json:

@@ -66,7 +66,7 @@ def need_cloud(cloud: Cloud) -> None:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class ResolvedAnswers:
     """The answers of one run and what the operator should be told about them."""
 
     answers: Answers
@@ -74,7 +74,7 @@ class Wishes:
     registry: Registry
 
 
-def wishes(cloud: Cloud, args: argparse.Namespace) -> Wishes:
+def resolve_answers(cloud: Cloud, args: argparse.Namespace) -> ResolvedAnswers:
     """Answers from what the cloud was made with, the file and the flags, merged.
 
     Raises `BadAnswers` with every problem.
@@ -91,7 +91,7 @@ def wishes(cloud: Cloud, args: argparse.Namespace) -> Wishes:
     layers.append(tuple(_pair(text) for text in getattr(args, "set", None) or ()))
     known = registry()
     answers, notices = read(known, layers, files, rules())
-    return Wishes(answers, tuple(notices), known)
+    return ResolvedAnswers(answers, tuple(notices), known)
 
 
 def rules() -> list[Rule]:
@@ -111,7 +111,7 @@ def _pair(text: str) -> Entry:
     return Entry(name.strip().upper(), value.strip(), "--set")
 
 
-def keep(cloud: Cloud, wanted: Wishes) -> str:
+def keep(cloud: Cloud, wanted: ResolvedAnswers) -> str:
     """The text of ``ROOT/etc/answers.txt``."""
     return packstack_file.given_text(
         wanted.registry,

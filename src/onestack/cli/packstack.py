@@ -194,7 +194,7 @@ def only_host(text: str) -> str:
     return hosts[0]
 
 
-def asked(argv: Sequence[str]) -> list[str]:
+def checked_arguments(argv: Sequence[str]) -> list[str]:
     """`translate`, with an answer file that is there. Raises `BadAnswers`."""
     words = translate(argv)
     if "--answer-file" in words:
@@ -209,7 +209,7 @@ def asked(argv: Sequence[str]) -> list[str]:
 
 
 def run(argv: Sequence[str]) -> int:
-    words = asked(argv)
+    words = checked_arguments(argv)
     return program.run(words) if words else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from onestack.cli import lock, output
-from onestack.cli.options import cloud_of, cloud_options, wishes
+from onestack.cli.options import cloud_of, cloud_options, resolve_answers
 from onestack.cli.select import HELP, roster, select
 from onestack.supervise.client import Client
 from onestack.supervise.protocol import ProcessStatus
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
             # Only a failure needs the components, which take a while to import.
             from onestack.cli.session import context, explainer
 
-            ctx = context(cloud, wishes(cloud, args).answers, keep=False)
+            ctx = context(cloud, resolve_answers(cloud, args).answers, keep=False)
             return explainer(ctx)(component, text)
 
         supervisor.wait(names, args.timeout, explain=explain)

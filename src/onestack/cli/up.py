@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator
 from onestack.cli import handover, lock, output
 from onestack.cli.options import (
     KEPT,
-    Wishes,
+    ResolvedAnswers,
     answer_options,
     cloud_of,
     cloud_options,
     json_option,
     keep,
-    wishes,
+    resolve_answers,
     yes_option,
 )
 from onestack.cli.session import check, context, gathered, secrets
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             stack.enter_context(lock.changing(cloud, "up"))
             alone = True
         pending = [change.what for change in brought_up_to_date(cloud, args.dry_run)]
-        wanted = wishes(cloud, args)
+        wanted = resolve_answers(cloud, args)
         handed = handover.take(cloud)
         ctx = context(cloud, wanted.answers, keep=False, known=handed.facts)
         findings = check(ctx, handed.remote)
@@ -89,7 +89,7 @@ def remarks(findings: Iterable[Finding]) -> Iterator[str]:
             yield "; ".join(filter(None, (finding.what, finding.why, finding.cure)))
 
 
-def deploy(ctx: Context, wanted: Wishes, args: argparse.Namespace) -> int:
+def deploy(ctx: Context, wanted: ResolvedAnswers, args: argparse.Namespace) -> int:
     from onestack.cli import screen
     from onestack.deploy import up
     from onestack.engine.step import Step
@@ -148,7 +148,7 @@ def dry_run(ctx: Context, args: argparse.Namespace, pending: Iterable[str] = ())
     return 0
 
 
-def ensure_kept(ctx: Context, wanted: Wishes) -> Iterator[Change]:
+def ensure_kept(ctx: Context, wanted: ResolvedAnswers) -> Iterator[Change]:
     """``ROOT/etc/answers.txt``: the next run begins from it."""
     from onestack.host.files import ensure_file
 

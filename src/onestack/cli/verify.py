@@ -7,7 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from onestack.cli import lock, output
-from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud, wishes
+from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud, resolve_answers
 from onestack.cli.session import context
 from onestack.components.tempest import selection
 from onestack.host import netns
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     cloud = cloud_of(args)
     need_cloud(cloud)
     lock.need_fit(cloud, "verify")
-    ctx = context(cloud, wishes(cloud, args).answers, keep=False)
+    ctx = context(cloud, resolve_answers(cloud, args).answers, keep=False)
     supervisor = Client(cloud)
     if not supervisor.running():
         raise OnestackError(

@@ -14,6 +14,12 @@ from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
 from onestack.model.secret import CONTROLLER, Secret
 
+NAMESPACES = (
+    *("keystonemiddleware.auth_token", "oslo.db", "oslo.log", "oslo.messaging"),
+    "oslo.middleware",
+)
+"""Of oslo.config's, those whose options stand in the file of nearly every service."""
+
 
 @dataclass(frozen=True)
 class Password:

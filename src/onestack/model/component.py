@@ -192,6 +192,8 @@ class Component(Part):
     """What people make with it in a project, by its first capability's URL."""
     undo: Mapping[str, Undo] = {}
     """What undoes the kinds of entries that it alone writes into the ledger."""
+    meters: tuple[str, ...] = ()
+    """What metering asks of it: upstream's names of Ceilometer's meters."""
     tempest_service: str = ""
     """What Tempest and its plugins call it."""
 

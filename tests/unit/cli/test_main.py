@@ -107,10 +107,10 @@ def test_what_is_kept_reads_back(root: Path) -> None:
 
     cloud = Cloud("a", root)
     args = Namespace(answer_file=None, set=["CONFIG_KEYSTONE_ADMIN_PW=centos"])
-    wanted = options.wishes(cloud, args)
+    wanted = options.resolve_answers(cloud, args)
     (root / "etc").mkdir()
     (root / "etc" / options.KEPT).write_text(options.keep(cloud, wanted))
-    again = options.wishes(cloud, Namespace())
+    again = options.resolve_answers(cloud, Namespace())
     assert again.answers.given == {"CONFIG_KEYSTONE_ADMIN_PW": "centos"}
 
 

@@ -120,6 +120,6 @@ def test_a_grown_pool_is_kept_in_the_answers(tmp_path: Path, there: str) -> None
     (tmp_path / "etc").mkdir()
     kept = tmp_path / "etc" / KEPT
     kept.write_text(there)
-    pool.keep(Cloud("a", tmp_path), 25 << 30)
+    pool.keep(Cloud("a", tmp_path), "CONFIG_CINDER_VOLUMES_SIZE", 25 << 30)
     assert kept.read_text().startswith("# mine\n")
     assert "\nCONFIG_CINDER_VOLUMES_SIZE=25G\n" in kept.read_text()

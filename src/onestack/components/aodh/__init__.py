@@ -27,13 +27,9 @@ from onestack.model.process import ApiProbe, Process
 PORT = 8042
 
 NAMESPACES = (
+    *openstack.NAMESPACES,
     "aodh",
     "aodh-auth",
-    "keystonemiddleware.auth_token",
-    "oslo.db",
-    "oslo.log",
-    "oslo.messaging",
-    "oslo.middleware",
 )
 
 

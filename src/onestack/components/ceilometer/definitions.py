@@ -40,12 +40,6 @@ GUESTS = (
     "network.outgoing.packets.drop",
     "network.outgoing.packets.error",
 )
-SERVICES = {
-    "image": ("image.size",),
-    "block-storage": ("volume.size", "volume.snapshot.size", "volume.backup.size"),
-    "network": ("ip.floating",),
-}
-"""Capability to the meters that are asked of it."""
 LEFT_OUT = ("volume.provider.pool.*",)
 """Told by cinder, and not kept: upstream's client of the store does not escape the ``#`` in the
 names of pools, and would fail each time."""
@@ -70,7 +64,7 @@ def files(ctx: Context, resources: Path) -> dict[str, str]:
 
 
 def _sources(ctx: Context, interval: int) -> list[dict[str, Any]]:
-    asked = [meter for name, meters in SERVICES.items() if ctx.offers(name) for meter in meters]
+    asked = [meter for room in ctx.components for meter in room.meters]
     measured = list(GUESTS) if ctx.offers("hypervisor") else []
     sources = [
         {"name": "guests", "interval": interval, "meters": measured},

@@ -51,16 +51,12 @@ PRIVSEP = {
 """Upstream's privsep contexts, by configuration section."""
 
 NAMESPACES = (
+    *openstack.NAMESPACES,
     "castellan.config",
     "cinder",
     "onestack.cinder",
-    "keystonemiddleware.auth_token",
     "os_brick",
     "oslo.concurrency",
-    "oslo.db",
-    "oslo.log",
-    "oslo.messaging",
-    "oslo.middleware",
     "oslo.privsep",
 )
 
@@ -93,6 +89,7 @@ class Cinder(Component):
     title = "Block storage"
     features = (Backup(),)
     clients = ("cinder",)
+    meters = ("volume.size", "volume.snapshot.size", "volume.backup.size")
     tempest_service = "cinder"
     provides = (Capability("block-storage", ("cinder-api",), port=PORT, path="/v3"),)
     holdings = (Holding("/volumes", {"all_tenants": "1", "project_id": "{project}"}),)

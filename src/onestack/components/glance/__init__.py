@@ -66,6 +66,7 @@ class Glance(Component):
     title = "Image"
     features = (ObjectStore(),)
     clients = ("glance",)
+    meters = ("image.size",)
     tempest_service = "glance"
     provides = (Capability("image", ("glance-api",), port=PORT),)
     holdings = (Holding("/v2/images", {"owner": "{project}"}),)

@@ -41,17 +41,13 @@ ROLES = ("heat_stack_owner", "heat_stack_user")
 Nobody needs the first today; instructions of all years grant it."""
 
 NAMESPACES = (
+    *openstack.NAMESPACES,
     "heat.api.aws.ec2token",
     "heat.common.config",
     "heat.common.context",
     "heat.common.crypt",
     "heat.engine.clients",
     "heat.engine.resources",
-    "keystonemiddleware.auth_token",
-    "oslo.db",
-    "oslo.log",
-    "oslo.messaging",
-    "oslo.middleware",
 )
 
 

@@ -44,6 +44,7 @@ class Neutron(Component):
     undo = UNDO
     title = "Network"
     clients = ("neutron",)
+    meters = ("ip.floating",)
     tempest_service = "neutron"
     provides = (Capability("network", ("neutron-api",), port=PORT),)
     roles = OF_AGENTS

@@ -46,15 +46,11 @@ PRIVSEP = {
 """Upstream's privsep contexts, by configuration section."""
 
 NAMESPACES = (
+    *openstack.NAMESPACES,
     "nova.conf",
-    "keystonemiddleware.auth_token",
     "os_brick",
     "os_vif",
     "oslo.concurrency",
-    "oslo.db",
-    "oslo.log",
-    "oslo.messaging",
-    "oslo.middleware",
     "oslo.privsep",
 )
 
