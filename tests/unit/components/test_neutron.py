@@ -428,3 +428,15 @@ def test_the_kernels_bridge_filters_are_for_its_conntrack(tmp_path: Path) -> Non
     assert "bridge-filters" in tasks("openvswitch", kernel=False)
     assert "bridge-filters" not in tasks("openvswitch", kernel=True)
     assert "bridge-filters" not in tasks("ovn", kernel=False)
+
+
+def test_answers_that_do_not_fit_stop_nobody_while_it_is_off(tmp_path: Path) -> None:
+    """What it has left is looked for by its files, whatever its answers are by then."""
+    given = {"CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES": "gre", "CONFIG_NEUTRON_L2_AGENT": "ovn"}
+    ctx = context(tmp_path, host=machine(), CONFIG_NEUTRON_INSTALL="n", **given)
+    assert switched_off.left(ctx) == []
+    ml2 = ctx.cloud.etc / "neutron" / "ml2.ini"
+    ml2.parent.mkdir(parents=True)
+    ml2.touch()
+    (left,) = switched_off.left(ctx)
+    assert (left.name, left.files) == ("neutron", (ml2,))

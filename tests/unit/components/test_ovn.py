@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from onestack.components.ovn import Ovn, chassis
@@ -61,6 +62,12 @@ def test_root_does_not_ask_by_files_of_the_daemons(tmp_path: Path) -> None:
     assert len(asking) == 2
     for argv in asking:
         assert argv[:3] == ("setpriv", "--reuid", "onestack-ovn")
+
+
+def test_a_chassis_has_the_name_that_its_host_was_given(tmp_path: Path) -> None:
+    ctx = context(tmp_path, **CHOSEN)
+    named = dataclasses.replace(ctx, host=dataclasses.replace(ctx.host, name="written-down"))
+    assert 'external-ids:hostname="written-down"' in chassis(named)
 
 
 def test_a_chassis_is_the_same_at_each_start(tmp_path: Path) -> None:

@@ -103,7 +103,8 @@ def _neutron(ctx: Context, chosen: Mechanism) -> Ini:
 
 def _ml2(ctx: Context, chosen: Mechanism) -> Ini:
     answers = ctx.answers
-    if wrong := list(keys.validate(answers, chosen.name)):
+    # What is switched off is asked too, for its files' places.
+    if ctx.offers("network") and (wrong := list(keys.validate(answers, chosen.name))):
         raise BadAnswers(
             f"the answers do not fit {chosen.name}, which carries this cloud's networks",
             "\n".join(wrong),

@@ -169,6 +169,7 @@ def chassis(ctx: Context) -> Iterable[str]:
     ids = {
         # the same for as long as the cloud has its secrets; another would be another chassis
         "system-id": str(uuid.uuid5(uuid.NAMESPACE_OID, ctx.secrets["chassis"])),
+        # as agents and computes report: a port is bound to its chassis by it
         "hostname": ctx.host.name,
         "ovn-remote": ctx.at("southbound").target,
         "ovn-encap-type": "geneve",
