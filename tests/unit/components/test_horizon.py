@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import socket
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from onestack.components.heat import Heat
 from onestack.components.horizon import Horizon
 from onestack.components.horizon.assets import Assets
 from onestack.components.horizon.names import names_of
-from onestack.components.horizon.settings import text
+from onestack.components.horizon.settings import LOOKS, PLACE, text
 from onestack.host.command import CommandFailed
 from onestack.model.context import Context
 from onestack.model.findings import Severity
@@ -25,6 +28,7 @@ from onestack.release.release import release
 from tests.support.needs import needs_root
 from tests.unit.components.certificates import Made, authority
 from tests.unit.components.rooms import content, context
+from tests.unit.supervise.bench import Bench
 
 HORIZON = Horizon()
 ON = {"CONFIG_HORIZON_INSTALL": "y"}
@@ -265,3 +269,44 @@ def test_every_setting_is_one_that_upstream_knows(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == ["NO_SUCH_SETTING"]
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    # short, for the sockets' sake
+    found = Bench(Path(tempfile.mkdtemp(prefix="horizon-")))
+    yield found
+    found.end()
+
+
+@needs_root
+def test_it_is_served_in_its_environment(bench: Bench) -> None:
+    """By the same supervisor and means as all services: the page for who asks for none is up."""
+    dashboard = release().environment("dashboard")
+    for change in dashboard.ensure():
+        change.do()
+    (process,) = HORIZON.processes(context(bench.root, HORIZON, **ON))
+    place = bench.root / "etc" / "horizon" / "local"
+    place.mkdir(parents=True)
+    (place / "__init__.py").touch()
+    made = {
+        **LOOKS,
+        "SECRET_KEY": "x",
+        "ALLOWED_HOSTS": ["*"],
+        "STATIC_ROOT": str(bench.root),
+        "SESSION_ENGINE": "django.contrib.sessions.backends.file",
+        "SESSION_FILE_PATH": str(bench.root),
+    }
+    (place / "local_settings.py").write_text(text(made, ()))
+    address = "127.77.9.9"
+    sockets = {"web": f"tcp:{address}:80"}
+    own = dataclasses.replace(process, user="root", sockets=sockets, probe=None, files=())
+    client = bench.launch(own, environments={"dashboard": str(dashboard.python)}, preload=())
+    client.start()
+    client.wait(seconds=60)
+    with socket.create_connection((address, 80), 60) as connection:
+        connection.settimeout(60)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 302"), bench.log("horizon")
+    assert f"Location: {PLACE}".encode() in answer

@@ -183,15 +183,16 @@ class Horizon(Component):
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         settings = _settings(ctx)
-        run = ctx.release.program / "onestack" / "components" / "horizon" / "inside" / "run.py"
         yield Process(
             name="horizon",
             component=self.name,
             user=ctx.cloud.user(self.name),
-            argv=(str(_environment(ctx).python), "-P", str(run)),
+            run="onestack.components.horizon.inside.run:serve",
+            environment=ENVIRONMENT,
             sockets={"web": f"tcp:{ctx.internal}:{PORT}"},
             env={
-                "PYTHONPATH": f"{ctx.release.program}:{settings.parents[1]}",
+                # of the package ``local``
+                "PYTHONPATH": str(settings.parents[1]),
                 "DJANGO_SETTINGS_MODULE": "openstack_dashboard.settings",
                 # Eight threads would have an arena each.
                 "MALLOC_ARENA_MAX": "2",

@@ -1,8 +1,4 @@
-"""The dashboard, served by cheroot (the dashboard's environment).
-
-A program of its own, not a child of the zygote, which has other
-libraries.
-"""
+"""The dashboard, served by cheroot (the dashboard's environment)."""
 
 from __future__ import annotations
 
@@ -21,10 +17,9 @@ from django.core.wsgi import get_wsgi_application
 from django.http import Http404, HttpResponseNotFound
 from django.views import static
 
+from onestack.model.process import Process
 from onestack.runtime import wsgi
 
-FIRST = 3
-"""The descriptor of the listening socket, as sd_listen_fds(3) has it."""
 HOUR = 3600.0
 NEVER_CHANGES = "public, max-age=31536000, immutable"
 RARELY_CHANGES = "public, max-age=3600"
@@ -73,12 +68,8 @@ def forget_sessions() -> None:
     later.start()
 
 
-def main() -> None:
+def serve(spec: Process, sockets: dict[str, socket]) -> None:
     dashboard = get_wsgi_application()
     places = {settings.WEBROOT.rstrip("/"): dashboard, "/": to_the_dashboard}
     forget_sessions()
-    wsgi.serve(Assets(PathInfoDispatcher(places)), socket(fileno=FIRST))
-
-
-if __name__ == "__main__":
-    main()
+    wsgi.serve(Assets(PathInfoDispatcher(places)), sockets["web"])
