@@ -199,9 +199,8 @@ class Server:
     def mark(self, database: str, tables: Iterable[str]) -> None:
         """``tables`` are there before, and none of its own."""
         self.query(f"CREATE DATABASE IF NOT EXISTS `{OWN}`")
-        self.query(f"CREATE TABLE IF NOT EXISTS `{OWN}`.{MARKS} (name VARCHAR(64) PRIMARY KEY)")
-        # Clouds of before have the table without it.
-        self.query(f"ALTER TABLE `{OWN}`.{MARKS} ADD COLUMN IF NOT EXISTS present LONGTEXT")
+        columns = "name VARCHAR(64) PRIMARY KEY, present LONGTEXT"
+        self.query(f"CREATE TABLE IF NOT EXISTS `{OWN}`.{MARKS} ({columns})")
         present = json.dumps(sorted(tables))
         self.query(f"INSERT IGNORE INTO `{OWN}`.{MARKS} VALUES (%s, %s)", (database, present))
 

@@ -1,0 +1,27 @@
+"""What is kept in the server itself while a first migration runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from onestack.database.server import Server
+from tests.support.mariadb import installed as needs_mariadb
+from tests.support.mariadb import running
+from tests.support.needs import needs_root
+
+pytestmark = [needs_mariadb, needs_root]
+
+
+def test_marks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("marks")
+    folder.parent.chmod(0o755)
+    with running(folder):
+        server = Server(folder / "mariadb.sock")
+        assert not server.marked("neutron_fwaas")
+        server.mark("neutron_fwaas", {"ports", "networks"})
+        # of the run that was killed: there are more tables by now
+        server.mark("neutron_fwaas", {"ports", "networks", "firewalls"})
+        assert server.marked("neutron_fwaas") and not server.marked("nova")
+        assert server.before("neutron_fwaas") == {"ports", "networks"}
+        server.unmark("neutron_fwaas")
+        assert not server.marked("neutron_fwaas")
