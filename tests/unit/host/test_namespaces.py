@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from onestack.deploy.undo import undo, undo_all, undos
-from onestack.host import netns, sysctl, users
+from onestack.host import facts, netns, sysctl, users
 from onestack.host.ledger import Ledger
 from onestack.kernel import mounts
+from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
 from tests.support.needs import needs_root
 
@@ -66,6 +67,17 @@ def test_what_is_missing_of_a_namespace_is_added(namespace: str, ledger: Ledger)
     assert [c.what for c in netns.ensure_netns(namespace, ledger)] == [
         f"start loopback in {namespace}"
     ]
+
+
+def test_devices_of_a_namespace_are_facts_of_its_cloud(namespace: str) -> None:
+    here = os.readlink("/proc/thread-self/ns/net")
+    found = facts.gather(Cloud("a", Path("/nonexistent/a"), namespace))
+    assert found.cloud_devices[netns.PUBLIC_DEVICE] == (f"{netns.PUBLIC_ADDRESS}/32",)
+    assert found.cloud_devices["lo"] == ()
+    assert netns.PUBLIC_DEVICE not in found.devices and "lo" in found.devices
+    assert os.readlink("/proc/thread-self/ns/net") == here
+    absent = facts.gather(Cloud("a", Path("/nonexistent/a"), "onestack-nowhere"))
+    assert absent.cloud_devices == {} and absent.devices == found.devices
 
 
 def test_a_file_without_a_namespace_is_replaced(ledger: Ledger) -> None:
