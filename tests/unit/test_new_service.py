@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -46,6 +47,7 @@ from onestack.model.errors import OnestackError
 from onestack.model.ini import Ini
 from onestack.model.key import Key, Kind
 from onestack.model.process import ApiProbe, Process
+from onestack.release.release import release
 from tests.unit.components.rooms import MACHINE
 from tests.unit.components.upstream import write_upstream
 from tests.unit.deploy import toys
@@ -156,7 +158,8 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def cloud(root: Path, **given: str) -> Context:
     on = {"CONFIG_TOY_INSTALL": "y", "CONFIG_HORIZON_INSTALL": "y", **given}
     answers = registry().answers({name: text for name, text in on.items() if text})
-    ctx = session.context(Cloud("onestack", root), answers, known=MACHINE)
+    made = session.context(Cloud("onestack", root), answers, known=MACHINE)
+    ctx = dataclasses.replace(made, release=release(cache=root / "cache"))
     write_upstream(ctx)
     return ctx
 
