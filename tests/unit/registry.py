@@ -99,7 +99,9 @@ def value(sections: dict[str, dict[str, str]], section: str, option: str) -> str
     return sections.get(section, {}).get(option, "")
 
 
-def add_dynamic(options: Options, sections: dict[str, dict[str, str]], privsep: list[str]) -> None:
+def add_dynamic(  # noqa: C901 - a paragraph for each of upstream's ways
+    options: Options, sections: dict[str, dict[str, str]], privsep: list[str]
+) -> None:
     """Sections whose names, or whose options, follow from other options' values."""
     # cinder: a section per backend, with the shared options and the driver's own.
     if "backend_defaults" in options.sections:

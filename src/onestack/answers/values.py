@@ -143,6 +143,10 @@ def parse(key: Key, text: str) -> Any:
         raise BadValue(wrong)
     if not text and key.default not in ("", PLACEHOLDER) and key.kind not in _MAY_BE_EMPTY:
         raise BadValue(f"it may not be empty; the default is {key.default}")
+    return _typed(key, text)
+
+
+def _typed(key: Key, text: str) -> Any:
     match key.kind:
         case Kind.FLAG:
             return flag(text) if text else False

@@ -61,10 +61,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def show(found: Diagnosis) -> None:
+    show_machine(found)
+    show_processes(found)
+    show_known(found)
+    show_pool(found)
+    show_drift(found)
+    show_others(found)
+
+
+def show_machine(found: Diagnosis) -> None:
     serious = [f for f in found.findings if f.severity is not Severity.INFO]
     heading("Machine", "fit" if not serious else "")
     for finding in serious:
         item(finding.what, finding.why, finding.cure)
+
+
+def show_processes(found: Diagnosis) -> None:
     if not found.running:
         heading("Processes", "the cloud is down; `onestack up` starts it")
     else:
@@ -78,17 +90,25 @@ def show(found: Diagnosis) -> None:
         heading("Services", "")
     for remark in found.remarks:
         item(remark.what, remark.why, remark.cure)
+
+
+def show_known(found: Diagnosis) -> None:
     known = [t for t in found.troubles if t.likely]
     heading("Errors in the logs with a known cause", "" if known else "none")
     for trouble in known:
         item(seen(trouble), trouble.likely or "")
-    show_pool(found)
+
+
+def show_drift(found: Diagnosis) -> None:
     if found.drift:
         heading("Not as the answers want it; `onestack up` would", "")
     for what in found.drift[:SHOWN]:
         item(what)
     if len(found.drift) > SHOWN:
         output.say(f"  … and {len(found.drift) - SHOWN} changes more: onestack up --dry-run")
+
+
+def show_others(found: Diagnosis) -> None:
     others = [t for t in found.troubles if not t.likely]
     if others:
         heading("Also in the logs, cause not known (harmless if nothing else is wrong)", "")

@@ -124,7 +124,7 @@ def guarded(work: Callable[[], int], again: str) -> int:
         # The reader of our output has gone (`onestack logs | head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as problem:
+    except Exception as problem:  # noqa: BLE001
         show(errors.Defect(problem))
         return 1
 

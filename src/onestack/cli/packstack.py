@@ -127,15 +127,44 @@ def key_help() -> str:
 def translate(argv: Sequence[str]) -> list[str]:
     """``argv`` as onestack's own; empty when only a text was wanted, and printed."""
     args = _parser().parse_args(list(argv))
+    if told(args):
+        return []
+    check_mode(args)
+    which = ["--name", args.name]
+    if args.root:
+        which += ["--root", str(args.root)]
+    if args.netns:
+        which.append("--netns")
+    given = given_answers(args)
+    if args.gen_answer_file:
+        return ["answers", *which[:4], *given, "--write", str(args.gen_answer_file)]
+    if args.validate_answer_file:
+        file = str(args.validate_answer_file)
+        return ["answers", *which[:4], *given, "--check", "--answer-file", file]
+    words = ["up", *which, *given]
+    if args.answer_file:
+        words += ["--answer-file", str(args.answer_file)]
+    if args.dry_run:
+        words.append("--dry-run")
+    return words
+
+
+def told(args: argparse.Namespace) -> bool:
+    """Whether only a text was wanted: it is printed."""
     if args.help or args.help_keys or args.options:
         if not args.options:
             print(MAIN_OPTIONS)
         if args.options or args.help_keys:
             print(key_help())
-        return []
-    if args.version:
+    elif args.version:
         print(f"packstack, carried out by onestack {program.VERSION}")
-        return []
+    else:
+        return False
+    return True
+
+
+def check_mode(args: argparse.Namespace) -> None:
+    """Raises `BadAnswers` unless exactly one thing is to be done."""
     modes = [
         o
         for o in ("gen_answer_file", "answer_file", "validate_answer_file", "allinone")
@@ -153,11 +182,10 @@ def translate(argv: Sequence[str]) -> list[str]:
             "packstack --gen-answer-file FILE, edit FILE, packstack --answer-file FILE; "
             "or packstack --allinone",
         )
-    which = ["--name", args.name]
-    if args.root:
-        which += ["--root", str(args.root)]
-    if args.netns:
-        which.append("--netns")
+
+
+def given_answers(args: argparse.Namespace) -> list[str]:
+    """What the command line says of answers, as options of onestack's."""
     # argparse takes the value "--", packstack's for a part of a certificate's name, as none.
     values = {
         name: "--" if value == [] else value
@@ -169,17 +197,7 @@ def translate(argv: Sequence[str]) -> list[str]:
         given.append(f"--set=CONFIG_CONTROLLER_HOST={only_host(args.install_hosts)}")
     if args.debug:
         given.append("--set=CONFIG_DEBUG_MODE=y")
-    if args.gen_answer_file:
-        return ["answers", *which[:4], *given, "--write", str(args.gen_answer_file)]
-    if args.validate_answer_file:
-        file = str(args.validate_answer_file)
-        return ["answers", *which[:4], *given, "--check", "--answer-file", file]
-    words = ["up", *which, *given]
-    if args.answer_file:
-        words += ["--answer-file", str(args.answer_file)]
-    if args.dry_run:
-        words.append("--dry-run")
-    return words
+    return given
 
 
 def only_host(text: str) -> str:

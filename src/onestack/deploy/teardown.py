@@ -19,7 +19,7 @@ from onestack.engine.progress import Listener, Progress, tell
 from onestack.engine.runner import Runner
 from onestack.engine.step import Report, Step
 from onestack.host.files import remove_tree
-from onestack.host.ledger import Ledger
+from onestack.host.ledger import Entry, Ledger
 from onestack.host.mounts import unmount
 from onestack.host.orphans import end_orphans
 from onestack.host.packages import purge
@@ -76,52 +76,7 @@ def destroy(
     packages stay unless ``remove_packages`` (never while there are other
     clouds). Raises `OnestackError`; what was undone until then stays undone.
     """
-    done = Destroyed(others=tuple(clouds.others(cloud, cache)))
-    ledger = Ledger.of(cloud)
-
-    def undo() -> Iterator[Change]:
-        entries = ledger.entries()
-        done.packages = tuple(
-            sorted({n for e in entries if e.kind == "packages" for n in e.data["names"]})
-        )
-        if remove_packages and done.packages and not done.others:
-            yield Change(f"remove {len(done.packages)} packages", lambda: _purge(done))
-        successor = clouds.successor(cloud, cache)
-        shares = successor and any(entry.data.get("shared") for entry in entries)
-        if shares or not clouds.removing(cloud, cache):
-            what = (
-                f"hand over what clouds share to the cloud {successor[0]!r}"
-                if successor and shares
-                else ("note that the cloud is going")
-            )
-            yield Change(what, lambda: clouds.hand_over(cloud, cache))
-            # Nobody can leave it anything from now on.
-            entries = ledger.entries()
-        if entries:
-            yield Change(
-                f"undo {len(entries)} things made outside {cloud.root}",
-                lambda: _ignore(undo_all(ledger, undos(), tell=tell)),
-            )
-
-    def strike() -> None:
-        done.others = tuple(clouds.unregister(cloud, keep_cache, cache))
-
-    def remove_cache() -> None:
-        for place in clouds.aside(cache):
-            remove_tree(place)
-
-    def remove() -> Iterator[Change]:
-        if cloud.root.exists():
-            yield Change(f"remove {cloud.root}", lambda: _remove_root(cloud))
-        done.others = tuple(clouds.others(cloud, cache))
-        last = not (done.others or keep_cache)
-        if clouds.path_of(cloud, cache).exists() or (last and cache.exists()):
-            yield Change("strike the cloud off the list", strike)
-        if done.others or keep_cache:
-            done.cache = cache.exists()
-        elif clouds.aside(cache) or dry_run:
-            yield Change(f"remove {cache}", remove_cache)
-
+    work = _Destruction(cloud, Ledger.of(cloud), keep_cache, remove_packages, dry_run, cache)
     runner = Runner(Progress(listeners), dry_run)
     if not dry_run:
         end_orphans()
@@ -129,12 +84,77 @@ def destroy(
         [
             _stop(cloud, supervisor),
             Step("leftovers", "Processes left running", lambda: _leftovers(cloud), ("processes",)),
-            Step("undo", "What was made outside the root", undo, ("leftovers",)),
-            Step("files", "The cloud's files", remove, ("undo",)),
+            Step("undo", "What was made outside the root", work.undo, ("leftovers",)),
+            Step("files", "The cloud's files", work.remove, ("undo",)),
         ]
     )
-    done.report = runner.report
-    return done
+    work.done.report = runner.report
+    return work.done
+
+
+class _Destruction:
+    """What `destroy` does once nothing runs any more; ``done`` is what is left."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        ledger: Ledger,
+        keep_cache: bool,
+        remove_packages: bool,
+        dry_run: bool,
+        cache: Path,
+    ) -> None:
+        self.cloud = cloud
+        self.ledger = ledger
+        self.keep_cache = keep_cache
+        self.remove_packages = remove_packages
+        self.dry_run = dry_run
+        self.cache = cache
+        self.done = Destroyed(others=tuple(clouds.others(cloud, cache)))
+
+    def undo(self) -> Iterator[Change]:
+        done, entries = self.done, self.ledger.entries()
+        done.packages = tuple(
+            sorted({n for e in entries if e.kind == "packages" for n in e.data["names"]})
+        )
+        if self.remove_packages and done.packages and not done.others:
+            yield Change(f"remove {len(done.packages)} packages", lambda: _purge(done))
+        if what := self._sharing(entries):
+            yield Change(what, lambda: clouds.hand_over(self.cloud, self.cache))
+            # Nobody can leave it anything from now on.
+            entries = self.ledger.entries()
+        if entries:
+            yield Change(
+                f"undo {len(entries)} things made outside {self.cloud.root}",
+                lambda: _ignore(undo_all(self.ledger, undos(), tell=tell)),
+            )
+
+    def _sharing(self, entries: Sequence[Entry]) -> str:
+        """What is to be said to other clouds before anything is undone, if it was not yet."""
+        heir = clouds.successor(self.cloud, self.cache)
+        if heir and any(entry.data.get("shared") for entry in entries):
+            return f"leave what clouds share to the cloud {heir[0]!r}"
+        return "" if clouds.removing(self.cloud, self.cache) else "note that the cloud is going"
+
+    def remove(self) -> Iterator[Change]:
+        done, cloud, cache = self.done, self.cloud, self.cache
+        if cloud.root.exists():
+            yield Change(f"remove {cloud.root}", lambda: _remove_root(cloud))
+        done.others = tuple(clouds.others(cloud, cache))
+        last = not (done.others or self.keep_cache)
+        if clouds.path_of(cloud, cache).exists() or (last and cache.exists()):
+            yield Change("strike the cloud off the list", self._strike)
+        if done.others or self.keep_cache:
+            done.cache = cache.exists()
+        elif clouds.aside(cache) or self.dry_run:
+            yield Change(f"remove {cache}", self._remove_cache)
+
+    def _strike(self) -> None:
+        self.done.others = tuple(clouds.unregister(self.cloud, self.keep_cache, self.cache))
+
+    def _remove_cache(self) -> None:
+        for place in clouds.aside(self.cache):
+            remove_tree(place)
 
 
 def _stop(cloud: Cloud, supervisor: SupervisorClient) -> Step:

@@ -366,7 +366,7 @@ class _Beside(threading.Thread):
     def run(self) -> None:
         try:
             self._found = _findings(self.check, self._subject)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             self._error = error
 
     def result(self) -> list[Finding]:

@@ -23,7 +23,7 @@ def patiently(call: Callable[[], None], what: str) -> None:
     def follow() -> None:
         try:
             call()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             failure.append(error)
 
     waiting = thread(follow, what)

@@ -166,7 +166,7 @@ class Runner:
             return Outcome.FAILED, error
         except OnestackError as error:
             return Outcome.FAILED, error
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             return Outcome.FAILED, Defect(error, f"the step {step.name}")
         return (Outcome.CHANGED if changes else Outcome.NOTHING), None
 

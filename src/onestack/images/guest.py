@@ -224,6 +224,18 @@ def kernel_package() -> str:
 
 def make_root(root: Path, packages: Path, modules: Path) -> None:
     """Fill ``root`` with the guest's files, owners and modes included."""
+    _own_files(root)
+    _programs(root, packages)
+    _kernel_modules(root, packages / "bin/busybox", modules)
+    for name, mode in MODES.items():
+        (root / name).chmod(mode)
+    os.chown(root / "home/cirros", CIRROS, CIRROS)
+    when = int(EPOCH)
+    for path in sorted(root.rglob("*"), reverse=True):
+        os.utime(path, (when, when), follow_symlinks=False)
+
+
+def _own_files(root: Path) -> None:
     for name, mode in DIRECTORIES.items():
         (root / name).mkdir(parents=True, exist_ok=True)
         (root / name).chmod(mode)
@@ -236,6 +248,8 @@ def make_root(root: Path, packages: Path, modules: Path) -> None:
         if path.is_file():
             path.chmod(0o755 if path.read_bytes()[:2] == b"#!" else 0o644)
 
+
+def _programs(root: Path, packages: Path) -> None:
     busybox = packages / "bin/busybox"
     _place(busybox, root / "bin/busybox")
     for name, to in {**LINKS, **_applets(busybox)}.items():
@@ -249,18 +263,13 @@ def make_root(root: Path, packages: Path, modules: Path) -> None:
         _place(packages / source, place)
     _libraries(root, packages)
 
+
+def _kernel_modules(root: Path, busybox: Path, modules: Path) -> None:
     for name, file in closure(modules, MODULES).items():
         _place(file, root / "lib/modules" / modules.name / f"{name}.ko")
     for name in ("modules.builtin", "modules.builtin.modinfo"):
         _place(modules / name, root / "lib/modules" / modules.name / name)
     run([busybox, "depmod", "-b", root, modules.name])
-
-    for name, mode in MODES.items():
-        (root / name).chmod(mode)
-    os.chown(root / "home/cirros", CIRROS, CIRROS)
-    when = int(EPOCH)
-    for path in sorted(root.rglob("*"), reverse=True):
-        os.utime(path, (when, when), follow_symlinks=False)
 
 
 def _applets(busybox: Path) -> dict[str, str]:

@@ -121,6 +121,9 @@ class Wiring:
                 yield (
                     f"{cards} puts a NIC into {bridge}, which {source} maps no physical network to"
                 )
+        yield from self._subnets()
+
+    def _subnets(self) -> Iterator[str]:
         for name in ("TUNNEL_IF", "BRIDGE_IFACES"):
             text = self.answers.text(self.source(name))
             if "/" in text and not self.answers["CONFIG_USE_SUBNETS"]:

@@ -22,7 +22,7 @@ from onestack.host.mounts import unmount
 from onestack.kernel import locks
 from onestack.kernel.files import sync_directory
 from onestack.kernel.mounts import is_mounted
-from onestack.model.errors import OnestackError
+from onestack.model.errors import NotInstalled, OnestackError
 from onestack.storage import loop
 
 LEFT_FREE = 1 << 30
@@ -208,12 +208,19 @@ class LoopFile:
 
 
 def possible(kind: str) -> bool:
-    """Whether this machine can make and mount a file with the filesystem ``kind``."""
+    """Whether this machine can make and mount a file with the filesystem ``kind``.
+
+    Raises `NotInstalled` where nothing but the program that makes one is missing.
+    """
     program = _MAKE[kind][0]
-    if not loop.available() or not shutil.which(program, path=f"{os.environ['PATH']}:/sbin"):
-        return False
     known = Path("/proc/filesystems").read_text().split()
-    return kind in known or module_available(kind)
+    if not (loop.available() and (kind in known or module_available(kind))):
+        return False
+    if not shutil.which(program, path=f"{os.environ['PATH']}:/sbin"):
+        raise NotInstalled(
+            f"no {kind} can be made", f"{program} is not there", "install its package: onestack up"
+        )
+    return True
 
 
 def check_disk(place: Path, title: str, size: int, needed: int, key: str, cure: str = "") -> None:

@@ -44,19 +44,8 @@ def main() -> None:
         except OSError as error:
             log(f"processes see the machine's own hostname: {error.strerror}")
     if roster.netns:
-        try:
-            trouble = namespaces.enter_network_namespace(roster.netns, root / "run" / "netns")
-        except OSError as error:
-            raise SystemExit(f"the network namespace {roster.netns}: {error}") from None
-        if trouble:
-            log(trouble)
-    leftovers = proc.end_leftovers(root)
-    if leftovers:
-        log(f"ended {len(leftovers)} leftovers of a killed supervisor:")
-        for leftover in leftovers:
-            log(f"  {leftover}")
-    for path in sockets.remove_stale(root / "run"):
-        log(f"removed the stale socket {path}")
+        _enter(roster.netns, root / "run" / "netns")
+    _clean(root)
 
     from onestack.supervise.supervisor import Supervisor
 
@@ -68,6 +57,26 @@ def main() -> None:
     sys.stderr.flush()
     # nothing of what was imported has anything to do at the end
     os._exit(0 if lock else 1)
+
+
+def _clean(root: Path) -> None:
+    """Nothing is left of a supervisor that was killed."""
+    leftovers = proc.end_leftovers(root)
+    if leftovers:
+        log(f"ended {len(leftovers)} leftovers of a killed supervisor:")
+        for leftover in leftovers:
+            log(f"  {leftover}")
+    for path in sockets.remove_stale(root / "run"):
+        log(f"removed the stale socket {path}")
+
+
+def _enter(netns: str, names: Path) -> None:
+    try:
+        trouble = namespaces.enter_network_namespace(netns, names)
+    except OSError as error:
+        raise SystemExit(f"the network namespace {netns}: {error}") from None
+    if trouble:
+        log(trouble)
 
 
 def _have_environment(root: Path) -> None:

@@ -104,12 +104,12 @@ def become(child: Child, release: Callable[[], None], status: int) -> NoReturn:
             _set_up(child, status)
             if child.argv:
                 _execute(child)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             os.write(status, _reason(child, error).encode()[:4000])
             os._exit(1)
         os.close(status)
         call(child)
-    except BaseException:
+    except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:
         _leave(1)
@@ -120,7 +120,7 @@ def call(child: Child) -> NoReturn:
     code = 1
     try:
         code = _call(child)
-    except BaseException:
+    except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:
         _leave(code)
@@ -293,7 +293,7 @@ def _call(child: Child) -> int:
             return end.code or 0
         print(end.code, file=sys.stderr)
         return 1
-    except BaseException:
+    except BaseException:  # noqa: BLE001
         traceback.print_exc()
         return 1
 

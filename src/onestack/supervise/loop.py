@@ -160,7 +160,7 @@ class Loop:
     def _safely(call: Callable[..., bool | None], *arguments: int) -> bool | None:
         try:
             return call(*arguments)
-        except Exception:
+        except Exception:  # noqa: BLE001
             log("a defect of the supervisor; it goes on:\n" + traceback.format_exc())
             return None
 

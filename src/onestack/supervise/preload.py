@@ -90,7 +90,7 @@ class Preloader:
             sys.meta_path.insert(0, self._refusal)
         try:
             importlib.import_module(module)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             log(traceback.format_exc())
             self._problem(f"{module} cannot be imported: {type(error).__name__}: {error}")
         finally:

@@ -121,7 +121,7 @@ class Prober:
         order = watched.order
         try:
             result = self.attempts.try_once(order.probe, timeout, age, order.born)
-        except Exception as error:  # an answer of a shape nobody expected
+        except Exception as error:  # noqa: BLE001  # an answer of a shape nobody expected
             sys.stderr.write(f"the probe of {order.name} failed:\n{traceback.format_exc()}")
             result = Result(False, f"the probe failed: {error!r}")
         with self._lock:

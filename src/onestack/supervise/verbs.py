@@ -40,7 +40,7 @@ class Verbs:
         except UnknownProcess as error:
             known = ", ".join(sorted(self._supervisor.processes))
             connection.send(Failure(f"there is no process {str(error)!r}", f"there are: {known}"))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             log(f"a defect in the verb {request.kind}:\n{traceback.format_exc()}")
             connection.send(
                 Failure(
@@ -50,7 +50,9 @@ class Verbs:
                 )
             )
 
-    def _carry_out(self, connection: Connection, request: protocol.Request) -> None:
+    def _carry_out(  # noqa: C901 - a case for each verb
+        self, connection: Connection, request: protocol.Request
+    ) -> None:
         supervisor = self._supervisor
         match request:
             case protocol.Status(names):

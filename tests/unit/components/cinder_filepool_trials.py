@@ -353,7 +353,7 @@ def main(pool: str, record: str, *names: str) -> None:
         try:
             outcome[name] = {"figures": TRIALS[name](driver)}
             outcome[name]["seconds"] = round(time.monotonic() - started, 2)
-        except Exception:
+        except Exception:  # noqa: BLE001
             outcome[name] = {"trouble": traceback.format_exc()}
     print(json.dumps(outcome))
 

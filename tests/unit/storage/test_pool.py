@@ -20,7 +20,7 @@ from onestack.host.files import gid_of, uid_of
 from onestack.host.ledger import Ledger
 from onestack.kernel.mounts import is_mounted
 from onestack.model.cloud import Cloud
-from onestack.model.errors import OnestackError
+from onestack.model.errors import NotInstalled, OnestackError
 from onestack.storage import acl, attach, loop, loopfile, pool
 from onestack.storage.filestore import FileStore
 from onestack.storage.pool import Pool, image_size
@@ -382,6 +382,17 @@ def test_where_there_is_no_loop_device(cloud: Cloud, monkeypatch: pytest.MonkeyP
     assert facts is not None
     assert (facts.kind, facts.volumes, facts.device) == ("directory", 1, "")
     assert place.detach() == []
+
+
+def test_a_program_that_is_not_installed_yet_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run said that the machine could hold no pool, where xfsprogs was to be installed."""
+    monkeypatch.setattr(loopfile.loop, "available", lambda: True)
+    monkeypatch.setattr(loopfile, "module_available", lambda kind: True)
+    monkeypatch.setattr(loopfile.shutil, "which", lambda name, path: None)
+    with pytest.raises(NotInstalled, match="no xfs can be made"):
+        loopfile.possible("xfs")
+    monkeypatch.setattr(loopfile.loop, "available", lambda: False)
+    assert not loopfile.possible("xfs")
 
 
 def test_where_no_pool_is_possible(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

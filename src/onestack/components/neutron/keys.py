@@ -241,25 +241,7 @@ def network_types(answers: Answers, agent: str) -> tuple[str, ...]:
 
 def validate(answers: Answers, agent: str) -> Iterable[str]:
     """What the answers say that ``agent`` (``ovn`` or ``openvswitch``) cannot do."""
-    able = TYPES[agent]
-    types = tuple(answers["CONFIG_NEUTRON_ML2_TYPE_DRIVERS"])
-    for name in ("CONFIG_NEUTRON_ML2_TYPE_DRIVERS", "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"):
-        for kind in answers[name]:
-            if kind not in able:
-                yield (
-                    f"{name} has {kind}, which {agent} cannot carry; it can do {', '.join(able)}"
-                )
-    for kind in answers["CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"]:
-        if types and kind not in (*types, "local"):
-            yield (
-                f"CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES has {kind}, "
-                "which CONFIG_NEUTRON_ML2_TYPE_DRIVERS leaves out"
-            )
-    for driver in answers["CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS"]:
-        if driver in ("ovn", "openvswitch") and driver != agent:
-            yield (f"CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS has {driver}, but the agent is {agent}")
-        if driver == "l2population" and agent == "ovn":
-            yield "CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS has l2population, which ovn has no use for"
+    yield from _wrong_types(answers, agent)
     wiring = Wiring(answers, agent)
     yield from wiring.validate()
     mapped = dict(wiring.mapping_pairs)
@@ -281,3 +263,26 @@ def validate(answers: Answers, agent: str) -> Iterable[str]:
             "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES has vlan, but CONFIG_NEUTRON_ML2_VLAN_RANGES "
             "has no range (PHYSICAL_NETWORK:LOW:HIGH) to take one from"
         )
+
+
+def _wrong_types(answers: Answers, agent: str) -> Iterable[str]:
+    """Of networks, and their drivers."""
+    able = TYPES[agent]
+    types = tuple(answers["CONFIG_NEUTRON_ML2_TYPE_DRIVERS"])
+    for name in ("CONFIG_NEUTRON_ML2_TYPE_DRIVERS", "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"):
+        for kind in answers[name]:
+            if kind not in able:
+                yield (
+                    f"{name} has {kind}, which {agent} cannot carry; it can do {', '.join(able)}"
+                )
+    for kind in answers["CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"]:
+        if types and kind not in (*types, "local"):
+            yield (
+                f"CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES has {kind}, "
+                "which CONFIG_NEUTRON_ML2_TYPE_DRIVERS leaves out"
+            )
+    for driver in answers["CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS"]:
+        if driver in ("ovn", "openvswitch") and driver != agent:
+            yield (f"CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS has {driver}, but the agent is {agent}")
+        if driver == "l2population" and agent == "ovn":
+            yield "CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS has l2population, which ovn has no use for"

@@ -183,12 +183,16 @@ def validate(answers: Answers) -> Iterable[str]:
         if account.casefold() == str(answers[admin]).casefold():
             yield f"{admin}={answers[admin]} is the name of {project(answers)}'s user too"
     if answers[TEMPEST]:
-        first, second = (str(answers[f"{TEMPEST}_FLAVOR_{short}NAME"]) for short in ("", "ALT_"))
-        if first.casefold() == second.casefold():
-            yield f"{TEMPEST}_FLAVOR_NAME and {TEMPEST}_FLAVOR_ALT_NAME must be two names"
-        for service in ("GLANCE", "NOVA"):
-            if not answers[f"CONFIG_{service}_INSTALL"]:
-                yield f"{TEMPEST}=y needs CONFIG_{service}_INSTALL=y"
+        yield from _validate_tempest(answers)
+
+
+def _validate_tempest(answers: Answers) -> Iterable[str]:
+    first, second = (str(answers[f"{TEMPEST}_FLAVOR_{short}NAME"]) for short in ("", "ALT_"))
+    if first.casefold() == second.casefold():
+        yield f"{TEMPEST}_FLAVOR_NAME and {TEMPEST}_FLAVOR_ALT_NAME must be two names"
+    for service in ("GLANCE", "NOVA"):
+        if not answers[f"CONFIG_{service}_INSTALL"]:
+            yield f"{TEMPEST}=y needs CONFIG_{service}_INSTALL=y"
 
 
 def wants_image(answers: Answers) -> bool:

@@ -69,7 +69,7 @@ def _serve(configs: dict[str, str], sockets: dict[str, socket]) -> None:
     def crashed(thread: Any) -> None:
         try:
             thread.wait()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             ended.send_exception(error)
 
     sites = [_site(name, configs[name], sockets[name]) for name in configs]

@@ -1,0 +1,56 @@
+"""Only what can be named is caught, except in the few places named here."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from tests.unit.test_imports import MODULES
+
+ALLOWED = {
+    "onestack.cli.main.guarded": "shows it, and keeps its traceback",
+    "onestack.engine.interruptible.follow": "raised again in the thread that waits",
+    "onestack.engine.runner._ensure": "a step's fault is a `Defect`, with its traceback",
+    "onestack.diagnose.preflight.run": "raised again in the thread that waits",
+    "onestack.supervise.child.become": "told to the supervisor, or printed with its traceback",
+    "onestack.supervise.child.call": "printed with its traceback; it is the process's end",
+    "onestack.supervise.child._call": "printed with its traceback; it is the process's end",
+    "onestack.supervise.loop._safely": "logged with its traceback; the supervisor goes on",
+    "onestack.supervise.preload._import": "logged with its traceback, and said in the status",
+    "onestack.supervise.prober._try": "written down with its traceback; the probe has failed",
+    "onestack.supervise.verbs.answer": "logged with its traceback, and answered as a defect",
+}
+"""Module and function to what becomes of what is caught."""
+
+
+def blind(tree: ast.AST, where: str = "") -> Iterator[str]:
+    """Functions in which anything is caught and not raised again."""
+    for node in ast.iter_child_nodes(tree):
+        inner = node.name if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else where
+        if isinstance(node, ast.ExceptHandler):
+            kinds = ast.unparse(node.type) if node.type else "BaseException"
+            last = node.body[-1]
+            again = isinstance(last, ast.Raise) and last.exc is None
+            if {"Exception", "BaseException"} & set(kinds.strip("()").split(", ")) and not again:
+                yield inner
+        yield from blind(node, inner)
+
+
+def test_what_is_caught_can_be_named() -> None:
+    """Inside a service it is upstream's code that raises, which is not ours to name."""
+    found = {
+        f"{module}.{name}"
+        for module in MODULES
+        if ".inside." not in module
+        for name in blind(ast.parse(MODULES[module].read_text()))
+    }
+    assert found == set(ALLOWED)
+
+
+def test_a_blind_handler_is_seen() -> None:
+    for kind in ("", " Exception", " (ValueError, Exception)", " BaseException as e"):
+        text = f"def f():\n try:\n  g()\n except{kind}:\n  pass\n"
+        assert list(blind(ast.parse(text))) == ["f"]
+    for kind, then in ((" ValueError", "pass"), (" BaseException", "raise")):
+        text = f"def f():\n try:\n  g()\n except{kind}:\n  {then}\n"
+        assert list(blind(ast.parse(text))) == []
