@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from onestack.database.revisions import heads, revision_of
@@ -50,3 +51,18 @@ def test_names_and_docstrings_are_not_taken_for_revisions() -> None:
 def test_other_files_do_not_matter(tmp_path: Path) -> None:
     write(tmp_path, "__init__", "")
     assert heads([tmp_path, tmp_path / "missing"]) == set()
+
+
+def test_steps_may_read_at_once(tmp_path: Path) -> None:
+    """Python 3.11.2, Debian 12's, cannot parse in several threads at once."""
+    folders = []
+    for one in range(8):
+        folder = tmp_path / str(one)
+        folder.mkdir()
+        for number in range(40):
+            before = repr(f"r{number - 1}") if number else "None"
+            text = f"revision = 'r{number}'\ndown_revision = (\n    {before},\n)\n"
+            (folder / f"{number}.py").write_text(text)
+        folders.append([folder])
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(heads, folders * 4)) == [{"r39"}] * 32
