@@ -177,7 +177,7 @@ def steps(ctx: Context, purge: bool = False) -> dict[str, Step]:
         def running(self) -> bool:
             return False
 
-    made = cloud_steps(ctx, Nobody(), dry_run=True, purge=purge)  # type: ignore[arg-type]
+    made = cloud_steps(ctx, Nobody(), dry_run=True, purge=purge)
     return {step.name: step for step in made}
 
 
@@ -300,7 +300,9 @@ def test_it_is_told_of(tmp_path: Path) -> None:
 def test_nothing_is_left_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Server, "users", lambda self: {"toy"})
     monkeypatch.setattr(Server, "exists", lambda self, name: name == "toy")
-    monkeypatch.setattr(switched_off, "remove_user", lambda ctx, name: iter([Change(name, str)]))
+    monkeypatch.setattr(
+        switched_off, "remove_user", lambda ctx, name: iter([Change(name, lambda: None)])
+    )
     (tmp_path / "data" / "toy").mkdir(parents=True)
     ctx = cloud(tmp_path, CONFIG_TOY_INSTALL="")
     assert [what.title for what in switched_off.left(ctx)] == ["Toys"]

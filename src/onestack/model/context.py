@@ -18,9 +18,9 @@ from onestack.model.host import Host, Network
 from onestack.model.run import Run
 
 if TYPE_CHECKING:
-    from onestack.answers.secrets import Secrets
     from onestack.answers.values import Answers
     from onestack.host.facts import HostFacts
+    from onestack.model.secret import Secrets
     from onestack.release.release import Release
 
 T = TypeVar("T")

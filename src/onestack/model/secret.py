@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from onestack.model.host import Role
 
@@ -28,3 +29,15 @@ class Secret:
     """Whether ``CONFIG_DEFAULT_PASSWORD`` stands for it when its key is left alone."""
     made: bool = True
     """Whether a random one is made when nobody gave one; else it is empty then."""
+
+
+class Secrets(Protocol):
+    """A cloud's secrets by name: `onestack.answers.secrets.Secrets` has them."""
+
+    def __getitem__(self, name: str, /) -> str: ...
+
+    def known(self) -> frozenset[str]:
+        """The values in use so far."""
+
+    def looking(self) -> Secrets:
+        """The same, which keep no new one."""

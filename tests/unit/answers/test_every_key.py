@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from onestack.answers import packstack_file, table
+from onestack.answers.packstack_file import Entry
 from onestack.answers.registry import registry
-from onestack.answers.validate import Entry, check
+from onestack.answers.validate import check
 from onestack.answers.values import BadValue, parse
 from onestack.cli.options import rules
 from onestack.components import ALL
@@ -25,7 +26,7 @@ from onestack.model.context import Context
 from onestack.model.key import Class, Key, Kind
 from onestack.release.release import Release
 from tests.support.needs import needs_root
-from tests.unit.components.rooms import context, machine
+from tests.unit.components.rooms import context_on, machine
 
 HERE = Path(__file__).parent
 
@@ -263,23 +264,8 @@ def rendered(root: Path, found: Release, given: dict[str, str]) -> list[str]:
 def full_context(root: Path, found: Release, given: dict[str, str]) -> Context:
     answers = registry().answers(given)
     components = tuple(c for c in ALL if c.enabled(answers))
-    made = context(root, *components, host=machine(kernel=True), **given)
-    return dataclasses.replace(made, release=found, secrets=Fixed(made))  # type: ignore[arg-type]
-
-
-class Fixed:
-    """Secrets as the operator gave them, else their own names."""
-
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
-
-    def __getitem__(self, name: str) -> str:
-        secret = registry().secrets[name]
-        if not secret.made:
-            return str(self._ctx.answers[secret.key])
-        own = str(self._ctx.answers[secret.key]) if secret.key else ""
-        default = str(self._ctx.answers["CONFIG_DEFAULT_PASSWORD"]) if secret.password else ""
-        return own or default or f"secret of {name}"
+    made = context_on(machine(kernel=True), root, *components, **given)
+    return dataclasses.replace(made, release=found)
 
 
 REFUSED_AT_STOCK: dict[str, set[str]] = {

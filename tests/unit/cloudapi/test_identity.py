@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from onestack.answers.registry import registry
 from onestack.cloudapi import identity
 from onestack.cloudapi import keystone as keystone_api
 from onestack.model.context import Context
@@ -86,9 +88,7 @@ def keystone(monkeypatch: pytest.MonkeyPatch) -> Keystone:
 
 @pytest.fixture
 def ctx(tmp_path: Path) -> Context:
-    made = context(tmp_path)
-    made.answers["CONFIG_KEYSTONE_REGION"] = "RegionOne"  # type: ignore[index]
-    return made
+    return dataclasses.replace(context(tmp_path), answers=registry().answers({}))
 
 
 def test_a_changed_password_is_noticed_and_set(keystone: Keystone, ctx: Context) -> None:

@@ -83,7 +83,7 @@ class TestRoles:
 
     def test_what_is_the_clouds_is_done_on_a_controller(self, tmp_path: Path, agent: str) -> None:
         ctx = spread(cloud(tmp_path, agent))
-        steps = {step.name for step in cloud_steps(ctx, Nobody(), dry_run=True)}  # type: ignore[arg-type]
+        steps = {step.name for step in cloud_steps(ctx, Nobody(), dry_run=True)}
         assert not {step for step in steps if step.startswith(("database:", "identity:"))}
         assert not steps & {"nova:cells", "keystone:bootstrap", "provision:flavors", "swift:disk"}
         assert steps >= {"process:nova-compute", "libvirt:places", "nova:vendordata"}
@@ -93,4 +93,4 @@ class TestRoles:
         for host in ctx.hosts:
             others = tuple(one for one in ctx.hosts if one is not host)
             there = dataclasses.replace(ctx, host=host, others=others)
-            Graph(cloud_steps(there, Nobody(), dry_run=True))  # type: ignore[arg-type]
+            Graph(cloud_steps(there, Nobody(), dry_run=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onestack.answers import validate
+from onestack.answers.packstack_file import Entry
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
 from onestack.answers.values import Answers
@@ -26,14 +27,15 @@ def machine(*, kernel: bool = True, openvswitch: str = "3.1.0-2+deb12u1") -> Hos
     return machines.with_datapath(MACHINE, kernel=kernel, openvswitch=openvswitch)
 
 
-def context(
-    root: Path,
-    *components: Component,
-    name: str = "onestack",
-    host: HostFacts = MACHINE,
-    **given: str,
-) -> Context:
+def context(root: Path, *components: Component, name: str = "onestack", **given: str) -> Context:
     """A cloud at ``root`` with these rooms and answers; nothing is made there."""
+    return context_on(MACHINE, root, *components, name=name, **given)
+
+
+def context_on(
+    host: HostFacts, root: Path, *components: Component, name: str = "onestack", **given: str
+) -> Context:
+    """As `context`, on a machine with these facts."""
     cloud = Cloud(name, root)
     answers = registry().answers(given)
     secrets = Secrets(cloud.etc / "secrets.json", answers, registry().secrets)
@@ -51,6 +53,6 @@ def content(ctx: Context, component: Component, name: str) -> str:
 
 def answered(**given: str) -> tuple[Answers | None, list[str]]:
     """What comes of ``given``: answers, and what is wrong with them."""
-    layer = [validate.Entry(name, text, "test") for name, text in given.items()]
+    layer = [Entry(name, text, "test") for name, text in given.items()]
     answers, report = validate.check(registry(), [layer])
     return answers, report.problems

@@ -13,7 +13,7 @@ from onestack.host import timekeeping
 from onestack.host.timekeeping import Keeper
 from onestack.model.context import Context
 from onestack.model.findings import Severity
-from tests.unit.components.rooms import MACHINE, content, context
+from tests.unit.components.rooms import MACHINE, content, context, context_on
 
 ROOM = Chrony()
 GIVEN = {"CONFIG_NTP_SERVERS": "192.0.2.1,ntp.example.com"}
@@ -21,7 +21,7 @@ GIVEN = {"CONFIG_NTP_SERVERS": "192.0.2.1,ntp.example.com"}
 
 def on(root: Path, *keepers: Keeper, may: bool = True) -> Context:
     host = dataclasses.replace(MACHINE, timekeepers=keepers, may_set_clock=may)
-    return context(root, ROOM, host=host, **GIVEN)
+    return context_on(host, root, ROOM, **GIVEN)
 
 
 def test_nothing_without_servers() -> None:

@@ -33,7 +33,7 @@ from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 from onestack.release.release import release
 from tests.support.needs import needs_services
-from tests.unit.components.rooms import context, machine
+from tests.unit.components.rooms import context, context_on, machine
 
 VERSIONS = "neutron_fwaas/db/migration/alembic_migrations/versions"
 
@@ -147,7 +147,7 @@ def test_the_tables_are_all_that_upstream_makes() -> None:
 
 def test_firewalls_are_a_feature(tmp_path: Path) -> None:
     def left(**given: str) -> list[str]:
-        ctx = context(tmp_path, Neutron(), Mariadb(), host=machine(), **given)
+        ctx = context_on(machine(), tmp_path, Neutron(), Mariadb(), **given)
         return [f"{each.name} {each.title}" for each in switched_off.left(ctx)]
 
     assert left() == []
@@ -246,7 +246,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
 
 def rooms(tmp_path: Path, **given: str) -> Context:
     made = (Keystone(), Glance(), Nova(), Neutron(), Cinder(), Provision())
-    return context(tmp_path, *made, host=machine(), **given)
+    return context_on(machine(), tmp_path, *made, **given)
 
 
 def parts(ctx: Context) -> dict[str, Iterator[Change]]:

@@ -21,7 +21,7 @@ from onestack.kernel import proc
 from onestack.model.context import Context
 from onestack.model.process import Process
 from tests.support.needs import needs_root
-from tests.unit.components.rooms import MACHINE, content, context
+from tests.unit.components.rooms import MACHINE, content, context, context_on
 
 ROOM = Libvirt()
 
@@ -30,7 +30,7 @@ def on(root: Path, kvm: bool, **given: str) -> Context:
     host = dataclasses.replace(
         MACHINE, kvm=kvm, kvm_reason="said so", kvm_device=True, kvm_group="daemon"
     )
-    return context(root, host=host, **given)
+    return context_on(host, root, **given)
 
 
 def daemon(ctx: Context) -> Process:

@@ -24,7 +24,7 @@ from onestack.model.host import Role
 from onestack.model.process import AgentProbe
 from onestack.network.bridges import Bridges
 from tests.support.environments import make
-from tests.unit.components.rooms import context, machine
+from tests.unit.components.rooms import context_on, machine
 
 ROOM = Neutron()
 AGENTS = {
@@ -35,7 +35,7 @@ AGENTS = {
 
 def made(root: Path, agent: str, host: HostFacts | None = None, **given: str) -> Context:
     given["CONFIG_NEUTRON_L2_AGENT"] = agent
-    return context(root, ROOM, host=host or machine(kernel=False), **given)
+    return context_on(host or machine(kernel=False), root, ROOM, **given)
 
 
 def ini(ctx: Context, name: str) -> configparser.RawConfigParser:
@@ -321,7 +321,7 @@ def test_a_twin_speaks_for_a_key_that_says_nothing(tmp_path: Path) -> None:
 
 def test_the_machines_choice_of_an_agent_is_looked_at_too(tmp_path: Path) -> None:
     given = {"CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES": "gre", "CONFIG_NEUTRON_L2_AGENT": ""}
-    ctx = context(tmp_path, ROOM, host=machine(kernel=True), **given)
+    ctx = context_on(machine(kernel=True), tmp_path, ROOM, **given)
     assert list(ROOM.validate(ctx.answers)) == []
     (finding,) = ROOM.preflight_checks(ctx)
     assert "ovn cannot carry" in finding.why and "kernel has" in finding.what
@@ -332,10 +332,10 @@ def test_networks_are_not_left_to_another_agent(tmp_path: Path) -> None:
     host = machine(kernel=False)
 
     def refusals(**given: str) -> list[Finding]:
-        ctx = context(tmp_path, ROOM, host=host, **given)
+        ctx = context_on(host, tmp_path, ROOM, **given)
         return [found for found in ROOM.preflight_checks(ctx) if found.severity is Severity.REFUSE]
 
-    before = context(tmp_path, ROOM, host=host, CONFIG_LBAAS_INSTALL="y")
+    before = context_on(host, tmp_path, ROOM, CONFIG_LBAAS_INSTALL="y")
     assert before.once(Bridges).agent == "ovn" and not refusals(CONFIG_LBAAS_INSTALL="y")
     for file in Declared(ROOM, before).files:
         file.path.parent.mkdir(parents=True, exist_ok=True)
@@ -433,7 +433,7 @@ def test_the_kernels_bridge_filters_are_for_its_conntrack(tmp_path: Path) -> Non
 def test_answers_that_do_not_fit_stop_nobody_while_it_is_off(tmp_path: Path) -> None:
     """What it has left is looked for by its files, whatever its answers are by then."""
     given = {"CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES": "gre", "CONFIG_NEUTRON_L2_AGENT": "ovn"}
-    ctx = context(tmp_path, host=machine(), CONFIG_NEUTRON_INSTALL="n", **given)
+    ctx = context_on(machine(), tmp_path, CONFIG_NEUTRON_INSTALL="n", **given)
     assert switched_off.left(ctx) == []
     ml2 = ctx.cloud.etc / "neutron" / "ml2.ini"
     ml2.parent.mkdir(parents=True)

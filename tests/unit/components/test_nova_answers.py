@@ -8,7 +8,7 @@ import pytest
 
 from onestack.answers.registry import registry
 from onestack.components.nova import Nova, pci
-from tests.unit.components.rooms import content, context, machine
+from tests.unit.components.rooms import content, context_on, machine
 
 ROOM = Nova()
 DEVICES = '[{"vendor_id":"8086","product_id":"10ca"},{"address":"0000:0a:00.0"}]'
@@ -20,11 +20,11 @@ def test_devices_and_their_names_have_a_line_each(tmp_path: Path) -> None:
         "CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST": DEVICES,
         "CONFIG_NOVA_PCI_ALIAS": ALIASES,
     }
-    text = content(context(tmp_path, ROOM, host=machine(), **given), ROOM, "nova.conf")
+    text = content(context_on(machine(), tmp_path, ROOM, **given), ROOM, "nova.conf")
     assert text.count("\ndevice_spec = {") == 2
     assert '\nalias = {"name": "one", "product_id": "1"}\nalias = {"name": "two"' in text
     assert "PciPassthroughFilter" in text
-    plain = content(context(tmp_path, ROOM, host=machine()), ROOM, "nova.conf")
+    plain = content(context_on(machine(), tmp_path, ROOM), ROOM, "nova.conf")
     assert "[pci]" not in plain and "PciPassthroughFilter" not in plain
 
 
@@ -56,7 +56,7 @@ def test_contradictions(given: dict[str, str], says: str) -> None:
 
 def test_the_console_may_have_a_certificate_of_its_own(tmp_path: Path) -> None:
     given = {"CONFIG_VNC_SSL_CERT": "/c", "CONFIG_VNC_SSL_KEY": "/k"}
-    fronts = {f.name: f for f in ROOM.frontends(context(tmp_path, ROOM, host=machine(), **given))}
+    fronts = {f.name: f for f in ROOM.frontends(context_on(machine(), tmp_path, ROOM, **given))}
     own = fronts["novnc"].certificate
     assert own is not None and (own.certificate, own.key) == ("/c", "/k")
     assert fronts["nova"].certificate is None

@@ -11,7 +11,7 @@ from onestack.answers.registry import registry
 from onestack.components.neutron import Neutron
 from onestack.components.octavia import LISTENERS, Octavia
 from onestack.network.backend import l2_agent
-from tests.unit.components.rooms import answered, content, context, machine
+from tests.unit.components.rooms import answered, content, context, context_on, machine
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_asked_for_it_decides_the_layout() -> None:
 def test_floating_ips_reach_each_other(tmp_path: Path, kernel: bool, stateless: str) -> None:
     """A userspace datapath has too few passes for their translations with connection tracking."""
     neutron = Neutron()
-    ctx = context(tmp_path, neutron, host=machine(kernel=kernel), CONFIG_NEUTRON_L2_AGENT="ovn")
+    ctx = context_on(machine(kernel=kernel), tmp_path, neutron, CONFIG_NEUTRON_L2_AGENT="ovn")
     assert f"stateless_nat_enabled = {stateless}\n" in content(ctx, neutron, "ml2.ini")
 
 

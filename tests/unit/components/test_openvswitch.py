@@ -24,7 +24,7 @@ from onestack.model.process import Process
 from onestack.network import ovsdb
 from tests.support import machines
 from tests.support.needs import needs_root
-from tests.unit.components.rooms import content, context, machine
+from tests.unit.components.rooms import content, context, context_on, machine
 
 ROOM = Openvswitch()
 CLONE_NEWNET = 0x40000000
@@ -43,13 +43,13 @@ def module() -> SimpleNamespace:
 
 
 def test_with_the_kernels_datapath_nothing_runs_as_root(tmp_path: Path) -> None:
-    found = processes(context(tmp_path, host=machine(kernel=True)))
+    found = processes(context_on(machine(kernel=True), tmp_path))
     assert {p.user for p in found.values()} == {"onestack-openvswitch"}
     assert found["ovs-vswitchd"].capabilities == ("net_admin", "net_raw")
 
 
 def test_in_userspace_the_switch_alone_is_root(tmp_path: Path) -> None:
-    found = processes(context(tmp_path, host=machine(kernel=False)))
+    found = processes(context_on(machine(kernel=False), tmp_path))
     assert {name for name, p in found.items() if p.user == "root"} == {"ovs-vswitchd"}
     # before the first port: later it would need a restart
     (settings,) = found["ovs-vswitchd"].prepare
@@ -75,20 +75,20 @@ def test_two_clouds_share_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_which_open_vswitch_runs(tmp_path: Path, kernel: bool, version: str, own: bool) -> None:
-    ctx = context(tmp_path, host=machine(kernel=kernel, openvswitch=version), **OVN)
+    ctx = context_on(machine(kernel=kernel, openvswitch=version), tmp_path, **OVN)
     program = processes(ctx)["ovsdb-server"].argv[4]
     assert ("openvswitch-trixie/bin" in program) == own
     assert ("openvswitch-switch" in Declared(ROOM, ctx).packages) != own
 
 
 def test_with_its_own_agent_this_debians_open_vswitch_will_do(tmp_path: Path) -> None:
-    ctx = context(tmp_path, host=machine(kernel=False), CONFIG_NEUTRON_L2_AGENT="openvswitch")
+    ctx = context_on(machine(kernel=False), tmp_path, CONFIG_NEUTRON_L2_AGENT="openvswitch")
     assert "openvswitch-switch" in Declared(ROOM, ctx).packages
 
 
 def test_the_address_on_the_external_network(tmp_path: Path) -> None:
     given = {"CONFIG_ONESTACK_EXTERNAL_ADDRESS": "10.50.14.1/24"}
-    ctx = context(tmp_path, host=machine(kernel=True), **given)
+    ctx = context_on(machine(kernel=True), tmp_path, **given)
     process = processes(ctx)["external-bridge"]
     assert process.argv[2:5] == ("br-ex", "system", "10.50.14.1/24")
     assert process.capabilities == ("net_admin",)
@@ -96,10 +96,10 @@ def test_the_address_on_the_external_network(tmp_path: Path) -> None:
 
 def test_the_demo_gives_the_machine_its_gateway_too(tmp_path: Path) -> None:
     given = {"CONFIG_ONESTACK_EXTERNAL_ADDRESS": "10.50.14.1/24", "CONFIG_PROVISION_DEMO": "y"}
-    ctx = context(tmp_path, host=machine(kernel=True), **given)
+    ctx = context_on(machine(kernel=True), tmp_path, **given)
     assert processes(ctx)["external-bridge"].argv[4] == "10.50.14.1/24 172.24.4.1/24"
     given["CONFIG_PROVISION_DEMO_FLOATRANGE"] = "10.50.14.0/24"
-    ctx = context(tmp_path, host=machine(kernel=True), **given)
+    ctx = context_on(machine(kernel=True), tmp_path, **given)
     assert processes(ctx)["external-bridge"].argv[4] == "10.50.14.1/24"
 
 
@@ -109,9 +109,9 @@ def test_bridges_of_the_mapping_are_made_and_nics_put_in(tmp_path: Path) -> None
         "CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS": "extnet:br-ex,physnet1:br-eth1",
         "CONFIG_NEUTRON_OVS_BRIDGE_IFACES": "br-eth1:eth1",
     }
-    ctx = context(tmp_path, host=machine(kernel=True), **given)
+    ctx = context_on(machine(kernel=True), tmp_path, **given)
     assert processes(ctx)["external-bridge"].argv[7] == "br-eth1:eth1"
-    ctx = context(tmp_path, host=machine(kernel=True), CONFIG_NEUTRON_L3_EXT_BRIDGE="br-wan")
+    ctx = context_on(machine(kernel=True), tmp_path, CONFIG_NEUTRON_L3_EXT_BRIDGE="br-wan")
     assert processes(ctx)["external-bridge"].argv[2] == "br-wan"
 
 
@@ -122,7 +122,7 @@ def test_nics_that_are_needed_or_missing_are_refused(tmp_path: Path) -> None:
         "CONFIG_NEUTRON_L2_AGENT": "openvswitch",
         "CONFIG_NEUTRON_OVS_BRIDGE_IFACES": "br-ex:eth0,br-b:eth9,br-c:eth1",
     }
-    found = [f.what for f in ROOM.preflight_checks(context(tmp_path, host=host, **given))]
+    found = [f.what for f in ROOM.preflight_checks(context_on(host, tmp_path, **given))]
     assert found == [
         "eth0 has the address 192.0.2.5/24 of this machine",
         "there is no network device eth9 here",
@@ -137,7 +137,7 @@ def test_where_tunnels_cannot_end_is_refused_before_anything_is_made(
 
     def refused(kept: str, device: str) -> list[str]:
         given = {"CONFIG_NEUTRON_L2_AGENT": agent, key: device}
-        ctx = context(tmp_path, host=machines.machine(kept), **given)
+        ctx = context_on(machines.machine(kept), tmp_path, **given)
         return [finding.what for finding in ROOM.preflight_checks(ctx)]
 
     wrong = "the network device eth2 cannot be this host's end of tunnels"

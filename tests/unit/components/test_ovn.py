@@ -8,7 +8,7 @@ from pathlib import Path
 from onestack.components.ovn import Ovn, chassis
 from onestack.model.declared import Declared
 from onestack.model.process import ExecProbe
-from tests.unit.components.rooms import context, machine
+from tests.unit.components.rooms import context, context_on, machine
 
 ROOM = Ovn()
 CHOSEN = {"CONFIG_NEUTRON_L2_AGENT": "ovn"}
@@ -86,5 +86,5 @@ def test_what_the_chassis_is_told(tmp_path: Path) -> None:
 
 def test_the_datapath_is_the_machines(tmp_path: Path) -> None:
     for kernel, name in ((True, "system"), (False, "netdev")):
-        ctx = context(tmp_path, host=machine(kernel=kernel), **CHOSEN)
+        ctx = context_on(machine(kernel=kernel), tmp_path, **CHOSEN)
         assert f'external-ids:ovn-bridge-datapath-type="{name}"' in chassis(ctx)

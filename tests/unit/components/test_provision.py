@@ -19,7 +19,7 @@ from onestack.diagnose import preflight
 from onestack.model.context import Context
 from onestack.model.findings import Severity
 from onestack.network import demo
-from tests.unit.components.rooms import answered, content, context, machine
+from tests.unit.components.rooms import answered, content, context, context_on, machine
 
 ROOM = Provision()
 DEMO = {"CONFIG_PROVISION_DEMO": "y"}
@@ -28,7 +28,7 @@ TEMPEST = {"CONFIG_PROVISION_TEMPEST": "y"}
 
 def tasks(root: Path, **given: str) -> set[str]:
     rooms = (Glance(), Nova(), Neutron(), ROOM)
-    return {task.name for task in ROOM.tasks(context(root, *rooms, host=machine(), **given))}
+    return {task.name for task in ROOM.tasks(context_on(machine(), root, *rooms, **given))}
 
 
 def test_what_is_made_for_which_answers(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_where_the_public_network_is(
         "CONFIG_NEUTRON_OVS_EXTERNAL_PHYSNET": "wan",
         "CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS": "wan:br-ex",
     }
-    ctx = context(tmp_path, Neutron(), host=machine(), **given)
+    ctx = context_on(machine(), tmp_path, Neutron(), **given)
     next(iter(networks.ensure_networks(ctx))).do()
     ((kind, body),) = api.told
     network = body["network"]

@@ -32,7 +32,7 @@ from onestack.model.declarations import TempestResources
 from onestack.model.errors import BadAnswers, OnestackError
 from onestack.release.release import release
 from tests.unit.components.certificates import authority
-from tests.unit.components.rooms import context, machine
+from tests.unit.components.rooms import context, context_on, machine
 
 ROOM = Tempest()
 WANTED = {"CONFIG_PROVISION_TEMPEST": "y"}
@@ -65,7 +65,7 @@ def taken(folder: Path, taken_with: dict[str, Any], *tests: Verdict) -> Results:
 
 def test_it_is_there_when_asked_for(tmp_path: Path) -> None:
     def rooms(**given: str) -> Context:
-        return context(tmp_path, Provision(), ROOM, host=machine(), **given)
+        return context_on(machine(), tmp_path, Provision(), ROOM, **given)
 
     assert not ROOM.enabled(rooms().answers)
     assert ROOM.enabled(rooms(**WANTED).answers)
@@ -142,7 +142,7 @@ class TestFile:
     def test_what_the_answers_say(self, tmp_path: Path) -> None:
         given = {**WANTED, "CONFIG_PROVISION_DEMO": "y", "CONFIG_PROVISION_IMAGE_SSH_USER": "me"}
         rooms = (Glance(), Nova(), Neutron(), ROOM)
-        ctx = context(tmp_path, *rooms, host=machine(), **given)
+        ctx = context_on(machine(), tmp_path, *rooms, **given)
         found = config.sections(ctx, FOUND)
         assert found["validation"]["image_ssh_user"] == "me"
         assert found["compute"]["flavor_ref_alt"] == "g"
@@ -155,7 +155,7 @@ class TestFile:
 
     def test_what_the_services_can_do(self, tmp_path: Path) -> None:
         rooms = (Glance(), Nova(), Neutron(), Cinder(), Swift(), Heat(), Horizon(), Octavia(), ROOM)
-        ctx = context(tmp_path, *rooms, host=machine(), CONFIG_NEUTRON_L2_AGENT="ovn", **WANTED)
+        ctx = context_on(machine(), tmp_path, *rooms, CONFIG_NEUTRON_L2_AGENT="ovn", **WANTED)
         found = config.sections(ctx, FOUND)
         assert found["network-feature-enabled"]["api_extensions"] == ("port-security", "router")
         assert found["network-feature-enabled"]["port_security"] is True
@@ -165,7 +165,7 @@ class TestFile:
         assert found["volume-feature-enabled"] == {"backup": True, "volume_revert": True}
         assert found["volume"]["storage_protocol"] == "file"
         assert found["service_available"]["load_balancer"] is True
-        without = config.sections(context(tmp_path, Cinder(), host=machine(), **WANTED), FOUND)
+        without = config.sections(context_on(machine(), tmp_path, Cinder(), **WANTED), FOUND)
         assert without["volume-feature-enabled"]["backup"] is False
 
     def test_certificates_of_the_operators(self, tmp_path: Path) -> None:
@@ -175,10 +175,10 @@ class TestFile:
         own = {f"CONFIG_{of}_SSL_{k}": v for of in ("HORIZON", "VNC") for k, v in files.items()}
         on = {**WANTED, "CONFIG_HORIZON_INSTALL": "y"}
         rooms = (Nova(), Horizon(), ROOM)
-        found = config.sections(context(tmp_path, *rooms, host=machine(), **on), FOUND)
+        found = config.sections(context_on(machine(), tmp_path, *rooms, **on), FOUND)
         assert list(found["dashboard"]) == ["dashboard_url"]
         assert found["compute-feature-enabled"]["vnc_console"] is True
-        found = config.sections(context(tmp_path, *rooms, host=machine(), **on, **own), FOUND)
+        found = config.sections(context_on(machine(), tmp_path, *rooms, **on, **own), FOUND)
         assert found["dashboard"]["disable_ssl_certificate_validation"] is True
         assert found["compute-feature-enabled"]["vnc_console"] is False
 
@@ -210,7 +210,7 @@ class TestFile:
             "CONFIG_HORIZON_SSL_KEY": str(made.key),
         }
         given = {**WANTED, **own, "CONFIG_NEUTRON_L2_AGENT": "ovn"}
-        ctx = context(tmp_path, *ALL, host=machine(), **given)
+        ctx = context_on(machine(), tmp_path, *ALL, **given)
         strangers = [
             f"[{section}] {option}"
             for section, options in config.sections(ctx, FOUND).items()
@@ -301,7 +301,7 @@ class TestLastStep:
 
     @pytest.fixture
     def ctx(self, tmp_path: Path) -> Context:
-        made = context(tmp_path, Provision(), ROOM, host=machine(), **RUN)
+        made = context_on(machine(), tmp_path, Provision(), ROOM, **RUN)
         made.cloud.etc.mkdir()
         paths.configuration(made).write_text("[auth]\n")
         return made
@@ -347,7 +347,7 @@ class TestTake:
 
     @pytest.fixture
     def ctx(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
-        made = context(tmp_path, ROOM, host=machine(), **WANTED)
+        made = context_on(machine(), tmp_path, ROOM, **WANTED)
         monkeypatch.setattr(paths, "user", lambda ctx: "root")
         paths.kept(made).mkdir(parents=True)
         python = paths.environment(made).python

@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 
 from onestack.deploy.jobs import SupervisedJobs
+from onestack.model.context import Context
 from onestack.model.declarations import Job
-from tests.unit.deploy.toys import context
+from tests.unit.deploy.toys import Supervisor, context
 
 JOB = Job("rooms-paint", "rooms", "rooms:paint", {"colour": "blue"}, "other")
 
 
-class Client:
+class Client(Supervisor):
     """Notes what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, ctx: Context) -> None:
+        super().__init__(ctx)
         self.told: dict[str, Any] = {}
 
     def job(self, **told: Any) -> None:
@@ -26,9 +28,9 @@ class Client:
 
 
 def test_a_job_is_run_as_its_components_user_and_explained_by_it(tmp_path: Path) -> None:
-    client = Client()
-    jobs = SupervisedJobs(client)  # type: ignore[arg-type]
-    ctx = dataclasses.replace(context(tmp_path), jobs=jobs)
+    toy = context(tmp_path)
+    client = Client(toy)
+    ctx = dataclasses.replace(toy, jobs=SupervisedJobs(client))
     ctx.run_job(JOB)
     explain = client.told.pop("explain")
     assert client.told == {

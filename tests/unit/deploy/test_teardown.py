@@ -14,9 +14,8 @@ import pytest
 from onestack.deploy import clouds, prepare, teardown, unit
 from onestack.deploy.undo import undo, undos
 from onestack.engine import timing
-from onestack.host import locks
+from onestack.host import files, locks
 from onestack.host.command import Aborted, Result
-from onestack.host.files import ensure_directory
 from onestack.host.ledger import Ledger
 from onestack.kernel import proc
 from onestack.model.cloud import Cloud
@@ -45,13 +44,9 @@ def supervisor(tmp_path: Path) -> Supervisor:
     return Supervisor(context(tmp_path / "ctx"))
 
 
-def destroy(cloud: Cloud, supervisor: Supervisor, **options: bool) -> teardown.Destroyed:
-    return teardown.destroy(
-        cloud,
-        supervisor,
-        cache=cloud.root.parent / "cache",
-        **options,
-    )
+def destroy(cloud: Cloud, supervisor: Supervisor, keep_cache: bool = False) -> teardown.Destroyed:
+    cache = cloud.root.parent / "cache"
+    return teardown.destroy(cloud, supervisor, cache=cache, keep_cache=keep_cache)
 
 
 def test_down_stops_what_runs(cloud: Cloud, supervisor: Supervisor) -> None:
@@ -120,8 +115,8 @@ def test_what_clouds_share_goes_with_the_last(
     other = another(tmp_path)
     place, own = tmp_path / "shared", tmp_path / "own"
     for change in (
-        *ensure_directory(place, ledger=Ledger.of(cloud), shared=True),
-        *ensure_directory(own, ledger=Ledger.of(cloud)),
+        *files.ensure_directory(place, ledger=Ledger.of(cloud), shared=True),
+        *files.ensure_directory(own, ledger=Ledger.of(cloud)),
     ):
         change.do()
     destroy(cloud, supervisor)
@@ -138,12 +133,13 @@ def test_a_cloud_that_is_just_going_inherits_nothing(
     clouds.hand_over(other, cache)
     assert clouds.others(cloud, cache) and not clouds.successor(cloud, cache)
     place = tmp_path / "shared"
-    for change in ensure_directory(place, ledger=Ledger.of(cloud), shared=True):
+    for change in files.ensure_directory(place, ledger=Ledger.of(cloud), shared=True):
         change.do()
     destroy(cloud, supervisor)
     assert not place.exists() and not Ledger.of(other).entries()
     # It stays after all: an `up` of it says so.
-    assert [change.do() for change in clouds.ensure_registered(other, cache)] == [None]
+    (change,) = clouds.ensure_registered(other, cache)
+    change.do()
     assert not clouds.removing(other, cache)
 
 
@@ -153,12 +149,11 @@ def test_a_cloud_that_comes_while_the_last_one_goes(
     """The removal of a cache takes seconds: a new one is begun meanwhile, and stays."""
     cache = tmp_path / "cache"
     (cache / "release").mkdir()
-    remove_tree = teardown.remove_tree
 
     def slowly(path: Path) -> None:
         if path.parent == tmp_path and path.name != "root":
             another(tmp_path)
-        remove_tree(path)
+        files.remove_tree(path)
 
     monkeypatch.setattr(teardown, "remove_tree", slowly)
     destroy(cloud, supervisor)
@@ -191,7 +186,7 @@ def test_what_comes_while_a_cloud_goes_is_undone_by_it(
 ) -> None:
     """The other one is destroyed just before this one says that it is going."""
     other, place = another(tmp_path), tmp_path / "shared"
-    for change in ensure_directory(place, ledger=Ledger.of(other), shared=True):
+    for change in files.ensure_directory(place, ledger=Ledger.of(other), shared=True):
         change.do()
     hand_over = clouds.hand_over
 
@@ -216,7 +211,7 @@ def test_clouds_destroyed_at_the_same_moment(
     clouds = (cloud, another(tmp_path))
     places = [tmp_path / f"shared-by-{each.name}" for each in clouds]
     for each, place in zip(clouds, places, strict=True):
-        for change in ensure_directory(place, ledger=Ledger.of(each), shared=True):
+        for change in files.ensure_directory(place, ledger=Ledger.of(each), shared=True):
             change.do()
     fork = multiprocessing.get_context("fork")
     together = fork.Barrier(len(clouds))

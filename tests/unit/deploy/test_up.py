@@ -65,7 +65,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
 
     def ensure(
-        self: schemas.Schemas, wanted: schemas.Database, password: str, job: schemas.Job
+        self: schemas.Schemas, wanted: Database, password: str, job: schemas.Job
     ) -> Iterator[Change]:
         assert password == f"secret of {wanted.user}_db"
         if wanted.name not in made:
@@ -188,7 +188,7 @@ def test_a_password_changes_while_nobody_uses_it(
 
 @needs_root
 def test_a_certificate_renewed_in_the_same_run(
-    ctx: Context, supervisor: Supervisor, made: list[str]
+    ctx: Context, supervisor: Supervisor, made: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A task of its own changed a file after the supervisor had looked."""
     for place in ("etc", "data"):
@@ -203,7 +203,7 @@ def test_a_certificate_renewed_in_the_same_run(
 
         yield Task("certificate", renew, ("supervisor",), before_start=True)
 
-    rooms.tasks = tasks  # type: ignore[method-assign]
+    monkeypatch.setattr(rooms, "tasks", tasks)
     changes = run(dataclasses.replace(ctx), supervisor).report.changes
     assert changes == [
         ("rooms:certificate", "renew"),
@@ -498,7 +498,7 @@ def test_a_process_that_does_not_get_ready(
 
 
 def test_a_dry_run_tells_the_supervisor_nothing(
-    ctx: Context, supervisor: Supervisor, made: list[str]
+    ctx: Context, supervisor: Supervisor, made: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = run(ctx, supervisor, dry_run=True)
     assert supervisor.said == [] and made == []
@@ -507,7 +507,7 @@ def test_a_dry_run_tells_the_supervisor_nothing(
     assert "launch the supervisor" in whats and "make doors" in whats
     supervisor.up = True
     supervisor.states = dict.fromkeys(("stored", "doors-api", "rooms-api"), State.READY)
-    supervisor.load = lambda: pytest.fail("told in a dry run")  # type: ignore[method-assign]
+    monkeypatch.setattr(supervisor, "load", lambda: pytest.fail("told in a dry run"))
     run(ctx, supervisor, dry_run=True)
 
 
@@ -789,6 +789,6 @@ def test_a_store_is_mounted_for_its_owner_and_those_who_must_see_it(
     assert specs["doors-api"].prepare == (attach,)
     assert specs["doors-api"].cleanup == ()
     assert not specs["stored"].prepare and not specs["duster"].prepare
-    steps = {step.name: step for step in up.cloud_steps(ctx, supervisor)}  # type: ignore[arg-type]
+    steps = {step.name: step for step in up.cloud_steps(ctx, supervisor)}
     waiting = {name for name, step in steps.items() if "shelf:build" in step.needs}
     assert waiting - {"ready"} == {"process:shelfd", "process:doors-api"}

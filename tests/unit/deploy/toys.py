@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from onestack.answers.values import Answers
 from onestack.deploy.supervisor import SupervisorClient
 from onestack.model.change import Change
 from onestack.model.cloud import Cloud
@@ -166,8 +167,8 @@ def context(tmp_path: Path, *components: Component) -> Context:
     cloud = Cloud("toy", tmp_path / "root")
     return Context(
         cloud=cloud,
-        answers={},  # type: ignore[arg-type]
-        secrets=Secrets(),  # type: ignore[arg-type]
+        answers=Answers({}),
+        secrets=Secrets(),
         host=Host.alone(cloud, FACTS),
         release=release,
         components=components or (Store(), Doors(), Rooms()),

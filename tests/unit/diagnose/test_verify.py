@@ -26,7 +26,7 @@ from onestack.model.errors import BadAnswers
 from onestack.supervise.protocol import ProcessStatus
 from onestack.supervise.states import State
 from tests.unit.components.certificates import authority
-from tests.unit.components.rooms import context, machine
+from tests.unit.components.rooms import context, context_on, machine
 
 HERE = machine().hostname
 
@@ -88,7 +88,7 @@ class Cloud:
 def ctx(tmp_path: Path) -> Context:
     rooms = (Keystone(), Nova(), Neutron(), Swift(), Horizon())
     given = {"CONFIG_NEUTRON_L2_AGENT": "ovn", "CONFIG_PROVISION_DEMO": "y"}
-    return context(tmp_path, *rooms, host=machine(), CONFIG_HORIZON_INSTALL="y", **given)
+    return context_on(machine(), tmp_path, *rooms, CONFIG_HORIZON_INSTALL="y", **given)
 
 
 def asked(
