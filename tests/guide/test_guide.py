@@ -6,6 +6,7 @@ each class is one sitting at the machine, its tests run in order.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -41,6 +42,25 @@ class Sitting:
     def ssh(self, address: str, command: str, timeout: float = 60) -> str:
         line = SSH.format(key=self.key, address=address, command=command)
         return self.cloud.type(line, timeout=timeout)
+
+    def dhcp_has(self, net: str, pattern: str) -> bool:
+        """Whether the network's DHCP server has such an address."""
+        shown = self.cloud.type(f"ip netns exec qdhcp-{self.ids[net]} ifconfig")
+        return bool(re.search(rf"inet {pattern}", shown))
+
+    def active(self, name: str) -> bool:
+        status = self.cloud.type(f"openstack server show {name} -f value -c status")
+        return status.strip() == "ACTIVE"
+
+    def pings(self, name: str) -> bool:
+        """Whether the server answers at its floating address."""
+        return self.cloud.inside(f"ping -c1 -W2 {self.ids[name]}", expect=None).returncode == 0
+
+    def lets_in(self, name: str) -> bool:
+        return self.ssh(self.ids[name], "true") == ""
+
+    def has_disk(self, name: str) -> bool:
+        return "vdb" in self.ssh(self.ids[name], "cat /proc/partitions")
 
 
 @pytest.fixture(scope="module", params=["openvswitch", "ovn"])
@@ -127,14 +147,8 @@ class TestGuide:
                 ("net-ext", r"10\.50\.14\.\d+"),
                 ("net-int", r"192\.168\.10\.\d+"),
             ):
-                wait_until(
-                    f"the DHCP server's address on {net}",
-                    lambda net=net, pattern=pattern: re.search(
-                        rf"inet {pattern}",
-                        cloud.type(f"ip netns exec qdhcp-{ids[net]} ifconfig"),
-                    ),
-                    60,
-                )
+                served = functools.partial(sitting.dhcp_has, net, pattern)
+                wait_until(f"the DHCP server's address on {net}", served, 60)
         else:
             wiring = cloud.type("ovn-nbctl show")
             assert f"neutron-{ids['net-int']}" in wiring
@@ -220,32 +234,15 @@ class TestGuide:
                 timeout=120,
             )
         for name in ("one", "two"):
-            wait_until(
-                f"the server {name}",
-                lambda name=name: (
-                    cloud.type(f"openstack server show {name} -f value -c status").strip()
-                    == "ACTIVE"
-                ),
-                180,
-                3,
-            )
+            wait_until(f"the server {name}", functools.partial(sitting.active, name), 180, 3)
             address = cloud.type(
                 "openstack floating ip create net-ext -f value -c floating_ip_address"
             ).strip()
             cloud.type(f"openstack server add floating ip {name} {address}")
             ids[name] = address
         for name in ("one", "two"):
-            wait_until(
-                f"a ping from {name}",
-                lambda name=name: (
-                    cloud.inside(f"ping -c1 -W2 {ids[name]}", expect=None).returncode == 0
-                ),
-                240,
-                2,
-            )
-            wait_until(
-                f"ssh to {name}", lambda name=name: sitting.ssh(ids[name], "true") == "", 240, 3
-            )
+            wait_until(f"a ping from {name}", functools.partial(sitting.pings, name), 240, 2)
+            wait_until(f"ssh to {name}", functools.partial(sitting.lets_in, name), 240, 3)
 
     def test_metadata_and_user_data(self, sitting: Sitting) -> None:
         """The guest itself fetched its name, key and user-data from 169.254.169.254."""
@@ -301,11 +298,7 @@ class TestGuide:
             server = cloud.type(f"openstack server show {name} -f value -c id").strip()
             cloud.type(f"nova volume-attach {server} {volume}")
             state("in-use")
-            wait_until(
-                f"the disk in {name}",
-                lambda name=name: "vdb" in sitting.ssh(ids[name], "cat /proc/partitions"),
-                60,
-            )
+            wait_until(f"the disk in {name}", functools.partial(sitting.has_disk, name), 60)
             assert "kept" in sitting.ssh(ids[name], command, timeout=120)
             cloud.type(f"nova volume-detach {server} {volume}")
             state("available")

@@ -93,10 +93,10 @@ def network(place: Path) -> Iterator[None]:
         )
         metadata = Path(__file__).with_name("guest_metadata.py")
         with (place / "helpers.log").open("wb") as log:
-            for words in (dhcp.split(), [sys.executable, metadata, place / "web"]):
+            for argv in (dhcp.split(), [sys.executable, str(metadata), str(place / "web")]):
                 helpers.append(
                     subprocess.Popen(
-                        ["ip", "netns", "exec", SPACE, *words], stdout=log, stderr=subprocess.STDOUT
+                        ["ip", "netns", "exec", SPACE, *argv], stdout=log, stderr=subprocess.STDOUT
                     )
                 )
         yield
@@ -170,12 +170,12 @@ class Guest:
             timeout=timeout,
         )
 
-    def tell(self, execute: str, until: str = "", seconds: float = 20, **arguments: Any) -> None:
+    def tell(self, execute: str, until: str = "", /, **arguments: Any) -> None:
         """One QMP command, and the wait for the event ``until``."""
         if self.monitor is None:
             self.monitor = socket.socket(socket.AF_UNIX)
             self.monitor.connect(f"{self.place}/monitor")
-            self.monitor.settimeout(seconds)
+            self.monitor.settimeout(20)
             self.lines = self.monitor.makefile("rw")
             self.lines.readline()
             self.tell("qmp_capabilities")

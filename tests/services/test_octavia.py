@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import json
 import os
 import signal
@@ -58,6 +59,9 @@ class Balancer:
         """Name to operating status."""
         listed = self.cloud.type("openstack loadbalancer member list lb-pool -f json")
         return {one["name"]: one["operating_status"] for one in json.loads(listed)}
+
+    def serves(self, name: str) -> bool:
+        return self.value(f"server show {name}", "status") == "ACTIVE"
 
     def settled(self, status: str = "ACTIVE") -> None:
         """The client's own ``--wait`` looks every ten seconds."""
@@ -140,7 +144,7 @@ def test_a_balancer(balancer: Balancer) -> None:
     for name in SERVERS:
         wait_until(
             f"the server {name}",
-            lambda name=name: balancer.value(f"server show {name}", "status") == "ACTIVE",
+            functools.partial(balancer.serves, name),
             180,
         )
         port = balancer.value(f"port list --server {name}", "ID")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ class Demo:
         openrc = self.cloud.root / "etc" / "demo-openrc"
         return self.cloud.type(f". {openrc} && {command}", **more)
 
-    def json(self, command: str) -> object:
+    def json(self, command: str) -> Any:
         return json.loads(self.type(f"openstack {command} -f json"))
 
     def ssh(self, command: str, timeout: float = 60) -> str:
@@ -63,16 +64,16 @@ def demo(cloud: CloudUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def test_the_demo_is_there_and_made_once(demo: Demo) -> None:
-    names = {network["Name"] for network in demo.json("network list")}  # type: ignore[index]
+    names = {network["Name"] for network in demo.json("network list")}
     assert names == {"public", "private"}
-    (router,) = demo.json("router list")  # type: ignore[misc]
+    (router,) = demo.json("router list")
     assert (router["Name"], router["Status"]) == ("router1", "ACTIVE")
     subnet = demo.cloud.type("openstack subnet show public_subnet -f json")
     assert json.loads(subnet)["cidr"] == "172.24.4.0/24"
     assert "172.24.4.1/24" in demo.cloud.type("ip -4 address show dev br-ex")
     who = demo.json("token issue")
     project = demo.cloud.type("openstack project show demo -f value -c id").strip()
-    assert who["project_id"] == project  # type: ignore[index]
+    assert who["project_id"] == project
     assert "0 changes" in demo.cloud.onestack("up", "--netns").stdout
 
 
@@ -88,7 +89,7 @@ def test_a_server_is_reached_by_its_floating_address(demo: Demo) -> None:
         timeout=300,
     )
     address = demo.json("floating ip create public")
-    demo.address = address["floating_ip_address"]  # type: ignore[index]
+    demo.address = address["floating_ip_address"]
     assert demo.address.startswith("172.24.4.")
     demo.type(f"openstack server add floating ip one {demo.address}")
     wait_until("ssh", lambda: demo.ssh("hostname").strip() == "one", 300, 3)

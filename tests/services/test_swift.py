@@ -53,7 +53,9 @@ def digest(path: Path) -> str:
 
 def url(cloud: CloudUnderTest) -> str:
     """Where the account is, as the catalog says."""
-    return re.search(r"StorageURL: (\S+)", cloud.type("swift stat -v"))[1]  # type: ignore[index]
+    found = re.search(r"StorageURL: (\S+)", cloud.type("swift stat -v"))
+    assert found
+    return found[1]
 
 
 def as_other(cloud: CloudUnderTest, command: str, **more: object) -> str:

@@ -5,6 +5,7 @@ Two clouds, one after the other; the second has no more than keystone, glance an
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -318,6 +319,9 @@ class TestDisks:
     def test_a_disk_is_taken_out(
         self, on_disks: CloudUnderTest, disks: list[Disk], work: Path
     ) -> None:
+        def on_both(digest: str) -> bool:
+            return lying(on_disks, digest) == {*"ab"}
+
         a, b, _ = (str(disk.name) for disk in disks)
         says = refused(on_disks, STORAGES=a, STORAGE_ZONES="1", STORAGE_REPLICAS="1")
         assert "some lie nowhere else" in says
@@ -327,7 +331,7 @@ class TestDisks:
         for name in ("two", "three"):
             digest = hashlib.sha256((work / name).read_bytes()).hexdigest()
             assert got(on_disks, name) == digest
-            wait_until(f"{name} on both", lambda d=digest: lying(on_disks, d) == {*"ab"}, 600, 5)
+            wait_until(f"{name} on both", functools.partial(on_both, digest), 600, 5)
 
     def test_logs_say_no_more_than_that_a_disk_was_gone(self, on_disks: CloudUnderTest) -> None:
         gone = re.compile("not mounted|unmounted|Insufficient Storage|507|handoff")

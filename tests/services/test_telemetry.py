@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 from collections.abc import Iterator
@@ -61,6 +62,9 @@ class Telemetry:
         found = self.json(f"metric measures show {where} {words} {metric}")
         return [float(point["value"]) for point in found]
 
+    def last(self, metric: str, resource: str) -> float:
+        return self.measures(metric, resource)[-1]
+
     def part(self, kind: str) -> str:
         """The id of the server's one disk or port, among the resources of the store."""
         query = f"'instance_id={self.server}'"
@@ -118,9 +122,7 @@ def test_a_guest_is_measured(telemetry: Telemetry) -> None:
     disk, port = telemetry.part("instance_disk"), telemetry.part("instance_network_interface")
     for part, meters in ((disk, OF_ITS_DISK), (port, OF_ITS_PORT)):
         for meter in meters:
-            wait_until(
-                meter, lambda part=part, meter=meter: telemetry.measures(meter, part)[-1], 60
-            )
+            wait_until(meter, functools.partial(telemetry.last, meter, part), 60)
     (shown,) = telemetry.json(f"metric resource search --type instance id={server}")
     assert (shown["display_name"], shown["server_group"], shown["flavor_name"]) == (
         *("measured", "mine", "m1.nano"),

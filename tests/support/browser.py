@@ -117,9 +117,14 @@ class Browser:
         self.driver.save_screenshot(str(path))
         return path
 
+    def log(self, kind: str) -> list[dict[str, Any]]:
+        """What was noted of this kind since the last time."""
+        found: list[dict[str, Any]] = self.driver.get_log(kind)  # type: ignore[no-untyped-call]
+        return found
+
     def note_requests(self) -> None:
         """Add to `requested` whom the browser has asked for something since the last time."""
-        for entry in self.driver.get_log("performance"):
+        for entry in self.log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 url = message["params"]["request"]["url"]
@@ -132,7 +137,7 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """Errors of scripts and loads since the last time, as the browser's console has them."""
-        return [e["message"] for e in self.driver.get_log("browser") if e["level"] == "SEVERE"]
+        return [e["message"] for e in self.log("browser") if e["level"] == "SEVERE"]
 
 
 def install() -> None:

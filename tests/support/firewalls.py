@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class Networks:
 
     def await_guests(self) -> None:
         for name in ADDRESSES:
-            wait_until(f"guest {name}", lambda name=name: self.inside(name, "echo up"), 400, 3)
+            wait_until(f"guest {name}", functools.partial(self.inside, name, "echo up"), 400, 3)
         self.inside("b", "(nc -ll -p 8080 -e echo hello </dev/null >/dev/null 2>&1 &)")
 
     def passes(self, source: str = "a", target: str = "b") -> set[str]:

@@ -26,11 +26,23 @@ STANDS_ALONE = "onestack."
 class Anything(type):
     """Classes of which every attribute is another one: bases, exceptions, decorators' sources."""
 
-    def __getattr__(cls, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        # An instance serves as a decorator that changes nothing.
-        return Anything(name, (Exception,), {"__call__": lambda self, what: what})
+    def __getattr__(cls, name: str) -> Anything:
+        return anything(name)
+
+
+def anything(name: str) -> Anything:
+    """The attribute ``name`` of something that is not there."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    # An instance serves as a decorator that changes nothing.
+    return Anything(name, (Exception,), {"__call__": lambda self, what: what})
+
+
+class Empty(types.ModuleType):
+    """A module of which every attribute is anything."""
+
+    def __getattr__(self, name: str) -> Anything:
+        return anything(name)
 
 
 class Missing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -49,9 +61,7 @@ class Missing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def create_module(self, spec: Any) -> types.ModuleType:
-        module = types.ModuleType(spec.name)
-        module.__getattr__ = lambda name: Anything.__getattr__(Anything, name)  # type: ignore[method-assign]
-        return module
+        return Empty(spec.name)
 
     def exec_module(self, module: types.ModuleType) -> None:
         pass
@@ -141,7 +151,7 @@ def add_dynamic(  # noqa: C901 - a paragraph for each of upstream's ways
         if "auth_url" in known:
             options.add(name, loading.get_auth_common_conf_options())
         if "auth_type" in section and "auth_type" in known:
-            plugin = loading.get_plugin_loader(section["auth_type"])
+            plugin: loading.BaseLoader[Any] = loading.get_plugin_loader(section["auth_type"])
             options.add(name, [option._to_oslo_opt() for option in plugin.get_options()])
 
 

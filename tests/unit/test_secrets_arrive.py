@@ -121,7 +121,7 @@ def whole(root: Path, installed: Release) -> Context:
     return context(root, installed, "ovn", False, False, True)
 
 
-def asked(whole: Context, kept: Mapping[str, str] | None = None, **given: str) -> Context:
+def asked(whole: Context, kept: Mapping[str, str] | None = None, /, **given: str) -> Context:
     """The same cloud, with other answers and the random secrets of all, but for ``kept``."""
     answers = registry().answers({**whole.answers.given, **EVERYTHING, **MORE, **given})
     secrets = Secrets(whole.cloud.etc / "secrets.json", answers, DECLARED)

@@ -24,6 +24,8 @@ from onestack.host import facts
 from onestack.host.facts import HostFacts
 from onestack.model import errors
 from onestack.model.change import Change
+from onestack.model.context import Context
+from onestack.model.declared import Declared
 from onestack.model.findings import warn
 from tests.support.machines import machine as kept
 from tests.support.needs import needs_root
@@ -141,7 +143,7 @@ def test_data_is_purged_only_when_somebody_says_so(
     monkeypatch.setattr(switched_off, "left", lambda ctx: left)
     ctx = context(tmp_path)
     up.agreed(ctx, yes=False)  # nothing would be lost
-    left.append(switched_off.Left(Rooms(), (tmp_path,), ()))
+    left.append(switched_off.Left(Declared(Rooms(), ctx), (tmp_path,), ()))
     up.agreed(ctx, yes=True)
     with pytest.raises(errors.BadAnswers, match="what is left of Rooms was not removed") as caught:
         up.agreed(ctx, yes=False)
@@ -322,15 +324,20 @@ def test_what_is_known_of_the_machine_is_printed(root: Path) -> None:
 def test_other_machines_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the launcher's first look handed over is used, and the machine not gathered anew."""
     asked: list[str] = []
+
+    def dry_run(ctx: Context, *_: object) -> int:
+        asked.append(ctx.facts.os_id)
+        return 0
+
     monkeypatch.setattr(
         machine, "apt_problems", lambda packages: pytest.fail("the mirrors were asked")
     )
     monkeypatch.setattr(facts, "gather", lambda *words: pytest.fail("facts were gathered"))
+    remote = {"check_apt": [warn("a mirror is slow")], "check_index": []}
     monkeypatch.setattr(handover, "take", lambda cloud: Handover(kept("one-core"), remote))
-    monkeypatch.setattr(up, "dry_run", lambda ctx, *_: asked.append(ctx.facts.os_id) or 0)
+    monkeypatch.setattr(up, "dry_run", dry_run)
     monkeypatch.setattr(preflight, "CHECKS", preflight.REMOTE)
     monkeypatch.setattr(preflight, "obstacles", lambda ctx: [])
-    remote = {"check_apt": [warn("a mirror is slow")], "check_index": []}
     args = up_args("--dry-run", "--name", "nobodys", "--root", "/nonexistent/cloud")
     assert up.run(args) == 0
     assert asked == ["debian"]

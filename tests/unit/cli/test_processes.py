@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -62,14 +64,14 @@ def test_roster_is_read_from_the_cloud(tmp_path: Path) -> None:
 def test_logs_are_followed_over_a_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.log"
     path.write_text("old\n")
-    steps = iter(
+    steps: Iterator[Callable[[], int]] = iter(
         [
             lambda: path.open("a").write("one\ntw"),
             lambda: path.open("a").write("o\n"),
             lambda: path.write_text("a\n"),  # cut and begun anew
         ]
     )
-    monkeypatch.setattr(logs.time, "sleep", lambda seconds: next(steps)())
+    monkeypatch.setattr(time, "sleep", lambda seconds: next(steps)())
     found = logs.follow({"a": path}, {"a": path.stat().st_size})
     assert [next(found) for _ in range(3)] == [("a", "one"), ("a", "two"), ("a", "a")]
 

@@ -44,7 +44,7 @@ def gateways_to_be_rescheduled() -> None:
     from onestack.components.neutron.inside import ovn_changes
 
     cfg.CONF([], project="neutron", default_config_files=[])
-    networks = {
+    networks: dict[str, dict[str, Any]] = {
         "one": {"provider:network_type": "local", "provider:physical_network": "extnet"},
         "two": {"provider:network_type": "geneve", "provider:physical_network": None},
     }
@@ -90,7 +90,9 @@ def mechanism_driver() -> None:
     from stevedore import driver
 
     before = OVNClient._get_physnet, OVNClient._gen_router_port_options
-    found = driver.DriverManager("neutron.ml2.mechanism_drivers", "onestack_external").driver()
+    manager: driver.DriverManager[Any]
+    manager = driver.DriverManager("neutron.ml2.mechanism_drivers", "onestack_external")
+    found = manager.driver()
     assert isinstance(found, api.MechanismDriver)
     found.initialize()
     assert (OVNClient._get_physnet, OVNClient._gen_router_port_options) == before
@@ -108,8 +110,10 @@ def interface_drivers() -> None:
 
     os.environ["ONESTACK_EXTERNAL_BRIDGE"] = "br-ex"
     for name in ("onestack_external", "onestack_dhcp"):
-        ours = driver.DriverManager("neutron.interface_drivers", name).driver
-        assert issubclass(ours, interface.OVSInterfaceDriver)
+        manager: driver.DriverManager[Any]
+        manager = driver.DriverManager("neutron.interface_drivers", name)
+        ours = manager.driver
+        assert isinstance(ours, type) and issubclass(ours, interface.OVSInterfaceDriver)
         for method, made in vars(ours).items():
             theirs = getattr(interface.OVSInterfaceDriver, method, None)
             if not inspect.isfunction(made) or theirs is None or method == "__init__":
@@ -175,7 +179,11 @@ def firewall_groups_of_one_router() -> None:
     from onestack.components.neutron.inside import fwaas_iptables
 
     forgotten: list[str] = []
-    fwaas_iptables.forget_connections = forgotten.append
+
+    def forget(namespace: str) -> None:
+        forgotten.append(namespace)
+
+    fwaas_iptables.forget_connections = forget
     conntrack_base.load_and_init_conntrack_driver = lambda: None
 
     class Router:

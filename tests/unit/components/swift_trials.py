@@ -10,11 +10,13 @@ import configparser
 import importlib.metadata
 import inspect
 import json
+import os
 import sys
 import types
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 RINGS = ("account", "container", "object")
 
@@ -171,8 +173,10 @@ def unknown(folder: Path) -> Any:  # noqa: C901 - a section for each kind of swi
     import onestack.components.swift.inside.preload  # noqa: F401
     from onestack.components.swift.inside.consistency import WORKERS
 
-    common = ("swift.common.wsgi", "swift.common.utils", "swift.common.utils.logs")
-    common += ("swift.common.daemon", "swift.common.base_storage_server")
+    common = (
+        *("swift.common.wsgi", "swift.common.utils", "swift.common.utils.logs"),
+        *("swift.common.daemon", "swift.common.base_storage_server"),
+    )
     more = {
         "proxy-server": ("swift.proxy.controllers.base", "swift.common.error_limiter"),
         "object": ("swift.obj.diskfile",),
@@ -266,12 +270,13 @@ def room(folder: Path) -> Any:
         request = Request.blank(path, method=method, headers={"Content-Length": str(size)})
         response = request.get_response(made)
         answers.append((response.status_int, response.body.decode()))
-    ours.os = types.SimpleNamespace(  # type: ignore[attr-defined]
-        statvfs=lambda place: types.SimpleNamespace(
-            f_frsize=1, f_blocks=1000, f_bavail=110 if place.name == "zone1" else 500
-        )
-    )
-    return {"answers": answers, "passed": passed, "free": made.free()}
+
+    def statvfs(place: Path) -> types.SimpleNamespace:
+        free = 110 if place.name == "zone1" else 500
+        return types.SimpleNamespace(f_frsize=1, f_blocks=1000, f_bavail=free)
+
+    with mock.patch.object(os, "statvfs", statvfs):
+        return {"answers": answers, "passed": passed, "free": made.free()}
 
 
 def main() -> None:

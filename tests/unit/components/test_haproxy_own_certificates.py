@@ -154,11 +154,11 @@ class Console(Component):
     def __init__(self, own: Certificate | None = None) -> None:
         self.own = own
 
-    def frontends(self, ctx: Context) -> list[Frontend]:  # type: ignore[override]
+    def frontends(self, ctx: Context) -> list[Frontend]:
         return [Frontend("console", 6080, "127.0.0.1:6080", certificate=self.own)]
 
 
-def front(folder: Path, own: Certificate | None = None, **given: str) -> Context:
+def front(folder: Path, own: Certificate | None = None, /, **given: str) -> Context:
     (folder / "etc" / "tls").mkdir(parents=True, exist_ok=True)
     return context(folder, Console(own), HAPROXY, **given)
 

@@ -33,7 +33,7 @@ AGENTS = {
 }
 
 
-def made(root: Path, agent: str, host: HostFacts | None = None, **given: str) -> Context:
+def made(root: Path, agent: str, host: HostFacts | None = None, /, **given: str) -> Context:
     given["CONFIG_NEUTRON_L2_AGENT"] = agent
     return context_on(host or machine(kernel=False), root, ROOM, **given)
 

@@ -61,7 +61,12 @@ def test_a_table_that_does_anything_stays() -> None:
     chain = {"chain": {"family": "ip", "table": "filter", "name": "INPUT", "policy": "accept"}}
     table = {"table": {"family": "ip", "name": "filter"}}
     assert undo.empty({"nftables": [{"metainfo": {}}, table, chain]})
-    for more in ({"rule": {}}, {"set": {}}, {"chain": {"name": "INPUT", "policy": "drop"}}):
+    further: tuple[dict[str, Any], ...] = (
+        {"rule": {}},
+        {"set": {}},
+        {"chain": {"name": "INPUT", "policy": "drop"}},
+    )
+    for more in further:
         assert not undo.empty({"nftables": [table, chain, more]})
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from onestack.answers.registry import registry
 from onestack.components.neutron import Neutron
-from onestack.components.octavia import LISTENERS, Octavia
+from onestack.components.octavia import Octavia
+from onestack.components.octavia.providers import LISTENERS
 from onestack.network.backend import l2_agent
 from tests.unit.components.rooms import answered, content, context, context_on, machine
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -21,7 +21,7 @@ from onestack.model.context import Context
 from onestack.model.declared import Declared
 from onestack.model.errors import OnestackError
 from onestack.model.process import Process
-from onestack.network import ovsdb
+from onestack.network import distribution, ovsdb
 from tests.support import machines
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import content, context, context_on, machine
@@ -33,13 +33,6 @@ OVN = {"CONFIG_NEUTRON_L2_AGENT": "ovn"}
 
 def processes(ctx: Context) -> dict[str, Process]:
     return {process.name: process for process in Declared(ROOM, ctx).processes}
-
-
-def module() -> SimpleNamespace:
-    """The module, which has the same name as a function of the room."""
-    import importlib
-
-    return importlib.import_module("onestack.network.distribution")  # type: ignore[return-value]
 
 
 def test_with_the_kernels_datapath_nothing_runs_as_root(tmp_path: Path) -> None:
@@ -211,6 +204,11 @@ def soon(true: Callable[[], bool]) -> bool:
     return True
 
 
+def has_addresses(wanted: Iterable[str]) -> bool:
+    found = addresses()
+    return all(f" {address} " in found for address in wanted)
+
+
 def addresses() -> str:
     words = ["ip", "-4", "-oneline", "address", "show", "dev", "br-ex", "up"]
     return subprocess.run(words, capture_output=True, text=True).stdout
@@ -255,7 +253,7 @@ def test_two_addresses_and_only_what_has_gone_goes(tmp_path: Path, alone: None) 
         keeper = Keeper(tmp_path, both)
         try:
             assert soon(keeper.ready.exists), keeper.log.read_text()
-            assert soon(lambda both=both: all(f" {a} " in addresses() for a in both.split()))
+            assert soon(functools.partial(has_addresses, both.split()))
             assert addresses().count("inet ") == len(both.split())
             shown = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True)
             assert shown.stdout.count("masquerade") == len(both.split())
@@ -346,7 +344,7 @@ def test_the_script_is_for_other_users_too(tmp_path: Path) -> None:
 def test_the_mirror_is_the_one_that_apt_uses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module(), "_codename", lambda: "bookworm")
+    monkeypatch.setattr(distribution, "_codename", lambda: "bookworm")
     parts = tmp_path / "sources.list.d"
     parts.mkdir()
     (parts / "other.list").write_text("deb [arch=amd64] https://example.org/x stable main\n")
@@ -354,17 +352,17 @@ def test_the_mirror_is_the_one_that_apt_uses(
         "Types: deb\nURIs: http://security.example/debian-security\nSuites: bookworm-security\n\n"
         "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm bookworm-updates\n"
     )
-    assert module().debian_mirror(tmp_path) == "http://mirror.example/debian"
+    assert distribution.debian_mirror(tmp_path) == "http://mirror.example/debian"
     (tmp_path / "sources.list").write_text(
         "# deb http://no.example/debian bookworm main\n"
         "deb [signed-by=/x.gpg] http://line.example/debian bookworm main\n"
     )
-    assert module().debian_mirror(tmp_path) == "http://line.example/debian"
+    assert distribution.debian_mirror(tmp_path) == "http://line.example/debian"
 
 
 def test_no_mirror_is_said_with_the_cure(tmp_path: Path) -> None:
     with pytest.raises(OnestackError, match="no Debian mirror") as caught:
-        module().debian_mirror(tmp_path)
+        distribution.debian_mirror(tmp_path)
     assert "CONFIG_NEUTRON_L2_AGENT=openvswitch" in caught.value.cure
 
 
@@ -373,14 +371,14 @@ def test_programs_are_gathered_with_all_they_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With this machine's own dpkg in the place of Open vSwitch."""
-    monkeypatch.setattr(module(), "PROGRAMS", ("dpkg",))
+    monkeypatch.setattr(distribution, "PROGRAMS", ("dpkg",))
     made, final = tmp_path / "made", tmp_path / "final"
     schema = tmp_path / "root" / "usr" / "share" / "toy" / "toy.ovsschema"
     schema.parent.mkdir(parents=True)
     schema.touch()
     for name in ("bin", "sbin", "lib"):
         (tmp_path / "root" / "usr" / name).symlink_to(f"/usr/{name}")
-    module().gather(tmp_path / "root", made, final)
+    distribution.gather(tmp_path / "root", made, final)
     made.rename(final)
     done = subprocess.run([final / "bin" / "dpkg", "--version"], capture_output=True, text=True)
     assert "Debian" in done.stdout, done.stderr
@@ -389,6 +387,6 @@ def test_programs_are_gathered_with_all_they_need(
 
 
 def test_a_program_that_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module(), "PROGRAMS", ("no-such-program",))
+    monkeypatch.setattr(distribution, "PROGRAMS", ("no-such-program",))
     with pytest.raises(OnestackError, match="no program no-such-program"):
-        module().gather(Path("/"), tmp_path / "made", tmp_path / "final")
+        distribution.gather(Path("/"), tmp_path / "made", tmp_path / "final")

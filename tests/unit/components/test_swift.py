@@ -17,6 +17,7 @@ from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.swift import Swift, config, devices, ensure_rings
 from onestack.components.swift.inside.places import Places
+from onestack.model.component import Component
 from onestack.model.errors import OnestackError
 from tests.unit.components.rooms import answered, content, context
 
@@ -269,8 +270,8 @@ class TestRings:
 def test_images_go_where_the_answer_says(tmp_path: Path, swift: Swift) -> None:
     glance = Glance()
 
-    def store(*rooms: object, **given: str) -> tuple[str, str]:
-        ctx = context(tmp_path, glance, *rooms, **given)  # type: ignore[arg-type]
+    def store(*rooms: Component, **given: str) -> tuple[str, str]:
+        ctx = context(tmp_path, glance, *rooms, **given)
         parser = parsed(content(ctx, glance, "glance-api.conf"))
         return parser["DEFAULT"]["enabled_backends"], parser["glance_store"]["default_backend"]
 

@@ -29,7 +29,7 @@ def test_asked_while_it_is_off(component: Component, tmp_path: Path) -> None:
     write_upstream(ctx)
     others = tuple(c for c in ALL if c is not component)
     off = dataclasses.replace(ctx, components=others, switched_off=(component,))
-    assert [what for what in switched_off.left(off) if what.component is component] == []
+    assert [what for what in switched_off.left(off) if what.of.component is component] == []
     alone = dataclasses.replace(ctx, components=(), switched_off=ALL)
     list(component.databases(alone))
     list(component.identity(alone))

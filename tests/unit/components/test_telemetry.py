@@ -25,6 +25,7 @@ from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
 from onestack.components.rabbitmq import LONGEST
 from onestack.components.rabbitmq import definitions as broker
+from onestack.database.upstream_tables import gnocchi, nova
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.errors import NotInstalled
@@ -279,10 +280,8 @@ def test_servers_that_nobody_measures_are_found(
     since: int | None,
     seconds: int,
 ) -> None:
-    monkeypatch.setattr(
-        metering_health.nova, "running_longer_than", lambda server, seconds: running
-    )
-    monkeypatch.setattr(metering_health.gnocchi, "seconds_since_last", lambda server, metric: since)
+    monkeypatch.setattr(nova, "running_longer_than", lambda server, seconds: running)
+    monkeypatch.setattr(gnocchi, "seconds_since_last", lambda server, metric: since)
     ctx = context(root, *ROOMS, Nova())
     assert metering_health.silence(ctx) == seconds
     found = list(CEILOMETER.health_checks(ctx))

@@ -49,7 +49,7 @@ GOOD = machines.machine(
 )
 
 
-def machine(facts: dict[str, Any] | None = None, **looks: Any) -> Machine:
+def machine(facts: dict[str, Any] | None = None, /, **looks: Any) -> Machine:
     """A machine that is fit, but for what is given."""
     return Machine(
         dataclasses.replace(GOOD, **(facts or {})),
@@ -170,7 +170,7 @@ def test_mount_options(option: str, severity: str, word: str) -> None:
 def test_room_is_added_up_per_file_system() -> None:
     needs = Needs(packages=("a",), root_bytes=3 * GIB)
     looks: dict[str, Any] = {"disk_free": lambda path: 5 * GIB}
-    bare = {"packages": {}}
+    bare: dict[str, Any] = {"packages": {}}
     (finding,) = [f for f in found(machine(bare, **looks), needs) if "free on" in f.what]
     assert "need 7.0 GiB" in finding.why
     separate = {p: Mount(p, "ext4", str(p), ("rw",)) for p in (CACHE, Path("/usr"))}

@@ -20,7 +20,7 @@ from onestack.components.keystone import Keystone
 from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
 from onestack.components.swift import Swift
-from onestack.diagnose import verify
+from onestack.diagnose import preflight, verify
 from onestack.model.context import Context
 from onestack.model.errors import BadAnswers
 from onestack.supervise.protocol import ProcessStatus
@@ -95,7 +95,7 @@ def asked(
     ctx: Context, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, state: State = State.READY
 ) -> dict[str, verify.Check]:
     monkeypatch.setattr(verify, "_session", lambda ctx: cloud)
-    monkeypatch.setattr(verify.preflight, "asked", lambda ctx, what, ask: [])
+    monkeypatch.setattr(preflight, "asked", lambda ctx, what, ask: [])
     process = ProcessStatus("nova-api", "nova", state, 1, 0.0, "is what it is", 0, False)
     return {check.what: check for check in verify.checks(ctx, [process])}
 

@@ -50,12 +50,16 @@ def test_live_screen_ends_with_the_finished_steps() -> None:
     assert "Users" not in out.getvalue()
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def test_choose() -> None:
     out = io.StringIO()
     assert isinstance(screen.choose(True, out), screen.JsonLines)
     assert isinstance(screen.choose(False, out), screen.PlainLines)
-    out.isatty = lambda: True  # type: ignore[method-assign]
-    assert isinstance(screen.choose(False, out), screen.LiveScreen)
+    assert isinstance(screen.choose(False, Terminal()), screen.LiveScreen)
 
 
 def test_a_block_that_raises_is_finished_as_failed() -> None:

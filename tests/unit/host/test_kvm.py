@@ -63,7 +63,7 @@ def test_the_answer_is_kept_until_the_next_boot(
 
 
 def test_without_qemu_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kvm.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     device = tmp_path / "kvm"
     device.touch()
     device.chmod(0o666)

@@ -14,7 +14,7 @@ import pytest
 from onestack.deploy.undo import undo, undo_all, undos
 from onestack.host import facts, netns, sysctl, users
 from onestack.host.ledger import Ledger
-from onestack.kernel import mounts
+from onestack.kernel import mounts, namespaces
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
 from tests.support.needs import needs_root
@@ -82,14 +82,14 @@ def test_devices_of_a_namespace_are_facts_of_its_cloud(namespace: str) -> None:
 
 def test_a_file_without_a_namespace_is_replaced(ledger: Ledger) -> None:
     name = f"onestack-half{os.getpid()}"
-    netns.NAMES.mkdir(exist_ok=True)
-    (netns.NAMES / name).touch()
+    namespaces.NAMES.mkdir(exist_ok=True)
+    (namespaces.NAMES / name).touch()
     assert not netns.exists(name)
     for change in netns.ensure_netns(name, ledger):
         change.do()
     assert netns.exists(name)
     undo_all(ledger, undos())
-    assert not (netns.NAMES / name).exists()
+    assert not (namespaces.NAMES / name).exists()
 
 
 def test_a_namespace_that_is_not_there() -> None:

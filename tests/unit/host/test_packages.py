@@ -31,11 +31,11 @@ class Apt:
         monkeypatch.setattr(packages, "LISTS", self.lists)
         monkeypatch.setattr(packages, "CACHE", tmp_path)
         monkeypatch.setattr(packages, "_apt", self.apt)
-        monkeypatch.setattr(packages.dpkg, "wait_for_lock", lambda **_: None)
-        monkeypatch.setattr(packages.dpkg, "unfinished", lambda: False)
-        monkeypatch.setattr(packages.dpkg, "lock_holder", lambda: None)
+        monkeypatch.setattr(dpkg, "wait_for_lock", lambda **_: None)
+        monkeypatch.setattr(dpkg, "unfinished", lambda: False)
+        monkeypatch.setattr(dpkg, "lock_holder", lambda: None)
         monkeypatch.setattr(
-            packages.dpkg,
+            dpkg,
             "installed",
             lambda names: {n: self.installed[n] for n in names if n in self.installed},
         )
@@ -109,7 +109,7 @@ def test_lists_that_are_too_old(apt: Apt) -> None:
 def test_an_install_that_died_half_way_is_finished_first(
     apt: Apt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packages.dpkg, "unfinished", lambda: True)
+    monkeypatch.setattr(dpkg, "unfinished", lambda: True)
     apt.run("a")
     assert apt.ran[0] == "dpkg --configure -a"
 

@@ -36,7 +36,7 @@ def test_a_write_that_fails_leaves_the_old_one(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         files.write(path, "new", 0o600)
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["kept"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 from onestack.host import orphans
 from onestack.kernel import proc
 from tests.unit.supervise.bench import needs_root, until
+
+
+def marked(pid: int) -> bool:
+    return proc.ROOT_VARIABLE.encode() in proc.environment(pid)
 
 
 @needs_root
@@ -23,7 +28,7 @@ def test_a_container_with_the_same_root_is_let_alone(tmp_path: Path) -> None:
         until(lambda: proc.children(container.pid))
         (there,) = proc.children(container.pid)
         for pid in (here.pid, there):
-            until(lambda pid=pid: proc.environment(pid).get(proc.ROOT_VARIABLE.encode()))
+            until(functools.partial(marked, pid))
         assert proc.belonging(tmp_path) == {here.pid}
         found = orphans.orphans()
         assert here.pid in found and there not in found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_clone_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pytest.Monk
     def fail(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(reflink.fcntl, "ioctl", fail)
+    monkeypatch.setattr(fcntl, "ioctl", fail)
     with pytest.raises(OSError, match="not supported"):
         reflink.clone(source, target)
     assert target.read_bytes() == b"old"

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from onestack.host.ledger import Ledger
 from onestack.kernel.mounts import is_mounted
 from onestack.model.cloud import Cloud
 from onestack.model.errors import NotInstalled, OnestackError
-from onestack.storage import acl, attach, loop, loopfile, pool
+from onestack.storage import acl, attach, loop, loopfile, pool, reflink
 from onestack.storage.filestore import FileStore
 from onestack.storage.pool import Pool, image_size
 from onestack.storage.store import Record, Store, load_record
@@ -171,10 +171,11 @@ def test_what_a_killed_look_left_is_no_obstacle(cloud: Cloud) -> None:
     """A mount for a while, of a run that was killed meanwhile."""
     place = place_of(cloud)
     settle(cloud)
-    for end in (
+    ends: tuple[Callable[[], object], ...] = (
         lambda: place_of(cloud).facts(),
         lambda: undo(Ledger.of(cloud).entries()[0], undos()),
-    ):
+    )
+    for end in ends:
         left = place.home / f"{loopfile.MOUNT}left"
         left.mkdir()
         subprocess.run(["mount", loop.attach(place.image), left], check=True)
@@ -386,18 +387,18 @@ def test_where_there_is_no_loop_device(cloud: Cloud, monkeypatch: pytest.MonkeyP
 
 def test_a_program_that_is_not_installed_yet_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dry run said that the machine could hold no pool, where xfsprogs was to be installed."""
-    monkeypatch.setattr(loopfile.loop, "available", lambda: True)
+    monkeypatch.setattr(loop, "available", lambda: True)
     monkeypatch.setattr(loopfile, "module_available", lambda kind: True)
-    monkeypatch.setattr(loopfile.shutil, "which", lambda name, path: None)
+    monkeypatch.setattr(shutil, "which", lambda name, path: None)
     with pytest.raises(NotInstalled, match="no xfs can be made"):
         loopfile.possible("xfs")
-    monkeypatch.setattr(loopfile.loop, "available", lambda: False)
+    monkeypatch.setattr(loop, "available", lambda: False)
     assert not loopfile.possible("xfs")
 
 
 def test_where_no_pool_is_possible(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loopfile, "possible", lambda kind: False)
-    monkeypatch.setattr(pool.reflink, "supported", lambda directory: False)
+    monkeypatch.setattr(reflink, "supported", lambda directory: False)
     with pytest.raises(OnestackError, match="cannot hold a volume pool") as caught:
         place_of(cloud).check(Record(SIZE, "xfs", USER))
     assert "modules loop and xfs" in caught.value.cure
@@ -540,7 +541,7 @@ def test_where_blocks_cannot_be_shared_no_snapshot_is_made(
     def unable(*given: object, **more: object) -> None:
         raise OSError(errno.EOPNOTSUPP, "no")
 
-    monkeypatch.setattr(pool.reflink, "clone", unable)
+    monkeypatch.setattr(reflink, "clone", unable)
     with pytest.raises(OnestackError, match="cannot be copied in a moment") as caught:
         place_of(cloud).snapshot(cloud.root / "copy")
     assert "XFS or btrfs" in caught.value.cure

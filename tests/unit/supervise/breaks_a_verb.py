@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 from onestack.model.process import Roster
 
@@ -11,4 +12,4 @@ def broken(path: Path) -> Roster:
     raise KeyError("b")
 
 
-Roster.from_file = broken  # type: ignore[method-assign]
+mock.patch.object(Roster, "from_file", broken).start()

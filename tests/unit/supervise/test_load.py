@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 import time
@@ -99,17 +100,14 @@ def test_the_same_job_twice_is_one_job(bench: Bench) -> None:
     """As when a command line client was killed during a migration, and runs again."""
     client = bench.launch()
     file = bench.root / "out"
-    order = {"run": "toys:job", "user": "root", "log": "sync"}
+    order = functools.partial(client.job, run="toys:job", user="root", log="sync")
     arguments = {"file": str(file), "sleep": 0.5}
-    threads = [
-        threading.Thread(target=client.job, kwargs={**order, "arguments": arguments})
-        for _ in range(2)
-    ]
+    threads = [threading.Thread(target=order, kwargs={"arguments": arguments}) for _ in range(2)]
     for thread in threads:
         thread.start()
     until(lambda: client.details().jobs)
     with pytest.raises(OnestackError, match="the job sync was not run") as caught:
-        client.job(**order, arguments={})  # type: ignore[arg-type]
+        order(arguments={})
     assert re.fullmatch(r"another job sync is running, pid \d+", caught.value.why)
     for thread in threads:
         thread.join(5)

@@ -56,7 +56,8 @@ def test_the_reason_is_that_of_the_nearest() -> None:
 
 
 def test_the_roster_keeps_them() -> None:
-    commands = {"nobody": (SHELL, RootCommand(("a",), environment=("X=.",), notes="/n", noted=1))}
+    noted = RootCommand(("a",), environment=("X=.",), notes="/n", noted=1)
+    commands: dict[str, tuple[RootCommand, ...]] = {"nobody": (SHELL, noted)}
     roster = Roster("a", "/a", None, (), (), root_commands=commands)
     assert Roster.from_json(roster.to_json()).root_commands == commands
 

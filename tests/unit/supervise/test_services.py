@@ -240,7 +240,8 @@ def test_privileged_calls_of_an_unprivileged_user(upstream: Bench, zygote: str) 
         "nobody",
         "priv",
     )
-    assert proc.stat(daemon.pid).parent == client.details().pid  # type: ignore[union-attr]
+    stat = proc.stat(daemon.pid)
+    assert stat and stat.parent == client.details().pid
     client.stop(["priv"])
     until(lambda: not client.details().privsep)
     assert client.details().preload.problems == ()

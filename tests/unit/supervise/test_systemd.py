@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import functools
 import socket
 import subprocess
 import time
@@ -112,14 +113,14 @@ def test_while_up_is_at_work_nothing_is_started_by_itself(bench: Bench) -> None:
         *("--roster", str(bench.client.roster)),
     ]
 
-    def states() -> dict[str, State]:
-        return {p.name: p.state for p in bench.client.status()}
+    def are(wanted: dict[str, State]) -> bool:
+        return {p.name: p.state for p in bench.client.status()} == wanted
 
     ask_for_none(bench.root)
     for expected in (State.STOPPED, State.READY):
         supervisor = subprocess.Popen(words, env={"PYTHONPATH": bench.path})
         until(bench.client.running)
-        until(lambda wanted=expected: states() == {"a": wanted})
+        until(functools.partial(are, {"a": expected}))
         supervisor.terminate()
         assert supervisor.wait(5) == 0
 

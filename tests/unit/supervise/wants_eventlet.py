@@ -1,3 +1,3 @@
 """A module that must not be preloaded."""
 
-import eventlet  # type: ignore[import-not-found]  # noqa: F401
+import eventlet  # noqa: F401
