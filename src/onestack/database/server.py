@@ -201,13 +201,17 @@ class Server:
         self.query(f"CREATE DATABASE IF NOT EXISTS `{OWN}`")
         columns = "name VARCHAR(64) PRIMARY KEY, present LONGTEXT"
         self.query(f"CREATE TABLE IF NOT EXISTS `{OWN}`.{MARKS} ({columns})")
+        # The database's own format, which patches of files cannot reach: an older program
+        # made the table with the name alone.
+        self.query(f"ALTER TABLE `{OWN}`.{MARKS} ADD COLUMN IF NOT EXISTS present LONGTEXT")
         present = json.dumps(sorted(tables))
         self.query(f"INSERT IGNORE INTO `{OWN}`.{MARKS} VALUES (%s, %s)", (database, present))
 
     def before(self, database: str) -> set[str]:
-        """What `mark` was told."""
+        """What `mark` was told; an older program's mark is of a database of its own, then empty."""
         sql = f"SELECT present FROM `{OWN}`.{MARKS} WHERE name = %s"
-        return {table for row in self.query(sql, (database,)) for table in json.loads(row[0])}
+        rows = self.query(sql, (database,))
+        return {table for (present,) in rows if present for table in json.loads(present)}
 
     def unmark(self, database: str) -> None:
         self.query(f"DELETE FROM `{OWN}`.{MARKS} WHERE name = %s", (database,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onestack.database.server import Server
+from onestack.database.server import MARKS, OWN, Server
 from tests.support.mariadb import installed as needs_mariadb
 from tests.support.mariadb import running
 from tests.support.needs import needs_root
@@ -25,3 +25,19 @@ def test_marks(tmp_path_factory: pytest.TempPathFactory) -> None:
         assert server.before("neutron_fwaas") == {"ports", "networks"}
         server.unmark("neutron_fwaas")
         assert not server.marked("neutron_fwaas")
+
+
+def test_the_table_of_marks_that_an_older_program_made(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("marks")
+    folder.parent.chmod(0o755)
+    with running(folder):
+        server = Server(folder / "mariadb.sock")
+        server.query(f"CREATE DATABASE `{OWN}`")
+        server.query(f"CREATE TABLE `{OWN}`.{MARKS} (name VARCHAR(64) PRIMARY KEY)")
+        server.query(f"INSERT INTO `{OWN}`.{MARKS} VALUES ('nova')")  # by a run that was killed
+        server.mark("heat", {"stacks"})
+        assert server.before("heat") == {"stacks"}
+        server.mark("nova", set())
+        assert server.marked("nova") and server.before("nova") == set()
