@@ -9,6 +9,7 @@ from onestack.deploy.roster import roster_path
 from onestack.deploy.supervisor import SupervisorClient
 from onestack.deploy.unit import ensure_unit, start_unit, stop_unit, unit_at_work
 from onestack.engine.interruptible import patiently
+from onestack.host.files import ensure_file
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -57,15 +58,18 @@ class Processes:
 
     # -- the supervisor ----------------------------------------------------
 
-    def ensure_supervisor(self, specs: Sequence[Process]) -> Iterator[Change]:
-        """It runs our code and knows ``specs``; what must be started anew is down.
+    def ensure_supervisor(self, specs: Sequence[Process], roster: str) -> Iterator[Change]:
+        """It runs our code and has the ``roster`` of ``specs``; what is to start anew is down.
 
         All of it is stopped together, in order, before databases, users and processes
         are seen to: passwords change while nobody uses the old one, and nothing is
         left to find its database or bus gone.
         """
+        # Right before it is told: what a crash or a boot in between would start must read it.
         if self.ctx.facts.systemd:
             yield from ensure_unit(self.ctx, Ledger.of(self.ctx.cloud))
+        # Only the supervisor, which is root, has to read it.
+        yield from ensure_file(roster_path(self.ctx.cloud), roster, mode=0o600)
         if not self.supervisor.running():
             yield Change("launch the supervisor", self._launch)
             return

@@ -97,7 +97,6 @@ def cloud_steps(
     builder = _Builder(ctx, supervisor, dry_run)
     steps = [
         *builder.files(),
-        Step("roster", "The list of processes", builder.roster),
         builder.supervisor_step(),
         *builder.databases(),
         *builder.process_steps(),
@@ -223,18 +222,15 @@ class _Builder:
     def _roster(self) -> str:
         return roster_of(self.ctx, self.specs).to_json()
 
-    def roster(self) -> Iterator[Change]:
-        # Only the supervisor, which is root, has to read it.
-        yield from ensure_file(roster_path(self.ctx.cloud), self._roster(), mode=0o600)
-
     def supervisor_step(self) -> Step:
         specs = [spec for specs in self.specs.values() for spec in specs]
         return Step(
             "supervisor",
             "The supervisor",
-            lambda: self.processes.ensure_supervisor(specs),
-            # It looks at the files when it is told of the roster.
-            ("roster", *self._all_files()),
+            lambda: self.processes.ensure_supervisor(specs, self._roster()),
+            # It looks at the files when it is told of the roster; and where one of them
+            # fails, what runs keeps the roster that it can read.
+            self._all_files(),
         )
 
     def databases(self) -> Iterator[Step]:

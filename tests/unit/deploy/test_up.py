@@ -13,7 +13,7 @@ import pytest
 
 from onestack.database import schemas
 from onestack.database.server import Server
-from onestack.deploy import prepare, switched_off, up
+from onestack.deploy import prepare, processes, switched_off, up
 from onestack.deploy.processes import Processes
 from onestack.deploy.roster import ports, processes_of, roster_of, roster_path, tcp_of
 from onestack.engine.graph import Graph, GraphError
@@ -101,7 +101,7 @@ def test_what_waits_for_what(ctx: Context, supervisor: Supervisor) -> None:
         return graph.above(name)
 
     files = {"files:store", "files:doors", "files:rooms"}
-    assert set(found["supervisor"].needs) == {"roster", *files}
+    assert set(found["supervisor"].needs) == files
     assert {"supervisor", "process:stored", *files} <= set(found["database:doors"].needs)
     assert "database:doors" in found["database:rooms"].needs
     assert set(found["process:doors-api"].needs) == {
@@ -565,6 +565,47 @@ def test_a_supervisor_of_another_version_is_replaced(
     assert not Processes(ctx, supervisor).at_work()
     run(ctx, supervisor)
     assert supervisor.said[:2] == ["shutdown", "launch"]
+
+
+@needs_root
+def test_what_runs_keeps_its_roster_until_it_is_replaced(
+    ctx: Context, supervisor: Supervisor, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old supervisor that died after a run that failed could not read the new roster."""
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    kept = roster_path(ctx.cloud)
+    kept.write_text("of an older program")
+    supervisor.other_version = True
+
+    class Full(Rooms):
+        def files(self, ctx: Context) -> Iterator[ConfigFile]:
+            path = ctx.cloud.etc / "doors.conf" / "below-a-file"
+            yield ConfigFile(path, "", mode=0o600)
+
+    failing = dataclasses.replace(ctx, components=(Store(), Doors(), Full()))
+    supervisor.said.clear()
+    with pytest.raises(StepsFailed):
+        run(failing, supervisor)
+    assert (kept.read_text(), supervisor.said) == ("of an older program", [])
+
+    def unit(ctx: Context, ledger: object) -> Iterator[Change]:
+        assert kept.read_text() == "of an older program"
+        yield Change("have systemd start it", lambda: supervisor.said.append("unit"))
+
+    facts = dataclasses.replace(ctx.facts, systemd=True)
+    ctx = up.with_facts(ctx, facts)
+    monkeypatch.setattr(processes, "ensure_unit", unit)
+    monkeypatch.setattr(processes, "unit_at_work", lambda cloud: False)
+    monkeypatch.setattr(
+        processes, "start_unit", lambda cloud, running: supervisor.launch(Path(), Path(), kept)
+    )
+    changes = run(ctx, supervisor).report.changes
+    assert changes[:2] == [("supervisor", "have systemd start it"), ("supervisor", f"write {kept}")]
+    assert changes[2][1].startswith("restart the supervisor")
+    assert supervisor.said[:3] == ["unit", "shutdown", "launch"]
+    assert Roster.from_file(kept).cloud == "toy"
 
 
 def test_a_zygote_is_of_the_environment_of_its_processes(ctx: Context) -> None:
