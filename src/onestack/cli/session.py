@@ -69,7 +69,7 @@ def check(ctx: Context, remote: preflight.Remote | None = None) -> list[Finding]
     ``remote`` is as for `onestack.diagnose.preflight.look`.
     """
     found = preflight.examine(ctx.cloud, ctx.facts, preflight.needs_of(ctx), remote=remote)
-    found += preflight.obstacles(ctx)
+    found += preflight.component_checks(ctx)
     raise_refusals(found)
     return found
 

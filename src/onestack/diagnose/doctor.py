@@ -95,7 +95,7 @@ def examine(
     return Diagnosis(
         findings=(
             *preflight.examine(ctx.cloud, ctx.facts, preflight.needs_of(ctx)),
-            *preflight.obstacles(ctx),
+            *preflight.component_checks(ctx),
         ),
         remarks=(
             (

@@ -398,9 +398,9 @@ def examine(
     return found
 
 
-def obstacles(ctx: Context) -> list[Finding]:
+def component_checks(ctx: Context) -> list[Finding]:
     """What the components find on this machine against their answers."""
-    return asked(ctx, "obstacles", lambda component: component.preflight_checks(ctx))
+    return asked(ctx, "what this machine lacks", lambda component: component.preflight_checks(ctx))
 
 
 def asked(ctx: Context, what: str, ask: Callable[[Component], Iterable[Finding]]) -> list[Finding]:

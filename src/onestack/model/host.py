@@ -29,7 +29,6 @@ class Network(enum.StrEnum):
 
     PUBLIC = "public"  # users come here
     INTERNAL = "internal"  # the cloud's own services
-    TUNNEL = "tunnel"  # the end of guests' networks between hosts
     GUESTS = "guests"  # guests come here
 
 

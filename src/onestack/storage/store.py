@@ -17,7 +17,8 @@ from onestack.model.errors import OnestackError
 DIRECTORY = "directory"
 """In the place of a filesystem: a plain directory on one of the machine's own."""
 
-EXAMPLE = '{"size": BYTES, "kind": "xfs", "user": "USER", "sparse": true}'
+EXAMPLE = '{"size": BYTES, "kind": KIND, "user": USER, "sparse": true}'
+KINDS = "KIND is its filesystem (xfs or ext4) or directory, USER whose it is, or empty"
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def load_record(path: Path, title: str) -> Record | None:
         raise OnestackError(
             f"the record of {title}, {path}, cannot be read",
             str(problem),
-            f"write {EXAMPLE} into it, then run the same command again",
+            f"write {EXAMPLE} into it ({KINDS}), then run the same command again",
         ) from problem
 
 

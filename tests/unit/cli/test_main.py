@@ -337,7 +337,7 @@ def test_other_machines_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(handover, "take", lambda cloud: Handover(kept("one-core"), remote))
     monkeypatch.setattr(up, "dry_run", dry_run)
     monkeypatch.setattr(preflight, "CHECKS", preflight.REMOTE)
-    monkeypatch.setattr(preflight, "obstacles", lambda ctx: [])
+    monkeypatch.setattr(preflight, "component_checks", lambda ctx: [])
     args = up_args("--dry-run", "--name", "nobodys", "--root", "/nonexistent/cloud")
     assert up.run(args) == 0
     assert asked == ["debian"]

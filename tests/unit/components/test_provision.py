@@ -158,7 +158,7 @@ def test_a_file_is_needed_until_its_image_is_made(tmp_path: Path, key: str) -> N
 
     def found(path: Path) -> list[Severity]:
         assert preflight.downloads_of(ctx(path)) == []
-        findings = preflight.obstacles(ctx(path))
+        findings = preflight.component_checks(ctx(path))
         assert all(str(path) in finding.what for finding in findings)
         return [finding.severity for finding in findings]
 

@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 
 from onestack.components import ALL
+from onestack.database import server
 from onestack.database.server import Server
 from onestack.deploy import switched_off
 from onestack.model.component import Component
@@ -36,6 +37,25 @@ def test_asked_while_it_is_off(component: Component, tmp_path: Path) -> None:
     list(component.users(alone))
     list(component.purge(alone))
     assert not list(tmp_path.rglob("secrets.json"))
+
+
+def test_no_backups_without_the_service_that_made_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cinder is off, the object store is on: the database of backups is not there to be asked."""
+
+    def asked(*arguments: object) -> None:
+        raise AssertionError("the database server was asked")
+
+    monkeypatch.setattr(server, "server_of", asked)
+    others = tuple(c for c in ALL if c.name != "cinder")
+    (cinder,) = (c for c in ALL if c.name == "cinder")
+    ctx = context(tmp_path, *others)
+    off = dataclasses.replace(ctx, components=others, switched_off=(cinder,))
+    (declared,) = off.model.off
+    assert ctx.offers("object-store")
+    assert [part.name for part in declared.parts] == ["cinder"]
+    assert [change.what for change in declared.purge()] == []
 
 
 class Shares(Component):

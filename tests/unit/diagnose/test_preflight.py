@@ -469,6 +469,6 @@ def test_obstacles_are_the_components_findings() -> None:
             raise OSError("it is dark")
 
     ctx = cast(Context, types.SimpleNamespace(components=(Narrow(), Blind())))
-    one, other = preflight.obstacles(ctx)
+    one, other = preflight.component_checks(ctx)
     assert (one.severity, one.what) == (Severity.REFUSE, "it does not fit")
     assert (other.severity, other.why) == (Severity.WARN, "it is dark")

@@ -32,7 +32,7 @@ from onestack.model.declarations import (
 from onestack.model.host import Role
 from onestack.model.ini import Ini, Value
 from onestack.model.key import Class, Key, Kind
-from onestack.model.process import AgentProbe, Probe, Process
+from onestack.model.process import AgentProbe, Process
 from onestack.model.root_command import ANY, RootCommand
 from onestack.model.secret import ON_STORAGE, Secret
 from onestack.storage import loopfile
@@ -67,6 +67,7 @@ def _wrong_size(text: str) -> str | None:
 
 _DATABASE = openstack.database_password("cinder", ON_STORAGE)
 _ACCOUNT = openstack.service_password("cinder", ON_STORAGE)
+_BUS = ("database", "messaging")
 
 
 class Backup(Feature):
@@ -76,7 +77,18 @@ class Backup(Feature):
     title = "Backups of volumes"
 
     def on(self, ctx: Context) -> bool:
-        return ctx.offers("object-store")
+        return ctx.offers("block-storage") and ctx.offers("object-store")
+
+    def options(self, ctx: Context) -> dict[Path, Ini]:
+        return {_config(ctx): {"DEFAULT": _backups()}}
+
+    def processes(self, ctx: Context) -> Iterable[Process]:
+        # The volumes that it reads are mounted for cinder-volume.
+        needs = (*_BUS, "cinder-volume", "object-store")
+        yield _process(ctx, "backup", needs, "cinder-backup", stop_seconds=30.0)
+
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        return {"volume-feature-enabled": {"backup": True}}
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         from onestack.components.cinder.backups import forget
@@ -188,40 +200,20 @@ class Cinder(Component):
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         config = str(_config(ctx))
-        paste = ctx.release.services.place / "etc" / "cinder" / "api-paste.ini"
-        services = f"http://{ctx.internal}:{PORT}/v3/os-services"
-
-        def process(
-            name: str, needs: tuple[str, ...], probe: Probe, backend: str = "", **more: Any
-        ) -> Process:
-            another = f"-{backend}" if backend not in ("", BACKEND) else ""
-            return Process(
-                name=f"cinder-{name}{another}",
-                component=self.name,
-                user=ctx.cloud.user(self.name),
-                run=f"onestack.components.cinder.inside.run:{name}",
-                arguments={"config": config, "paste": str(paste), "backend": backend},
-                env=_environment(ctx),
-                needs=needs,
-                probe=probe,
-                roles=(Role.CONTROLLER if name == "api" else Role.STORAGE,),
-                **{"files": (config,), **more},
-            )
-
-        yield process(
+        yield _process(
+            ctx,
             "api",
             ("database", "cache", "messaging"),
-            AgentProbe(services, ("cinder-scheduler",)),
+            "cinder-scheduler",
             services=("cinder-scheduler",),
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
         )
-        bus = ("database", "messaging")
         lists = tuple(str(file.path) for file in backends.files(ctx))
         for backend in backends.chosen(ctx.answers):
             own = {} if backend == BACKEND else {"files": (config, *lists)}
             # A process for each, as upstream's own launcher has it.
-            probe = AgentProbe(services, (f"cinder-volume@{backend}",))
-            yield process("volume", bus, probe, backend, stop_seconds=30.0, **own)
+            binary = f"cinder-volume@{backend}"
+            yield _process(ctx, "volume", _BUS, binary, backend, stop_seconds=30.0, **own)
         if ctx.answers["CONFIG_CINDER_DB_PURGE_ENABLE"]:
             manage = str(ctx.release.services.command("cinder-manage"))
             yield periodic.process(
@@ -232,11 +224,6 @@ class Cinder(Component):
                 (manage, "--config-file", config, "db", "purge", "30"),
                 ("database", "cinder-api"),
             )
-        if ctx.offers("object-store"):
-            # The volumes that it reads are mounted for cinder-volume.
-            needs = (*bus, "cinder-volume", "object-store")
-            probe = AgentProbe(services, ("cinder-backup",))
-            yield process("backup", needs, probe, stop_seconds=30.0)
 
     def stores(self, ctx: Context) -> Iterable[StoreMount]:
         if has_pool(ctx):
@@ -296,14 +283,34 @@ class Cinder(Component):
                 **(pool if pooled else {}),
             },
             "volume-feature-enabled": {
-                # Backups are kept in the object store.
-                "backup": ctx.offers("object-store"),
+                "backup": False,
                 "volume_revert": pooled,
             },
         }
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         yield from volume_pool(ctx.cloud).remove(Ledger.of(ctx.cloud))
+
+
+def _process(
+    ctx: Context, name: str, needs: tuple[str, ...], binary: str, backend: str = "", **more: Any
+) -> Process:
+    """The service ``name``, ready when the API lists ``binary`` as alive."""
+    config = str(_config(ctx))
+    paste = ctx.release.services.place / "etc" / "cinder" / "api-paste.ini"
+    another = f"-{backend}" if backend not in ("", BACKEND) else ""
+    return Process(
+        name=f"cinder-{name}{another}",
+        component="cinder",
+        user=ctx.cloud.user("cinder"),
+        run=f"onestack.components.cinder.inside.run:{name}",
+        arguments={"config": config, "paste": str(paste), "backend": backend},
+        env=_environment(ctx),
+        needs=needs,
+        probe=AgentProbe(f"http://{ctx.internal}:{PORT}/v3/os-services", (binary,)),
+        roles=(Role.CONTROLLER if name == "api" else Role.STORAGE,),
+        **{"files": (config,), **more},
+    )
 
 
 def has_pool(ctx: Context) -> bool:
@@ -377,7 +384,6 @@ def _sections(ctx: Context) -> Ini:
             # One host's services need not be told apart by when they begin.
             "periodic_fuzzy_delay": 0,
             "backend_stats_polling_interval": 10,
-            **(_backups() if ctx.offers("object-store") else {}),
         },
         **(
             {

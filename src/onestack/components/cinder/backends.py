@@ -250,7 +250,7 @@ def _netapp(ctx: Context) -> dict[str, Value]:
         "netapp_server_port": answer("SERVER_PORT"),
         "netapp_transport_type": answer("TRANSPORT_TYPE"),
         "netapp_login": answer("LOGIN"),
-        "netapp_password": answer("PASSWORD"),
+        "netapp_password": ctx.secrets["cinder_netapp"],
         "netapp_vserver": answer("VSERVER"),
     }
     if not _netapp_by_nfs(ctx.answers):
@@ -270,5 +270,5 @@ def _solidfire(ctx: Context) -> dict[str, Value]:
         "volume_driver": "cinder.volume.drivers.solidfire.SolidFireDriver",
         "san_ip": str(ctx.answers[f"{_SOLIDFIRE}HOSTNAME"]),
         "san_login": str(ctx.answers[f"{_SOLIDFIRE}LOGIN"]),
-        "san_password": str(ctx.answers[f"{_SOLIDFIRE}PASSWORD"]),
+        "san_password": ctx.secrets["cinder_solidfire"],
     }

@@ -157,7 +157,7 @@ class Keystone(Component):
             yield ini_file(
                 self._domain_directory(ctx) / f"keystone.{domain}.conf",
                 ctx.cloud.user(self.name),
-                ldap.sections(ctx.answers),
+                ldap.sections(ctx.answers, ctx.secrets[ldap.SECRET.name]),
                 "keystone",
             )
         yield periodic.script(ctx, self.name)

@@ -160,7 +160,7 @@ def validate(answers: Answers) -> Iterable[str]:
             yield f"{PREFIX}{name}={place} is not there"
 
 
-def sections(answers: Answers) -> Ini:
+def sections(answers: Answers, password: str) -> Ini:
     """The domain's own configuration: only what was given, upstream's defaults for the rest."""
     options: dict[str, Value] = {}
     for name, option, _ in (*_TEXTS, *_LISTS):
@@ -168,7 +168,7 @@ def sections(answers: Answers) -> Ini:
             options[option] = value
     if "user_enabled_emulation_dn" in options:
         options["user_enabled_emulation"] = True
-    if password := str(answers[f"{PREFIX}USER_PASSWORD"]):
+    if password:
         options["password"] = password
     options["query_scope"] = str(answers[f"{PREFIX}QUERY_SCOPE"])
     for name, option in (("PAGE_SIZE", "page_size"), ("USER_ENABLED_MASK", "user_enabled_mask")):

@@ -76,11 +76,7 @@ class Octavia(Component):
             "the service ended in the middle of that change",
             "repeat it, and if the object is in ERROR, delete it first",
         ),
-        KnownError(
-            "Access denied for user 'octavia'",
-            "octavia's database password is not the one in its configuration",
-            "run up again",
-        ),
+        openstack.denied("octavia"),
     )
     provides = (Capability("load-balancer", ("octavia-api",), port=PORT),)
     holdings = (Holding("/v2/lbaas/loadbalancers", {"project_id": "{project}"}),)

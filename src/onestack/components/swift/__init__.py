@@ -161,7 +161,7 @@ class Swift(Component):
         return devices.validate(answers) if self.enabled(answers) else ()
 
     def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
-        return changes.obstacles(ctx)
+        return changes.preflight_checks(ctx)
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
         return changes.examine(ctx)

@@ -52,7 +52,7 @@ def layout(ctx: Context) -> devices.Layout:
     return devices.layout(ctx.answers, ctx.cloud.user("swift"), devices.known(ctx.cloud.root))
 
 
-def obstacles(ctx: Context) -> Iterator[Finding]:
+def preflight_checks(ctx: Context) -> Iterator[Finding]:
     """What is to be said before anything is touched."""
     wanted = layout(ctx)
     kept = kept_rings(ctx)
