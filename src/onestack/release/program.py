@@ -1,6 +1,6 @@
 """The copy of onestack that services run: readable by all, named by its content.
 
-It holds what the services' side imports, and no more: whatever else changes in the
+It holds what the services' side imports, and no module more: whatever else changes in the
 program changes no name, so that no process is started anew for it. The rooms of
 ``components`` are in it by their ``inside`` only; without their declarations they are
 namespace packages there, and a service does not import all rooms by importing its own.
@@ -35,6 +35,16 @@ FILES = (
     # read before the object store's processes start, to mount what they keep objects on
     "components/swift/devices.py",
 )
+LEFT_OUT = frozenset(
+    {
+        *(f"host/{name}.py" for name in ("debs", "locks", "packages", "roots", "sysctl")),
+        *(f"host/{name}.py" for name in ("telling", "users")),
+        *(f"model/{name}.py" for name in ("component", "context", "declarations", "declared")),
+        *(f"model/{name}.py" for name in ("findings", "host", "ini", "secret")),
+        "supervise/client.py",
+    }
+)
+"""Modules of those folders that only the program imports."""
 _SKIPPED = {"__pycache__"}
 
 
@@ -54,6 +64,8 @@ def contents(source: Path = SOURCE) -> list[Path]:
 def _served(name: Path) -> bool:
     room, *folders = name.parts[:-1] or ("",)
     inside = room == "components" and folders[1:2] == ["inside"]
+    if str(name) in LEFT_OUT:
+        return False
     return room in FOLDERS or inside or str(name) in FILES
 
 
