@@ -275,12 +275,15 @@ def test_no_module_is_a_maze() -> None:
 
 
 @needs_root
-def test_the_parent_warms_without_eventlet(installed: Release) -> None:
+def test_the_parent_warms_without_eventlet(installed: Release, tmp_path: Path) -> None:
     """A parent that has imported eventlet cannot serve children that use threads."""
     from onestack.components import ALL
+    from tests.unit.components.rooms import context
 
-    # No component's list depends on the context so far; one that will must say so here.
-    preload = sorted({name for component in ALL for name in component.preload(None)})  # type: ignore[arg-type]
+    # No list depends on the answers so far; one that will must say so here.
+    ctx = context(tmp_path, *ALL)
+    parts = [part for component in ALL for part in (component, *component.features)]
+    preload = sorted({name for part in parts for name in part.preload(ctx)})
     program = (
         "import json, sys\n"
         "from onestack.supervise.preload import Preloader\n"

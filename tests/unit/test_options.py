@@ -5,7 +5,6 @@ The services' environment is installed if it is not there.
 
 from __future__ import annotations
 
-import configparser
 import dataclasses
 import json
 import os
@@ -29,6 +28,7 @@ from onestack.model.host import Host
 from onestack.model.ini import MultiOpt
 from onestack.model.key import Kind
 from onestack.release.release import Release
+from tests.support.ini import Parser
 from tests.support.machines import machine, with_datapath
 from tests.support.needs import needs_root
 
@@ -125,8 +125,7 @@ def sections(file: ConfigFile) -> dict[str, dict[str, str]]:
     twice = any(
         isinstance(v, MultiOpt) for part in (file.ini or {}).values() for v in part.values()
     )
-    parser = configparser.RawConfigParser(strict=not twice, default_section="", delimiters=("=",))
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser = Parser(strict=not twice, default_section="", delimiters=("=",))
     parser.read_string(file.content)
     return {name: dict(parser[name]) for name in parser.sections()}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from onestack.database import dumps, server
 from onestack.database.schemas import Schemas
 from onestack.host.command import CommandFailed, Result
 from onestack.model.declarations import Database
@@ -18,12 +19,13 @@ class Killed(Exception):
     """Stands for kill -9."""
 
 
-class Server:
-    """What `onestack.database.server.Server` does, in memory."""
+class Server(server.Server):
+    """A server in memory."""
 
     def __init__(self) -> None:
+        super().__init__(Path("/nonexistent"))
         self.databases: dict[str, dict[str, set[str]]] = {}  # name -> tables -> revisions
-        self.users: set[tuple[str, str, str]] = set()
+        self.let_in: set[tuple[str, str, str]] = set()
         self.marks: dict[str, set[str]] = {}
 
     def exists(self, database: str) -> bool:
@@ -32,11 +34,11 @@ class Server:
     def tables(self, database: str) -> set[str]:
         return set(self.databases.get(database, {}))
 
-    def revisions(self, database: str, table: str) -> set[str]:
+    def revisions(self, database: str, table: str = "alembic_version") -> set[str]:
         return self.databases.get(database, {}).get(table, set())
 
     def lets_in(self, user: str, password: str, database: str) -> bool:
-        return (user, password, database) in self.users and self.exists(database)
+        return (user, password, database) in self.let_in and self.exists(database)
 
     def create(self, database: str) -> None:
         self.databases.setdefault(database, {})
@@ -44,17 +46,17 @@ class Server:
     def drop(self, database: str) -> None:
         self.databases.pop(database)
 
-    def drop_tables(self, database: str, tables: set[str]) -> None:
+    def drop_tables(self, database: str, tables: Iterable[str]) -> None:
         for table in tables:
             del self.databases[database][table]
 
     def grant(self, user: str, password: str, database: str) -> None:
-        self.users.add((user, password, database))
+        self.let_in.add((user, password, database))
 
     def marked(self, database: str) -> bool:
         return database in self.marks
 
-    def mark(self, database: str, tables: set[str]) -> None:
+    def mark(self, database: str, tables: Iterable[str]) -> None:
         self.marks.setdefault(database, set(tables))
 
     def before(self, database: str) -> set[str]:
@@ -64,8 +66,11 @@ class Server:
         self.marks.pop(database, None)
 
 
-class Dumps:
+class Dumps(dumps.Dumps):
+    """Dumps in memory."""
+
     def __init__(self, server: Server) -> None:
+        super().__init__(Path("/nonexistent"), Path("/nonexistent"))
         self.server = server
         self.kept: dict[str, dict[str, set[str]]] = {}
         self.broken = False
@@ -74,14 +79,16 @@ class Dumps:
     def has(self, database: str) -> bool:
         return database in self.kept
 
-    def take(self, database: str, secrets: Any, place: str, tables: Any) -> bool:
+    def take(
+        self, database: str, secrets: Iterable[str], place: str = "", tables: Iterable[str] = ()
+    ) -> bool:
         assert database in self.server.marks  # nobody uses it yet
         if not self.secret:
             now = self.server.databases[place]
-            self.kept[database] = {t: now[t] for t in tables or now}
+            self.kept[database] = {t: now[t] for t in set(tables) or now}
         return not self.secret
 
-    def restore(self, database: str, place: str) -> None:
+    def restore(self, database: str, place: str = "") -> None:
         kept = self.kept[database]
         self.server.databases[place].update({"half": set()} if self.broken else kept)
         if self.broken:
@@ -108,8 +115,8 @@ class Cloud:
             "glance", "glance", "module:sync", ("glance/versions",), (Path("/etc/glance.conf"),)
         )
         self.schemas = Schemas(
-            self.server,  # type: ignore[arg-type]
-            self.dumps,  # type: ignore[arg-type]
+            self.server,
+            self.dumps,
             tmp_path,
             lambda: frozenset({"pw"}),
             self.told.append,

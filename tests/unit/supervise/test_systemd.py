@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import functools
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 from onestack.model.process import FileProbe
 from onestack.supervise.states import State
 from onestack.supervise.systemd import ask_for_none, asked_for_none, unit
+from tests.support.ini import Parser
 from tests.unit.supervise.bench import Bench, needs_root, toy, until
 
 Hear = Callable[[str], bool]
@@ -27,8 +27,7 @@ def test_the_unit() -> None:
         Path("/opt/program"),
         Path("/var/lib/onestack/etc/roster.json"),
     )
-    parsed = configparser.ConfigParser(strict=False, interpolation=None)
-    parsed.optionxform = str  # type: ignore[assignment, method-assign]
+    parsed = Parser(strict=False)
     parsed.read_string(text)
     service = parsed["Service"]
     assert service["Type"] == "notify"
