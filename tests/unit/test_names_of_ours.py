@@ -13,7 +13,9 @@ from onestack.model.context import Context
 from onestack.release.release import Release
 from tests.support.needs import needs_root
 from tests.unit.test_imports import MODULES
-from tests.unit.test_options import context
+from tests.unit.test_options import context, root
+
+__all__ = ["root"]
 
 NAME = re.compile(r"\bonestack\.components(?:\.\w+)+(?::\w+)?")
 
@@ -44,9 +46,9 @@ def missing(name: str) -> bool:
 @needs_root
 @pytest.mark.parametrize("agent", ["ovn", "openvswitch"])
 def test_modules_of_ours_are_where_components_say(
-    agent: str, installed: Release, tmp_path: Path
+    agent: str, installed: Release, root: Path
 ) -> None:
-    names = named(context(tmp_path, installed, agent, True, True, everything=True))
+    names = named(context(root, installed, agent, True, True, everything=True))
     assert "onestack.components.cinder.inside.jobs:sync" in names
     assert [name for name in sorted(names) if missing(name)] == []
 
