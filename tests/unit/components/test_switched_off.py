@@ -6,8 +6,6 @@ import dataclasses
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
@@ -58,6 +56,11 @@ def test_no_backups_without_the_service_that_made_them(
     assert [change.what for change in declared.purge()] == []
 
 
+class NoUsers(Server):
+    def users(self) -> set[str]:
+        return set()
+
+
 class Shares(Component):
     name = "shares"
 
@@ -76,8 +79,7 @@ def test_what_is_on_a_share_stays(tmp_path: Path) -> None:
     off = dataclasses.replace(ctx, components=(), switched_off=(Shares(),))
     subprocess.run(["mount", "--bind", share, place], check=True)
     try:
-        server = cast(Server, SimpleNamespace(users=set))
-        for change in switched_off._purge(off, off.model.off[0], server):
+        for change in switched_off._purge(off, off.model.off[0], NoUsers(tmp_path)):
             change.do()
     finally:
         subprocess.run(["umount", "--quiet", place])

@@ -7,7 +7,6 @@ import functools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
@@ -787,7 +786,7 @@ def test_an_environment_of_its_own(ctx: Context, tmp_path: Path) -> None:
     dashboard = wanting.release.environment("dashboard")
     make(dashboard, {"lodge/versions/a.py": "revision = 'x'\n"})
     assert roster_of(wanting).environments == {"dashboard": str(dashboard.python)}
-    builder = up._Builder(wanting, cast(Any, Supervisor(wanting)), dry_run=False)
+    builder = up._Builder(wanting, Supervisor(wanting), dry_run=False)
     own = builder._schemas("dashboard")
     (database,) = Lodge().databases(wanting)
     assert own.wanted(database) == {"x"}

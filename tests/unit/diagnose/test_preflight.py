@@ -6,10 +6,9 @@ import dataclasses
 import os
 import subprocess
 import threading
-import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -455,7 +454,7 @@ def test_it_runs_with_the_systems_python_alone(tmp_path: Path) -> None:
     assert not Path("/x").exists()
 
 
-def test_obstacles_are_the_components_findings() -> None:
+def test_obstacles_are_the_components_findings(tmp_path: Path) -> None:
     class Narrow(Component):
         name = "narrow"
 
@@ -468,7 +467,7 @@ def test_obstacles_are_the_components_findings() -> None:
         def preflight_checks(self, ctx: Context) -> list[Finding]:
             raise OSError("it is dark")
 
-    ctx = cast(Context, types.SimpleNamespace(components=(Narrow(), Blind())))
+    ctx = context(tmp_path, Narrow(), Blind())
     one, other = preflight.component_checks(ctx)
     assert (one.severity, one.what) == (Severity.REFUSE, "it does not fit")
     assert (other.severity, other.why) == (Severity.WARN, "it is dark")
