@@ -81,7 +81,7 @@ def show_processes(found: Diagnosis) -> None:
         heading("Processes", "the cloud is down; `onestack up` starts it")
     else:
         total = found.ready + len(found.patients)
-        heading("Processes", f"{found.ready} of {total} ready")
+        heading("Processes", f"{found.ready} of {total} ready" if total else "not known")
     for patient in found.patients:
         item(f"{patient.status.name}: {patient.status.sentence}", "\n".join(patient.lines))
         if patient.likely:

@@ -11,13 +11,14 @@ from onestack.cli import output
 from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud
 from onestack.cli.select import HELP, roster, select
 from onestack.model.process import Process
-from onestack.supervise.client import Client
+from onestack.supervise.client import Client, OtherVersion
 from onestack.supervise.protocol import ProcessStatus
 from onestack.supervise.states import State
 
 COLOURS = {State.READY: "32", State.STARTING: "33", State.WAITING: "33", State.STOPPED: "2"}
 """Of the terminal; all others are red."""
 NOT_RUNNING = "is not running: the cloud is down"
+OTHER = "runs under another onestack; `onestack up` replaces its supervisor"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +35,9 @@ def run(args: argparse.Namespace) -> int:
         wanted = select(wanted, args.what)
     supervisor = Client(cloud)
     up = supervisor.running()
-    known = {s.name: s for s in supervisor.status()} if up else {}
-    found = [known.get(p.name) or stopped(p) for p in wanted]
+    known = statuses(supervisor) if up else {}
+    sentence = NOT_RUNNING if known is not None else OTHER
+    found = [(known or {}).get(p.name) or untold(p, sentence) for p in wanted]
     ready = all(s.state is State.READY for s in found)
     if args.json:
         output.as_json(
@@ -45,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
                 "netns": cloud.netns,
                 "running": up,
                 "ready": ready,
-                "processes": [as_json(s) for s in found],
+                "processes": [
+                    as_json(s) | ({"state": "UNKNOWN"} if known is None else {}) for s in found
+                ],
             }
         )
     else:
@@ -55,10 +59,18 @@ def run(args: argparse.Namespace) -> int:
     return 0 if ready else 1
 
 
-def stopped(process: Process) -> ProcessStatus:
-    """What is said of a process while no supervisor runs."""
+def statuses(supervisor: Client) -> dict[str, ProcessStatus] | None:
+    """Of all processes, by name; nothing if the supervisor is of another version."""
+    try:
+        return {s.name: s for s in supervisor.status()}
+    except OtherVersion:
+        return None
+
+
+def untold(process: Process, sentence: str) -> ProcessStatus:
+    """What is said of a process of which no supervisor tells."""
     return ProcessStatus(
-        *(process.name, process.component, State.STOPPED, None, 0.0, NOT_RUNNING, 0, False),
+        *(process.name, process.component, State.STOPPED, None, 0.0, sentence, 0, False),
         services=process.services,
     )
 

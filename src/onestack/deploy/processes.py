@@ -15,7 +15,7 @@ from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.process import Process
 from onestack.supervise.client import OtherVersion
-from onestack.supervise.protocol import SupervisorStatus
+from onestack.supervise.protocol import ProcessStatus, SupervisorStatus
 from onestack.supervise.states import State
 
 DOWN = (State.STOPPED, State.FATAL, State.BACKOFF)
@@ -131,12 +131,19 @@ class Processes:
         self.supervisor.shutdown()
         self._launch()
 
+    def _statuses(self, names: Sequence[str] | None = None) -> Sequence[ProcessStatus]:
+        """None of one that speaks otherwise, which only a dry run leaves where it is."""
+        try:
+            return self.supervisor.status(names)
+        except OtherVersion:
+            return ()
+
     # -- one process -------------------------------------------------------
 
     def ensure(self, spec: Process) -> Iterator[Change]:
         """``spec`` running as it is wanted now, and ready."""
         name = spec.name
-        now = next(iter(self.supervisor.status([name])), None)
+        now = next(iter(self._statuses([name])), None)
         state = now.state if now else State.STOPPED
         if name in self._paused:
             yield Change(f"start {name} with its new configuration", lambda: self._go(spec))
@@ -168,7 +175,7 @@ class Processes:
 
     def ensure_ready(self) -> Iterator[Change]:
         """All that the supervisor has is ready, also those that were ready earlier in the run."""
-        left = [s.name for s in self.supervisor.status() if s.state is not State.READY]
+        left = [s.name for s in self._statuses() if s.state is not State.READY]
         if left:
             yield Change(
                 f"wait until {', '.join(left)} {'is' if len(left) == 1 else 'are'} ready",

@@ -13,11 +13,11 @@ from onestack.diagnose.exposure import exposed
 from onestack.diagnose.logscan import Trouble
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
-from onestack.model.findings import Finding, refusals
+from onestack.model.findings import Finding, refusals, refuse
 from onestack.model.process import Process
 from onestack.storage.pool import Pool, PoolFacts
 from onestack.supervise import logs
-from onestack.supervise.client import Client
+from onestack.supervise.client import Client, OtherVersion
 from onestack.supervise.protocol import ProcessStatus
 from onestack.supervise.states import State
 
@@ -37,7 +37,7 @@ class Patient:
 class Diagnosis:
     findings: tuple[Finding, ...]
     remarks: tuple[Finding, ...]
-    """What components say of the running cloud."""
+    """What is said of the running cloud: of its supervisor, and by components."""
     running: bool
     """Whether the cloud's supervisor runs."""
     ready: int
@@ -83,7 +83,7 @@ def examine(
 ) -> Diagnosis:
     """Look at all of it; changes nothing. Errors in logs from before ``since`` do not count."""
     running = supervisor.running()
-    statuses = supervisor.status() if running else []
+    statuses, unread = _statuses(supervisor) if running else ([], ())
     patients = []
     for status in statuses:
         if status.state is State.READY:
@@ -99,6 +99,7 @@ def examine(
         ),
         remarks=(
             (
+                *unread,
                 *preflight.asked(ctx, "how it is", lambda component: component.health_checks(ctx)),
                 *exposed(ctx),
             )
@@ -116,6 +117,14 @@ def examine(
         # Last: it enters the cloud's network.
         drift=tuple(_drift(ctx, supervisor)) if running else (),
     )
+
+
+def _statuses(supervisor: Client) -> tuple[list[ProcessStatus], tuple[Finding, ...]]:
+    """Of all processes; or why they cannot be told."""
+    try:
+        return supervisor.status(), ()
+    except OtherVersion as error:
+        return [], (refuse(error.what, error.why, error.cure),)
 
 
 def _drift(ctx: Context, supervisor: Client) -> list[str]:

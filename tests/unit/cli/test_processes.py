@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from onestack.cli import lock, logs, pool
+from onestack.cli import lock, logs, pool, status
 from onestack.cli.options import KEPT
 from onestack.cli.select import roster, select
 from onestack.model.cloud import Cloud
 from onestack.model.errors import BadAnswers, OnestackError
 from onestack.model.process import Process, Roster
+from onestack.supervise.client import Client, OtherVersion
 
 PROCESSES = (
     Process("mariadb", "mariadb", "u", argv=("x",)),
@@ -125,3 +127,29 @@ def test_a_grown_pool_is_kept_in_the_answers(tmp_path: Path, there: str) -> None
     pool.keep(Cloud("a", tmp_path), "CONFIG_CINDER_VOLUMES_SIZE", 25 << 30)
     assert kept.read_text().startswith("# mine\n")
     assert "\nCONFIG_CINDER_VOLUMES_SIZE=25G\n" in kept.read_text()
+
+
+def test_the_status_of_what_runs_under_another_onestack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def other(client: Client) -> None:
+        raise OtherVersion
+
+    monkeypatch.setattr(status, "cloud_of", lambda args: Cloud("a", tmp_path))
+    monkeypatch.setattr(Client, "running", lambda client: True)
+    monkeypatch.setattr(Client, "status", other)
+    (tmp_path / "etc").mkdir()
+    text = Roster("a", str(tmp_path), None, (), PROCESSES).to_json()
+    (tmp_path / "etc" / "roster.json").write_text(text)
+    parser = argparse.ArgumentParser()
+    status.options(parser)
+    assert status.run(parser.parse_args(["nova"])) == 1
+    sentence = "runs under another onestack; `onestack up` replaces its supervisor"
+    assert capsys.readouterr().out.splitlines() == [
+        f"nova-api        {sentence}",
+        f"nova-conductor  {sentence}, with nova-scheduler in it",
+    ]
+    assert status.run(parser.parse_args(["nova", "--json"])) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert (said["running"], said["ready"]) == (True, False)
+    assert {(p["sentence"], p["state"]) for p in said["processes"]} == {(sentence, "UNKNOWN")}

@@ -13,6 +13,7 @@ import pytest
 from onestack.database import schemas
 from onestack.database.server import Server
 from onestack.deploy import prepare, processes, switched_off, up
+from onestack.deploy.jobs import Migration
 from onestack.deploy.processes import Processes
 from onestack.deploy.roster import ports, processes_of, roster_of, roster_path, tcp_of
 from onestack.engine.graph import Graph, GraphError
@@ -562,6 +563,13 @@ def test_a_supervisor_of_another_version_is_replaced(
     supervisor.said.clear()
     supervisor.other_version = True
     assert not Processes(ctx, supervisor).at_work()
+    whats = [what for _, what in run(ctx, supervisor, dry_run=True).report.changes]
+    assert whats[0].startswith("restart the supervisor") and whats[1:] == [
+        f"start {name}" for name in ("stored", "doors-api", "rooms-api")
+    ]
+    job = Migration(ctx, supervisor, "doors", Database("doors", "doors", "doors:sync", ()))
+    assert not job.running()
+    assert supervisor.said == []
     run(ctx, supervisor)
     assert supervisor.said[:2] == ["shutdown", "launch"]
 

@@ -221,6 +221,8 @@ class Supervisor(SupervisorClient):
         )
 
     def status(self, names: Iterable[str] | None = None) -> list[ProcessStatus]:
+        if self.other_version:
+            raise OtherVersion
         return [
             ProcessStatus(name, "", state, None, 0.0, state.value, 0, name in self.stale)
             for name, state in self.states.items()

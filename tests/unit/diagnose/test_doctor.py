@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
+from pathlib import Path
+from typing import cast
+
 import pytest
 
-from onestack.diagnose.doctor import Diagnosis
+from onestack.cli import doctor as shown
+from onestack.deploy import up
+from onestack.diagnose import preflight
+from onestack.diagnose.doctor import Diagnosis, examine
 from onestack.model.findings import Finding, info, refuse, warn
+from onestack.supervise.client import Client
+from tests.unit.deploy.toys import Supervisor, context
 
 
 @pytest.mark.parametrize(
@@ -20,3 +29,28 @@ def test_a_service_that_does_not_do_its_work_is_not_well(remark: Finding, well: 
     found = Diagnosis((), (remark,), True, 1, (), (), None)
     assert found.well is well
     assert found.to_json()["remarks"] == [remark.to_json()]
+
+
+def test_a_supervisor_of_another_version_is_one_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It had ended the verb, and nothing else was looked at."""
+    ctx = context(tmp_path)
+    supervisor = Supervisor(ctx)
+    supervisor.up = supervisor.other_version = True
+    monkeypatch.setattr(up, "prepare_steps", lambda ctx: [])
+    monkeypatch.setattr(up, "ensure_identity", lambda *_: iter(()))
+    monkeypatch.setattr(preflight, "examine", lambda *_: [warn("the disk is small")])
+    ctx.cloud.log.mkdir(parents=True)
+    (ctx.cloud.log / "doors-api.log").write_text("ERROR it is locked\n")
+    processes = [p for c in ctx.components for p in c.processes(ctx)]
+    since = datetime.datetime.now().astimezone() - datetime.timedelta(hours=1)
+    found = examine(ctx, cast(Client, supervisor), processes, lambda *_: None, since)
+    (remark,) = [r for r in found.remarks if "another version of onestack" in r.what]
+    assert "onestack up" in remark.cure
+    assert not found.well and found.running and found.findings
+    assert any("restart the supervisor" in what for what in found.drift)
+    assert found.to_json()["remarks"]
+    shown.show(found)
+    said = capsys.readouterr().out
+    assert "Processes: not known\nServices:\n  - the supervisor is of another version" in said
