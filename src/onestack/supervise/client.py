@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from onestack.kernel import files, proc
 from onestack.model.cloud import Cloud
-from onestack.model.errors import NotRunning, OnestackError
+from onestack.model.errors import NotRunning, NotYet, OnestackError
 from onestack.model.process import SERVICES, Roster
 from onestack.supervise import logs, protocol
 from onestack.supervise.protocol import (
@@ -41,8 +41,8 @@ Explain = Callable[[str, str], str | None]
 """Component and log text to the likely cause and cure, if known."""
 
 
-class OtherVersion(OnestackError):
-    """The supervisor that runs is of another version of onestack."""
+class OtherVersion(NotYet):
+    """The supervisor that runs is of another version of onestack; `up` replaces it."""
 
     def __init__(self) -> None:
         super().__init__(
