@@ -45,6 +45,9 @@ def leave(cloud: Cloud, found: Handover, env: Mapping[str, str] = os.environ) ->
     descriptor = _file(env)
     if descriptor is None or found.facts is None:
         return
+    if "" in found.facts.candidates.values():
+        # The launcher may fetch apt's lists yet, and then it is known which version would come.
+        return
     remote = {name: [f.to_json() for f in findings] for name, findings in found.remote.items()}
     text = json.dumps({"cloud": _names(cloud), "facts": found.facts.to_json(), "remote": remote})
     # On a full disk all is looked at once more.

@@ -23,11 +23,12 @@ from onestack.cli.options import (
 from onestack.cli.session import check, context, gathered, secrets
 from onestack.cli.summary import facts, lines
 from onestack.deploy import patches
+from onestack.diagnose.preflight import component_checks
 from onestack.model.change import Change
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.errors import BadAnswers
-from onestack.model.findings import Finding, Severity
+from onestack.model.findings import Finding, Severity, raise_refusals
 from onestack.supervise.client import Client
 
 
@@ -103,6 +104,7 @@ def deploy(ctx: Context, wanted: ResolvedAnswers, args: argparse.Namespace) -> i
             first=[kept],
             purge=args.purge,
             gather=lambda: gathered(ctx.cloud, ctx.answers),
+            check=lambda now: raise_refusals(component_checks(now)),
         )
     if args.json:
         output.line_of_json(kind="summary", **facts(ctx, report))

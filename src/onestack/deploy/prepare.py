@@ -6,8 +6,9 @@ host's own network namespace, where mirrors and indexes are reached.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from onestack.deploy.clouds import ensure_registered
@@ -90,6 +91,29 @@ def download_steps(ctx: Context) -> Iterator[Step]:
                 task.ensure,
                 ("cloud", *task.needs),
             )
+
+
+def another_time(steps: list[Step], done: Collection[str]) -> list[Step]:
+    """``steps`` to be run after those of the names ``done``, with other names than they have."""
+
+    def renamed(name: str) -> str:
+        return f"{name}, again" if name in done else name
+
+    return [
+        dataclasses.replace(step, name=renamed(step.name), needs=tuple(map(renamed, step.needs)))
+        for step in steps
+    ]
+
+
+def wanted_of(ctx: Context) -> frozenset[str]:
+    """All that depends on the components in `prepare_steps`, each as a few words."""
+    environments = (f"the environment {name}" for name in wanted_environments(ctx))
+    places = (str(place.path) for declared in ctx.model for place in declared.directories)
+    downloads = (
+        f"{declared.name}:{task.name}" for declared in ctx.model for task in declared.downloads
+    )
+    users = (f"the user {name}" for name in wanted_users(ctx))
+    return frozenset((*wanted_packages(ctx), *users, *environments, *places, *downloads))
 
 
 def wanted_packages(ctx: Context) -> list[str]:

@@ -12,7 +12,7 @@ from onestack.database.schemas import Schemas
 from onestack.database.server import server_of
 from onestack.deploy import switched_off
 from onestack.deploy.jobs import Migration
-from onestack.deploy.prepare import prepare_steps
+from onestack.deploy.prepare import another_time, prepare_steps, wanted_of
 from onestack.deploy.processes import Processes
 from onestack.deploy.roster import processes_of, roster_of, roster_path, seen
 from onestack.deploy.supervisor import SupervisorClient
@@ -30,7 +30,7 @@ from onestack.model.cloud import CACHE
 from onestack.model.context import Context
 from onestack.model.declarations import Database, Scope, Task
 from onestack.model.declared import Declared
-from onestack.model.errors import NotInstalled
+from onestack.model.errors import NotInstalled, OnestackError
 from onestack.model.host import Host, Role
 from onestack.model.process import Process, Roster
 
@@ -44,12 +44,14 @@ def up(
     first: Iterable[Step] = (),
     purge: bool = False,
     gather: Callable[[], HostFacts] | None = None,
+    check: Callable[[Context], object] = lambda ctx: None,
 ) -> Report:
     """Bring the machine to what the components of ``ctx`` want.
 
     ``first`` are the caller's own steps for the first half (they may need
     ``cloud``). With ``purge`` nothing is left of components that are switched
-    off. ``gather`` tells the facts of the machine anew, once the first half has changed it.
+    off. ``gather`` tells the facts of the machine anew, once the first half has changed it;
+    ``check`` raises where it is not fit for what is wanted of it by them.
     In a dry run nothing is changed and the report has what would be.
     Timings are kept also of a run that failed. Raises `OnestackError`.
     """
@@ -59,7 +61,7 @@ def up(
     try:
         runner.execute([*prepare_steps(ctx), *first])
         if gather and runner.report.changes and not dry_run:
-            ctx = with_facts(ctx, gather())
+            ctx = _settled(ctx, runner, gather, check)
         if ctx.cloud.netns and (netns.exists(ctx.cloud.netns) or not dry_run):
             # Threads and programs that start from now on are inside.
             netns.enter(ctx.cloud.netns)
@@ -77,6 +79,35 @@ def up(
     finally:
         if not dry_run and ctx.cloud.etc.is_dir():
             timing.save(ctx.cloud.log, timing.of("up", runner.report))
+
+
+def _settled(
+    ctx: Context,
+    runner: Runner,
+    gather: Callable[[], HostFacts],
+    check: Callable[[Context], object],
+) -> Context:
+    """The context by the facts that the first half has made.
+
+    What is decided by them may be another thing than before: without apt's lists, which
+    version of a package would come is not known until it has. What only then turns out to be
+    wanted is made by a second first half; there is no third. Raises `OnestackError`.
+    """
+    now = with_facts(ctx, gather())
+    further = wanted_of(now) - wanted_of(ctx)
+    if not further:
+        return now
+    tell("by what was installed more is needed than was known before")
+    check(now)
+    runner.execute(another_time(prepare_steps(now), runner.results))
+    last = with_facts(now, gather())
+    if still := wanted_of(last) - wanted_of(now):
+        raise OnestackError(
+            "what the cloud wants of this machine does not settle",
+            f"made ready twice, it still lacks {', '.join(sorted(still))}",
+            "run the same command again",
+        )
+    return last
 
 
 def with_facts(ctx: Context, facts: HostFacts) -> Context:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from onestack.answers.values import Answers
     from onestack.host.facts import HostFacts
 
+SWITCH = "openvswitch-switch"
+UNDECIDED = "the kernel has no openvswitch module, and which Open vSwitch comes is not known yet"
+"""The reason where it is decided anew once the package is installed."""
 BALANCERS = "CONFIG_LBAAS_INSTALL"
 """The answer that asks for load balancers, which only OVN carries."""
 
@@ -42,7 +45,9 @@ def l2_agent(answers: Answers, host: HostFacts) -> tuple[str, str]:
         return "ovn", f"{BALANCERS} asks for load balancers, which are OVN's"
     if datapath(host) == "system":
         return "ovn", "the kernel has Open vSwitch's datapath"
-    version = host.package_version("openvswitch-switch")
+    version = host.package_version(SWITCH)
+    if not version:
+        return "openvswitch", UNDECIDED
     if conntrack_aborts(version):
         return (
             "openvswitch",

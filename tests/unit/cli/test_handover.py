@@ -62,6 +62,12 @@ def test_a_file_with_a_name_is_not_trusted(tmp_path: Path) -> None:
         assert handover.take(CLOUD, env) == Handover()
 
 
+def test_a_version_that_may_be_known_soon_is_asked_for_again(env: dict[str, str]) -> None:
+    """Apt's lists may be fetched by the launcher, for python3-venv."""
+    handover.leave(CLOUD, Handover(machine(candidates={"openvswitch-switch": ""})), env)
+    assert handover.take(CLOUD, env) == Handover()
+
+
 def test_nonsense_is_nothing(env: dict[str, str]) -> None:
     os.write(int(env[VARIABLE]), b"{]")
     assert handover.take(CLOUD, env) == Handover()

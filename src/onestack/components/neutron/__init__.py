@@ -33,6 +33,7 @@ from onestack.model.ini import Ini
 from onestack.model.process import ApiProbe, NotifyProbe, Process
 from onestack.model.root_command import RootCommand
 from onestack.model.secret import OF_AGENTS
+from onestack.network.backend import UNDECIDED
 from onestack.network.bridges import Bridges
 
 _RUN = "onestack.components.neutron.inside.run:"
@@ -80,6 +81,13 @@ class Neutron(Component):
                 "that are there",
                 f"stay with --set CONFIG_NEUTRON_L2_AGENT={before}; for {agent}, "
                 "destroy the cloud and make it anew",
+            )
+        if reason == UNDECIDED:
+            yield warn(
+                "whether ovn or openvswitch carries the networks is not known yet",
+                reason,
+                "it is decided once Open vSwitch is installed; to know it before: apt-get update, "
+                "or --set CONFIG_NEUTRON_L2_AGENT=ovn or =openvswitch",
             )
         for sentence in bridges.wiring.borrowed():
             yield warn(sentence)
