@@ -106,11 +106,11 @@ def apt_problems(packages: Sequence[str]) -> list[Problem]:
         return [(site, why) for site, why in zip(one_each, reasons, strict=True) if why]
 
 
-def index_problem(requirement: str) -> str:
+def index_problem(requirement: str) -> str | None:
     """Why ``requirement`` (``name==version``) cannot be had from the Python package index.
 
     Asked with uv, else with the distribution's pip; ``""`` when it can be
-    had, or when neither is there yet to ask with.
+    had, ``None`` when neither is there yet to ask with.
     """
     with tempfile.TemporaryDirectory(prefix="onestack-index-") as folder:
         target = str(Path(folder) / "target")
@@ -125,13 +125,13 @@ def index_problem(requirement: str) -> str:
     return "" if answer.ok else _last(answer.err)
 
 
-def _pip_problem(requirement: str, target: str) -> str:
+def _pip_problem(requirement: str, target: str) -> str | None:
     words = "-m pip download --quiet --no-deps --no-cache-dir --timeout 6 --retries 0 -d"
     argv = [str(PYTHON), *words.split(), target, requirement]
     answer = run(argv, check=False, timeout=INDEX_SECONDS)
-    if answer.ok or answer.err.strip().endswith("No module named pip"):
-        return ""
-    return _last(answer.err)
+    if answer.err.strip().endswith("No module named pip"):
+        return None
+    return "" if answer.ok else _last(answer.err)
 
 
 def _last(text: str) -> str:
@@ -160,7 +160,7 @@ class Machine:
     root_of: Callable[[int], str] = proc.root_of
     """The root of the cloud that a process belongs to, or ``""``."""
     apt_problems: Callable[[Sequence[str]], list[Problem]] = apt_problems
-    index_problem: Callable[[str], str] = index_problem
+    index_problem: Callable[[str], str | None] = index_problem
     now: Callable[[], float] = time.time
     clock_synchronised: Callable[[], bool | None] = clock_synchronised
     daemons: Callable[[Sequence[str]], list[Daemon]] = daemons

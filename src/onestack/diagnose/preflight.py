@@ -5,6 +5,7 @@ Needs nothing but the standard library.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,10 @@ LEAST_BYTES = GIB // 8
 """For what a run writes where everything is there already."""
 RELEASED = 1_790_000_000
 """September 2026 in seconds since 1970: a clock before that is wrong."""
+
+
+class NotAsked(Exception):
+    """There is nothing yet to ask another machine with: a later look has to."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +246,10 @@ def check_apt(s: Subject) -> Iterator[Finding]:
 def check_index(s: Subject) -> Iterator[Finding]:
     if s.needs.release_installed or not s.needs.requirement:
         return
-    if why := s.machine.index_problem(s.needs.requirement):
+    why = s.machine.index_problem(s.needs.requirement)
+    if why is None:
+        raise NotAsked
+    if why:
         yield refuse(
             "the Python package index is not reached",
             f"the release is installed from there; {why}",
@@ -332,7 +340,7 @@ def look(
 ) -> list[Finding]:
     """All findings of all checks. A check that cannot look says so, as a warning.
 
-    What ``remote`` has is not asked again; what was asked is put there.
+    What ``remote`` has is not asked again; what was asked is put there, and nothing else.
     """
     known: Remote = {} if remote is None else remote
     waiting = [
@@ -341,8 +349,11 @@ def look(
         if check in REMOTE and check.__name__ not in known
     ]
     found = {check.__name__: _findings(check, subject) for check in checks if check not in REMOTE}
-    known |= {beside.check.__name__: beside.result() for beside in waiting}
-    return [f for check in checks for f in {**known, **found}[check.__name__]]
+    for beside in waiting:
+        with contextlib.suppress(NotAsked):
+            known[beside.check.__name__] = beside.result()
+    found = {**known, **found}
+    return [f for check in checks for f in found.get(check.__name__, ())]
 
 
 def _findings(check: Check, subject: Subject) -> list[Finding]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from onestack.diagnose import machine as looks
 from onestack.diagnose import preflight
 from onestack.diagnose.machine import Daemon, Machine, apt_problems, head
 from onestack.diagnose.preflight import GIB, Needs, Subject, look
@@ -269,6 +270,32 @@ def test_what_components_would_fetch_is_known_before(tmp_path: Path) -> None:
     assert preflight.downloads_of(ctx) == ["fetch the paper"]
     (tmp_path / "paper").touch()
     assert preflight.downloads_of(ctx) == []
+
+
+def test_an_index_that_could_not_be_asked_is_asked_by_the_next_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A fresh machine's python3 has neither uv nor pip: the launcher's look says nothing of it."""
+
+    def no_uv() -> str:
+        raise OnestackError("uv is not there")
+
+    answer = Result((), 1, "", "/usr/bin/python3: No module named pip\n", 0.0)
+    monkeypatch.setattr(looks, "uv_program", no_uv)
+    monkeypatch.setattr(looks, "run", lambda *arguments, **more: answer)
+    needs = Needs(requirement="keystone==30.0.0", release_installed=False)
+    remote: preflight.Remote = {}
+    first = Subject(
+        Cloud("a", Path("/nonexistent/a")), machine(index_problem=looks.index_problem), needs
+    )
+    assert look(first, [preflight.check_index], remote) == [] and remote == {}
+    second = Subject(
+        Cloud("a", Path("/nonexistent/a")),
+        machine(index_problem=lambda requirement: "no such package"),
+        needs,
+    )
+    (finding,) = look(second, [preflight.check_index], remote)
+    assert finding.severity is Severity.REFUSE and remote == {"check_index": [finding]}
 
 
 def test_the_index_is_asked_only_when_the_release_is_missing() -> None:
