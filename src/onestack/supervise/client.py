@@ -310,7 +310,8 @@ class Client:
         try:
             with connection.makefile("rb") as lines:
                 for line in lines:
-                    yield protocol.decode_answer(line)
+                    if line.endswith(b"\n"):  # else it died in the middle of it
+                        yield protocol.decode_answer(line)
         except protocol.OtherVersion:
             raise OtherVersion from None
         except TimeoutError:

@@ -19,7 +19,7 @@ from onestack.model.process import SERVICES
 from onestack.supervise.states import State
 
 VERSION = 1
-"""Changes with every change of what is here."""
+"""Changes with every change of what is here: a test holds what belongs to which."""
 
 # -- requests --------------------------------------------------------------
 
@@ -237,7 +237,7 @@ class Refused(Exception):
 
 
 class OtherVersion(ValueError):
-    """An answer of a supervisor of another version."""
+    """An answer that is not of this version of the protocol."""
 
 
 def encode_request(request: Request) -> bytes:
@@ -283,12 +283,20 @@ def encode_answer(answer: Answer) -> bytes:
 
 
 def decode_answer(line: bytes) -> Answer:
-    """Raises `OtherVersion`."""
-    raw = json.loads(line)
-    if raw.pop("version", None) != VERSION:
+    """Raises `OtherVersion`, also for what says it is of this one and is not as it is here."""
+    try:
+        raw = json.loads(line)
+    except ValueError:
+        raise OtherVersion from None
+    if not isinstance(raw, dict) or raw.pop("version", None) != VERSION:
         raise OtherVersion
-    answer: Answer = from_plain(_ANSWERS[raw.pop(TAG)], raw)
-    return answer
+    wanted = _ANSWERS.get(str(raw.pop(TAG, None)))
+    if wanted is None:
+        raise OtherVersion
+    try:
+        return from_plain(wanted, raw)
+    except Malformed:
+        raise OtherVersion from None
 
 
 def _line(message: dict[str, Any]) -> bytes:

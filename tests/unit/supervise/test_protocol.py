@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import re
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import MISSING
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
@@ -105,8 +108,11 @@ def test_every_version_can_end_a_supervisor() -> None:
 
 
 @contextmanager
-def another(place: Path, answer: dict[str, Any]) -> Iterator[Client]:
-    """The client of a supervisor of another version, which answers anything with that."""
+def another(place: Path, answer: object) -> Iterator[Client]:
+    """The client of a supervisor of another version, which answers anything with that.
+
+    As JSON, or as the bytes it is.
+    """
     cloud = Cloud("other", place)
     (cloud.run / "supervisor").mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as server:
@@ -117,7 +123,10 @@ def another(place: Path, answer: dict[str, Any]) -> Iterator[Client]:
             connection, _ = server.accept()
             with connection:
                 connection.recv(4096)
-                connection.sendall(json.dumps(answer).encode() + b"\n")
+                raw = (
+                    json.dumps(answer).encode() + b"\n" if not isinstance(answer, bytes) else answer
+                )
+                connection.sendall(raw)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -136,12 +145,49 @@ def another(place: Path, answer: dict[str, Any]) -> Iterator[Client]:
             }
         },
         {"version": 2, "kind": "status", "more": 1},
+        {"version": 1, "kind": "status", "more": 1},
+        {"version": 1, "kind": "statuses"},
+        {"version": 1},
+        {"version": 1, "kind": ["status"]},
+        ["status"],
     ],
-    ids=["before versions", "a later one"],
+    ids=[
+        "before versions",
+        "a later one",
+        "other fields",
+        "another kind",
+        "no kind",
+        "no word",
+        "no object",
+    ],
 )
-def test_the_answer_of_another_version(tmp_path: Path, answer: dict[str, Any]) -> None:
+def test_the_answer_of_another_version(tmp_path: Path, answer: object) -> None:
+    """Also where a number was forgotten: it had been a traceback."""
     with another(tmp_path, answer) as client, pytest.raises(OtherVersion, match="another version"):
         client.details()
+
+
+def test_an_answer_that_broke_off(tmp_path: Path) -> None:
+    whole = protocol.encode_answer(ANSWERS[0])
+    with (
+        another(tmp_path, whole[:-5]) as client,
+        pytest.raises(OnestackError, match="the supervisor ended during `status`"),
+    ):
+        client.details()
+
+
+def test_the_number_is_of_what_is_spoken() -> None:
+    """Whoever changes a field here gives `VERSION` another number, and then its digest."""
+    said: list[object] = [[state.value for state in State]]
+    for name, one in sorted(vars(protocol).items()):
+        if dataclasses.is_dataclass(one) and isinstance(one, type):
+            said.append([name, getattr(one, "kind", None)])
+            said += [
+                (f.name, f.type, *([repr(f.default)] if f.default is not MISSING else []))
+                for f in dataclasses.fields(one)
+            ]
+    digest = hashlib.sha256(json.dumps(said).encode())
+    assert (protocol.VERSION, digest.hexdigest()[:16]) == (1, "4288fd810b6df172")
 
 
 def test_one_of_before_versions_is_ended(tmp_path: Path) -> None:
