@@ -122,8 +122,9 @@ class Prober:
         try:
             result = self.attempts.try_once(order.probe, timeout, age, order.born)
         except Exception as error:  # noqa: BLE001  # an answer of a shape nobody expected
-            sys.stderr.write(f"the probe of {order.name} failed:\n{traceback.format_exc()}")
             result = Result(False, f"the probe failed: {error!r}")
+            if watched.said != (result.ok, result.text):
+                sys.stderr.write(f"the probe of {order.name} failed:\n{traceback.format_exc()}")
         with self._lock:
             self._ended.append((watched, result))
         with contextlib.suppress(BlockingIOError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -210,8 +211,6 @@ def test_all_services_of_a_process_are_looked_at(monkeypatch: pytest.MonkeyPatch
 
 def test_a_request_waits_for_the_service_to_accept(tmp_path: Path) -> None:
     """The supervisor holds the listening socket: the edge is waited for, not polled."""
-    import socket
-
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
@@ -244,6 +243,27 @@ def test_orders_arrive_as_they_were(order: orders.Order) -> None:
     assert orders.decode_order(orders.encode_order(order)) == order
     found = orders.Found("a", 3, False, "why", True)
     assert orders.decode_found(orders.encode_found(found)) == found
+
+
+def test_a_traceback_is_written_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It had been written at each try, four times a second."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        trying = prober.Prober(theirs)
+        watched = prober.Watched(orders.Watch("a", 1, ExecProbe(("true",)), 0.0, True), True)
+        trying.watched["a"] = watched
+        for error, times in (("one", 1), ("one", 0), ("another", 1), ("one", 1)):
+
+            def wrong(*_: object, text: str = error) -> Result:
+                raise KeyError(text)
+
+            monkeypatch.setattr(Attempts, "try_once", wrong)
+            trying._try(watched)
+            trying._collect()
+            assert capsys.readouterr().err.count("the probe of a failed:\nTraceback") == times
+        assert ours.recv(65536).count(b"KeyError") == 3
 
 
 def test_delays() -> None:
