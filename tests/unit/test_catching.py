@@ -12,6 +12,7 @@ ALLOWED = {
     "onestack.engine.interruptible.follow": "raised again in the thread that waits",
     "onestack.engine.runner._ensure": "a step's fault is a `Defect`, with its traceback",
     "onestack.diagnose.preflight.run": "raised again in the thread that waits",
+    "onestack.supervise.child._leave": "what cannot be written at a process's end is lost",
     "onestack.supervise.child.become": "told to the supervisor, or printed with its traceback",
     "onestack.supervise.child.call": "printed with its traceback; it is the process's end",
     "onestack.supervise.child._call": "printed with its traceback; it is the process's end",
@@ -19,21 +20,33 @@ ALLOWED = {
     "onestack.supervise.preload._import": "logged with its traceback, and said in the status",
     "onestack.supervise.prober._try": "written down with its traceback; the probe has failed",
     "onestack.supervise.verbs.answer": "logged with its traceback, and answered as a defect",
+    "onestack.supervise.zygote._middle": "printed with its traceback, and answered as the reason",
 }
 """Module and function to what becomes of what is caught."""
 
 
+ALL = {"Exception", "BaseException"}
+
+
 def blind(tree: ast.AST, where: str = "") -> Iterator[str]:
-    """Functions in which anything is caught and not raised again."""
+    """Functions in which anything is caught and not raised again, or suppressed."""
     for node in ast.iter_child_nodes(tree):
         inner = node.name if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else where
         if isinstance(node, ast.ExceptHandler):
             kinds = ast.unparse(node.type) if node.type else "BaseException"
             last = node.body[-1]
             again = isinstance(last, ast.Raise) and last.exc is None
-            if {"Exception", "BaseException"} & set(kinds.strip("()").split(", ")) and not again:
+            if ALL & set(kinds.strip("()").split(", ")) and not again:
                 yield inner
+        if isinstance(node, ast.Call) and ALL & suppressed(node):
+            yield inner
         yield from blind(node, inner)
+
+
+def suppressed(call: ast.Call) -> set[str]:
+    """The exceptions that ``contextlib.suppress`` is called with."""
+    name = ast.unparse(call.func).rpartition(".")[2]
+    return {ast.unparse(kind) for kind in call.args} if name == "suppress" else set()
 
 
 def test_what_is_caught_can_be_named() -> None:
@@ -51,6 +64,9 @@ def test_a_blind_handler_is_seen() -> None:
     for kind in ("", " Exception", " (ValueError, Exception)", " BaseException as e"):
         text = f"def f():\n try:\n  g()\n except{kind}:\n  pass\n"
         assert list(blind(ast.parse(text))) == ["f"]
+    for call in ("contextlib.suppress(Exception)", "suppress(ValueError, BaseException)"):
+        assert list(blind(ast.parse(f"def f():\n with {call}:\n  g()\n"))) == ["f"]
+    assert not list(blind(ast.parse("def f():\n with suppress(ValueError):\n  g()\n")))
     for kind, then in ((" ValueError", "pass"), (" BaseException", "raise")):
         text = f"def f():\n try:\n  g()\n except{kind}:\n  {then}\n"
         assert list(blind(ast.parse(text))) == []

@@ -9,13 +9,13 @@ came from.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pickle
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -34,6 +34,8 @@ FORK_TIMEOUT = 10.0
 """Seconds for a fork. The supervisor waits for it: it takes a few milliseconds."""
 MOST_SOCKETS = 32
 LARGEST = 1024 * 1024
+LONGEST_ANSWER = 1000
+"""Bytes of the pid, or of why there is none."""
 
 
 class Zygote:
@@ -126,9 +128,10 @@ class Zygote:
             descriptors = [status_out, *(s.fileno() for s in child.sockets.values())]
             self._channel.settimeout(FORK_TIMEOUT)
             socket.send_fds(self._channel, [message], descriptors)
-            answer = self._channel.recv(64)
+            answer = self._channel.recv(LONGEST_ANSWER)
             if not answer.isdigit():
-                raise OSError(0, f"its zygote {self.name} cannot fork")
+                why = answer.decode(errors="replace") or "it has ended"
+                raise OSError(0, f"its zygote {self.name} cannot fork: {why}")
         except OSError as error:
             os.close(status_in)
             proc.send([self._pid], signal.SIGKILL)  # a new one is started
@@ -156,13 +159,17 @@ def serve(modules: tuple[str, ...], sockets: dict[str, socket.socket]) -> int:
             os.close(descriptor)
         _, status = os.waitpid(middle, 0)
         if status != 0:
-            channel.sendall(b"failed")
+            ended = os.waitstatus_to_exitcode(status)
+            channel.sendall(f"its middle child ended with {ended}".encode())
 
 
 def _middle(channel: socket.socket, message: bytes, descriptors: list[int]) -> None:
-    """Fork the wanted child, tell its pid, and leave it to the supervisor. Does not return."""
+    """Fork the wanted child, tell its pid, and leave it to the supervisor. Does not return.
+
+    Or tell why there is none.
+    """
     code = 1
-    with contextlib.suppress(Exception):
+    try:
         child, names = pickle.loads(message)
         status, *others = descriptors
         taken = {name: socket.socket(fileno=fd) for name, fd in zip(names, others, strict=True)}
@@ -174,7 +181,12 @@ def _middle(channel: socket.socket, message: bytes, descriptors: list[int]) -> N
             become(replace(child, sockets=taken), channel.close, status)
         channel.sendall(str(pid).encode())
         code = 0
-    os._exit(code)
+    except Exception as error:  # noqa: BLE001
+        traceback.print_exc()
+        channel.sendall(f"{type(error).__name__}: {error}".encode()[:LONGEST_ANSWER])
+        code = 0
+    finally:
+        os._exit(code)
 
 
 def main(title: str, *modules: str) -> None:
