@@ -88,7 +88,8 @@ class Cloud:
     ) -> Cloud:
         """The cloud called ``name``; a cloud that exists keeps its namespace.
 
-        Raises `BadAnswers` for a name or root that cannot be used.
+        Raises `BadAnswers` for a name or root that cannot be used, and `OnestackError`
+        where what is written down of it is damaged.
         """
         if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", name):
             raise BadAnswers(
@@ -111,6 +112,12 @@ class Cloud:
             raise BadAnswers(
                 f"you may not look into {root}",
                 cure="run it as root, or name another root with --root",
+            ) from None
+        except OSError as error:
+            raise BadAnswers(
+                f"{root} cannot be a cloud's directory",
+                f"{error.filename}: {error.strerror}",
+                "name another one with --root",
             ) from None
         if saved:
             if saved.name != name:

@@ -345,3 +345,13 @@ def test_other_machines_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> 
 
 def up_args(*words: str) -> argparse.Namespace:
     return program.parse(["up", *words])[1]
+
+
+@pytest.mark.parametrize("verb", ["up", "status"])
+def test_a_root_that_is_a_file(verb: str) -> None:
+    with (
+        pytest.raises(errors.BadAnswers, match="cannot be a cloud's directory") as caught,
+        tempfile.NamedTemporaryFile() as file,
+    ):
+        program.run([verb, "--root", file.name])
+    assert "Not a directory" in caught.value.why
