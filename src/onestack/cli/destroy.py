@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         agreed(cloud, args.yes)
     with contextlib.ExitStack() as stack:
         if lock.exists(cloud):
-            stack.enter_context(lock.changing(cloud, "destroy"))
+            stack.enter_context(lock.changing(cloud, "destroy", args.dry_run))
         show = stack.enter_context(screen.choose(args.json))
         done = teardown.destroy(
             cloud,

@@ -21,13 +21,14 @@ def run(args: argparse.Namespace) -> int:
 
     cloud = cloud_of(args)
     need_cloud(cloud)
-    with lock.changing(cloud, "down"), screen.choose(args.json) as show:
-        report = teardown.down(cloud, Client(cloud), listeners=[show], dry_run=args.dry_run)
+    dry_run = args.dry_run
+    with lock.changing(cloud, "down", dry_run), screen.choose(args.json) as show:
+        report = teardown.down(cloud, Client(cloud), listeners=[show], dry_run=dry_run)
     if args.json:
         output.line_of_json(
             kind="summary", changes=len(report.changes), seconds=round(report.seconds, 1)
         )
-    elif args.dry_run:
+    elif dry_run:
         output.would(report.changes)
     elif report.changes:
         output.say(f"The cloud {cloud.name!r} is down ({report.seconds:.1f} s).")

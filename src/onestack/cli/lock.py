@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from onestack.deploy import patches
 from onestack.kernel.locks import attempt
 from onestack.model.cloud import Cloud
-from onestack.model.errors import OnestackError
+from onestack.model.errors import OnestackError, PreflightRefused
 from onestack.release.release import CURRENT
 
 ANY_FORMAT = ("up", "down", "destroy")
@@ -24,15 +24,17 @@ class Busy(OnestackError):
 
 
 @contextmanager
-def changing(cloud: Cloud, verb: str) -> Iterator[None]:
-    """Hold ``ROOT/run/up.lock``; the kernel frees it however we end.
+def changing(cloud: Cloud, verb: str, dry_run: bool = False) -> Iterator[None]:
+    """Hold ``ROOT/run/up.lock``; the kernel frees it however we end. A dry run holds nothing.
 
-    Raises `Busy`, with the process that holds it, at once; and as `need_fit`.
+    Raises `Busy`, with the process that holds it, at once; `PreflightRefused` where we may
+    not write there; and as `need_fit`.
     """
     need_fit(cloud, verb)
-    path = cloud.run / "up.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if dry_run:
+        yield
+        return
+    descriptor = _opened(cloud, verb)
     try:
         if not attempt(descriptor):
             who = os.read(descriptor, 200).decode(errors="replace").split()
@@ -49,6 +51,19 @@ def changing(cloud: Cloud, verb: str) -> Iterator[None]:
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _opened(cloud: Cloud, verb: str) -> int:
+    path = cloud.run / "up.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except PermissionError:
+        raise PreflightRefused(
+            f"`onestack {verb}` must be run by root",
+            f"{cloud.root} holds a cloud, and may be changed by nobody else",
+            f"sudo ./onestack {verb} …",
+        ) from None
 
 
 def need_fit(cloud: Cloud, verb: str) -> None:

@@ -103,7 +103,7 @@ def need_root(name: str) -> None:
 def run(argv: Sequence[str]) -> int:
     """Carry out a command line; returns the exit code. `OnestackError` passes through."""
     name, args = parse(argv)
-    if VERBS[name].root and not getattr(args, "dry_run", False) and name != "up":
+    if VERBS[name].root and name != "up":
         need_root(name)  # up's own preflight says it, together with all else
     return int(verb_module(name).run(args))
 

@@ -145,7 +145,10 @@ def ensure_cloud(ctx: Context, cache: Path = CACHE) -> Iterator[Change]:
     # Services of many users go through these; what is secret below has its own mode.
     for place in (cloud.root, *(cloud.root / name for name in PLACES)):
         yield from ensure_directory(place)
-    yield from ensure_file(record_path(cloud.root), record_of(ctx).text)
+    record = cloud.record
+    # A dry run, which has applied no patch, may see an older one; the patch brings it to this.
+    if record is None or record.format == FORMAT:
+        yield from ensure_file(record_path(cloud.root), record_of(ctx).text)
 
 
 def record_of(ctx: Context) -> Record:

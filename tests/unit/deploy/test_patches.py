@@ -7,6 +7,8 @@ import json
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -201,6 +203,54 @@ def test_the_launcher_refuses_before_it_makes_anything(
 @pytest.mark.parametrize("name", ["restart", "pool grow", "verify --tempest"])
 def test_an_older_format_wants_an_up(older: Cloud, name: str) -> None:
     assert "run onestack up" in refused(older, CHANGING[name]).cure
+
+
+def test_a_dry_run_makes_nothing_and_says_each_change_once(
+    older: Cloud, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def there() -> set[Path]:
+        return set(older.root.rglob("*"))
+
+    (older.root / "run").mkdir(exist_ok=True)
+    (older.root / "run" / "up.lock").unlink(missing_ok=True)
+    (older.root / "run").rmdir()
+    before = there()
+    which = ["--name", "older", "--root", str(older.root)]
+    for verb in ("down", "destroy"):
+        assert program.run([verb, *which, "--dry-run"]) == 0
+        assert there() == before
+    ctx = dataclasses.replace(context(tmp_path), cloud=older)
+    pending = [change.what for change in patches.ensure_format(older)]
+    whats = [change.what for change in prepare.ensure_cloud(ctx, tmp_path / "cache")]
+    assert len(pending) == 1 and not [what for what in whats if "cloud.json" in what]
+
+
+def unprivileged(argv: list[str], code: int) -> None:
+    """As uid 65534: the exit code, and one screen of words."""
+    src = Path(program.__file__).resolve().parents[2]
+    made = subprocess.run(
+        [sys.executable, "-m", "onestack.cli.main", *argv],
+        env={"PYTHONPATH": str(src), "PATH": "/usr/sbin:/usr/bin"},
+        user=65534,
+        group=65534,
+        extra_groups=(),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
+    assert "Traceback" not in made.stderr and "error of onestack's own" not in made.stderr
+    assert "root" in made.stderr and made.returncode == code, made.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["up"], ["up", "--dry-run"], ["down", "--dry-run"], ["destroy", "--dry-run"]],
+    ids=" ".join,
+)
+def test_who_is_not_root_is_told_so(older: Cloud, words: list[str]) -> None:
+    older.root.chmod(0o755)
+    unprivileged([*words, "--name", "older", "--root", str(older.root)], 3)
 
 
 def test_an_older_format_can_be_looked_at_and_taken_down(
