@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from onestack.supervise.loop import READ, WRITE, Loop, log
+from onestack.supervise.privsep import Peer, peer_of
 
 LONGEST_LINE = 1024 * 1024
 MOST_UNREAD = 4 * 1024 * 1024
 """A client that leaves more than this unread is dropped."""
+PAUSE = 1.0
+"""Seconds in which nobody is let in after nobody could be, such as without free descriptors."""
 
 
 class Connection:
@@ -112,14 +115,41 @@ def text_line(message: Any) -> bytes:
     return str(message).replace("\n", " ").encode() + b"\n"
 
 
+def nobody_refused(peer: Peer) -> str:
+    return ""
+
+
 def listen(
     loop: Loop,
     path: Path,
     mode: int,
     handle: Callable[[Connection, bytes], None],
     encode: Callable[[Any], bytes],
+    refusal: Callable[[Peer], str] = nobody_refused,
 ) -> socket.socket:
-    """Serve clients at ``path``; returns the listening socket."""
+    """Serve clients at ``path``, but those with a ``refusal``; returns the listening socket."""
+
+    def take(sock: socket.socket) -> None:
+        Connection(loop, sock, handle, encode)
+
+    def refused(peer: Peer) -> bytes:
+        why = refusal(peer)
+        return encode(why) if why else b""
+
+    return admit(loop, path, mode, take, refused)
+
+
+def admit(
+    loop: Loop,
+    path: Path,
+    mode: int,
+    take: Callable[[socket.socket], object],
+    refusal: Callable[[Peer], bytes],
+) -> socket.socket:
+    """Have ``take`` each client that comes to ``path``; returns the listening socket.
+
+    One with a ``refusal`` is told that and holds nothing here, not for a moment.
+    """
     path.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX)
     old = os.umask(0o777 & ~mode)
@@ -131,16 +161,25 @@ def listen(
     server.setblocking(False)
 
     def accept(events: int) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                try:
-                    sock, _ = server.accept()
-                except OSError as error:
-                    if isinstance(error, BlockingIOError):
-                        raise
-                    log(f"{path.name}: {error.strerror}")
-                    return
-                Connection(loop, sock, handle, encode)
+        try:
+            sock, _ = server.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            log(f"{path.name}: {error.strerror}; nobody is let in for {PAUSE:.0f} s")
+            loop.unwatch(server)
+            loop.later(PAUSE, watch)
+            return
+        if refused := refusal(peer_of(sock)):
+            sock.setblocking(False)
+            with sock, contextlib.suppress(OSError):
+                sock.send(refused)
+            return
+        take(sock)
 
-    loop.watch(server, READ, accept)
+    def watch() -> None:
+        if server.fileno() >= 0:  # not closed meanwhile
+            loop.watch(server, READ, accept)
+
+    watch()
     return server

@@ -58,6 +58,14 @@ class PrivsepDaemons:
             for d in self._running.values()
         )
 
+    def refusal(self, peer: privsep.Peer) -> str:
+        """Why its user may have no daemon at all; empty if it may have one."""
+        if self._parent.roster.privsep.get(peer.user):
+            return ""
+        why = f"the user {peer.user} may have no context"
+        log(f"privsep: pid {peer.pid} of {peer.user} was refused: {why}")
+        return why
+
     def asked(self, connection: Connection, line: bytes) -> None:
         """A helper's request."""
         peer = privsep.peer_of(connection.sock)

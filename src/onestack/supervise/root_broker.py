@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from onestack.model.process import Roster
 from onestack.model.root_command import Refused, RootCommand, chosen
 from onestack.supervise.child import Child, ended_how, read_status
+from onestack.supervise.control import admit
 from onestack.supervise.loop import READ, Loop, log
 from onestack.supervise.privsep import Peer, peer_of
 
@@ -51,35 +52,26 @@ class RootBroker:
         self._parent = parent
 
     def listen(self, path: Path) -> socket.socket:
-        """Serve helpers at ``path``, whoever they are; returns the listening socket."""
-        path.unlink(missing_ok=True)
-        server = socket.socket(socket.AF_UNIX)
-        server.bind(str(path))
-        path.chmod(0o666)
-        server.listen(64)
-        server.setblocking(False)
+        """Serve helpers at ``path``; returns the listening socket."""
+        loop = self._parent.loop
+        return admit(loop, path, 0o666, lambda sock: _Asking(self, loop, sock), self._refusal)
 
-        def accept(events: int) -> None:
-            try:
-                sock, _ = server.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                log(f"{path.name}: {error.strerror}")
-                return
-            _Asking(self, self._parent.loop, sock)
+    def _refusal(self, peer: Peer) -> bytes:
+        """What one is told that may ask for nothing."""
+        if self._allowed(peer):
+            return b""
+        why = f"the user {peer.user} may not ask for commands"
+        log(f"root: pid {peer.pid} of {peer.user} was refused: {why}")
+        return _said(refused=why)
 
-        self._parent.loop.watch(server, READ, accept)
-        return server
+    def _allowed(self, peer: Peer) -> tuple[RootCommand, ...]:
+        return self._parent.roster.root_commands.get(peer.user, ())
 
     def asked(self, asking: _Asking, line: bytes) -> None:
         peer = peer_of(asking.sock)
         try:
             command = _command(line)
-            allowed = self._parent.roster.root_commands.get(peer.user, ())
-            if not allowed:
-                raise Refused(f"the user {peer.user} may not ask for commands")
-            known = chosen(command, allowed)
+            known = chosen(command, self._allowed(peer))
             if known.as_root and len(asking.files) != 3:
                 raise Refused("three open files must come with the request")
         except Refused as refused:
@@ -142,7 +134,7 @@ class _Asking:
         """Say it, and be done. Nobody waits for a helper that does not listen any more."""
         if not self._closed:
             with contextlib.suppress(OSError):
-                self.sock.send(json.dumps(values).encode() + b"\n")
+                self.sock.send(_said(**values))
         self._close()
 
     def close_files(self) -> None:
@@ -175,6 +167,10 @@ class _Asking:
             self._loop.unwatch(self.sock)
             self.close_files()
             self.sock.close()
+
+
+def _said(**values: Any) -> bytes:
+    return json.dumps(values).encode() + b"\n"
 
 
 def _command(line: bytes) -> list[str]:

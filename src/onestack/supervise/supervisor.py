@@ -103,7 +103,10 @@ class Supervisor:
         listen = partial(control.listen, self.loop)
         self._listeners = [
             listen(place / "control.sock", 0o600, self.verbs.answer, protocol.encode_answer),
-            listen(place / "privsep.sock", 0o666, self.privsep.asked, control.text_line),
+            listen(
+                *(place / "privsep.sock", 0o666, self.privsep.asked, control.text_line),
+                refusal=self.privsep.refusal,
+            ),
             self.root_broker.listen(place / "root.sock"),
             notify.listen(self, place / "notify.sock"),
         ]

@@ -94,7 +94,7 @@ def test_connecting_as_the_caller(tmp_path: Path) -> None:
 
 @needs_root
 def test_the_helper_passes_the_refusal_on(bench: Bench) -> None:
-    bench.launch(privsep={"nobody": (CONTEXT,)})
+    bench.launch(privsep={"nobody": (CONTEXT,), "root": (CONTEXT,)})
     place = bench.root / "run" / "supervisor" / "privsep.sock"
     ask = ["--privsep_context", "os.system", "--privsep_sock_path", "/tmp/s"]
     done = subprocess.run(
