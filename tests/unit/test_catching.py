@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Iterator
 
 from tests.unit.test_imports import MODULES
@@ -70,3 +71,26 @@ def test_a_blind_handler_is_seen() -> None:
     for kind, then in ((" ValueError", "pass"), (" BaseException", "raise")):
         text = f"def f():\n try:\n  g()\n except{kind}:\n  {then}\n"
         assert list(blind(ast.parse(text))) == []
+
+
+def exceptions() -> Iterator[tuple[str, str]]:
+    """Each exception of ours: its name and its module."""
+    classes = [
+        (node.name, {ast.unparse(base).rpartition(".")[2] for base in node.bases}, module)
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    known = {name for name in vars(builtins) if name.endswith(("Error", "Exception"))}
+    while more := {name for name, bases, _ in classes if bases & known} - known:
+        known |= more
+    yield from ((name, module) for name, bases, module in classes if bases & known)
+
+
+def test_an_exception_has_its_name_alone() -> None:
+    """`Refused` had been three; the client's `OtherVersion`, and the protocol's, two."""
+    found: dict[str, list[str]] = {}
+    for name, module in exceptions():
+        found.setdefault(name, []).append(module)
+    assert found["Refused"] == ["onestack.model.root_command"]
+    assert not {name: modules for name, modules in found.items() if len(modules) > 1}

@@ -312,7 +312,7 @@ class Client:
                 for line in lines:
                     if line.endswith(b"\n"):  # else it died in the middle of it
                         yield protocol.decode_answer(line)
-        except protocol.OtherVersion:
+        except protocol.WrongVersion:
             raise OtherVersion from None
         except TimeoutError:
             raise OnestackError(
@@ -331,7 +331,7 @@ class Client:
 
 def _raise_failure(line: bytes) -> None:
     """What another version answers is not understood, and need not be."""
-    with contextlib.suppress(protocol.OtherVersion):
+    with contextlib.suppress(protocol.WrongVersion):
         answer = protocol.decode_answer(line)
         if isinstance(answer, Failure):
             raise _error(answer, None)

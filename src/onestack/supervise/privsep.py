@@ -25,7 +25,7 @@ _NO_DEFAULTS: dict[str, Any] = {"default_config_files": [], "default_config_dirs
 """What lies in /etc of the machine is not the cloud's."""
 
 
-class Refused(Exception):
+class NotAllowed(Exception):
     """The text says why."""
 
 
@@ -58,7 +58,7 @@ def peer_of(connection: socket.socket) -> Peer:
 
 
 def parse(line: bytes) -> Request:
-    """The helper's words, separated by NUL; raises `Refused` for any it may not have."""
+    """The helper's words, separated by NUL; raises `NotAllowed` for any it may not have."""
     words = line.decode(errors="replace").split("\0")
     config: list[str] = []
     found = {"--privsep_context": "", "--privsep_sock_path": ""}
@@ -69,41 +69,41 @@ def parse(line: bytes) -> Request:
         elif word in found:
             found[word] = next(rest, "")
         else:
-            raise Refused(f"the argument {word!r} is not allowed")
+            raise NotAllowed(f"the argument {word!r} is not allowed")
     if not all(found.values()):
-        raise Refused("--privsep_context and --privsep_sock_path are needed")
+        raise NotAllowed("--privsep_context and --privsep_sock_path are needed")
     return Request(found["--privsep_context"], found["--privsep_sock_path"], tuple(config))
 
 
 def check(request: Request, peer: Peer, allowed: Mapping[str, tuple[str, ...]], root: Path) -> None:
-    """Raises `Refused` unless this user may have this context in this way."""
+    """Raises `NotAllowed` unless this user may have this context in this way."""
     if request.context not in allowed.get(peer.user, ()):
-        raise Refused(f"the user {peer.user} may not have the context {request.context}")
+        raise NotAllowed(f"the user {peer.user} may not have the context {request.context}")
     for path in request.config[1::2]:
         _check_config(Path(path), root)
     folder = Path(request.socket).parent
     try:
         place, node = folder.lstat(), Path(request.socket).lstat()
     except OSError as error:
-        raise Refused(f"{request.socket}: {error.strerror}") from None
+        raise NotAllowed(f"{request.socket}: {error.strerror}") from None
     if not (stat.S_ISDIR(place.st_mode) and place.st_uid == peer.uid):
-        raise Refused(f"{folder} is not a directory of the user {peer.user}")
+        raise NotAllowed(f"{folder} is not a directory of the user {peer.user}")
     if not (stat.S_ISSOCK(node.st_mode) and node.st_uid == peer.uid):
-        raise Refused(f"{request.socket} is not a socket of the user {peer.user}")
+        raise NotAllowed(f"{request.socket} is not a socket of the user {peer.user}")
 
 
 def _check_config(path: Path, root: Path) -> None:
     """Options decide what a daemon may do: only root may have written them."""
     real = path.resolve()
     if not real.is_relative_to(root / "etc"):
-        raise Refused(f"{path} is not below {root / 'etc'}")
+        raise NotAllowed(f"{path} is not below {root / 'etc'}")
     while True:
         try:
             info = real.stat()
         except OSError as error:
-            raise Refused(f"{real}: {error.strerror}") from None
+            raise NotAllowed(f"{real}: {error.strerror}") from None
         if info.st_uid != 0 or info.st_mode & 0o022:
-            raise Refused(f"{real} could be changed by others than root")
+            raise NotAllowed(f"{real} could be changed by others than root")
         if real == root / "etc":
             return
         real = real.parent
@@ -157,5 +157,5 @@ def connect_as(peer: Peer, path: str) -> socket.socket:
         os.setegid(0)
     if peer_of(sock).uid != peer.uid:
         sock.close()
-        raise Refused(f"{path} is served by another user")
+        raise NotAllowed(f"{path} is served by another user")
     return sock

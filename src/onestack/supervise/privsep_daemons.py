@@ -72,7 +72,7 @@ class PrivsepDaemons:
         try:
             request = privsep.parse(line)
             privsep.check(request, peer, self._parent.roster.privsep, self._parent.root)
-        except privsep.Refused as refused:
+        except privsep.NotAllowed as refused:
             log(f"privsep: pid {peer.pid} of {peer.user} was refused: {refused}")
             connection.send(str(refused))
             connection.end()

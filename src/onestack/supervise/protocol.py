@@ -228,7 +228,7 @@ Answer = SupervisorStatus | Loaded | JobEnded | Done | Event | Failure
 # -- lines -----------------------------------------------------------------
 
 
-class Refused(Exception):
+class BadRequest(Exception):
     """A request that cannot be carried out; ``failure`` is the answer to it."""
 
     def __init__(self, failure: Failure) -> None:
@@ -236,7 +236,7 @@ class Refused(Exception):
         self.failure = failure
 
 
-class OtherVersion(ValueError):
+class WrongVersion(ValueError):
     """An answer that is not of this version of the protocol."""
 
 
@@ -249,18 +249,18 @@ def encode_request(request: Request) -> bytes:
 
 
 def decode_request(line: bytes) -> Request:
-    """Raises `Refused`."""
+    """Raises `BadRequest`."""
     try:
         raw = json.loads(line)
     except ValueError as error:
-        raise Refused(_not_understood(f"it is not JSON: {error}")) from None
+        raise BadRequest(_not_understood(f"it is not JSON: {error}")) from None
     verb = raw.pop("verb", None) if isinstance(raw, dict) else None
     wanted = _REQUESTS.get(verb) if isinstance(verb, str) else None
     if wanted is None:
-        raise Refused(_not_understood(f"there is no verb {verb!r}"))
+        raise BadRequest(_not_understood(f"there is no verb {verb!r}"))
     version = raw.pop("version", None)
     if wanted is not Shutdown and version != VERSION:
-        raise Refused(
+        raise BadRequest(
             Failure(
                 "the supervisor is of another version of onestack",
                 f"it speaks version {VERSION} of its protocol, and was asked in "
@@ -271,7 +271,7 @@ def decode_request(line: bytes) -> Request:
     try:
         return from_plain(wanted, raw)
     except Malformed as error:
-        raise Refused(_not_understood(str(error))) from None
+        raise BadRequest(_not_understood(str(error))) from None
 
 
 def _not_understood(why: str) -> Failure:
@@ -283,20 +283,20 @@ def encode_answer(answer: Answer) -> bytes:
 
 
 def decode_answer(line: bytes) -> Answer:
-    """Raises `OtherVersion`, also for what says it is of this one and is not as it is here."""
+    """Raises `WrongVersion`, also for what says it is of this one and is not as it is here."""
     try:
         raw = json.loads(line)
     except ValueError:
-        raise OtherVersion from None
+        raise WrongVersion from None
     if not isinstance(raw, dict) or raw.pop("version", None) != VERSION:
-        raise OtherVersion
+        raise WrongVersion
     wanted = _ANSWERS.get(str(raw.pop(TAG, None)))
     if wanted is None:
-        raise OtherVersion
+        raise WrongVersion
     try:
         return from_plain(wanted, raw)
     except Malformed:
-        raise OtherVersion from None
+        raise WrongVersion from None
 
 
 def _line(message: dict[str, Any]) -> bytes:

@@ -32,7 +32,7 @@ class Verbs:
     def answer(self, connection: Connection, line: bytes) -> None:
         try:
             request = protocol.decode_request(line)
-        except protocol.Refused as refused:
+        except protocol.BadRequest as refused:
             connection.send(refused.failure)
             return
         try:

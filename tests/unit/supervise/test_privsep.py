@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from onestack.supervise import privsep
-from onestack.supervise.privsep import Peer, Refused, Request, check, parse
+from onestack.supervise.privsep import NotAllowed, Peer, Request, check, parse
 from tests.unit.supervise.bench import SOURCE, Bench, needs_root
 
 HELPER = SOURCE / "onestack" / "runtime" / "privsep-helper"
@@ -26,9 +26,9 @@ def test_the_helpers_words() -> None:
     assert parse(words("--config-file", "/etc/a", "--config-dir=/etc/b", *ours)) == Request(
         "a.b", "/tmp/x=y/s", ("--config-file", "/etc/a", "--config-dir", "/etc/b")
     )
-    with pytest.raises(Refused, match="the argument '--log-file' is not allowed"):
+    with pytest.raises(NotAllowed, match="the argument '--log-file' is not allowed"):
         parse(words(*ours, "--log-file", "/etc/passwd"))
-    with pytest.raises(Refused, match="are needed"):
+    with pytest.raises(NotAllowed, match="are needed"):
         parse(words("--privsep_context", "a.b"))
 
 
@@ -49,7 +49,7 @@ def test_who_may_have_what(tmp_path: Path) -> None:
     def refusal(request: Request, who: Peer = peer) -> str:
         try:
             check(request, who, allowed, tmp_path)
-        except Refused as refused:
+        except NotAllowed as refused:
             return str(refused)
         return ""
 
@@ -87,7 +87,7 @@ def test_connecting_as_the_caller(tmp_path: Path) -> None:
         for parent in tmp_path.parents:
             if not parent.stat().st_mode & 0o001:
                 return  # nobody cannot get here at all
-        with pytest.raises(Refused, match="is served by another user"):
+        with pytest.raises(NotAllowed, match="is served by another user"):
             privsep.connect_as(Peer(1, 65534, 65534), str(tmp_path / "roots"))
     assert os.geteuid() == 0
 

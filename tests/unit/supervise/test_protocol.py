@@ -87,14 +87,14 @@ def test_each_has_a_case_here() -> None:
     ],
 )
 def test_what_is_not_understood(raw: bytes, why: str) -> None:
-    with pytest.raises(protocol.Refused, match="does not understand the request") as caught:
+    with pytest.raises(protocol.BadRequest, match="does not understand the request") as caught:
         protocol.decode_request(raw)
     assert re.search(why, caught.value.failure.why)
 
 
 @pytest.mark.parametrize("version", [{}, {"version": 2}])
 def test_a_request_of_another_version(version: dict[str, int]) -> None:
-    with pytest.raises(protocol.Refused) as caught:
+    with pytest.raises(protocol.BadRequest) as caught:
         protocol.decode_request(json.dumps({"verb": "start", **version}).encode())
     assert "another version of onestack" in caught.value.failure.what
     assert "onestack up" in caught.value.failure.cure
