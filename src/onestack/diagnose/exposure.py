@@ -15,22 +15,34 @@ def exposed(ctx: Context) -> list[Finding]:
     """Processes of the cloud that listen where only the frontends may."""
     place = ctx.cloud.netns
     if place is None:
-        return list(judged(ctx, sockets.owners(sockets.listeners())))
+        return list(judged(ctx, _open()))
     if not netns.exists(place):
         return []
     with netns.inside(place):
-        return list(judged(ctx, sockets.owners(sockets.listeners())))
+        return list(judged(ctx, _open()))
+
+
+def _open() -> list[Listener]:
+    return sockets.owners([*sockets.listeners(), *sockets.receivers()])
 
 
 def judged(ctx: Context, listeners: Iterable[Listener]) -> Iterator[Finding]:
-    """A finding for each of ``listeners`` that is the cloud's, not loopback's and not declared."""
-    public = {(ctx.public, front.port) for declared in ctx.model for front in declared.frontends}
+    """A finding for each of ``listeners`` that is the cloud's, not loopback's and not declared.
+
+    Frontends speak TCP, and nothing of a cloud takes UDP from outside: a tunnel's port is the
+    kernel's, which is no process, or within the switch, which has no socket for it; chrony
+    asks others and is asked by nobody.
+    """
+    public = {
+        ("tcp", ctx.public, front.port) for declared in ctx.model for front in declared.frontends
+    }
     own = proc.belonging(ctx.cloud.root)
     for listener in listeners:
-        place = (listener.address, listener.port)
+        place = (listener.protocol, listener.address, listener.port)
         if listener.pid in own and not listener.is_loopback and place not in public:
             yield refuse(
-                f"{listener.command or listener.pid} listens on {listener.address}:{listener.port}",
+                f"{listener.command or listener.pid} listens on "
+                f"{listener.address}:{listener.port} ({listener.protocol.upper()})",
                 "it can be reached from outside, and only the TLS frontends are meant to be",
                 f"find out who started it (ps -o ppid,cmd -p {listener.pid}) and report it; "
                 "onestack restart brings a service back as it was declared",

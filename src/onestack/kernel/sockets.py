@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import os
 from collections.abc import Iterable
@@ -12,16 +13,25 @@ from onestack.kernel import proc
 from onestack.kernel.proc import PROC
 
 LISTEN = "0A"
+UNCONNECTED = "07"
+"""Of a UDP socket: it takes what anybody sends."""
+
+RANGE = "sys/net/ipv4/ip_local_port_range"
 
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening TCP socket; ``pid`` is 0 until `owners` has looked for it."""
+    """A listening TCP socket, or a UDP socket that takes what anybody sends.
+
+    ``pid`` is 0 until `owners` has looked for it; a socket of the kernel's own, such as a
+    tunnel's, has none.
+    """
 
     address: str
     port: int
     inode: int
     pid: int = 0
+    protocol: str = "tcp"
 
     @property
     def command(self) -> str:
@@ -53,17 +63,32 @@ def _address(text: str) -> str:
 
 def listeners(at: Path = PROC / "thread-self") -> list[Listener]:
     """All listening TCP sockets of the calling thread's network namespace."""
+    return _sockets(at, "tcp", LISTEN)
+
+
+def receivers(at: Path = PROC / "thread-self") -> list[Listener]:
+    """All UDP sockets there that are bound to a port and take what anybody sends to it.
+
+    Without those with a port of the range that the kernel gives to who only asks.
+    """
+    low, high = map(int, (at.parent / RANGE).read_text().split())
+    return [one for one in _sockets(at, "udp", UNCONNECTED) if not low <= one.port <= high]
+
+
+def _sockets(at: Path, protocol: str, state: str) -> list[Listener]:
     found = []
-    for name in ("tcp", "tcp6"):
+    for name in (protocol, f"{protocol}6"):
         try:
             lines = (at / "net" / name).read_text().splitlines()[1:]
         except OSError:
             continue
         for line in lines:
             fields = line.split()
-            if fields[3] == LISTEN:
+            if fields[3] == state:
                 address, _, port = fields[1].partition(":")
-                found.append(Listener(_address(address), int(port, 16), int(fields[9])))
+                found.append(
+                    Listener(_address(address), int(port, 16), int(fields[9]), protocol=protocol)
+                )
     return found
 
 
@@ -86,7 +111,7 @@ def owners(wanted: Iterable[Listener], at: Path = PROC) -> list[Listener]:
                 continue  # closed by now
             if listener := missing.pop(link, None):
                 pids[listener.inode] = pid
-    return [Listener(w.address, w.port, w.inode, pids.get(w.inode, 0)) for w in wanted]
+    return [dataclasses.replace(one, pid=pids.get(one.inode, 0)) for one in wanted]
 
 
 def holder(port: int, address: str) -> tuple[int, str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -18,22 +20,27 @@ PUBLIC = MACHINE.public_address
 
 
 @pytest.mark.parametrize(
-    ("address", "port", "pid", "found"),
+    ("protocol", "address", "port", "pid", "found"),
     [
-        ("0.0.0.0", 4369, OWN, True),
-        ("::", 4369, OWN, True),
-        (PUBLIC, 4369, OWN, True),
-        (PUBLIC, 5000, OWN, False),  # the frontend
-        ("0.0.0.0", 5000, OWN, True),
-        ("127.77.0.1", 5672, OWN, False),
-        ("::1", 5672, OWN, False),
-        ("::ffff:127.0.0.1", 5672, OWN, False),
-        ("0.0.0.0", 22, ANOTHERS, False),
+        ("tcp", "0.0.0.0", 4369, OWN, True),
+        ("tcp", "::", 4369, OWN, True),
+        ("tcp", PUBLIC, 4369, OWN, True),
+        ("tcp", PUBLIC, 5000, OWN, False),  # the frontend
+        ("tcp", "0.0.0.0", 5000, OWN, True),
+        ("tcp", "127.77.0.1", 5672, OWN, False),
+        ("tcp", "::1", 5672, OWN, False),
+        ("tcp", "::ffff:127.0.0.1", 5672, OWN, False),
+        ("tcp", "0.0.0.0", 22, ANOTHERS, False),
+        ("udp", PUBLIC, 5000, OWN, True),  # frontends speak TCP
+        ("udp", "0.0.0.0", 123, OWN, True),
+        ("udp", "127.77.0.1", 123, OWN, False),
+        ("udp", "0.0.0.0", 6081, 0, False),  # the kernel's, of a tunnel
     ],
 )
 def test_only_the_frontends_are_public(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    protocol: str,
     address: str,
     port: int,
     pid: int,
@@ -41,8 +48,33 @@ def test_only_the_frontends_are_public(
 ) -> None:
     monkeypatch.setattr(proc, "belonging", lambda root: {OWN})
     ctx = context(tmp_path, Keystone())
-    findings = list(exposure.judged(ctx, [Listener(address, port, 1, pid)]))
+    findings = list(exposure.judged(ctx, [Listener(address, port, 1, pid, protocol)]))
     assert bool(findings) is found
     for finding in findings:
         assert finding.severity is Severity.REFUSE
-        assert f"{address}:{port}" in finding.what
+        assert f"{address}:{port} ({protocol.upper()})" in finding.what
+
+
+def test_what_takes_udp_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets of this process: one bound to a port as a service's is, one that only asks."""
+    ctx = context(tmp_path)
+    monkeypatch.setattr(proc, "belonging", lambda root: {os.getpid()})
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as served,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inside,
+    ):
+        port = next(port for port in range(20000, 30000) if free(served, "0.0.0.0", port))
+        asking.bind(("0.0.0.0", 0))
+        assert free(inside, "127.0.0.1", port + 1)
+        findings = exposure.exposed(ctx)
+    assert len(findings) == 1 and f"0.0.0.0:{port} (UDP)" in findings[0].what
+
+
+def free(one: socket.socket, address: str, port: int) -> bool:
+    """Whether it is bound there now."""
+    try:
+        one.bind((address, port))
+    except OSError:
+        return False
+    return True
