@@ -31,6 +31,11 @@ KNOWN: tuple[tuple[str, str], ...] = (
         "of many such lines it counts some instead",
     ),
     (
+        r"^nova-compute\.log: .* nova\.scheduler\.client\.report .*placement\.concurrent_update",
+        "the scheduler claims for a server in the moment in which the compute service tells "
+        "placement of its host: upstream tells it again at once, up to four times, and logs each",
+    ),
+    (
         r"^aodh\.log: .*Could not load 'prometheus': .*metric-storage",
         "Aodh tries all kinds of alarms there are; this one needs a Prometheus, which nobody has",
     ),

@@ -23,7 +23,7 @@ from onestack.deploy import switched_off
 from onestack.deploy.roster import processes_of, roster_of
 from onestack.deploy.up import cloud_steps
 from onestack.diagnose import known_errors, preflight
-from onestack.engine.step import Report, Step
+from onestack.engine.step import RunReport, Step
 from onestack.model.change import Change
 from onestack.model.cloud import Cloud
 from onestack.model.component import Component, Feature
@@ -291,7 +291,7 @@ def test_its_errors(tmp_path: Path) -> None:
 
 
 def test_it_is_told_of(tmp_path: Path) -> None:
-    said = "\n".join(summary.lines(cloud(tmp_path), Report()))
+    said = "\n".join(summary.lines(cloud(tmp_path), RunReport()))
     assert f"toys           https://192.0.2.5:{PORT}/v1" in said
     assert "Toys:         https://192.0.2.5/shop/" in said
     assert "swift, toy" in said

@@ -23,7 +23,7 @@ WIDTH = 78
 
 
 @dataclass(frozen=True)
-class Entry:
+class AnswerLine:
     """One ``name=text``, with where it was written (``line`` 0: not in a file)."""
 
     name: str
@@ -41,7 +41,7 @@ class AnswerFile:
     """The lines of a file, as they were, and what they say."""
 
     lines: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[AnswerLine, ...]
     faults: tuple[str, ...]
     """Lines that cannot be read, each as a sentence."""
 
@@ -63,7 +63,7 @@ class AnswerFile:
 
 def parse(text: str, source: str) -> AnswerFile:
     """Read an answer file's ``text``; ``source`` is its name in messages."""
-    entries: list[Entry] = []
+    entries: list[AnswerLine] = []
     faults: list[str] = []
     section = ""
     for number, raw in enumerate(text.splitlines(), 1):
@@ -85,7 +85,7 @@ def parse(text: str, source: str) -> AnswerFile:
         if not found:
             faults.append(f"{where}: {line.split()[0]!r} is not followed by '=' and a value")
         elif section == "general":
-            entries.append(Entry(name.strip().upper(), value.strip(), source, number))
+            entries.append(AnswerLine(name.strip().upper(), value.strip(), source, number))
     return AnswerFile(tuple(text.splitlines()), tuple(entries), tuple(faults))
 
 
@@ -189,7 +189,7 @@ def save(path: Path, text: str) -> None:
 __all__ = [
     "PLACEHOLDER",
     "AnswerFile",
-    "Entry",
+    "AnswerLine",
     "block",
     "comment",
     "full_text",

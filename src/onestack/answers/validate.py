@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from onestack.answers.packstack_file import AnswerFile, Entry
+from onestack.answers.packstack_file import AnswerFile, AnswerLine
 from onestack.answers.registry import Registry
 from onestack.answers.values import Answers, BadValue, means_default, parse
 from onestack.model.errors import BadAnswers
@@ -19,7 +19,7 @@ Rule = Callable[[Answers], Iterable[str]]
 
 
 @dataclass
-class Report:
+class Problems:
     """``problems`` stop a run; ``notices`` are said once and do not."""
 
     problems: list[str] = field(default_factory=list)
@@ -28,16 +28,16 @@ class Report:
 
 def check(
     registry: Registry,
-    layers: Iterable[Iterable[Entry]],
+    layers: Iterable[Iterable[AnswerLine]],
     rules: Iterable[Rule] = (),
-) -> tuple[Answers | None, Report]:
+) -> tuple[Answers | None, Problems]:
     """Merge ``layers`` (later ones win) and check all of it.
 
     Within one layer a key may stand twice only with one value. The answers
     are ``None`` when there are problems.
     """
-    report = Report()
-    merged: dict[str, Entry] = {}
+    report = Problems()
+    merged: dict[str, AnswerLine] = {}
     for layer in layers:
         merged.update(_one_layer(registry, layer, report))
     given: dict[str, str] = {}
@@ -69,7 +69,7 @@ def check(
 
 def read(
     registry: Registry,
-    layers: Iterable[Iterable[Entry]],
+    layers: Iterable[Iterable[AnswerLine]],
     files: Iterable[AnswerFile] = (),
     rules: Iterable[Rule] = (),
 ) -> tuple[Answers, list[str]]:
@@ -89,9 +89,11 @@ def read(
     return answers, report.notices
 
 
-def _one_layer(registry: Registry, layer: Iterable[Entry], report: Report) -> dict[str, Entry]:
+def _one_layer(
+    registry: Registry, layer: Iterable[AnswerLine], report: Problems
+) -> dict[str, AnswerLine]:
     """Entries by today's names; unknown names and disagreements become problems."""
-    found: dict[str, Entry] = {}
+    found: dict[str, AnswerLine] = {}
     for entry in layer:
         name = registry.targets.get(entry.name, entry.name)
         if name not in registry.keys:
@@ -132,5 +134,5 @@ def _one_layer(registry: Registry, layer: Iterable[Entry], report: Report) -> di
     return found
 
 
-def _shown(key: Key, entry: Entry) -> str:
+def _shown(key: Key, entry: AnswerLine) -> str:
     return "********" if key.kind.value == "secret" else entry.text

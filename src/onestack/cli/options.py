@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.answers import packstack_file
-from onestack.answers.packstack_file import AnswerFile, Entry
+from onestack.answers.packstack_file import AnswerFile, AnswerLine
 from onestack.answers.registry import Registry, registry
 from onestack.answers.validate import Rule, read
 from onestack.answers.values import Answers
@@ -80,7 +80,7 @@ def resolve_answers(cloud: Cloud, args: argparse.Namespace) -> ResolvedAnswers:
     Raises `BadAnswers` with every problem.
     """
     files: list[AnswerFile] = []
-    layers: list[tuple[Entry, ...]] = []
+    layers: list[tuple[AnswerLine, ...]] = []
     kept = cloud.etc / KEPT
     if packstack_file.is_there(kept):
         layers.append(packstack_file.read(kept).entries)
@@ -101,14 +101,14 @@ def rules() -> list[Rule]:
     return [c.validate for c in getattr(components, "ALL", ())]
 
 
-def _pair(text: str) -> Entry:
+def _pair(text: str) -> AnswerLine:
     name, found, value = text.partition("=")
     if not found:
         raise BadAnswers(
             f"--set {text} has no '='",
             cure="write --set KEY=VALUE, such as --set CONFIG_DEBUG_MODE=y",
         )
-    return Entry(name.strip().upper(), value.strip(), "--set")
+    return AnswerLine(name.strip().upper(), value.strip(), "--set")
 
 
 def keep(cloud: Cloud, wanted: ResolvedAnswers) -> str:

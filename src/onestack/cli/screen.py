@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from onestack.engine.progress import FINISHED, NOTE, STARTED, Event
+from onestack.engine.progress import FINISHED, NOTE, STARTED, ProgressEvent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,7 +19,7 @@ QUIET = ("nothing to do", "not started", "done")
 class Screen(AbstractContextManager["Screen"]):
     """What all have in common: called with events, between enter and exit."""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         raise NotImplementedError
 
     def __exit__(
@@ -37,11 +37,11 @@ class JsonLines(Screen):
     def __init__(self, file: TextIO | None = None) -> None:
         self._file = file or sys.stdout
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         print(json.dumps(event.to_json()), file=self._file, flush=True)
 
 
-def line(event: Event) -> str | None:
+def line(event: ProgressEvent) -> str | None:
     """The plain line for an event, or ``None``: steps with nothing to do are not shown."""
     step = event.path[0]
     at = f"{event.at:7.1f} s"
@@ -60,7 +60,7 @@ class PlainLines(Screen):
     def __init__(self, file: TextIO | None = None) -> None:
         self._file = file or sys.stderr
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         if text := line(event):
             print(text, file=self._file, flush=True)
 
@@ -92,7 +92,7 @@ class LiveScreen(Screen):
     def __exit__(self, *error: object) -> None:
         self._live.stop()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         from rich.markup import escape
 
         # The run's clock and ours: an event's `at` is now.

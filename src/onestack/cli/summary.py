@@ -11,7 +11,7 @@ from onestack.model.context import Context
 
 if TYPE_CHECKING:
     from onestack.deploy.switched_off import Left
-    from onestack.engine.step import Report
+    from onestack.engine.step import RunReport
 
 
 def left(ctx: Context) -> list[Left]:
@@ -20,7 +20,7 @@ def left(ctx: Context) -> list[Left]:
     return switched_off.left(ctx)
 
 
-def facts(ctx: Context, report: Report) -> dict[str, Any]:
+def facts(ctx: Context, report: RunReport) -> dict[str, Any]:
     """The summary for scripts; seconds are seconds."""
     return {
         "cloud": ctx.cloud.name,
@@ -42,7 +42,7 @@ def facts(ctx: Context, report: Report) -> dict[str, Any]:
     }
 
 
-def lines(ctx: Context, report: Report) -> Iterator[str]:
+def lines(ctx: Context, report: RunReport) -> Iterator[str]:
     """The summary for people."""
     count = len(report.changes)
     done = f"{count} change{'s' if count != 1 else ''} in {report.seconds:.1f} s"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from onestack.cloudapi.keystone import (
     Grant,
     Item,
-    Keystone,
+    KeystoneApi,
     User,
     ensure_project,
     ensure_user,
@@ -56,7 +56,7 @@ def withdraw(ctx: Context, types: Iterable[str]) -> Iterator[Change]:
             )
 
 
-def _withdraw(known: Keystone, kind: str, keys: Iterable[tuple[str, str]], whole: bool) -> None:
+def _withdraw(known: KeystoneApi, kind: str, keys: Iterable[tuple[str, str]], whole: bool) -> None:
     """Delete these endpoints of the service ``kind``, and with ``whole`` the service."""
     for key in keys:
         known.delete("endpoints", known.endpoints.pop(key))
@@ -64,7 +64,7 @@ def _withdraw(known: Keystone, kind: str, keys: Iterable[tuple[str, str]], whole
         known.delete("services", known.services.pop(kind))
 
 
-def _ensure_endpoint(ctx: Context, known: Keystone, endpoint: Endpoint) -> Iterator[Change]:
+def _ensure_endpoint(ctx: Context, known: KeystoneApi, endpoint: Endpoint) -> Iterator[Change]:
     if endpoint.type not in known.services:
 
         def make() -> None:

@@ -48,7 +48,7 @@ class User:
 
 
 @dataclass
-class Keystone:
+class KeystoneApi:
     """What the default domain holds, read once and kept up to date by our own writes.
 
     Other domains may hold many users: of those is asked when something is wanted.
@@ -170,18 +170,18 @@ class Keystone:
         self.session.put(f"{self.url}/{place}/users/{user['id']}/roles/{role}")
 
 
-def keystone_of(ctx: Context) -> Keystone:
+def keystone_of(ctx: Context) -> KeystoneApi:
     """As this run knows it."""
 
-    def read() -> Keystone:
-        found = Keystone(admin_session(ctx), ctx.url("identity"))
+    def read() -> KeystoneApi:
+        found = KeystoneApi(admin_session(ctx), ctx.url("identity"))
         found.read()
         return found
 
     return ctx.run.once("keystone's contents", read)
 
 
-def ensure_user(keystone: Keystone, wanted: User) -> Iterator[Change]:
+def ensure_user(keystone: KeystoneApi, wanted: User) -> Iterator[Change]:
     """The user, with its password and its roles."""
     if not (present := keystone.user(wanted)):
         yield Change(f"make the {wanted}", lambda: keystone.make_user(wanted))
@@ -199,7 +199,7 @@ def ensure_user(keystone: Keystone, wanted: User) -> Iterator[Change]:
             )
 
 
-def ensure_project(keystone: Keystone, name: str, description: str) -> Iterator[Change]:
+def ensure_project(keystone: KeystoneApi, name: str, description: str) -> Iterator[Change]:
     """One of the default domain; one of that name stays as it is."""
     if name not in keystone.projects:
 
@@ -210,7 +210,7 @@ def ensure_project(keystone: Keystone, name: str, description: str) -> Iterator[
         yield Change(f"make the project {name}", make)
 
 
-def ensure_domain(keystone: Keystone, name: str, description: str) -> Iterator[Change]:
+def ensure_domain(keystone: KeystoneApi, name: str, description: str) -> Iterator[Change]:
     found = keystone.domain(name)
     if not found:
         body = {"name": name, "description": description}
@@ -220,11 +220,11 @@ def ensure_domain(keystone: Keystone, name: str, description: str) -> Iterator[C
         yield Change(f"enable the domain {name}", lambda: _enable_domain(keystone, found))
 
 
-def _make_domain(keystone: Keystone, body: Item) -> None:
+def _make_domain(keystone: KeystoneApi, body: Item) -> None:
     keystone.create("domains", body)
 
 
-def _enable_domain(keystone: Keystone, domain: Item) -> None:
+def _enable_domain(keystone: KeystoneApi, domain: Item) -> None:
     keystone.update("domains", domain, {"enabled": True})
 
 

@@ -18,7 +18,7 @@ Item = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Neutron:
+class NeutronApi:
     """Kinds are in the singular, as neutron writes them in its URLs: ``security-group``."""
 
     session: Session
@@ -61,5 +61,5 @@ class Neutron:
             )
 
 
-def neutron_of(ctx: Context) -> Neutron:
-    return Neutron(admin_session(ctx), f"{ctx.url('network')}/v2.0")
+def neutron_of(ctx: Context) -> NeutronApi:
+    return NeutronApi(admin_session(ctx), f"{ctx.url('network')}/v2.0")

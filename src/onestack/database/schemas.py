@@ -25,7 +25,7 @@ from onestack.model.declarations import Database
 from onestack.model.errors import OnestackError
 
 
-class Job(Protocol):
+class MigrationJob(Protocol):
     """Runs a database's migrations in a process of their own, which outlives a killed run."""
 
     def __call__(self, run: str, arguments: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ class Schemas:
             "onestack destroy removes it",
         )
 
-    def ensure(self, database: Database, password: str, job: Job) -> Iterator[Change]:
+    def ensure(self, database: Database, password: str, job: MigrationJob) -> Iterator[Change]:
         """The database, its user, and its schema."""
         name, place, server = database.name, database.place, self.server
         wanted = self.wanted(database)
@@ -120,7 +120,7 @@ class Schemas:
         else:
             self.server.drop(database.place)
 
-    def _migrate(self, database: Database, wanted: set[str], job: Job) -> None:
+    def _migrate(self, database: Database, wanted: set[str], job: MigrationJob) -> None:
         arguments = {"database": database.name, "config": [str(p) for p in database.config]}
         job(database.sync, arguments)
         present = self.server.revisions(database.place, database.table)
@@ -131,17 +131,17 @@ class Schemas:
                 f"see ROOT/log for the log of the migration of {database.name}",
             )
 
-    def _migrate_empty(self, database: Database, wanted: set[str], job: Job) -> None:
+    def _migrate_empty(self, database: Database, wanted: set[str], job: MigrationJob) -> None:
         self._migrate(database, wanted, job)
         tables = self._made(database) if database.within else ()
         if not self.dumps.take(database.name, self.secrets(), database.place, tables):
             self.tell(f"the schema of {database.name} is not kept: it holds secrets")
 
-    def _finish(self, database: Database, wanted: set[str], job: Job) -> None:
+    def _finish(self, database: Database, wanted: set[str], job: MigrationJob) -> None:
         self._migrate_empty(database, wanted, job)
         self.server.unmark(database.name)
 
-    def _restore(self, database: Database, wanted: set[str], job: Job) -> None:
+    def _restore(self, database: Database, wanted: set[str], job: MigrationJob) -> None:
         """A dump that does not fit (another server's, damaged) is given up for the real thing."""
         try:
             self.dumps.restore(database.name, database.place)

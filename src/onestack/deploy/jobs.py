@@ -15,7 +15,7 @@ from onestack.supervise.client import OtherVersion
 
 @dataclass(frozen=True)
 class SupervisedJobs:
-    """`onestack.model.context.Jobs` that the supervisor runs."""
+    """`onestack.model.context.JobRunner` that the supervisor runs."""
 
     supervisor: SupervisorClient
 
@@ -37,7 +37,7 @@ class SupervisedJobs:
 
 @dataclass(frozen=True)
 class Migration:
-    """A database's migrations as a job: `onestack.database.schemas.Job`."""
+    """A database's migrations as a job: `onestack.database.schemas.MigrationJob`."""
 
     ctx: Context
     supervisor: SupervisorClient

@@ -21,7 +21,7 @@ from onestack.host.packages import ensure_packages
 from onestack.host.roots import PLACES, foreign
 from onestack.host.users import ensure_users
 from onestack.model.change import Change
-from onestack.model.cloud import CACHE, FORMAT, HostRecord, Record, record_path
+from onestack.model.cloud import CACHE, FORMAT, CloudRecord, HostRecord, record_path
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 from onestack.model.process import SERVICES
@@ -151,7 +151,7 @@ def ensure_cloud(ctx: Context, cache: Path = CACHE) -> Iterator[Change]:
         yield from ensure_file(record_path(cloud.root), record_of(ctx).text)
 
 
-def record_of(ctx: Context) -> Record:
+def record_of(ctx: Context) -> CloudRecord:
     """What is written down of the cloud when it is made, and stays so."""
     hosts = (HostRecord(host.name, tuple(sorted(host.roles))) for host in ctx.hosts)
-    return Record(ctx.cloud.name, ctx.cloud.netns, FORMAT, ctx.release.name, tuple(hosts))
+    return CloudRecord(ctx.cloud.name, ctx.cloud.netns, FORMAT, ctx.release.name, tuple(hosts))

@@ -19,7 +19,7 @@ from onestack.cloudapi.keystone import remove_user
 from onestack.database.server import Server
 from onestack.engine.step import Step
 from onestack.host.files import remove_tree
-from onestack.host.ledger import Entry, Ledger
+from onestack.host.ledger import Ledger, LedgerEntry
 from onestack.host.mounts import unmount
 from onestack.host.users import undo_user
 from onestack.model.change import Change
@@ -176,7 +176,7 @@ def _system_users(ctx: Context, declared: Declared) -> Iterator[Change]:
     for entry in ledger.entries():
         if entry.kind == "user" and entry.data["name"] in own:
 
-            def remove(entry: Entry = entry) -> None:
+            def remove(entry: LedgerEntry = entry) -> None:
                 undo_user(entry.data)
                 ledger.forget(entry.kind, **entry.data)
 

@@ -17,9 +17,9 @@ from onestack.deploy.unit import stop_unit, unit_at_work, unit_path
 from onestack.engine import timing
 from onestack.engine.progress import Listener, Progress, tell
 from onestack.engine.runner import Runner
-from onestack.engine.step import Report, Step
+from onestack.engine.step import RunReport, Step
 from onestack.host.files import remove_tree
-from onestack.host.ledger import Entry, Ledger
+from onestack.host.ledger import Ledger, LedgerEntry
 from onestack.host.mounts import unmount
 from onestack.host.orphans import end_orphans
 from onestack.host.packages import purge
@@ -36,7 +36,7 @@ def down(
     *,
     listeners: Sequence[Listener] = (),
     dry_run: bool = False,
-) -> Report:
+) -> RunReport:
     """Stop all processes in order, and the supervisor. Raises `OnestackError`."""
     runner = Runner(Progress(listeners), dry_run)
     try:
@@ -51,7 +51,7 @@ def down(
 class Destroyed:
     """What is left on purpose."""
 
-    report: Report = field(default_factory=Report)
+    report: RunReport = field(default_factory=RunReport)
     packages: tuple[str, ...] = ()
     """Debian packages that were installed for the cloud and are still there."""
     cache: bool = False
@@ -129,7 +129,7 @@ class _Destruction:
                 lambda: _ignore(undo_all(self.ledger, undos(), tell=tell)),
             )
 
-    def _sharing(self, entries: Sequence[Entry]) -> str:
+    def _sharing(self, entries: Sequence[LedgerEntry]) -> str:
         """What is to be said to other clouds before anything is undone, if it was not yet."""
         heir = clouds.successor(self.cloud, self.cache)
         if heir and any(entry.data.get("shared") for entry in entries):

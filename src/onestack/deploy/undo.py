@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from onestack.components import ALL
 from onestack.deploy import unit
 from onestack.host import files, mounts, netns, packages, sysctl, users
-from onestack.host.ledger import Entry, Ledger
+from onestack.host.ledger import Ledger, LedgerEntry
 from onestack.host.locks import Tell, silent
 from onestack.model.change import Undo
 from onestack.model.errors import OnestackError
@@ -28,7 +28,7 @@ def undos() -> dict[str, Undo]:
     return joined
 
 
-def undo(entry: Entry, known: Mapping[str, Undo]) -> None:
+def undo(entry: LedgerEntry, known: Mapping[str, Undo]) -> None:
     """Raises `OnestackError` when it cannot be undone."""
     if entry.kind not in known:
         raise OnestackError(
@@ -53,7 +53,7 @@ def undo_all(ledger: Ledger, known: Mapping[str, Undo], *, tell: Tell = silent) 
     ``known`` is as `undos` gives it. What cannot be undone stays in the ledger, and does
     not keep the rest from being undone. Raises `OnestackError` that lists it.
     """
-    failed: list[tuple[Entry, OnestackError]] = []
+    failed: list[tuple[LedgerEntry, OnestackError]] = []
     kept: list[str] = []
     count = 0
     for entry in reversed(ledger.entries()):

@@ -19,7 +19,7 @@ from onestack.deploy.supervisor import SupervisorClient
 from onestack.engine import timing
 from onestack.engine.progress import Listener, Progress, tell
 from onestack.engine.runner import Runner
-from onestack.engine.step import Outcome, Report, Result, Step
+from onestack.engine.step import Outcome, RunReport, Step, StepResult
 from onestack.host import netns
 from onestack.host.facts import HostFacts
 from onestack.host.files import ensure_file, ensure_no_file
@@ -45,7 +45,7 @@ def up(
     purge: bool = False,
     gather: Callable[[], HostFacts] | None = None,
     check: Callable[[Context], object] = lambda ctx: None,
-) -> Report:
+) -> RunReport:
     """Bring the machine to what the components of ``ctx`` want.
 
     ``first`` are the caller's own steps for the first half (they may need
@@ -70,7 +70,7 @@ def up(
         except NotInstalled:
             if not dry_run or not runner.report.changes:
                 raise
-            runner.results["cloud's services"] = Result(
+            runner.results["cloud's services"] = StepResult(
                 "cloud's services", "Known once the above is there", Outcome.UNKNOWN
             )
             return runner.report

@@ -15,7 +15,7 @@ STARTED, NOTE, FINISHED = "started", "note", "finished"
 
 
 @dataclass(frozen=True)
-class Event:
+class ProgressEvent:
     """``path`` leads from the run to the node; ``at`` and ``seconds`` are seconds.
 
     ``kind`` is ``started``, ``note`` (``title`` is the sentence) or
@@ -33,7 +33,7 @@ class Event:
         return {**asdict(self), "at": round(self.at, 3), "seconds": round(self.seconds, 3)}
 
 
-Listener = Callable[[Event], None]
+Listener = Callable[[ProgressEvent], None]
 
 
 class Progress:
@@ -49,7 +49,7 @@ class Progress:
         """Seconds since the run began."""
         return time.monotonic() - self._begin
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: ProgressEvent) -> None:
         with self._lock:
             for listener in self._listeners:
                 listener(event)
@@ -60,7 +60,7 @@ class Progress:
         node = Node(self, (*parent.path, name) if parent else (name,), title)
         before = listen(node.note)
         started = self.now
-        self.emit(Event(STARTED, node.path, title, started))
+        self.emit(ProgressEvent(STARTED, node.path, title, started))
         try:
             yield node
         except BaseException:
@@ -69,7 +69,11 @@ class Progress:
         finally:
             listen(before)
             now = self.now
-            self.emit(Event(FINISHED, node.path, title, now, now - started, node.outcome or "done"))
+            self.emit(
+                ProgressEvent(
+                    FINISHED, node.path, title, now, now - started, node.outcome or "done"
+                )
+            )
 
 
 class Node:
@@ -82,7 +86,7 @@ class Node:
         self._progress = progress
 
     def note(self, sentence: str) -> None:
-        self._progress.emit(Event(NOTE, self.path, sentence, self._progress.now))
+        self._progress.emit(ProgressEvent(NOTE, self.path, sentence, self._progress.now))
 
     @contextmanager
     def child(self, name: str, title: str) -> Iterator[Node]:

@@ -11,7 +11,7 @@ from types import FrameType
 
 from onestack.engine.graph import Graph
 from onestack.engine.progress import Node, Progress
-from onestack.engine.step import Outcome, Report, Result, Step
+from onestack.engine.step import Outcome, RunReport, Step, StepResult
 from onestack.host.command import Aborted
 from onestack.model.errors import Defect, NotYet, OnestackError
 from onestack.model.run import Run, thread
@@ -24,7 +24,7 @@ AGAIN = "run the same command again: it goes on from here"
 class StepsFailed(OnestackError):
     """One or more steps failed; ``failures`` has them."""
 
-    def __init__(self, failures: list[Result]) -> None:
+    def __init__(self, failures: list[StepResult]) -> None:
         self.failures = failures
         errors = [(r, r.error) for r in failures if r.error is not None]
         self.traceback = "\n".join(e.traceback for _, e in errors if e.traceback)
@@ -62,11 +62,11 @@ class Runner:
         self.progress = progress or Progress()
         self.dry_run = dry_run
         self.run = run or Run()
-        self.results: dict[str, Result] = {}
+        self.results: dict[str, StepResult] = {}
 
     @property
-    def report(self) -> Report:
-        return Report(list(self.results.values()), self.progress.now, self.dry_run)
+    def report(self) -> RunReport:
+        return RunReport(list(self.results.values()), self.progress.now, self.dry_run)
 
     def execute(self, steps: Iterable[Step]) -> None:
         """Run ``steps``.
@@ -76,7 +76,7 @@ class Runner:
         SIGTERM, and `onestack.engine.graph.GraphError`.
         """
         graph = Graph(steps, self.results)
-        ended: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
+        ended: queue.SimpleQueue[StepResult | None] = queue.SimpleQueue()
         waiting: list[Step] = []
         running: set[str] = set()
         stop = False
@@ -113,11 +113,11 @@ class Runner:
     def _not_started(self, graph: Graph) -> None:
         for step in graph.steps.values():
             if step.name not in self.results:
-                self.results[step.name] = Result(
+                self.results[step.name] = StepResult(
                     step.name, step.title, Outcome.NOT_STARTED, started=self.progress.now
                 )
 
-    def _start(self, step: Step, graph: Graph, ended: queue.SimpleQueue[Result | None]) -> None:
+    def _start(self, step: Step, graph: Graph, ended: queue.SimpleQueue[StepResult | None]) -> None:
         # What ran in an earlier graph comes before all of this one.
         before = graph.above(step.name) | (self.results.keys() - graph.steps.keys())
         open_question = self.dry_run and any(
@@ -132,13 +132,15 @@ class Runner:
             try:
                 with self.progress.child(step.name, step.title) as node:
                     outcome, error = self._ensure(step, node, changes, open_question)
-                    node.outcome = Result(
+                    node.outcome = StepResult(
                         step.name, step.title, outcome, tuple(changes), error=error
                     ).sentence
             finally:
                 seconds = self.progress.now - started
                 ended.put(
-                    Result(step.name, step.title, outcome, tuple(changes), started, seconds, error)
+                    StepResult(
+                        step.name, step.title, outcome, tuple(changes), started, seconds, error
+                    )
                 )
 
         # A thread each, of which none keeps the program from ending, and which

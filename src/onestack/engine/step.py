@@ -35,7 +35,7 @@ class Outcome(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Result:
+class StepResult:
     """``started`` and ``seconds`` count from the run's begin, on the monotonic clock."""
 
     name: str
@@ -60,10 +60,10 @@ class Result:
 
 
 @dataclass
-class Report:
+class RunReport:
     """The results of a run, in the order in which the steps ended."""
 
-    results: list[Result] = field(default_factory=list)
+    results: list[StepResult] = field(default_factory=list)
     seconds: float = 0.0
     dry_run: bool = False
 
@@ -73,7 +73,7 @@ class Report:
         return [(r.name, what) for r in self.results for what in r.changes]
 
     @property
-    def slowest(self) -> list[Result]:
+    def slowest(self) -> list[StepResult]:
         """The three steps that took longest, among those that did something."""
         worked = [r for r in self.results if r.outcome in (Outcome.CHANGED, Outcome.FAILED)]
         return sorted(worked, key=lambda r: -r.seconds)[:3]

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from onestack.engine.step import Outcome, Report
+from onestack.engine.step import Outcome, RunReport
 from onestack.kernel import files
 
 KEPT = 50
@@ -41,7 +41,7 @@ class RunTime:
         return sorted(worked, key=lambda s: -s.seconds)[:count]
 
 
-def of(verb: str, report: Report) -> RunTime:
+def of(verb: str, report: RunReport) -> RunTime:
     steps = tuple(
         StepTime(
             r.name,

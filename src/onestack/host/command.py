@@ -30,7 +30,7 @@ SHOWN = 4000
 
 
 @dataclass(frozen=True)
-class Result:
+class CommandResult:
     """How a command ended; ``code`` is negative for a signal. Secrets are hidden."""
 
     argv: tuple[str, ...]
@@ -47,7 +47,7 @@ class Result:
 class CommandFailed(OnestackError):
     """A command ended badly; ``result`` has all of it."""
 
-    def __init__(self, result: Result, reason: str, cure: str = "") -> None:
+    def __init__(self, result: CommandResult, reason: str, cure: str = "") -> None:
         parts = [reason]
         for name, text in (("output", result.out), ("errors", result.err)):
             if text.strip():
@@ -97,7 +97,7 @@ def run(
     stdout: Path | None = None,
     secrets: Iterable[str] = (),
     finish: bool = False,
-) -> Result:
+) -> CommandResult:
     """Run ``argv`` to its end, at most ``timeout`` seconds.
 
     ``stdin`` is text, or a file to read from; ``stdout`` a file to write to
@@ -141,7 +141,7 @@ def run(
         if target is not None:
             os.close(target)
     out, err, reason = ended
-    result = Result(
+    result = CommandResult(
         shown,
         process.returncode,
         hide(out, secrets),
@@ -165,7 +165,7 @@ def follow(
     env: Mapping[str, str],
     cwd: Path,
     stdin: str,
-) -> Result:
+) -> CommandResult:
     """Run ``argv`` to its end as ``user``, however long that takes, and hand on each line.
 
     ``env`` is all of its environment: what ours holds is not that user's. The result has
@@ -204,7 +204,7 @@ def follow(
         code = process.wait()
         errors.seek(0)
         text = errors.read().decode(errors="replace")
-    return Result(tuple(words), code, "", text, time.monotonic() - started)
+    return CommandResult(tuple(words), code, "", text, time.monotonic() - started)
 
 
 def _lines(process: subprocess.Popen[bytes], line: Callable[[str], None]) -> None:

@@ -23,7 +23,7 @@ from onestack.model.errors import OnestackError
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """``data`` is what the undo needs; ``at`` seconds since 1970, for people."""
 
     kind: str
@@ -49,7 +49,7 @@ class Ledger:
     def of(cls, cloud: Cloud) -> Ledger:
         return cls(cloud.etc / "ledger.json")
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[LedgerEntry]:
         """All, oldest first. Raises `OnestackError` for a file that cannot be read."""
         try:
             raw = json.loads(self.path.read_text())
@@ -61,11 +61,11 @@ class Ledger:
                 str(error),
                 "put it back from a backup; without it destroy cannot know what to undo",
             ) from error
-        return [Entry(e["kind"], e["data"], e.get("at", 0.0)) for e in raw]
+        return [LedgerEntry(e["kind"], e["data"], e.get("at", 0.0)) for e in raw]
 
     def record(self, kind: str, **data: Any) -> None:
         """Write down, before making it, something of ``kind``. The same twice is kept once."""
-        entry = Entry(kind, data, time.time())
+        entry = LedgerEntry(kind, data, time.time())
         with self._locked():
             entries = self.entries()
             if not any(e.kind == kind and e.data == data for e in entries):
@@ -96,5 +96,5 @@ class Ledger:
         with locks.held(self.path.with_suffix(".lock")):
             yield
 
-    def _write(self, entries: list[Entry]) -> None:
+    def _write(self, entries: list[LedgerEntry]) -> None:
         files.write(self.path, json.dumps([vars(e) for e in entries], indent=1), 0o600)

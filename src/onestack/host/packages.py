@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.host import dpkg
-from onestack.host.command import CommandFailed, Result, run
+from onestack.host.command import CommandFailed, CommandResult, run
 from onestack.host.files import write_file
 from onestack.host.ledger import Ledger
 from onestack.host.locks import Tell, file_lock, locked, silent
@@ -109,21 +109,21 @@ def update(tell: Tell = silent) -> None:
         raise explained(done)
 
 
-def simulate(names: list[str]) -> Result:
+def simulate(names: list[str]) -> CommandResult:
     return _apt(["apt-get", *OPTIONS, "-s", "install", *names], 120, check=False)
 
 
-def unknown(result: Result) -> bool:
+def unknown(result: CommandResult) -> bool:
     """Whether apt did not find a package that it was asked for."""
     return bool(re.search(r"Unable to locate package|has no installation candidate", result.err))
 
 
-def outdated(result: Result) -> bool:
+def outdated(result: CommandResult) -> bool:
     """Whether apt's lists are older than the mirror."""
     return bool(re.search(r"404 +Not Found", result.out + result.err))
 
 
-def _apt(argv: list[str], seconds: float, check: bool = True) -> Result:
+def _apt(argv: list[str], seconds: float, check: bool = True) -> CommandResult:
     return run(argv, env=ENVIRONMENT, timeout=seconds, check=check, finish=True)
 
 
@@ -174,7 +174,7 @@ _CAUSES = (
 )
 
 
-def explained(result: Result) -> OnestackError:
+def explained(result: CommandResult) -> OnestackError:
     """apt's failure with the likely cause first and apt's own words after it."""
     text = result.out + result.err
     for pattern, cause, cure in _CAUSES:

@@ -29,7 +29,7 @@ class HostRecord:
 
 
 @dataclass(frozen=True)
-class Record:
+class CloudRecord:
     """What a cloud is, as it stands in ``ROOT/etc/cloud.json``.
 
     Of a format that this program does not know only ``name``, ``netns`` and ``format`` are read.
@@ -43,7 +43,7 @@ class Record:
     """The one that this is about comes first."""
 
     @classmethod
-    def read(cls, path: Path) -> Record | None:
+    def read(cls, path: Path) -> CloudRecord | None:
         """``None`` where there is no cloud. Raises `OSError`, and `OnestackError`."""
         try:
             raw = json.loads(path.read_text())
@@ -107,7 +107,7 @@ class Cloud:
             )
         namespace = default if netns else None
         try:
-            saved = Record.read(record_path(root))
+            saved = CloudRecord.read(record_path(root))
         except PermissionError:
             raise BadAnswers(
                 f"you may not look into {root}",
@@ -139,9 +139,9 @@ class Cloud:
         return DEFAULT_NAME if self.name == DEFAULT_NAME else f"{DEFAULT_NAME}-{self.name}"
 
     @property
-    def record(self) -> Record | None:
-        """What is written down of it; ``None`` before it is made. Raises as `Record.read`."""
-        return Record.read(record_path(self.root))
+    def record(self) -> CloudRecord | None:
+        """What is written down of it; ``None`` before it is made. Raises as `CloudRecord.read`."""
+        return CloudRecord.read(record_path(self.root))
 
     @property
     def etc(self) -> Path:

@@ -50,7 +50,7 @@ def in_url(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-class Jobs(Protocol):
+class JobRunner(Protocol):
     """What runs jobs."""
 
     def run(self, job: Job, user: str, likely: Callable[[str, str], str | None]) -> None:
@@ -87,7 +87,7 @@ class Context:
     """The cloud's further hosts."""
     run: Run = field(default_factory=Run, compare=False)
     """What is made once a run is kept there."""
-    jobs: Jobs = field(default_factory=NoJobs, compare=False)
+    jobs: JobRunner = field(default_factory=NoJobs, compare=False)
 
     @property
     def facts(self) -> HostFacts:

@@ -20,7 +20,7 @@ def wanted(answers: Answers) -> bool:
 
 
 @dataclass(frozen=True)
-class Pool:
+class AllocationPool:
     start: str
     end: str
 
@@ -55,7 +55,7 @@ def machine_addresses(answers: Answers) -> list[str]:
     return found
 
 
-def pools(text: str) -> Iterator[Pool]:
+def pools(text: str) -> Iterator[AllocationPool]:
     """packstack's form, ``["start=A,end=B"]``, or plainly ``A-B,C-D``. Raises `ValueError`."""
     text = text.strip()
     if text.startswith("["):
@@ -71,7 +71,7 @@ def pools(text: str) -> Iterator[Pool]:
         ]
     for pair in pairs:
         start, end = (ipaddress.ip_address(pair[end].strip()) for end in ("start", "end"))
-        yield Pool(str(start), str(end))
+        yield AllocationPool(str(start), str(end))
 
 
 def _pair(word: str) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from onestack.model.change import Change
 from onestack.model.errors import OnestackError
 from onestack.storage import loop, loopfile, reflink
 from onestack.storage.loopfile import LoopFile
-from onestack.storage.store import DIRECTORY, Record, StoreFacts, load_record, save_record
+from onestack.storage.store import DIRECTORY, StoreFacts, StoreRecord, load_record, save_record
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class FileStore:
         ledger.forget("mount", target=str(self.directory))
         ledger.forget("loop", file=str(self.image))
 
-    def make_file(self, wanted: Record) -> Record:
+    def make_file(self, wanted: StoreRecord) -> StoreRecord:
         """Returns what was made. A file without a record was never used."""
         self.file(wanted).make(self.length(wanted.size), wanted.kind)
         return wanted
@@ -68,7 +68,7 @@ class FileStore:
         self.image.unlink(missing_ok=True)
         self.record.unlink(missing_ok=True)
 
-    def check_directory(self, wanted: Record, known: Record | None) -> None:
+    def check_directory(self, wanted: StoreRecord, known: StoreRecord | None) -> None:
         """Whether a plain directory may take the file's place. Raises `OnestackError`."""
         raise OnestackError(
             f"this machine cannot hold {self.title}",
@@ -79,7 +79,7 @@ class FileStore:
 
     # `onestack.storage.store.Store`
 
-    def check(self, wanted: Record) -> None:
+    def check(self, wanted: StoreRecord) -> None:
         if wanted.size < loopfile.SMALLEST:
             raise OnestackError(
                 f"{self.title} of {show_size(wanted.size)} is too small",
@@ -94,7 +94,7 @@ class FileStore:
         needed = self.length(wanted.size) - there
         loopfile.check_disk(self.image, self.title, wanted.size, needed, self.size_key)
 
-    def ensure(self, wanted: Record, ledger: Ledger) -> Iterator[Change]:
+    def ensure(self, wanted: StoreRecord, ledger: Ledger) -> Iterator[Change]:
         known = self.load()
         if known is None:
             self.check(wanted)
@@ -187,11 +187,11 @@ class FileStore:
 
     # Its parts
 
-    def load(self) -> Record | None:
+    def load(self) -> StoreRecord | None:
         """``None`` while there is no such store. Raises `OnestackError` for a damaged record."""
         return load_record(self.record, self.title)
 
-    def known(self) -> Record:
+    def known(self) -> StoreRecord:
         """As `load`, and `OnestackError` when there is none."""
         if record := self.load():
             return record
@@ -199,16 +199,16 @@ class FileStore:
             f"{self.title} is not there", f"{self.record} is missing", "run onestack up"
         )
 
-    def save(self, record: Record) -> None:
+    def save(self, record: StoreRecord) -> None:
         self.record.parent.mkdir(parents=True, exist_ok=True)
         save_record(self.record, record)
 
-    def file(self, record: Record | None = None) -> LoopFile:
+    def file(self, record: StoreRecord | None = None) -> LoopFile:
         sparse = record.sparse if record else True
         return LoopFile(self.image, self.directory, self.title, sparse)
 
     @contextlib.contextmanager
-    def opened(self, known: Record) -> Iterator[tuple[Path, Path | None]]:
+    def opened(self, known: StoreRecord) -> Iterator[tuple[Path, Path | None]]:
         """Where its files are seen by this process, and its loop device, for a while."""
         if not known.in_file:
             yield self.directory, None
@@ -216,7 +216,7 @@ class FileStore:
         with self.file(known).opened(known.kind) as seen:
             yield seen
 
-    def facts_of(self, known: Record, stored: int, device: Path | None) -> StoreFacts:
+    def facts_of(self, known: StoreRecord, stored: int, device: Path | None) -> StoreFacts:
         return StoreFacts(
             kind="file" if known.in_file else DIRECTORY,
             size=known.size,
@@ -225,7 +225,7 @@ class FileStore:
             device=str(device or ""),
         )
 
-    def _make(self, wanted: Record, ledger: Ledger) -> None:
+    def _make(self, wanted: StoreRecord, ledger: Ledger) -> None:
         if not loopfile.possible(wanted.kind):
             self.save(dataclasses.replace(wanted, kind=DIRECTORY, sparse=False))
             return
@@ -247,7 +247,7 @@ class FileStore:
         self.remove_files()
         self.forget(ledger)
 
-    def _check_kind(self, known: Record, wanted: Record) -> None:
+    def _check_kind(self, known: StoreRecord, wanted: StoreRecord) -> None:
         if known.kind != wanted.kind:
             raise OnestackError(
                 f"{self.title} has the filesystem {known.kind} and cannot become {wanted.kind}",
@@ -255,7 +255,7 @@ class FileStore:
                 f"leave the answer at {known.kind}",
             )
 
-    def _clone(self, known: Record, work: Path) -> None:
+    def _clone(self, known: StoreRecord, work: Path) -> None:
         if not known.in_file:
             for path in sorted(self.directory.iterdir()):
                 if path.is_file() and not path.is_symlink() and not path.name.startswith("."):

@@ -27,7 +27,7 @@ from onestack.model.change import Undo
 from onestack.model.errors import OnestackError
 from onestack.storage import acl, loopfile, reflink
 from onestack.storage.filestore import FileStore
-from onestack.storage.store import Record, StoreFacts
+from onestack.storage.store import StoreFacts, StoreRecord
 
 MARKER = ".pool"
 """A file in the pool: where it is missing, the pool is not mounted."""
@@ -90,24 +90,24 @@ class Pool(FileStore):
     def forget(self, ledger: Ledger) -> None:
         ledger.forget(_LEDGER, root=str(self.root))
 
-    def make_file(self, wanted: Record) -> Record:
+    def make_file(self, wanted: StoreRecord) -> StoreRecord:
         if not self.image.exists():
             return super().make_file(wanted)
         # Made by a run that was killed before it could say so. No volume is in it yet,
         # unless the record was removed by hand: then it must not be lost.
         size = min(wanted.size, (self.image.stat().st_size - 192 * _MIB) * 100 // 103)
-        return Record(size, wanted.kind, wanted.user, wanted.sparse)
+        return StoreRecord(size, wanted.kind, wanted.user, wanted.sparse)
 
     def remove_files(self) -> None:
         remove_tree(self.home)
 
-    def save(self, record: Record) -> None:
+    def save(self, record: StoreRecord) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         # The volume service passes through, to the record.
         os.chmod(self.home, 0o711)
         super().save(record)
 
-    def check_directory(self, wanted: Record, known: Record | None) -> None:
+    def check_directory(self, wanted: StoreRecord, known: StoreRecord | None) -> None:
         here = loopfile.nearest(self.directory)
         if known is None and not reflink.supported(here):
             raise OnestackError(

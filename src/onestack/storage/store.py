@@ -22,7 +22,7 @@ KINDS = "KIND is its filesystem (xfs or ext4) or directory, USER whose it is, or
 
 
 @dataclass(frozen=True)
-class Record:
+class StoreRecord:
     """What a store is to be, or is: then it lies beside it as JSON, written last."""
 
     size: int
@@ -39,7 +39,7 @@ class Record:
         return self.kind != DIRECTORY
 
     @classmethod
-    def from_json(cls, raw: dict[str, Any]) -> Record:
+    def from_json(cls, raw: dict[str, Any]) -> StoreRecord:
         """Raises `TypeError` or `KeyError` for what is no record."""
         if "file" in raw:
             # So the volumes' pool was recorded before all stores had one form.
@@ -80,10 +80,10 @@ class Store(Attachable, Protocol):
     All raise `OnestackError`.
     """
 
-    def check(self, wanted: Record) -> None:
+    def check(self, wanted: StoreRecord) -> None:
         """Changes nothing. Raises when this machine cannot hold it, or not so much of it."""
 
-    def ensure(self, wanted: Record, ledger: Ledger) -> Iterator[Change]:
+    def ensure(self, wanted: StoreRecord, ledger: Ledger) -> Iterator[Change]:
         """Made as ``wanted``, or larger: it grows and never shrinks. Not yet attached."""
 
     def grow(self, size: int) -> None:
@@ -99,10 +99,10 @@ class Store(Attachable, Protocol):
         """A moment's copy in the new folder ``target``, which shares its blocks."""
 
 
-def load_record(path: Path, title: str) -> Record | None:
+def load_record(path: Path, title: str) -> StoreRecord | None:
     """``None`` while there is none. Raises `OnestackError` for a damaged record."""
     try:
-        return Record.from_json(json.loads(path.read_text()))
+        return StoreRecord.from_json(json.loads(path.read_text()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as problem:
@@ -113,5 +113,5 @@ def load_record(path: Path, title: str) -> Record | None:
         ) from problem
 
 
-def save_record(path: Path, record: Record) -> None:
+def save_record(path: Path, record: StoreRecord) -> None:
     write_file(path, json.dumps(dataclasses.asdict(record)) + "\n", mode=0o644)

@@ -21,7 +21,7 @@ Ended = Callable[[JobEnded], None]
 
 
 @dataclass
-class Job:
+class RunningJob:
     order: RunJob
     since: float
     pid: int = 0
@@ -38,7 +38,7 @@ class Jobs:
 
     def __init__(self, loop: Loop, root: Path, fork: Fork) -> None:
         self._loop, self._root, self._fork = loop, root, fork
-        self.running: dict[str, Job] = {}
+        self.running: dict[str, RunningJob] = {}
 
     def start(self, order: RunJob, ended: Ended) -> str | None:
         """``ended`` is called when it has ended.
@@ -51,7 +51,7 @@ class Jobs:
                 return f"another job {order.log} is running, pid {job.pid}"
             job.waiters.append(ended)
             return None
-        job = Job(order, time.monotonic(), waiters=[ended])
+        job = RunningJob(order, time.monotonic(), waiters=[ended])
         self.running[order.log] = job
         path = self._root / "log" / f"{order.log}.log"
         start = logs.size(path)
@@ -92,7 +92,7 @@ class Jobs:
         now = time.monotonic()
         return tuple(JobStatus(j.order.log, j.pid, now - j.since) for j in self.running.values())
 
-    def _too_long(self, job: Job) -> None:
+    def _too_long(self, job: RunningJob) -> None:
         if self.running.get(job.order.log) is job:
             proc.send([job.pid], signal.SIGKILL)
 

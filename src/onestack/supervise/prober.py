@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 
 from onestack.supervise.probes import orders
 from onestack.supervise.probes.attempt import Attempts
-from onestack.supervise.probes.base import Result
+from onestack.supervise.probes.base import ProbeResult
 
 QUICK_FIRST, QUICK_LAST = 0.1, 0.25
 SLOW = 15.0
@@ -67,7 +67,7 @@ class Prober:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._ended: list[tuple[Watched, Result]] = []
+        self._ended: list[tuple[Watched, ProbeResult]] = []
 
     def run(self) -> int:
         """Until the supervisor is gone."""
@@ -122,7 +122,7 @@ class Prober:
         try:
             result = self.attempts.try_once(order.probe, timeout, age, order.born)
         except Exception as error:  # noqa: BLE001  # an answer of a shape nobody expected
-            result = Result(False, f"the probe failed: {error!r}")
+            result = ProbeResult(False, f"the probe failed: {error!r}")
             if watched.said != (result.ok, result.text):
                 sys.stderr.write(f"the probe of {order.name} failed:\n{traceback.format_exc()}")
         with self._lock:
@@ -150,7 +150,7 @@ class Prober:
             else:
                 self._at(WRONG, watched)
 
-    def _report(self, order: orders.Watch, result: Result) -> None:
+    def _report(self, order: orders.Watch, result: ProbeResult) -> None:
         found = orders.Found(
             order.name, order.generation, result.ok, result.text, result.unreachable
         )

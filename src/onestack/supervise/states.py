@@ -1,7 +1,7 @@
 """The states of a process and the edges between them: no clock, no process, no file in here.
 
 Times are seconds of the monotonic clock, given by the caller. The supervisor
-is the only writer. `Machine.sentence` says all of it to people.
+is the only writer. `StateMachine.sentence` says all of it to people.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def ordinal(number: int) -> str:
 
 
 @dataclass
-class Machine:
+class StateMachine:
     """One process's state, since when, and why."""
 
     now: float

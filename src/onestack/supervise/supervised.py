@@ -1,7 +1,7 @@
 """One process of the roster: from wanted to ready, and down again.
 
 Everything waits on edges of the loop: the end of a child, its status pipe,
-an answer of the prober, a timer. The only writer of its `Machine`.
+an answer of the prober, a timer. The only writer of its `StateMachine`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from onestack.supervise.loop import READ, Loop, Timer, log
 from onestack.supervise.order import Member
 from onestack.supervise.protocol import ProcessStatus
 from onestack.supervise.sockets import SocketTrouble, close_socket, open_socket
-from onestack.supervise.states import RUNNING, Machine, State, duration
+from onestack.supervise.states import RUNNING, State, StateMachine, duration
 
 PROBELESS = 0.5
 """Seconds after which a process without a probe counts as ready."""
@@ -48,7 +48,7 @@ So does one on a machine with more to do than it has processors for.
 """
 
 
-class Host(Protocol):
+class Owner(Protocol):
     """What a process needs of its supervisor."""
 
     loop: Loop
@@ -97,10 +97,10 @@ def run_process(spec: Process, sockets: dict[str, socket]) -> int | None:
 class Supervised:
     """See `states` for what it may be in; `wanted` is what the operator wants."""
 
-    def __init__(self, spec: Process, host: Host) -> None:
+    def __init__(self, spec: Process, host: Owner) -> None:
         self.spec = spec
         self.host = host
-        self.machine = Machine(time.monotonic())
+        self.machine = StateMachine(time.monotonic())
         self.wanted = False
         self.again = False
         """Start it again once it has stopped."""

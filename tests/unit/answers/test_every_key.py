@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from onestack.answers import packstack_file, table
-from onestack.answers.packstack_file import Entry
+from onestack.answers.packstack_file import AnswerLine
 from onestack.answers.registry import registry
 from onestack.answers.validate import check
 from onestack.answers.values import BadValue, parse
@@ -75,7 +75,7 @@ def test_it_ends_in_exactly_one_class(name: str) -> None:
 
 def outcome_of(key: Key, text: str) -> list[str]:
     """The problems of giving ``text``."""
-    return check(registry(), [[Entry(key.name, text, "test")]])[1].problems
+    return check(registry(), [[AnswerLine(key.name, text, "test")]])[1].problems
 
 
 def other_value(key: Key) -> str:

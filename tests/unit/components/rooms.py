@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onestack.answers import validate
-from onestack.answers.packstack_file import Entry
+from onestack.answers.packstack_file import AnswerLine
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
 from onestack.answers.values import Answers
@@ -53,6 +53,6 @@ def content(ctx: Context, component: Component, name: str) -> str:
 
 def answered(**given: str) -> tuple[Answers | None, list[str]]:
     """What comes of ``given``: answers, and what is wrong with them."""
-    layer = [Entry(name, text, "test") for name, text in given.items()]
+    layer = [AnswerLine(name, text, "test") for name, text in given.items()]
     answers, report = validate.check(registry(), [layer])
     return answers, report.problems

@@ -18,7 +18,7 @@ from onestack.host.files import uid_of
 from onestack.kernel import proc
 from onestack.model.cloud import Cloud
 from onestack.storage import pool
-from onestack.storage.store import Record
+from onestack.storage.store import StoreRecord
 from tests.support.needs import needs_root, needs_services, services_python
 from tests.unit.components.rooms import context
 from tests.unit.supervise.bench import Bench
@@ -57,7 +57,7 @@ def place() -> Iterator[pool.Pool]:
     # Not by `ensure`, which asks for a disk that could hold it all.
     one.home.mkdir(parents=True)
     one.file().make(pool.image_size(60 << 30), pool.KIND)
-    one.save(Record(60 << 30, "xfs", USER))
+    one.save(StoreRecord(60 << 30, "xfs", USER))
     one.attach()
     # The checkout may lie where the user cannot read it.
     shutil.copytree(Path(onestack.__file__).parent, root / "program" / "onestack")

@@ -125,7 +125,7 @@ def test_the_administrators_address_is_what_the_database_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str, changes: int
 ) -> None:
     """keystone's own answer may come from its cache."""
-    user = tables.User("1a", known)
+    user = tables.UserRow("1a", known)
     monkeypatch.setattr(tables, "local_user", lambda server, name: user)
     session, told = MagicMock(), []
     session.patch.side_effect = lambda url, json: told.append((url.rpartition("/")[2], json))

@@ -28,7 +28,7 @@ from onestack.database.places import table_file
 from onestack.database.server import Server
 from onestack.database.upstream_tables import neutron as tables
 from onestack.deploy import switched_off
-from onestack.host.command import Result
+from onestack.host.command import CommandResult
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
@@ -54,7 +54,7 @@ class Cloud(Session):
         super().__init__()
         self.items = items
         self.told: list[str] = []
-        self.known: keystone.Keystone
+        self.known: keystone.KeystoneApi
 
     def asked(self, url: str, params: dict[str, Any]) -> Answer:
         kind = url.rpartition("/")[2].replace("-", "_")
@@ -93,9 +93,9 @@ def apply(changes: Iterator[Change]) -> list[str]:
 def test_balancers_are_removed_from_ovn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, ran = ["one", "two"], []
 
-    def run(argv: list[str], **_: Any) -> Result:
+    def run(argv: list[str], **_: Any) -> CommandResult:
         ran.append(argv[2:])
-        return Result((), 0, "\n".join(rows) if "find" in argv else "", "", 0.0)
+        return CommandResult((), 0, "\n".join(rows) if "find" in argv else "", "", 0.0)
 
     monkeypatch.setattr(balancers, "run", run)
     ctx = context(tmp_path)
@@ -234,7 +234,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
         servers=[],
         volumes=[],
     )
-    known = keystone.Keystone(made, "http://keystone")
+    known = keystone.KeystoneApi(made, "http://keystone")
     known.projects = {p["name"]: p for p in made.items["projects"]}
     known.users = {u["name"]: u for u in made.items["users"]}
     known.grants = {("u", "d", "member"), ("x", "a", "admin")}

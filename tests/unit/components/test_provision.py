@@ -100,8 +100,8 @@ def test_pools() -> None:
         "192.0.2.5-192.0.2.9,192.0.2.20-192.0.2.29",
     ):
         assert list(demo.pools(text)) == [
-            demo.Pool("192.0.2.5", "192.0.2.9"),
-            demo.Pool("192.0.2.20", "192.0.2.29"),
+            demo.AllocationPool("192.0.2.5", "192.0.2.9"),
+            demo.AllocationPool("192.0.2.20", "192.0.2.29"),
         ]
     assert list(demo.pools("[]")) == list(demo.pools("")) == []
     for text in ("[", "192.0.2.5", '["start=192.0.2.5"]', "__import__('os')", "[1]"):

@@ -170,7 +170,7 @@ def test_zones_and_disks() -> None:
     layout = devices.layout(zones, "u")
     assert [(d.name, d.zone) for d in layout.devices] == [("zone1", 1), ("zone2", 2), ("zone3", 3)]
     assert layout.in_file and layout.replicas == 2
-    assert devices.Layout.from_json(json.loads(json.dumps(layout.to_json()))) == layout
+    assert devices.DeviceLayout.from_json(json.loads(json.dumps(layout.to_json()))) == layout
     disks = registry().answers(
         {
             "CONFIG_SWIFT_STORAGES": "/dev/vdb, 192.0.2.5/vdc, /dev/disk/by-id/a:b",

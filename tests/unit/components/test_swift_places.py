@@ -15,7 +15,7 @@ import pytest
 from onestack.components.swift import Swift, changes, config, wanted_rings
 from onestack.components.swift.devices import (
     Device,
-    Layout,
+    DeviceLayout,
     check_disk,
     layout_file,
     loop_file,
@@ -28,12 +28,12 @@ from onestack.kernel.mounts import is_mounted, table
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Severity
 from onestack.storage import attach, loop
-from onestack.storage.store import Record
+from onestack.storage.store import StoreRecord
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import context
 
 USER = "daemon"
-ZONES = Layout(USER, "ext4", 1, (Device("zone1", 1), Device("zone2", 2)))
+ZONES = DeviceLayout(USER, "ext4", 1, (Device("zone1", 1), Device("zone2", 2)))
 
 pytestmark = needs_root
 
@@ -51,14 +51,16 @@ def root() -> Iterator[Path]:
     shutil.rmtree(one)
 
 
-def command(root: Path, layout: Layout, *words: str) -> int:
+def command(root: Path, layout: DeviceLayout, *words: str) -> int:
     """As the supervisor runs it."""
     layout_file(root).write_text(json.dumps(layout.to_json()))
     return attach.main(["onestack.components.swift.inside.places:Places", str(root), *words])
 
 
 def make_file(root: Path) -> None:
-    for change in loop_file(root).ensure(Record(512 << 20, "ext4"), Ledger(root / "ledger.json")):
+    for change in loop_file(root).ensure(
+        StoreRecord(512 << 20, "ext4"), Ledger(root / "ledger.json")
+    ):
         change.do()
 
 
@@ -77,7 +79,7 @@ def test_zones_of_the_file(root: Path) -> None:
     # Unmounted, nothing says that here is a device.
     assert not list(place.iterdir())
     # A zone that was given up is still served, until it is empty.
-    assert command(root, Layout(USER, "ext4", 1, ZONES.devices[:1])) == 0
+    assert command(root, DeviceLayout(USER, "ext4", 1, ZONES.devices[:1])) == 0
     assert (place / "zone2" / ".ismount").is_file()
     assert (place / "zone2" / "object").read_text() == "kept"
 
@@ -102,7 +104,7 @@ def test_disks(root: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> Non
     image.touch()
     os.truncate(image, 512 << 20)
     disk = str(loop.attach(image))
-    layout = Layout(USER, kind, 1, (Device("one", 1, disk),))
+    layout = DeviceLayout(USER, kind, 1, (Device("one", 1, disk),))
     assert command(root, layout) != 0
     assert f"mkfs.xfs {disk}" in capsys.readouterr().err
     subprocess.run([f"mkfs.{kind}", "-q", disk], check=True)
@@ -131,15 +133,15 @@ def two_disks(root: Path) -> list[Device]:
 def test_disks_come_and_go(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     devices = two_disks(root)
     one, two = (srv(root) / device.name for device in devices)
-    assert command(root, Layout(USER, "xfs", 2, tuple(devices))) == 0
+    assert command(root, DeviceLayout(USER, "xfs", 2, tuple(devices))) == 0
     assert is_mounted(one) and is_mounted(two)
     # One that is taken out is let go of; one that is gone does not stop the others.
     gone = Device("gone", 2, str(root / "no-disk"))
-    assert command(root, Layout(USER, "xfs", 2, (devices[0], gone))) == 0
+    assert command(root, DeviceLayout(USER, "xfs", 2, (devices[0], gone))) == 0
     assert is_mounted(one) and not is_mounted(two)
     assert "no-disk" in capsys.readouterr().err
-    assert command(root, Layout(USER, "xfs", 2, (gone,))) != 0
-    assert command(root, Layout(USER, "xfs", 2, (devices[0], gone)), "--detach") == 0
+    assert command(root, DeviceLayout(USER, "xfs", 2, (gone,))) != 0
+    assert command(root, DeviceLayout(USER, "xfs", 2, (devices[0], gone)), "--detach") == 0
     assert not is_mounted(one)
 
 
@@ -151,7 +153,7 @@ def shut_down(place: Path) -> None:
 def test_a_dying_disk_stops_nobody(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is there, and every read of it fails."""
     devices = two_disks(root)
-    layout = Layout(USER, "xfs", 2, tuple(devices))
+    layout = DeviceLayout(USER, "xfs", 2, tuple(devices))
     one, two = (srv(root) / device.name for device in devices)
     assert command(root, layout) == 0 and readable(devices[1].source)
     os.truncate(root / "two.img", 0)
@@ -169,7 +171,7 @@ def test_a_dying_disk_stops_nobody(root: Path, capsys: pytest.CaptureFixture[str
     assert "it cannot be read: Input/output error" in capsys.readouterr().err
     shut_down(one)
     assert command(root, layout) == 1
-    assert command(root, Layout(USER, "xfs", 1, (devices[0],))) == 1
+    assert command(root, DeviceLayout(USER, "xfs", 1, (devices[0],))) == 1
 
 
 def test_a_dying_disk_can_be_taken_out(root: Path) -> None:

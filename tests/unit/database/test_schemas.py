@@ -10,7 +10,7 @@ import pytest
 
 from onestack.database import dumps, server
 from onestack.database.schemas import Schemas
-from onestack.host.command import CommandFailed, Result
+from onestack.host.command import CommandFailed, CommandResult
 from onestack.model.declarations import Database
 from onestack.model.errors import OnestackError
 
@@ -92,7 +92,7 @@ class Dumps(dumps.Dumps):
         kept = self.kept[database]
         self.server.databases[place].update({"half": set()} if self.broken else kept)
         if self.broken:
-            raise CommandFailed(Result(("mariadb",), 1, "", "syntax", 0.0), "exit code 1")
+            raise CommandFailed(CommandResult(("mariadb",), 1, "", "syntax", 0.0), "exit code 1")
 
     def forget(self, database: str) -> None:
         del self.kept[database]

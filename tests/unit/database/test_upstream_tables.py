@@ -70,9 +70,9 @@ def test_keystones_users(server: Server) -> None:
         put(server, "keystone", "local_user", user_id=name, name=name, domain_id="default")
     put(server, "keystone", "user", id="other", extra="{}", domain_id="ldap")
     put(server, "keystone", "local_user", user_id="other", name="other", domain_id="ldap")
-    assert keystone.local_user(server, "admin") == keystone.User("admin", "a@b.c")
-    assert keystone.local_user(server, "bare") == keystone.User("bare", "")
-    assert keystone.local_user(server, "empty") == keystone.User("empty", "")
+    assert keystone.local_user(server, "admin") == keystone.UserRow("admin", "a@b.c")
+    assert keystone.local_user(server, "bare") == keystone.UserRow("bare", "")
+    assert keystone.local_user(server, "empty") == keystone.UserRow("empty", "")
     assert keystone.local_user(server, "other") is None
 
 

@@ -23,7 +23,7 @@ from onestack.cli import main as program
 from onestack.components.swift.devices import loop_file
 from onestack.deploy import patches, prepare
 from onestack.host.ledger import Ledger
-from onestack.model.cloud import FORMAT, Cloud, HostRecord, Record, record_path
+from onestack.model.cloud import FORMAT, Cloud, CloudRecord, HostRecord, record_path
 from onestack.model.errors import OnestackError, PreflightRefused
 from onestack.model.host import Host
 from onestack.release.release import CURRENT
@@ -81,12 +81,12 @@ def test_a_patch_stands_on_its_own() -> None:
 
 def test_format_0(older: Cloud) -> None:
     assert older.netns == "onestack-older"
-    assert older.record == Record("older", "onestack-older", 0, "2026.2")
+    assert older.record == CloudRecord("older", "onestack-older", 0, "2026.2")
     before = others(older)
     (what,) = bring(older)
     assert "to format 1" in what
     here = HostRecord(socket.gethostname(), ("compute", "controller", "gateway", "storage"))
-    assert older.record == Record("older", "onestack-older", 1, "2026.2", (here,))
+    assert older.record == CloudRecord("older", "onestack-older", 1, "2026.2", (here,))
     assert others(older) == before
     assert bring(older) == []
     # what else is kept is as today's readers want it

@@ -15,7 +15,7 @@ from onestack.deploy import clouds, prepare, teardown, unit
 from onestack.deploy.undo import undo, undos
 from onestack.engine import timing
 from onestack.host import files, locks
-from onestack.host.command import Aborted, Result
+from onestack.host.command import Aborted, CommandResult
 from onestack.host.ledger import Ledger
 from onestack.kernel import proc
 from onestack.model.cloud import Cloud
@@ -65,9 +65,9 @@ def test_systemd_does_not_start_it_again(
     states = ["activating", "inactive"]
     ran: list[str] = []
 
-    def run(argv: list[str], **_: object) -> Result:
+    def run(argv: list[str], **_: object) -> CommandResult:
         ran.append(" ".join(argv))
-        return Result(tuple(argv), 3, f"{states[0]}\n", "", 0.0)
+        return CommandResult(tuple(argv), 3, f"{states[0]}\n", "", 0.0)
 
     monkeypatch.setattr(unit, "SYSTEMD", cloud.root)
     monkeypatch.setattr(unit, "unit_path", lambda cloud: cloud.etc / "onestack-toy.service")

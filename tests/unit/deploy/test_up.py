@@ -65,7 +65,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
 
     def ensure(
-        self: schemas.Schemas, wanted: Database, password: str, job: schemas.Job
+        self: schemas.Schemas, wanted: Database, password: str, job: schemas.MigrationJob
     ) -> Iterator[Change]:
         assert password == f"secret of {wanted.user}_db"
         if wanted.name not in made:

@@ -16,7 +16,7 @@ from onestack.diagnose import machine as looks
 from onestack.diagnose import preflight
 from onestack.diagnose.machine import Daemon, Machine, apt_problems, head
 from onestack.diagnose.preflight import GIB, Needs, Subject, look
-from onestack.host.command import Result
+from onestack.host.command import CommandResult
 from onestack.kernel.mounts import Mount
 from onestack.kernel.sockets import Listener
 from onestack.model.change import Change
@@ -280,7 +280,7 @@ def test_an_index_that_could_not_be_asked_is_asked_by_the_next_look(
     def no_uv() -> str:
         raise OnestackError("uv is not there")
 
-    answer = Result((), 1, "", "/usr/bin/python3: No module named pip\n", 0.0)
+    answer = CommandResult((), 1, "", "/usr/bin/python3: No module named pip\n", 0.0)
     monkeypatch.setattr(looks, "uv_program", no_uv)
     monkeypatch.setattr(looks, "run", lambda *arguments, **more: answer)
     needs = Needs(requirement="keystone==30.0.0", release_installed=False)
@@ -447,9 +447,9 @@ def test_mirrors_are_known_without_lists(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_what_lies_in_apts_cache_needs_no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def run(argv: list[str], **_: object) -> Result:
+    def run(argv: list[str], **_: object) -> CommandResult:
         asked.append(argv[-1])
-        return Result(tuple(argv), 0, "", "", 0.0)
+        return CommandResult(tuple(argv), 0, "", "", 0.0)
 
     monkeypatch.setattr("onestack.diagnose.machine.run", run)
     assert apt_problems(["haproxy"]) == []
@@ -459,7 +459,8 @@ def test_what_lies_in_apts_cache_needs_no_mirror(monkeypatch: pytest.MonkeyPatch
 def test_apts_own_trouble_is_told_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
     words = "E: The list of sources could not be read.\n"
     monkeypatch.setattr(
-        "onestack.diagnose.machine.run", lambda argv, **_: Result(tuple(argv), 100, "", words, 0.0)
+        "onestack.diagnose.machine.run",
+        lambda argv, **_: CommandResult(tuple(argv), 100, "", words, 0.0),
     )
     ((_, why),) = apt_problems(["haproxy"])
     assert why == "E: The list of sources could not be read."

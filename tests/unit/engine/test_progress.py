@@ -8,7 +8,7 @@ import json
 import pytest
 
 from onestack.cli import screen
-from onestack.engine.progress import Event, Progress, tell
+from onestack.engine.progress import Progress, ProgressEvent, tell
 
 
 def run(progress: Progress) -> None:
@@ -63,7 +63,7 @@ def test_choose() -> None:
 
 
 def test_a_block_that_raises_is_finished_as_failed() -> None:
-    events: list[Event] = []
+    events: list[ProgressEvent] = []
     with pytest.raises(ValueError), Progress([events.append]).child("a", "A"):
         raise ValueError
     assert events[-1].outcome == "failed"

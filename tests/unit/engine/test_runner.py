@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from onestack.engine.progress import Event, Progress
+from onestack.engine.progress import Progress, ProgressEvent
 from onestack.engine.runner import AGAIN, Runner, StepsFailed
 from onestack.engine.step import Outcome, Step
 from onestack.model.change import Change
@@ -197,7 +197,7 @@ def test_a_second_graph_builds_on_the_first() -> None:
 
 
 def test_progress_is_a_tree_of_events() -> None:
-    events: list[Event] = []
+    events: list[ProgressEvent] = []
     Runner(Progress([events.append])).execute([Step("a", "A", changes("make it"))])
     assert [(e.kind, e.path, e.title) for e in events] == [
         ("started", ("a",), "A"),

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from onestack.engine import timing
-from onestack.engine.step import Outcome, Report, Result
+from onestack.engine.step import Outcome, RunReport, StepResult
 
 
-def report() -> Report:
-    return Report(
+def report() -> RunReport:
+    return RunReport(
         [
-            Result("a", "A", Outcome.CHANGED, ("x", "y"), 0.0, 2.5),
-            Result("b", "B", Outcome.NOTHING, (), 0.1, 0.01),
-            Result("c", "C", Outcome.FAILED, ("x",), 2.5, 7.25),
-            Result("d", "D", Outcome.NOT_STARTED, (), 9.0, 0.0),
+            StepResult("a", "A", Outcome.CHANGED, ("x", "y"), 0.0, 2.5),
+            StepResult("b", "B", Outcome.NOTHING, (), 0.1, 0.01),
+            StepResult("c", "C", Outcome.FAILED, ("x",), 2.5, 7.25),
+            StepResult("d", "D", Outcome.NOT_STARTED, (), 9.0, 0.0),
         ],
         9.75,
     )
@@ -34,7 +34,7 @@ def test_blame_has_the_slowest_first(tmp_path: Path) -> None:
 
 def test_only_the_last_runs_are_kept(tmp_path: Path) -> None:
     for _ in range(timing.KEPT + 3):
-        timing.save(tmp_path, timing.of("up", Report()))
+        timing.save(tmp_path, timing.of("up", RunReport()))
     assert len(timing.load(tmp_path)) == timing.KEPT
 
 

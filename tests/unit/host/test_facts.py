@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from onestack.host import dpkg, facts
-from onestack.host.command import Result
+from onestack.host.command import CommandResult
 from onestack.kernel import mounts, sockets
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
@@ -116,11 +116,11 @@ def test_apt_is_asked_once_and_only_of_what_is_not_installed(
 ) -> None:
     asked: list[list[str]] = []
 
-    def run(argv: list[str], **_: object) -> Result:
+    def run(argv: list[str], **_: object) -> CommandResult:
         asked.append(argv)
         text = "a-one:\n  Installed: (none)\n  Candidate: 2:1.0-1\n  Version table:\n"
         text += "b-two:\n  Installed: (none)\n  Candidate: (none)\n"
-        return Result(tuple(argv), 0, text, "", 0.0)
+        return CommandResult(tuple(argv), 0, text, "", 0.0)
 
     monkeypatch.setattr(dpkg, "run", run)
     cloud = Cloud("a", Path("/nonexistent/a"))

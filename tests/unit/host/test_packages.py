@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onestack.host import dpkg, packages
-from onestack.host.command import Result
+from onestack.host.command import CommandResult
 from onestack.host.ledger import Ledger
 from onestack.model.errors import OnestackError
 
@@ -40,7 +40,7 @@ class Apt:
             lambda names: {n: self.installed[n] for n in names if n in self.installed},
         )
 
-    def apt(self, argv: list[str], seconds: float, check: bool = True) -> Result:
+    def apt(self, argv: list[str], seconds: float, check: bool = True) -> CommandResult:
         words = [w for w in argv if not w.startswith("-") or w in ("-s", "-a", "--configure")]
         text = " ".join(words)
         self.ran.append(text)
@@ -58,7 +58,7 @@ class Apt:
         if kind == "install" and code == 0:
             for word in words[words.index("install") + 1 :]:
                 self.installed[word] = "1"
-        return Result(tuple(argv), code, out, err, 0.0)
+        return CommandResult(tuple(argv), code, out, err, 0.0)
 
     def run(self, *names: str) -> list[str]:
         made = []
@@ -155,13 +155,13 @@ def test_a_policy_left_by_a_kill_is_known_and_removed(apt: Apt) -> None:
 def test_units_that_packages_enable_are_disabled(apt: Apt, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[list[str]] = []
 
-    def run(argv: list[str], **_: object) -> Result:
+    def run(argv: list[str], **_: object) -> CommandResult:
         ran.append(argv)
         out = {
             "dpkg": "/lib/systemd/system/a.service\n/usr/lib/systemd/system/b.timer\n/usr/bin/a\n",
             "systemctl": "enabled\n" if "a.service" in argv else "static\n",
         }[argv[0]]
-        return Result(tuple(argv), 0, out, "", 0.0)
+        return CommandResult(tuple(argv), 0, out, "", 0.0)
 
     monkeypatch.setattr(packages, "run", run)
     for change in packages.ensure_packages(["a"], apt.ledger, systemd=True):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from onestack.host.command import CommandFailed, Result
+from onestack.host.command import CommandFailed, CommandResult
 from onestack.model.errors import NotInstalled, OnestackError
 from onestack.release import environment, program
 from onestack.release.environment import Environment
@@ -109,7 +109,7 @@ def test_everybody_may_read_it(tool: Tool) -> None:
     ],
 )
 def test_failures_are_explained(said: str, cause: str) -> None:
-    error = CommandFailed(Result(("uv",), 2, "", said, 0.0), "it ended with exit code 2")
+    error = CommandFailed(CommandResult(("uv",), 2, "", said, 0.0), "it ended with exit code 2")
     found = environment.explained("the toy", error)
     assert cause in found.why
     assert said.splitlines()[0] in found.why

@@ -19,7 +19,7 @@ from onestack.model.errors import OnestackError
 from onestack.storage import loop, loopfile
 from onestack.storage.filestore import FileStore
 from onestack.storage.loopfile import filesystem
-from onestack.storage.store import Record
+from onestack.storage.store import StoreRecord
 from tests.support.needs import needs_root
 
 SIZE = 512 << 20
@@ -40,7 +40,7 @@ def file() -> Iterator[FileStore]:
 def settle(file: FileStore, size: int = SIZE, kind: str = "ext4") -> list[str]:
     done = []
     ledger = Ledger(file.image.parent / "ledger.json")
-    for change in file.ensure(Record(size, kind), ledger):
+    for change in file.ensure(StoreRecord(size, kind), ledger):
         change.do()
         done.append(change.what)
     return done
@@ -185,7 +185,7 @@ def test_a_disk_recorded_before_goes_on(file: FileStore) -> None:
     settle(file)
     file.record.write_text('{"size": 536870912, "kind": "ext4"}')
     assert settle(file) == []
-    assert file.known() == Record(SIZE, "ext4")
+    assert file.known() == StoreRecord(SIZE, "ext4")
     file.attach()
     assert grow(file, 2 * SIZE) == ["grow the store's file from 512M to 1G"]
 

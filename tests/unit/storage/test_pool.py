@@ -24,7 +24,7 @@ from onestack.model.errors import NotInstalled, OnestackError
 from onestack.storage import acl, attach, loop, loopfile, pool, reflink
 from onestack.storage.filestore import FileStore
 from onestack.storage.pool import Pool, image_size
-from onestack.storage.store import Record, Store, load_record
+from onestack.storage.store import Store, StoreRecord, load_record
 from tests.support.needs import needs_root
 
 USER = "daemon"
@@ -52,7 +52,7 @@ def place_of(cloud: Cloud) -> Pool:
 
 def settle(cloud: Cloud, size: int = SIZE, sparse: bool = True) -> list[str]:
     done = []
-    for change in place_of(cloud).ensure(Record(size, "xfs", USER, sparse), Ledger.of(cloud)):
+    for change in place_of(cloud).ensure(StoreRecord(size, "xfs", USER, sparse), Ledger.of(cloud)):
         change.do()
         done.append(change.what)
     return done
@@ -139,7 +139,7 @@ def test_a_run_that_was_killed(cloud: Cloud) -> None:
     as_user('echo kept > "$1"/volume-1', place.directory)
     place.record.unlink()
     settle(cloud)
-    assert place.known() == Record(SIZE, "xfs", USER, True)
+    assert place.known() == StoreRecord(SIZE, "xfs", USER, True)
     place.attach()
     assert (place.directory / "volume-1").read_text() == "kept\n"
 
@@ -319,7 +319,7 @@ def test_a_user_with_another_number_gets_it_all(cloud: Cloud) -> None:
     place.attach()
     file = place.directory / "volume-1"
     as_user('umask 0117; echo mine > "$1"', file)
-    place.save(Record(SIZE, "xfs", "games", True))
+    place.save(StoreRecord(SIZE, "xfs", "games", True))
     assert place.attach() == [f"gave {place.directory} to games"]
     assert file.stat().st_uid == uid_of("games")
     assert acl.inherited(place.directory, uid_of("games"))
@@ -373,10 +373,10 @@ def test_where_there_is_no_loop_device(cloud: Cloud, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(loopfile, "possible", lambda kind: False)
     monkeypatch.setattr(loopfile, "LEFT_FREE", 0)
     place = place_of(inner)
-    for change in place_of(inner).ensure(Record(SIZE, "xfs", USER), Ledger.of(inner)):
+    for change in place_of(inner).ensure(StoreRecord(SIZE, "xfs", USER), Ledger.of(inner)):
         change.do()
-    assert list(place_of(inner).ensure(Record(SIZE, "xfs", USER), Ledger.of(inner))) == []
-    assert place.known() == Record(SIZE, "directory", USER, False)
+    assert list(place_of(inner).ensure(StoreRecord(SIZE, "xfs", USER), Ledger.of(inner))) == []
+    assert place.known() == StoreRecord(SIZE, "directory", USER, False)
     place.attach()
     as_user('echo hello > "$1"/volume-1', place.directory)
     facts = place_of(inner).facts()
@@ -400,13 +400,13 @@ def test_where_no_pool_is_possible(cloud: Cloud, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(loopfile, "possible", lambda kind: False)
     monkeypatch.setattr(reflink, "supported", lambda directory: False)
     with pytest.raises(OnestackError, match="cannot hold a volume pool") as caught:
-        place_of(cloud).check(Record(SIZE, "xfs", USER))
+        place_of(cloud).check(StoreRecord(SIZE, "xfs", USER))
     assert "modules loop and xfs" in caught.value.cure
 
 
 def test_too_small(cloud: Cloud) -> None:
     with pytest.raises(OnestackError, match="too small"):
-        place_of(cloud).check(Record(100 << 20, "xfs", USER))
+        place_of(cloud).check(StoreRecord(100 << 20, "xfs", USER))
 
 
 @needs_root
@@ -440,19 +440,19 @@ def test_a_damaged_record(cloud: Cloud) -> None:
     [
         (
             '{"size": 536870912, "user": "daemon", "file": true, "sparse": true}',
-            Record(SIZE, "xfs", USER, True),
+            StoreRecord(SIZE, "xfs", USER, True),
         ),
         (
             '{"size": 536870912, "user": "daemon", "file": true}',
-            Record(SIZE, "xfs", USER, False),
+            StoreRecord(SIZE, "xfs", USER, False),
         ),
         (
             '{"size": 536870912, "user": "daemon", "file": false, "sparse": false}',
-            Record(SIZE, "directory", USER, False),
+            StoreRecord(SIZE, "directory", USER, False),
         ),
     ],
 )
-def test_records_of_older_pools(cloud: Cloud, text: str, wanted: Record) -> None:
+def test_records_of_older_pools(cloud: Cloud, text: str, wanted: StoreRecord) -> None:
     place = place_of(cloud)
     place.home.mkdir(parents=True)
     place.record.write_text(text)
@@ -472,7 +472,7 @@ def test_a_pool_of_before_goes_on(cloud: Cloud) -> None:
     place.attach()
     as_user('echo kept > "$1"/volume-1', place.directory)
     assert settle(cloud, 2 * SIZE) == ["grow the volume pool from 512M to 1G"]
-    assert place.known() == Record(2 * SIZE, "xfs", USER, True)
+    assert place.known() == StoreRecord(2 * SIZE, "xfs", USER, True)
     assert (place.directory / "volume-1").read_text() == "kept\n"
 
 

@@ -28,7 +28,7 @@ from onestack.supervise import prober
 from onestack.supervise.probes import orders
 from onestack.supervise.probes.agent import judge
 from onestack.supervise.probes.attempt import Attempts
-from onestack.supervise.probes.base import Result, Wrong
+from onestack.supervise.probes.base import ProbeResult, Wrong
 from onestack.supervise.probes.tokens import Tokens
 
 
@@ -78,7 +78,7 @@ def api() -> Iterator[type[Api]]:
         thread.join()
 
 
-def once(probe: Probe, tokens: Tokens | None = None) -> Result:
+def once(probe: Probe, tokens: Tokens | None = None) -> ProbeResult:
     return Attempts(tokens or Tokens()).try_once(probe, 2.0)
 
 
@@ -90,13 +90,13 @@ def tokens_of(api: Any, file: Path, password: str = "secret") -> Tokens:
 
 
 def test_connect_file_exec(tmp_path: Path) -> None:
-    assert once(ConnectProbe(f"unix:{tmp_path}/none")) == Result(
+    assert once(ConnectProbe(f"unix:{tmp_path}/none")) == ProbeResult(
         False, f"unix:{tmp_path}/none: no such file or directory", unreachable=True
     )
     assert once(ConnectProbe("tcp:127.0.0.1:1")).text == "tcp:127.0.0.1:1: connection refused"
-    assert once(FileProbe(str(tmp_path))) == Result(True)
+    assert once(FileProbe(str(tmp_path))) == ProbeResult(True)
     assert once(FileProbe("/none")).text == "/none is not there yet"
-    assert once(ExecProbe(("true",))) == Result(True)
+    assert once(ExecProbe(("true",))) == ProbeResult(True)
     assert once(ExecProbe(("sh", "-c", "echo first; echo no quorum; exit 3"))).text == (
         "sh ended with 3: no quorum"
     )
@@ -105,21 +105,21 @@ def test_connect_file_exec(tmp_path: Path) -> None:
 
 
 def test_http(api: Any) -> None:
-    assert once(HttpProbe(f"{api.url}/open")) == Result(True)
-    assert once(HttpProbe(f"{api.url}/closed")) == Result(True)  # 401 is an answer
-    assert once(HttpProbe(f"{api.url}/broken")) == Result(
+    assert once(HttpProbe(f"{api.url}/open")) == ProbeResult(True)
+    assert once(HttpProbe(f"{api.url}/closed")) == ProbeResult(True)  # 401 is an answer
+    assert once(HttpProbe(f"{api.url}/broken")) == ProbeResult(
         False, f"GET {api.url}/broken answers 500: what a pity"
     )
 
 
 def test_api_with_a_token_that_is_renewed(api: Any, tmp_path: Path) -> None:
     tokens = tokens_of(api, tmp_path / "identity")
-    assert once(ApiProbe(f"{api.url}/v2/{{project_id}}/x"), tokens) == Result(True)
-    assert once(ApiProbe(f"{api.url}/x"), tokens) == Result(True)
+    assert once(ApiProbe(f"{api.url}/v2/{{project_id}}/x"), tokens) == ProbeResult(True)
+    assert once(ApiProbe(f"{api.url}/x"), tokens) == ProbeResult(True)
     assert api.tokens == ["token-1"]
     assert api.asked == ["/v2/p1/x", "/x"]
     api.tokens.append("token of another")  # ours is refused from now on
-    assert once(ApiProbe(f"{api.url}/x"), tokens) == Result(True)
+    assert once(ApiProbe(f"{api.url}/x"), tokens) == ProbeResult(True)
     assert api.tokens[-1] == "token-3"
     assert (
         once(ApiProbe(f"{api.url}/open"), tokens).text
@@ -129,18 +129,18 @@ def test_api_with_a_token_that_is_renewed(api: Any, tmp_path: Path) -> None:
 
 def test_without_identity_reachability_must_do(api: Any, tmp_path: Path) -> None:
     tokens = Tokens()
-    assert once(ApiProbe(f"{api.url}/x"), tokens) == Result(
+    assert once(ApiProbe(f"{api.url}/x"), tokens) == ProbeResult(
         True, "asked without a token: no identity is configured"
     )
     tokens.configure({"auth_url": api.url, "file": f"{tmp_path}/none"})
     for probe in (ApiProbe(f"{api.url}/x"), AgentProbe(f"{api.url}/x", ("b",))):
-        assert once(probe, tokens) == Result(
+        assert once(probe, tokens) == ProbeResult(
             True, f"asked without a token: {tmp_path}/none is not there yet"
         )
     assert not once(ApiProbe(f"{api.url}/broken"), tokens).ok
     # but an identity that is refused is a failure
     wrong = once(ApiProbe(f"{api.url}/x"), tokens_of(api, tmp_path / "identity", "wrong"))
-    assert wrong == Result(False, 'no token: keystone answers 401: {"error": "no"}')
+    assert wrong == ProbeResult(False, 'no token: keystone answers 401: {"error": "no"}')
 
 
 def test_agents_share_a_listing(api: Any, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_judgement_on_agents(entry: dict[str, Any], wrong: str) -> None:
     assert str(caught.value) == wrong
 
 
-def probed(monkeypatch: pytest.MonkeyPatch, probe: Probe, *entries: dict[str, Any]) -> Result:
+def probed(monkeypatch: pytest.MonkeyPatch, probe: Probe, *entries: dict[str, Any]) -> ProbeResult:
     """With these in the listing, for a process that was started just now."""
     tokens = Tokens()
     tokens.configure({"host": "h"})
@@ -204,7 +204,7 @@ def test_all_services_of_a_process_are_looked_at(monkeypatch: pytest.MonkeyPatch
     one, other = ({"binary": name, "host": "h", "state": "up"} for name in ("b", "c"))
     probe = AgentProbe("", ("b", "c"))
     assert probed(monkeypatch, probe, one, other).ok
-    assert probed(monkeypatch, probe, one) == Result(False, "c on h is not listed yet")
+    assert probed(monkeypatch, probe, one) == ProbeResult(False, "c on h is not listed yet")
     down = {**other, "state": "down"}
     assert probed(monkeypatch, probe, one, down).text == "c on h is listed as not alive"
 
@@ -226,7 +226,7 @@ def test_a_request_waits_for_the_service_to_accept(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=late)
         thread.start()
-        assert once(HttpProbe(f"unix:{path}:/")) == Result(True)
+        assert once(HttpProbe(f"unix:{path}:/")) == ProbeResult(True)
         thread.join()
 
 
@@ -256,7 +256,7 @@ def test_a_traceback_is_written_once(
         trying.watched["a"] = watched
         for error, times in (("one", 1), ("one", 0), ("another", 1), ("one", 1)):
 
-            def wrong(*_: object, text: str = error) -> Result:
+            def wrong(*_: object, text: str = error) -> ProbeResult:
                 raise KeyError(text)
 
             monkeypatch.setattr(Attempts, "try_once", wrong)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from onestack.supervise.states import EDGES, Machine, State, duration, ordinal
+from onestack.supervise.states import EDGES, State, StateMachine, duration, ordinal
 
 
-def started(now: float = 100.0, pid: int = 123) -> Machine:
-    machine = Machine(now)
+def started(now: float = 100.0, pid: int = 123) -> StateMachine:
+    machine = StateMachine(now)
     machine.wanted(now)
     machine.starting(now)
     machine.spawned(now, pid)
@@ -34,11 +34,11 @@ def test_every_state_has_edges() -> None:
 
 def test_an_edge_that_is_none_is_refused() -> None:
     with pytest.raises(AssertionError, match="no edge from"):
-        Machine(0.0).ready(1.0)
+        StateMachine(0.0).ready(1.0)
 
 
 def test_sentences_of_a_quiet_life() -> None:
-    machine = Machine(100.0)
+    machine = StateMachine(100.0)
     assert machine.sentence(100.0) == "not started"
     machine.wanted(100.0)
     assert machine.sentence(100.0) == "waits for its turn"
@@ -68,7 +68,7 @@ def test_sentences_of_a_quiet_life() -> None:
 
 
 def test_delays_double_and_then_it_gives_up() -> None:
-    machine = Machine(0.0)
+    machine = StateMachine(0.0)
     machine.wanted(0.0)
     delays = []
     for _ in range(5):

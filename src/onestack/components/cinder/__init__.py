@@ -37,7 +37,7 @@ from onestack.model.root_command import ANY, RootCommand
 from onestack.model.secret import ON_STORAGE, Secret
 from onestack.storage import loopfile
 from onestack.storage.pool import KIND, Pool
-from onestack.storage.store import Record
+from onestack.storage.store import StoreRecord
 
 PORT = 8776
 BACKEND = backends.FILE_POOL
@@ -324,7 +324,7 @@ def volume_pool(cloud: Cloud) -> Pool:
 
 def ensure_pool(ctx: Context) -> Iterator[Change]:
     """The pool of the size that the answers ask for, or larger."""
-    wanted = Record(
+    wanted = StoreRecord(
         int(ctx.answers[SIZE]), KIND, ctx.cloud.user("cinder"), bool(ctx.answers[SPARSE])
     )
     return volume_pool(ctx.cloud).ensure(wanted, Ledger.of(ctx.cloud))

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from onestack.cloudapi.image import images_of
-from onestack.cloudapi.keystone import Item, Keystone, keystone_of
-from onestack.cloudapi.neutron import Neutron, neutron_of
+from onestack.cloudapi.keystone import Item, KeystoneApi, keystone_of
+from onestack.cloudapi.neutron import NeutronApi, neutron_of
 from onestack.cloudapi.session import admin_session
 from onestack.components.provision.contents import DESCRIPTION
 from onestack.components.provision.networks import PROJECT_DESCRIPTION, PUBLIC
@@ -36,7 +36,7 @@ def remove_project(ctx: Context, name: str, user: str, openrc: Path) -> Iterator
     yield from ensure_no_file(openrc)
 
 
-def _own_project(known: Keystone, name: str) -> Item | None:
+def _own_project(known: KeystoneApi, name: str) -> Item | None:
     found = known.projects.get(name)
     return found if found and found.get("description") == PROJECT_DESCRIPTION else None
 
@@ -60,7 +60,7 @@ def _refuse_if_used(ctx: Context, owner: Item) -> None:
         )
 
 
-def _networks(api: Neutron, owner: str) -> Iterator[Change]:
+def _networks(api: NeutronApi, owner: str) -> Iterator[Change]:
     """All that neutron has for the project, in the order in which it lets go."""
     of = {"project_id": owner}
     for address in api.all("floatingip", **of):
@@ -77,17 +77,17 @@ def _networks(api: Neutron, owner: str) -> Iterator[Change]:
                 yield _gone(api, kind, item, item["name"] or item["id"])
 
 
-def _remove_router(api: Neutron, router: Item) -> None:
+def _remove_router(api: NeutronApi, router: Item) -> None:
     for port in api.all("port", device_id=router["id"], device_owner="network:router_interface"):
         api.put(f"routers/{router['id']}/remove_router_interface", {"port_id": port["id"]})
     api.delete("router", router["id"])
 
 
-def _gone(api: Neutron, kind: str, item: Item, name: str) -> Change:
+def _gone(api: NeutronApi, kind: str, item: Item, name: str) -> Change:
     return Change(f"remove the {kind} {name}", functools.partial(api.delete, kind, str(item["id"])))
 
 
-def _accounts(known: Keystone, owner: Item, name: str) -> Iterator[Change]:
+def _accounts(known: KeystoneApi, owner: Item, name: str) -> Iterator[Change]:
     """The user that was made for the project, unless it has come to be more; and the project."""
     user = known.users.get(name)
     if user and {place for who, place, _ in known.grants if who == user["id"]} <= {owner["id"]}:
@@ -101,7 +101,7 @@ def _accounts(known: Keystone, owner: Item, name: str) -> Iterator[Change]:
     )
 
 
-def _delete(known: Keystone, kind: str, listed: dict[str, Item], name: str) -> None:
+def _delete(known: KeystoneApi, kind: str, listed: dict[str, Item], name: str) -> None:
     known.delete(kind, listed.pop(name))
 
 
@@ -117,13 +117,13 @@ def remove_network(ctx: Context, note: Path) -> Iterator[Change]:
     yield from ensure_no_file(note)
 
 
-def _own_projects(known: Keystone) -> set[str]:
+def _own_projects(known: KeystoneApi) -> set[str]:
     """Of the projects made here; a dry run finds them still there."""
     found = (_own_project(known, name) for name in ("demo", "tempest"))
     return {project["id"] for project in found if project}
 
 
-def _users(api: Neutron, network: str) -> set[str]:
+def _users(api: NeutronApi, network: str) -> set[str]:
     """The projects that have something in a network."""
     using = [
         *api.all("floatingip", floating_network_id=network),

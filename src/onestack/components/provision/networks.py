@@ -13,7 +13,7 @@ from onestack.cloudapi.keystone import (
     ensure_user,
     keystone_of,
 )
-from onestack.cloudapi.neutron import Neutron, neutron_of
+from onestack.cloudapi.neutron import NeutronApi, neutron_of
 from onestack.components.provision.contents import DESCRIPTION
 from onestack.components.provision.keys import TEMPEST, accounts, project, secret
 from onestack.model.change import Change
@@ -88,7 +88,7 @@ def ensure_networks(ctx: Context) -> Iterator[Change]:
     yield from _ensure_inside(ctx, api)
 
 
-def _ensure_inside(ctx: Context, api: Neutron) -> Iterator[Change]:
+def _ensure_inside(ctx: Context, api: NeutronApi) -> Iterator[Change]:
     def owner() -> str:
         return str(keystone_of(ctx).projects[project(ctx.answers)]["id"])
 

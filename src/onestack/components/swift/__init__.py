@@ -39,7 +39,7 @@ from onestack.model.key import Class, Key, Kind
 from onestack.model.process import ApiProbe, ConnectProbe, HttpProbe, NotifyProbe, Process
 from onestack.model.secret import CONTROLLER, ON_STORAGE, Secret
 from onestack.storage import loopfile
-from onestack.storage.store import Record
+from onestack.storage.store import StoreRecord
 
 ROLES = ("ResellerAdmin", "SwiftOperator")
 """Roles that swift knows beside admin and member, as packstack made them."""
@@ -324,7 +324,7 @@ def ensure_disk(ctx: Context) -> Iterator[Change]:
     layout = changes.layout(ctx)
     ledger = Ledger.of(ctx.cloud)
     if layout.in_file:
-        wanted = Record(int(ctx.answers[devices.SIZE]), layout.kind)
+        wanted = StoreRecord(int(ctx.answers[devices.SIZE]), layout.kind)
         yield from devices.loop_file(ctx.cloud.root).ensure(wanted, ledger)
         return
     known = {entry.data.get("target") for entry in ledger.entries() if entry.kind == "mount"}

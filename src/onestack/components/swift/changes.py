@@ -17,7 +17,7 @@ from onestack.kernel import mounts
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Finding, refuse, warn
-from onestack.storage.store import Record
+from onestack.storage.store import StoreRecord
 
 STORAGES = "CONFIG_SWIFT_STORAGES"
 
@@ -47,7 +47,7 @@ def check_hash(ctx: Context) -> None:
         )
 
 
-def layout(ctx: Context) -> devices.Layout:
+def layout(ctx: Context) -> devices.DeviceLayout:
     """What is wanted, under the names of what is there."""
     return devices.layout(ctx.answers, ctx.cloud.user("swift"), devices.known(ctx.cloud.root))
 
@@ -77,14 +77,14 @@ def preflight_checks(ctx: Context) -> Iterator[Finding]:
             yield from _given_up(before, wanted)
 
 
-def _file(ctx: Context, wanted: devices.Layout) -> Iterator[Finding]:
+def _file(ctx: Context, wanted: devices.DeviceLayout) -> Iterator[Finding]:
     file = devices.loop_file(ctx.cloud.root)
     size = int(ctx.answers[SIZE])
     try:
         known = file.load()
         if known:
             # Looked at only: nothing is done with the changes.
-            list(file.ensure(Record(size, wanted.kind), Ledger.of(ctx.cloud)))
+            list(file.ensure(StoreRecord(size, wanted.kind), Ledger.of(ctx.cloud)))
     except OnestackError as problem:
         yield refuse(problem.what, problem.why, problem.cure)
         return
@@ -95,7 +95,7 @@ def _file(ctx: Context, wanted: devices.Layout) -> Iterator[Finding]:
         )
 
 
-def _disks(ctx: Context, wanted: devices.Layout, known: set[str]) -> Iterator[Finding]:
+def _disks(ctx: Context, wanted: devices.DeviceLayout, known: set[str]) -> Iterator[Finding]:
     for device in wanted.devices:
         same = [other.source for other in wanted.devices if other.name == device.name]
         if same[0] == device.source and len(same) > 1:
@@ -113,7 +113,7 @@ def _disks(ctx: Context, wanted: devices.Layout, known: set[str]) -> Iterator[Fi
             yield say(problem.what, problem.why, cure)
 
 
-def _given_up(before: devices.Layout, wanted: devices.Layout) -> Iterator[Finding]:
+def _given_up(before: devices.DeviceLayout, wanted: devices.DeviceLayout) -> Iterator[Finding]:
     """Copies lie in different zones: who gives up fewer zones than there are copies loses none."""
     kept = {os.path.realpath(device.source) for device in wanted.devices}
     gone = [device for device in before.devices if os.path.realpath(device.source) not in kept]

@@ -36,7 +36,7 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Layout:
+class DeviceLayout:
     """What `attach` and `rings` are told; kept as JSON."""
 
     user: str
@@ -52,7 +52,7 @@ class Layout:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, raw: dict[str, Any]) -> Layout:
+    def from_json(cls, raw: dict[str, Any]) -> DeviceLayout:
         return cls(**{**raw, "devices": tuple(Device(**d) for d in raw["devices"])})
 
 
@@ -65,7 +65,7 @@ def listed(answers: Answers) -> list[str]:
     return found
 
 
-def layout(answers: Answers, user: str, before: Layout | None = None) -> Layout:
+def layout(answers: Answers, user: str, before: DeviceLayout | None = None) -> DeviceLayout:
     """What the answers ask for. A disk that was there ``before`` keeps its name in the rings."""
     known = {os.path.realpath(d.source): d.name for d in before.devices} if before else {}
     zones = int(answers["CONFIG_SWIFT_STORAGE_ZONES"])
@@ -78,7 +78,7 @@ def layout(answers: Answers, user: str, before: Layout | None = None) -> Layout:
         if disks
         else tuple(Device(f"zone{zone}", zone) for zone in range(1, zones + 1))
     )
-    return Layout(
+    return DeviceLayout(
         user,
         str(answers["CONFIG_SWIFT_STORAGE_FSTYPE"]),
         int(answers["CONFIG_SWIFT_STORAGE_REPLICAS"]),
@@ -129,10 +129,10 @@ def layout_file(root: Path) -> Path:
     return root / "etc" / "swift" / "devices.json"
 
 
-def known(root: Path) -> Layout | None:
+def known(root: Path) -> DeviceLayout | None:
     """The layout that is there."""
     file = layout_file(root)
-    return Layout.from_json(json.loads(file.read_text())) if file.exists() else None
+    return DeviceLayout.from_json(json.loads(file.read_text())) if file.exists() else None
 
 
 def readable(disk: str) -> bool:

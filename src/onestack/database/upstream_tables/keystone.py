@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 DATABASE = "keystone"
 
 
-class User(NamedTuple):
+class UserRow(NamedTuple):
     """``email`` is empty where none is known."""
 
     id: str
     email: str
 
 
-def local_user(server: Server, name: str) -> User | None:
+def local_user(server: Server, name: str) -> UserRow | None:
     """The user ``name`` of the default domain, if keystone itself keeps it."""
     rows = server.query(
         "SELECT user.id, user.extra FROM user JOIN local_user ON local_user.user_id = user.id"
@@ -26,7 +26,7 @@ def local_user(server: Server, name: str) -> User | None:
         (name,),
         DATABASE,
     )
-    return User(str(rows[0][0]), _email(rows[0][1])) if rows else None
+    return UserRow(str(rows[0][0]), _email(rows[0][1])) if rows else None
 
 
 def _email(extra: str | None) -> str:

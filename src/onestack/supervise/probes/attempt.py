@@ -15,7 +15,7 @@ from onestack.model.process import (
     Probe,
 )
 from onestack.supervise.probes import agent, api, connect, exec, file, http
-from onestack.supervise.probes.base import Result, Unreachable, Wrong
+from onestack.supervise.probes.base import ProbeResult, Unreachable, Wrong
 from onestack.supervise.probes.listings import Listings
 from onestack.supervise.probes.tokens import Tokens
 
@@ -27,18 +27,20 @@ class Attempts:
     tokens: Tokens = field(default_factory=Tokens)
     listings: Listings = field(default_factory=Listings)
 
-    def try_once(self, probe: Probe, timeout: float, age: float = 0.0, born: float = 0.0) -> Result:
+    def try_once(
+        self, probe: Probe, timeout: float, age: float = 0.0, born: float = 0.0
+    ) -> ProbeResult:
         """Within ``timeout`` seconds.
 
         A listing of agents may be ``age`` seconds old; the process was started at ``born``,
         in seconds since the epoch.
         """
         try:
-            return Result(True, self._try(probe, timeout, age, born) or "")
+            return ProbeResult(True, self._try(probe, timeout, age, born) or "")
         except Unreachable as error:
-            return Result(False, str(error), unreachable=True)
+            return ProbeResult(False, str(error), unreachable=True)
         except Wrong as error:
-            return Result(False, str(error))
+            return ProbeResult(False, str(error))
 
     def _try(self, probe: Probe, timeout: float, age: float, born: float) -> str | None:
         match probe:

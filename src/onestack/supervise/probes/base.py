@@ -14,7 +14,7 @@ class Wrong(Exception):
 
 
 @dataclass(frozen=True)
-class Result:
+class ProbeResult:
     ok: bool
     text: str = ""
     """Why not; or, when ok, what is to be known about it."""

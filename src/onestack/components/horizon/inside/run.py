@@ -25,7 +25,7 @@ NEVER_CHANGES = "public, max-age=31536000, immutable"
 RARELY_CHANGES = "public, max-age=3600"
 
 
-class Assets(StaticFilesHandler):  # type: ignore[misc]
+class StaticFiles(StaticFilesHandler):  # type: ignore[misc]
     """Serves what was collected; everything else goes to the application."""
 
     def get_response(self, request: Any) -> Any:
@@ -72,4 +72,4 @@ def serve(spec: Process, sockets: dict[str, socket]) -> None:
     dashboard = get_wsgi_application()
     places = {settings.WEBROOT.rstrip("/"): dashboard, "/": to_the_dashboard}
     forget_sessions()
-    wsgi.serve(Assets(PathInfoDispatcher(places)), sockets["web"])
+    wsgi.serve(StaticFiles(PathInfoDispatcher(places)), sockets["web"])

@@ -10,11 +10,11 @@ from onestack.components.neutron.features.fwaas import (
 from onestack.components.neutron.features.mechanism import Mechanism
 from onestack.components.neutron.features.metering import Metering
 from onestack.components.neutron.features.openvswitch import OpenVswitch
-from onestack.components.neutron.features.ovn import Ovn
+from onestack.components.neutron.features.ovn import OvnMechanism
 from onestack.model.component import Feature
 from onestack.model.context import Context
 
-MECHANISMS: tuple[Mechanism, ...] = (Ovn(), OpenVswitch())
+MECHANISMS: tuple[Mechanism, ...] = (OvnMechanism(), OpenVswitch())
 FEATURES: tuple[Feature, ...] = (
     # A mechanism's zygote works out all models: those of firewall groups are there by then.
     *(Firewalls(), OvnFirewalls(), AgentFirewalls()),

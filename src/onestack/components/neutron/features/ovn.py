@@ -23,7 +23,7 @@ from onestack.network.bridges import Bridges
 from onestack.network.distribution import environment
 
 
-class Ovn(Mechanism):
+class OvnMechanism(Mechanism):
     name = "ovn"
     title = "Networks of OVN"
     router = "ovn-router"

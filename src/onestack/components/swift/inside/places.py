@@ -14,7 +14,7 @@ from pathlib import Path
 
 from onestack.components.swift.devices import (
     Device,
-    Layout,
+    DeviceLayout,
     check_disk,
     layout_file,
     loop_file,
@@ -46,11 +46,11 @@ class Places:
         else:
             yield from _unmount(self.root)
 
-    def _layout(self) -> Layout:
-        return Layout.from_json(json.loads(layout_file(self.root).read_text()))
+    def _layout(self) -> DeviceLayout:
+        return DeviceLayout.from_json(json.loads(layout_file(self.root).read_text()))
 
 
-def _attach_file(root: Path, known: Layout) -> Iterator[str]:
+def _attach_file(root: Path, known: DeviceLayout) -> Iterator[str]:
     yield from loop_file(root).attach()
     # Every directory here is a device to swift; this one is ext4's, and empty.
     with contextlib.suppress(OSError):
@@ -67,7 +67,7 @@ def _attach_file(root: Path, known: Layout) -> Iterator[str]:
         write_file(place / MOUNTED, "", mode=0o644)
 
 
-def _attach_disks(root: Path, known: Layout) -> Iterator[str]:
+def _attach_disks(root: Path, known: DeviceLayout) -> Iterator[str]:
     # A disk that was taken out has to be let go of.
     yield from _unmount(root, keep={device.name for device in known.devices})
     failed: list[OnestackError | OSError] = []
