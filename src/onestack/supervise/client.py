@@ -20,7 +20,6 @@ from onestack.supervise import logs, protocol
 from onestack.supervise.protocol import (
     Answer,
     Done,
-    Event,
     Failure,
     JobEnded,
     Loaded,
@@ -167,13 +166,9 @@ class Client:
         """Want them running (all of them without names); see `wait`."""
         self._ask(protocol.Start(_listed(names)), Done)
 
-    def stop(
-        self,
-        names: Iterable[str] | None = None,
-        on_event: Callable[[ProcessStatus], None] | None = None,
-    ) -> None:
+    def stop(self, names: Iterable[str] | None = None) -> None:
         """Returns when they are down."""
-        self._ask(protocol.Stop(_listed(names)), Done, None, on_event)
+        self._ask(protocol.Stop(_listed(names)), Done, None)
 
     def pause(self, names: Iterable[str]) -> None:
         """Stop them, in order; their sockets stay open until they are started again.
@@ -190,15 +185,14 @@ class Client:
         self,
         names: Iterable[str] | None = None,
         seconds: float = 120.0,
-        on_event: Callable[[ProcessStatus], None] | None = None,
         explain: Explain | None = None,
     ) -> None:
-        """Returns when all of them are ready; ``on_event`` gets each change of state.
+        """Returns when all of them are ready.
 
         Raises `OnestackError` with the failing process's sentence, its last
         log lines and what ``explain`` knows about them.
         """
-        self._ask(protocol.Wait(_listed(names), seconds), Done, None, on_event, explain)
+        self._ask(protocol.Wait(_listed(names), seconds), Done, None, explain)
 
     def status(self, names: Iterable[str] | None = None) -> list[ProcessStatus]:
         """Of ``names``, whose files are looked at anew (`ProcessStatus.stale`); else of all."""
@@ -272,7 +266,6 @@ class Client:
         request: Request,
         wanted: type[A],
         limit: float | None = ANSWER,
-        on_event: Callable[[ProcessStatus], None] | None = None,
         explain: Explain | None = None,
     ) -> A:
         """Its answer, within ``limit`` seconds. Raises `OnestackError`."""
@@ -283,8 +276,6 @@ class Client:
                     return answer
                 if isinstance(answer, Failure):
                     raise _error(answer, explain)
-                if isinstance(answer, Event) and on_event:
-                    on_event(answer.process)
         raise self._gone(request.kind, "it closed the connection")
 
     def _connected(self) -> socket.socket:

@@ -1,8 +1,8 @@
 """What the supervisor and its clients say to each other, in JSON lines over its control socket.
 
 A client sends one request a line, ``{"verb": …, "version": …, …}``. Answers are lines
-``{"version": …, "kind": …, …}``: events as they happen, then one answer that ends it,
-`Done`, `Failure` or one of the request's own. Both ends use this module.
+``{"version": …, "kind": …, …}``: `Done`, `Failure` or one of the request's own, one for
+each request. Both ends use this module.
 
 `Shutdown` carries no version, and the end of the connection is its answer: a program of
 any version can end the supervisor of any other, and start its own.
@@ -48,7 +48,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Stop:
-    """Answered, after events, when all of them are down."""
+    """Answered when all of them are down."""
 
     kind: ClassVar[str] = "stop"
     names: tuple[str, ...] | None = None
@@ -70,7 +70,7 @@ class Restart:
 
 @dataclass(frozen=True)
 class Wait:
-    """Answered, after events, when all of them are ready, or one never will be."""
+    """Answered when all of them are ready, or one never will be."""
 
     kind: ClassVar[str] = "wait"
     names: tuple[str, ...] | None = None
@@ -203,14 +203,6 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Event:
-    """A process that a client waits for has changed its state."""
-
-    kind: ClassVar[str] = "event"
-    process: ProcessStatus
-
-
-@dataclass(frozen=True)
 class Failure:
     """As an `onestack.model.errors.OnestackError`, with the process that is the cause."""
 
@@ -223,7 +215,7 @@ class Failure:
     """The last of the process's log."""
 
 
-Answer = SupervisorStatus | Loaded | JobEnded | Done | Event | Failure
+Answer = SupervisorStatus | Loaded | JobEnded | Done | Failure
 
 # -- lines -----------------------------------------------------------------
 

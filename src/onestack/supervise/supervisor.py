@@ -68,7 +68,6 @@ class Supervisor:
     def changed(self, process: Supervised) -> None:
         if process.state is not State.WAITING:
             log(f"{process.name}: {process.log_line()}")
-        self.watchers.changed(process)
         self.settle_soon()
 
     def ended(self, pid: int) -> None:

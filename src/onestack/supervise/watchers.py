@@ -8,7 +8,7 @@ from typing import Protocol
 from onestack.supervise import order
 from onestack.supervise.control import Connection
 from onestack.supervise.loop import Loop, Timer
-from onestack.supervise.protocol import Done, Event, Failure
+from onestack.supervise.protocol import Done, Failure
 from onestack.supervise.states import State, duration
 from onestack.supervise.supervised import Supervised
 
@@ -43,14 +43,7 @@ class Watchers:
 
     def _add(self, watcher: Watcher) -> None:
         self._all.append(watcher)
-        for process in watcher.processes:
-            watcher.connection.send(Event(process.status()))
         self._known.loop.soon(self.look)
-
-    def changed(self, process: Supervised) -> None:
-        for watcher in self._all:
-            if process in watcher.processes:
-                watcher.connection.send(Event(process.status()))
 
     def look(self) -> None:
         """Answer those whose processes have got there, or never will."""
