@@ -296,10 +296,10 @@ def test_glances_account_is_glances_alone(tmp_path: Path, swift: Swift) -> None:
 def test_backups_come_with_the_object_store(tmp_path: Path, swift: Swift) -> None:
     cinder = Cinder()
     without = context(tmp_path, cinder)
-    assert "cinder-backup" not in {p.name for p in cinder.processes(without)}
+    assert "cinder-backup" not in {p.name for p in without.model["cinder"].processes}
     assert "backup_driver" not in content(without, cinder, "cinder.conf")
     ctx = context(tmp_path, cinder, swift)
-    backup = next(p for p in cinder.processes(ctx) if p.name == "cinder-backup")
+    backup = next(p for p in ctx.model["cinder"].processes if p.name == "cinder-backup")
     # It reads the volumes' files where cinder-volume has mounted them.
     assert {"cinder-volume", "object-store"} <= set(backup.needs)
     defaults = parsed(content(ctx, cinder, "cinder.conf"))["DEFAULT"]
