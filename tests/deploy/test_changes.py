@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 from cryptography import x509
 
+from onestack.components import certificates
 from onestack.components.haproxy import tls
 from tests.deploy.known_errors import unexpected
 from tests.support.clouds import LAUNCHER, CloudUnderTest, run, wait_until
@@ -152,7 +153,7 @@ class TestChanges:
         names = said.get_values_for_type(x509.DNSName)
         addresses = [str(each) for each in said.get_values_for_type(x509.IPAddress)]
         wanted = tls.Wanted(tuple(names), tuple(addresses), old.subject)
-        monkeypatch.setattr(tls, "SERVER_DAYS", 10)
+        monkeypatch.setattr(certificates, "LEAF_DAYS", 10)
         tls.make_server(server, ca, key, wanted, f"{cloud.prefix}-haproxy")
         assert "make the certificate" in cloud.onestack("doctor", expect=None).stdout
         assert changed(cloud) == ({"haproxy"}, set(), set())

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from onestack.components import certificates
 from onestack.components.haproxy import Haproxy
-from onestack.components.haproxy import tls as certificates
 from onestack.components.haproxy.tls import ensure_tls
 from onestack.model.component import Component
 from onestack.model.context import Context
@@ -177,7 +177,7 @@ def test_another_address_is_another_certificate_by_the_same_authority(ctx: Conte
 def test_a_certificate_that_ends_soon_is_made_anew(
     ctx: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(certificates, "SERVER_DAYS", 29)
+    monkeypatch.setattr(certificates, "LEAF_DAYS", 29)
     apply(ctx)
     monkeypatch.undo()
     assert apply(ctx) == ["make the certificate"]
