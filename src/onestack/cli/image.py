@@ -1,37 +1,83 @@
-"""Build the test guest: a small Linux image made of Debian packages only."""
+"""Build the images of guests that are made here: from Debian packages, and the release."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from onestack.cli import output
+from onestack.components import ALL
+from onestack.host.files import explain
 from onestack.model.cloud import CACHE
+from onestack.model.declarations import GuestImage
+
+BUILD = "build-"
+
+
+def guest_images() -> Mapping[str, GuestImage]:
+    """All that rooms declare, by name; also of those that are off."""
+    return {image.name: image for room in ALL for image in room.guest_images}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
-    build = what.add_parser(
-        "build-test-guest", help="build it", description=__doc__, allow_abbrev=False
-    )
-    build.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="copy the qcow2 image there too (it is kept in the cache of all clouds)",
-    )
+    what.add_parser("list", help="what can be built, and what is", allow_abbrev=False)
+    for image in guest_images().values():
+        told = f"build {image.title}"
+        build = what.add_parser(
+            f"{BUILD}{image.name}", help=told, description=f"{told}.", allow_abbrev=False
+        )
+        build.add_argument(
+            "--output",
+            type=Path,
+            metavar="FILE",
+            help="copy the qcow2 image there too (it is kept in the cache of all clouds)",
+        )
 
 
 def run(args: argparse.Namespace) -> int:
-    from onestack.images.guest import build_test_guest, cached_test_guest
-
+    cache = CACHE / "images"
+    if args.what == "list":
+        for image in guest_images().values():
+            place = image.image(cache)
+            state = (
+                _size(place) if place.exists() else f"not built: onestack image build-{image.name}"
+            )
+            output.say(f"{image.name:<16} {image.title}: {state}")
+        return 0
+    image = guest_images()[args.what.removeprefix(BUILD)]
     started = time.monotonic()
-    image = cached_test_guest(CACHE / "images")
-    if args.output:
-        build_test_guest(args.output, CACHE / "images")
-        image = args.output
-    size = image.stat().st_size / (1 << 20)
-    output.say(f"{image}  ({size:.1f} MiB, {time.monotonic() - started:.1f} s)")
-    output.say("Its user is cirros; a key given at boot is let in by ssh.")
+    made = image.build(cache, output.note)
+    if args.output and args.output.absolute() != made.absolute():
+        _copy(made, args.output)
+        made = args.output
+    output.say(f"{made}  ({_size(made)}, {time.monotonic() - started:.1f} s)")
     return 0
+
+
+def _size(place: Path) -> str:
+    return f"{place.stat().st_size / (1 << 20):.1f} MiB"
+
+
+def _copy(source: Path, destination: Path) -> None:
+    """Whole, or not at all. Raises `OnestackError`."""
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{destination.name}-", dir=destination.parent)
+        try:
+            with os.fdopen(handle, "wb") as target, source.open("rb") as origin:
+                shutil.copyfileobj(origin, target, 1 << 20)
+                os.fchmod(target.fileno(), 0o644)
+                target.flush()
+                os.fsync(target.fileno())
+            os.rename(name, destination)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise explain(f"{destination} cannot be written", destination, error) from error

@@ -28,6 +28,12 @@ class Compute:
         body = {"name": name, "vcpus": cpus, "ram": memory, "disk": disk}
         self.session.post(f"{self.url}/flavors", json={"flavor": body})
 
+    def has_servers(self, image: str) -> bool:
+        """Whether there is a server of anybody's that was made from the image with this id."""
+        query = {"image": image, "all_tenants": "True", "limit": "1"}
+        answer = self.session.get(f"{self.url}/servers", params=query)
+        return bool(answer.json()["servers"])
+
 
 def compute_of(ctx: Context) -> Compute:
     return Compute(admin_session(ctx), ctx.url("compute"))

@@ -32,7 +32,7 @@ class Images:
         items: list[Item] = self.session.get(self.url, params=query).json()["images"]
         return items
 
-    def upload(self, path: Path, **body: str) -> None:
+    def upload(self, path: Path, **body: Any) -> None:
         """A new image with the content of ``path``; interrupted, it is not ``active``."""
         image = self.session.post(self.url, json=body).json()["id"]
         with path.open("rb") as content:

@@ -21,24 +21,31 @@ HEADS, SECTORS = 16, 63
 
 
 def write_disk(
-    disk: Path, tools: Path, boot: Mapping[str, bytes], config: str, root: Path, work: Path
+    disk: Path,
+    tools: Path,
+    boot: Mapping[str, bytes],
+    config: str,
+    root: Path,
+    work: Path,
+    root_size: int = ROOT_SIZE,
 ) -> None:
     """Make the raw image ``disk``: ``boot`` and syslinux's ``config`` in a FAT, then ``root``.
 
     ``tools`` is a tree with the packages syslinux and mtools; ``work`` a
-    directory for scratch files. The files' owners are taken from ``root``.
+    directory for scratch files. The files' owners are taken from ``root``; its file
+    system has ``root_size`` bytes.
     """
-    total = BOOT_START + BOOT_SIZE + ROOT_SIZE
+    total = BOOT_START + BOOT_SIZE + root_size
     with disk.open("wb") as file:
         file.truncate(total)
         file.write((tools / "usr/lib/SYSLINUX/mbr.bin").read_bytes()[:440])
         file.seek(440)
-        file.write(partition_table())
+        file.write(partition_table(root_size))
     _boot_partition(disk, tools, boot, config, work)
-    _root_partition(disk, root, work)
+    _root_partition(disk, root, work, root_size)
 
 
-def partition_table() -> bytes:
+def partition_table(root_size: int = ROOT_SIZE) -> bytes:
     """Bytes 440 to 512 of the MBR: a signature, an active FAT16 and a Linux partition."""
 
     def entry(active: bool, kind: int, start: int, size: int) -> bytes:
@@ -50,7 +57,7 @@ def partition_table() -> bytes:
     return (
         b"1stk\0\0"
         + entry(True, 0x0E, BOOT_START, BOOT_SIZE)
-        + entry(False, 0x83, BOOT_START + BOOT_SIZE, ROOT_SIZE)
+        + entry(False, 0x83, BOOT_START + BOOT_SIZE, root_size)
         + bytes(32)
         + b"\x55\xaa"
     )
@@ -91,11 +98,11 @@ def _boot_partition(
         run([programs / "mcopy", "-i", place, work / name, f"::/{name}"], env=env)
 
 
-def _root_partition(disk: Path, root: Path, work: Path) -> None:
+def _root_partition(disk: Path, root: Path, work: Path, size: int) -> None:
     # On a file of its own: mke2fs can start at an offset, but then trims the file's end.
     part = work / "root.ext4"
     with part.open("wb") as file:
-        file.truncate(ROOT_SIZE)
+        file.truncate(size)
     extended = f"hash_seed={UUID},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"
     options = ["-t", "ext4", "-b", "4096", "-m", "0", "-U", UUID, "-L", "guest", "-E", extended]
     run(

@@ -20,14 +20,16 @@ from onestack.host.command import environment, run
 from onestack.host.files import remove_tree
 from onestack.host.locks import Tell, silent
 from onestack.images import elf
-from onestack.images.cpio import Archive
+from onestack.images.boot import BOOT_MODULES, KERNEL, boot_config, make_initrd
+from onestack.images.content import contents
 from onestack.images.disk import EPOCH, write_disk
 from onestack.images.kernel import closure
 from onestack.kernel import locks
 from onestack.model.errors import OnestackError
 
 HERE = Path(__file__).parent
-KERNEL = "linux-image-cloud-amd64"
+RECIPE = ("guest.py", "boot.py", "cpio.py", "disk.py", "elf.py", "kernel.py", "initrd", "rootfs")
+"""Of this folder, what the image depends on."""
 PACKAGES = (
     *("busybox-static", "dropbear-bin", "sudo", "util-linux", "e2fsprogs", "openssh-sftp-server"),
     *("syslinux", "mtools"),
@@ -82,29 +84,16 @@ MODES = {"etc/shadow": 0o640, "etc/sudoers": 0o440, "usr/bin/sudo": 0o4755, "bin
 CIRROS = 1000
 """The user's number in ``rootfs/etc/passwd``."""
 
-BOOT_MODULES = ("virtio_ring", "virtio", "virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod")
-"""What reaches the root file system; ext4 is built into the kernel."""
 MODULES = (
     *BOOT_MODULES,
     *("virtio_net", "virtio_rng", "virtio_balloon", "evdev", "button", "8021q"),
     *("ata_piix", "sr_mod", "isofs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8"),
 )
-BOOT_CONFIG = """\
-DEFAULT guest
-PROMPT 0
-LABEL guest
-LINUX vmlinuz
-INITRD initrd
-APPEND console=tty0 console=ttyS0,115200n8 quiet loglevel=4 panic=10 no_timer_check mitigations=off
-"""
 
 
 def recipe() -> str:
     """Twelve digits that change with anything of the recipe (not with Debian's updates)."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in HERE.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
-        digest.update(f"{path.relative_to(HERE)}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+    return hashlib.sha256(b"".join(contents(HERE, RECIPE))).hexdigest()[:12]
 
 
 def fetch_packages(cache: Path, tell: Tell = silent) -> None:
@@ -125,20 +114,11 @@ def _packages(cache: Path) -> Path:
     return cache / f"test-guest-{recipe()}.debs"
 
 
-def build_test_guest(destination: Path, cache: Path) -> None:
-    """Write the guest's qcow2 image to ``destination``; built once per recipe into ``cache``.
+def cached_test_guest(cache: Path) -> Path:
+    """The guest's image in ``cache``, built if it is not there, once per recipe.
 
     Raises `OnestackError` when apt, mke2fs or qemu-img is missing or fails.
     """
-    image = cached_test_guest(cache)
-    if destination.absolute() == image.absolute():
-        return
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    _copy(image, destination)
-
-
-def cached_test_guest(cache: Path) -> Path:
-    """The guest's image in ``cache``, built if it is not there."""
     image = _image(cache)
     if image.exists():
         return image
@@ -174,20 +154,6 @@ def cached_test_guest(cache: Path) -> Path:
     return image
 
 
-def _copy(source: Path, destination: Path) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{destination.name}-", dir=destination.parent)
-    try:
-        with os.fdopen(handle, "wb") as target, source.open("rb") as origin:
-            shutil.copyfileobj(origin, target, 1 << 20)
-            os.fchmod(target.fileno(), 0o644)
-            target.flush()
-            os.fsync(target.fileno())
-        os.rename(name, destination)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
 def _build(image: Path, fetched: Path, work: Path) -> None:
     packages = work / "packages"
     packages.mkdir()
@@ -199,13 +165,35 @@ def _build(image: Path, fetched: Path, work: Path) -> None:
     make_root(root, packages, modules)
     boot = {"vmlinuz": kernel.read_bytes(), "initrd": make_initrd(packages, modules)}
     disk = work / "disk.raw"
-    write_disk(disk, packages, boot, BOOT_CONFIG, root, scratch)
+    write_disk(disk, packages, boot, boot_config(), root, scratch)
     ready = work / "disk.qcow2"
     run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", disk, ready], timeout=120)
     with ready.open("rb") as file:
         os.fsync(file.fileno())
     ready.chmod(0o644)
     os.rename(ready, image)
+
+
+class _TestGuest:
+    """As `onestack.model.declarations.GuestImage` has it."""
+
+    name = "test-guest"
+    title = "the test guest, whose user is cirros"
+    min_disk_gib = 1
+    min_ram_mib = 160
+
+    @property
+    def digest(self) -> str:
+        return recipe()
+
+    def image(self, cache: Path) -> Path:
+        return _image(cache)
+
+    def build(self, cache: Path, tell: Tell = silent) -> Path:
+        return cached_test_guest(cache)
+
+
+TEST_GUEST = _TestGuest()
 
 
 def kernel_package() -> str:
@@ -302,18 +290,3 @@ def _libraries(root: Path, packages: Path) -> None:
                 )
             _place(available[soname], place)
             waiting.append(place)
-
-
-def make_initrd(packages: Path, modules: Path) -> bytes:
-    """The first file system: busybox, the disk's modules, and ``initrd/init``."""
-    archive = Archive()
-    for name in ("bin", "dev", "proc", "sys", "root", "modules"):
-        archive.directory(name)
-    archive.device("dev/console", 5, 1)
-    archive.file("init", (HERE / "initrd/init").read_bytes(), 0o755)
-    archive.file("bin/busybox", (packages / "bin/busybox").read_bytes(), 0o755)
-    needed = closure(modules, BOOT_MODULES)
-    for name, path in needed.items():
-        archive.file(f"modules/{name}.ko", path.read_bytes())
-    archive.file("modules/order", "".join(f"{name}\n" for name in needed).encode())
-    return archive.to_bytes()

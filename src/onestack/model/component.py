@@ -16,6 +16,7 @@ from onestack.model.declarations import (
     Database,
     Directory,
     Frontend,
+    GuestImage,
     Holding,
     Identity,
     KnownError,
@@ -188,6 +189,8 @@ class Component(Part):
     for those who change Python itself, and would change what the others have imported."""
     clients: tuple[str, ...] = ()
     """Commands of the clients' environment for it."""
+    guest_images: tuple[GuestImage, ...] = ()
+    """Of machines that it starts: `onestack image` builds each, also where it is off."""
     holdings: tuple[Holding, ...] = ()
     """What people make with it in a project, by its first capability's URL."""
     undo: Mapping[str, Undo] = {}

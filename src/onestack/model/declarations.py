@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from onestack.model.change import Change
 from onestack.model.host import Role
@@ -171,6 +171,36 @@ class Job:
     run: str
     arguments: Mapping[str, Any]
     environment: str = SERVICES
+
+
+class GuestImage(Protocol):
+    """The image of a machine that a component starts for itself, or for tests."""
+
+    @property
+    def name(self) -> str:
+        """As in ``onestack image build-NAME``."""
+
+    @property
+    def title(self) -> str:
+        """What people are told of it."""
+
+    @property
+    def digest(self) -> str:
+        """Twelve digits that change with anything of its recipe."""
+
+    @property
+    def min_disk_gib(self) -> int:
+        """The least that a flavor must have."""
+
+    @property
+    def min_ram_mib(self) -> int:
+        """The least that a flavor must have."""
+
+    def image(self, cache: Path) -> Path:
+        """Where its qcow2 is in ``cache``, once it is built."""
+
+    def build(self, cache: Path, tell: Callable[[str], None]) -> Path:
+        """The same, built if it is not there. Raises `OnestackError`."""
 
 
 @dataclass(frozen=True)

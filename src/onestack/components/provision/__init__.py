@@ -8,6 +8,7 @@ from pathlib import Path
 from onestack.answers.values import Answers
 from onestack.components.clients import openrc
 from onestack.components.provision import keys, state
+from onestack.images.guest import TEST_GUEST
 from onestack.model.change import Change
 from onestack.model.component import Component, Feature
 from onestack.model.context import Context
@@ -91,6 +92,7 @@ class Provision(Component):
         Image(),
     )
     keys = keys.KEYS
+    guest_images = (TEST_GUEST,)
 
     def validate(self, answers: Answers) -> Iterable[str]:
         return keys.validate(answers)
