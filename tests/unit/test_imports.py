@@ -31,7 +31,7 @@ BELOW = {
     "components": {"network", "storage", "cloudapi", "images", "database", "runtime"},
     "database": {"host", "engine"},
     "cluster": {"model"},
-    "network": {"release", "host", "answers"},
+    "network": {"cloudapi", "release", "host", "answers"},
     "storage": {"release", "host", "answers"},
     "cloudapi": {"release", "host", "answers"},
     "images": {"release", "host", "answers"},

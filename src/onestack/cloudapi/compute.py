@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from keystoneauth1.exceptions import NotFound
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.session import admin_session
@@ -27,6 +29,17 @@ class Compute:
         """``memory`` in MiB, ``disk`` in GiB."""
         body = {"name": name, "vcpus": cpus, "ram": memory, "disk": disk}
         self.session.post(f"{self.url}/flavors", json={"flavor": body})
+
+    def has_server(self, identity: str) -> bool:
+        answer = self.session.get(f"{self.url}/servers/{identity}", raise_exc=False)
+        if answer.status_code not in (200, 404):
+            answer.raise_for_status()
+        return bool(answer.status_code == 200)
+
+    def remove_server(self, identity: str) -> None:
+        """One that is gone already is no mistake."""
+        with contextlib.suppress(NotFound):
+            self.session.delete(f"{self.url}/servers/{identity}")
 
     def has_servers(self, image: str) -> bool:
         """Whether there is a server of anybody's that was made from the image with this id."""

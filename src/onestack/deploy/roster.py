@@ -203,7 +203,9 @@ def ports(ctx: Context) -> list[tuple[str, int, str]]:
                 if place := tcp_of(target):
                     found.setdefault(place, spec.name)
         for front in declared.frontends:
-            found.setdefault((ctx.public, front.port), f"the front of {front.name}")
+            found.setdefault(
+                (front.address or ctx.public, front.port), f"the front of {front.name}"
+            )
     return [(address, port, name) for (address, port), name in found.items()]
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from onestack.components import ALL
 from onestack.deploy import unit
-from onestack.host import files, mounts, netns, packages, sysctl, users
+from onestack.host import files, mounts, netns, nftables, packages, sysctl, users
 from onestack.host.ledger import Ledger, LedgerEntry
 from onestack.host.locks import Tell, silent
 from onestack.model.change import Undo
 from onestack.model.errors import OnestackError
 from onestack.storage import loop, pool
 
-OWN = (files, mounts, netns, packages, sysctl, users, loop, pool, unit)
+OWN = (files, mounts, netns, nftables, packages, sysctl, users, loop, pool, unit)
 """Modules, beside components, that write into the ledger."""
 
 

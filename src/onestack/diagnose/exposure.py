@@ -29,12 +29,19 @@ def _open() -> list[Listener]:
 def judged(ctx: Context, listeners: Iterable[Listener]) -> Iterator[Finding]:
     """A finding for each of ``listeners`` that is the cloud's, not loopback's and not declared.
 
-    Frontends speak TCP, and nothing of a cloud takes UDP from outside: a tunnel's port is the
-    kernel's, which is no process, or within the switch, which has no socket for it; chrony
-    asks others and is asked by nobody.
+    Frontends speak TCP, and of UDP from outside a cloud takes only what a component has
+    `opened`: a tunnel's port is the kernel's, which is no process, or within the switch, which
+    has no socket for it; chrony asks others and is asked by nobody.
     """
     public = {
-        ("tcp", ctx.public, front.port) for declared in ctx.model for front in declared.frontends
+        ("tcp", front.address or ctx.public, front.port)
+        for declared in ctx.model
+        for front in declared.frontends
+    }
+    public |= {
+        (opened.port.protocol, opened.address, opened.port.number)
+        for declared in ctx.model
+        for opened in declared.opened
     }
     own = proc.belonging(ctx.cloud.root)
     for listener in listeners:

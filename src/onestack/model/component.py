@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from onestack.model.change import Change, Undo
 from onestack.model.declarations import (
+    BusAccount,
     Capability,
     ConfigFile,
     Database,
@@ -20,6 +21,7 @@ from onestack.model.declarations import (
     Holding,
     Identity,
     KnownError,
+    Opened,
     Panel,
     StoreMount,
     Task,
@@ -91,6 +93,14 @@ class Part:
         return ()
 
     def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        return ()
+
+    def opened(self, ctx: Context) -> Iterable[Opened]:
+        """What its processes open themselves, beside loopback: each needs a guard of its own."""
+        return ()
+
+    def bus(self, ctx: Context) -> Iterable[BusAccount]:
+        """Accounts of the message bus that are for it alone."""
         return ()
 
     def processes(self, ctx: Context) -> Iterable[Process]:

@@ -116,17 +116,75 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Frontend:
-    """One TLS port on the public address, served by ``backend`` (``ADDRESS:PORT``)."""
+    """One TLS port, served by ``backend`` (``ADDRESS:PORT``)."""
 
     name: str
     port: int
     backend: str
     certificate: Certificate | None = None
-    """Its own; ``None``: the one of all ports."""
+    """Its own; ``None``: the one of all ports at that address."""
     plain: bool = False
     """HTTP instead; without a backend it sends whoever comes to the same place on HTTPS."""
     page: str = ""
     """Path of what people open in a browser; empty where only programs come."""
+    address: str = ""
+    """Where it listens, if not at the public address: it need not be there yet. The certificate
+    is by the cloud's own authority, whatever the operator gave for the public one."""
+    tcp: bool = False
+    """Whether connections are passed on whatever they carry; else it is HTTP."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """One of TCP's or UDP's: ``Port("tcp", 5671)``."""
+
+    protocol: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A port that a process opens by itself where others than this machine's reach it."""
+
+    address: str
+    port: Port
+
+
+@dataclass(frozen=True)
+class TopicPermission:
+    """Routing keys of one exchange, each a regular expression: to publish with, to bind to."""
+
+    exchange: str
+    write: str
+    read: str
+
+
+@dataclass(frozen=True)
+class BusPolicy:
+    """``definition`` holds for the queues whose names match ``pattern``."""
+
+    name: str
+    pattern: str
+    definition: Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class BusAccount:
+    """A user of the message bus, beside the one of all services, with the secret ``secret``.
+
+    It may use one virtual host only, which is there while one account is in it, and there
+    what match the three regular expressions.
+    """
+
+    user: str
+    secret: str
+    vhost: str
+    configure: str = ".*"
+    write: str = ".*"
+    read: str = ".*"
+    topics: tuple[TopicPermission, ...] = ()
+    policies: tuple[BusPolicy, ...] = ()
+    """Of its virtual host."""
 
 
 class Scope(enum.Enum):

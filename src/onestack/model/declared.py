@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from onestack.model.change import Change
 from onestack.model.component import Component, Feature, Part
 from onestack.model.declarations import (
+    BusAccount,
     Capability,
     ConfigFile,
     Database,
@@ -19,6 +20,7 @@ from onestack.model.declarations import (
     Frontend,
     Identity,
     KnownError,
+    Opened,
     Panel,
     StoreMount,
     Task,
@@ -35,8 +37,8 @@ T = TypeVar("T")
 
 ASPECTS = (
     *("packages", "environments", "disk", "users", "directories", "files", "databases"),
-    *("identity", "frontends", "processes", "privsep", "root_commands", "preload", "zygote"),
-    *("stores", "downloads", "tasks", "dashboard"),
+    *("identity", "frontends", "opened", "bus", "processes", "privsep", "root_commands"),
+    *("preload", "zygote", "stores", "downloads", "tasks", "dashboard"),
 )
 """What `Declared.evaluate` asks for."""
 
@@ -129,6 +131,14 @@ class Declared:
     @cached_property
     def frontends(self) -> tuple[Frontend, ...]:
         return self._all(lambda part: part.frontends(self.ctx))
+
+    @cached_property
+    def opened(self) -> tuple[Opened, ...]:
+        return self._all(lambda part: part.opened(self.ctx))
+
+    @cached_property
+    def bus(self) -> tuple[BusAccount, ...]:
+        return self._all(lambda part: part.bus(self.ctx))
 
     @cached_property
     def processes(self) -> tuple[Process, ...]:

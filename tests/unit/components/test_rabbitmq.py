@@ -7,11 +7,17 @@ import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from onestack.components.rabbitmq import Rabbitmq, boot, definitions
+from onestack.components.rabbitmq import Rabbitmq, accounts, boot
+from onestack.components.rabbitmq.accounts import Account, definitions
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import BusAccount, BusPolicy, TopicPermission
+from onestack.model.secret import Secret
 from tests.unit.components.rooms import content, context
 
 RABBITMQ = Rabbitmq()
@@ -31,12 +37,64 @@ def test_the_password_is_in_no_file_and_no_argument(tmp_path: Path) -> None:
 
 
 def test_the_broker_can_check_the_password() -> None:
-    (user,) = json.loads(definitions("amqp_user", 'it\'s "secret"@'))["users"]
+    made = Account(BusAccount("amqp_user", "rabbitmq", "/"), 'it\'s "secret"@')
+    (user,) = json.loads(definitions([made]))["users"]
     raw = base64.b64decode(user["password_hash"])
     assert raw[4:] == hashlib.sha256(raw[:4] + b'it\'s "secret"@').digest()
-    assert definitions("u", "x") == definitions("u", "x")
+    assert definitions([made]) == definitions([made])
     assert user["tags"] == []
     assert user["name"] == "amqp_user"
+
+
+class Guests(Component):
+    """Two accounts in a virtual host of their own, one of them for whom nobody trusts."""
+
+    name = "guests"
+    secrets = (Secret("toy_bus"), Secret("toy_guest_bus"))
+
+    def bus(self, ctx: Context) -> Iterable[BusAccount]:
+        yield BusAccount("toy", "rabbitmq", "toy")
+        yield BusAccount(
+            "toy_guest",
+            "rabbitmq",
+            "toy",
+            configure=r"^guest\..*$",
+            topics=(TopicPermission("toy", r"^conductor$", r"^guest\..*$"),),
+            policies=(BusPolicy("expiry", r"^guest\.", {"expires": 86_400_000}),),
+        )
+
+
+def test_components_have_accounts_of_their_own(tmp_path: Path) -> None:
+    ctx = context(tmp_path, RABBITMQ, Guests())
+    found = json.loads(content(ctx, RABBITMQ, "definitions.json"))
+    assert found["vhosts"] == [{"name": "/"}, {"name": "toy"}]
+    assert [user["name"] for user in found["users"]] == ["openstack", "toy", "toy_guest"]
+    rights = {(each["user"], each["vhost"], each["configure"]) for each in found["permissions"]}
+    assert rights == {
+        ("openstack", "/", ".*"),
+        ("toy", "toy", ".*"),
+        ("toy_guest", "toy", r"^guest\..*$"),
+    }
+    (topic,) = found["topic_permissions"]
+    assert topic == {
+        "user": "toy_guest",
+        "vhost": "toy",
+        "exchange": "toy",
+        "write": "^conductor$",
+        "read": r"^guest\..*$",
+    }
+    assert {(each["vhost"], each["name"]) for each in found["policies"]} == {
+        ("/", "notifications"),
+        ("toy", "expiry"),
+    }
+    alone = json.loads(content(context(tmp_path, RABBITMQ), RABBITMQ, "definitions.json"))
+    assert alone["vhosts"] == [{"name": "/"}] and len(alone["users"]) == 1
+
+
+def test_two_accounts_of_one_name_are_refused(tmp_path: Path) -> None:
+    ctx = context(tmp_path, RABBITMQ, Guests(), CONFIG_AMQP_AUTH_USER="toy")
+    with pytest.raises(ValueError, match="toy"):
+        accounts.accounts(ctx)
 
 
 def test_all_it_listens_on_is_the_clouds_own_address(tmp_path: Path) -> None:
@@ -49,7 +107,9 @@ def test_all_it_listens_on_is_the_clouds_own_address(tmp_path: Path) -> None:
         assert interface == "{" + ctx.internal.replace(".", ",") + "}"
         assert words[words.index("-start_epmd") + 1] == "false"
         # RabbitMQ's own monitor would start it a minute later, at every address.
-        assert "stop_child(rabbit_epmd_monitor_sup)" in words[words.index("-eval") + 1]
+        started = ctx.cloud.etc / "rabbitmq" / "started.eval"
+        assert words[words.index("-eval") + 1] == f'ok = file:eval("{started}").'
+        assert "stop_child(rabbit_epmd_monitor_sup)" in content(ctx, RABBITMQ, started.name)
         assert words[words.index("-name") + 1] == f"rabbit@{ctx.internal}"
         # in the settings it would be without effect
         assert "tcp_listeners" not in content(ctx, RABBITMQ, "rabbitmq.config")

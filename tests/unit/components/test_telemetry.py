@@ -23,8 +23,7 @@ from onestack.components.heat import Heat
 from onestack.components.libvirt import Libvirt
 from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
-from onestack.components.rabbitmq import LONGEST
-from onestack.components.rabbitmq import definitions as broker
+from onestack.components.rabbitmq.accounts import LONGEST, NOTIFICATIONS
 from onestack.database.upstream_tables import gnocchi, nova
 from onestack.model.component import Component
 from onestack.model.context import Context
@@ -154,12 +153,11 @@ def test_services_tell_what_they_do_only_to_somebody_who_listens(
 
 
 def test_a_queue_that_nobody_reads_has_an_end() -> None:
-    (policy,) = json.loads(broker("openstack", "x"))["policies"]
-    assert policy["definition"] == {"max-length-bytes": LONGEST, "overflow": "drop-head"}
+    assert NOTIFICATIONS.definition == {"max-length-bytes": LONGEST, "overflow": "drop-head"}
     for queue in ("notifications.info", "notifications.error", "alarm.all.sample"):
-        assert re.search(policy["pattern"], queue)
+        assert re.search(NOTIFICATIONS.pattern, queue)
     for queue in ("conductor", "q-plugin", "reply_1", "compute.vm"):
-        assert not re.search(policy["pattern"], queue)
+        assert not re.search(NOTIFICATIONS.pattern, queue)
 
 
 def test_events_go_to_alarms_where_there_are_some(root: Path) -> None:

@@ -70,6 +70,8 @@ class Haproxy(Component):
         config = str(self._config(ctx))
         certificates = {str(front_file(ctx, front)) for front in fronts if not front.plain}
         low = any(front.port < 1024 for front in fronts)
+        # Another address may come later than this process.
+        asked = min(fronts, key=lambda front: bool(front.address))
         yield Process(
             name="haproxy",
             component=self.name,
@@ -77,7 +79,7 @@ class Haproxy(Component):
             argv=("/usr/sbin/haproxy", "-db", "-f", config),
             files=(config, *sorted(certificates)),
             capabilities=("net_bind_service",) if low else (),
-            probe=ConnectProbe(f"tcp:{ctx.public}:{fronts[0].port}", seconds=15),
+            probe=ConnectProbe(f"tcp:{asked.address or ctx.public}:{asked.port}", seconds=15),
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
@@ -118,10 +120,24 @@ defaults
 
 def _listen(ctx: Context, front: Frontend) -> str:
     """The section of one port."""
-    tls = "" if front.plain else f" ssl crt {front_file(ctx, front)} alpn http/1.1"
+    tls = "" if front.plain else f" ssl crt {front_file(ctx, front)}"
+    if tls and not front.tcp:
+        tls += " alpn http/1.1"
+    # "transparent" is a bind to an address that need not be there yet.
+    place = f"{front.address}:{front.port} transparent" if front.address else ""
     bind = f"""
 listen {front.name}
-    bind {ctx.public}:{front.port}{tls}
+    bind {place or f"{ctx.public}:{front.port}"}{tls}
+"""
+    if front.tcp:
+        return f"""{bind}\
+    mode tcp
+    # a connection stands as long as its two ends want it
+    timeout client 1d
+    timeout server 1d
+    option clitcpka
+    option srvtcpka
+    server {front.name} {front.backend}
 """
     if not front.backend:
         return f"{bind}    http-request redirect scheme https code 301\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,13 @@ from cryptography.x509.oid import NameOID
 from onestack.components import certificates
 from onestack.components.haproxy import keys
 from onestack.components.haproxy.inspect import chain
-from onestack.components.haproxy.paths import front_file, tls_directory
-from onestack.host.files import ensure_file, write_file
+from onestack.components.haproxy.paths import (
+    ADDRESS_PREFIX,
+    address_file,
+    front_file,
+    tls_directory,
+)
+from onestack.host.files import ensure_file, ensure_no_file, write_file
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.declarations import Certificate
@@ -74,10 +80,21 @@ def ensure_tls(ctx: Context, group: str) -> Iterator[Change]:
                 f"make the certificate for {', '.join([*wanted.names, *wanted.addresses])}",
                 lambda: make_server(server, signer, signer_key, wanted, group),
             )
-    for declared in ctx.model:
-        for front in declared.frontends:
-            if front.certificate:
-                yield from _ensure_copy(front_file(ctx, front), front.certificate, group)
+    fronts = [front for declared in ctx.model for front in declared.frontends]
+    elsewhere = {f.address for f in fronts if f.address and not f.plain}
+    files = {address_file(ctx, address): address for address in sorted(elsewhere)}
+    for former in set(directory.glob(f"{ADDRESS_PREFIX}*.pem")).difference(files):
+        yield from ensure_no_file(former)
+    for file, address in files.items():
+        wanted = _wanted_at(address)
+        if not _serves(file, signer, wanted):
+            yield Change(
+                f"make the certificate for {address}",
+                functools.partial(make_server, file, signer, signer_key, wanted, group),
+            )
+    for front in fronts:
+        if front.certificate:
+            yield from _ensure_copy(front_file(ctx, front), front.certificate, group)
 
 
 def _wanted(ctx: Context) -> Wanted:
@@ -87,6 +104,11 @@ def _wanted(ctx: Context) -> Wanted:
         tuple(addresses),
         _name({"CN": addresses[0], **keys.subject(ctx.answers)}),
     )
+
+
+def _wanted_at(address: str) -> Wanted:
+    """For what only the cloud's own guests ask."""
+    return Wanted((), (address,), _name({"CN": address}))
 
 
 def _name(parts: Mapping[str, str]) -> x509.Name:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components.openvswitch.external import KEEPER, translation
-from onestack.components.openvswitch.undo import DATAPATH, TABLE, UNDO
-from onestack.host import netns, sysctl
+from onestack.components.openvswitch.undo import DATAPATH, UNDO
+from onestack.host import netns, nftables, sysctl
 from onestack.host.files import ensure_file
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
@@ -192,7 +192,7 @@ class Openvswitch(Component):
             capabilities=("net_admin",),
             needs=("ovs-vswitchd",),
             prepare=(("rm", "-f", str(ready)),),
-            cleanup=(("/bin/sh", "-c", f"nft delete table inet {_table(ctx)} 2>/dev/null || :"),),
+            cleanup=(nftables.unload(_table(ctx)),),
             probe=FileProbe(str(ready), seconds=40),
         )
 
@@ -232,7 +232,7 @@ class Openvswitch(Component):
                 kept = SETTINGS / f"60-{ctx.cloud.prefix}.conf"
                 yield from ensure_file(kept, lines, ledger=ledger)
         if demo.machine_addresses(ctx.answers):
-            yield from _noted(ledger, TABLE, _table(ctx), here)
+            yield from nftables.ensure_noted(ctx.cloud, _table(ctx))
             yield from sysctl.ensure_sysctl({"net.ipv4.ip_forward": "1"}, ledger, here)
 
 

@@ -8,16 +8,13 @@ OTP's own ``-config``: a rabbitmq.conf costs a schema compiler, 15 MB for good.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import re
 import secrets as random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.values import Answers
-from onestack.components.rabbitmq import boot
+from onestack.components.rabbitmq import accounts, boot
 from onestack.host.files import write_file
 from onestack.model.change import Change
 from onestack.model.component import Component
@@ -31,9 +28,9 @@ from onestack.model.secret import Secret
 PORT = 5672
 DISTRIBUTION = 25672
 """Where the broker would meet others of its cluster, on the cloud's own loopback address."""
-
-
-NO_EPMD = "ok = rabbit:await_startup(), ok = rabbit_sup:stop_child(rabbit_epmd_monitor_sup)."
+STARTED = "started.eval"
+"""Erlang expressions for when the broker has started."""
+NO_EPMD = "ok = rabbit:await_startup(), ok = rabbit_sup:stop_child(rabbit_epmd_monitor_sup),"
 """RabbitMQ's monitor starts Erlang once a minute to keep epmd alive, which the node does
 without (``-erl_epmd_port``) and which listens at every address of the machine."""
 
@@ -66,7 +63,7 @@ class Rabbitmq(Component):
             "make room, then run up again",
         ),
     )
-    # The bus has one user: whoever may speak at all has this.
+    # One user is that of all services: whoever may speak at all has this.
     secrets = (Secret("rabbitmq", "CONFIG_AMQP_AUTH_PASSWORD", roles=EVERY_ROLE),)
 
     def validate(self, answers: Answers) -> Iterable[str]:
@@ -92,9 +89,11 @@ class Rabbitmq(Component):
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         etc, group = self._etc(ctx), ctx.cloud.user(self.name)
         yield ConfigFile(etc / "rabbitmq.config", self._settings(ctx), group)
-        user = str(ctx.answers["CONFIG_AMQP_AUTH_USER"])
-        made = definitions(user, ctx.secrets["rabbitmq"])
-        yield ConfigFile(etc / "definitions.json", made, group)
+        made = accounts.accounts(ctx)
+        yield ConfigFile(etc / "definitions.json", accounts.definitions(made), group)
+        # Evaluated by the broker itself, which takes longer to ask than to do it.
+        rest = f"{NO_EPMD}\n{accounts.only([account.declared for account in made])}\n"
+        yield ConfigFile(etc / STARTED, rest, group)
         # Nothing of the broker asks DNS; a resolver that does not answer would stall it.
         yield ConfigFile(etc / "inetrc", "{lookup, [file]}.\n", group)
         yield ConfigFile(etc / "boot.escript", boot.MAKE, group)
@@ -117,7 +116,7 @@ class Rabbitmq(Component):
             argv=(
                 *("/usr/bin/erl", "-noinput", "-mode", "interactive"),
                 *("-boot", str(self._boot(ctx) / "rabbit"), "-s", "rabbit", "boot"),
-                *("-eval", NO_EPMD),
+                *("-eval", f'ok = file:eval("{etc / STARTED}").'),
                 *("-config", str(etc / "rabbitmq.config")),
                 *("-name", self._node(ctx), "-start_epmd", "false"),
                 *("-erl_epmd_port", str(DISTRIBUTION)),
@@ -205,44 +204,3 @@ class Rabbitmq(Component):
   ]}}
 ]}}].
 """
-
-
-LONGEST = 32 * 1024 * 1024
-"""Bytes of notifications that wait for a reader at most; the oldest go first."""
-
-
-def definitions(user: str, password: str) -> str:
-    """The one user of the bus, as the broker imports it at each start: a salted hash.
-
-    The salt comes from the password too, so that the file is the same each time.
-    Queues that a service fills without knowing whether another reads them have an end.
-    """
-    salt = hashlib.sha256(b"salt of " + password.encode()).digest()[:4]
-    hashed = salt + hashlib.sha256(salt + password.encode()).digest()
-    return json.dumps(
-        {
-            "vhosts": [{"name": "/"}],
-            "users": [
-                {
-                    "name": user,
-                    "password_hash": base64.b64encode(hashed).decode(),
-                    "hashing_algorithm": "rabbit_password_hashing_sha256",
-                    "tags": [],
-                }
-            ],
-            "permissions": [
-                {"user": user, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
-            ],
-            "policies": [
-                {
-                    "vhost": "/",
-                    "name": "notifications",
-                    "pattern": r"^(notifications|alarming|alarm\.all)\.",
-                    "apply-to": "queues",
-                    "priority": 0,
-                    "definition": {"max-length-bytes": LONGEST, "overflow": "drop-head"},
-                }
-            ],
-        },
-        indent=1,
-    )

@@ -21,7 +21,10 @@ EVERYWHERE = (Role.COMPUTE, Role.GATEWAY)
 
 
 class Mechanism(Feature):
-    """``name`` is the one of its ML2 driver. What else the API and the workers are told."""
+    """``name`` is the one of its ML2 driver. What else the API and the workers are told.
+
+    ``provides`` has ``integration``: ports of the integration bridge are bound to this host.
+    """
 
     router: str
     """The service plugin of routers."""

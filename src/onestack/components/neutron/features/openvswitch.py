@@ -22,7 +22,7 @@ from onestack.host.command import run
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
 from onestack.model.context import Context
-from onestack.model.declarations import ConfigFile, KnownError, Task
+from onestack.model.declarations import Capability, ConfigFile, KnownError, Task
 from onestack.model.ini import Ini, Value
 from onestack.model.process import Process
 from onestack.network.bridges import Bridges
@@ -40,6 +40,7 @@ class OpenVswitch(Mechanism):
     router = "router"
     agents_by_bus = True
     project_types = ("vxlan",)
+    provides = (Capability("integration", ("neutron-openvswitch-agent",)),)
     known_errors = (
         KnownError(
             "Tunneling can't be enabled with invalid local_ip",

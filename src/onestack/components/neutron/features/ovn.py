@@ -16,7 +16,7 @@ from onestack.components.neutron.features.mechanism import (
 )
 from onestack.components.neutron.layout import Layout
 from onestack.model.context import Context
-from onestack.model.declarations import ConfigFile, Task
+from onestack.model.declarations import Capability, ConfigFile, Task
 from onestack.model.ini import Ini, Value
 from onestack.model.process import Process
 from onestack.network.bridges import Bridges
@@ -29,6 +29,7 @@ class OvnMechanism(Mechanism):
     router = "ovn-router"
     agents_by_bus = False
     project_types = ("geneve",)
+    provides = (Capability("integration", ("neutron-ovn-agent",)),)
     server_needs = ("northbound", "southbound")
 
     def server_groups(self, ctx: Context) -> tuple[str, ...]:

@@ -1,0 +1,103 @@
+"""This host's end of a network of guests: a small shell script keeps it, nftables guards it.
+
+As with the external bridge, what the kernel has of a port goes with a restart of a userspace
+switch and with a reboot, and somebody must be told of it: see `Management`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Interface
+
+from onestack.model.declarations import Port
+
+KEEPER = r"""# keeps DEVICE a port of BRIDGE, as neutron knows it, with ADDRESS, behind RULES
+# arguments: BRIDGE DEVICE ADDRESS PORT RULES READY ovs-vsctl [OPTION...]
+# PORT is a file: neutron's id of the port, its MAC address, its MTU
+set -eu
+bridge=$1 device=$2 address=$3 rules=$5 ready=$6
+read -r port mac mtu < "$4"
+shift 6
+
+plug() {
+    # told and not waited for: a switch that is away makes it when it comes back
+    "$@" --no-wait --may-exist add-port "$bridge" "$device" -- \
+        set interface "$device" type=internal "mac=\"$mac\"" "mtu_request=$mtu" \
+        "external_ids:iface-id=$port" "external_ids:attached-mac=\"$mac\"" \
+        external_ids:iface-status=active
+}
+
+keep() {
+    if ! shown=$(ip -oneline address show dev "$device" 2>/dev/null); then
+        plug "$@"
+        return
+    fi
+    # The guard lets nothing of the kind through; neither is the kernel to say anything.
+    tell "/proc/sys/net/ipv6/conf/$device/disable_ipv6"
+    tell "/proc/sys/net/ipv4/conf/$device/arp_ignore"
+    case $shown in
+        *" $address "*) ;;
+        *)
+            ip address replace "$address" dev "$device" || return 0
+            echo "put $address on $device"
+            ;;
+    esac
+    if [ -z "$(ip -oneline link show dev "$device" up)" ]; then
+        ip link set "$device" up || return 0
+    fi
+    [ -e "$ready" ] || echo "$device is up with $address"
+    : > "$ready"
+}
+
+tell() {
+    [ ! -w "$1" ] || [ "$(cat "$1")" = 1 ] || echo 1 > "$1"
+}
+
+# before there is an address that guests could ask
+nft -f "$rules"
+plug "$@"
+ip -oneline monitor link address | {
+    keep "$@"
+    # once more when ip surely listens: no change goes unseen
+    sleep 1
+    keep "$@"
+    while read -r line; do
+        case $line in
+            *" $device: "* | *" $device "*) keep "$@" ;;
+        esac
+    done
+}
+echo "the kernel's messages have ended" >&2
+exit 1
+"""
+
+
+def guard(table: str, device: str, address: IPv4Interface, reached: Iterable[Port]) -> str:
+    """nftables rules: guests reach these ports of this address, and nothing else by it.
+
+    Answers to what this host asked them come back. Nothing passes through: neither to them
+    nor from them. Loading the rules again replaces them.
+    """
+    allowed = "".join(
+        f"    ip saddr {address.network} ip daddr {address.ip} {port.protocol} dport "
+        f"{port.number} accept\n"
+        for port in reached
+    )
+    return f"""table inet {table}
+delete table inet {table}
+table inet {table} {{
+  chain guests {{
+    ct state established,related accept
+{allowed}    drop
+  }}
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    iifname "{device}" jump guests
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    iifname "{device}" drop
+    oifname "{device}" drop
+  }}
+}}
+"""
