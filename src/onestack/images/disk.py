@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from onestack.host.command import run
@@ -110,10 +112,25 @@ def _root_partition(disk: Path, root: Path, work: Path, size: int) -> None:
         env={"E2FSPROGS_FAKE_TIME": EPOCH},
     )
     with part.open("rb") as source, disk.open("r+b") as target:
-        target.seek(BOOT_START + BOOT_SIZE)
-        while block := source.read(MIB):
-            if block.strip(b"\0"):
-                target.write(block)
-            else:
-                target.seek(len(block), 1)
+        for start, end in _filled(source.fileno()):
+            source.seek(start)
+            target.seek(BOOT_START + BOOT_SIZE + start)
+            for at in range(start, end, MIB):
+                target.write(source.read(min(MIB, end - at)))
     part.unlink()
+
+
+def _filled(descriptor: int) -> Iterator[tuple[int, int]]:
+    """Where a sparse file has its data."""
+    size = os.fstat(descriptor).st_size
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(descriptor, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        yield start, end
+        at = end

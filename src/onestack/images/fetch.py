@@ -151,7 +151,21 @@ def _verify(path: Path, sha256: str, source: str) -> None:
         )
 
 
-def _download(source: str, path: Path, sha256: str, progress: Progress | None) -> None:
+def download(source: str, path: Path, sha256: str) -> None:
+    """What is at the URL ``source``, whatever it is, to ``path``: whole, or not at all.
+
+    Raises `OnestackError` when the server or the content is wrong.
+    """
+    _download(source, path, sha256, None, lambda _: None)
+
+
+def _download(
+    source: str,
+    path: Path,
+    sha256: str,
+    progress: Progress | None,
+    examine: Callable[[Path], object] = image_format,
+) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
@@ -161,7 +175,7 @@ def _download(source: str, path: Path, sha256: str, progress: Progress | None) -
             target.flush()
             os.fsync(target.fileno())
         _verify(temporary, sha256, source)
-        image_format(temporary)
+        examine(temporary)
         os.rename(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

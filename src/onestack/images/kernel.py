@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,26 @@ from onestack.model.errors import OnestackError
 
 DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
 """In a module's ``.modinfo`` section; the names are separated by commas."""
+
+
+def matching(modules: Path, wanted: Iterable[str]) -> list[str]:
+    """The names among ``wanted``, and for each pattern (``nft_*``) all names that it fits.
+
+    Raises `OnestackError` for a pattern that fits none.
+    """
+    known = sorted(path.stem.replace("-", "_") for path in modules.rglob("*.ko"))
+    found: list[str] = []
+    for name in wanted:
+        if "*" not in name:
+            found.append(name)
+        elif fitting := fnmatch.filter(known, name):
+            found += fitting
+        else:
+            raise OnestackError(
+                f"the kernel {modules.name} has no module like {name}",
+                cure="report it: the Debian kernel package has changed",
+            )
+    return found
 
 
 def closure(modules: Path, wanted: Iterable[str]) -> dict[str, Path]:
@@ -27,7 +48,7 @@ def closure(modules: Path, wanted: Iterable[str]) -> dict[str, Path]:
         if name not in files:
             raise OnestackError(
                 f"the kernel {modules.name} has no module {name}",
-                f"the test guest needs it for {by}",
+                f"the guest needs it for {by}",
                 "report it: the Debian kernel package has changed",
             )
         match = DEPENDS.search(files[name].read_bytes())

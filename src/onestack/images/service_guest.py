@@ -7,22 +7,49 @@ cache. Everybody's part (first boot, units, networks) is in ``service/`` beside 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import inspect
+import os
+import platform
+import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.host.locks import Tell, silent
+from onestack.host import debs
+from onestack.host.command import CommandFailed, environment, run
+from onestack.host.files import explain, remove_tree
+from onestack.host.locks import Tell, file_lock, silent
+from onestack.images import agents, debian_root, sources
+from onestack.images.boot import boot_config, make_initrd
 from onestack.images.content import contents, files_below
+from onestack.images.disk import MIB, write_disk
+from onestack.kernel.files import sync_directory
 from onestack.model.change import Change
 from onestack.model.errors import OnestackError
-from onestack.release.lock import closure
+from onestack.release.lock import closure, parse
 from onestack.release.release import release
 
 HERE = Path(__file__).parent
-COMMON = ("service_guest.py", "boot.py", "cpio.py", "disk.py", "kernel.py", "initrd")
+COMMON = (
+    *("service_guest.py", "debian_root.py", "agents.py", "sources.py", "boot.py", "cpio.py"),
+    *("disk.py", "kernel.py", "initrd", "service"),
+)
 """Of this folder, what an image depends on."""
+UNITS = (
+    *("guest-config.service", "systemd-networkd.service", "systemd-networkd-wait-online.service"),
+    *("acpid.service", "acpid.socket"),
+)
+"""Started at boot in every guest."""
+PROGRAMS = {"mke2fs": "e2fsprogs", "qemu-img": "qemu-utils"}
+"""Of this machine, and the packages they are in."""
+KEPT = r"-[0-9a-f]{12}\.(qcow2|parts)"
+"""How what is kept of a recipe is named, after the recipe's name."""
+FULL = r"No space left on device|ENOSPC|Could not allocate (block|inode)|os error 28"
 
 
 @dataclass(frozen=True)
@@ -87,8 +114,30 @@ class Recipe:
         return self.image(cache).exists() or self._parts(cache).is_dir()
 
     def fetch(self, cache: Path, tell: Tell = silent) -> None:
-        """Packages and distributions, into ``cache``. Raises `OnestackError`."""
-        raise OnestackError(f"{self.title} cannot be fetched yet")
+        """What it is made of, into ``cache``: whole or not at all. Raises `OnestackError`.
+
+        Packages that have come are kept: what broke off goes on from there.
+        """
+        with self._alone(cache, tell), full_disk_told(cache):
+            self._fetch(cache, tell)
+
+    def _fetch(self, cache: Path, tell: Tell) -> None:
+        if self.fetched(cache):
+            return
+        parts = self._parts(cache)
+        with scratch(cache, f".{self.name}-parts-") as work:
+            made = work / "parts"
+            made.mkdir()
+            debian_root.fetch(self.packages, made, cache / "packages", work, tell)
+            if self.distributions:
+                tell(f"fetching the Python packages of {self.title}")
+                agents.fetch(self.requirements, self.title, made / "python")
+            pinned = {one.name: one for one in parse(release().services.lock.read_text())}
+            for name in self.sources:
+                sources.fetch(pinned[name], made / "sources", work)
+            run(["sync", "-f", str(made)], timeout=300)
+            made.rename(parts)
+            sync_directory(cache)
 
     def ensure_fetched(self, cache: Path, tell: Tell = silent) -> Iterator[Change]:
         if not self.fetched(cache):
@@ -96,7 +145,108 @@ class Recipe:
 
     def build(self, cache: Path, tell: Tell = silent) -> Path:
         """The image in ``cache``, built if it is not there. Raises `OnestackError`."""
-        raise OnestackError(f"{self.title} cannot be built yet")
+        image = self.image(cache)
+        if image.exists():
+            return image
+        _check_machine(self.title)
+        with self._alone(cache, tell), full_disk_told(cache):
+            # Whoever held the lock may have built it.
+            if not image.exists():
+                self._fetch(cache, tell)
+                tell(f"building {self.title}")
+                with scratch(cache, f".{self.name}-build-") as work:
+                    self._build(self._parts(cache), work)
+                    run(["sync", work / "disk.qcow2"], timeout=300)
+                    (work / "disk.qcow2").rename(image)
+                    sync_directory(cache)
+                for older in cache.glob(f"{self.name}-*"):
+                    if older != image and re.fullmatch(KEPT, older.name[len(self.name) :]):
+                        remove_tree(older)
+        return image
+
+    def _build(self, parts: Path, work: Path) -> None:
+        """``work``/disk.qcow2 of what `fetch` has brought to ``parts``."""
+        root, tools = work / "root", work / "tools"
+        debian_root.unpack(parts / "root", root)
+        tools.mkdir()
+        debs.extract(parts / "tools", tools)
+        kernel = next((tools / "boot").glob("vmlinuz-*"))
+        modules = tools / "lib/modules" / kernel.name.removeprefix("vmlinuz-")
+        debian_root.copy_tree(HERE / "service", root)
+        debian_root.copy_tree(self.tree, root)
+        debian_root.settle(root)
+        debian_root.add_modules(root, modules, (*debian_root.MODULES, *self.modules))
+        if self.distributions:
+            agents.install(parts / "python", root)
+        if self.sources:
+            shutil.copytree(parts / "sources", root / "usr/src", dirs_exist_ok=True)
+        debian_root.prune(root, (*debian_root.LEFT_OUT, *self.pruned))
+        agents.compile_all(root)
+        debian_root.enable(root, (*UNITS, *self.units))
+        if self.finish:
+            self.finish(root)
+        debian_root.prune(root, ("usr/src/*", "dev/*", "var/cache/*"))
+        boot = {"vmlinuz": kernel.read_bytes(), "initrd": make_initrd(tools, modules)}
+        disk, scratch_files = work / "disk.raw", work / "scratch"
+        scratch_files.mkdir()
+        config = boot_config("net.ifnames=0")
+        write_disk(disk, tools, boot, config, root, scratch_files, self.root_mib * MIB)
+        convert = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", "-m", "8", "-W"]
+        run([*convert, disk, work / "disk.qcow2"], timeout=600)
+        (work / "disk.qcow2").chmod(0o644)
+
+    @contextmanager
+    def _alone(self, cache: Path, tell: Tell) -> Iterator[None]:
+        cache.mkdir(parents=True, exist_ok=True)
+        # One for all recipes: they share the folder of packages.
+        with file_lock(cache / ".service-guests.lock", "another image is being built", tell):
+            yield
 
     def _parts(self, cache: Path) -> Path:
         return cache / f"{self.name}-{self.digest}.parts"
+
+
+def _check_machine(title: str) -> None:
+    what = f"{title} cannot be built here"
+    if platform.machine() != "x86_64":
+        raise OnestackError(what, f"it is made for x86_64; this machine is {platform.machine()}")
+    if os.geteuid() != 0:
+        why = "the owners of the files in it are taken from files on this machine"
+        raise OnestackError(what, why, "run it with sudo")
+    for program, package in PROGRAMS.items():
+        if not shutil.which(program, path=environment()["PATH"]):
+            raise OnestackError(
+                f"{title} cannot be built yet",
+                f"there is no {program} on this machine",
+                f"apt-get install -y {package}",
+            )
+
+
+@contextmanager
+def scratch(cache: Path, prefix: str) -> Iterator[Path]:
+    """A folder that is gone afterwards; what a run that was killed has left goes first."""
+    for left in cache.glob(f"{prefix}*"):
+        remove_tree(left)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=cache) as name:
+        place = Path(name)
+        # apt fetches as a user of its own.
+        place.chmod(0o755)
+        yield place
+
+
+@contextmanager
+def full_disk_told(cache: Path) -> Iterator[None]:
+    """An `OSError` on the way, and a program that says the same, with the likely cure."""
+    what = "the image of a service's machine cannot be made"
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise explain(what, cache / "images", error) from error
+    except CommandFailed as error:
+        said = error.result.out + error.result.err
+        if re.search(FULL, said):
+            cure = f"make room (df -h {cache}), then run the same command again"
+            raise OnestackError(what, f"the disk is full\n{error.why}", cure) from error
+        raise

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from onestack.host import archive
 from onestack.host.command import run
 from onestack.host.locks import file_lock
 from onestack.kernel.files import sync_directory
@@ -26,7 +27,6 @@ from onestack.network.backend import conntrack_aborts
 from onestack.network.bridges import Bridges
 
 SUITE = "trixie"
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 PACKAGES = ("openvswitch-switch", "openvswitch-common", "ovn-central", "ovn-host", "ovn-common")
 NOT_NEEDED = re.compile(r"libpython|libsystemd-shared|libpam|libnewt|libslang|libdebian-installer")
 PROGRAMS = (
@@ -110,7 +110,7 @@ def _fetch(tree: Path) -> None:
 
 def unpack(tree: Path) -> None:
     """Raises `OnestackError` when apt knows no Debian mirror or cannot fetch."""
-    mirror = debian_mirror()
+    suites = {SUITE: _mirror()}
     tree.parent.mkdir(parents=True, exist_ok=True)
     for left in tree.parent.glob(f".{tree.name}-*"):
         # by a run that was killed
@@ -118,8 +118,8 @@ def unpack(tree: Path) -> None:
     work = Path(tempfile.mkdtemp(prefix=f".{tree.name}-", dir=tree.parent))
     try:
         work.chmod(0o755)
-        options = _isolated_apt(work / "apt", mirror)
-        run(["apt-get", *options, "update", "-q"], timeout=180)
+        options = archive.isolated_apt(work / "apt", suites)
+        archive.apt("apt-get", *options, "update", "-q", timeout=180)
         depends = "--recurse --no-recommends --no-suggests --no-conflicts --no-breaks"
         listed = run(
             [
@@ -133,7 +133,7 @@ def unpack(tree: Path) -> None:
         debs = work / "debs"
         debs.mkdir()
         debs.chmod(0o777)  # apt fetches as a user of its own
-        run(["apt-get", *options, "download", "-q", *wanted], cwd=debs, timeout=600)
+        archive.apt("apt-get", *options, "download", "-q", *wanted, cwd=debs, timeout=600)
         root, made = work / "root", work / "tree"
         root.mkdir()
         for deb in sorted(debs.glob("*.deb")):
@@ -147,27 +147,12 @@ def unpack(tree: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _isolated_apt(place: Path, mirror: str) -> list[str]:
-    """Options for an apt that knows only Debian 13 and nothing as installed."""
-    for name in ("state/lists/partial", "cache/archives/partial"):
-        (place / name).mkdir(parents=True)
-    (place / "status").touch()
-    sources = place / "sources.list"
-    sources.write_text(f"deb [signed-by={KEYRING}] {mirror} {SUITE} main\n")
-    settings = {
-        "Dir::State": place / "state",
-        "Dir::State::status": place / "status",
-        "Dir::Cache": place / "cache",
-        "Dir::Etc::sourcelist": sources,
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": "5",
-        # a list that could not be fetched is an error, not a warning
-        "APT::Update::Error-Mode": "any",
-        # the hook of a package that this apt does not know
-        "APT::Update::Post-Invoke-Success": "",
-    }
-    return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+def _mirror() -> str:
+    try:
+        return archive.mirrors()[""]
+    except OnestackError as error:
+        cure = f"{error.cure}, or use CONFIG_NEUTRON_L2_AGENT=openvswitch"
+        raise OnestackError(error.what, error.why, cure) from error
 
 
 def gather(root: Path, made: Path, final: Path) -> None:
@@ -205,33 +190,3 @@ def gather(root: Path, made: Path, final: Path) -> None:
         starter.chmod(0o755)
     for schema in usr.glob("share/*/*.ovsschema"):
         shutil.copy2(schema, made / "share" / schema.name)
-
-
-def debian_mirror(etc: Path = Path("/etc/apt")) -> str:
-    """The URI from which this machine's apt takes Debian's main packages."""
-    codename = _codename()
-    for path in sorted([etc / "sources.list", *(etc / "sources.list.d").glob("*")]):
-        try:
-            text = path.read_text()
-        except OSError:
-            continue
-        if path.suffix == ".sources":
-            for stanza in re.split(r"\n\s*\n", text):
-                fields = dict(re.findall(r"^(\w[\w-]*):\s*(.*)$", stanza, re.M))
-                if codename in fields.get("Suites", "").split() and fields.get("URIs"):
-                    return str(fields["URIs"].split()[0])
-        else:
-            found = re.search(rf"^deb\s+(?:\[.*?\]\s+)?(\S+)\s+{codename}\s", text, re.M)
-            if found:
-                return str(found[1])
-    raise OnestackError(
-        "no Debian mirror is known",
-        f"apt's sources have no entry for {codename}",
-        "add one to /etc/apt/sources.list, or use CONFIG_NEUTRON_L2_AGENT=openvswitch",
-    )
-
-
-def _codename() -> str:
-    text = Path("/etc/os-release").read_text()
-    found = re.search(r"^VERSION_CODENAME=(\S+)", text, re.M)
-    return str(found[1]) if found else "stable"

@@ -124,7 +124,7 @@ class Environment:
             remove_tree(place)
             place.parent.mkdir(parents=True, exist_ok=True)
             uv = command()
-            env = _variables(place)
+            env = uv_variables(place)
             try:
                 run([uv, "venv", "--quiet", "-p", str(self.base), str(place)], env=env, timeout=120)
                 words = "--quiet --require-hashes --no-deps --compile-bytecode -r"
@@ -138,7 +138,7 @@ class Environment:
             write_file(place / MARK, self.mark)
 
 
-def _variables(place: Path) -> dict[str, str]:
+def uv_variables(place: Path) -> dict[str, str]:
     """uv's environment when it makes the one in ``place``."""
     env = {"UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "", "UV_PYTHON_DOWNLOADS": "never"}
     # Also a name that does not resolve for a moment: half a minute, as apt.

@@ -338,32 +338,7 @@ def test_the_script_is_for_other_users_too(tmp_path: Path) -> None:
     assert content(ctx, ROOM, "database.sh") == ovsdb.SCRIPT
 
 
-# -- the mirror -------------------------------------------------------------------
-
-
-def test_the_mirror_is_the_one_that_apt_uses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(distribution, "_codename", lambda: "bookworm")
-    parts = tmp_path / "sources.list.d"
-    parts.mkdir()
-    (parts / "other.list").write_text("deb [arch=amd64] https://example.org/x stable main\n")
-    (parts / "debian.sources").write_text(
-        "Types: deb\nURIs: http://security.example/debian-security\nSuites: bookworm-security\n\n"
-        "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm bookworm-updates\n"
-    )
-    assert distribution.debian_mirror(tmp_path) == "http://mirror.example/debian"
-    (tmp_path / "sources.list").write_text(
-        "# deb http://no.example/debian bookworm main\n"
-        "deb [signed-by=/x.gpg] http://line.example/debian bookworm main\n"
-    )
-    assert distribution.debian_mirror(tmp_path) == "http://line.example/debian"
-
-
-def test_no_mirror_is_said_with_the_cure(tmp_path: Path) -> None:
-    with pytest.raises(OnestackError, match="no Debian mirror") as caught:
-        distribution.debian_mirror(tmp_path)
-    assert "CONFIG_NEUTRON_L2_AGENT=openvswitch" in caught.value.cure
+# -- Debian 13's programs -----------------------------------------------------------
 
 
 @pytest.mark.skipif(not Path("/usr/bin/dpkg").exists(), reason="needs a Debian machine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from onestack.components.octavia.amphora import AMPHORA
 from onestack.images import disk, elf, guest, kernel
 from onestack.images.cpio import Archive
 from onestack.model.errors import OnestackError
@@ -51,8 +53,9 @@ def test_cpio_is_one_that_cpio_reads(tmp_path: Path) -> None:
     }
 
 
-def test_the_partitions_follow_each_other() -> None:
-    table = disk.partition_table()
+@pytest.mark.parametrize("size", [disk.ROOT_SIZE, 3 << 30])
+def test_the_partitions_follow_each_other(size: int) -> None:
+    table = disk.partition_table(size)
     assert len(table) == 72
     assert table.endswith(b"\x55\xaa")
     one, two = (struct.unpack_from("<B3sB3sII", table, 6 + 16 * n) for n in (0, 1))
@@ -78,7 +81,7 @@ def test_modules_come_after_those_they_need(tmp_path: Path) -> None:
 
 def test_a_missing_module_is_named(tmp_path: Path) -> None:
     module(tmp_path, "a", "gone")
-    with pytest.raises(OnestackError, match=r"no module gone\nwhy: the test guest needs it for a"):
+    with pytest.raises(OnestackError, match=r"no module gone\nwhy: the guest needs it for a"):
         kernel.closure(tmp_path, ["a"])
 
 
@@ -139,7 +142,13 @@ def test_broken_json_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", [p for p in guest.HERE.rglob("*") if p.is_file() and p.read_bytes()[:2] == b"#!"]
+    "script",
+    [
+        path
+        for place in (guest.HERE, AMPHORA.tree)
+        for path in place.rglob("*")
+        if path.is_file() and re.match(rb"#!/bin/(busybox )?sh\n", path.read_bytes())
+    ],
 )
 def test_scripts_are_a_shells(script: Path) -> None:
     subprocess.run(["sh", "-n", script], check=True, timeout=10)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components import openstack
+from onestack.components.octavia.amphora import AMPHORA
 from onestack.components.octavia.providers import (
     LISTENERS,
     PROVIDERS,
@@ -79,6 +80,7 @@ class Octavia(Component):
         openstack.denied("octavia"),
     )
     provides = (Capability("load-balancer", ("octavia-api",), port=PORT),)
+    guest_images = (AMPHORA,)
     holdings = (Holding("/v2/lbaas/loadbalancers", {"project_id": "{project}"}),)
     keys = (
         Key(
