@@ -40,7 +40,7 @@ NOT_UNPACKED = frozenset(
 LEFT_OUT = (
     *("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian"),
     *("usr/share/bug", "usr/share/doc-base", "usr/share/bash-completion", "usr/share/zsh"),
-    *("usr/share/i18n", "usr/share/pixmaps", "usr/share/applications", "usr/share/polkit-1"),
+    *("usr/share/pixmaps", "usr/share/applications", "usr/share/polkit-1"),
     *("usr/share/common-licenses", "usr/share/debconf", "usr/share/menu", "usr/share/perl5"),
     *("usr/lib/python3*/test", "usr/lib/python3*/idlelib", "usr/lib/python3*/lib2to3"),
     *("usr/lib/python3*/ensurepip", "usr/lib/python3*/pydoc_data", "usr/lib/python3*/turtledemo"),
