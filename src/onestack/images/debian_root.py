@@ -49,6 +49,8 @@ LEFT_OUT = (
 """Patterns of what no guest needs."""
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 """Links into ``usr``; Debian's installer makes them, no package."""
+LINKS = {"etc/mtab": "../proc/self/mounts", "var/run": "/run", "var/lock": "/run/lock"}
+"""Others that no package has, in place of folders that one has."""
 MODULES = (
     *("virtio_net", "virtio_rng", "virtio_balloon", "evdev", "button"),
     *("ata_piix", "ata_generic", "sr_mod", "isofs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8"),
@@ -144,7 +146,7 @@ def _status(root: Path, debs: Iterable[Path]) -> None:
 
 
 def settle(root: Path) -> None:
-    """What maintainer scripts would do: accounts, and the libraries' index."""
+    """What maintainer scripts would do: accounts, links, the libraries' index."""
     for name in ("passwd", "group"):
         shutil.copyfile(root / f"usr/share/base-passwd/{name}.master", root / f"etc/{name}")
     locked = (line.split(":")[0] for line in (root / "etc/passwd").read_text().splitlines())
@@ -153,9 +155,12 @@ def settle(root: Path) -> None:
         (root / "etc" / name).touch()
     for name in ("shadow", "gshadow"):
         (root / "etc" / name).chmod(0o600)
-    mtab = root / "etc/mtab"
-    mtab.unlink(missing_ok=True)
-    mtab.symlink_to("../proc/self/mounts")
+    for name, to in LINKS.items():
+        place = root / name
+        if place.is_dir() and not place.is_symlink():
+            place.rmdir()
+        place.unlink(missing_ok=True)
+        place.symlink_to(to)
     inside(root, ["systemd-sysusers"])
     inside(root, ["ldconfig", "-X"])
 
