@@ -182,7 +182,11 @@ def steps(ctx: Context, purge: bool = False) -> dict[str, Step]:
 
 
 def test_its_answers() -> None:
-    for page in (document.text(registry()), packstack_file.full_text(registry(), {})):
+    keys = registry().keys
+    file = packstack_file.full_text(
+        registry(), lambda name: packstack_file.block(keys[name], keys[name].default)
+    )
+    for page in (document.text(registry()), file):
         assert "## Toys" in page or "Toys" in page
         assert "CONFIG_TOY_INSTALL" in page and "CONFIG_TOY_DB_PW" in page
     assert registry().accounts >= {"toy"}

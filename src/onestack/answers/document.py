@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterator
 
-from onestack.answers import table
+from onestack.answers import stock, table
 from onestack.answers.registry import Registry
 from onestack.model.key import Class, Key, Kind
 
@@ -17,12 +17,26 @@ What can be asked for, key by key. Keys are packstack's, from Havana to its last
 release, and a few of onestack's own. They are given in an answer file
 (`--answer-file`, as packstack's: one section `[general]`, `KEY=value` lines), with
 `--set KEY=VALUE`, or by packstack's options. What is not given has its default;
-`onestack answers` shows what is in force.
+`onestack answers` shows what is in force. A file that names several machines is taken: this
+one, which must be the controller, does the work of all, and the others are told. Names of hosts
+are resolved.
 
 Each key ends in exactly one class:
 
 | class | means | keys |
 |---|---|---|
+"""
+TWO_KINDS = """
+## The two kinds of defaults
+
+`onestack up` makes a lean cloud. `./packstack` has packstack's own defaults, those of
+its last release or, with `--release mitaka`, of the one that the guide was written for:
+a file that `--gen-answer-file` makes has them. Those in bold also count where a file for
+`--answer-file` lacks the key; the others follow from the rest of such a file.
+`onestack up --defaults latest` (or `mitaka`) has them too.
+
+| key | `onestack up` | `packstack` | `packstack --release mitaka` |
+|---|---|---|---|
 """
 MEANINGS = {
     Class.IMPLEMENTED: "does what it says",
@@ -57,6 +71,7 @@ def text(known: Registry) -> str:
         "password, made once), `%{::processorcount}`, `%{::hostname}`, `%{::fqdn}` and\n"
         "`%{::default_hypervisor}` are understood.\n"
     )
+    parts += _defaults(known)
     for group in known.groups:
         parts.append(f"\n## {group.title}\n\n")
         parts.extend(_entry(key) for key in group.keys)
@@ -70,6 +85,28 @@ def text(known: Registry) -> str:
             says = f"{key.outcome.value}: {_cell(key.note)}"
         parts.append(f"| `{name}` | {says} |\n")
     return "".join(parts).rstrip()
+
+
+def _defaults(known: Registry) -> Iterator[str]:
+    """The keys whose default is another one with packstack's command line."""
+    listed = [key for group in known.groups for key in group.keys]
+    yield TWO_KINDS
+    machine = stock.Machine("(this machine's)", "(its name)")
+    put = {line.name for r in table.RELEASES for line in stock.missing(known, r, ())}
+    for key in listed:
+        latest, mitaka = (stock.default(key, r, machine) for r in ("latest", "mitaka"))
+        if {latest, mitaka} != {key.default}:
+            name = f"**`{key.name}`**" if key.name in put else f"`{key.name}`"
+            yield f"| {name} | {_value(key.default)} | {_value(latest)} | {_value(mitaka)} |\n"
+    yield "\nWhere packstack's would serve nobody here, onestack's stays:\n\n"
+    yield "| key | because |\n|---|---|\n"
+    for name, reason in {**stock.KEPT, **stock.KEPT_IN_LATEST}.items():
+        where = " (latest only)" if name in stock.KEPT_IN_LATEST else ""
+        yield f"| `{name}`{where} | {_cell(reason)} |\n"
+
+
+def _value(text: str) -> str:
+    return f"`{text}`" if text else "nothing"
 
 
 def _counts(counts: collections.Counter[Class]) -> Iterator[str]:

@@ -153,17 +153,17 @@ def comment(key: Key) -> str:
     return text
 
 
-def block(key: Key, text: str) -> str:
-    """``key``'s comment and its line."""
-    return f"{comment(key)}\n{key.name}={text}\n"
+def block(key: Key, text: str, gone: bool = False) -> str:
+    """``key``'s comment and its line, which is a comment too for one that is ``gone``."""
+    return f"{comment(key)}\n{'#' if gone else ''}{key.name}={text}\n"
 
 
-def full_text(registry: Registry, given: Mapping[str, str]) -> str:
-    """A whole answer file: every key with its comment and its value or default."""
+def full_text(registry: Registry, written: Callable[[str], str]) -> str:
+    """A whole answer file: every key as ``written`` gives its comment and line."""
     parts = ["[general]\n"]
     for group in registry.groups:
         parts.append(f"## {group.title}\n")
-        parts += [block(key, given.get(key.name, key.default)) for key in group.keys]
+        parts += [written(key.name) for key in group.keys]
     return "\n".join(parts)
 
 

@@ -29,8 +29,6 @@ class Registry:
     keys: Mapping[str, Key]
     groups: tuple[Group, ...]
     targets: Mapping[str, str]
-    options: Mapping[str, str]
-    """Name -> packstack's long option, without dashes."""
     secrets: Mapping[str, Secret]
     """All that are declared, by name."""
 
@@ -96,9 +94,8 @@ def build(
         if old in keys:
             aliases = tuple(dict.fromkeys((*keys[new].aliases, old)))
             keys[new] = dataclasses.replace(keys[new], aliases=aliases)
-    options = {name: row.option for name, row in rows.items() if row.option}
     shown = tuple(g for g in groups if g.keys)
-    return Registry(keys, shown, targets, options, _by_name(secrets, keys))
+    return Registry(keys, shown, targets, _by_name(secrets, keys))
 
 
 def _by_name(secrets: Iterable[Secret], keys: Mapping[str, Key]) -> Mapping[str, Secret]:

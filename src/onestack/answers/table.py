@@ -8,23 +8,31 @@ component declares it. A component's own declaration counts more.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.model.key import Class, Key, Kind
+
+RELEASES = ("mitaka", "latest")
+"""Of packstack's, whose defaults are known: the guide's, and its last."""
 
 
 @dataclass(frozen=True)
 class Row:
     """``target`` is the key whose value this one sets, for older names.
 
-    ``old`` marks names that packstack itself no longer wrote by its end.
+    ``old`` marks names that packstack itself no longer wrote by its end. ``defaults`` has
+    packstack's own for each of `RELEASES` that had the key, in the table's words
+    (`onestack.answers.stock`).
     """
 
     key: Key
-    option: str
+    options: tuple[str, ...]
+    """packstack's on its command line, without dashes; today's first, then older spellings."""
     target: str
     old: bool
+    defaults: Mapping[str, str]
 
 
 @functools.cache
@@ -33,7 +41,10 @@ def rows() -> dict[str, Row]:
     text = (Path(__file__).parent / "packstack.tsv").read_text("utf-8")
     found: dict[str, Row] = {}
     for line in text.splitlines()[1:]:
-        name, default, kind, choices, outcome, target, option, era, meaning, note = line.split("\t")
+        fields = line.split("\t")
+        name, default, kind, choices, outcome, target, option, era, meaning, note = fields[:10]
+        own = {r: d for r, d in zip(RELEASES, fields[10:], strict=True) if d != "-"}
+        options = tuple(filter(None, option.split("|")))
         key = Key(
             name,
             default,
@@ -43,5 +54,5 @@ def rows() -> dict[str, Row]:
             Class(outcome),
             note,
         )
-        found[name] = Row(key, option, target, era == "old")
+        found[name] = Row(key, options, target, era == "old", own)
     return found

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from onestack.answers import stock
+from onestack.answers.hosts import CONTROLLER, OtherHosts, settle
 from onestack.answers.packstack_file import AnswerFile, AnswerLine
 from onestack.answers.registry import Registry
 from onestack.answers.values import Answers, BadValue, means_default, parse
 from onestack.model.errors import BadAnswers
-from onestack.model.key import Class, Key
-
-HOST = "CONFIG_CONTROLLER_HOST"
-"""What all of packstack's names of hosts come to."""
+from onestack.model.key import Class, Key, Kind
 
 Rule = Callable[[Answers], Iterable[str]]
 """Looks at valid answers and yields contradictions, each as a sentence."""
+
+_PLUGIN = "CONFIG_NEUTRON_L2_PLUGIN"
+_OF_PLUGIN = (
+    "CONFIG_NEUTRON_OVS_TENANT_NETWORK_TYPE",
+    "CONFIG_NEUTRON_OVS_VLAN_RANGES",
+    "CONFIG_NEUTRON_OVS_TUNNEL_RANGES",
+)
+"""Read only where `_PLUGIN` is openvswitch, and then instead of those of ML2."""
+_REMARK = re.compile(r"\s[#;]")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What components know about answers, each function from all of them to sentences."""
+
+    contradictions: Sequence[Rule] = ()
+    remarks: Sequence[Rule] = ()
+    """What counts for nothing."""
+    unread: Sequence[Rule] = ()
+    """Names of keys, not sentences: those of components that are off."""
 
 
 @dataclass
@@ -24,54 +45,72 @@ class Problems:
 
     problems: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    others: list[OtherHosts] = field(default_factory=list)
+    """Told as notices once it is known which services are on."""
 
 
 def check(
     registry: Registry,
     layers: Iterable[Iterable[AnswerLine]],
-    rules: Iterable[Rule] = (),
+    rules: Rules | None = None,
 ) -> tuple[Answers | None, Problems]:
     """Merge ``layers`` (later ones win) and check all of it.
 
     Within one layer a key may stand twice only with one value. The answers
     are ``None`` when there are problems.
     """
+    rules = rules or Rules()
     report = Problems()
     merged: dict[str, AnswerLine] = {}
     for layer in layers:
-        merged.update(_one_layer(registry, layer, report))
+        merged.update(_one_layer(registry, tuple(layer), report))
     given: dict[str, str] = {}
+    bad: dict[str, str] = {}
     for name, entry in merged.items():
-        key = registry.keys[name]
-        given[name] = entry.text
         try:
-            value = parse(key, entry.text)
+            value = parse(registry.keys[name], entry.text)
         except BadValue as wrong:
-            report.problems.append(f"{entry.where}: {name}={_shown(key, entry)}: {wrong}")
-            continue
-        if key.outcome is Class.IMPLEMENTED or value == parse(key, key.default):
-            continue
-        if key.outcome is Class.REFUSED:
-            report.problems.append(
-                f"{entry.where}: {name}={_shown(key, entry)} is refused: {key.note}"
-            )
-        elif key.outcome is Class.IGNORED:
-            report.notices.append(f"{name} has no effect: {key.note}")
+            bad[name] = f"{entry.where}: {name}={_shown(registry.keys[name], entry)}: {wrong}"
+            report.problems.append(bad[name])
         else:
-            report.notices.append(f"{name}: {key.note}")
+            given[name] = entry.text
+            _note_fate(registry.keys[name], value, entry, report)
+    answers = Answers(registry.keys, given)
+    # What is wrong with a service that is off is no reason to refuse the others.
+    unread = {name for each in rules.unread for name in each(answers)}
+    for name in unread & {*bad}:
+        # Not of a switch itself: then nobody knows what is off.
+        if registry.keys[name].kind is not Kind.FLAG:
+            report.problems.remove(bad[name])
+            report.notices.append(f"{name} counts for nothing, for its service is off: {bad[name]}")
+    report.notices += [other.notice(answers) for other in report.others]
     if report.problems:
         return None, report
-    answers = Answers(registry.keys, given)
-    for rule in rules:
+    for rule in rules.contradictions:
         report.problems += rule(answers)
+    if not report.problems:
+        report.notices += [remark for rule in rules.remarks for remark in rule(answers)]
     return (None if report.problems else answers), report
+
+
+def _note_fate(key: Key, value: Any, entry: AnswerLine, report: Problems) -> None:
+    """What becomes of a key that does not do what packstack's did."""
+    if key.outcome is Class.IMPLEMENTED or value == parse(key, key.default):
+        return
+    if key.outcome is Class.REFUSED:
+        report.problems.append(
+            f"{entry.where}: {key.name}={_shown(key, entry)} is refused: {key.note}"
+        )
+    elif entry.text not in stock.own(key.name):
+        lead = f"{key.name} has no effect" if key.outcome is Class.IGNORED else key.name
+        report.notices.append(f"{lead}: {key.note}")
 
 
 def read(
     registry: Registry,
     layers: Iterable[Iterable[AnswerLine]],
     files: Iterable[AnswerFile] = (),
-    rules: Iterable[Rule] = (),
+    rules: Rules | None = None,
 ) -> tuple[Answers, list[str]]:
     """As `check`, with the unreadable lines of ``files``; returns answers and notices.
 
@@ -90,10 +129,12 @@ def read(
 
 
 def _one_layer(
-    registry: Registry, layer: Iterable[AnswerLine], report: Problems
+    registry: Registry, layer: Sequence[AnswerLine], report: Problems
 ) -> dict[str, AnswerLine]:
     """Entries by today's names; unknown names and disagreements become problems."""
     found: dict[str, AnswerLine] = {}
+    named: list[AnswerLine] = []
+    unread = _unread_names(registry, layer)
     for entry in layer:
         name = registry.targets.get(entry.name, entry.name)
         if name not in registry.keys:
@@ -101,37 +142,78 @@ def _one_layer(
             hint = f"; did you mean {nearest}?" if nearest else ""
             report.problems.append(f"{entry.where}: {entry.name} is not a known key{hint}")
             continue
-        if means_default(entry.text):
+        if means_default(entry.text) or _has_remark(registry.keys[name], entry, report):
             continue
-        if name != entry.name:
-            # An older name that says nothing must not undo what today's name says.
-            old = registry.keys.get(entry.name)
-            if entry.text in ("", old.default if old else ""):
-                continue
-            if "," in entry.text and name == HOST:
-                report.problems.append(
-                    f"{entry.where}: {entry.name}={entry.text} is refused: onestack makes a cloud "
-                    "on one machine, to which no other can be joined yet; name only this one"
-                )
-                continue
-            if name != HOST:
-                report.notices.append(f"{entry.name} is an older name of {name}")
-        before = found.get(name)
-        if before and before.name == entry.name and before.text == entry.text:
-            report.notices.append(f"{entry.name} stands twice: {before.where} and {entry.where}")
-        if before and before.text != entry.text:
-            who = "" if before.name == entry.name == name else f" (as {before.name})"
-            report.problems.append(
-                f"{entry.where}: {entry.name} contradicts {before.where}{who}: "
-                + (
-                    "all hosts must be this one machine; another cannot be joined yet"
-                    if name == HOST and before.name != entry.name
-                    else "the two give different values"
-                )
-            )
+        # An older name that says nothing must not undo what today's name says.
+        if name != entry.name and entry.text in ("", _default(registry, entry.name)):
             continue
-        found[name] = entry
+        if name == CONTROLLER:
+            named.append(entry)
+        elif entry.name in unread:
+            report.notices.append(f"{entry.name} counts for nothing beside {unread[entry.name]}")
+        else:
+            _take(found, name, entry, report)
+    settled = settle(named)
+    report.problems += settled.problems
+    report.others += settled.others
+    if settled.controller:
+        found[CONTROLLER] = settled.controller
     return found
+
+
+def _default(registry: Registry, name: str) -> str:
+    return registry.keys[name].default if name in registry.keys else ""
+
+
+def _take(found: dict[str, AnswerLine], name: str, entry: AnswerLine, report: Problems) -> None:
+    if name != entry.name:
+        report.notices.append(f"{entry.name} is an older name of {name}")
+    before = found.get(name)
+    if before and before.text != entry.text:
+        who = "" if before.name == entry.name == name else f" (as {before.name})"
+        report.problems.append(
+            f"{entry.where}: {entry.name} contradicts {before.where}{who}: "
+            "the two give different values"
+        )
+        return
+    if before and before.name == entry.name:
+        report.notices.append(f"{entry.name} stands twice: {before.where} and {entry.where}")
+    found[name] = entry
+
+
+def _unread_names(registry: Registry, layer: Sequence[AnswerLine]) -> dict[str, str]:
+    """Names that packstack passed over, and the one that it read in their place.
+
+    Where today's name is written, even with nothing behind it, it read no older one.
+    """
+    written = {entry.name: entry.text for entry in layer}
+    found = {}
+    for old in written:
+        name = registry.targets.get(old, old)
+        if name in (old, CONTROLLER) or name not in written:
+            continue
+        if old in _OF_PLUGIN and written.get(_PLUGIN, "").lower() == "openvswitch":
+            found[name] = f"{old}, as {_PLUGIN} has it"
+        else:
+            found[old] = name
+    return found
+
+
+def _has_remark(key: Key, entry: AnswerLine, report: Problems) -> bool:
+    """Whether a value goes on with what looks like a remark; a secret may."""
+    if not _REMARK.search(entry.text):
+        return False
+    if key.kind is Kind.SECRET:
+        report.notices.append(
+            f"{entry.where}: all that stands behind {entry.name}= is the secret, also what follows "
+            "the blank: a remark cannot stand behind a value"
+        )
+        return False
+    report.problems.append(
+        f"{entry.where}: {entry.name}={entry.text}: a remark cannot stand behind a value; give it "
+        "a line of its own, or take it away"
+    )
+    return True
 
 
 def _shown(key: Key, entry: AnswerLine) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import secrets as randomness
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from onestack.answers import packstack_file
+from onestack.answers import packstack_file, stock
+from onestack.answers.hosts import CONTROLLER
 from onestack.answers.registry import registry
+from onestack.answers.values import PLACEHOLDER
 from onestack.cli import output
 from onestack.cli.options import (
+    KEPT,
     ResolvedAnswers,
     answer_options,
     cloud_of,
@@ -16,6 +21,8 @@ from onestack.cli.options import (
     json_option,
     resolve_answers,
 )
+from onestack.host.facts import route_address
+from onestack.model.cloud import Cloud
 from onestack.model.key import Class
 
 
@@ -34,6 +41,11 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write an answer file with every key (values and comments that FILE has are kept)",
     )
+    parser.add_argument(
+        "--passwords",
+        action="store_true",
+        help="with --write: a random password for each key that would get one with the cloud",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,9 +56,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.write and not args.answer_file and packstack_file.is_there(args.write):
         args.answer_file = args.write
-    wanted = resolve_answers(cloud_of(args), args)
+    cloud = cloud_of(args)
+    wanted = resolve_answers(cloud, args)
     if args.write:
-        write(args.write, wanted)
+        texts = values(cloud, wanted, args.defaults, args.passwords)
+        write(args.write, wanted, texts, args.defaults)
         output.say(f"{args.write}: {len(wanted.registry.keys)} keys, readable by its owner only")
     elif args.check:
         for notice in wanted.notices:
@@ -57,22 +71,57 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def write(path: Path, wanted: ResolvedAnswers) -> None:
+def values(
+    cloud: Cloud, wanted: ResolvedAnswers, release: str | None, passwords: bool
+) -> dict[str, str]:
+    """What a whole answer file says of each key."""
+    given, found = wanted.answers.given, dict[str, str]()
+    machine = stock.Machine.this(given.get(CONTROLLER) or route_address())
+    for key in (key for group in wanted.registry.groups for key in group.keys):
+        text = given.get(key.name)
+        if text is None:
+            text = stock.default(key, release, machine) if release else key.default
+        found[key.name] = text
+    # A cloud that is there has its passwords.
+    if passwords and not packstack_file.is_there(cloud.etc / KEPT):
+        found.update(new_passwords(wanted, found))
+    return found
+
+
+def new_passwords(wanted: ResolvedAnswers, texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """A password each, as packstack made them: the one of all, or sixteen random digits."""
+    default = str(wanted.answers["CONFIG_DEFAULT_PASSWORD"])
+    for secret in wanted.registry.secrets.values():
+        if texts.get(secret.key) == PLACEHOLDER:
+            one = default if secret.password else ""
+            yield secret.key, one or randomness.token_hex(8)
+
+
+def write(
+    path: Path, wanted: ResolvedAnswers, texts: Mapping[str, str], release: str | None
+) -> None:
     """A whole answer file; one that exists keeps its own lines, and gets what it lacks."""
     given = wanted.answers.given
+    listed = {key.name: key for group in wanted.registry.groups for key in group.keys}
+
+    def gone(name: str) -> bool:
+        return release is not None and name not in given and stock.gone(listed[name], release)
+
+    def block(name: str) -> str:
+        return packstack_file.block(listed[name], texts[name], gone(name))
+
     if not packstack_file.is_there(path):
-        packstack_file.save(path, packstack_file.full_text(wanted.registry, given))
+        packstack_file.save(path, packstack_file.full_text(wanted.registry, block))
         return
-    listed = [key for group in wanted.registry.groups for key in group.keys]
     file = packstack_file.read(path)
     there = {wanted.registry.targets.get(entry.name, entry.name) for entry in file.entries}
-    values = {key.name: given.get(key.name, key.default) for key in listed}
     # Lines that stand under an older name, or say no more than the default, stay as they are.
-    changed = {name: text for name, text in values.items() if name in given or name not in there}
-    text = file.updated(
-        changed, lambda name: packstack_file.block(wanted.registry.keys[name], values[name])
-    )
-    packstack_file.save(path, text)
+    changed = {
+        name: text
+        for name, text in texts.items()
+        if name in given or not (name in there or gone(name))
+    }
+    packstack_file.save(path, file.updated(changed, block))
 
 
 def show(wanted: ResolvedAnswers, everything: bool, as_json: bool) -> None:

@@ -21,7 +21,7 @@ def first(module: str, argv: list[str]) -> int:
     if module == "onestack.cli.packstack":
         from onestack.cli import packstack
 
-        argv = packstack.checked_arguments(argv)
+        argv = packstack.first_look(argv)
         if not argv:
             return CARRIED_OUT
     try:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.answers import packstack_file
+from onestack.answers import packstack_file, stock, table
 from onestack.answers.packstack_file import AnswerFile, AnswerLine
 from onestack.answers.registry import Registry, registry
-from onestack.answers.validate import Rule, read
+from onestack.answers.validate import Rules, read
 from onestack.answers.values import Answers
 from onestack.model.cloud import DEFAULT_NAME, Cloud
+from onestack.model.component import Component
 from onestack.model.errors import BadAnswers, OnestackError
 
 KEPT = "answers.txt"
@@ -40,6 +43,12 @@ def answer_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="one answer; counts more than a file's (may be repeated)",
+    )
+    group.add_argument(
+        "--defaults",
+        choices=table.RELEASES,
+        help="what nobody answers is as packstack had it in that release (dashboard, object "
+        "storage, metering and demo on), instead of as lean as usual",
     )
 
 
@@ -90,15 +99,23 @@ def resolve_answers(cloud: Cloud, args: argparse.Namespace) -> ResolvedAnswers:
         layers.append(file.entries)
     layers.append(tuple(_pair(text) for text in getattr(args, "set", None) or ()))
     known = registry()
+    if release := getattr(args, "defaults", None):
+        layers.insert(0, stock.missing(known, release, itertools.chain(*layers)))
     answers, notices = read(known, layers, files, rules())
     return ResolvedAnswers(answers, tuple(notices), known)
 
 
-def rules() -> list[Rule]:
-    """What each component knows about answers that cannot be together."""
+def rules() -> Rules:
+    """What each component knows about answers."""
     import onestack.components as components
 
-    return [c.validate for c in getattr(components, "ALL", ())]
+    known: tuple[Component, ...] = getattr(components, "ALL", ())
+
+    def unread(answers: Answers) -> Iterator[str]:
+        read = {key.name for room in known if room.enabled(answers) for key in room.keys}
+        yield from (key.name for room in known for key in room.keys if key.name not in read)
+
+    return Rules([c.validate for c in known], [c.remarks for c in known], [unread])
 
 
 def _pair(text: str) -> AnswerLine:

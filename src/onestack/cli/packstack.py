@@ -1,22 +1,25 @@
 """packstack's command line, carried out by onestack.
 
-``--gen-answer-file``, ``--answer-file``, ``--allinone``, ``--dry-run`` and
-``--validate-answer-file`` do what they did there, and every key of the answer
-file is an option, by packstack's own name for it.
+``--gen-answer-file``, ``--answer-file``, ``--allinone``, ``--install-hosts``, ``--dry-run``
+and ``--validate-answer-file`` do what they did there, with packstack's own defaults
+(`onestack.answers.stock`), and every key of the answer file is an option, by packstack's own
+names for it.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from onestack.answers import packstack_file, table
+from onestack.answers import packstack_file, stock, table
 from onestack.answers.registry import registry
 from onestack.cli import main as program
+from onestack.cli import output
 from onestack.cli.options import cloud_options
 from onestack.model import errors
 from onestack.model.key import Class
@@ -24,19 +27,25 @@ from onestack.model.key import Class
 MAIN_OPTIONS = """\
 usage: packstack [OPTION]...
 
-Carried out by onestack; the cloud is OpenStack 2026.2.
+Carried out by onestack; the cloud is OpenStack 2026.2. `onestack up` makes a leaner
+one: what is not asked for is not there.
 
   -h, --help                    this text; --help-keys adds an option for each key
-  --gen-answer-file FILE        write an answer file with every key; values that
-                                FILE already has are kept. PW_PLACEHOLDER stands
-                                for a random password, made with the cloud
-  -a, --answer-file FILE        make the cloud that FILE describes
+  --gen-answer-file FILE        write an answer file with every key, packstack's
+                                defaults and a random password for each service;
+                                values that FILE already has are kept
+  -a, --answer-file FILE        make the cloud that FILE describes; a key that FILE
+                                lacks has packstack's default
   --validate-answer-file FILE   only say what is wrong with FILE
-  --allinone                    make a cloud on this machine with the defaults
-  --install-hosts HOST          the same; HOST must be this machine, and the only one
+  --allinone                    make a cloud on this machine with the defaults, and
+                                leave ~/packstack-answers-DATE-TIME.txt for the
+                                next run (packstack --answer-file)
+  --install-hosts HOST[,...]    the same; the first HOST must be this machine
+  --release RELEASE             whose defaults: latest (the usual) or mitaka
   -y, --dry-run                 say what would be done, and do nothing
   -o, --options                 list all keys and their options
   -d, --debug                   the same as CONFIG_DEBUG_MODE=y
+  -t, --timeout SECONDS         no effect: it was for puppet
   --version                     which program this is
   --name, --root, --netns       which cloud (as with onestack)
 
@@ -82,11 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--install-hosts", metavar="HOST")
     parser.add_argument("-y", "--dry-run", action="store_true")
     parser.add_argument("-d", "--debug", action="store_true")
-    # packstack's limit for puppet: there is no puppet here.
-    parser.add_argument("-t", "--timeout", type=int)
+    parser.add_argument("-t", "--timeout", metavar="SECONDS")
+    parser.add_argument("--release", choices=table.RELEASES, default=stock.LATEST)
     cloud_options(parser, netns=True)
-    for name, option in key_options().items():
-        parser.add_argument(f"--{option}", dest=name, metavar="VALUE")
+    for name, options in key_options().items():
+        words = [f"--{option}" for option in options]
+        parser.add_argument(*words, dest=name, metavar="VALUE")
     return parser
 
 
@@ -99,17 +109,17 @@ def _path(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{user} is no user's home on this machine") from None
 
 
-def key_options() -> dict[str, str]:
-    """Key name -> option, without dashes: packstack's own, else one made of the name."""
+def key_options() -> dict[str, tuple[str, ...]]:
+    """Key name -> options, without dashes: packstack's own, else one made of the name."""
     rows = table.rows()
     found = {}
-    for name in sorted(registry().keys):
+    for name in sorted({*registry().keys, *rows}):
         if name in rows:
-            option = rows[name].option
+            options = rows[name].options
         else:
-            option = name.removeprefix("CONFIG_").lower().replace("_", "-")
-        if option:
-            found[name] = option
+            options = (name.removeprefix("CONFIG_").lower().replace("_", "-"),)
+        if options:
+            found[name] = options
     return found
 
 
@@ -117,15 +127,15 @@ def key_help() -> str:
     """One line for each key: its option, name, default."""
     keys = registry().keys
     lines = []
-    for name, option in sorted(key_options().items(), key=lambda pair: pair[1]):
+    for name, options in sorted(key_options().items(), key=lambda pair: pair[1]):
         key = keys[name]
         fate = "" if key.outcome is Class.IMPLEMENTED else f"  [{key.outcome.value}]"
-        lines.append(f"  --{option}=VALUE  ({name}, default {key.default or 'empty'}){fate}")
+        lines.append(f"  --{options[0]}=VALUE  ({name}, default {key.default or 'empty'}){fate}")
     return "\n".join(lines)
 
 
-def translate(argv: Sequence[str]) -> list[str]:
-    """``argv`` as onestack's own; empty when only a text was wanted, and printed."""
+def translate(argv: Sequence[str], now: datetime.datetime | None = None) -> list[list[str]]:
+    """``argv`` as onestack's own commands; none when only a text was wanted, and printed."""
     args = _parser().parse_args(list(argv))
     if told(args):
         return []
@@ -133,20 +143,25 @@ def translate(argv: Sequence[str]) -> list[str]:
     which = ["--name", args.name]
     if args.root:
         which += ["--root", str(args.root)]
-    if args.netns:
-        which.append("--netns")
+    if args.timeout is not None:
+        output.note("note: --timeout has no effect: it was for puppet")
+    defaults = ["--defaults", args.release]
     given = given_answers(args)
+    asking = ["answers", *which, *defaults]
+    up = ["up", *which, *(["--netns"] if args.netns else []), *defaults]
+    dry = ["--dry-run"] if args.dry_run else []
     if args.gen_answer_file:
-        return ["answers", *which[:4], *given, "--write", str(args.gen_answer_file)]
+        return [[*asking, *given, "--passwords", "--write", str(args.gen_answer_file)]]
     if args.validate_answer_file:
-        file = str(args.validate_answer_file)
-        return ["answers", *which[:4], *given, "--check", "--answer-file", file]
-    words = ["up", *which, *given]
+        return [[*asking, *given, "--check", "--answer-file", str(args.validate_answer_file)]]
     if args.answer_file:
-        words += ["--answer-file", str(args.answer_file)]
-    if args.dry_run:
-        words.append("--dry-run")
-    return words
+        return [[*up, *given, "--answer-file", str(args.answer_file), *dry]]
+    # As packstack: the answers are written down, and then carried out.
+    file = Path.home() / f"packstack-answers-{now or datetime.datetime.now():%Y%m%d-%H%M%S}.txt"
+    return [
+        [*asking, *given, "--passwords", "--write", str(file)],
+        [*up, *given, "--answer-file", str(file), *dry],
+    ]
 
 
 def told(args: argparse.Namespace) -> bool:
@@ -194,28 +209,29 @@ def given_answers(args: argparse.Namespace) -> list[str]:
     }
     given = [f"--set={name}={value}" for name, value in values.items()]
     if args.install_hosts:
-        given.append(f"--set=CONFIG_CONTROLLER_HOST={only_host(args.install_hosts)}")
+        given += [f"--set={name}={text}" for name, text in hosts(args.install_hosts).items()]
     if args.debug:
         given.append("--set=CONFIG_DEBUG_MODE=y")
     return given
 
 
-def only_host(text: str) -> str:
+def hosts(text: str) -> dict[str, str]:
     """packstack made the first a controller and the others compute hosts."""
-    hosts = [host.strip() for host in text.split(",") if host.strip()]
-    if len(hosts) != 1:
-        raise errors.BadAnswers(
-            f"--install-hosts {text} names {len(hosts)} machines",
-            "onestack makes a cloud on one machine, to which no other can be joined yet",
-            "name only this one, or packstack --allinone",
-        )
-    return hosts[0]
+    named = [host.strip() for host in text.split(",") if host.strip()]
+    if not named:
+        raise errors.BadAnswers("--install-hosts names no machine", "", "packstack --allinone")
+    found = {"CONFIG_CONTROLLER_HOST": named[0]}
+    if named[1:]:
+        found["CONFIG_COMPUTE_HOSTS"] = ",".join(named[1:])
+    return found
 
 
-def checked_arguments(argv: Sequence[str]) -> list[str]:
+def checked_commands(argv: Sequence[str]) -> list[list[str]]:
     """`translate`, with an answer file that is there. Raises `BadAnswers`."""
-    words = translate(argv)
-    if "--answer-file" in words:
+    commands = translate(argv)
+    for words in commands[:1]:
+        if "--answer-file" not in words:
+            continue
         file = Path(words[words.index("--answer-file") + 1])
         if not packstack_file.is_there(file):
             raise errors.BadAnswers(
@@ -223,12 +239,26 @@ def checked_arguments(argv: Sequence[str]) -> list[str]:
                 "",
                 f"make one: packstack --gen-answer-file {file}",
             )
+    return commands
+
+
+def first_look(argv: Sequence[str]) -> list[str]:
+    """What the launcher looks at before the program's environment is there; none: all is done."""
+    commands = checked_commands(argv)
+    words = commands[-1] if commands else []
+    if len(commands) > 1:
+        # The answer file is not written yet; the options say all that it will, but passwords.
+        at = words.index("--answer-file")
+        words = words[:at] + words[at + 2 :]
     return words
 
 
 def run(argv: Sequence[str]) -> int:
-    words = checked_arguments(argv)
-    return program.run(words) if words else 0
+    code = 0
+    for words in checked_commands(argv):
+        if code := program.run(words):
+            break
+    return code
 
 
 def main() -> int:

@@ -77,7 +77,12 @@ def prepare_steps(ctx: Context, cache: Path = CACHE) -> list[Step]:
     name = ctx.cloud.netns
     if name is not None:
         steps.append(
-            Step("netns", "Network namespace", lambda: ensure_netns(name, ledger), ("packages",))
+            Step(
+                "netns",
+                "Network namespace",
+                lambda: ensure_netns(name, ledger, ctx.public),
+                ("packages",),
+            )
         )
     return [*steps, *download_steps(ctx)]
 

@@ -44,7 +44,10 @@ def unit_text(ctx: Context) -> str:
         f"-ip -n {name} link add {device} type dummy",
         f"-ip -n {name} link add {device} type bridge",
         f"ip -n {name} link set {device} up",
-        f"ip -n {name} address replace {netns.PUBLIC_ADDRESS}/32 dev {device}",
+        *(
+            f"ip -n {name} address replace {address}/32 dev {device}"
+            for address in dict.fromkeys((netns.PUBLIC_ADDRESS, ctx.public))
+        ),
     )
     before = "".join(
         f"ExecStartPre={'-' if c.startswith('-') else ''}/usr/bin/env {c.removeprefix('-')}\n"

@@ -21,6 +21,8 @@ from onestack.model.errors import NotYet, OnestackError
 PUBLIC_DEVICE = "public0"
 PUBLIC_ADDRESS = "100.64.0.1"
 """Where a cloud in a namespace of its own is reached, from inside it."""
+NEW = {"lo": (), PUBLIC_DEVICE: (f"{PUBLIC_ADDRESS}/32",)}
+"""Devices and global addresses of a namespace as it is made."""
 
 
 def exists(name: str) -> bool:
@@ -113,8 +115,8 @@ def _addresses(name: str) -> dict[str, tuple[bool, list[str]]]:
     }
 
 
-def ensure_netns(name: str, ledger: Ledger) -> Iterator[Change]:
-    """The namespace with all of 127.0.0.0/8 and `PUBLIC_ADDRESS`."""
+def ensure_netns(name: str, ledger: Ledger, public: str = PUBLIC_ADDRESS) -> Iterator[Change]:
+    """The namespace with all of 127.0.0.0/8, `PUBLIC_ADDRESS` and ``public``."""
     devices: dict[str, tuple[bool, list[str]]] = {}
     if exists(name):
         devices = _addresses(name)
@@ -126,8 +128,13 @@ def ensure_netns(name: str, ledger: Ledger) -> Iterator[Change]:
             lambda: _ip(name, "link", "set", "lo", "up"),
         )
     up, addresses = devices.get(PUBLIC_DEVICE, (False, []))
-    if not up or PUBLIC_ADDRESS not in addresses:
-        yield Change(f"give {name} the address {PUBLIC_ADDRESS}", lambda: _public(name))
+    for address in dict.fromkeys((PUBLIC_ADDRESS, public)):
+        # A loopback address is there with all of its network.
+        if address.startswith("127.") or (up and address in addresses):
+            continue
+        yield Change(
+            f"give {name} the address {address}", functools.partial(_public, name, address)
+        )
 
 
 def _make(name: str, ledger: Ledger) -> None:
@@ -141,7 +148,7 @@ def _ip(name: str, *words: str) -> None:
     run(["ip", "-n", name, *words], timeout=20)
 
 
-def _public(name: str) -> None:
+def _public(name: str, address: str) -> None:
     if PUBLIC_DEVICE not in _addresses(name):
         made = run(
             ["ip", "-n", name, "link", "add", PUBLIC_DEVICE, "type", "dummy"],
@@ -152,7 +159,7 @@ def _public(name: str) -> None:
             # A kernel without the dummy module; a bridge without ports does as well.
             _ip(name, "link", "add", PUBLIC_DEVICE, "type", "bridge")
     _ip(name, "link", "set", PUBLIC_DEVICE, "up")
-    _ip(name, "address", "replace", f"{PUBLIC_ADDRESS}/32", "dev", PUBLIC_DEVICE)
+    _ip(name, "address", "replace", f"{address}/32", "dev", PUBLIC_DEVICE)
 
 
 def undo_netns(data: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import os
 import re
+import socket
 import tempfile
 import urllib.error
 import urllib.parse
@@ -75,6 +76,24 @@ def check(source: str) -> None:
             "it is neither a URL nor a file",
             "give an http(s) URL, or the absolute path of a file",
         )
+
+
+def unknown_server(source: str) -> str:
+    """The name of the server of an image by URL, if nobody here knows it; else nothing.
+
+    Behind a proxy it is the proxy that has to know it.
+    """
+    url = urllib.parse.urlsplit(source)
+    host = url.hostname or ""
+    if not host or url.scheme not in ("http", "https"):
+        return ""
+    if url.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
+        return ""
+    try:
+        socket.getaddrinfo(host, url.port or url.scheme)
+    except (OSError, UnicodeError):
+        return host
+    return ""
 
 
 def cached(source: str, cache: Path) -> bool:

@@ -217,6 +217,10 @@ class Component(Part):
         """Answers of this component that cannot be together, each as a sentence."""
         return ()
 
+    def remarks(self, answers: Answers) -> Iterable[str]:
+        """What of valid answers counts for nothing, each as a sentence."""
+        return ()
+
     def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
         """What of this machine does not fit this component's answers.
 

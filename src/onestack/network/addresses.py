@@ -42,14 +42,14 @@ def first_address(device: str, present: Devices) -> str:
     raise NotInstalled(
         f"the network device {device} cannot be this host's end of tunnels",
         "it has no IPv4 address" if device in present else "there is no such device",
-        "give it an address, or name another device in CONFIG_NEUTRON_OVS_TUNNEL_IF "
-        "(CONFIG_NEUTRON_OVN_TUNNEL_IF)",
+        "leave CONFIG_NEUTRON_OVS_TUNNEL_IF (CONFIG_NEUTRON_OVN_TUNNEL_IF) empty, or name in it a "
+        "device that has an address before the cloud is there",
     )
 
 
 def wrong_tunnel_end(device: str, present: Devices) -> Iterator[Finding]:
-    """Why tunnels cannot end at ``device``; nothing before the cloud's namespace is made."""
-    if not device or not present:
+    """Why tunnels cannot end at ``device``."""
+    if not device:
         return
     try:
         first_address(device, present)

@@ -41,6 +41,13 @@ def l2_agent(answers: Answers, host: HostFacts) -> tuple[str, str]:
     wanted = str(answers["CONFIG_NEUTRON_L2_AGENT"])
     if wanted:
         return wanted, "CONFIG_NEUTRON_L2_AGENT says so"
+    drivers = answers["CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS"]
+    asked = [name for name in ("ovn", "openvswitch") if name in drivers]
+    if len(asked) == 1:
+        return asked[0], "CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS says so"
+    for name in ("CONFIG_NEUTRON_ML2_TYPE_DRIVERS", "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"):
+        if tunnels := [kind for kind in answers[name] if kind in ("gre", "vxlan")]:
+            return "openvswitch", f"{name} asks for {tunnels[0]}, which ovn cannot carry"
     if answers[BALANCERS]:
         return "ovn", f"{BALANCERS} asks for load balancers, which are OVN's"
     if datapath(host) == "system":

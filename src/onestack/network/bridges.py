@@ -44,5 +44,11 @@ class Bridges:
     @cached_property
     def tunnel_address(self) -> str:
         """This host's end of tunnels, or nothing where no NIC is named for them."""
-        device = self.wiring.tunnel_device
+        device = self.tunnel_device
         return first_address(device, self._ctx.facts.cloud_devices) if device else ""
+
+    @property
+    def tunnel_device(self) -> str:
+        """The NIC of this host's end of tunnels, or the subnet of its address, or nothing."""
+        named = self.wiring.tunnel_device
+        return self._ctx.cloud.device(named) if self.wiring.is_bridge(named) else named

@@ -48,16 +48,16 @@ class Wiring:
                     "the networks"
                 )
 
-    def quarrels(self) -> Iterator[str]:
-        """Twins that say different things, each as a sentence."""
+    def unread(self) -> Iterator[str]:
+        """Twins that say something else than the agent's own, each as a sentence."""
         for name in TWINS:
             own, twin = key(self.agent, name), key(self._other, name)
             if not (self._says(own) and self._says(twin) and self.answers[twin]):
                 continue
             if self.answers[own] != self.answers[twin]:
                 yield (
-                    f"{own}={self.answers.text(own)} and {twin}={self.answers.text(twin)} differ, "
-                    f"and {self.agent} carries the networks; leave one of them out"
+                    f"{twin}={self.answers.text(twin)} counts for nothing beside "
+                    f"{own}={self.answers.text(own)}: {self.agent} carries the networks"
                 )
 
     @property
@@ -67,8 +67,24 @@ class Wiring:
 
     @property
     def interface_pairs(self) -> list[tuple[str, str]]:
-        """Bridge and NIC."""
+        """Bridge and NIC, as far as a network can use the bridge."""
+        return [(bridge, nic) for bridge, nic in self._cards if bridge in self._of_use]
+
+    @property
+    def _cards(self) -> list[tuple[str, str]]:
         return list(_pairs(self.answers[self.source("BRIDGE_IFACES")]))
+
+    def is_bridge(self, name: str) -> bool:
+        """Whether it is one of those that the answers name."""
+        return name in self._of_use
+
+    @property
+    def _outside(self) -> str:
+        return self.external_bridge or "br-ex"
+
+    @property
+    def _of_use(self) -> set[str]:
+        return {self._outside, *(bridge for _, bridge in self.mapping_pairs)}
 
     @property
     def physical_network(self) -> str:
@@ -77,8 +93,16 @@ class Wiring:
 
     @property
     def tunnel_device(self) -> str:
-        """A NIC, or the subnet of its address."""
+        """A NIC, or the subnet of its address; nothing for one that is in a bridge."""
+        return "" if self._tunnels_in_bridge else self._tunnel_end
+
+    @property
+    def _tunnel_end(self) -> str:
         return str(self.answers[self.source("TUNNEL_IF")])
+
+    @property
+    def _tunnels_in_bridge(self) -> bool:
+        return self._tunnel_end in [nic for _, nic in self.interface_pairs]
 
     @property
     def external_bridge(self) -> str:
@@ -91,10 +115,32 @@ class Wiring:
         """All that must be there besides the external one."""
         found = [bridge for _, bridge in self.mapping_pairs]
         found += [bridge for bridge, _ in self.interface_pairs]
-        return [b for b in dict.fromkeys(found) if b != (self.external_bridge or "br-ex")]
+        return [b for b in dict.fromkeys(found) if b != self._outside]
+
+    def remarks(self) -> Iterator[str]:
+        """What counts for nothing, or for less than it seems, each as a sentence."""
+        yield from self.unread()
+        source, cards = self.source("BRIDGE_MAPPINGS"), self.source("BRIDGE_IFACES")
+        wired = [bridge for bridge, _ in self._cards]
+        for network, bridge in self.mapping_pairs if self._says(source) else ():
+            if bridge != self._outside and bridge not in wired:
+                yield (
+                    f"{source} maps {network} to {bridge}, into which {cards} puts no NIC: its "
+                    "networks reach the guests of this machine, and nothing outside"
+                )
+        if self._tunnels_in_bridge:
+            yield (
+                f"{self.source('TUNNEL_IF')}={self._tunnel_end} counts for nothing: {cards} puts "
+                "that NIC into a bridge, where it has no address; tunnels on one machine need none"
+            )
+        for bridge, nic in self._cards:
+            if bridge not in self._of_use:
+                yield (
+                    f"{cards} puts {nic} into {bridge}, which {source} maps no physical network "
+                    f"to: {nic} is left alone"
+                )
 
     def validate(self) -> Iterator[str]:
-        yield from self.quarrels()
         mappings, interfaces = self.mapping_pairs, self.interface_pairs
         source, cards = self.source("BRIDGE_MAPPINGS"), self.source("BRIDGE_IFACES")
         for network in _twice(network for network, _ in mappings):
@@ -103,24 +149,6 @@ class Wiring:
             yield f"{source} maps two physical networks to the bridge {bridge}"
         for nic in _twice(nic for _, nic in interfaces):
             yield f"{cards} puts the NIC {nic} into two bridges"
-        if self.tunnel_device and self.tunnel_device in [nic for _, nic in interfaces]:
-            yield (
-                f"{cards} puts the NIC {self.tunnel_device} into a bridge, where it has no address "
-                f"for the tunnels that {self.source('TUNNEL_IF')} ends at it"
-            )
-        outside = self.external_bridge or "br-ex"
-        wired = [bridge for bridge, _ in interfaces]
-        for network, bridge in mappings if self._says(source) else ():
-            if bridge != outside and bridge not in wired:
-                yield (
-                    f"{source} maps {network} to {bridge}, which leads nowhere: {cards} names no "
-                    f"NIC for it ({bridge}:NIC)"
-                )
-        for bridge in wired:
-            if bridge != outside and bridge not in [b for _, b in mappings]:
-                yield (
-                    f"{cards} puts a NIC into {bridge}, which {source} maps no physical network to"
-                )
         yield from self._subnets()
 
     def _subnets(self) -> Iterator[str]:

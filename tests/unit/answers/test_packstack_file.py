@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,15 @@ TEXT = """\
 config_debug_mode = y
 CONFIG_KEYSTONE_ADMIN_PW=cen#tos;=%x
 """
+
+
+def whole(given: Mapping[str, str]) -> str:
+    keys = registry().keys
+
+    def block(name: str) -> str:
+        return packstack_file.block(keys[name], given.get(name, keys[name].default))
+
+    return packstack_file.full_text(registry(), block)
 
 
 def test_reading() -> None:
@@ -42,23 +52,23 @@ def test_lines_that_cannot_be_read_are_all_named() -> None:
 def test_a_whole_file_reads_back_as_it_was_written() -> None:
     known = registry()
     given = {"CONFIG_DEBUG_MODE": "y", "CONFIG_KEYSTONE_ADMIN_PW": "centos"}
-    text = packstack_file.full_text(known, given)
+    text = whole(given)
     answers, notices = read(known, [packstack_file.parse(text, "f").entries])
     assert notices == []
     assert {n: answers[n] for n in known.keys} == {n: known.answers(given)[n] for n in known.keys}
-    again = packstack_file.full_text(known, answers.given)
+    again = whole(answers.given)
     assert again == text
 
 
 def test_each_key_stands_under_its_comment() -> None:
-    lines = packstack_file.full_text(registry(), {}).splitlines()
+    lines = whole({}).splitlines()
     assert max(len(line) for line in lines if line.startswith("#")) <= 80
     at = lines.index("CONFIG_DEBUG_MODE=n")
     assert lines[at - 1].startswith("# ")
 
 
 def test_no_secret_is_written_that_the_operator_did_not_give() -> None:
-    for line in packstack_file.full_text(registry(), {}).splitlines():
+    for line in whole({}).splitlines():
         name, _, value = line.partition("=")
         if name.endswith(("_PW", "_PASSWORD")):
             assert value in ("", "PW_PLACEHOLDER", "ubuntu"), line

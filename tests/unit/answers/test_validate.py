@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from onestack.answers.packstack_file import parse
-from onestack.answers.registry import Registry, build
-from onestack.answers.validate import read
+from onestack.answers.registry import Registry, build, registry
+from onestack.answers.validate import Rules, read
 from onestack.answers.values import Answers
 from onestack.model.errors import BadAnswers
 from onestack.model.key import Class, Key, Kind
@@ -94,13 +94,6 @@ def test_the_cloud_is_at_an_ipv4_address() -> None:
         assert "at an IPv4 address only" in found
 
 
-def test_several_machines_are_refused() -> None:
-    (found,) = problems("CONFIG_CONTROLLER_HOST=192.0.2.7\nCONFIG_COMPUTE_HOSTS=192.0.2.8")
-    assert "contradicts" in found
-    (found,) = problems("CONFIG_COMPUTE_HOSTS=192.0.2.7,192.0.2.8")
-    assert "one machine" in found
-
-
 def test_a_wrong_secret_is_not_repeated() -> None:
     strict = Key("CONFIG_ONESTACK_PW", "", "P.", Kind.SECRET, check=lambda t: "too short")
     with pytest.raises(BadAnswers) as caught:
@@ -114,4 +107,53 @@ def test_contradictions_are_asked_of_the_components() -> None:
             yield "no debugging here"
 
     with pytest.raises(BadAnswers, match="no debugging here"):
-        read(KNOWN, [parse("CONFIG_DEBUG_MODE=y", "f").entries], (), [rule])
+        read(KNOWN, [parse("CONFIG_DEBUG_MODE=y", "f").entries], (), Rules([rule]))
+
+
+def test_what_components_remark_is_told() -> None:
+    def remark(given: Answers) -> Iterator[str]:
+        yield f"debugging: {given['CONFIG_DEBUG_MODE']}"
+
+    entries = parse("CONFIG_DEBUG_MODE=y", "f").entries
+    assert read(KNOWN, [entries], (), Rules(remarks=[remark]))[1] == ["debugging: True"]
+
+
+def test_what_is_wrong_with_a_service_that_is_off_is_told_and_counts_for_nothing() -> None:
+    rules = Rules(unread=[lambda _: ("CONFIG_ONESTACK_SIZE", "CONFIG_DEBUG_MODE")])
+    entries = parse("CONFIG_ONESTACK_SIZE=much", "f").entries
+    got, notices = read(KNOWN, [entries], (), rules)
+    assert got["CONFIG_ONESTACK_SIZE"] == 1 << 30 and not got.is_given("CONFIG_ONESTACK_SIZE")
+    assert "counts for nothing" in notices[0] and "a size is digits" in notices[0]
+    # A switch says itself whether it is read.
+    with pytest.raises(BadAnswers, match="write y or n"):
+        read(KNOWN, [parse("CONFIG_DEBUG_MODE=perhaps", "f").entries], (), rules)
+
+
+def test_what_packstack_wrote_by_itself_is_not_remarked() -> None:
+    assert answers("CONFIG_KEYSTONE_TOKEN_FORMAT=UUID\nCONFIG_AMQP_ENABLE_AUTH=n")[1] == []
+    assert answers("CONFIG_KEYSTONE_TOKEN_FORMAT=PKI")[1] != []
+
+
+@pytest.mark.parametrize("sign", [" #", "\t#", "\t\t\t# ", " ;"])
+def test_a_remark_behind_a_value_is_found(sign: str) -> None:
+    found = problems(f"CONFIG_NAGIOS_INSTALL=n{sign}x\nCONFIG_COMPUTE_HOSTS=192.0.2.7{sign}me")
+    assert [line[:4] for line in found] == ["f:2:", "f:3:"]
+    assert all("a remark cannot stand behind a value" in line for line in found)
+    got, (notice,) = answers(f"CONFIG_ONESTACK_PW=a{sign}mine")
+    assert got["CONFIG_ONESTACK_PW"].startswith(f"a{sign}")
+    assert "is the secret" in notice and "mine" not in notice
+
+
+def test_today_s_name_counts_more_than_an_older_one_beside_it() -> None:
+    old, new = "CONFIG_NEUTRON_OVS_VLAN_RANGES", "CONFIG_NEUTRON_ML2_VLAN_RANGES"
+    every = registry()
+    got, notices = answers(f"{new}=\n{old}=physnet1", known=every)
+    assert got[new] == () and notices == [f"{old} counts for nothing beside {new}"]
+    assert answers(f"{old}=physnet1", known=every)[0][new] == ("physnet1",)
+    # Havana's plugin read the older one.
+    plugin = "CONFIG_NEUTRON_L2_PLUGIN=openvswitch"
+    got, notices = answers(f"{old}=a\n{new}=b\n{plugin}", known=every)
+    assert got[new] == ("a",) and any(n.startswith(f"{new} counts for nothing") for n in notices)
+    # Two older ones have nobody above them.
+    with pytest.raises(BadAnswers, match="contradicts"):
+        answers("CONFIG_MYSQL_PW=a\nCONFIG_MYSQL_PW=b", known=every)

@@ -113,7 +113,8 @@ def test_nics_that_are_needed_or_missing_are_refused(tmp_path: Path) -> None:
     host = dataclasses.replace(machine(), cloud_devices=present)
     given = {
         "CONFIG_NEUTRON_L2_AGENT": "openvswitch",
-        "CONFIG_NEUTRON_OVS_BRIDGE_IFACES": "br-ex:eth0,br-b:eth9,br-c:eth1",
+        "CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS": "extnet:br-ex,b:br-b,c:br-c",
+        "CONFIG_NEUTRON_OVS_BRIDGE_IFACES": "br-ex:eth0,br-b:eth9,br-c:eth1,br-d:eth8",
     }
     found = [f.what for f in ROOM.preflight_checks(context_on(host, tmp_path, **given))]
     assert found == [
@@ -136,10 +137,12 @@ def test_where_tunnels_cannot_end_is_refused_before_anything_is_made(
     wrong = "the network device eth2 cannot be this host's end of tunnels"
     assert refused("several-nics", "eth2") == [wrong]
     assert refused("several-nics", "eth1") == []
-    # It may come with the namespace.
-    assert refused("namespace-not-yet", "eth2") == []
-    assert refused("namespace", "eth2") == [wrong]
-    assert refused("namespace", "public0") == []
+    for kept in ("namespace-not-yet", "namespace"):
+        assert refused(kept, "eth2") == [wrong]
+        assert refused(kept, "public0") == []
+    # A bridge of the cloud's is not there before it, or has no address then.
+    bridge = "the network device br-ex cannot be this host's end of tunnels"
+    assert refused("several-nics", "br-ex") == refused("namespace-not-yet", "br-ex") == [bridge]
 
 
 # -- the keeper of the address ------------------------------------------------

@@ -117,7 +117,6 @@ def test_pools() -> None:
         ({"CONFIG_PROVISION_DEMO_FLOATRANGE": "10.0.0.0/16"}, "overlaps"),
         ({"CONFIG_PROVISION_UEC_IMAGE_KERNEL_URL": "/x"}, "all three"),
         ({"CONFIG_NEUTRON_INSTALL": "n"}, "needs CONFIG_NEUTRON_INSTALL=y"),
-        ({**TEMPEST, "CONFIG_PROVISION_TEMPEST_USER_PW": "x"}, "of no use without"),
         ({"CONFIG_KEYSTONE_ADMIN_USERNAME": "Demo"}, "is the name of demo's user too"),
         ({**TEMPEST, f"{keys.TEMPEST}_FLAVOR_ALT_NAME": "M1.nano"}, "must be two names"),
     ],
@@ -172,6 +171,46 @@ def test_a_file_is_needed_until_its_image_is_made(tmp_path: Path, key: str) -> N
     other.unlink()
     assert found(other) == [Severity.WARN]
     assert found(tmp_path / "c.qcow2") == [Severity.REFUSE]
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "cure"),
+    [
+        ({}, "CONFIG_PROVISION_IMAGE_URL", "a small guest made here"),
+        (
+            {
+                "CONFIG_PROVISION_IMAGE_URL": "",
+                **{f"{keys.UEC}{part}_URL": "http://nowhere.invalid/a" for part in keys.PARTS[:1]},
+                **{f"{keys.UEC}{part}_URL": "/etc/hosts" for part in keys.PARTS[1:]},
+            },
+            "CONFIG_PROVISION_UEC_IMAGE_KERNEL_URL",
+            "CONFIG_PROVISION_UEC_IMAGE_DISK_URL empty",
+        ),
+    ],
+)
+def test_an_image_on_a_server_that_nobody_knows(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, str],
+    key: str,
+    cure: str,
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    url = {**DEMO, "CONFIG_PROVISION_IMAGE_URL": "http://u:secret@nowhere.invalid/a.img"}
+    ctx = context(tmp_path, Glance(), ROOM, **{**url, **given})
+    (found,) = preflight.component_checks(ctx)
+    assert found.severity is Severity.REFUSE and "secret" not in str(found)
+    assert "nowhere.invalid does not resolve" in found.why and key in found.why
+    assert cure in found.cure
+    # What is in the cloud needs no server, and nor does what a proxy knows.
+    for note in ROOM.files(ctx):
+        note.path.parent.mkdir(parents=True, exist_ok=True)
+        note.path.write_text(note.content)
+    assert preflight.component_checks(ctx) == []
+    other = context(tmp_path / "other", Glance(), ROOM, **{**url, **given})
+    monkeypatch.setenv("http_proxy", "http://192.0.2.1:3128")
+    assert preflight.component_checks(other) == []
 
 
 class Answer:

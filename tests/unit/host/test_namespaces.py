@@ -69,6 +69,18 @@ def test_what_is_missing_of_a_namespace_is_added(namespace: str, ledger: Ledger)
     ]
 
 
+def test_a_namespace_gets_the_address_that_the_cloud_is_to_have(
+    namespace: str, ledger: Ledger
+) -> None:
+    for public in ("127.0.0.1", netns.PUBLIC_ADDRESS):
+        assert list(netns.ensure_netns(namespace, ledger, public)) == []
+    (change,) = netns.ensure_netns(namespace, ledger, "192.0.2.77")
+    change.do()
+    assert list(netns.ensure_netns(namespace, ledger, "192.0.2.77")) == []
+    with netns.inside(namespace), socket.socket() as server:
+        server.bind(("192.0.2.77", 0))
+
+
 def test_devices_of_a_namespace_are_facts_of_its_cloud(namespace: str) -> None:
     here = os.readlink("/proc/thread-self/ns/net")
     found = facts.gather(Cloud("a", Path("/nonexistent/a"), namespace))

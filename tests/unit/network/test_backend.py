@@ -63,5 +63,23 @@ def test_what_the_operator_says_counts() -> None:
         assert choice(kernel=False, openvswitch="3.1.0", wanted=wanted)[0] == wanted
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "agent"),
+    [
+        ("CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS", "openvswitch,l2population", "openvswitch"),
+        ("CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS", "ovn", "ovn"),
+        ("CONFIG_NEUTRON_ML2_TYPE_DRIVERS", "flat,vxlan", "openvswitch"),
+        ("CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES", "gre", "openvswitch"),
+    ],
+)
+def test_what_else_is_asked_for_decides_before_the_machine(
+    name: str, text: str, agent: str
+) -> None:
+    answers = registry().answers({name: text})
+    for kernel, version in ((True, "3.5.0"), (False, "3.1.0")):
+        found, reason = l2_agent(answers, machine(kernel=kernel, openvswitch=version))
+        assert found == agent and name in reason
+
+
 def test_the_datapath() -> None:
     assert [datapath(machine(kernel=kernel)) for kernel in (True, False)] == ["system", "netdev"]

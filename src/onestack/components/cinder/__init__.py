@@ -115,8 +115,9 @@ class Cinder(Component):
             "y",
             "Make the place that volumes are kept in.",
             Kind.FLAG,
-            outcome=Class.REFUSED,
-            note="onestack makes the pool itself; a volume group made by hand is not used",
+            outcome=Class.MAPPED,
+            note=f"onestack makes a pool of its own, of {SIZE}, whatever this says; a volume group "
+            "made by hand is left as it is",
         ),
         Key(
             SIZE,

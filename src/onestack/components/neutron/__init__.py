@@ -62,6 +62,11 @@ class Neutron(Component):
         if agent and self.enabled(answers):
             yield from keys.validate(answers, agent)
 
+    def remarks(self, answers: Answers) -> Iterable[str]:
+        agent = str(answers["CONFIG_NEUTRON_L2_AGENT"])
+        if agent and self.enabled(answers):
+            yield from keys.remarks(answers, agent)
+
     def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
         bridges = ctx.once(Bridges)
         agent, reason = bridges.agent, bridges.reason
@@ -72,6 +77,8 @@ class Neutron(Component):
                     wrong,
                     "change them, or choose with CONFIG_NEUTRON_L2_AGENT",
                 )
+            for remark in keys.remarks(ctx.answers, agent):
+                yield warn(remark)
         before, known = config.carrier(ctx), table_file(ctx.cloud, tables.NETWORKS).exists()
         if known and before not in ("", agent):
             yield refuse(

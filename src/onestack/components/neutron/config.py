@@ -115,7 +115,7 @@ def _ml2(ctx: Context, chosen: Mechanism) -> Ini:
         "ml2": {
             "type_drivers": keys.network_types(answers, chosen.name),
             "project_network_types": projects or chosen.project_types,
-            _DRIVERS: tuple(answers["CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS"]) or (chosen.name,),
+            _DRIVERS: keys.mechanism_drivers(answers, chosen.name),
             "extension_drivers": ("port_security", "qos"),
             "overlay_ip_version": 4,
         },

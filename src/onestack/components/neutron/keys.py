@@ -5,27 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from onestack.answers.values import Answers
+from onestack.answers.values import Answers, split
 from onestack.components import openstack
 from onestack.model.key import Key, Kind
 from onestack.model.secret import OF_AGENTS, Secret
 from onestack.network.wiring import Wiring
 
 FWAAS = "CONFIG_NEUTRON_FWAAS"
+PROJECT_TYPES = "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"
+VLAN_RANGES = "CONFIG_NEUTRON_ML2_VLAN_RANGES"
 TYPES = {
     "ovn": ("local", "flat", "vlan", "geneve"),
-    "openvswitch": ("local", "flat", "vlan", "vxlan", "gre"),
+    "openvswitch": ("local", "flat", "vlan", "vxlan", "gre", "geneve"),
 }
 """Kinds of networks that each mechanism can carry."""
 USUAL_TYPES = {**TYPES, "openvswitch": ("local", "flat", "vlan", "vxlan")}
 """Those that can be made where the answers name none."""
 
 
+DRIVERS = ("ovn", "openvswitch", "l2population")
+GONE = ("linuxbridge", "hyperv", "mlnx", "ncs", "arista", "cisco_nexus", "logger", "test")
+"""Mechanism drivers of packstack's that nothing is lost with: another one does the work."""
+
+
 def _each(pattern: str, say: str) -> Callable[[str], str | None]:
     """A check that every comma-separated part of a value matches ``pattern``."""
 
     def check(text: str) -> str | None:
-        wrong = [p for p in (p.strip() for p in text.split(",")) if not re.fullmatch(pattern, p)]
+        wrong = [part for part in split(text) if not re.fullmatch(pattern, part)]
         return f"{wrong[0]!r} is not {say}" if wrong else None
 
     return check
@@ -35,8 +42,11 @@ _types = _each(
     "local|flat|vlan|gre|vxlan|geneve",
     "one of local, flat, vlan, gre, vxlan, geneve",
 )
-_mappings = _each(r"[\w.-]+:[\w.-]{1,15}", "PHYSICAL_NETWORK:BRIDGE, such as extnet:br-ex")
-_interfaces = _each(r"[\w.-]{1,15}:([\w.-]{1,15}|[\d.]+/\d+)", "BRIDGE:NIC, such as br-ex:eno1")
+DEVICE = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}"
+"""No kernel takes a longer name, and no program a name that begins as an option."""
+SUBNET = r"[\d.]+/\d+"
+_mappings = _each(rf"[\w.-]+:{DEVICE}", "PHYSICAL_NETWORK:BRIDGE, such as extnet:br-ex")
+_interfaces = _each(rf"{DEVICE}:({DEVICE}|{SUBNET})", "BRIDGE:NIC, such as br-ex:eno1")
 _vlan_shape = _each(r"[\w.-]+(:\d+:\d+)?", "PHYSICAL_NETWORK or PHYSICAL_NETWORK:LOW:HIGH")
 
 
@@ -50,7 +60,7 @@ def _within(lowest: int, highest: int) -> Callable[[str], str | None]:
 
 
 def _backwards(text: str, lowest: int, highest: int) -> str | None:
-    for part in text.split(","):
+    for part in split(text):
         low, high = (int(number) for number in part.split(":")[-2:])
         if not lowest <= low <= high <= highest:
             return f"{part.strip()!r} is not LOW:HIGH within {lowest}:{highest}"
@@ -68,14 +78,29 @@ def _wrong_agent(text: str) -> str | None:
     return None
 
 
+def _wrong_bridge(text: str) -> str | None:
+    return None if re.fullmatch(DEVICE, text) else "it is no name of a bridge, such as br-ex"
+
+
+def _wrong_device(text: str) -> str | None:
+    if re.fullmatch(rf"{DEVICE}|{SUBNET}", text):
+        return None
+    return "it is no name of a network device, such as eno1"
+
+
+def _wrong_network(text: str) -> str | None:
+    fits = re.fullmatch(r"[\w.-]+", text)
+    return None if fits else "it is no name of a physical network, such as extnet"
+
+
 def _wrong_driver(text: str) -> str | None:
-    gone = {"linuxbridge", "hyperv", "mlnx", "ncs", "arista", "cisco_nexus", "logger", "test"}
-    for name in (part.strip() for part in text.split(",")):
-        if name in gone:
-            return f"upstream has no {name} any more, or it is no part of neutron; leave it out"
-        if name == "sriovnicswitch":
-            return "SR-IOV is not supported; leave sriovnicswitch out"
-    return _each("ovn|openvswitch|l2population", "one of ovn, openvswitch, l2population")(text)
+    named = split(text)
+    if "sriovnicswitch" in named:
+        return "SR-IOV is not supported; leave sriovnicswitch out"
+    left = [name for name in named if name not in GONE]
+    if not left:
+        return f"upstream has no {named[0]} any more, or it is no part of neutron; leave it out"
+    return _each("|".join(DRIVERS), f"one of {', '.join(DRIVERS)}")(",".join(left))
 
 
 _BRIDGE_TWINS = (
@@ -99,14 +124,14 @@ _BRIDGE_TWINS = (
         "extnet",
         "Name of the physical network of the public network.",
         Kind.TEXT,
-        None,
+        _wrong_network,
     ),
     (
         "TUNNEL_IF",
         "",
         "NIC whose address is this host's end of tunnels; empty: the host's main address.",
         Kind.TEXT,
-        None,
+        _wrong_device,
     ),
 )
 
@@ -145,6 +170,7 @@ KEYS: tuple[Key, ...] = (
         "br-ex",
         "Bridge into which routers put their outside leg. 'provider' or nothing: external "
         "networks are provider networks (flat or vlan on a mapped bridge) only.",
+        check=_wrong_bridge,
     ),
     Key(
         "CONFIG_NEUTRON_ML2_TYPE_DRIVERS",
@@ -251,18 +277,59 @@ def validate(answers: Answers, agent: str) -> Iterable[str]:
             f"{wiring.source('EXTERNAL_PHYSNET')} is {physical}, "
             f"which {source} does not map to a bridge"
         )
-    known = {*mapped, physical} if agent == "ovn" and wiring.external_bridge else {*mapped}
-    for name in ("CONFIG_NEUTRON_ML2_FLAT_NETWORKS", "CONFIG_NEUTRON_ML2_VLAN_RANGES"):
+    if answers[PROJECT_TYPES] == ("vlan",) and not _has_vlan_range(answers):
+        yield (
+            f"{PROJECT_TYPES} is vlan, but {VLAN_RANGES} has no range (PHYSICAL_NETWORK:LOW:HIGH) "
+            "to take one from"
+        )
+
+
+def _has_vlan_range(answers: Answers) -> bool:
+    return any(part.count(":") == 2 for part in answers[VLAN_RANGES])
+
+
+def mechanism_drivers(answers: Answers, agent: str) -> tuple[str, ...]:
+    """Those that are asked for and can be of use."""
+    useless = {*GONE, *(("l2population", "openvswitch") if agent == "ovn" else ("ovn",))}
+    asked = answers["CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS"]
+    left = tuple(driver for driver in asked if driver not in useless)
+    return left if agent in left else (agent, *left)
+
+
+def remarks(answers: Answers, agent: str) -> Iterable[str]:
+    """What counts for nothing with ``agent``, each as a sentence."""
+    yield from Wiring(answers, agent).remarks()
+    used = mechanism_drivers(answers, agent)
+    for driver in answers["CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS"]:
+        if driver in GONE:
+            yield (
+                f"CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS: {driver} counts for nothing; upstream has "
+                f"none any more, or it is no part of neutron: {used[0]} carries the networks"
+            )
+        elif driver not in used:
+            yield (
+                f"CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS: {driver} counts for nothing; {agent}, "
+                "which carries the networks, has no use for it"
+            )
+    yield from _out_of_reach(answers, agent)
+
+
+def _out_of_reach(answers: Answers, agent: str) -> Iterable[str]:
+    """What networks cannot be made of."""
+    wiring = Wiring(answers, agent)
+    known = {network for network, _ in wiring.mapping_pairs}
+    if agent == "ovn" and wiring.external_bridge:
+        known.add(wiring.physical_network)
+    for name in ("CONFIG_NEUTRON_ML2_FLAT_NETWORKS", VLAN_RANGES):
         for network in dict.fromkeys(part.partition(":")[0] for part in answers[name]):
             if network != "*" and network not in known:
-                yield f"{name} has {network}, which {source} does not map to a bridge"
-    if "vlan" in answers["CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"] and not any(
-        part.count(":") == 2 for part in answers["CONFIG_NEUTRON_ML2_VLAN_RANGES"]
-    ):
-        yield (
-            "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES has vlan, but CONFIG_NEUTRON_ML2_VLAN_RANGES "
-            "has no range (PHYSICAL_NETWORK:LOW:HIGH) to take one from"
-        )
+                yield (
+                    f"{name} has {network}, which {wiring.source('BRIDGE_MAPPINGS')} does not map "
+                    "to a bridge: no guest can be on a network of it"
+                )
+    others = [kind for kind in answers[PROJECT_TYPES] if kind != "vlan"]
+    if others and "vlan" in answers[PROJECT_TYPES] and not _has_vlan_range(answers):
+        yield f"{PROJECT_TYPES}: vlan counts for nothing, for {VLAN_RANGES} has no range"
 
 
 def _wrong_types(answers: Answers, agent: str) -> Iterable[str]:
@@ -281,8 +348,3 @@ def _wrong_types(answers: Answers, agent: str) -> Iterable[str]:
                 f"CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES has {kind}, "
                 "which CONFIG_NEUTRON_ML2_TYPE_DRIVERS leaves out"
             )
-    for driver in answers["CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS"]:
-        if driver in ("ovn", "openvswitch") and driver != agent:
-            yield (f"CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS has {driver}, but the agent is {agent}")
-        if driver == "l2population" and agent == "ovn":
-            yield "CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS has l2population, which ovn has no use for"

@@ -86,15 +86,17 @@ class Openvswitch(Component):
         return bool(answers["CONFIG_NEUTRON_INSTALL"])
 
     def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
-        found = ctx.once(Bridges).wiring
-        present = ctx.facts.cloud_devices
-        yield from wrong_tunnel_end(found.tunnel_device, present)
+        bridges = ctx.once(Bridges)
+        found = bridges.wiring
+        # A namespace that is to be made has nothing else.
+        present = ctx.facts.cloud_devices or netns.NEW
+        yield from wrong_tunnel_end(bridges.tunnel_device, present)
         pairs = found.interface_pairs
         if not pairs:
             return
         source = found.source("BRIDGE_IFACES")
         for bridge, named in pairs:
-            nic = _device(ctx, named) if present else named
+            nic = _device(ctx, named)
             if nic not in present:
                 where = f"in the namespace {ctx.cloud.netns}" if ctx.cloud.netns else "here"
                 yield refuse(

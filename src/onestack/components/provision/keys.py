@@ -14,6 +14,7 @@ from onestack.network import demo
 _FLAVORS = (("", "first", "m1.nano", "192"), ("ALT_", "second", "m1.micro", "256"))
 TEMPEST = "CONFIG_PROVISION_TEMPEST"
 UEC = "CONFIG_PROVISION_UEC_IMAGE_"
+URL = "CONFIG_PROVISION_IMAGE_URL"
 PARTS = ("KERNEL", "RAMDISK", "DISK")
 
 
@@ -78,7 +79,7 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("CONFIG_PROVISION_IMAGE_NAME", "cirros", "The demo image's name."),
     Key(
-        "CONFIG_PROVISION_IMAGE_URL",
+        URL,
         "",
         "URL or file of the demo image; empty: a small guest made from Debian packages.",
     ),
@@ -168,8 +169,6 @@ KEYS: tuple[Key, ...] = (
 
 def validate(answers: Answers) -> Iterable[str]:
     yield from demo.validate(answers)
-    if answers[TEMPEST] and not answers[f"{TEMPEST}_USER"] and answers[f"{TEMPEST}_USER_PW"]:
-        yield f"{TEMPEST}_USER_PW is of no use without {TEMPEST}_USER"
     parts = {part: answers[f"{UEC}{part}_URL"] for part in PARTS}
     if any(parts.values()) and not all(parts.values()):
         missing = next(part for part, url in parts.items() if not url)
@@ -203,7 +202,7 @@ def sources(answers: Answers) -> dict[str, list[str]]:
     """What the wanted images are made from, as the answers have it, by the task's name."""
     found = {}
     if wants_image(answers):
-        found["image"] = [str(answers["CONFIG_PROVISION_IMAGE_URL"])]
+        found["image"] = [str(answers[URL])]
     if answers[f"{UEC}KERNEL_URL"]:
         found["parts"] = [str(answers[f"{UEC}{part}_URL"]) for part in PARTS]
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from onestack.components.provision import keys
 from onestack.images import fetch
+from onestack.model.cloud import CACHE
 from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile
 from onestack.model.errors import BadAnswers
@@ -45,3 +46,25 @@ def lost(ctx: Context) -> Iterator[Finding]:
                     yield warn(error.what, why)
                 else:
                     yield refuse(error.what, error.why, error.cure)
+                continue
+            if made or fetch.cached(source, CACHE / "images"):
+                continue
+            if server := fetch.unknown_server(source):
+                yield refuse(
+                    f"the image {fetch.shown(source)} cannot be had",
+                    f"the name {server} does not resolve; {_named_by(of, sources, source)}",
+                    "check the network and its name servers, name a file that is here, or "
+                    + _without(of),
+                )
+
+
+def _named_by(of: str, sources: list[str], source: str) -> str:
+    part = keys.PARTS[sources.index(source)] if of == "parts" else ""
+    key = f"{keys.UEC}{part}_URL" if part else keys.URL
+    return f"{key} names it"
+
+
+def _without(of: str) -> str:
+    if of == "parts":
+        return f"leave {', '.join(f'{keys.UEC}{part}_URL' for part in keys.PARTS)} empty"
+    return f"leave {keys.URL} empty: the image is then a small guest made here"

@@ -32,6 +32,7 @@ BRIDGE_FILTERS = tuple(f"net.bridge.bridge-nf-call-{kind}tables" for kind in ("i
 BUS = ("messaging", "neutron-workers")
 """What each agent needs: it asks the workers when it starts."""
 SWITCH_OPTIONS = "neutron.ml2.ovs.agent"
+TUNNELS = ("gre", "vxlan", "geneve")
 
 
 class OpenVswitch(Mechanism):
@@ -70,6 +71,9 @@ class OpenVswitch(Mechanism):
         if "gre" in keys.network_types(answers, self.name):
             ranges = answers["CONFIG_NEUTRON_ML2_TUNNEL_ID_RANGES"]
             sections["ml2_type_gre"] = {"tunnel_id_ranges": ranges}
+        if "geneve" in keys.network_types(answers, self.name):
+            ranges = answers["CONFIG_NEUTRON_ML2_VNI_RANGES"]
+            sections["ml2_type_geneve"] = {"vni_ranges": ranges}
         return {ctx.once(Layout).ml2: sections}
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
@@ -135,7 +139,7 @@ class OpenVswitch(Mechanism):
                 "of_listen_address": ctx.internal,
             },
             "agent": {
-                "tunnel_types": tuple(kind for kind in types if kind in ("gre", "vxlan")),
+                "tunnel_types": tuple(kind for kind in types if kind in TUNNELS),
                 "vxlan_udp_port": int(answers["CONFIG_NEUTRON_OVS_VXLAN_UDP_PORT"]),
                 "l2_population": "l2population" in answers["CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS"],
                 "extensions": ("qos",),
