@@ -24,7 +24,10 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("onestack", "packstack"):
         shutil.copy2(REPOSITORY / name, place)
     shutil.copytree(
-        REPOSITORY / "src", place / "src", ignore=shutil.ignore_patterns("__pycache__", ".*")
+        REPOSITORY / "src",
+        place / "src",
+        symlinks=True,
+        ignore=shutil.ignore_patterns("__pycache__", ".*"),
     )
     (place / "requirements.lock").write_text(LOCK)
     return place
