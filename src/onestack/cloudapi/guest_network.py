@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NO_DNS = "0.0.0.0"
 """As both of neutron's DHCP servers read it: guests are told of no resolver."""
+DHCP = Port("udp", 67)
 _RULE = (
     *("direction", "ethertype", "protocol", "port_range_min", "port_range_max"),
     "remote_ip_prefix",
@@ -73,6 +74,9 @@ class GuestNetwork:
             self.name: {
                 *_rules("egress", self.reached, address),
                 *_rules("ingress", self.answered, address),
+                # OVN, other than the agents, takes a question to its DHCP for any other.
+                *_rules("egress", (DHCP,), "255.255.255.255/32"),
+                *_rules("egress", (DHCP,), subnet),
             },
             self.own_group: {
                 *_rules("ingress", self.reached, subnet),

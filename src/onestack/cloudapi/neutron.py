@@ -40,7 +40,7 @@ class NeutronApi:
         return found
 
     def make(self, kind: str, **body: Any) -> None:
-        self._say("POST", f"{kind}s", {kind: body})
+        self._say("POST", f"{kind}s", {kind.replace("-", "_"): body})
 
     def put(self, path: str, body: Item) -> None:
         self._say("PUT", path, body)

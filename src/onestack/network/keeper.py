@@ -20,18 +20,26 @@ read -r port mac mtu < "$4"
 shift 6
 
 plug() {
-    # told and not waited for: a switch that is away makes it when it comes back
-    "$@" --no-wait --may-exist add-port "$bridge" "$device" -- \
+    # a port whose device somebody has deleted is none to the switch until it is a new one
+    there || "$@" --if-exists del-port "$bridge" "$device"
+    "$@" --may-exist add-port "$bridge" "$device" -- \
         set interface "$device" type=internal "mac=\"$mac\"" "mtu_request=$mtu" \
         "external_ids:iface-id=$port" "external_ids:attached-mac=\"$mac\"" \
         external_ids:iface-status=active
+    if ! there; then
+        # ovs-vsctl only tells; its exit code is 0
+        echo "ovs-vswitchd could not make $device: its log says why" >&2
+        exit 1
+    fi
+}
+
+there() {
+    ip link show dev "$device" >/dev/null 2>&1
 }
 
 keep() {
-    if ! shown=$(ip -oneline address show dev "$device" 2>/dev/null); then
-        plug "$@"
-        return
-    fi
+    there || plug "$@"
+    shown=$(ip -oneline address show dev "$device")
     # The guard lets nothing of the kind through; neither is the kernel to say anything.
     tell "/proc/sys/net/ipv6/conf/$device/disable_ipv6"
     tell "/proc/sys/net/ipv4/conf/$device/arp_ignore"
@@ -57,6 +65,8 @@ tell() {
 nft -f "$rules"
 plug "$@"
 ip -oneline monitor link address | {
+    # without it "ip" would be waited for, until it has something to tell
+    trap 'kill $$' EXIT
     keep "$@"
     # once more when ip surely listens: no change goes unseen
     sleep 1
@@ -66,9 +76,8 @@ ip -oneline monitor link address | {
             *" $device: "* | *" $device "*) keep "$@" ;;
         esac
     done
+    echo "the kernel's messages have ended" >&2
 }
-echo "the kernel's messages have ended" >&2
-exit 1
 """
 
 
