@@ -21,6 +21,7 @@ from pathlib import Path
 from onestack.host.command import run
 from onestack.host.facts import HostFacts, disk_free
 from onestack.kernel import mounts, proc, sockets
+from onestack.kernel.limits import raise_open_files
 from onestack.model.errors import OnestackError
 from onestack.release.environment import PYTHON, uv_program
 from onestack.release.index import uv_environment
@@ -164,3 +165,4 @@ class Machine:
     now: Callable[[], float] = time.time
     clock_synchronised: Callable[[], bool | None] = clock_synchronised
     daemons: Callable[[Sequence[str]], list[Daemon]] = daemons
+    open_files: Callable[[], int] = raise_open_files

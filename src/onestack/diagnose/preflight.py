@@ -16,6 +16,7 @@ from onestack.diagnose.machine import Machine
 from onestack.host import facts, netns
 from onestack.host.roots import foreign
 from onestack.kernel import proc
+from onestack.kernel.limits import OPEN_FILES
 from onestack.model.cloud import CACHE, Cloud
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Finding, info, refuse, warn
@@ -37,6 +38,8 @@ PACKAGES_BYTES = 2 * GIB
 ROOT_BYTES = 2 * GIB
 LEAST_BYTES = GIB // 8
 """For what a run writes where everything is there already."""
+FEWEST_FILES = 8192
+"""haproxy has two connections for each that it lets in, RabbitMQ files beside its own."""
 RELEASED = 1_790_000_000
 """September 2026 in seconds since 1970: a clock before that is wrong."""
 
@@ -285,6 +288,18 @@ def check_devices(s: Subject) -> Iterator[Finding]:
         yield info("guests are emulated (TCG), which is slow", f"KVM: {s.facts.kvm_reason}")
 
 
+def check_limits(s: Subject) -> Iterator[Finding]:
+    allowed = s.machine.open_files()
+    if allowed < FEWEST_FILES:
+        yield refuse(
+            f"a program may have only {allowed} files open",
+            f"the cloud's front and its bus need {FEWEST_FILES}, and this limit cannot be lifted "
+            "from here",
+            f"ulimit -Hn {OPEN_FILES} as root of the machine, or start the container with "
+            f"--ulimit nofile={OPEN_FILES}",
+        )
+
+
 def check_network(s: Subject) -> Iterator[Finding]:
     if managers := s.facts.nic_managers:
         yield info(
@@ -322,6 +337,7 @@ CHECKS: tuple[Check, ...] = (
     check_hostname,
     check_time,
     check_devices,
+    check_limits,
     check_network,
     check_daemons,
     check_apt,

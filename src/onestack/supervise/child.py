@@ -15,7 +15,6 @@ import grp
 import os
 import pwd
 import random
-import resource
 import signal
 import socket
 import sys
@@ -25,13 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from onestack.kernel import linux, namespaces, proc
+from onestack.kernel import limits, linux, namespaces, proc
 from onestack.model.process import SERVICES
 from onestack.supervise.logs import open_log
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-OPEN_FILES = 65536
-"""Soft limit for every child: enough for all, and what Erlang sizes its tables by."""
 HIGH = 300
 """Descriptors from here on are free in a child."""
 
@@ -156,7 +153,7 @@ def _set_up(child: Child, status: int) -> None:
         namespaces.private_mounts(child.mounts)
     if not child.argv:
         linux.set_title(child.title or child.name)
-    _raise_open_files()
+    limits.raise_open_files()
     environment = _environment(child, home)
     os.environ.clear()
     os.environ.update(environment)
@@ -230,13 +227,6 @@ def _close_all_but(kept: set[int]) -> None:
         os.closerange(start, descriptor)
         start = descriptor + 1
     os.closerange(start, os.sysconf("SC_OPEN_MAX"))
-
-
-def _raise_open_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-    if soft != wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _environment(child: Child, home: str) -> dict[str, str]:

@@ -66,6 +66,7 @@ def machine(facts: dict[str, Any] | None = None, /, **looks: Any) -> Machine:
             "now": lambda: 1.8e9,
             "clock_synchronised": lambda: True,
             "daemons": lambda names: [],
+            "open_files": lambda: 65536,
             **looks,
         },
     )
@@ -100,6 +101,7 @@ def test_a_good_machine_has_nothing_to_be_said_of() -> None:
         ({"memory_available": 3 * GIB}, {}, "warn: 3.0 GiB of 8.0 GiB of memory is free"),
         ({"hostname_address": ""}, {}, "refuse: the hostname 'here' does not resolve"),
         ({}, {"disk_free": lambda p: GIB}, "refuse: 1.0 GiB is free on /"),
+        ({}, {"open_files": lambda: 1024}, "refuse: a program may have only 1024 files open"),
         ({}, {"now": lambda: 1.0e9}, "refuse: the clock is wrong"),
         ({}, {"clock_synchronised": lambda: False}, "info: the clock is not synchronised"),
         (
