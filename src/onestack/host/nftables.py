@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from onestack.host import netns
@@ -10,6 +12,7 @@ from onestack.host.command import run
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change, Undo
 from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError
 
 TABLE = "nftables table"
 
@@ -35,6 +38,38 @@ def forget(cloud: Cloud, name: str) -> Iterator[Change]:
 
 def _entry(cloud: Cloud, name: str) -> dict[str, Any]:
     return {"name": name, "netns": cloud.netns}
+
+
+def forward_chains(ruleset: Mapping[str, Any], device: str) -> Iterator[str]:
+    """Chains that drop what is forwarded from or to ``device`` unless a rule of theirs says more.
+
+    ``ruleset`` is as `ruleset` has it. A rule that accepts what comes from the device, or goes to
+    it, is taken as somebody's decision.
+    """
+    parts = ruleset["nftables"]
+    rules = [part["rule"] for part in parts if "rule" in part]
+    for chain in (part["chain"] for part in parts if "chain" in part):
+        if chain.get("hook") != "forward" or chain.get("policy") != "drop":
+            continue
+        if chain["family"] not in ("ip", "inet"):
+            continue
+        place = (chain["family"], chain["table"], chain["name"])
+        own = [r for r in rules if (r["family"], r["table"], r["chain"]) == place]
+        if not any(_accepts(rule["expr"], device) for rule in own):
+            yield f"{chain['name']} of the table {chain['family']} {chain['table']}"
+
+
+def _accepts(rule: Sequence[Mapping[str, Any]], device: str) -> bool:
+    named = any(part.get("match", {}).get("right") == device for part in rule)
+    return named and any("accept" in part for part in rule)
+
+
+def ruleset() -> Mapping[str, Any]:
+    """All rules where this thread is; none where there is no nft, or it cannot say."""
+    with contextlib.suppress(OnestackError, OSError, ValueError):
+        found: Mapping[str, Any] = json.loads(run(["nft", "-j", "list", "ruleset"], timeout=20).out)
+        return found
+    return {"nftables": []}
 
 
 def undo_table(data: dict[str, Any]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,13 +17,15 @@ from pathlib import Path
 import pytest
 
 from onestack.components.openvswitch import Openvswitch, external
-from onestack.host import netns
+from onestack.host import netns, nftables
 from onestack.kernel.namespaces import unshare
 from onestack.model.context import Context
 from onestack.model.declared import Declared
 from onestack.model.errors import OnestackError
+from onestack.model.findings import Severity
 from onestack.model.process import Process
 from onestack.network import distribution, ovsdb
+from onestack.network.tools import tools
 from tests.support import machines
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import content, context, context_on, machine
@@ -121,6 +125,45 @@ def test_nics_that_are_needed_or_missing_are_refused(tmp_path: Path) -> None:
         "eth0 has the address 192.0.2.5/24 of this machine",
         "there is no network device eth9 here",
     ]
+
+
+def test_who_drops_what_guests_send_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward"}
+    rules = {"nftables": [{"chain": {**chain, "policy": "drop"}}, {"chain": {"name": "DOCKER"}}]}
+    monkeypatch.setattr(nftables, "ruleset", lambda: rules)
+    outside = context_on(machine(), tmp_path)
+    assert list(ROOM.health_checks(outside)) == list(ROOM.preflight_checks(outside)) == []
+    through = context_on(machine(), tmp_path, CONFIG_ONESTACK_EXTERNAL_ADDRESS="10.50.14.1/24")
+    (found,), (told,) = ROOM.health_checks(through), ROOM.preflight_checks(through)
+    assert found.severity is Severity.REFUSE and told.severity is Severity.WARN
+    assert "FORWARD of the table ip filter" in found.why and "Docker" in found.why
+    assert "-i br-ex -j ACCEPT" in found.cure
+
+
+def test_a_daemon_is_found_by_its_name_and_the_switch_without_one(tmp_path: Path) -> None:
+    ctx = context_on(machine(), tmp_path)
+    (tool,) = tools(ctx, ["ovs-appctl"])
+    for name in ("ovs-vswitchd", "ovsdb-server"):
+        place = ctx.cloud.run / "openvswitch" / f"{name}.ctl"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(place))
+    run = ctx.cloud.run / "openvswitch"
+    program = re.sub(r"exec \S+", "printf '%s\\n'", tool.content)
+
+    def words(*typed: str) -> list[str]:
+        done = subprocess.run(
+            ["sh", "-c", program, "ovs-appctl", *typed], capture_output=True, text=True, check=True
+        )
+        return done.stdout.splitlines()
+
+    vswitchd = f"--target={run}/ovs-vswitchd.ctl"
+    assert words("dpif/show") == [vswitchd, "dpif/show"]
+    for named in (["-t", "ovsdb-server"], ["-tovsdb-server"], ["--target=ovsdb-server"]):
+        assert words(*named, "version") == [f"--target={run}/ovsdb-server.ctl", "version"]
+    assert words("-t", "/x/y.ctl", "a b") == ["--target=/x/y.ctl", "a b"]
 
 
 @pytest.mark.parametrize("agent", ["openvswitch", "ovn"])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.values import Answers
+from onestack.components.openvswitch import forwarding
 from onestack.components.openvswitch.external import KEEPER, translation
 from onestack.components.openvswitch.undo import DATAPATH, UNDO
 from onestack.host import netns, nftables, sysctl
@@ -17,7 +18,7 @@ from onestack.model.change import Change
 from onestack.model.component import Component, Feature
 from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
-from onestack.model.findings import Finding, refuse
+from onestack.model.findings import Finding, refuse, warn
 from onestack.model.host import Role
 from onestack.model.key import Key, Kind
 from onestack.model.process import ConnectProbe, ExecProbe, FileProbe, Process
@@ -92,8 +93,6 @@ class Openvswitch(Component):
         present = ctx.facts.cloud_devices or netns.NEW
         yield from wrong_tunnel_end(bridges.tunnel_device, present)
         pairs = found.interface_pairs
-        if not pairs:
-            return
         source = found.source("BRIDGE_IFACES")
         for bridge, named in pairs:
             nic = _device(ctx, named)
@@ -111,6 +110,13 @@ class Openvswitch(Component):
                     f"give it to a NIC that nothing else needs, or move the address: {nic} must "
                     "have none",
                 )
+
+        for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx)):
+            yield warn(what, why, cure)
+
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
+        for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx)):
+            yield refuse(what, why, cure)
 
     def packages(self, ctx: Context) -> Iterable[str]:
         # net-tools for the guide's ifconfig
