@@ -18,32 +18,40 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION = "0.1.0"
+INSIDE = "ONESTACK_SHELL"
+"""Set in a shell inside a cloud's own network (`onestack.cli.shell`): the cloud's name."""
 
 
 @dataclass(frozen=True)
 class Verb:
-    """``bare`` verbs need nothing but the standard library; ``root`` ones must be root."""
+    """``bare`` verbs need nothing but the standard library; ``root`` ones must be root.
+
+    ``outside`` ones work on the machine, which is not to be seen from inside a cloud's network.
+    """
 
     help: str
     bare: bool = False
     root: bool = True
+    outside: bool = False
     module: str = ""
 
 
 VERBS: dict[str, Verb] = {
-    "up": Verb("make the cloud, or bring it to what the answers say"),
-    "down": Verb("stop the cloud; everything in it stays"),
-    "destroy": Verb("take the cloud and all that was made for it off the machine"),
+    "up": Verb("make the cloud, or bring it to what the answers say", outside=True),
+    "down": Verb("stop the cloud; everything in it stays", outside=True),
+    "destroy": Verb("take the cloud and all that was made for it off the machine", outside=True),
     "status": Verb("one sentence for each process"),
-    "restart": Verb("restart a component, or one of its processes"),
+    "restart": Verb("restart a component, or one of its processes", outside=True),
     "logs": Verb("show logs"),
-    "doctor": Verb("find out what is wrong, and what would mend it"),
-    "verify": Verb("try whether the cloud works; with --tempest by upstream's own tests"),
+    "doctor": Verb("find out what is wrong, and what would mend it", outside=True),
+    "verify": Verb(
+        "try whether the cloud works; with --tempest by upstream's own tests", outside=True
+    ),
     "answers": Verb("show, check or write answers", bare=True, root=False),
     "openrc": Verb("print the administrator's environment for a shell", bare=True, root=False),
     "shell": Verb("a shell, or a command, inside the cloud's network as its administrator"),
     "blame": Verb("where the time of the last `up` went", bare=True, root=False),
-    "pool": Verb("show the pool of volumes, or let it grow"),
+    "pool": Verb("show the pool of volumes, or let it grow", outside=True),
     "image": Verb("build the test guest"),
 }
 
@@ -88,7 +96,19 @@ def parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace]:
         prog=f"onestack {name}", description=module.__doc__, allow_abbrev=False
     )
     module.options(parser)
-    return name, parser.parse_args(argv[1:])
+    args = parser.parse_args(argv[1:])
+    if VERBS[name].outside:
+        need_outside(name)
+    return name, args
+
+
+def need_outside(name: str) -> None:
+    if cloud := os.environ.get(INSIDE):
+        raise errors.BadAnswers(
+            f"`onestack {name}` was typed inside the shell of the cloud {cloud!r}",
+            "it works on the machine, of which that shell sees only the cloud's own network",
+            "exit, and type it there",
+        )
 
 
 def need_root(name: str) -> None:

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 
+from onestack.cli.main import INSIDE
 from onestack.cli.options import cloud_of, cloud_options
 from onestack.model.errors import OnestackError
 from onestack.supervise.client import Client
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     inside = shlex.join(args.command) if args.command else os.environ.get("SHELL", "/bin/sh")
     words = ["sh", "-c", f". {shlex.quote(str(openrc))}; exec {inside}"]
     if cloud.netns:
+        os.environ[INSIDE] = cloud.name
         # The supervisor's own view: there `ip netns` lists this cloud's namespaces only.
         pid = (cloud.run / "supervisor" / "lock").read_text().strip()
         words = ["nsenter", "--target", pid, "--net", "--mount", f"--wdns={os.getcwd()}", *words]

@@ -268,6 +268,21 @@ def test_what_packstack_comes_to_is_understood(typed: list[str]) -> None:
         program.parse(words)
 
 
+@pytest.mark.parametrize("name", program.VERBS)
+def test_what_works_on_the_machine_is_not_typed_inside_a_cloud(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(program.INSIDE, "a")
+    more = {"pool": ["show"], "image": ["list"], "restart": ["nova"]}.get(name, [])
+    inside = name in ("status", "logs", "answers", "openrc", "shell", "blame", "image")
+    assert program.VERBS[name].outside is not inside
+    if inside:
+        program.parse([name, *more])
+        return
+    with pytest.raises(errors.BadAnswers, match=f"{name}` was typed inside the shell of the .*'a'"):
+        program.parse([name, *more])
+
+
 def test_packstack_must_be_told_one_thing() -> None:
     for typed in ([], ["--allinone", "--gen-answer-file", "f"]):
         with pytest.raises(errors.BadAnswers):
