@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from onestack.answers import facter
 from onestack.answers.packstack_file import AnswerLine
 from onestack.answers.values import BadValue, split
 
@@ -77,7 +78,7 @@ def address_of(name: str) -> str:
     try:
         found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        if name in (socket.gethostname(), "localhost"):
+        if name in {"localhost", *(facter.FACTS[own]() for own in ("hostname", "fqdn"))}:
             return ""
         raise BadValue(
             "it is neither an IP address nor a name that this machine can resolve; write the "

@@ -7,11 +7,10 @@ onestack's stays; `KEPT` says why.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from onestack.answers import table
+from onestack.answers import facter, table
 from onestack.answers.hosts import CONTROLLER
 from onestack.answers.packstack_file import AnswerLine
 from onestack.answers.registry import Registry
@@ -72,7 +71,7 @@ class Machine:
 
     @classmethod
     def this(cls, address: str) -> Machine:
-        return cls(address, socket.getfqdn())
+        return cls(address, facter.FACTS["fqdn"]())
 
     def fill(self, words: str) -> str:
         """The text of a default, from the table's words for it."""
