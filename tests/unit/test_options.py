@@ -87,6 +87,7 @@ def context(
             "CONFIG_HEAT_INSTALL": "y",
             "CONFIG_SWIFT_INSTALL": "y",
             "CONFIG_LBAAS_INSTALL": "y",
+            "CONFIG_TROVE_INSTALL": "y",
             "CONFIG_HEAT_CLOUDWATCH_INSTALL": "y",
             **(EVERYTHING if everything else {}),
         }
@@ -145,6 +146,11 @@ def complaints(found: Release, files: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(json.loads(done.stdout)))
 
 
+STILL_NEEDED = (
+    "Note that credentials are still required in trove.conf. Will be deprecated in 2026.2"
+)
+"""So ends upstream's reason for a deprecation that it takes back."""
+
 CONTEXTS = [
     (agent, kvm, debug, everything)
     for agent in ("ovn", "openvswitch")
@@ -167,7 +173,8 @@ def test_options_are_the_releases_own(root: Path, installed: Release, component:
     }
     if files:
         found = complaints(installed, list(files.values()))
-        assert not found, "\n".join(found)
+        wrong = [each for each in found if not each.endswith(STILL_NEEDED)]
+        assert not wrong, "\n".join(wrong)
 
 
 @needs_root

@@ -88,13 +88,20 @@ GOES = {
     "rabbitmq": Goes(
         (
             *("aodh/aodh.conf", "ceilometer/ceilometer.conf", "cinder/cinder.conf"),
-            *("glance/glance-api.conf", "heat/heat.conf", *SEES_NOVA),
+            *("glance/glance-api.conf", "heat/heat.conf", "trove/trove.conf", *SEES_NOVA),
             # imported at the broker's start
             "rabbitmq/definitions.json",
         )
     ),
     "swift_hash_suffix": Goes(("swift/swift.conf",), refused="swift"),
     "swift_keystone": Goes(("swift/proxy-server.conf",), ("identity:swift",)),
+    "trove_bus": Goes(("trove/trove.conf", "rabbitmq/definitions.json")),
+    "trove_db": Goes(("trove/trove.conf",), ("database:trove",)),
+    "trove_guests_bus": Goes(("trove/guestagent.conf", "rabbitmq/definitions.json")),
+    "trove_instances_key": Goes(("trove/trove.conf",)),
+    "trove_keystone": Goes(("trove/trove.conf",), ("identity:trove",)),
+    "trove_modules_key": Goes(("trove/trove.conf",)),
+    "trove_tasks_key": Goes(("trove/trove.conf",)),
     "tempest_keystone": Goes(("tester-openrc",), ("provision:accounts",)),
 }
 DECLARED = registry().secrets

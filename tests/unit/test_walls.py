@@ -155,7 +155,10 @@ def ports(model: Model) -> dict[int, str]:
             for target in spec.sockets.values()
             if target.startswith("tcp:")
         ]
-        found |= {number: declared.name for number in numbers if number > 1024}
+        for number in numbers:
+            if number > 1024:
+                # A service may be offered at another address too, by whose guests need it there.
+                found.setdefault(number, declared.name)
     return found
 
 

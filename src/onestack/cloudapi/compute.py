@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keystoneauth1.exceptions import NotFound
 from keystoneauth1.session import Session
@@ -13,6 +13,8 @@ from onestack.cloudapi.session import admin_session
 
 if TYPE_CHECKING:
     from onestack.model.context import Context
+
+Item = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,11 @@ class Compute:
         answer = self.session.get(f"{self.url}/flavors", params={"is_public": "None"})
         return {each["name"]: str(each["id"]) for each in answer.json()["flavors"]}
 
-    def make_flavor(self, name: str, cpus: int, memory: int, disk: int) -> None:
+    def make_flavor(
+        self, name: str, cpus: int, memory: int, disk: int, *, identity: str = "auto"
+    ) -> None:
         """``memory`` in MiB, ``disk`` in GiB."""
-        body = {"name": name, "vcpus": cpus, "ram": memory, "disk": disk}
+        body = {"name": name, "id": identity, "vcpus": cpus, "ram": memory, "disk": disk}
         self.session.post(f"{self.url}/flavors", json={"flavor": body})
 
     def has_server(self, identity: str) -> bool:
@@ -40,6 +44,18 @@ class Compute:
         """One that is gone already is no mistake."""
         with contextlib.suppress(NotFound):
             self.session.delete(f"{self.url}/servers/{identity}")
+
+    def delete_flavor(self, identity: str) -> None:
+        """Servers that have it stay."""
+        with contextlib.suppress(NotFound):
+            self.session.delete(f"{self.url}/flavors/{identity}")
+
+    def server(self, identity: str) -> Item | None:
+        """The one with this ID, if it is there."""
+        with contextlib.suppress(NotFound):
+            found: Item = self.session.get(f"{self.url}/servers/{identity}").json()["server"]
+            return found
+        return None
 
     def has_servers(self, image: str) -> bool:
         """Whether there is a server of anybody's that was made from the image with this id."""

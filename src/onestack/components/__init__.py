@@ -27,6 +27,7 @@ from onestack.components.provision import Provision
 from onestack.components.rabbitmq import Rabbitmq
 from onestack.components.swift import Swift
 from onestack.components.tempest import Tempest
+from onestack.components.trove import Trove
 from onestack.model.component import Component
 
 ALL: tuple[Component, ...] = (
@@ -47,6 +48,7 @@ ALL: tuple[Component, ...] = (
     Cinder(),
     Heat(),
     Octavia(),
+    Trove(),
     Horizon(),
     Gnocchi(),
     Ceilometer(),

@@ -305,7 +305,8 @@ class Holding:
     """Things that only people make in a project: found at ``path`` of the service."""
 
     path: str
-    """Such as ``/servers``; its last word is the key of the answer's list."""
+    """Such as ``/servers``; its last word is the key of the answer's list, and ``{own}`` stands
+    for the id of the administrator's own project."""
     query: Mapping[str, str]
     """``{project}`` stands for the project's id."""
 

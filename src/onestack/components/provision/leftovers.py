@@ -47,7 +47,10 @@ def _refuse_if_used(ctx: Context, owner: Item) -> None:
     used = []
     for component in ctx.components:
         for holding in component.holdings:
-            url = ctx.url(component.provides[0].name) + holding.path
+            path = holding.path
+            if "{own}" in path:
+                path = path.format(own=session.get_project_id())
+            url = ctx.url(component.provides[0].name) + path
             what = holding.path.rpartition("/")[2]
             of = {name: value.format(project=owner["id"]) for name, value in holding.query.items()}
             there = session.get(url, params=of).json()[what]

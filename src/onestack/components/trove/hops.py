@@ -1,0 +1,106 @@
+"""At which hop it ends between the service and a database that is not heard of."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+
+from onestack.cloudapi.compute import compute_of
+from onestack.cloudapi.neutron import neutron_of
+from onestack.components.trove import config
+from onestack.database.server import server_of
+from onestack.database.upstream_tables import trove as tables
+from onestack.database.upstream_tables.trove import InstanceRow
+from onestack.host import netns
+from onestack.model.context import Context
+from onestack.model.findings import Finding, refuse, warn
+
+CONNECT_SECONDS = 5.0
+BOOT_SECONDS = 900
+"""A guest that has said nothing for so long since it was made will hardly come."""
+SILENT_SECONDS = 180
+
+
+def examine(ctx: Context) -> Iterator[Finding]:
+    """What is said of each database that should be heard of and is not.
+
+    Raises `OnestackError` when the database, nova or neutron do not answer.
+    """
+    for row in tables.instances(server_of(ctx)):
+        title = f"the database {row.name} ({row.identity})"
+        if row.error:
+            yield warn(
+                f"{title} is in error: {row.error}",
+                _fault(ctx, row) or "it could not be made, or changed",
+                f"onestack logs trove; then openstack database instance delete {row.identity}",
+            )
+        elif _overdue(row):
+            with netns.inside(ctx.cloud.netns):
+                why, cure = _hop(ctx, row)
+            since = "never" if row.new else f"not for {row.silent} s"
+            yield refuse(f"{title} was {since} heard of", why, cure)
+
+
+def _overdue(row: InstanceRow) -> bool:
+    return row.age > BOOT_SECONDS if row.new else row.silent > SILENT_SECONDS
+
+
+def _fault(ctx: Context, row: InstanceRow) -> str:
+    server = compute_of(ctx).server(row.server) if row.server else None
+    return str(server.get("fault", {}).get("message", "")) if server else ""
+
+
+def _hop(ctx: Context, row: InstanceRow) -> tuple[str, str]:
+    """Why, and what to do."""
+    if not row.server:
+        return "nova was not asked for its server, or refused", "onestack logs trove"
+    server = compute_of(ctx).server(row.server)
+    if server is None:
+        return (
+            f"its server {row.server} is gone",
+            f"openstack database instance delete {row.identity}",
+        )
+    if server["status"] != "ACTIVE":
+        fault = server.get("fault", {}).get("message", "")
+        return (
+            f"its server {row.server} is {server['status']}" + (f": {fault}" if fault else ""),
+            f"openstack server start {row.server}",
+        )
+    network = config.management(ctx)
+    port = neutron_of(ctx).find("port", device_id=row.server, network_id=network.known().network)
+    if port is None:
+        return "it has no port in the network of databases", "onestack logs trove"
+    if port["status"] != "ACTIVE":
+        return (
+            f"its port {port['id']} is {port['status']}: the switch has not connected it",
+            "onestack status neutron",
+        )
+    return _bus(ctx, row, network.process_name)
+
+
+def _bus(ctx: Context, row: InstanceRow, keeper: str) -> tuple[str, str]:
+    """Where the guest should come to, tried from this machine."""
+    place = (config.management(ctx).address, config.BUS_PORT)
+    context = ssl.create_default_context(cafile=str(ctx.authority))
+    try:
+        with (
+            socket.create_connection(place, CONNECT_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=place[0]),
+        ):
+            pass
+    except ssl.SSLError as error:
+        return (
+            f"the bus at {place[0]}:{place[1]} shows a certificate that guests do not trust "
+            f"({error})",
+            "run onestack up again",
+        )
+    except OSError as error:
+        return (
+            f"the bus is not to be reached at {place[0]}:{place[1]} ({error})",
+            f"onestack status {keeper}; onestack restart {keeper}; onestack restart haproxy",
+        )
+    return (
+        "its guest runs, and its agent does not speak: it has not booted, or hangs",
+        f"openstack console log show {row.server}; openstack server reboot --hard {row.server}",
+    )

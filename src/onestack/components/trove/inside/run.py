@@ -1,0 +1,120 @@
+"""Trove in one process (services' environment): API, conductor and taskmanager.
+
+What is called is what upstream's ``cmd/app_wsgi.py``, ``cmd/conductor.py`` and
+``cmd/taskmanager.py`` call, on native threads, without a launcher's master process beside
+each, and with readers of messages that believe nobody without a key.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import threading
+from socket import socket
+from typing import Any
+
+from onestack.components.trove.inside import threads
+from onestack.model.process import Process
+from onestack.runtime import wsgi
+
+
+def all_of_it(spec: Process, sockets: dict[str, socket]) -> None:
+    configure(spec.arguments["config"])
+    from oslo_config import cfg
+    from trove.common import notification, pastedeploy
+    from trove.common.cfg import set_api_config_defaults
+    from trove.conductor import api as conductor_api
+    from trove.instance import models
+    from trove.taskmanager import api as task_api
+
+    from onestack.components.trove.inside import interrupted, strict
+    from onestack.components.trove.inside.admission import Admission
+
+    conf = cfg.CONF
+    _mend()
+    notification.DBaaSAPINotification.register_notify_callback(models.persist_instance_fault)
+    set_api_config_defaults()
+    strict.speak_as_taskmanager()
+    application = pastedeploy.paste_deploy_app(conf.api_paste_config, "trove", {})
+    tasks = interrupted.Tasks()
+    conductor = _Listener(
+        conf.conductor_queue,
+        strict.Conductor(),
+        conductor_api.API.API_LATEST_VERSION,
+        strict.FromGuests(_plain()),
+    )
+    taskmanager = _Listener(
+        conf.taskmanager_queue,
+        tasks,
+        task_api.API.API_LATEST_VERSION,
+        strict.FromTheService(_plain(), conf.taskmanager_rpc_encr_key),
+    )
+    interrupted.settle(tasks)
+    wsgi.serve(Admission(application), sockets["api"], beside=(taskmanager, conductor))
+
+
+def configure(files: list[str]) -> None:
+    """Upstream, told of these files."""
+    named = [word for path in files for word in ("--config-file", path)]
+    sys.argv[:] = ["trove", *named]
+    threads.begin()
+    from trove.cmd.common import initialize
+
+    initialize()
+
+
+def _mend() -> None:
+    """Two things of upstream's that are not fit for threads, or for keeping secrets."""
+    from trove.common import crypto_utils
+    from trove.instance import models
+
+    class Keys(models.instance_encryption_key_cache):  # type: ignore[misc]
+        """Of the guests that were spoken with last. Upstream's is for one thread."""
+
+        lock = threading.Lock()
+
+        def get(self, instance_id: str) -> Any:
+            with self.lock:
+                return super().get(instance_id)
+
+    models._instance_encryption_key = Keys(models._get_instance_encryption_key)
+    # It makes guests' keys and people's passwords, which a generator with a seed gives away.
+    crypto_utils.random = random.SystemRandom()
+    # It writes new keys to the log.
+    logging.getLogger(models.__name__).setLevel(logging.INFO)
+
+
+def _plain() -> Any:
+    from trove.common.rpc.serializer import TroveRequestContextSerializer
+
+    return TroveRequestContextSerializer(None)
+
+
+class _Listener:
+    """A server of calls. Its tasks run for minutes: they are not waited for at the end."""
+
+    def __init__(self, topic: str, manager: Any, version: str, serializer: Any) -> None:
+        import oslo_messaging
+        from oslo_config import cfg
+        from oslo_messaging.rpc import dispatcher
+        from trove import rpc
+
+        target = oslo_messaging.Target(topic=topic, server=cfg.CONF.host, version=version)
+        if not hasattr(manager, "target"):
+            manager.target = target
+        self._server = oslo_messaging.get_rpc_server(
+            rpc.TRANSPORT,
+            target,
+            [manager],
+            executor="threading",
+            serializer=serializer,
+            access_policy=dispatcher.DefaultRPCAccessPolicy,
+        )
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+        self._server.wait()

@@ -1,0 +1,22 @@
+"""What Tempest's tests of trove have to know."""
+
+from __future__ import annotations
+
+from onestack.components.trove.datastores import DATASTORES, SIZES
+from onestack.model.ini import Ini
+
+
+def sections() -> Ini:
+    small, medium = (size.name for size in SIZES)
+    return {
+        "database": {
+            "enabled_datastores": [datastore.name for datastore in DATASTORES],
+            "default_datastore_versions": ",".join(f"{d.name}:{d.version}" for d in DATASTORES),
+            "flavor_id": small,
+            "resize_flavor_id": medium,
+            # Each class of tests makes a network of its own, with a router.
+            "shared_network": "",
+            "volume_type": "__DEFAULT__",
+            "backup_wait_timeout": 1800,
+        }
+    }

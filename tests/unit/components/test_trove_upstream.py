@@ -1,0 +1,149 @@
+"""Trove's room inside upstream: threads, who is believed, what is settled at a start."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import onestack
+from onestack.components.trove import Trove, config
+from onestack.model.ini import Ini, ini_text
+from tests.support.needs import needs_services, services_python
+from tests.unit.components.rooms import content, context
+
+TRIALS = Path(__file__).with_name("trove_trials.py")
+
+pytestmark = needs_services
+
+
+@pytest.fixture(scope="module")
+def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database with the release's tables."""
+    folder = tmp_path_factory.mktemp("schema")
+    assert trial("schema", folder) is True
+    return folder / "trove.sqlite"
+
+
+@pytest.fixture
+def place(tmp_path: Path, schema: Path) -> Path:
+    """A folder with that database."""
+    shutil.copyfile(schema, tmp_path / "trove.sqlite")
+    return tmp_path
+
+
+def trial(name: str, folder: Path) -> Any:
+    """What it found."""
+    trove = Trove()
+    place = folder / "etc" / "trove"
+    place.mkdir(parents=True, exist_ok=True)
+    ctx = context(folder, trove, CONFIG_TROVE_INSTALL="y")
+    (place / "policy.yaml").write_text(content(ctx, trove, "policy.yaml"))
+    done = subprocess.run(
+        [services_python(), "-W", "ignore", TRIALS, name, folder],
+        env={**os.environ, "PYTHONPATH": str(Path(onestack.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_nothing_is_patched(place: Path) -> None:
+    """And who wants to patch later still can: upstream's function is as it was."""
+    found = trial("native", place)
+    assert found["modules"] == ["socket", "threading", "queue"]
+    assert found["patched"] == []
+    assert found["patches"] == "eventlet.patcher"
+
+
+def test_a_reader_may_not_write(place: Path) -> None:
+    found = trial("policy", place)
+    assert found["reading"] == sorted(config.READING)
+    assert found["reader"] == sorted({*found["reading"], *found["public"]})
+    assert found["member"] == sorted({*found["owned"], *found["public"]})
+    assert found["stranger"] == found["public"]
+
+
+def test_who_is_believed(place: Path) -> None:
+    found = trial("messages", place)
+    for name, becomes in (("own", "healthy"), ("the service", "running")):
+        answer, status = found.pop(name)
+        assert answer.startswith("taken: ") and status == becomes
+    assert found.pop("private").startswith("NoSuchMethod")
+    told = {name: answer for name, answer in found.items() if isinstance(answer, str)}
+    beats = {name: answer for name, answer in found.items() if name not in told}
+    assert set(told) == {"a class", "a fault of another"}
+    for name, (answer, status) in beats.items():
+        assert answer.startswith("Disbelieved: "), (name, answer)
+        assert status in ("healthy", "new", "running"), (name, status)
+    for name, answer in told.items():
+        assert answer.startswith("Disbelieved: "), (name, answer)
+
+
+def test_who_gives_orders(place: Path) -> None:
+    found = trial("orders", place)
+    assert found["key"].startswith("taken: ")
+    for name in ("none", "another", "forged"):
+        assert found[name].startswith("Disbelieved: "), (name, found[name])
+    # The reason for all this: should upstream do it one day, ours can go.
+    assert found["forged, upstream"].startswith("taken: ")
+    assert found["heard"] == ["i", "u"]
+
+
+def test_what_a_guest_may_say_of_backups(place: Path) -> None:
+    found = trial("backups", place)
+    for name in ("owner", "no state"):
+        answer, state, tenant = found[name]
+        assert answer.startswith("Disbelieved: ") and (state, tenant) == ("BUILDING", "one")
+    # Upstream's own check.
+    assert found["of another"][1:] == ["BUILDING", "one"]
+    assert found["started"] == ["FAILED", "BUILDING"]
+    answer, *kept = found["own"]
+    assert answer.startswith("taken: ") and kept == ["COMPLETED", "one"]
+
+
+def test_what_was_interrupted_comes_to_an_end(place: Path) -> None:
+    found = trial("interrupted", place)
+    tasks = found["tasks"]
+    still = {"begun": "BUILDING", "waited": "BUILDING", "DELETING": "DELETING"}
+    still |= {"RESIZING": "RESIZING", "MIGRATING": "MIGRATING"}
+    for name in ("REBOOTING", "LOGGING", "UPDATING", "PROMOTING", "EJECTING", "DETACHING"):
+        assert "NONE" in tasks[name], (name, tasks[name])
+    assert "NONE" in tasks["UPGRADING"]
+    assert "Build error: Server" in tasks["BUILDING"]
+    assert "RESTART_REQUIRED" in tasks["RESTART_REQUIRED"]
+    for name, task in still.items():
+        assert task in tasks[name], (name, tasks[name])
+    # Who is still at work has somebody who is.
+    assert found["did"] == [
+        ["back", "MIGRATING"],
+        ["back", "RESIZING"],
+        ["delete", "DELETING"],
+        ["wait", "waited"],
+    ]
+    assert found["backups"] == {
+        "NEW": "FAILED",
+        "BUILDING": "BUILDING",
+        "SAVING": "FAILED",
+        "COMPLETED": "COMPLETED",
+    }
+    assert found["reserved"] == [0]
+    assert found["reservations"] == ["Rolled Back"]
+
+
+def test_keys_of_guests(place: Path) -> None:
+    assert trial("keys", place) == {"wrong": [], "seeded": False}
+
+
+def test_ids_are_read(tmp_path: Path) -> None:
+    ids: Ini = {"DEFAULT": {"management_networks": ["a"], "management_security_groups": ["b"]}}
+    (tmp_path / "management.conf").write_text(ini_text(ids))
+    assert trial("options", tmp_path) == [["a"], ["b"]]

@@ -1,0 +1,435 @@
+"""Trials of trove's room inside upstream, in the services' environment.
+
+``python trove_trials.py TRIAL FOLDER``: prints what it found as JSON. In ``FOLDER`` are the
+room's files as a cloud has them (``etc/trove``); the database is a file there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+CONFIG = """[DEFAULT]
+transport_url = fake://
+use_stderr = true
+taskmanager_rpc_encr_key = of-the-taskmanager
+inst_rpc_key_encr_key = of-the-rows
+[database]
+connection = sqlite:///{folder}/trove.sqlite
+[service_credentials]
+auth_url = http://127.0.0.1:1/v3
+username = trove
+[oslo_policy]
+policy_file = {folder}/etc/trove/policy.yaml
+[oslo_messaging_notifications]
+driver = noop
+"""
+
+
+def schema(folder: Path) -> Any:
+    """The release's own, made as a cloud makes it."""
+    from onestack.components.trove.inside import jobs
+
+    with contextlib.suppress(SystemExit):  # as upstream's command ends
+        jobs.sync({"config": [str(written(folder))]})
+    return (folder / "trove.sqlite").stat().st_size > 0
+
+
+def written(folder: Path) -> Path:
+    path = folder / "trial.conf"
+    path.write_text(CONFIG.format(folder=folder))
+    return path
+
+
+def begin(folder: Path) -> None:
+    """Upstream on native threads, with the database that is there."""
+    from onestack.components.trove.inside import run
+
+    run.configure([str(written(folder))])
+
+
+def native(folder: Path) -> Any:
+    """Whether anything was patched by upstream."""
+    begin(folder)
+    import queue
+    import threading
+
+    import eventlet.patcher
+
+    names = ("socket", "thread", "time", "select")
+    return {
+        "modules": [socket.socket.__module__, threading.Thread.__module__, queue.Queue.__module__],
+        "patched": [name for name in names if eventlet.patcher.is_monkey_patched(name)],
+        "patches": eventlet.patcher.monkey_patch.__module__,
+    }
+
+
+def policy(folder: Path) -> Any:
+    """Of upstream's rules: those that only read, and what a reader and a member may."""
+    begin(folder)
+    from trove.common import exception, policies
+    from trove.common import policy as enforced
+    from trove.common.context import TroveContext
+
+    listed = [rule for rule in policies.list_rules() if hasattr(rule, "operations")]
+    owned = [rule for rule in listed if rule.check_str == "rule:admin_or_owner"]
+    reading = [r.name for r in owned if all(o["method"] == "GET" for o in r.operations)]
+
+    def may(*roles: str, project: str = "one") -> list[str]:
+        context = TroveContext(project_id=project, roles=list(roles), user_id="u")
+        found = []
+        for rule in listed:
+            try:
+                enforced.authorize_on_target(context, rule.name, {"tenant": "one"})
+                found.append(rule.name)
+            except exception.PolicyNotAuthorized:
+                pass
+        return sorted(found)
+
+    public = sorted(rule.name for rule in listed if rule.check_str == "")
+    return {
+        "owned": sorted(rule.name for rule in owned),
+        "reading": sorted(reading),
+        "public": public,
+        "reader": may("reader"),
+        "member": may("member", "reader"),
+        "stranger": may("member", "reader", project="two"),
+    }
+
+
+class Bus:
+    """A server of calls as it is made in a cloud, and guests that speak to it."""
+
+    def __init__(self) -> None:
+        from oslo_messaging.rpc import dispatcher
+        from trove.common.rpc import conductor_guest_serializer, secure_serializer
+        from trove.common.rpc.serializer import TroveRequestContextSerializer
+        from trove.conductor import api
+
+        from onestack.components.trove.inside import strict
+
+        self.plain = TroveRequestContextSerializer(None)
+        self.guest = conductor_guest_serializer.ConductorGuestSerializer
+        self.secure = secure_serializer.SecureSerializer
+        self.version = api.API.API_LATEST_VERSION
+        policy = dispatcher.DefaultRPCAccessPolicy
+        self.conductor = dispatcher.RPCDispatcher(
+            [strict.Conductor()], strict.FromGuests(self.plain), policy
+        )
+
+        class Obeys:
+            """Does what it is told."""
+
+            heard: list[str] = []  # noqa: RUF012
+
+            def restart(self, context: Any, instance_id: str) -> str:
+                self.heard.append(instance_id)
+                return instance_id
+
+        self.tasks = Obeys()
+        self.taskmanager = dispatcher.RPCDispatcher(
+            [self.tasks], strict.FromTheService(self.plain, "of-the-taskmanager"), policy
+        )
+
+    def said(
+        self, as_guest: str, key: str | None, **context: Any
+    ) -> tuple[Any, Callable[..., Any]]:
+        """A message's context, and what makes its arguments, by upstream's own serializer."""
+        from oslo_config import cfg
+        from trove.common.context import TroveContext
+
+        cfg.CONF.set_override("guest_id", as_guest)
+        serializer = self.guest(self.plain, key)
+        made = TroveContext(**context)
+        return serializer.serialize_context(made), lambda x: serializer.serialize_entity(made, x)
+
+    def send(
+        self, server: Any, method: str, ctxt: Any, seal: Callable[..., Any], **told: Any
+    ) -> str:
+        """What becomes of it: what is returned, or the error's class and text."""
+        message = {
+            "method": method,
+            "version": "1.0",
+            "args": {k: seal(v) for k, v in told.items()},
+        }
+        incoming = types.SimpleNamespace(message=message, ctxt=ctxt, client_timeout=None)
+        try:
+            return f"taken: {server.dispatch(incoming)}"
+        except Exception as error:  # noqa: BLE001 - as the server of calls does
+            return f"{type(error).__name__}: {error}"
+
+
+def make_instance(name: str = "x", **more: Any) -> Any:
+    from trove.instance import service_status
+    from trove.instance.models import DBInstance, InstanceServiceStatus
+    from trove.instance.tasks import InstanceTasks
+
+    task = more.pop("task_status", InstanceTasks.BUILDING)
+    made = DBInstance.create(
+        name=name, flavor_id="1", tenant_id="one", volume_size=1, task_status=task, **more
+    )
+    InstanceServiceStatus.create(instance_id=made.id, status=service_status.ServiceStatuses.NEW)
+    return made
+
+
+def messages(folder: Path) -> Any:
+    """Each message that a guest might send, and what became of it."""
+    begin(folder)
+    from trove.common import crypto_utils
+    from trove.instance.models import InstanceServiceStatus, get_instance_encryption_key
+
+    bus = Bus()
+    one, two = make_instance("one"), make_instance("two")
+    keys = {row.id: get_instance_encryption_key(row.id) for row in (one, two)}
+
+    def status(row: Any) -> str:
+        return str(InstanceServiceStatus.find_by(instance_id=row.id).get_status().description)
+
+    def beat(row: Any, words: str, ctxt: Any, seal: Any) -> list[str]:
+        told = {"payload": {"service_status": words}, "sent": time.time()}
+        return [
+            bus.send(bus.conductor, "heartbeat", ctxt, seal, instance_id=row.id, **told),
+            status(row),
+        ]
+
+    found: dict[str, Any] = {}
+    own = bus.said(one.id, keys[one.id])
+    found["own"] = beat(one, "healthy", *own)
+    found["of another"] = beat(two, "crashed", *own)
+    found["unencrypted"] = beat(one, "crashed", *bus.said(one.id, None))
+    found["unencrypted, with a name"] = beat(
+        one, "crashed", {"csz-instance-id": one.id, "project_id": "one"}, lambda x: x
+    )
+    found["the wrong key"] = beat(one, "crashed", *bus.said(one.id, keys[two.id]))
+    # Upstream's readers take a context that they cannot open as it stands.
+    garbage = crypto_utils.encode_data(b"x" * 64)
+    found["a context of garbage"] = beat(
+        one, "crashed", {"csz-instance-id": one.id, "context": garbage}, own[1]
+    )
+    found["plain arguments"] = beat(one, "crashed", own[0], lambda x: x)
+    found["arguments of another"] = beat(one, "crashed", own[0], bus.said(two.id, keys[two.id])[1])
+    found["of nobody"] = beat(one, "crashed", *bus.said("nobody", keys[one.id]))
+    found["as the service"] = beat(one, "crashed", *bus.said("taskmanager", keys[one.id]))
+    found["the service"] = beat(one, "running", *bus.said("taskmanager", "of-the-taskmanager"))
+    found["private"] = bus.send(bus.conductor, "_message_too_old", *own, instance_id=one.id)
+    evil = {"notification_classname": "subprocess.Popen", "instance_id": one.id}
+    found["a class"] = bus.send(
+        bus.conductor, "notify_end", *own, serialized_notification=evil, notification_args={}
+    )
+    sealed = bus.guest(bus.plain, keys[one.id])
+    from trove.common.context import TroveContext
+
+    context = TroveContext()
+    bare = {**context.to_dict(), "trove_notification": evil}
+    with mock.patch.object(TroveContext, "to_dict", lambda self: bare):
+        found["a class in the context"] = beat(
+            one, "crashed", sealed.serialize_context(context), own[1]
+        )
+    kind = "trove.common.notification.DBaaSInstanceCreate"
+    told = {"notification_classname": kind, "request_id": "r", "instance_id": two.id}
+    found["a fault of another"] = bus.send(
+        bus.conductor,
+        "notify_exc_info",
+        *own,
+        serialized_notification=told,
+        message="m",
+        exception=["e"],
+    )
+    return found
+
+
+def orders(folder: Path) -> Any:
+    """Who may tell the taskmanager to do something; and an agent, whose reader is the same."""
+    begin(folder)
+    bus = Bus()
+    from trove.common.context import TroveContext
+
+    context = TroveContext(project_id="one")
+
+    def tell(key: str | None) -> str:
+        serializer = bus.secure(bus.plain, key)
+        return bus.send(
+            bus.taskmanager,
+            "restart",
+            serializer.serialize_context(context),
+            lambda x: serializer.serialize_entity(context, x),
+            instance_id="i",
+        )
+
+    found: dict[str, Any] = {
+        "key": tell("of-the-taskmanager"),
+        "none": tell(None),
+        "another": tell("x"),
+    }
+    # Upstream takes it: its context is not base64, so it is believed as it stands.
+    found["forged"] = bus.send(
+        bus.taskmanager,
+        "restart",
+        {"context": "§", "project_id": "one"},
+        lambda x: x,
+        instance_id="f",
+    )
+    from oslo_messaging.rpc import dispatcher
+
+    lenient = dispatcher.RPCDispatcher(
+        [bus.tasks], bus.secure(bus.plain, "k"), dispatcher.DefaultRPCAccessPolicy
+    )
+    found["forged, upstream"] = bus.send(
+        lenient, "restart", {"context": "§", "project_id": "one"}, lambda x: x, instance_id="u"
+    )
+    found["heard"] = bus.tasks.heard
+    return found
+
+
+def backups(folder: Path) -> Any:
+    """What a guest may say of backups, and what its agent's start does to them."""
+    begin(folder)
+    from trove.backup.models import DBBackup
+    from trove.instance.models import get_instance_encryption_key
+
+    bus = Bus()
+    one, two = make_instance("one"), make_instance("two")
+    made = {
+        row.id: DBBackup.create(
+            name="b", tenant_id="one", state="BUILDING", instance_id=row.id, deleted=False
+        )
+        for row in (one, two)
+    }
+
+    def say(row: Any, about: Any, **fields: Any) -> list[str]:
+        said = bus.said(row.id, get_instance_encryption_key(row.id))
+        told = {"instance_id": row.id, "backup_id": about.id, "sent": time.time(), **fields}
+        result = bus.send(bus.conductor, "update_backup", *said, **told)
+        kept = DBBackup.find_by(id=about.id)
+        return [result, kept.state, kept.tenant_id]
+
+    found: dict[str, Any] = {}
+    found["owner"] = say(one, made[one.id], tenant_id="two", state="COMPLETED")
+    found["no state"] = say(one, made[one.id], state="anything")
+    found["of another"] = say(one, made[two.id], state="COMPLETED")
+    said = bus.said(one.id, get_instance_encryption_key(one.id))
+    found["start"] = bus.send(
+        bus.conductor, "heartbeat", *said, instance_id=one.id, payload={"agent": "started"}
+    )
+    found["started"] = [DBBackup.find_by(id=made[row.id].id).state for row in (one, two)]
+    found["own"] = say(one, made[one.id], state="COMPLETED", size=0.1, location="l", checksum="c")
+    return found
+
+
+def interrupted(folder: Path) -> Any:
+    """What a process finds at its start, and what it makes of it."""
+    begin(folder)
+    from trove.backup.models import DBBackup
+    from trove.instance.models import DBInstance
+    from trove.instance.tasks import InstanceTasks
+    from trove.quota.models import QuotaUsage, Reservation
+
+    from onestack.components.trove.inside import interrupted as ours
+
+    tasks = {
+        name: make_instance(name, task_status=getattr(InstanceTasks, name))
+        for name in (
+            *("BUILDING", "DELETING", "REBOOTING", "RESIZING", "MIGRATING", "LOGGING", "UPDATING"),
+            *("PROMOTING", "EJECTING", "DETACHING", "UPGRADING", "NONE"),
+            *("RESTART_REQUIRED", "BUILDING_ERROR_SERVER"),
+        )
+    }
+    begun = make_instance("begun")
+    waited = make_instance("waited", compute_instance_id="server")
+    for state, of in (
+        ("NEW", "NONE"),
+        ("BUILDING", "NONE"),
+        ("SAVING", "LOGGING"),
+        ("COMPLETED", "NONE"),
+    ):
+        DBBackup.create(
+            name=state, tenant_id="one", state=state, instance_id=tasks[of].id, deleted=False
+        )
+    usage = QuotaUsage.create(tenant_id="one", in_use=2, reserved=3, resource="instances")
+    Reservation.create(usage_id=usage.id, delta=3, status=Reservation.Statuses.RESERVED)
+    did: list[list[str]] = []
+    manager = ours.Tasks()
+    runs = {tasks["NONE"].id: "ACTIVE", tasks["LOGGING"].id: "SHUTOFF"}
+    with (
+        mock.patch.object(ours.Tasks, "delete_instance", lambda s, c, i: did.append(["delete", i])),
+        mock.patch.object(ours, "_bring_back", lambda i: did.append(["back", i.id])),
+        mock.patch.object(ours, "_wait_for", lambda i: did.append(["wait", i.id])),
+        mock.patch.object(ours, "_server", lambda i: types.SimpleNamespace(status=runs[i.id])),
+        mock.patch.object(ours, "MINE_SECONDS", 0.2),
+    ):
+        for one in (ours._bring_back, ours._wait_for):
+            one.__name__ = "of a test"
+        manager.delete_instance.__func__.__name__ = "of a test"
+        ours.settle(manager)
+        manager.building.add(begun.id)
+        time.sleep(2)
+    names = {row.id: name for name, row in tasks.items()} | {
+        begun.id: "begun",
+        waited.id: "waited",
+    }
+    rows = {row.name: row for row in DBInstance.find_all(deleted=False).all()}
+    return {
+        "tasks": {name: str(row.task_status) for name, row in sorted(rows.items())},
+        "did": sorted([what, names[identity]] for what, identity in did),
+        "backups": {b.name: b.state for b in DBBackup.find_all(deleted=False).all()},
+        "reserved": [u.reserved for u in QuotaUsage.find_all().all()],
+        "reservations": [r.status for r in Reservation.find_all().all()],
+    }
+
+
+def keys(folder: Path) -> Any:
+    """Keys of guests, asked for by many threads at once; and where they come from."""
+    begin(folder)
+    import random
+    import threading
+
+    from trove.common import crypto_utils
+    from trove.instance.models import get_instance_encryption_key
+
+    from onestack.components.trove.inside import run
+
+    run._mend()
+    rows = [make_instance(str(number)) for number in range(30)]
+    wrong: list[str] = []
+
+    def ask() -> None:
+        try:
+            for _ in range(20):
+                for row in rows:
+                    assert get_instance_encryption_key(row.id) == row.key.decode()
+        except (AssertionError, KeyError, ValueError, IndexError) as error:
+            wrong.append(repr(error))
+
+    asking = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    random.seed(1)
+    first = crypto_utils.generate_random_key()
+    random.seed(1)
+    return {"wrong": wrong, "seeded": first == crypto_utils.generate_random_key()}
+
+
+def options(folder: Path) -> Any:
+    """Whether upstream reads the file with ids as it is written."""
+    path = folder / "management.conf"
+    from onestack.components.trove.inside import threads
+
+    threads.begin()
+    from trove.common import cfg
+
+    cfg.CONF(["--config-file", str(path)], project="trove")
+    return [cfg.CONF.management_networks, cfg.CONF.management_security_groups]
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]](Path(sys.argv[2]))))
