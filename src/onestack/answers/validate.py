@@ -45,6 +45,8 @@ class Problems:
 
     problems: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    swallowed: list[str] = field(default_factory=list)
+    """Secrets with a remark in them: a notice, which is told beside problems too."""
     others: list[OtherHosts] = field(default_factory=list)
     """Told as notices once it is known which services are on."""
 
@@ -83,7 +85,7 @@ def check(
         if registry.keys[name].kind is not Kind.FLAG:
             report.problems.remove(bad[name])
             report.notices.append(f"{name} counts for nothing, for its service is off: {bad[name]}")
-    report.notices += [other.notice(answers) for other in report.others]
+    report.notices += [other.notice(answers) for other in report.others] + report.swallowed
     if report.problems:
         return None, report
     for rule in rules.contradictions:
@@ -122,7 +124,7 @@ def read(
         raise BadAnswers(
             "the answers cannot be used"
             + (f" ({len(problems)} problems)" if len(problems) > 1 else ""),
-            "\n".join(problems),
+            "\n".join([*problems, *report.swallowed]),
             "mend the lines above and run the same command again; nothing was changed",
         )
     return answers, report.notices
@@ -204,7 +206,7 @@ def _has_remark(key: Key, entry: AnswerLine, report: Problems) -> bool:
     if not _REMARK.search(entry.text):
         return False
     if key.kind is Kind.SECRET:
-        report.notices.append(
+        report.swallowed.append(
             f"{entry.where}: all that stands behind {entry.name}= is the secret, also what follows "
             "the blank: a remark cannot stand behind a value"
         )

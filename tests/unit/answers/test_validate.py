@@ -142,6 +142,8 @@ def test_a_remark_behind_a_value_is_found(sign: str) -> None:
     got, (notice,) = answers(f"CONFIG_ONESTACK_PW=a{sign}mine")
     assert got["CONFIG_ONESTACK_PW"].startswith(f"a{sign}")
     assert "is the secret" in notice and "mine" not in notice
+    # Beside problems it is told as well.
+    assert "is the secret" in problems(f"CONFIG_ONESTACK_PW=a{sign}mine\nnonsense")[-1]
 
 
 def test_today_s_name_counts_more_than_an_older_one_beside_it() -> None:

@@ -201,6 +201,7 @@ KEYS: tuple[Key, ...] = (
         "*",
         "Physical networks on which flat networks may be made; * means any.",
         Kind.LIST,
+        check=_each(r"[\w.-]+|\*", "a name of a physical network, or *"),
     ),
     Key(
         "CONFIG_NEUTRON_ML2_VLAN_RANGES",
