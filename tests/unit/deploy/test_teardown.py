@@ -14,7 +14,7 @@ import pytest
 from onestack.deploy import clouds, prepare, teardown, unit
 from onestack.deploy.undo import undo, undos
 from onestack.engine import timing
-from onestack.host import files, locks
+from onestack.host import files, locks, netns
 from onestack.host.command import Aborted, CommandResult
 from onestack.host.ledger import Ledger
 from onestack.kernel import proc
@@ -304,3 +304,11 @@ def test_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(unit.ensure_unit(ctx, ledger, units)) == []
     undo(ledger.entries()[0], undos())
     assert not path.exists()
+
+
+def test_at_boot_a_namespace_has_the_address_that_the_cloud_is_to_have(tmp_path: Path) -> None:
+    ctx = context(tmp_path / "ctx")
+    there = dataclasses.replace(ctx, cloud=dataclasses.replace(ctx.cloud, netns="toys"))
+    wanted = {netns.PUBLIC_ADDRESS, ctx.public}
+    lines = [line for line in unit.unit_text(there).splitlines() if "address replace" in line]
+    assert {line.split()[-3] for line in lines} == {f"{address}/32" for address in wanted}
