@@ -10,6 +10,7 @@ import pytest
 
 from onestack.components.mariadb import Mariadb, administrator
 from onestack.components.mariadb.administrator import ensure_administrator
+from onestack.components.mariadb.datadir import install
 from onestack.database.server import Server
 from onestack.model.process import ConnectProbe
 from tests.support.mariadb import running
@@ -132,3 +133,18 @@ def test_the_administrator_has_the_password_of_the_answers(
 def test_the_administrator_is_no_service(name: str) -> None:
     (key,) = (key for key in MARIADB.keys if key.name == "CONFIG_MARIADB_USER")
     assert key.check is not None and key.check(name)
+
+
+@installed
+def test_another_server_that_starts_takes_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server begins with the removal of all temporary tables in its folder for them."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    anothers = shared / "#sql-temptable-1-2-3.MAI"
+    anothers.touch()
+    monkeypatch.setenv("TMPDIR", str(shared))
+    tmp_path.chmod(0o755)
+    install(tmp_path / "data", "root")
+    assert anothers.exists()

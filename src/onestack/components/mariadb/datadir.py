@@ -33,6 +33,8 @@ def install(data: Path, user: str) -> None:
             "/usr/bin/mariadb-install-db",
             "--no-defaults",
             f"--datadir={work}",
+            # In a shared one a starting server takes away what it finds of another.
+            f"--tmpdir={data.parent}",
             f"--user={user}",
             "--auth-root-authentication-method=socket",
             "--auth-root-socket-user=root",
