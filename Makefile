@@ -25,7 +25,7 @@ test-unit: lint prepare
 
 # All there is.
 test-full: test
-	$(COMPLETE) $(PYTEST) tests/deploy tests/services tests/tempest $(foreach one,$(DONE),--ignore $(one))
+	$(COMPLETE) $(PYTEST) tests/deploy tests/services tests/tempest tests/guests $(foreach one,$(DONE),--ignore $(one))
 
 # An ordinary server, where systemd runs the machine: in a container, then in a guest
 # with a kernel of its own. The guest's part takes an hour and more without KVM.

@@ -7,6 +7,7 @@ libraries, the status file. Programs of the root run in it by chroot.
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from collections.abc import Collection, Iterable
@@ -120,13 +121,9 @@ def unpack(debs: Path, root: Path) -> None:
         (root / "usr" / name).mkdir(parents=True)
         (root / name).symlink_to(f"usr/{name}")
     chosen = [deb for deb in sorted(debs.glob("*.deb")) if name_of(deb) not in NOT_UNPACKED]
-    left_out = " ".join(f"--exclude=./{shlex.quote(p)}" for p in LEFT_OUT if "*" not in p)
-    script = (
-        'set -eo pipefail; while read -r deb; do dpkg-deb --fsys-tarfile "$deb" | '
-        f'tar -x -p --keep-directory-symlink {left_out} -C "$0"; done'
-    )
-    listed = "".join(f"{deb}\n" for deb in chosen)
-    run(["bash", "-c", script, root], stdin=listed, timeout=600)
+    left_out = [f"--exclude=./{pattern}" for pattern in LEFT_OUT if "*" not in pattern]
+    tar = shlex.join(["tar", "-x", "-p", "--keep-directory-symlink", *left_out, "-C", str(root)])
+    _each(chosen, f'dpkg-deb --fsys-tarfile "$deb" | {tar}')
     _status(root, chosen)
 
 
@@ -134,10 +131,17 @@ def name_of(deb: Path) -> str:
     return deb.name.partition("_")[0]
 
 
+def _each(debs: Iterable[Path], command: str) -> str:
+    """What ``command`` says of each, as ``$deb``; several at once. Raises `CommandFailed`."""
+    script = f"set -eo pipefail; for deb; do {command}; done"
+    argv = ["xargs", "-d", "\n", "-n", "8", "-P", str(os.cpu_count() or 1), "bash", "-c", script]
+    return run([*argv, "-"], stdin="".join(f"{deb}\n" for deb in debs), timeout=600).out
+
+
 def _status(root: Path, debs: Iterable[Path]) -> None:
     """dpkg's status file: agents ask it for versions, and people for what is in the image."""
-    script = 'set -e; while read -r deb; do dpkg-deb -f "$deb"; echo; done'
-    fields = run(["bash", "-c", script], stdin="".join(f"{d}\n" for d in debs), timeout=120).out
+    # Each in one piece: others write at the same time.
+    fields = _each(debs, 'fields=$(dpkg-deb -f "$deb"); printf "%s\\n\\n" "$fields"')
     text = fields.replace("\nVersion:", "\nStatus: install ok installed\nVersion:")
     place = root / "var/lib/dpkg"
     (place / "info").mkdir(parents=True, exist_ok=True)

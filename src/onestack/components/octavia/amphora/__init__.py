@@ -10,7 +10,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onestack.images.debian_root import inside
 from onestack.images.service_guest import Recipe
+
+PROGRAMS = ("agent", "interface", "health_checker", "haproxy_vrrp_check", "prometheus_proxy")
+"""Of ``octavia.cmd``, those that run in it."""
+
+
+def try_programs(root: Path) -> None:
+    """All that they import is there. Raises `CommandFailed`."""
+    imports = "".join(f"import octavia.cmd.{name}; " for name in PROGRAMS)
+    inside(root, ["/opt/venv/bin/python3", "-B", "-W", "ignore", "-c", imports])
+
 
 AMPHORA = Recipe(
     name="amphora",
@@ -20,6 +31,14 @@ AMPHORA = Recipe(
         *("bash", "debianutils", "iputils-ping", "netcat-openbsd"),
     ),
     distributions=("octavia", "pyroute2"),
+    left_out=(
+        *("alembic", "castellan", "cliff", "cotyledon", "futurist", "jsonpatch", "openstacksdk"),
+        *("keystonemiddleware", "oslo-cache", "oslo-policy", "oslo-upgradecheck", "pecan"),
+        *("pyasn1", "pyasn1-modules", "pymysql", "python-barbicanclient", "python-cinderclient"),
+        *("python-glanceclient", "python-keystoneclient", "python-novaclient", "setuptools"),
+        *("routes", "sqlalchemy-utils", "taskflow", "tenacity", "testresources", "testscenarios"),
+        *("legacy-cgi", "tzdata"),
+    ),
     tree=Path(__file__).parent / "tree",
     units=("amphora-agent.service", "prometheus-proxy.path"),
     modules=(
@@ -27,6 +46,7 @@ AMPHORA = Recipe(
         *("sctp", "xt_ipvs", "nf_conntrack_netlink"),
     ),
     pruned=(*("usr/lib/*/perl*", "usr/share/perl*"), "usr/share/snmp"),
+    finish=try_programs,
     root_mib=1500,
     min_disk_gib=2,
     min_ram_mib=512,

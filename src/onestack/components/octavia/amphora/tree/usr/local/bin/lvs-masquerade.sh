@@ -35,7 +35,7 @@ END
     if [ "$1" = add ]; then
         cat <<END
 table $table {
-    chain masquerade {
+    chain forwarded {
         type nat hook postrouting priority srcnat
         oifname "$device" meta l4proto { udp, sctp } masquerade
     }
