@@ -10,7 +10,10 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -211,6 +214,75 @@ def test_what_the_registry_does_not_have_it_says_so(
     assert ask(registry, "/v2/mariadb/manifests/10.11")[0] == 200
 
 
+# -- the network card --------------------------------------------------------------
+
+
+def network(place: Path, **told: object) -> ModuleType:
+    """The program, on a machine of two cards that is told ``told``."""
+    loader = SourceFileLoader("network", str(OURS / "network"))
+    program = module_from_spec(spec_from_loader("network", loader) or pytest.fail())
+    loader.exec_module(program)
+    for name, mac in (("eth0", "fa:16:3e:00:00:01"), ("eth1", "fa:16:3e:00:00:0a")):
+        (place / name).mkdir()
+        (place / name / "address").write_text(f"{mac}\n")
+    (place.parent / "eth1.json").write_text(json.dumps(told))
+    vars(program).update(CARDS=str(place), TOLD=str(place.parent / "eth1.json"))
+    return program
+
+
+@pytest.fixture()
+def cards(tmp_path: Path) -> Path:
+    (tmp_path / "net").mkdir()
+    return tmp_path / "net"
+
+
+def test_the_container_gets_the_card_that_the_cloud_says(cards: Path) -> None:
+    driver = network(
+        cards,
+        mac_address="FA:16:3E:00:00:0A",
+        ipv4_gateway="10.0.0.1",
+        ipv4_host_routes=[{"destination": "10.1.0.0/16", "nexthop": "10.0.0.254"}],
+        ipv6_gateway=None,
+    )
+    assert driver.join() == {
+        "InterfaceName": {"SrcName": "eth1", "DstPrefix": "eth"},
+        "Gateway": "10.0.0.1",
+        "StaticRoutes": [{"Destination": "10.1.0.0/16", "RouteType": 0, "NextHop": "10.0.0.254"}],
+    }
+
+
+def test_a_card_that_is_not_there_is_said(cards: Path) -> None:
+    driver = network(cards, mac_address="fa:16:3e:00:00:0b")
+    with pytest.raises(LookupError, match="fa:16:3e:00:00:0b"):
+        driver.join()
+
+
+def test_docker_is_answered_in_its_protocol() -> None:
+    for call, wanted in (
+        ("Plugin.Activate", {"Implements": ["NetworkDriver"]}),
+        ("NetworkDriver.GetCapabilities", {"Scope": "local"}),
+        ("NetworkDriver.Leave", {}),
+    ):
+        request = f"POST /{call} HTTP/1.1\r\nHost: plugin\r\nContent-Length: 2\r\n\r\n{{}}"
+        told = subprocess.run(
+            [OURS / "network"], input=request.encode(), capture_output=True, check=True, timeout=20
+        ).stdout
+        head, _, body = told.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert f"Content-Length: {len(body)}".encode() in head
+        assert json.loads(body) == wanted
+
+
+def test_docker_is_told_what_cannot_be_done() -> None:
+    """Here, where no cloud has said which card."""
+    request = b"POST /NetworkDriver.Join HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+    told = subprocess.run(
+        [OURS / "network"], input=request, capture_output=True, check=True, timeout=20
+    ).stdout
+    assert told.startswith(b"HTTP/1.1 500 ")
+    assert "eth1.json" in json.loads(told.partition(b"\r\n\r\n")[2])["Err"]
+
+
 # -- how databases start -----------------------------------------------------------
 
 STUB = """#!/bin/sh
@@ -268,7 +340,7 @@ def test_mariadb_is_made_once_and_gets_the_agents_words(container: Container) ->
     words = ("--defaults-file=/etc/my.cnf", "--ignore-db-dir=x", f"--datadir={container.data}")
     made, started = container.run("mariadb-entrypoint", *words)
     assert made.startswith("mariadb-install-db --defaults-file=/etc/my.cnf --datadir=")
-    assert started == f"mariadbd {' '.join(words)}"
+    assert started == f"mariadbd {' '.join(words)} --skip-name-resolve"
     sql = container.said.with_name("said.sql").read_text()
     assert "IDENTIFIED BY 'for-root'" in sql
     assert "DELETE FROM mysql.global_priv WHERE User = ''" in sql

@@ -17,7 +17,8 @@ RECIPE = Recipe(
     tree=Path(__file__).parent / "tree",
     distributions=("trove",),
     left_out=(
-        *("alembic", "cmd2", "lxml", "mako", "openstacksdk", "prompt-toolkit", "pygments"),
+        *("alembic", "cmd2", "flask", "gunicorn", "lxml", "mako", "openstacksdk", "prompt-toolkit"),
+        *("pygments", "werkzeug"),
         *("python-designateclient", "python-manilaclient", "python-mistralclient"),
         *("python-openstackclient", "python-troveclient", "rich", "rich-argparse"),
         *("testresources", "testscenarios", "tzdata", "wcwidth"),

@@ -97,10 +97,10 @@ EMPTY = {
 }
 
 AGENT = (
-    *("trove.cmd.guest", "trove.cmd.network_driver", "trove.guestagent.dbaas", "kombu.transport"),
+    *("trove.cmd.guest", "trove.guestagent.dbaas", "trove.common.rpc.service"),
     *("trove.guestagent.datastore.mariadb.manager", "trove.guestagent.datastore.postgres.manager"),
-    *("trove.guestagent.strategies.replication.mariadb_gtid", "trove.common.rpc.service"),
-    *("trove.guestagent.strategies.replication.postgresql", "gunicorn.workers.sync"),
+    *("trove.guestagent.strategies.replication.mariadb_gtid", "kombu.transport.pyamqp"),
+    *("trove.guestagent.strategies.replication.postgresql", "oslo_messaging._drivers.impl_rabbit"),
 )
 """Modules that the guest itself imports."""
 AGENTS_FOLDERS = ("var/log/trove", "opt/trove-guestagent")
@@ -138,8 +138,6 @@ def try_programs(root: Path) -> None:
     )
     path = "import sys; sys.path.insert(0, '/opt/trove')"
     inside(root, [*python, f"{options}; {path}; import {', '.join(BACKUP_PROGRAM)}"])
-    # The network driver leaves one when it is imported.
-    (root / "etc/docker/hostnic.json").unlink()
 
 
 def drop_setuid(root: Path) -> None:
