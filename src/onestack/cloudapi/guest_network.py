@@ -140,7 +140,7 @@ def remove(ctx: Context, name: str) -> Iterator[Change]:
         guests = sorted({p["device_id"] for p in ports if p["device_owner"].startswith("compute:")})
         if guests and ctx.offers("compute"):
             yield Change(
-                f"remove {len(guests)} servers in the network {name}",
+                f"remove all servers in the network {name} ({len(guests)})",
                 functools.partial(_remove_servers, ctx, guests),
             )
 
@@ -230,7 +230,7 @@ class _Made:
         if guests:
             raise OnestackError(
                 f"the network {self.wanted.name} cannot become {self.wanted.subnet}",
-                f"{len(guests)} guests have addresses in {cidr}, and were told this host's there",
+                f"guests have addresses in {cidr} ({len(guests)}), and were told this host's there",
                 f"go back to {cidr}, or delete them first, then run up again",
             )
 

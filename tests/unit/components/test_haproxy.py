@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import Certificate, Frontend
 from onestack.model.host import Host
+from onestack.model.process import ConnectProbe
+from tests.support import networks
+from tests.support.needs import needs_root
 from tests.unit.components.certificates import authority
 from tests.unit.components.rooms import MACHINE, content, context
 
@@ -135,6 +139,98 @@ def test_haproxy_reads_all_kinds_of_ports(mixed: Context) -> None:
     file.write_text(content(mixed, HAPROXY, "haproxy.cfg"))
     done = subprocess.run(["haproxy", "-c", "-f", str(file)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+class Elsewhere(Component):
+    """Ports for guests: TCP with TLS, and HTTP, at an address that may not be there yet."""
+
+    name = "elsewhere"
+
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("bus", 5671, f"{ctx.internal}:5672", address=GUESTS, tcp=True)
+        yield Frontend("objects", 8080, f"{ctx.internal}:8080", address=GUESTS)
+
+
+GUESTS = "127.198.18.1"
+
+
+def test_ports_at_another_address(ctx: Context) -> None:
+    ctx = dataclasses.replace(ctx, components=(Elsewhere(), Api(), HAPROXY))
+    sections = content(ctx, HAPROXY, "haproxy.cfg").split("\nlisten ")
+    bus, objects = (next(s for s in sections if s.startswith(n)) for n in ("bus", "objects"))
+    file = ctx.cloud.etc / "tls" / f"address-{GUESTS}.pem"
+    assert f"bind {GUESTS}:5671 transparent ssl crt {file}\n" in bus
+    assert "mode tcp" in bus and "X-Forwarded" not in bus
+    assert f"bind {GUESTS}:8080 transparent ssl crt {file} alpn http/1.1\n" in objects
+    assert "X-Forwarded-Proto https" in objects
+    (process,) = HAPROXY.processes(ctx)
+    assert str(file) in process.files
+    # the address of guests may come later
+    assert process.probe == ConnectProbe("tcp:192.0.2.5:5000", seconds=15)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_their_certificate_is_by_the_clouds_authority(
+    ctx: Context, tmp_path: Path, own: bool
+) -> None:
+    """Also where the operator gave one for the public address."""
+    answers: dict[str, str] = {}
+    if own:
+        made = authority(tmp_path)
+        answers = {"CONFIG_ONESTACK_SSL_CERT": str(made.certificate)}
+        answers["CONFIG_ONESTACK_SSL_KEY"] = str(made.key)
+    ctx = context(tmp_path, Elsewhere(), Api(), HAPROXY, **answers)
+    tls = ctx.cloud.etc / "tls"
+    apply(ctx)
+    found = loaded(tls / f"address-{GUESTS}.pem")
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == [GUESTS]
+    found.verify_directly_issued_by(loaded(tls / "ca.pem"))
+    assert apply(ctx) == []
+    # nobody is there any more
+    said = apply(context(tmp_path, Api(), HAPROXY, **answers))
+    assert said == [f"remove {tls}/address-{GUESTS}.pem"]
+
+
+@installed
+def test_haproxy_reads_ports_at_another_address(ctx: Context) -> None:
+    ctx = dataclasses.replace(ctx, components=(Elsewhere(), Api(), HAPROXY))
+    apply(ctx)
+    file = ctx.cloud.etc / "haproxy.cfg"
+    file.write_text(content(ctx, HAPROXY, "haproxy.cfg"))
+    done = subprocess.run(["haproxy", "-c", "-f", str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+
+
+class Guests(Component):
+    name = "guests"
+
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("bus", 5671, "127.0.0.1:1", address="198.18.8.1", tcp=True, plain=True)
+
+
+@installed
+@needs_root
+def test_without_rights_haproxy_listens_before_the_address_is_there(tmp_path: Path) -> None:
+    text = content(context(tmp_path, Guests(), HAPROXY), HAPROXY, "haproxy.cfg")
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
+    # in a place that nobody can reach
+    with networks.alone(), tempfile.NamedTemporaryFile("w", dir="/var/tmp") as file:
+        file.write(text)
+        file.flush()
+        Path(file.name).chmod(0o644)
+        process = subprocess.Popen([*words, "/usr/sbin/haproxy", "-db", "-f", file.name])
+        try:
+
+            def listens() -> bool:
+                shown = subprocess.run(["ss", "-ltnH"], capture_output=True, text=True)
+                return " 198.18.8.1:5671 " in shown.stdout
+
+            assert networks.soon(listens)
+        finally:
+            process.kill()
+            process.wait(5)
 
 
 @installed

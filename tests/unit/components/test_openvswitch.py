@@ -10,15 +10,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from onestack.components.openvswitch import Openvswitch, external
-from onestack.host import netns, nftables
-from onestack.kernel.namespaces import unshare
+from onestack.host import nftables
 from onestack.model.context import Context
 from onestack.model.declared import Declared
 from onestack.model.errors import OnestackError
@@ -26,12 +24,12 @@ from onestack.model.findings import Severity
 from onestack.model.process import Process
 from onestack.network import distribution, ovsdb
 from onestack.network.tools import tools
-from tests.support import machines
+from tests.support import machines, networks
 from tests.support.needs import needs_root
+from tests.support.networks import soon
 from tests.unit.components.rooms import content, context, context_on, machine
 
 ROOM = Openvswitch()
-CLONE_NEWNET = 0x40000000
 OVN = {"CONFIG_NEUTRON_L2_AGENT": "ovn"}
 
 
@@ -194,13 +192,8 @@ def test_where_tunnels_cannot_end_is_refused_before_anything_is_made(
 @pytest.fixture
 def alone() -> Iterator[None]:
     """This thread in a network namespace without anything."""
-    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    try:
-        unshare(CLONE_NEWNET)
+    with networks.alone():
         yield
-    finally:
-        netns._setns(here)
-        os.close(here)
 
 
 SWITCH = """#!/bin/sh
@@ -239,15 +232,6 @@ class Keeper:
     def end(self) -> None:
         os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait(5)
-
-
-def soon(true: Callable[[], bool]) -> bool:
-    until = time.monotonic() + 8
-    while not true():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def has_addresses(wanted: Iterable[str]) -> bool:

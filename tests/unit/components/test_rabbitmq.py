@@ -17,7 +17,10 @@ from onestack.components.rabbitmq.accounts import Account, definitions
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import BusAccount, BusPolicy, TopicPermission
+from onestack.model.declared import Declared
 from onestack.model.secret import Secret
+from tests.support import networks
+from tests.support.needs import needs_root
 from tests.unit.components.rooms import content, context
 
 RABBITMQ = Rabbitmq()
@@ -166,3 +169,70 @@ def test_the_boot_file_has_the_broker_loaded_and_the_libraries_at_hand(tmp_path:
     )
     # the application is there already: load answers {error, {already_loaded, rabbit}}
     assert done.stdout == "{true,true,false,module,error}", done.stderr
+
+
+MESS = """
+Me = <<"test">>,
+ok = rabbit_auth_backend_internal:add_user(<<"stranger">>, <<"x">>, Me),
+_ = rabbit_vhost:add(<<"left">>, Me),
+ok = rabbit_auth_backend_internal:set_permissions(
+    <<"stranger">>, <<"left">>, <<".*">>, <<".*">>, <<".*">>, Me),
+ok = rabbit_auth_backend_internal:set_permissions(
+    <<"toy_guest">>, <<"/">>, <<".*">>, <<".*">>, <<".*">>, Me),
+ok = rabbit_auth_backend_internal:set_topic_permissions(
+    <<"toy_guest">>, <<"toy">>, <<"other">>, <<".*">>, <<".*">>, Me),
+ok = rabbit_policy:set(<<"toy">>, <<"old">>, <<"^x">>, [{<<"expires">>, 1000}], 0,
+                       <<"queues">>, Me),
+"""
+TOLD = """
+Of = fun(List, Keys) -> lists:sort(
+    [[proplists:get_value(Key, Item) || Key <- Keys] || Item <- List]) end,
+{ok, Out} = file:open("PLACE", [write]),
+[io:format(Out, "~p~n", [Each]) || Each <- [
+    lists:sort(rabbit_vhost:list_names()),
+    Of(rabbit_auth_backend_internal:list_users(), [user]),
+    Of(rabbit_auth_backend_internal:list_permissions(), [user, vhost]),
+    Of(rabbit_auth_backend_internal:list_topic_permissions(), [user, vhost, exchange]),
+    Of(rabbit_policy:list(), [vhost, name])]],
+ok = file:close(Out), init:stop().
+"""
+
+
+@installed
+@needs_root
+def test_the_broker_has_what_is_declared_and_nothing_else(tmp_path: Path) -> None:
+    """A real one, in a network of its own, with rights in it that nobody declares any more."""
+    ctx = context(tmp_path, RABBITMQ, Guests())
+    (process,) = RABBITMQ.processes(ctx)
+    for place in RABBITMQ.directories(ctx):
+        place.path.mkdir(parents=True)
+    for file in Declared(RABBITMQ, ctx).files:
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        file.path.write_text(file.content)
+    (tmp_path / "data" / "rabbitmq" / ".erlang.cookie").write_text("x" * 20)
+    (tmp_path / "data" / "rabbitmq" / ".erlang.cookie").chmod(0o400)
+    started = tmp_path / "etc" / "rabbitmq" / "started.eval"
+    text, told = started.read_text(), tmp_path / "told"
+    head, _, rest = text.partition(begin := "Vhosts = ")
+    assert rest.rstrip().endswith("ok.")
+    tail = rest.rstrip().removesuffix("ok.") + TOLD.replace("PLACE", str(told))
+    started.write_text(head + MESS + begin + tail)
+    with networks.alone():
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        subprocess.run(process.prepare[0], check=True, timeout=60)
+        done = subprocess.run(
+            process.argv,
+            env={**os.environ, **process.env},
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+    assert told.exists(), done.stdout + done.stderr
+    vhosts, users, rights, topics, policies = told.read_text().splitlines()
+    assert vhosts == '[<<"/">>,<<"toy">>]'
+    assert users == '[[<<"openstack">>],[<<"toy">>],[<<"toy_guest">>]]'
+    assert rights == (
+        '[[<<"openstack">>,<<"/">>],[<<"toy">>,<<"toy">>],[<<"toy_guest">>,<<"toy">>]]'
+    )
+    assert topics == '[[<<"toy_guest">>,<<"toy">>,<<"toy">>]]'
+    assert policies == '[[<<"/">>,<<"notifications">>],[<<"toy">>,<<"expiry">>]]'

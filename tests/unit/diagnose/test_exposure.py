@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from onestack.components.keystone import Keystone
 from onestack.diagnose import exposure
 from onestack.kernel import proc
 from onestack.kernel.sockets import Listener
+from onestack.model.component import Component
+from onestack.model.context import Context
+from onestack.model.declarations import Frontend, Opened, Port
 from onestack.model.findings import Severity
 from tests.unit.components.rooms import MACHINE, context
 
@@ -53,6 +57,42 @@ def test_only_the_frontends_are_public(
     for finding in findings:
         assert finding.severity is Severity.REFUSE
         assert f"{address}:{port} ({protocol.upper()})" in finding.what
+
+
+class Guarded(Component):
+    """Ports of a network of guests."""
+
+    name = "guarded"
+
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("bus", 5671, "127.0.0.1:1", address="198.18.8.1", tcp=True)
+
+    def opened(self, ctx: Context) -> Iterable[Opened]:
+        yield Opened("198.18.8.1", Port("udp", 5555))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "address", "port", "found"),
+    [
+        ("tcp", "198.18.8.1", 5671, False),
+        ("tcp", PUBLIC, 5671, True),
+        ("udp", "198.18.8.1", 5555, False),
+        ("tcp", "198.18.8.1", 5555, True),
+        ("udp", "0.0.0.0", 5555, True),
+    ],
+)
+def test_what_is_declared_for_guests_is_for_guests(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    protocol: str,
+    address: str,
+    port: int,
+    found: bool,
+) -> None:
+    monkeypatch.setattr(proc, "belonging", lambda root: {OWN})
+    ctx = context(tmp_path, Guarded())
+    findings = list(exposure.judged(ctx, [Listener(address, port, 1, OWN, protocol)]))
+    assert bool(findings) is found
 
 
 def test_what_takes_udp_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
