@@ -228,12 +228,3 @@ def _for_hosts(address: IPv4Address) -> bool:
     return not (
         address.is_loopback or address.is_multicast or address.is_link_local or address.is_reserved
     )
-
-
-def overlapping(subnets: dict[str, str]) -> Iterator[str]:
-    """Keys with networks that overlap, each pair as a sentence, for `Component.validate`."""
-    known = [(key, ipaddress.ip_network(text, strict=False)) for key, text in subnets.items()]
-    for index, (key, network) in enumerate(known):
-        for other, there in known[index + 1 :]:
-            if network.version == there.version and network.overlaps(there):
-                yield f"{key}={network} and {other}={there} overlap"
