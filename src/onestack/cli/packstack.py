@@ -143,8 +143,6 @@ def translate(argv: Sequence[str], now: datetime.datetime | None = None) -> list
     which = ["--name", args.name]
     if args.root:
         which += ["--root", str(args.root)]
-    if args.timeout is not None:
-        output.note("note: --timeout has no effect: it was for puppet")
     defaults = ["--defaults", args.release]
     given = given_answers(args)
     asking = ["answers", *which, *defaults]
@@ -255,6 +253,8 @@ def first_look(argv: Sequence[str]) -> list[str]:
 
 def run(argv: Sequence[str]) -> int:
     code = 0
+    if any(word.startswith(("-t", "--timeout")) for word in argv):
+        output.note("note: --timeout has no effect: it was for puppet")
     for words in checked_commands(argv):
         if code := program.run(words):
             break
