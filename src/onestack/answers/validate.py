@@ -80,7 +80,7 @@ def check(
     answers = Answers(registry.keys, given)
     # What is wrong with a service that is off is no reason to refuse the others.
     unread = {name for each in rules.unread for name in each(answers)}
-    for name in unread & {*bad}:
+    for name in [name for name in bad if name in unread]:
         # Not of a switch itself: then nobody knows what is off.
         if registry.keys[name].kind is not Kind.FLAG:
             report.problems.remove(bad[name])

@@ -14,6 +14,7 @@ import pytest
 
 from onestack.answers import packstack_file, table
 from onestack.answers.registry import registry
+from onestack.cli import main as program
 from onestack.cli import packstack
 from onestack.model.errors import BadAnswers
 
@@ -123,7 +124,7 @@ def test_home_is_found_where_the_shell_did_not_write_it(monkeypatch: pytest.Monk
 def test_what_has_no_effect_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packstack.program, "run", lambda words: 0)
+    monkeypatch.setattr(program, "run", lambda words: 0)
     for typed in (["--timeout=900"], ["-t", "900"], []):
         assert packstack.run(["--allinone", *typed]) == 0
         assert ("--timeout has no effect" in capsys.readouterr().err) is bool(typed)
