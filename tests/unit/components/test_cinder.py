@@ -124,7 +124,6 @@ def test_nothing_that_is_preloaded_is_cinders_own(tmp_path: Path, cinder: Cinder
         ("CONFIG_CINDER_NETAPP_STORAGE_FAMILY", "eseries", "write ontap_cluster"),
         ("CONFIG_CINDER_VOLUMES_SIZE", "10M", "at least 512M"),
         ("CONFIG_CINDER_VOLUMES_SIZE", "a lot", "20G or 512M"),
-        ("CONFIG_CINDER_VOLUMES_CREATE", "n", "onestack makes the pool itself"),
     ],
 )
 def test_answers_that_cannot_be_honoured(name: str, text: str, says: str) -> None:
