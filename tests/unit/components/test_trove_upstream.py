@@ -143,6 +143,11 @@ def test_keys_of_guests(place: Path) -> None:
     assert trial("keys", place) == {"wrong": [], "seeded": False}
 
 
+def test_the_whole_process(place: Path) -> None:
+    found = trial("serving", place)
+    assert found == {"answers": [[200, True], [401, False]], "patched": "socket", "ended": True}
+
+
 def test_ids_are_read(tmp_path: Path) -> None:
     ids: Ini = {"DEFAULT": {"management_networks": ["a"], "management_security_groups": ["b"]}}
     (tmp_path / "management.conf").write_text(ini_text(ids))

@@ -13,7 +13,15 @@ import pytest
 
 import onestack.database.upstream_tables as package
 from onestack.database.server import Server
-from onestack.database.upstream_tables import cinder, gnocchi, heat, keystone, neutron, nova
+from onestack.database.upstream_tables import (
+    cinder,
+    gnocchi,
+    heat,
+    keystone,
+    neutron,
+    nova,
+    trove,
+)
 from onestack.model.errors import OnestackError
 from onestack.release.release import Release
 from tests.support.mariadb import installed as needs_mariadb
@@ -21,15 +29,17 @@ from tests.support.mariadb import running
 from tests.support.needs import needs_root
 
 pytestmark = [needs_mariadb, needs_root]
-DECLARED = Path(__file__).with_name("declared_tables.py")
+DECLARED = [Path(__file__).with_name(name) for name in ("declared_tables.py", "migrated_tables.py")]
 
 
 @pytest.fixture(scope="module")
 def declared(installed: Release) -> dict[str, dict[str, str]]:
     """Database to table to the statement that makes it."""
     python = installed.services.python
-    ran = subprocess.run([python, DECLARED], check=True, capture_output=True, text=True)
-    found: dict[str, dict[str, str]] = json.loads(ran.stdout)
+    found: dict[str, dict[str, str]] = {}
+    for program in DECLARED:
+        ran = subprocess.run([python, program], check=True, capture_output=True, text=True)
+        found |= json.loads(ran.stdout)
     return found
 
 
@@ -157,6 +167,68 @@ def test_neutrons_firewalls(server: Server, declared: dict[str, dict[str, str]])
     assert kept == [("networks",)]
     assert server.query("SELECT resource FROM quotas", (), "neutron") == [("network",)]
     assert neutron.firewall_tables(server) == []
+
+
+def test_troves_datastores(server: Server) -> None:
+    """One that is registered halfway cannot be chosen, nor one that is booted by tags."""
+    put(server, "trove", "datastores", id="1", name="mariadb", default_version_id="v1")
+    put(server, "trove", "datastores", id="2", name="postgresql")
+    row = {"manager": "m", "version": "10.11", "active": 1, "image_tags": ""}
+    for number, datastore, image, more in (
+        ("v1", "1", "image", {}),
+        ("v2", "1", "image", {"active": 0}),
+        ("v3", "1", "image", {"image_tags": "tag"}),
+        ("v4", "2", "image", {}),
+    ):
+        values = {**row, **more}
+        put(
+            server,
+            "trove",
+            "datastore_versions",
+            id=number,
+            datastore_id=datastore,
+            image_id=image,
+            **values,
+        )
+    assert trove.registered(server) == {("mariadb", "10.11", "m", "image")}
+
+
+def test_troves_instances(server: Server) -> None:
+    for number, task, status, gone in (
+        ("1", "No tasks for the instance.", "healthy", 0),
+        ("2", "Build error: guestagent timeout.", "guestagent error", 0),
+        ("3", "The instance is building.", "new", 0),
+        ("4", "No tasks for the instance.", "deleted", 1),
+    ):
+        put(
+            server,
+            "trove",
+            "instances",
+            id=number,
+            name=f"db{number}",
+            compute_instance_id="nova" if number == "1" else None,
+            task_description=task,
+            deleted=gone,
+        )
+        put(
+            server,
+            "trove",
+            "service_statuses",
+            id=number,
+            instance_id=number,
+            status_id=1,
+            status_description=status,
+        )
+    for table, column in (("instances", "created"), ("service_statuses", "updated_at")):
+        server.query(
+            f"UPDATE {table} SET {column} = UTC_TIMESTAMP() - INTERVAL 60 SECOND", (), "trove"
+        )
+    found = {row.name: row for row in trove.instances(server)}
+    assert set(found) == {"db1", "db2", "db3"}
+    assert [found[name].server for name in sorted(found)] == ["nova", "", ""]
+    assert [bool(found[name].error) for name in sorted(found)] == [False, True, False]
+    assert [found[name].new for name in sorted(found)] == [False, False, True]
+    assert all(60 <= row.age < 90 and 60 <= row.silent < 90 for row in found.values())
 
 
 def test_signs_are_tables(declared: dict[str, dict[str, str]]) -> None:

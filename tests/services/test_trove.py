@@ -1,0 +1,207 @@
+"""Databases without a guest: what people see and may, and what is refused, and why."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from onestack.release.release import release
+from tests.deploy.known_errors import unexpected
+from tests.support.clouds import CloudUnderTest, wait_until
+from tests.support.databases import ANSWERS, NETWORKS, Databases
+
+pytestmark = pytest.mark.timeout(1800)
+NAME = os.environ.get("ONESTACK_TEST_NAME", "bases")
+
+
+@pytest.fixture(scope="module")
+def databases() -> Iterator[Databases]:
+    cloud = CloudUnderTest(NAME, answers=("CONFIG_NEUTRON_L2_AGENT=ovn", *ANSWERS))
+    with cloud.living(timeout=1800):
+        cloud.type(NETWORKS)
+        cloud.type(
+            "set -e; openstack project create db-project; "
+            "openstack user create db-member --password of-a-test; "
+            "openstack user create db-reader --password of-a-test; "
+            "openstack role add --project db-project --user db-member member; "
+            "openstack role add --project db-project --user db-reader reader"
+        )
+        yield Databases(cloud)
+
+
+def as_user(databases: Databases, name: str, command: str) -> str:
+    done = databases.cloud.inside(
+        f"OS_USERNAME={name} OS_PASSWORD=of-a-test OS_PROJECT_NAME=db-project openstack {command}",
+        expect=None,
+    )
+    return done.stdout.strip() if done.returncode == 0 else f"refused: {done.stderr}"
+
+
+def test_a_second_up_changes_nothing(databases: Databases) -> None:
+    cloud = databases.cloud
+    said = cloud.onestack("up", "--dry-run", *cloud.up_words()).stdout
+    assert "nothing" in said.lower(), said
+
+
+def test_what_there_is_to_choose_from(databases: Databases) -> None:
+    cloud = databases.cloud
+    for kind, version in (("mariadb", "10.11"), ("postgresql", "15")):
+        (found,) = databases.json(f"datastore version list {kind}")
+        assert found["Name"] == version
+        parameters = databases.json(
+            f"database configuration parameter list {version} --datastore {kind}"
+        )
+        assert len(parameters) > 20
+    flavors = {f["Name"]: f["RAM"] for f in databases.json("database flavor list")}
+    assert flavors["db.small"] == 2048
+    # The image is the service's own: nobody else boots it, or puts another in its place.
+    assert "database-guest" not in as_user(databases, "db-member", "image list -f value -c Name")
+    text = cloud.type("trove datastore-list")
+    assert "mariadb" in text and "postgresql" in text
+    assert re.search(r"db\.small", cloud.type("trove flavor-list"))
+
+
+def test_a_reader_may_not_write(databases: Databases) -> None:
+    assert as_user(databases, "db-reader", "database instance list -f json") == "[]"
+    make = "database configuration create c '{\"max_connections\": 60}' --datastore mariadb "
+    make += "--datastore-version 10.11"
+    assert "403" in as_user(databases, "db-reader", make)
+    made = as_user(databases, "db-member", f"{make} -f json")
+    assert json.loads(made)["name"] == "c"
+    seen = json.loads(as_user(databases, "db-reader", "database configuration list -f json"))
+    assert [each["Name"] for each in seen] == ["c"]
+    assert "403" in as_user(databases, "db-reader", "database configuration delete c")
+    assert as_user(databases, "db-member", "database configuration delete c") == ""
+
+
+def test_what_is_refused_and_why(databases: Databases) -> None:
+    create = "openstack database instance create no --flavor db.small --datastore mariadb "
+    create += "--datastore-version 10.11"
+    assert "--nic" in databases.refused(f"{create} --size 1")
+    network = f"--nic net-id={databases.network()}"
+    assert "exceed" in databases.refused(f"{create} --size 1000 {network}")
+    project = databases.cloud.type("openstack project show admin -f value -c id").strip()
+    databases.cloud.type(f"openstack database quota update {project} instances 0")
+    assert "Quota exceeded" in databases.refused(f"{create} --size 1 {network}")
+    databases.cloud.type(f"openstack database quota update {project} instances 10")
+    assert databases.json("database instance list") == []
+
+
+def test_the_bus_is_not_theirs(databases: Databases) -> None:
+    """A guest's account, in the hands of whoever broke out of a database."""
+    cloud = databases.cloud
+    text = (cloud.root / "etc" / "trove" / "guestagent.conf").read_text()
+    url = re.findall(r"^transport_url = (.*)$", text, re.MULTILINE)[0]
+    program = cloud.root.parent / f"bus-{NAME}.py"
+    program.write_text(INTRUDER)
+    try:
+        words = f"{release().services.python} -W ignore {program} '{url}' {cloud.root}"
+        found = json.loads(cloud.type(f"{words}/etc/tls/ca.pem"))
+    finally:
+        program.unlink()
+    assert found == {
+        "the main vhost": "refused",
+        "hear the taskmanager": "refused",
+        "hear the conductor": "refused",
+        "tell the taskmanager": "refused",
+        "tell the conductor": "taken",
+        "hear a guest": "taken",
+    }
+
+
+INTRUDER = """
+import json, ssl, sys
+from urllib.parse import urlsplit
+import kombu
+url = urlsplit(sys.argv[1].replace("rabbit://", "amqp://"))
+tls = {"ca_certs": sys.argv[2], "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": url.hostname}
+def connection(vhost):
+    return kombu.Connection(hostname=url.hostname, port=url.port, userid=url.username,
+                            password=url.password, virtual_host=vhost, ssl=tls,
+                            transport_options={"max_retries": 1}, connect_timeout=10)
+def tried(what, vhost="trove"):
+    try:
+        with connection(vhost) as bus:
+            bus.connect()
+            with bus.channel() as channel:
+                what(channel)
+        return "taken"
+    except Exception as error:
+        return "refused"
+def hear(key):
+    def work(channel):
+        channel.queue_declare(queue="guestagent.intruder", auto_delete=True, durable=True)
+        channel.queue_bind(queue="guestagent.intruder", exchange="trove", routing_key=key)
+        channel.queue_unbind(queue="guestagent.intruder", exchange="trove", routing_key=key)
+    return lambda: tried(work)
+def tell(key):
+    def work(channel):
+        channel.confirm_select()
+        from amqp import Message
+        channel.basic_publish_confirm(Message("{}"), exchange="trove", routing_key=key)
+    return lambda: tried(work)
+print(json.dumps({
+    "the main vhost": tried(lambda channel: None, "/"),
+    "hear the taskmanager": hear("taskmanager")(),
+    "hear the conductor": hear("trove-conductor")(),
+    "tell the taskmanager": tell("taskmanager")(),
+    "tell the conductor": tell("trove-conductor")(),
+    "hear a guest": hear("guestagent.intruder")(),
+}))
+"""
+
+
+def test_what_was_interrupted_can_be_deleted(databases: Databases) -> None:
+    """The service is killed when it has promised a database and before it has a server."""
+    cloud = databases.cloud
+
+    def process() -> dict[str, object]:
+        return next(p for p in cloud.status() if p["name"] == "trove")
+
+    made = databases.create("db-cut")
+    pid = process()["pid"]
+    assert isinstance(pid, int)
+    os.kill(pid, signal.SIGKILL)
+    wait_until("trove again", lambda: process()["state"] == "READY" and process()["pid"] != pid, 90)
+    # It is in error, or had a server already and is waited for; deleted by force it is gone.
+    cloud.type(f"openstack database instance force delete {made}")
+    wait_until(
+        "the database's end",
+        lambda: databases.json("database instance list") == [],
+        300,
+        3,
+    )
+    wait_until("nothing to be left", lambda: not any(databases.left().values()), 120, 3)
+
+
+def test_doctor_finds_nothing(databases: Databases) -> None:
+    said = json.loads(databases.cloud.onestack("doctor", "--json", expect=None).stdout)
+    about = [remark for remark in said["remarks"] if "trove" in str(remark).lower()]
+    assert not about
+
+
+def test_logs_are_clean(databases: Databases) -> None:
+    cloud = databases.cloud
+    wrong = [line for line in unexpected(cloud.error_lines()) if line.startswith("trove")]
+    expected = re.compile(r"was interrupted|Exception during message handling|Disbelieved")
+    assert [line for line in wrong if not expected.search(line)] == []
+    for name, value in cloud.secrets().items():
+        if name.startswith("trove"):
+            assert not [log for log, text in cloud.logs().items() if value in text], name
+
+
+def test_nothing_of_it_is_left(databases: Databases) -> None:
+    cloud = databases.cloud
+    cloud.onestack("up", "--purge", "--set", "CONFIG_TROVE_INSTALL=n", timeout=900)
+    assert not (cloud.root / "etc" / "trove").exists()
+    names = cloud.type("openstack image list -f value -c Name").split()
+    assert not [name for name in names if name.startswith("database-guest")]
+    assert "trove-mgmt" not in cloud.type("openstack network list -f value -c Name")
+    assert "db.small" not in cloud.type("openstack flavor list -f value -c Name")
+    assert "database" not in cloud.type("openstack service list -f value -c Type").split()
+    assert not any(databases.left().values())
