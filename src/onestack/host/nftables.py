@@ -40,8 +40,8 @@ def _entry(cloud: Cloud, name: str) -> dict[str, Any]:
     return {"name": name, "netns": cloud.netns}
 
 
-def forward_chains(ruleset: Mapping[str, Any], device: str) -> Iterator[str]:
-    """Chains that drop what is forwarded from or to ``device`` unless a rule of theirs says more.
+def closed_chains(ruleset: Mapping[str, Any], hook: str, device: str) -> Iterator[str]:
+    """Chains at ``hook`` that drop what is of ``device`` unless a rule of theirs says more.
 
     ``ruleset`` is as `ruleset` has it. A rule that accepts what comes from the device, or goes to
     it, is taken as somebody's decision.
@@ -49,7 +49,7 @@ def forward_chains(ruleset: Mapping[str, Any], device: str) -> Iterator[str]:
     parts = ruleset["nftables"]
     rules = [part["rule"] for part in parts if "rule" in part]
     for chain in (part["chain"] for part in parts if "chain" in part):
-        if chain.get("hook") != "forward" or chain.get("policy") != "drop":
+        if chain.get("hook") != hook or chain.get("policy") != "drop":
             continue
         if chain["family"] not in ("ip", "inet"):
             continue
@@ -62,6 +62,13 @@ def forward_chains(ruleset: Mapping[str, Any], device: str) -> Iterator[str]:
 def _accepts(rule: Sequence[Mapping[str, Any]], device: str) -> bool:
     named = any(part.get("match", {}).get("right") == device for part in rule)
     return named and any("accept" in part for part in rule)
+
+
+def has_table(ruleset: Mapping[str, Any], name: str) -> bool:
+    """Whether ``inet NAME`` is there; taken so where nobody could say."""
+    parts = ruleset["nftables"]
+    wanted = {"family": "inet", "name": name}
+    return not parts or any(wanted.items() <= part.get("table", {}).items() for part in parts)
 
 
 def ruleset() -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onestack.host import nftables
+from onestack.host import netns, nftables
 from onestack.host.files import ensure_file, ensure_no_file
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -196,6 +196,28 @@ class Management:
         yield from nftables.forget(self.ctx.cloud, self._table)
         yield from ensure_no_file(self.port_file)
         yield from ensure_no_file(self.ids_file)
+
+    def health_checks(self) -> Iterator[Finding]:
+        """What of the machine's packet filter is not as guests and their guard want it."""
+        here = self.ctx.cloud.netns
+        if here and not netns.exists(here):
+            return
+        with netns.inside(here):
+            rules = nftables.ruleset()
+        if not nftables.has_table(rules, self._table):
+            yield refuse(
+                f"nothing but neutron keeps the guests of {self.service} from this machine",
+                f"the packet filter's table inet {self._table} is gone: other rules were loaded "
+                "in the place of all",
+                f"onestack restart {self.process_name}",
+            )
+        for chain in nftables.closed_chains(rules, "input", self.device):
+            yield refuse(
+                f"what the guests of {self.service} send to this machine is dropped",
+                f"so says the packet filter's chain {chain}",
+                f"iptables -I INPUT -i {self.device} -j ACCEPT (this cloud's own rules let in "
+                "only what they must)",
+            )
 
     def preflight_checks(self, key: str) -> Iterator[Finding]:
         """Whether this machine has something else in the subnet that ``key`` answers."""

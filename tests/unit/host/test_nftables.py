@@ -39,7 +39,23 @@ DROPS = "FORWARD of the table ip filter"
     ],
 )
 def test_chains_that_drop(rules: dict[str, Any], found: list[str]) -> None:
-    assert list(nftables.forward_chains(rules, "br-ex")) == found
+    assert list(nftables.closed_chains(rules, "forward", "br-ex")) == found
+
+
+def test_chains_at_another_hook() -> None:
+    rules = ruleset("accept")
+    assert list(nftables.closed_chains(rules, "input", "mg-toy")) == [
+        "INPUT of the table ip filter"
+    ]
+
+
+def test_tables() -> None:
+    rules = {
+        "nftables": [{"metainfo": {}}, {"table": {"family": "inet", "name": "a", "handle": 1}}]
+    }
+    assert nftables.has_table(rules, "a")
+    assert not nftables.has_table(rules, "b")
+    assert nftables.has_table({"nftables": []}, "b")
 
 
 def test_where_nobody_can_say(monkeypatch: pytest.MonkeyPatch) -> None:

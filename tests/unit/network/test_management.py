@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Interface
 from pathlib import Path
 
@@ -128,6 +128,21 @@ def test_the_table_is_noted_once_and_forgotten(ctx: Context) -> None:
     assert [c.what for c in nftables.forget(ctx.cloud, "onestack_toy")] == [
         "remove the nftables table onestack_toy"
     ]
+
+
+def test_a_guard_that_is_gone_is_told(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = management(ctx)
+    table = {"table": {"family": "inet", "name": "onestack_toy"}}
+    place = {"family": "ip", "table": "filter", "name": "INPUT"}
+    closed = {"chain": {**place, "hook": "input", "policy": "drop"}}
+
+    def told(*parts: Mapping[str, object]) -> list[str]:
+        monkeypatch.setattr(nftables, "ruleset", lambda: {"nftables": [{"metainfo": {}}, *parts]})
+        return [finding.cure.partition(" (")[0] for finding in made.health_checks()]
+
+    assert told(table) == []
+    assert told() == ["onestack restart toy-management"]
+    assert told(table, closed) == ["iptables -I INPUT -i mg-toy -j ACCEPT"]
 
 
 # -- the keeper ---------------------------------------------------------------

@@ -18,7 +18,7 @@ def dropped(ctx: Context, bridge: str) -> Iterator[tuple[str, str, str]]:
         return
     with netns.inside(there):
         rules = nftables.ruleset()
-    for chain in nftables.forward_chains(rules, bridge):
+    for chain in nftables.closed_chains(rules, "forward", bridge):
         yield (
             "guests do not reach the outside, nor are they reached from it",
             f"the packet filter's chain {chain} drops what this machine forwards "

@@ -73,6 +73,7 @@ class Trove(Component):
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
         from onestack.components.trove import hops
 
+        yield from config.management(ctx).health_checks()
         yield from hops.examine(ctx)
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
