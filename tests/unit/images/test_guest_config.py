@@ -55,6 +55,22 @@ timezone: UTC
 """
 
 
+def test_files_that_nova_was_given(configure: ModuleType) -> None:
+    meta = {
+        "uuid": "1",
+        "files": [
+            {"path": "/etc/octavia/certs/server.pem", "content_path": "/content/0000"},
+            {"path": "/etc/octavia/amphora-agent.conf", "content_path": "/content/0001"},
+        ],
+    }
+    drive = {"/content/0000": b"pem", "/content/0001": b"conf"}
+    assert configure.injected(meta, drive.__getitem__) == [
+        ("/etc/octavia/certs/server.pem", b"pem", 0o600, "root:root", False),
+        ("/etc/octavia/amphora-agent.conf", b"conf", 0o600, "root:root", False),
+    ]
+    assert configure.injected({}, drive.__getitem__) == []
+
+
 def test_a_balancers_files(configure: ModuleType) -> None:
     conf = b"[DEFAULT]\ndebug = False\n\n[amphora_agent]\namphora_id = 11\n"
     pem = b"-----BEGIN CERTIFICATE-----\nMIID\n-----END CERTIFICATE-----\n"
