@@ -81,14 +81,17 @@ GOES = {
     ),
     "nova_keystone": Goes(SEES_NOVA, ("identity:nova",)),
     "octavia_db": Goes(("octavia/octavia.conf",), ("database:octavia",)),
+    "octavia_heartbeat": Goes(("octavia/octavia.conf",)),
     "octavia_keystone": Goes(("octavia/octavia.conf",), ("identity:octavia",)),
+    "octavia_passphrase": Goes(("octavia/octavia.conf",)),
     "onestack_keystone": Goes(("probe.json",), ("identity:keystone",)),
     "placement_db": Goes(("placement/placement.conf",), ("database:placement",)),
     "placement_keystone": Goes(("placement/placement.conf", *SEES_NOVA), ("identity:placement",)),
     "rabbitmq": Goes(
         (
             *("aodh/aodh.conf", "ceilometer/ceilometer.conf", "cinder/cinder.conf"),
-            *("glance/glance-api.conf", "heat/heat.conf", "trove/trove.conf", *SEES_NOVA),
+            *("glance/glance-api.conf", "heat/heat.conf", "octavia/octavia.conf"),
+            *("trove/trove.conf", *SEES_NOVA),
             # imported at the broker's start
             "rabbitmq/definitions.json",
         )
@@ -120,6 +123,7 @@ MORE = {
     "CONFIG_AODH_INSTALL": "y",
     "CONFIG_PROVISION_TEMPEST": "y",
     "CONFIG_PROVISION_TEMPEST_USER": "tester",
+    "CONFIG_ONESTACK_OCTAVIA_PROVIDERS": "ovn,amphora",
 }
 
 

@@ -28,10 +28,18 @@ class Compute:
         return {each["name"]: str(each["id"]) for each in answer.json()["flavors"]}
 
     def make_flavor(
-        self, name: str, cpus: int, memory: int, disk: int, *, identity: str = "auto"
+        self,
+        name: str,
+        cpus: int,
+        memory: int,
+        disk: int,
+        *,
+        identity: str = "auto",
+        public: bool = True,
     ) -> None:
-        """``memory`` in MiB, ``disk`` in GiB."""
+        """``memory`` in MiB, ``disk`` in GiB; not ``public``, it is administrators' alone."""
         body = {"name": name, "id": identity, "vcpus": cpus, "ram": memory, "disk": disk}
+        body |= {} if public else {"os-flavor-access:is_public": False}
         self.session.post(f"{self.url}/flavors", json={"flavor": body})
 
     def has_server(self, identity: str) -> bool:
@@ -56,6 +64,12 @@ class Compute:
             found: Item = self.session.get(f"{self.url}/servers/{identity}").json()["server"]
             return found
         return None
+
+    def servers(self, name: str, project: str) -> list[Item]:
+        """ID and name of a project's servers whose name matches (a regular expression)."""
+        query = {"name": name, "project_id": project, "all_tenants": "True"}
+        answer = self.session.get(f"{self.url}/servers", params=query)
+        return list(answer.json()["servers"])
 
     def has_servers(self, image: str) -> bool:
         """Whether there is a server of anybody's that was made from the image with this id."""

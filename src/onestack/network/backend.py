@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 SWITCH = "openvswitch-switch"
 UNDECIDED = "the kernel has no openvswitch module, and which Open vSwitch comes is not known yet"
 """The reason where it is decided anew once the package is installed."""
-BALANCERS = "CONFIG_LBAAS_INSTALL"
-"""The answer that asks for load balancers, which only OVN carries."""
 
 FIXED = {(3, 0): 5, (3, 1): 3, (3, 2): 3}
 """Series to the first patch release without the abort in the userspace conntrack
@@ -48,8 +46,6 @@ def l2_agent(answers: Answers, host: HostFacts) -> tuple[str, str]:
     for name in ("CONFIG_NEUTRON_ML2_TYPE_DRIVERS", "CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"):
         if tunnels := [kind for kind in answers[name] if kind in ("gre", "vxlan")]:
             return "openvswitch", f"{name} asks for {tunnels[0]}, which ovn cannot carry"
-    if answers[BALANCERS]:
-        return "ovn", f"{BALANCERS} asks for load balancers, which are OVN's"
     if datapath(host) == "system":
         return "ovn", "the kernel has Open vSwitch's datapath"
     version = host.package_version(SWITCH)

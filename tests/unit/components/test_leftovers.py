@@ -12,7 +12,8 @@ import pytest
 from keystoneauth1.exceptions import NotFound
 from keystoneauth1.session import Session
 
-from onestack.cloudapi import image, keystone
+from onestack.cloudapi import compute as compute_api
+from onestack.cloudapi import image, keystone, service_images
 from onestack.cloudapi import neutron as neutron_api
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
@@ -32,6 +33,7 @@ from onestack.host.command import CommandResult
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
+from onestack.network.management import Management
 from onestack.release.release import release
 from tests.support.needs import needs_services
 from tests.unit.components.rooms import context, context_on, machine
@@ -50,6 +52,9 @@ class Answer:
 class Cloud(Session):
     """APIs that have ``items``, by the last word of their URL."""
 
+    loose = ("fields", "all_tenants")
+    """What of a query is not looked at."""
+
     def __init__(self, **items: list[dict[str, Any]]) -> None:
         super().__init__()
         self.items = items
@@ -58,7 +63,7 @@ class Cloud(Session):
 
     def asked(self, url: str, params: dict[str, Any]) -> Answer:
         kind = url.rpartition("/")[2].replace("-", "_")
-        wanted = {k: v for k, v in params.items() if k not in ("fields", "all_tenants")}
+        wanted = {k: v for k, v in params.items() if k not in self.loose}
 
         def fits(item: dict[str, Any]) -> bool:
             return all(
@@ -114,6 +119,58 @@ def test_ports_that_balancers_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert apply(balancers.remove_ports(context(tmp_path))) == ["remove 2 ports of load balancers"]
     assert cloud.told == ["DELETE ports/0", "DELETE ports/1"]
     assert not list(balancers.remove_ports(context(tmp_path)))
+
+
+ID = "0e8a4f1c-0d5b-4c8f-9f3a-4f6f1a2b3c4d"
+
+
+def test_amphorae_and_what_they_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known by names and owners; what is the users' stays."""
+    cloud = Cloud(
+        projects=[{"id": "p", "name": "service"}],
+        servers=[{"id": "s", "name": f"amphora-{ID}", "project_id": "p"}],
+        flavors=[{"id": "f", "name": "octavia-amphora"}, {"id": "g", "name": "m1.nano"}],
+        ports=[
+            {"id": "1", "name": f"octavia-lb-vrrp-{ID}", "project_id": "p", "device_owner": ""},
+            {"id": "2", "name": f"octavia-lb-{ID}", "project_id": "u", "device_owner": "Octavia"},
+            {"id": "3", "name": f"octavia-lb-vrrp-{ID}", "project_id": "u", "device_owner": ""},
+            {"id": "4", "name": "web", "project_id": "u", "device_owner": "compute:nova"},
+        ],
+        security_groups=[
+            {"id": "5", "name": f"lb-{ID}", "project_id": "p"},
+            {"id": "6", "name": f"lb-{ID}", "project_id": "u"},
+            {"id": "7", "name": "default", "project_id": "p"},
+        ],
+        images=[],
+    )
+    for module in (neutron_api, compute_api, image, service_images):
+        monkeypatch.setattr(module, "admin_session", lambda ctx: cloud, raising=False)
+    monkeypatch.setattr(balancers, "owner", lambda ctx: "p")
+    monkeypatch.setattr(service_images, "owner", lambda ctx: "p")
+    monkeypatch.setattr(Management, "purge", lambda self: iter(()))
+    monkeypatch.setattr(Cloud, "loose", (*Cloud.loose, "is_public", "name"))
+    ctx = context(tmp_path, Keystone(), Nova(), Neutron(), Glance())
+    assert apply(balancers.remove_amphorae(ctx)) == [
+        "remove 1 amphorae",
+        "remove the flavor octavia-amphora",
+        "remove 2 ports of amphorae",
+        "remove 1 security groups of load balancers",
+    ]
+    assert [told.rpartition(" ")[2] for told in cloud.told] == [
+        *("servers/s", "flavors/f", "ports/1", "ports/2", "security-groups/5"),
+    ]
+    assert not list(balancers.remove_amphorae(ctx))
+
+
+def test_amphorae_stay_while_the_service_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = Cloud(loadbalancers=[{"id": "1", "provider": "amphora"}])
+    monkeypatch.setattr(balancers, "admin_session", lambda ctx: cloud)
+    ctx = context(tmp_path, Octavia(), CONFIG_LBAAS_INSTALL="y")
+    with pytest.raises(OnestackError) as refused:
+        list(balancers.remove_amphorae(ctx))
+    assert "1 load balancers are amphorae" in refused.value.why
 
 
 @needs_services

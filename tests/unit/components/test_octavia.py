@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from onestack.answers.registry import registry
+from onestack.components import openstack
 from onestack.components.neutron import Neutron
-from onestack.components.octavia import Octavia
+from onestack.components.octavia import Octavia, authority, keys, layout
 from onestack.components.octavia.providers import LISTENERS
-from onestack.network.backend import l2_agent
+from onestack.model.cloud import Cloud
+from onestack.model.context import Context
+from onestack.model.declarations import TempestResources
+from onestack.model.findings import Severity
+from onestack.model.process import Process
+from tests.support import machines
+from tests.support.ini import Parser
+from tests.support.needs import needs_root
 from tests.unit.components.rooms import answered, content, context, context_on, machine
+
+FOUND = TempestResources("i", "f", "g", "tiny", "small", "p", "public")
 
 
 @pytest.fixture
@@ -20,13 +32,31 @@ def octavia() -> Octavia:
     return Octavia()
 
 
+def api(ctx: Context, octavia: Octavia) -> Process:
+    return next(p for p in octavia.processes(ctx) if p.name == "octavia-api")
+
+
+def options(ctx: Context, octavia: Octavia) -> dict[str, dict[str, str]]:
+    parser = Parser(default_section="", delimiters=("=",))
+    parser.read_string(content(ctx, octavia, "octavia.conf"))
+    return {name: dict(parser[name]) for name in parser.sections()}
+
+
+OVN = {"CONFIG_LBAAS_INSTALL": "y", "CONFIG_NEUTRON_L2_AGENT": "ovn"}
+OPENVSWITCH = {**OVN, "CONFIG_NEUTRON_L2_AGENT": "openvswitch"}
+BOTH = {**OVN, "CONFIG_ONESTACK_OCTAVIA_PROVIDERS": "amphora,ovn"}
+
+
 def problems(**given: str) -> list[str]:
     answers, wrong = answered(**given)
     return wrong or (list(Octavia().validate(answers)) if answers is not None else [])
 
 
-def test_everything_is_below_the_clouds_root(tmp_path: Path, octavia: Octavia) -> None:
-    ctx = context(tmp_path, octavia, name="a", CONFIG_LBAAS_INSTALL="y")
+@pytest.mark.parametrize("given", [OVN, OPENVSWITCH, BOTH])
+def test_everything_is_below_the_clouds_root(
+    tmp_path: Path, octavia: Octavia, given: dict[str, str]
+) -> None:
+    ctx = context(tmp_path, octavia, name="a", **given)
     text = content(ctx, octavia, "octavia.conf")
     for path in re.findall(r"(?<![\w:/.])/[\w./-]+", text):
         if path.startswith(("/v3", "/octavia")):
@@ -34,15 +64,15 @@ def test_everything_is_below_the_clouds_root(tmp_path: Path, octavia: Octavia) -
         assert path.startswith(str(tmp_path)), path
     assert ctx.internal in text
     assert "127.77.0.1" not in text
-    (process,) = octavia.processes(ctx)
+    process = api(ctx, octavia)
     for address in process.sockets.values():
         assert address.startswith((f"unix:{tmp_path}/", f"tcp:{ctx.internal}:")), address
 
 
 def test_the_drivers_sockets_are_where_it_looks(tmp_path: Path, octavia: Octavia) -> None:
     """OVN's driver knows them as /run/octavia/NAME.sock only."""
-    ctx = context(tmp_path, octavia, CONFIG_LBAAS_INSTALL="y")
-    (process,) = octavia.processes(ctx)
+    ctx = context(tmp_path, octavia, **OVN)
+    process = api(ctx, octavia)
     private = Path(process.mounts["/run"])
     made = {directory.path for directory in octavia.directories(ctx)}
     assert {private, private / "octavia"} <= made
@@ -50,24 +80,110 @@ def test_the_drivers_sockets_are_where_it_looks(tmp_path: Path, octavia: Octavia
         assert process.sockets[name] == f"unix:{private}/octavia/{name}.sock"
 
 
-def test_one_unprivileged_process_that_reaches_ovns_databases(
+def test_with_ovn_one_unprivileged_process_that_reaches_its_databases(
     tmp_path: Path, octavia: Octavia
 ) -> None:
-    ctx = context(tmp_path, octavia, CONFIG_LBAAS_INSTALL="y")
-    (process,) = octavia.processes(ctx)
+    ctx = context(tmp_path, octavia, **OVN)
+    (process,) = ctx.model["octavia"].processes
     assert process.user == "onestack-octavia"
     assert process.groups == ("onestack-ovn",)
     assert not process.capabilities
     assert {"northbound", "southbound", "network", "identity"} <= set(process.needs)
+    assert process.arguments["providers"] == ["ovn"]
     # No driver here sends anything over the bus.
     assert "messaging" not in process.needs
-    assert ctx.secrets["rabbitmq"] not in content(ctx, octavia, "octavia.conf")
-
-
-def test_ovn_is_the_only_provider(tmp_path: Path, octavia: Octavia) -> None:
-    text = content(context(tmp_path, octavia, CONFIG_LBAAS_INSTALL="y"), octavia, "octavia.conf")
+    text = content(ctx, octavia, "octavia.conf")
+    assert ctx.secrets["rabbitmq"] not in text
     assert re.search(r"^enabled_provider_drivers = ovn:[^,]+$", text, re.MULTILINE)
     assert "default_provider_driver = ovn\n" in text
+
+
+def test_with_openvswitch_amphorae(tmp_path: Path, octavia: Octavia) -> None:
+    ctx = context(tmp_path, octavia, **OPENVSWITCH)
+    process = api(ctx, octavia)
+    assert not process.groups and not process.capabilities
+    assert {"messaging", "compute", "image", "network"} <= set(process.needs)
+    assert not {"northbound", "southbound"} & set(process.needs)
+    assert process.arguments["providers"] == ["amphora"]
+    assert process.services == ("octavia-worker", "octavia-health-manager", "octavia-housekeeping")
+    assert str(layout.management(ctx).ids_file) == process.arguments["config"][1]
+    # It begins anew with another certificate, or other IDs.
+    assert {str(authority.client(ctx)), str(layout.management(ctx).ids_file)} <= set(process.files)
+    ini = options(ctx, octavia)
+    assert ini["api_settings"]["default_provider_driver"] == "amphora"
+    assert ini["DEFAULT"]["transport_url"] == openstack.transport_url(ctx)
+    assert "ovn" not in ini
+    place = layout.management(ctx).address
+    assert ini["health_manager"]["bind_ip"] == place
+    assert ini["health_manager"]["controller_ip_port_list"] == f"{place}:5555"
+    # An amphora must not be able to command another: its own certificate is by another authority.
+    believed, signed = ini["controller_worker"]["client_ca"], ini["certificates"]["ca_certificate"]
+    assert believed != signed == ini["haproxy_amphora"]["server_ca"]
+
+
+def test_both_the_named_first_by_default(tmp_path: Path, octavia: Octavia) -> None:
+    ctx = context(tmp_path, octavia, **BOTH)
+    ini = options(ctx, octavia)
+    drivers = ini["api_settings"]["enabled_provider_drivers"].split(",")
+    assert [driver.partition(":")[0] for driver in drivers] == ["amphora", "ovn"]
+    assert ini["api_settings"]["default_provider_driver"] == "amphora"
+    assert {"ovn", "controller_worker"} <= set(ini)
+    process = api(ctx, octavia)
+    assert process.arguments["providers"] == ["amphora", "ovn"]
+    assert len(process.needs) == len(set(process.needs))
+    tested = ctx.model["octavia"].tempest(FOUND)
+    assert tested["load_balancer"]["provider"] == "amphora"
+    assert "l7_protocol_enabled" not in tested["loadbalancer-feature-enabled"]
+
+
+def test_an_emulated_amphora_gets_time(tmp_path: Path, octavia: Octavia) -> None:
+    host = machines.machine(kvm=True, kvm_reason="said by a test")
+    slow = options(context(tmp_path, octavia, **OPENVSWITCH), octavia)
+    quick = options(context_on(host, tmp_path, octavia, **OPENVSWITCH), octavia)
+
+    def seconds(ini: dict[str, dict[str, str]]) -> tuple[int, int, int]:
+        worker, agent = ini["controller_worker"], ini["haproxy_amphora"]
+        return (
+            int(worker["amp_active_retries"]) * int(worker["amp_active_wait_sec"]),
+            int(agent["connection_max_retries"]) * int(agent["connection_retry_interval"]),
+            int(ini["health_manager"]["heartbeat_timeout"]),
+        )
+
+    assert seconds(slow) == (900, 900, 180)
+    assert seconds(quick) == (300, 300, 60)
+
+
+@needs_root
+def test_certificates(tmp_path: Path, octavia: Octavia, monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx = context(tmp_path, octavia, **OPENVSWITCH)
+    monkeypatch.setattr(Cloud, "user", lambda cloud, component: "nogroup")
+    authority.directory(ctx).mkdir(parents=True)
+
+    def made() -> list[str]:
+        whats = []
+        for change in authority.ensure_certificates(ctx):
+            whats.append(change.what)
+            change.do()
+        return whats
+
+    assert len(made()) == 3 and made() == []
+    modes = {path.name: path.stat().st_mode & 0o777 for path in authority.directory(ctx).iterdir()}
+    # Whose key is its group's: the service signs for amphorae; its own authority is root's.
+    assert modes["server_ca.key"] == modes["client.pem"] == 0o640
+    assert modes["client_ca.key"] == 0o600
+    own = x509.load_pem_x509_certificate(authority.client(ctx).read_bytes())
+    ca = x509.load_pem_x509_certificate(authority.client_ca(ctx).read_bytes())
+    other = x509.load_pem_x509_certificate(authority.server_ca(ctx).read_bytes())
+    own.verify_directly_issued_by(ca)
+    with pytest.raises(ValueError):
+        own.verify_directly_issued_by(other)
+    kinds = own.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(kinds) == [x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH]
+    authority.key_of(authority.client_ca(ctx)).unlink()
+    assert made() == [
+        "make the authority for Octavia's service",
+        "make the certificate of Octavia's service",
+    ]
 
 
 def test_it_is_asked_for(octavia: Octavia) -> None:
@@ -82,25 +198,79 @@ def test_other_spellings(name: str) -> None:
     assert answers["CONFIG_LBAAS_INSTALL"] is True
 
 
-def test_not_with_the_other_layout() -> None:
-    (problem,) = problems(CONFIG_LBAAS_INSTALL="y", CONFIG_NEUTRON_L2_AGENT="openvswitch")
-    assert "set it to ovn" in problem
-    assert not problems(CONFIG_LBAAS_INSTALL="y", CONFIG_NEUTRON_L2_AGENT="ovn")
+def test_what_is_chosen() -> None:
+    def names(agent: str, text: str = "") -> tuple[str, ...]:
+        answers, wrong = answered(CONFIG_ONESTACK_OCTAVIA_PROVIDERS=text)
+        assert answers is not None, wrong
+        return keys.chosen(answers, agent)
+
+    assert names("ovn") == ("ovn",)
+    assert names("openvswitch") == ("amphora",)
+    assert names("ovn", "ovn,amphora") == ("ovn", "amphora")
+    assert answered(CONFIG_ONESTACK_OCTAVIA_PROVIDERS="octavia")[1]
+    assert answered(CONFIG_ONESTACK_OCTAVIA_PROVIDERS="ovn,ovn")[1]
+
+
+def test_either_layout_will_do() -> None:
+    assert not problems(**OVN)
+    assert not problems(**OPENVSWITCH)
     assert not problems(CONFIG_LBAAS_INSTALL="y")
+    (problem,) = problems(**OPENVSWITCH, CONFIG_ONESTACK_OCTAVIA_PROVIDERS="ovn")
+    assert "openvswitch carries the networks" in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("CONFIG_NEUTRON_INSTALL", "n", "CONFIG_NEUTRON_INSTALL"),
+        ("CONFIG_NOVA_INSTALL", "n", "CONFIG_NOVA_INSTALL"),
+        ("CONFIG_GLANCE_INSTALL", "n", "CONFIG_GLANCE_INSTALL"),
+    ],
+)
+def test_amphorae_are_guests(key: str, value: str, says: str) -> None:
+    assert [says in problem for problem in problems(**OPENVSWITCH, **{key: value})] == [True]
+
+
+@pytest.mark.parametrize(
+    ("given", "with_what"),
+    [
+        ({"CONFIG_ONESTACK_EXTERNAL_ADDRESS": "198.18.9.1/24"}, "CONFIG_ONESTACK_EXTERNAL_ADDRESS"),
+        (
+            {"CONFIG_PROVISION_DEMO": "y", "CONFIG_ONESTACK_OCTAVIA_SUBNET": "10.0.0.0/16"},
+            "the demo's private network",
+        ),
+        (
+            {"CONFIG_PROVISION_DEMO": "y", "CONFIG_ONESTACK_OCTAVIA_SUBNET": "172.24.4.0/22"},
+            "CONFIG_PROVISION_DEMO_FLOATRANGE",
+        ),
+    ],
+)
+def test_a_network_of_its_own(given: dict[str, str], with_what: str) -> None:
+    (problem,) = problems(**OPENVSWITCH, **given)
+    assert with_what in problem
+    # Without amphorae there is no such network.
+    assert not problems(**OVN, **given)
+
+
+@pytest.mark.parametrize("text", ["198.18.8.0/29", "198.18.8.1/22", "fd00::/64", "x"])
+def test_what_is_no_network_for_amphorae(text: str) -> None:
+    assert answered(CONFIG_ONESTACK_OCTAVIA_SUBNET=text)[1]
+
+
+def test_a_network_that_the_machine_has(tmp_path: Path, octavia: Octavia) -> None:
+    devices = {"eth0": ("192.0.2.5/24", "198.18.8.7/22")}
+    host = dataclasses.replace(machines.machine(), cloud_devices=devices)
+    ctx = context_on(host, tmp_path, octavia, **OPENVSWITCH)
+    (finding,) = octavia.preflight_checks(ctx)
+    assert finding.severity is Severity.REFUSE and "eth0" in finding.what
+    own = {layout.management(ctx).device: ("198.18.8.2/22",)}
+    again = context_on(dataclasses.replace(host, cloud_devices=own), tmp_path, octavia)
+    assert not list(octavia.preflight_checks(again))
 
 
 def test_not_without_networks() -> None:
-    (problem,) = problems(CONFIG_LBAAS_INSTALL="y", CONFIG_NEUTRON_INSTALL="n")
+    (problem,) = problems(**{**OVN, "CONFIG_NEUTRON_INSTALL": "n"})
     assert "CONFIG_NEUTRON_INSTALL" in problem
-
-
-def test_asked_for_it_decides_the_layout() -> None:
-    """Also where openvswitch would be taken otherwise."""
-    host = machine(kernel=False, openvswitch="3.1.0-2+deb12u1")
-    assert l2_agent(registry().answers(), host)[0] == "openvswitch"
-    agent, reason = l2_agent(registry().answers({"CONFIG_LBAAS_INSTALL": "y"}), host)
-    assert agent == "ovn"
-    assert "load balancers" in reason
 
 
 @pytest.mark.parametrize(("kernel", "stateless"), [(True, "false"), (False, "true")])
@@ -125,9 +295,16 @@ def test_floating_ips_reach_each_other(tmp_path: Path, kernel: bool, stateless: 
             "delete it",
         ),
         ("Access denied for user 'octavia'@'localhost'", "run up again"),
+        ("Failed to retrieve image with amphora tag.", "builds and uploads"),
+        ("No valid host was found. There are not enough hosts available.", "nova-compute"),
+        (
+            "Connection retries (currently set to 180) exhausted.  The amphora is unavailable.",
+            "at which hop",
+        ),
+        ("Quota exceeded for cores: Requested 1, but already used 20 of 20", "lifts it"),
         ("something else", None),
     ],
 )
 def test_explanations(tmp_path: Path, octavia: Octavia, line: str, says: str | None) -> None:
-    text = context(tmp_path, octavia, CONFIG_LBAAS_INSTALL="y").model.likely("octavia", line)
+    text = context(tmp_path, octavia, **BOTH).model.likely("octavia", line)
     assert (says in text) if says and text else text is None and says is None

@@ -23,6 +23,8 @@ from keystone.common.sql import core as keystone_sql  # noqa: E402
 from neutron.db.migration.models import head as neutron  # noqa: E402
 from nova.db.api import models as nova_api  # noqa: E402
 from nova.db.main import models as nova  # noqa: E402
+from octavia.db import base_models as octavia  # noqa: E402
+from octavia.db import models as octavia_models  # noqa: E402, F401
 from sqlalchemy import Table  # noqa: E402
 from sqlalchemy.dialects import mysql  # noqa: E402
 from sqlalchemy.schema import CreateTable  # noqa: E402
@@ -35,6 +37,7 @@ METADATA = {
     "neutron": neutron.get_metadata(),
     "nova": nova.BASE.metadata,
     "nova_api": nova_api.BASE.metadata,
+    "octavia": octavia.BASE.metadata,
 }
 
 

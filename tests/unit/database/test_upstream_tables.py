@@ -20,6 +20,7 @@ from onestack.database.upstream_tables import (
     keystone,
     neutron,
     nova,
+    octavia,
     trove,
 )
 from onestack.model.errors import OnestackError
@@ -241,3 +242,21 @@ def test_a_column_that_is_no_more_is_an_error(server: Server) -> None:
     server.query("ALTER TABLE backups CHANGE deleted gone BOOL", (), "cinder")
     with pytest.raises(OnestackError, match="refused"):
         cinder.backups(server)
+
+
+def test_octavias_amphorae(server: Server) -> None:
+    assert octavia.amphorae(server) == ()
+    put(server, "octavia", "amphora", id="a", load_balancer_id="b", status="BOOTING")
+    put(server, "octavia", "amphora", id="gone", load_balancer_id="b", status="DELETED")
+    an_hour = "UTC_TIMESTAMP() - INTERVAL 1 HOUR"
+    server.query(f"UPDATE amphora SET created_at = {an_hour}", (), "octavia")
+    (row,) = octavia.amphorae(server)
+    assert (row.identity, row.balancer, row.status) == ("a", "b", "BOOTING")
+    assert (row.server, row.address, row.silent) == ("", "", None)
+    assert 3600 <= row.age < 3630
+    put(server, "octavia", "amphora_health", amphora_id="a")
+    server.query(f"UPDATE amphora_health SET last_update = {an_hour}", (), "octavia")
+    server.query("UPDATE amphora SET compute_id = 's', lb_network_ip = '192.0.2.1'", (), "octavia")
+    (row,) = octavia.amphorae(server)
+    assert (row.server, row.address) == ("s", "192.0.2.1")
+    assert row.silent is not None and 3600 <= row.silent < 3630

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from onestack.answers.values import Answers
 from onestack.components import openstack
+from onestack.components.octavia import keys, layout
 from onestack.components.octavia.amphora import AMPHORA
+from onestack.components.octavia.amphorae import AmphoraProvider
 from onestack.components.octavia.providers import (
     LISTENERS,
-    PROVIDERS,
+    OvnProvider,
+    Provider,
+    chosen,
     config_file,
-    providers,
 )
 from onestack.model.change import Change
 from onestack.model.component import Component
@@ -30,15 +35,21 @@ from onestack.model.declarations import (
     Panel,
     Scope,
     Task,
+    TempestResources,
     ini_file,
 )
+from onestack.model.findings import Finding, refuse
 from onestack.model.ini import Ini
-from onestack.model.key import Key, Kind
 from onestack.model.process import ApiProbe, Process
 from onestack.model.secret import Secret
-from onestack.network.backend import BALANCERS
+from onestack.network.bridges import Bridges
+from onestack.network.subnets import overlapping
 
 PORT = 9876
+PROVIDERS: tuple[Provider, ...] = (OvnProvider(), AmphoraProvider())
+
+NEEDS = ("database", "cache", "identity")
+T = TypeVar("T")
 
 ROLES = (
     "load-balancer_observer",
@@ -82,32 +93,44 @@ class Octavia(Component):
     provides = (Capability("load-balancer", ("octavia-api",), port=PORT),)
     guest_images = (AMPHORA,)
     holdings = (Holding("/v2/lbaas/loadbalancers", {"project_id": "{project}"}),)
-    keys = (
-        Key(
-            BALANCERS,
-            "n",
-            "Turn the load balancer service (Octavia) on. It needs ovn as "
-            "CONFIG_NEUTRON_L2_AGENT, which is also what an empty one means then.",
-            Kind.FLAG,
-            aliases=("CONFIG_NEUTRON_LBAAS", "CONFIG_OCTAVIA_INSTALL"),
-        ),
+    keys = keys.KEYS
+    secrets = (
+        Secret("octavia_db"),
+        Secret("octavia_keystone", account="octavia"),
+        Secret("octavia_heartbeat", password=False),
+        # Its form is prescribed: 32 characters.
+        Secret("octavia_passphrase", password=False),
     )
-    secrets = (Secret("octavia_db"), Secret("octavia_keystone", account="octavia"))
 
     def enabled(self, answers: Answers) -> bool:
-        return bool(answers[BALANCERS])
+        return bool(answers[keys.INSTALL])
 
     def validate(self, answers: Answers) -> Iterable[str]:
         if not self.enabled(answers):
             return
         if not answers["CONFIG_NEUTRON_INSTALL"]:
-            yield f"{BALANCERS} is y, but there is no network service (CONFIG_NEUTRON_INSTALL)"
-        if answers["CONFIG_NEUTRON_L2_AGENT"] == "openvswitch":
-            yield (
-                f"{BALANCERS} is y, but CONFIG_NEUTRON_L2_AGENT is openvswitch: load balancers are "
-                "OVN's own here (Octavia's other kind, a virtual machine for each balancer, is not "
-                "part of onestack); set it to ovn, or leave it empty"
-            )
+            yield f"{keys.INSTALL} is y, but there is no network service (CONFIG_NEUTRON_INSTALL)"
+        if agent := str(answers["CONFIG_NEUTRON_L2_AGENT"]):
+            yield from _wrong(answers, agent)
+
+    def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
+        bridges = ctx.once(Bridges)
+        if not ctx.answers["CONFIG_NEUTRON_L2_AGENT"]:
+            for wrong in _wrong(ctx.answers, bridges.agent):
+                yield refuse(
+                    f"the answers do not fit {bridges.agent}, which carries the networks "
+                    f"({bridges.reason})",
+                    wrong,
+                    "change them, or choose with CONFIG_NEUTRON_L2_AGENT",
+                )
+        if keys.AMPHORA in chosen(ctx):
+            yield from layout.management(ctx).preflight_checks(keys.SUBNET)
+
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.octavia import hops
+
+        return hops.examine(ctx) if keys.AMPHORA in chosen(ctx) else ()
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)
@@ -131,26 +154,28 @@ class Octavia(Component):
         yield Frontend("octavia", PORT, f"{ctx.internal}:{PORT}")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
-        config = str(config_file(ctx))
-        run, chosen = _run(ctx), providers(ctx)
+        run, on = _run(ctx), providers(ctx)
+        config = [str(path) for path in (config_file(ctx), *_each(on, lambda p: p.config(ctx)))]
         yield Process(
             name="octavia-api",
             component=self.name,
             user=ctx.cloud.user(self.name),
-            groups=tuple(group for provider in chosen for group in provider.groups(ctx)),
+            groups=_each(on, lambda p: p.groups(ctx)),
             run="onestack.components.octavia.inside.run:api",
-            arguments={"config": config, "listeners": LISTENERS},
+            arguments={
+                "config": config,
+                "listeners": LISTENERS,
+                "providers": [provider.name for provider in on],
+            },
+            services=_each(on, lambda p: p.services),
             sockets={
                 "api": f"tcp:{ctx.internal}:{PORT}",
                 **{name: f"unix:{run / 'octavia' / name}.sock" for name in LISTENERS},
             },
             # Drivers look for the agent's sockets in /run/octavia, whatever is configured.
             mounts={"/run": str(run)},
-            files=(config,),
-            needs=(
-                *("database", "cache", "identity"),
-                *(need for provider in chosen for need in provider.needs),
-            ),
+            files=(*config, *(str(path) for path in _each(on, lambda p: p.watched(ctx)))),
+            needs=tuple(dict.fromkeys((*NEEDS, *_each(on, lambda p: p.needs)))),
             probe=ApiProbe(f"http://{ctx.internal}:{PORT}/v2/lbaas/loadbalancers?limit=1"),
         )
 
@@ -162,6 +187,15 @@ class Octavia(Component):
             "roles", lambda: ensure_roles(ctx, ROLES), ("identity:octavia",), scope=Scope.CLOUD
         )
 
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        on = providers(ctx)
+        return {
+            "load_balancer": {
+                "provider": on[0].name,
+                "enabled_provider_drivers": [f"{p.name}:{p.description}" for p in on],
+            }
+        }
+
     def dashboard(self, ctx: Context) -> Iterable[Panel]:
         yield Panel("octavia_dashboard")
 
@@ -172,21 +206,39 @@ class Octavia(Component):
             yield from remove_roles(ctx, ROLES)
 
 
+def providers(ctx: Context) -> list[Provider]:
+    """Those that are on, the default one first."""
+    known = {provider.name: provider for provider in PROVIDERS}
+    return [known[name] for name in chosen(ctx)]
+
+
+def _each(on: Sequence[Provider], ask: Callable[[Provider], Iterable[T]]) -> tuple[T, ...]:
+    return tuple(chain.from_iterable(ask(provider) for provider in on))
+
+
+def _wrong(answers: Answers, agent: str) -> Iterator[str]:
+    """What of the answers cannot be where ``agent`` carries the networks."""
+    yield from keys.problems(answers, agent)
+    if keys.AMPHORA in keys.chosen(answers, agent):
+        yield from overlapping(answers, keys.SUBNET)
+
+
 def _run(ctx: Context) -> Path:
     """What the process sees as ``/run``."""
     return ctx.cloud.run / "octavia"
 
 
 def _sections(ctx: Context) -> Ini:
-    chosen = providers(ctx)
+    on = providers(ctx)
     credentials = openstack.credentials(ctx, "octavia")
     adapter = ("region_name", "valid_interfaces")
     return {
-        # No transport_url: only drivers that run virtual machines use the bus.
         "DEFAULT": {**openstack.logging(ctx), "host": ctx.host.name},
         "api_settings": {
-            "enabled_provider_drivers": [f"{p.name}:{p.description}" for p in chosen],
-            **({"default_provider_driver": chosen[0].name} if chosen else {}),
+            "enabled_provider_drivers": [f"{p.name}:{p.description}" for p in on],
+            "default_provider_driver": on[0].name,
+            # There is nobody who keeps certificates.
+            "allow_tls_terminated_listeners": False,
         },
         "database": openstack.database(ctx, "octavia", "octavia"),
         "keystone_authtoken": openstack.authtoken(ctx, "octavia", "load-balancer"),

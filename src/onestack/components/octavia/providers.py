@@ -1,10 +1,11 @@
-"""What makes balancers: Octavia's providers, each a feature. Today there is OVN's own."""
+"""What makes balancers: Octavia's providers, each a feature."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from onestack.components.octavia import keys
 from onestack.model.change import Change
 from onestack.model.component import Feature
 from onestack.model.context import Context
@@ -20,21 +21,46 @@ def config_file(ctx: Context) -> Path:
     return ctx.cloud.etc / "octavia" / "octavia.conf"
 
 
+def chosen(ctx: Context) -> tuple[str, ...]:
+    """The names of those that are on, the default one first."""
+    return keys.chosen(ctx.answers, ctx.once(Bridges).agent)
+
+
 class Provider(Feature):
-    """What the API is told of one, and needs for it."""
+    """What the service's process is told of one, and needs for it."""
 
     description: str = ""
     needs: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    """Upstream's, that run in the process for it."""
+
+    def on(self, ctx: Context) -> bool:
+        return self.name in chosen(ctx)
 
     def groups(self, ctx: Context) -> tuple[str, ...]:
-        """Of which octavia-api must be a member."""
+        """Of which the process must be a member."""
         return ()
+
+    def config(self, ctx: Context) -> tuple[Path, ...]:
+        """Further files that it reads, after `config_file`."""
+        return ()
+
+    def watched(self, ctx: Context) -> tuple[Path, ...]:
+        """Others that it has read once it runs."""
+        return ()
+
+    def tested(self, ctx: Context) -> Ini:
+        """Options of tempest.conf where it is the default one."""
+        return {}
+
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        return self.tested(ctx) if chosen(ctx)[0] == self.name else {}
 
 
 class OvnProvider(Provider):
     """Connections are balanced by OVN's flows: no machine is made for a balancer."""
 
-    name = "ovn"
+    name = keys.OVN
     title = "Load balancing in OVN's flows"
     description = title
     needs = ("network", "northbound", "southbound")
@@ -46,9 +72,6 @@ class OvnProvider(Provider):
         ),
     )
 
-    def on(self, ctx: Context) -> bool:
-        return ctx.once(Bridges).agent == "ovn"
-
     def groups(self, ctx: Context) -> tuple[str, ...]:
         return (ctx.at("northbound").group,)
 
@@ -59,13 +82,9 @@ class OvnProvider(Provider):
         }
         return {config_file(ctx): {"ovn": {**ovn}}}
 
-    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+    def tested(self, ctx: Context) -> Ini:
         """OVN balances connections, and looks into none."""
         return {
-            "load_balancer": {
-                "provider": "ovn",
-                "enabled_provider_drivers": "ovn:OVN provider driver.",
-            },
             "loadbalancer-feature-enabled": {
                 "not_implemented_is_error": False,
                 "terminated_tls_enabled": False,
@@ -83,11 +102,3 @@ class OvnProvider(Provider):
             yield from leftovers.remove_balancers(ctx)
         if ctx.offers("network"):
             yield from leftovers.remove_ports(ctx)
-
-
-PROVIDERS: tuple[Provider, ...] = (OvnProvider(),)
-
-
-def providers(ctx: Context) -> list[Provider]:
-    """Those that are on, the default one first."""
-    return [provider for provider in PROVIDERS if provider.on(ctx)]

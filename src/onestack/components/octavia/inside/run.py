@@ -1,9 +1,10 @@
 """Octavia in a child of the zygote (services' environment).
 
 Upstream has a process for the API, five for the driver agent (a master, three
-that listen and fork for each request, OVN's agent) and one for housekeeping.
-Here they are threads of one: none of them forks, and the parts of OVN's
-driver that run in the API and in the agent share one copy of OVN's database.
+that listen and fork for each request, OVN's agent), one for housekeeping, and for
+amphorae two of the worker (a master too) and a dozen of the health manager (a master, two,
+and a pool of each core's number twice). Here they are threads of one: none of them forks,
+what is imported is there once, and what a process that ended has left undone is nobody's.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ LOG = logging.getLogger("onestack.octavia")
 
 
 def api(spec: Process, sockets: dict[str, socket]) -> None:
-    """The API, the driver agent and housekeeping."""
-    sys.argv[:] = ["octavia-api", "--config-file", spec.arguments["config"]]
+    """The API, the driver agent, housekeeping, and what the providers have."""
+    files = spec.arguments["config"]
+    sys.argv[:] = ["octavia-api", *(f"--config-file={file}" for file in files)]
     from octavia.api import app
     from octavia.api.drivers.driver_agent import driver_listener
     from octavia.cmd import house_keeping
     from octavia.common import policy
-    from ovn_octavia_provider import agent
 
     from onestack.components.octavia.inside import interrupted
 
     application = app.setup_app(argv=sys.argv)
     # It would say for each rule that the older roles still count, as is wanted.
     policy.get_enforcer().suppress_deprecation_warnings = True
-    interrupted.settle()
+    left = interrupted.settle()
     handlers = {
         "status": driver_listener.StatusRequestHandler,
         "stats": driver_listener.StatsRequestHandler,
@@ -45,10 +46,19 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     }
     for name in spec.arguments["listeners"]:
         _thread(name, _Listener(sockets[name], handlers[name]).serve_forever)
-    ended = threading.Event()
-    _thread("agent", agent.OvnProviderAgent, ended)
     _thread("housekeeping", house_keeping.db_cleanup)
-    wsgi.serve(application, sockets["api"])
+    beside = []
+    if "ovn" in spec.arguments["providers"]:
+        from ovn_octavia_provider import agent
+
+        _thread("agent", agent.OvnProviderAgent, threading.Event())
+    if "amphora" in spec.arguments["providers"]:
+        from onestack.components.octavia.inside import controller
+
+        for name, work in controller.threads(left).items():
+            _thread(name, work)
+        beside = [controller.worker()]
+    wsgi.serve(application, sockets["api"], beside=beside)
 
 
 class _Listener(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

@@ -1,0 +1,353 @@
+"""Load balancers that are guests, with Open vSwitch's agents: HTTP, UDP, failure, replacement.
+
+A small cloud of its own. Without KVM an amphora boots for minutes, of which there are three here.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy.known_errors import unexpected
+from tests.support.clouds import CloudUnderTest, wait_until
+
+pytestmark = pytest.mark.timeout(3600)
+
+ANSWERS = (
+    "CONFIG_NEUTRON_L2_AGENT=openvswitch",
+    "CONFIG_LBAAS_INSTALL=y",
+    "CONFIG_CINDER_INSTALL=n",
+    "CONFIG_ONESTACK_IMAGE=y",
+    "CONFIG_ONESTACK_EXTERNAL_ADDRESS=10.50.14.1/24",
+)
+SERVERS = ("am-one", "am-two")
+SITE = """#!/bin/sh
+mkdir -p /www/static
+echo {name} >/www/index.html
+echo static {name} >/www/static/index.html
+echo "::respawn:/bin/busybox httpd -f -p 80 -h /www" >> /etc/inittab
+kill -HUP 1
+"""
+ECHO = """import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("10.50.14.1", 5300))
+while True:
+    said, who = server.recvfrom(100)
+    server.sendto(b"heard " + said, who)
+"""
+ASK = """import socket
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.settimeout(3)
+client.sendto(b"x", ("{address}", 5300))
+print(client.recv(100).decode())
+"""
+BALANCER = "am-lb"
+BOOT = 900
+"""Seconds at most, of an amphora whose processor is emulated."""
+
+
+class Balancer:
+    """The cloud, and what the sitting has made."""
+
+    def __init__(self, cloud: CloudUnderTest, work: Path) -> None:
+        self.cloud, self.work = cloud, work
+        self.address = ""
+        """The balancer's floating IP."""
+        self.amphora = ""
+
+    def openstack(self, words: str) -> str:
+        return self.cloud.type(f"openstack {words}", timeout=180)
+
+    def value(self, command: str, column: str) -> str:
+        return self.openstack(f"{command} -f value -c {column}").strip()
+
+    def settled(self, seconds: float = 120) -> None:
+        def ready() -> bool:
+            status = self.value(f"loadbalancer show {BALANCER}", "provisioning_status")
+            assert status != "ERROR"
+            return status == "ACTIVE"
+
+        wait_until("the balancer ACTIVE", ready, seconds, 0.5)
+
+    def make(self, words: str) -> None:
+        """A part of the balancer; the client's own ``--wait`` looks every ten seconds."""
+        self.openstack(f"loadbalancer {words}")
+        self.settled()
+
+    def get(self, path: str = "/", more: str = "") -> str:
+        """From the machine's side; what is not answered is ``nobody``."""
+        line = f"curl -s -m 5 {more} http://{self.address}{path} || echo nobody"
+        return self.cloud.type(line).strip()
+
+    def answers(self, path: str = "/", times: int = 8, more: str = "") -> collections.Counter[str]:
+        return collections.Counter(self.get(path, more) for _ in range(times))
+
+    def members(self, pool: str = "am-pool") -> dict[str, str]:
+        """Name to operating status."""
+        listed = self.openstack(f"loadbalancer member list {pool} -f json")
+        return {one["name"]: one["operating_status"] for one in json.loads(listed)}
+
+    def amphorae(self) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = json.loads(
+            self.openstack("loadbalancer amphora list -f json")
+        )
+        return [one for one in listed if one["status"] == "ALLOCATED"]
+
+    def process(self) -> dict[str, Any]:
+        return next(p for p in self.cloud.status() if p["name"] == "octavia-api")
+
+
+def timed(what: str, until: Callable[[], object]) -> None:
+    """For the figures: how long it took."""
+    began = time.monotonic()
+    until()
+    print(f"{what}: {time.monotonic() - began:.0f} s")
+
+
+@pytest.fixture(scope="module")
+def balancer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balancer]:
+    asked = os.environ.get("ONESTACK_TEST_ANSWERS", "").split()
+    name = os.environ.get("ONESTACK_TEST_NAME", "lb") + "amp"
+    cloud = CloudUnderTest(name, answers=(*ANSWERS, *asked))
+    with cloud.living(timeout=1800):
+        yield Balancer(cloud, tmp_path_factory.mktemp("amphora"))
+
+
+def test_two_servers(balancer: Balancer) -> None:
+    cloud = balancer.cloud
+    cloud.type(
+        "set -e; "
+        "openstack network create am-ext --external --provider-network-type local; "
+        "openstack subnet create am-ext-sub --network am-ext --subnet-range 10.50.14.0/24 "
+        "--allocation-pool start=10.50.14.61,end=10.50.14.69 --no-dhcp; "
+        "openstack network create am-net; "
+        "openstack subnet create am-sub --network am-net --subnet-range 192.168.62.0/24; "
+        "openstack router create am-router --external-gateway am-ext; "
+        "openstack router add subnet am-router am-sub; "
+        "openstack security group create am-group; "
+        "openstack security group rule create am-group --protocol tcp --dst-port 80",
+        timeout=120,
+    )
+    for number, name in enumerate(SERVERS, 11):
+        data = balancer.work / name
+        data.write_text(SITE.format(name=name))
+        cloud.type(
+            f"openstack port create {name} --network am-net --security-group am-group "
+            f"--fixed-ip ip-address=192.168.62.{number} && "
+            f"openstack server create {name} --flavor m1.nano --image cirros --port {name} "
+            f"--user-data {data}"
+        )
+
+
+def test_a_balancer_is_made(balancer: Balancer) -> None:
+    made = json.loads(
+        balancer.openstack(f"loadbalancer create --name {BALANCER} --vip-subnet am-sub -f json")
+    )
+    assert made["provider"] == "amphora"
+    timed("ACTIVE", lambda: balancer.settled(BOOT))
+    port = balancer.value(f"loadbalancer show {BALANCER}", "vip_port_id")
+    balancer.address = balancer.value(
+        f"floating ip create am-ext --port {port}", "floating_ip_address"
+    )
+    (amphora,) = balancer.amphorae()
+    assert amphora["role"] == "STANDALONE"
+    server = json.loads(
+        balancer.openstack(
+            f"loadbalancer amphora show {amphora['id']} -f json -c compute_id -c lb_network_ip"
+        )
+    )
+    balancer.amphora = server["compute_id"]
+    # Nobody but this machine's end is reached in that network, and nobody else reaches the guest.
+    shown = balancer.value(f"server show {balancer.amphora}", "project_id")
+    assert shown == balancer.value("project show service", "id")
+
+
+def test_http(balancer: Balancer) -> None:
+    """By turns, by path, with a cookie, and for whom the list allows."""
+    make = balancer.make
+    make(f"listener create {BALANCER} --name am-http --protocol HTTP --protocol-port 80")
+    make("pool create --name am-pool --listener am-http --protocol HTTP --lb-algorithm ROUND_ROBIN")
+    make(
+        f"pool create --name am-static --loadbalancer {BALANCER} --protocol HTTP "
+        "--lb-algorithm ROUND_ROBIN"
+    )
+    for number, name in enumerate(SERVERS, 11):
+        make(
+            f"member create am-pool --name {name} --address 192.168.62.{number} "
+            "--protocol-port 80 --subnet-id am-sub"
+        )
+    make(
+        "member create am-static --name am-two --address 192.168.62.12 --protocol-port 80 "
+        "--subnet-id am-sub"
+    )
+    make(
+        "l7policy create am-http --name am-path --action REDIRECT_TO_POOL --redirect-pool am-static"
+    )
+    make("l7rule create am-path --type PATH --compare-type STARTS_WITH --value /static")
+    make(
+        "healthmonitor create am-pool --name am-monitor --type HTTP --url-path / "
+        "--delay 3 --timeout 3 --max-retries 2 --max-retries-down 2"
+    )
+    online = dict.fromkeys(SERVERS, "ONLINE")
+    wait_until("both servers online", lambda: balancer.members() == online, 300, 2)
+    assert balancer.answers() == {"am-one": 4, "am-two": 4}
+    assert balancer.answers("/static/") == {"static am-two": 8}
+
+
+def test_a_server_fails_and_comes_back(balancer: Balancer) -> None:
+    balancer.openstack("server stop am-two")
+    failed = {"am-one": "ONLINE", "am-two": "ERROR"}
+    wait_until("the monitor's notice", lambda: balancer.members() == failed, 120)
+    assert balancer.answers() == {"am-one": 8}
+    assert balancer.value(f"loadbalancer show {BALANCER}", "operating_status") == "DEGRADED"
+    balancer.openstack("server start am-two")
+    online = dict.fromkeys(SERVERS, "ONLINE")
+    wait_until("the server's return", lambda: balancer.members() == online, 300, 2)
+    assert set(balancer.answers()) == set(SERVERS)
+
+
+def test_a_session_stays_where_it_is(balancer: Balancer) -> None:
+    balancer.make("pool set am-pool --session-persistence type=HTTP_COOKIE")
+    jar = balancer.work / "cookies"
+    with_cookie = f"-b {jar} -c {jar}"
+    assert len(balancer.answers(more=with_cookie)) == 1
+    assert set(balancer.answers()) == set(SERVERS)
+    balancer.make("pool unset am-pool --session-persistence")
+
+
+def test_who_may_ask(balancer: Balancer) -> None:
+    balancer.make("listener set am-http --allowed-cidr 192.0.2.0/24")
+    wait_until("nobody may", lambda: balancer.get() == "nobody", 60)
+    balancer.make("listener set am-http --allowed-cidr 10.50.14.0/24")
+    wait_until("we may", lambda: balancer.get() in SERVERS, 60)
+
+
+def test_udp(balancer: Balancer) -> None:
+    cloud = balancer.cloud
+    make = balancer.make
+    make(f"listener create {BALANCER} --name am-udp --protocol UDP --protocol-port 5300")
+    make("pool create --name am-udp --listener am-udp --protocol UDP --lb-algorithm ROUND_ROBIN")
+    make("member create am-udp --name outside --address 10.50.14.1 --protocol-port 5300")
+    script, ask = balancer.work / "echo.py", balancer.work / "ask.py"
+    script.write_text(ECHO)
+    ask.write_text(ASK.format(address=balancer.address))
+    # Its pid, to end it by.
+    pid = cloud.type(f"nohup python3 {script} >/dev/null 2>&1 & echo $!").strip()
+    try:
+        wait_until(
+            "an answer", lambda: "heard x" in cloud.inside(f"python3 {ask}", expect=None).stdout, 60
+        )
+    finally:
+        os.kill(int(pid), signal.SIGKILL)
+
+
+def test_the_service_dies(balancer: Balancer) -> None:
+    """Traffic does not notice, and what it was at is settled by the next one."""
+    pid = balancer.process()["pid"]
+    database = f"mariadb --socket={balancer.cloud.root}/run/mariadb/mariadb.sock octavia -e"
+    identity = balancer.value(f"loadbalancer show {BALANCER}", "id")
+    balancer.cloud.type(
+        f"{database} \"UPDATE load_balancer SET provisioning_status = 'PENDING_UPDATE' "
+        f"WHERE id = '{identity}'\""
+    )
+    os.kill(pid, signal.SIGKILL)
+    assert balancer.get() in SERVERS
+    wait_until(
+        "octavia again",
+        lambda: balancer.process()["state"] == "READY" and balancer.process()["pid"] != pid,
+        120,
+    )
+    balancer.settled()
+    assert balancer.get() in SERVERS
+
+
+def test_the_guest_dies(balancer: Balancer) -> None:
+    """Killed as by a hypervisor that fails: another takes its place, with all that it knew."""
+    domain = balancer.value(f"server show {balancer.amphora}", "OS-EXT-SRV-ATTR:instance_name")
+    found = subprocess.run(
+        ["pgrep", "-f", f"guest={domain},.*{balancer.cloud.prefix}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.split()
+    pids = [int(p) for p in found]
+    assert len(pids) == 1, pids
+    began = time.monotonic()
+    os.kill(pids[0], signal.SIGKILL)
+
+    def replaced() -> bool:
+        now = balancer.amphorae()
+        return (
+            len(now) == 1
+            and balancer.value(f"loadbalancer amphora show {now[0]['id']}", "compute_id")
+            != balancer.amphora
+        )
+
+    wait_until("another amphora", replaced, BOOT + 300, 5)
+    balancer.settled(BOOT)
+    print(f"replaced: {time.monotonic() - began:.0f} s")
+    wait_until("answers again", lambda: set(balancer.answers(times=4)) == set(SERVERS), 120, 2)
+    assert balancer.answers("/static/", 2) == {"static am-two": 2}
+
+
+def test_down_and_up(balancer: Balancer) -> None:
+    """The amphora boots again, and balances as before; nobody replaces it meanwhile."""
+    cloud = balancer.cloud
+    (before,) = balancer.amphorae()
+    cloud.onestack("down", timeout=300)
+    cloud.up()
+    timed(
+        "answers after down and up",
+        lambda: wait_until(
+            "answers", lambda: set(balancer.answers(times=4)) == set(SERVERS), 600, 5
+        ),
+    )
+    (after,) = balancer.amphorae()
+    assert after["id"] == before["id"]
+    balancer.settled()
+
+
+def test_all_of_it_goes(balancer: Balancer) -> None:
+    balancer.openstack(f"loadbalancer delete --cascade {BALANCER}")
+    wait_until(
+        "its end", lambda: balancer.openstack("loadbalancer list -f value").strip() == "", 180
+    )
+    wait_until(
+        "the amphora's end",
+        lambda: "amphora-" not in balancer.openstack("server list --all-projects -f value -c Name"),
+        60,
+    )
+    assert "octavia-lb" not in balancer.openstack("port list -f value -c Name")
+    assert not [
+        name
+        for name in balancer.openstack("security group list -f value -c Name").split()
+        if name.startswith("lb-")
+    ]
+
+
+def test_logs_are_clean(balancer: Balancer) -> None:
+    wrong = unexpected(balancer.cloud.error_lines())
+    assert [line for line in wrong if line.startswith("octavia")] == []
+
+
+def test_switched_off_for_good(balancer: Balancer) -> None:
+    """Nothing of it is left: neither image nor flavor, network, group, certificate or device."""
+    cloud = balancer.cloud
+    answers = [a for a in cloud.answers if "LBAAS" not in a]
+    words = ["--netns", *(w for a in (*answers, "CONFIG_LBAAS_INSTALL=n") for w in ("--set", a))]
+    cloud.onestack("up", *words, "--purge", "--yes", timeout=600)
+    for listing in ("image list", "flavor list --all", "network list", "security group list"):
+        text = balancer.openstack(f"{listing} -f value -c Name")
+        assert "amphora" not in text and "octavia" not in text, listing
+    assert not (cloud.root / "etc" / "octavia").exists()
+    assert "mg-oct" not in cloud.type("ip -br link")
+    assert "octavia" not in cloud.type("nft list tables")

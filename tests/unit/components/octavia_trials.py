@@ -1,0 +1,197 @@
+"""What is ours inside Octavia, tried with upstream's own code: run by test_octavia_upstream.
+
+``python octavia_trials.py TRIAL``; ends with 0 when all is as expected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import tempfile
+import threading
+import types
+import uuid
+from typing import Any
+
+from octavia.common import config, constants
+from octavia.db import api, base_models, models
+from oslo_config import cfg
+
+SEEDS = {
+    models.ProvisioningStatus: constants.SUPPORTED_PROVISIONING_STATUSES,
+    models.OperatingStatus: constants.SUPPORTED_OPERATING_STATUSES,
+    models.LBTopology: constants.SUPPORTED_LB_TOPOLOGIES,
+    models.AmphoraRoles: constants.SUPPORTED_AMPHORA_ROLES,
+    models.Protocol: constants.SUPPORTED_PROTOCOLS,
+    models.Algorithm: constants.SUPPORTED_LB_ALGORITHMS,
+    models.L7PolicyAction: constants.SUPPORTED_L7POLICY_ACTIONS,
+}
+
+
+def _database(folder: str) -> None:
+    """With the release's own tables, and the words that they refer to."""
+    config.init(["--config-file=/dev/null"])
+    cfg.CONF.set_override("connection", f"sqlite:///{folder}/octavia", "database")
+    cfg.CONF.set_override("pool_timeout", None, "database")
+    base_models.BASE.metadata.create_all(api.get_engine())
+    with api.session().begin() as session:
+        for model, names in SEEDS.items():
+            session.add_all([model(name=name) for name in names])
+
+
+def _balancer(status: str, *amphorae: str, provider: str = "amphora", **more: Any) -> str:
+    identity = str(uuid.uuid4())
+    common = {"operating_status": "ONLINE", "enabled": True, "project_id": "p"}
+    with api.session().begin() as session:
+        session.add(
+            models.LoadBalancer(
+                id=identity,
+                provisioning_status=status,
+                provider=provider,
+                topology=more.get("topology", "SINGLE"),
+                **common,
+            )
+        )
+        session.flush()
+        for number, state in enumerate(amphorae):
+            made = models.Amphora(
+                id=str(uuid.uuid4()),
+                load_balancer_id=identity,
+                status=state,
+                compute_id=None if state == "BOOTING" else f"server-{number}",
+                cert_busy=True,
+            )
+            session.add(made)
+            session.add(models.AmphoraHealth(amphora_id=made.id, busy=True))
+    return identity
+
+
+def _pool(balancer: str, status: str) -> str:
+    identity = str(uuid.uuid4())
+    with api.session().begin() as session:
+        session.add(
+            models.Pool(
+                id=identity,
+                load_balancer_id=balancer,
+                provisioning_status=status,
+                operating_status="ONLINE",
+                enabled=True,
+                protocol="HTTP",
+                lb_algorithm="ROUND_ROBIN",
+                project_id="p",
+            )
+        )
+    return identity
+
+
+def _status(model: Any, identity: str) -> str:
+    with api.session().begin() as session:
+        found: str = session.get(model, identity).provisioning_status
+        return found
+
+
+def what_was_interrupted() -> None:
+    from onestack.components.octavia.inside import interrupted
+
+    with tempfile.TemporaryDirectory() as folder:
+        _database(folder)
+        well = _balancer("ACTIVE", "ALLOCATED")
+        made = _balancer("PENDING_CREATE", "BOOTING")
+        begun = _balancer("PENDING_CREATE")
+        told = _balancer("PENDING_UPDATE", "ALLOCATED")
+        replaced = _balancer("PENDING_UPDATE", "PENDING_DELETE", "BOOTING")
+        pair = _balancer("PENDING_UPDATE", "ALLOCATED", "ALLOCATED", topology="ACTIVE_STANDBY")
+        half = _balancer("PENDING_UPDATE", "ALLOCATED", topology="ACTIVE_STANDBY")
+        going = _balancer("PENDING_DELETE", "ALLOCATED")
+        flows = _balancer("PENDING_UPDATE", provider="ovn")
+        pools = {was: _pool(told, was) for was in ("PENDING_CREATE", "PENDING_UPDATE", "ACTIVE")}
+        left = interrupted.settle()
+        assert set(left.behind) == {told, pair}, left
+        assert set(left.broken) == {made, begun, replaced, half}, left
+        assert len(left.half_made) == 2, left
+        # Nobody may change these until they are seen to.
+        for balancer in (*left.behind, *left.broken):
+            assert _status(models.LoadBalancer, balancer) == "PENDING_UPDATE"
+        assert _status(models.LoadBalancer, well) == "ACTIVE"
+        assert _status(models.LoadBalancer, going) == "ERROR"
+        assert _status(models.LoadBalancer, flows) == "ACTIVE"
+        assert _status(models.Pool, pools["PENDING_CREATE"]) == "ERROR"
+        assert _status(models.Pool, pools["PENDING_UPDATE"]) == "ACTIVE"
+        assert _status(models.Pool, pools["ACTIVE"]) == "ACTIVE"
+        with api.session().begin() as session:
+            assert not session.query(models.AmphoraHealth).filter(models.AmphoraHealth.busy).count()
+            assert not session.query(models.Amphora).filter(models.Amphora.cert_busy).count()
+        # What is left is still left when the process is killed again.
+        again = interrupted.settle()
+        assert (set(again.behind), set(again.broken)) == (set(left.behind), set(left.broken))
+
+
+def heartbeats() -> None:
+    """They are taken, with the key, also at an address that the machine does not have yet."""
+    from octavia.amphorae.backends.health_daemon import status_message
+
+    from onestack.components.octavia.inside import controller
+
+    with tempfile.TemporaryDirectory() as folder:
+        _database(folder)
+        balancer = _balancer("ACTIVE", "ALLOCATED")
+        for option, value in (
+            ("bind_ip", "198.51.100.77"),
+            ("bind_port", 0),
+            ("heartbeat_key", "k"),
+            ("health_update_threads", 2),
+            ("stats_update_threads", 1),
+        ):
+            cfg.CONF.set_override(option, value, "health_manager")
+        controller._Heartbeats().sock.close()
+        cfg.CONF.set_override("bind_ip", "127.0.0.1", "health_manager")
+        taken = controller._Heartbeats()
+        with api.session().begin() as session:
+            amphora = session.query(models.Amphora).one().id
+            session.query(models.AmphoraHealth).delete()
+        said = {"id": amphora, "seq": 1, "listeners": {}, "pools": {}, "ver": 3}
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as guest:
+            guest.sendto(status_message.wrap_envelope(said, "another"), taken.sock.getsockname())
+            taken.check()
+            guest.sendto(status_message.wrap_envelope(said, "k"), taken.sock.getsockname())
+            taken.check()
+        taken.health_executor.shutdown()
+        with api.session().begin() as session:
+            assert [row.amphora_id for row in session.query(models.AmphoraHealth)] == [amphora]
+            assert session.get(models.LoadBalancer, balancer).operating_status == "ONLINE"
+
+
+def who_stood_still_waits() -> None:
+    """After the machine slept all heartbeats are old: nobody is replaced for that."""
+    from octavia.controller.healthmanager import health_manager
+
+    from onestack.components.octavia.inside import controller
+
+    cfg.CONF.set_override("heartbeat_timeout", 60, "health_manager")
+    events: list[str] = []
+    clock = [1000.0]
+
+    class Manager:
+        def __init__(self, ended: threading.Event) -> None:
+            pass
+
+        def health_check(self) -> None:
+            events.append("look")
+            if events.count("look") == 4:
+                raise KeyboardInterrupt
+
+    def sleep(seconds: float) -> None:
+        events.append(f"{seconds:g}")
+        # The lid is closed while it waits for its third look.
+        clock[0] += 3600 if events.count("look") == 2 and seconds == 3 else seconds
+
+    health_manager.HealthManager = Manager
+    controller.time = types.SimpleNamespace(sleep=sleep, time=lambda: clock[0])  # type: ignore
+    with contextlib.suppress(KeyboardInterrupt):
+        controller._watch()
+    assert events == ["60", "3", "look", "3", "look", "3", "60", "look", "3", "look"], events
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
