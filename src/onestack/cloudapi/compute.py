@@ -34,11 +34,15 @@ class Compute:
         memory: int,
         disk: int,
         *,
-        identity: str = "auto",
+        identity: str = "",
         public: bool = True,
     ) -> None:
-        """``memory`` in MiB, ``disk`` in GiB; not ``public``, it is administrators' alone."""
-        body = {"name": name, "id": identity, "vcpus": cpus, "ram": memory, "disk": disk}
+        """``memory`` in MiB, ``disk`` in GiB; without an ``identity`` it gets one.
+
+        Not ``public``, it is administrators' alone.
+        """
+        body: Item = {"name": name, "vcpus": cpus, "ram": memory, "disk": disk}
+        body |= {"id": identity} if identity else {}
         body |= {} if public else {"os-flavor-access:is_public": False}
         self.session.post(f"{self.url}/flavors", json={"flavor": body})
 

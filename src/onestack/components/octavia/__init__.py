@@ -92,6 +92,7 @@ class Octavia(Component):
     )
     provides = (Capability("load-balancer", ("octavia-api",), port=PORT),)
     guest_images = (AMPHORA,)
+    flavors = (layout.FLAVOR,)
     holdings = (Holding("/v2/lbaas/loadbalancers", {"project_id": "{project}"}),)
     keys = keys.KEYS
     secrets = (
