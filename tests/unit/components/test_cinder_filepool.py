@@ -60,7 +60,7 @@ def place() -> Iterator[pool.Pool]:
     one.save(StoreRecord(60 << 30, "xfs", USER))
     one.attach()
     # The checkout may lie where the user cannot read it.
-    shutil.copytree(Path(onestack.__file__).parent, root / "program" / "onestack")
+    shutil.copytree(Path(onestack.__file__).parent, root / "program" / "onestack", symlinks=True)
     shutil.copy(TRIALS, root / "program")
     yield one
     assert one.detach() == []

@@ -39,7 +39,7 @@ pytestmark = [
 def upstream(bench: Bench) -> Bench:
     """Its supervisor runs in the services' environment, on a copy that everybody can read."""
     program = bench.root / "program"
-    shutil.copytree(SOURCE / "onestack", program / "onestack")
+    shutil.copytree(SOURCE / "onestack", program / "onestack", symlinks=True)
     shutil.copy(HERE / "upstream_toys.py", program)
     bench.python, bench.path = SERVICES / "bin" / "python", str(program)
     return bench
