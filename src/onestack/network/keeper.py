@@ -66,7 +66,7 @@ nft -f "$rules"
 plug "$@"
 ip -oneline monitor link address | {
     # without it "ip" would be waited for, until it has something to tell
-    trap 'kill $$' EXIT
+    trap 'kill $$ 2>/dev/null || :' EXIT
     keep "$@"
     # once more when ip surely listens: no change goes unseen
     sleep 1
