@@ -356,15 +356,16 @@ def test_the_machines_choice_of_an_agent_is_looked_at_too(tmp_path: Path) -> Non
 
 
 def test_networks_are_not_left_to_another_agent(tmp_path: Path) -> None:
-    """Load balancers are switched off, and the machine alone would choose Open vSwitch."""
+    """OVN is asked for no more, and the machine alone would choose Open vSwitch."""
+    asked = {"CONFIG_NEUTRON_ML2_MECHANISM_DRIVERS": "ovn"}
     host = machine(kernel=False)
 
     def refusals(**given: str) -> list[Finding]:
         ctx = context_on(host, tmp_path, ROOM, **given)
         return [found for found in ROOM.preflight_checks(ctx) if found.severity is Severity.REFUSE]
 
-    before = context_on(host, tmp_path, ROOM, CONFIG_LBAAS_INSTALL="y")
-    assert before.once(Bridges).agent == "ovn" and not refusals(CONFIG_LBAAS_INSTALL="y")
+    before = context_on(host, tmp_path, ROOM, **asked)
+    assert before.once(Bridges).agent == "ovn" and not refusals(**asked)
     for file in Declared(ROOM, before).files:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         file.path.write_text(file.content)
@@ -373,7 +374,7 @@ def test_networks_are_not_left_to_another_agent(tmp_path: Path) -> None:
     table = table_file(before.cloud, tables.NETWORKS)
     table.parent.mkdir(parents=True)
     table.touch()
-    assert not refusals(CONFIG_LBAAS_INSTALL="y")
+    assert not refusals(**asked)
     (refusal,) = refusals()
     assert "carried by ovn" in refusal.what and "CONFIG_NEUTRON_L2_AGENT=ovn" in refusal.cure
     assert not refusals(CONFIG_NEUTRON_L2_AGENT="ovn")
