@@ -92,20 +92,16 @@ def examine(
         text = "\n".join((status.sentence, *lines))
         patients.append(Patient(status, lines, explain(status.component, text)))
     facts, problem = _pool(ctx)
+    remarks = (*unread, *health(ctx), *exposed(ctx)) if running else ()
+    # What is said of the running cloud is not said of the machine again.
+    told = {(remark.what, remark.why) for remark in remarks}
+    machine = (
+        *preflight.examine(ctx.cloud, ctx.facts, preflight.needs_of(ctx)),
+        *preflight.component_checks(ctx),
+    )
     return Diagnosis(
-        findings=(
-            *preflight.examine(ctx.cloud, ctx.facts, preflight.needs_of(ctx)),
-            *preflight.component_checks(ctx),
-        ),
-        remarks=(
-            (
-                *unread,
-                *preflight.asked(ctx, "how it is", lambda component: component.health_checks(ctx)),
-                *exposed(ctx),
-            )
-            if running
-            else ()
-        ),
+        findings=tuple(f for f in machine if (f.what, f.why) not in told),
+        remarks=remarks,
         running=running,
         ready=sum(s.state is State.READY for s in statuses),
         patients=tuple(patients),
@@ -117,6 +113,10 @@ def examine(
         # Last: it enters the cloud's network.
         drift=tuple(_drift(ctx, supervisor)) if running else (),
     )
+
+
+def health(ctx: Context) -> list[Finding]:
+    return preflight.asked(ctx, "how it is", lambda component: component.health_checks(ctx))
 
 
 def _statuses(supervisor: Client) -> tuple[list[ProcessStatus], tuple[Finding, ...]]:

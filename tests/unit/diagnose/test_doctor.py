@@ -10,6 +10,7 @@ import pytest
 
 from onestack.cli import doctor as shown
 from onestack.deploy import up
+from onestack.diagnose import doctor as diagnosed
 from onestack.diagnose import preflight
 from onestack.diagnose.doctor import Diagnosis, examine
 from onestack.model.findings import Finding, info, refuse, warn
@@ -40,7 +41,9 @@ def test_a_supervisor_of_another_version_is_one_finding(
     supervisor.up = supervisor.other_version = True
     monkeypatch.setattr(up, "prepare_steps", lambda ctx: [])
     monkeypatch.setattr(up, "ensure_identity", lambda *_: iter(()))
-    monkeypatch.setattr(preflight, "examine", lambda *_: [warn("the disk is small")])
+    machine = [warn("the disk is small"), warn("it drops", "who")]
+    monkeypatch.setattr(preflight, "examine", lambda *_: machine)
+    monkeypatch.setattr(diagnosed, "health", lambda _: [refuse("it drops", "who")])
     ctx.cloud.log.mkdir(parents=True)
     (ctx.cloud.log / "doors-api.log").write_text("ERROR it is locked\n")
     processes = [p for c in ctx.components for p in c.processes(ctx)]
@@ -48,7 +51,10 @@ def test_a_supervisor_of_another_version_is_one_finding(
     found = examine(ctx, cast(Client, supervisor), processes, lambda *_: None, since)
     (remark,) = [r for r in found.remarks if "another version of onestack" in r.what]
     assert "onestack up" in remark.cure
-    assert not found.well and found.running and found.findings
+    assert not found.well and found.running
+    # What the running cloud suffers from is not said of the machine again.
+    assert found.findings == (machine[0],)
+    assert refuse("it drops", "who") in found.remarks
     assert any("restart the supervisor" in what for what in found.drift)
     assert found.to_json()["remarks"]
     shown.show(found)

@@ -18,12 +18,13 @@ def dropped(ctx: Context, bridge: str) -> Iterator[tuple[str, str, str]]:
         return
     with netns.inside(there):
         rules = nftables.ruleset()
+    command = f"{f'ip netns exec {there} ' if there else ''}iptables -I FORWARD"
     for chain in nftables.closed_chains(rules, "forward", bridge):
         yield (
             "guests do not reach the outside, nor are they reached from it",
             f"the packet filter's chain {chain} drops what this machine forwards "
             f"({_whose(str(rules))})",
-            f"iptables -I FORWARD -i {bridge} -j ACCEPT; iptables -I FORWARD -o {bridge} -j ACCEPT",
+            f"{command} -i {bridge} -j ACCEPT; {command} -o {bridge} -j ACCEPT",
         )
 
 
