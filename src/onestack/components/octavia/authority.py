@@ -10,7 +10,6 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from onestack.components import certificates
 from onestack.host.files import write_file
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -41,6 +40,9 @@ def key_of(certificate: Path) -> Path:
 
 def ensure_certificates(ctx: Context) -> Iterator[Change]:
     """The service's certificate is made anew when it ends soon; amphorae notice nothing."""
+    # Imported late: answers and checks run where only the standard library is.
+    from onestack.components import certificates
+
     group = ctx.cloud.user("octavia")
     for ca, signs, signers in (
         (client_ca(ctx), "Octavia's service", ""),
@@ -55,6 +57,8 @@ def ensure_certificates(ctx: Context) -> Iterator[Change]:
 
 
 def _make(ctx: Context, group: str) -> None:
+    from onestack.components import certificates
+
     ca = client_ca(ctx)
     subject = certificates.named("octavia")
     made = certificates.sign(ca, key_of(ca), subject, certificates.CLIENT)
