@@ -301,6 +301,12 @@ def test_killed_in_the_middle_it_begins_anew(
     assert configure.known() == "one"
 
 
+def test_nobody_gives_up_before_the_program_does(configure: ModuleType) -> None:
+    unit = (PROGRAM.parents[1] / "systemd/system/guest-config.service").read_text()
+    (limit,) = (line for line in unit.splitlines() if line.startswith("TimeoutStartSec="))
+    assert float(limit.partition("=")[2]) > configure.PATIENCE + 60
+
+
 def test_without_a_drive_it_says_so(
     configure: ModuleType,
     guest: Path,
