@@ -13,6 +13,8 @@ RECIPE = Recipe(
     packages=(
         *("docker.io", "mariadb-server-core", "mariadb-client-core", "mariadb-client"),
         *("mariadb-backup", "postgresql-15", "locales", "tzdata", "passwd", "tar"),
+        # Debian's kernel has it, and docker starts no container without its parser then.
+        "apparmor",
     ),
     tree=Path(__file__).parent / "tree",
     distributions=("trove",),
