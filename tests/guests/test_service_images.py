@@ -128,7 +128,7 @@ class Agent:
 
     def ask(self, method: str, path: str, body: str = "") -> tuple[int, Any]:
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", self.port, timeout=120, context=self.context
+            "127.0.0.1", self.port, timeout=300, context=self.context
         )
         headers = {"Content-Type": "application/json"} if body.startswith("{") else {}
         try:
@@ -138,7 +138,7 @@ class Agent:
         finally:
             connection.close()
 
-    def wait(self, seconds: float = 300) -> None:
+    def wait(self, seconds: float = 600) -> None:
         until = time.monotonic() + seconds
         while True:
             try:
@@ -230,13 +230,13 @@ def test_an_amphora_balances_and_does_so_again_after_a_restart(place: Path) -> N
         guest.start()
         line = guest.wait("guest: amphora-one")
         assert "is known already" in line
-        assert page(vips_port, 240) == "balanced"
+        assert page(vips_port, 600) == "balanced"
         agent.wait()
 
         # A power cut, where a disk's last writes may be lost.
         guest.kill()
         guest.start()
-        assert page(vips_port, 240) == "balanced"
+        assert page(vips_port, 600) == "balanced"
         agent.wait()
         status, details = agent.ask("GET", "/1.0/details")
         assert (status, details["haproxy_count"]) == (200, 1)

@@ -99,7 +99,7 @@ class ServiceGuest:
             return ""
         return self.console_file.read_text(errors="replace").replace("\r", "")
 
-    def wait(self, text: str, seconds: float = 240) -> str:
+    def wait(self, text: str, seconds: float = 600) -> str:
         """The console's line with ``text``."""
         until = time.monotonic() + seconds
         while text not in self.console():
@@ -108,7 +108,7 @@ class ServiceGuest:
             time.sleep(0.5)
         return next(line for line in self.console().splitlines() if text in line)
 
-    def press_power(self, seconds: float = 120) -> None:
+    def press_power(self, seconds: float = 180) -> None:
         """The power button, and the wait for what it does."""
         assert self.process
         self._tell("system_powerdown")
