@@ -13,7 +13,9 @@ from onestack.answers.registry import registry
 from onestack.components import openstack
 from onestack.components.neutron import Neutron
 from onestack.components.octavia import Octavia, authority, keys, layout
+from onestack.components.octavia.amphorae import AmphoraProvider
 from onestack.components.octavia.providers import LISTENERS
+from onestack.model.change import Change
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.declarations import TempestResources
@@ -308,3 +310,17 @@ def test_floating_ips_reach_each_other(tmp_path: Path, kernel: bool, stateless: 
 def test_explanations(tmp_path: Path, octavia: Octavia, line: str, says: str | None) -> None:
     text = context(tmp_path, octavia, **BOTH).model.likely("octavia", line)
     assert (says in text) if says and text else text is None and says is None
+
+
+def test_a_provider_that_left_with_the_service(
+    tmp_path: Path, octavia: Octavia, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told by its marker, as the answers do not tell any more."""
+    gone = Change("amphorae go", lambda: None)
+    monkeypatch.setattr(AmphoraProvider, "purge", lambda self, ctx: iter((gone,)))
+    ctx = context(tmp_path, octavia, **OVN)
+    assert list(octavia.purge(ctx)) == []
+    marker = layout.management(ctx).port_file
+    marker.parent.mkdir(parents=True)
+    marker.write_text("port mac 1442\n")
+    assert list(octavia.purge(ctx)) == [gone]

@@ -180,6 +180,10 @@ class Octavia(Component):
             probe=ApiProbe(f"http://{ctx.internal}:{PORT}/v2/lbaas/loadbalancers?limit=1"),
         )
 
+    def preload(self, ctx: Context) -> Iterable[str]:
+        # Imported by itself as late as in a child, it would bring eventlet along.
+        return ("oslo_cache._memcache_pool",)
+
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
         from onestack.cloudapi.keystone import ensure_roles
@@ -203,6 +207,10 @@ class Octavia(Component):
     def purge(self, ctx: Context) -> Iterator[Change]:
         from onestack.cloudapi.keystone import remove_roles
 
+        # A provider may have gone from the answers together with the service.
+        for provider in PROVIDERS:
+            if not provider.on(ctx) and any(mark.exists() for mark in provider.markers(ctx)):
+                yield from provider.purge(ctx)
         if ctx.offers("identity"):
             yield from remove_roles(ctx, ROLES)
 
