@@ -131,17 +131,17 @@ def name_of(deb: Path) -> str:
     return deb.name.partition("_")[0]
 
 
-def _each(debs: Iterable[Path], command: str) -> str:
-    """What ``command`` says of each, as ``$deb``; several at once. Raises `CommandFailed`."""
+def _each(debs: Iterable[Path], command: str, at_once: int = os.cpu_count() or 1) -> str:
+    """What ``command`` says of each, as ``$deb``. Raises `CommandFailed`."""
     script = f"set -eo pipefail; for deb; do {command}; done"
-    argv = ["xargs", "-d", "\n", "-n", "8", "-P", str(os.cpu_count() or 1), "bash", "-c", script]
+    argv = ["xargs", "-d", "\n", "-n", "8", "-P", str(at_once), "bash", "-c", script]
     return run([*argv, "-"], stdin="".join(f"{deb}\n" for deb in debs), timeout=600).out
 
 
 def _status(root: Path, debs: Iterable[Path]) -> None:
     """dpkg's status file: agents ask it for versions, and people for what is in the image."""
-    # Each in one piece: others write at the same time.
-    fields = _each(debs, 'fields=$(dpkg-deb -f "$deb"); printf "%s\\n\\n" "$fields"')
+    # One after the other: two that say something at the same time would say it in pieces.
+    fields = _each(debs, 'dpkg-deb -f "$deb"; echo', at_once=1)
     text = fields.replace("\nVersion:", "\nStatus: install ok installed\nVersion:")
     place = root / "var/lib/dpkg"
     (place / "info").mkdir(parents=True, exist_ok=True)
@@ -165,6 +165,8 @@ def settle(root: Path) -> None:
             place.rmdir()
         place.unlink(missing_ok=True)
         place.symlink_to(to)
+    # Agents ask it, and a damaged file would show only in a guest.
+    inside(root, ["dpkg-query", "-W"])
     inside(root, ["systemd-sysusers"])
     inside(root, ["ldconfig", "-X"])
 

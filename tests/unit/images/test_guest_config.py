@@ -124,7 +124,7 @@ def test_the_whole_may_be_packed_or_in_parts(configure: ModuleType) -> None:
     message.attach(MIMEText(other, "cloud-config"))
     names = [file[0] for file in configure.files_of(message.as_bytes())]
     assert names == ["/one", "/other"]
-    assert [f[0] for f in configure.files_of(gzip.compress(one.encode(, mtime=0)))] == ["/one"]
+    assert [f[0] for f in configure.files_of(gzip.compress(one.encode(), mtime=0))] == ["/one"]
 
 
 @pytest.mark.parametrize("data", [b"", b"#!/bin/sh\necho hello\n", b"#cloud-config\n", b"\n"])

@@ -12,7 +12,7 @@ import pytest
 
 from onestack.cli.image import guest_images
 from onestack.components import ALL
-from onestack.host.command import CommandFailed, CommandResult
+from onestack.host.command import CommandFailed, CommandResult, run
 from onestack.images import debian_root, kernel, service_guest
 from onestack.images.disk import MIB
 from onestack.images.service_guest import Recipe
@@ -167,3 +167,22 @@ def test_a_recipe_is_one(name: str) -> None:
         text = (recipe.tree / f"usr/lib/systemd/system/{unit}").read_text()
         assert "[Install]" in text, f"{unit} is to be enabled, and does not say where"
     assert recipe.root_mib * MIB < recipe.min_disk_gib << 30
+
+
+def test_what_is_installed_is_told_whole(tmp_path: Path) -> None:
+    """Long records of many packages, which programs at work at the same time would mix."""
+    debs = tmp_path / "debs"
+    debs.mkdir()
+    for number in range(24):
+        control = tmp_path / f"p{number}" / "DEBIAN" / "control"
+        control.parent.mkdir(parents=True)
+        lines = "".join(f" line {n} of a description that is long\n" for n in range(200))
+        control.write_text(
+            f"Package: p{number}\nVersion: {number}\nArchitecture: all\n"
+            f"Maintainer: a test <a@b.c>\nDescription: one\n{lines}"
+        )
+        run(["dpkg-deb", "-Znone", "--build", str(control.parents[1]), str(debs)])
+    debian_root._status(tmp_path / "root", sorted(debs.glob("*.deb")))
+    admin = f"--admindir={tmp_path}/root/var/lib/dpkg"
+    shown = run(["dpkg-query", admin, "-W", "-f=${Package} ${Version} ${Status}\n"]).out
+    assert sorted(shown.splitlines()) == sorted(f"p{n} {n} install ok installed" for n in range(24))
