@@ -59,7 +59,7 @@ def _balancer(status: str, *amphorae: str, provider: str = "amphora", **more: An
                 id=str(uuid.uuid4()),
                 load_balancer_id=identity,
                 status=state,
-                compute_id=None if state == "BOOTING" else f"server-{number}",
+                compute_id=None if state in ("BOOTING", "ERROR") else f"server-{number}",
                 cert_busy=True,
             )
             session.add(made)
@@ -104,6 +104,8 @@ def what_was_interrupted() -> None:
         pair = _balancer("PENDING_UPDATE", "ALLOCATED", "ALLOCATED", topology="ACTIVE_STANDBY")
         half = _balancer("PENDING_UPDATE", "ALLOCATED", topology="ACTIVE_STANDBY")
         going = _balancer("PENDING_DELETE", "ALLOCATED")
+        # Upstream noted that one itself.
+        failed = _balancer("ERROR", "ERROR")
         flows = _balancer("PENDING_UPDATE", provider="ovn")
         pools = {was: _pool(told, was) for was in ("PENDING_CREATE", "PENDING_UPDATE", "ACTIVE")}
         left = interrupted.settle()
@@ -114,6 +116,7 @@ def what_was_interrupted() -> None:
         for balancer in (*left.behind, *left.broken):
             assert _status(models.LoadBalancer, balancer) == "PENDING_UPDATE"
         assert _status(models.LoadBalancer, well) == "ACTIVE"
+        assert _status(models.LoadBalancer, failed) == "ERROR"
         assert _status(models.LoadBalancer, going) == "ERROR"
         assert _status(models.LoadBalancer, flows) == "ACTIVE"
         assert _status(models.Pool, pools["PENDING_CREATE"]) == "ERROR"
@@ -189,8 +192,8 @@ def who_stood_still_waits() -> None:
     health_manager.HealthManager = Manager
     controller.time = types.SimpleNamespace(sleep=sleep, time=lambda: clock[0])  # type: ignore
     with contextlib.suppress(KeyboardInterrupt):
-        controller._watch()
-    assert events == ["60", "3", "look", "3", "look", "3", "60", "look", "3", "look"], events
+        controller._watch(600)
+    assert events == ["600", "3", "look", "3", "look", "3", "60", "look", "3", "look"], events
 
 
 if __name__ == "__main__":

@@ -152,6 +152,14 @@ def test_an_emulated_amphora_gets_time(tmp_path: Path, octavia: Octavia) -> None
         )
 
     assert seconds(slow) == (900, 900, 180)
+    graces = [
+        api(ctx, octavia).arguments["grace"]
+        for ctx in (
+            context(tmp_path, octavia, **OPENVSWITCH),
+            context_on(host, tmp_path, octavia, **OPENVSWITCH),
+        )
+    ]
+    assert graces == [600, 120]
     assert seconds(quick) == (300, 300, 60)
 
 

@@ -167,6 +167,7 @@ class Octavia(Component):
                 "config": config,
                 "listeners": LISTENERS,
                 "providers": [provider.name for provider in on],
+                **{name: value for p in on for name, value in p.arguments(ctx).items()},
             },
             services=_each(on, lambda p: p.services),
             sockets={

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from onestack.components import openstack
 from onestack.components.octavia import authority, keys, layout
@@ -56,6 +57,9 @@ class AmphoraProvider(Provider):
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         yield Directory(authority.directory(ctx), "root", ctx.cloud.user("octavia"), 0o750)
+
+    def arguments(self, ctx: Context) -> Mapping[str, Any]:
+        return {"grace": layout.grace_seconds(ctx)}
 
     def config(self, ctx: Context) -> tuple[Path, ...]:
         return (layout.management(ctx).ids_file,)

@@ -26,6 +26,11 @@ def silent_seconds(ctx: Context) -> int:
     return 60 if ctx.facts.kvm else 180
 
 
+def grace_seconds(ctx: Context) -> int:
+    """How long after the service's start none is replaced: guests boot with the cloud."""
+    return 120 if ctx.facts.kvm else 600
+
+
 def management(ctx: Context) -> Management:
     return Management(
         ctx,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from onestack.components.octavia import keys
 from onestack.model.change import Change
@@ -40,6 +41,10 @@ class Provider(Feature):
     def groups(self, ctx: Context) -> tuple[str, ...]:
         """Of which the process must be a member."""
         return ()
+
+    def arguments(self, ctx: Context) -> Mapping[str, Any]:
+        """What the process is told besides."""
+        return {}
 
     def config(self, ctx: Context) -> tuple[Path, ...]:
         """Further files that it reads, after `config_file`."""

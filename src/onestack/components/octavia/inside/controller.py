@@ -36,11 +36,14 @@ def worker() -> Any:
     return service.Worker(consumer.ConsumerService(0, CONF))
 
 
-def threads(left: Left) -> dict[str, Callable[[], Any]]:
-    """What runs beside it, by name."""
+def threads(left: Left, grace: float) -> dict[str, Callable[[], Any]]:
+    """What runs beside it, by name.
+
+    ``grace`` is how many seconds amphorae get at the start, which may still boot then.
+    """
     return {
         "heartbeats": _listen,
-        "health": _watch,
+        "health": functools.partial(_watch, grace),
         "certificates": house_keeping.cert_rotation,
         "repair": functools.partial(repair, left),
     }
@@ -74,23 +77,23 @@ _FREEBIND = 15
 """IP_FREEBIND, which Python's `socket` does not have."""
 
 
-def _watch() -> None:
+def _watch(grace: float) -> None:
     """Replace amphorae that are no longer heard of, as soon as they could have been.
 
     After a start, and after the machine has slept, all that is known is old.
     """
     # Upstream's statement says so at each look.
     warnings.filterwarnings("ignore", "Coercing Subquery object", SAWarning)
-    grace = CONF.health_manager.heartbeat_timeout
+    patience = CONF.health_manager.heartbeat_timeout
     manager = health_manager.HealthManager(threading.Event())
     time.sleep(grace)
     looked = time.time()
     while True:
         time.sleep(CONF.health_manager.health_check_interval)
         slept = time.time() - looked - CONF.health_manager.health_check_interval
-        if slept > grace / 2:
+        if slept > patience / 2:
             LOG.warning("The machine stood still for %d s; amphorae get time to be heard", slept)
-            time.sleep(grace)
+            time.sleep(patience)
         try:
             manager.health_check()
         except db_errors.DBError:

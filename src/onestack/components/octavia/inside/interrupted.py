@@ -89,7 +89,10 @@ def _of_amphorae(session: Any) -> Left:
         wanted = 2 if balancer.topology == constants.TOPOLOGY_ACTIVE_STANDBY else 1
         well = [amphora.status in whole for amphora in own]
         (behind if well == [True] * wanted else broken).append(balancer.id)
-    unknown = amphorae.filter(models.Amphora.compute_id.is_(None))
+    unknown = amphorae.filter(
+        models.Amphora.compute_id.is_(None),
+        models.Amphora.status.in_((constants.PENDING_CREATE, constants.AMPHORA_BOOTING)),
+    )
     # Whoever was about to see to them is gone.
     session.query(models.AmphoraHealth).filter(models.AmphoraHealth.busy).update({"busy": False})
     session.query(models.Amphora).filter(models.Amphora.cert_busy).update({"cert_busy": False})

@@ -12,6 +12,8 @@ import time
 from concurrent import futures
 from typing import Any
 
+from keystoneauth1.exceptions import ClientException as KeystoneException
+from novaclient.exceptions import ClientException
 from octavia.amphorae.driver_exceptions import exceptions as driver_errors
 from octavia.common import constants, exceptions, utils
 from octavia.common.clients import NovaAuth
@@ -74,7 +76,12 @@ def _adopt(amphorae: tuple[str, ...]) -> None:
     )
     known = repositories.AmphoraRepository()
     for amphora in amphorae:
-        for server in nova.servers.list(search_opts={"name": f"^amphora-{amphora}$"}):
+        try:
+            servers = nova.servers.list(search_opts={"name": f"^amphora-{amphora}$"})
+        except (ClientException, KeystoneException):
+            LOG.exception("Whether the amphora %s has a server is not known", amphora)
+            continue
+        for server in servers:
             LOG.info("The server %s is that of the amphora %s", server.id, amphora)
             with api.session().begin() as session:
                 known.update(session, amphora, compute_id=server.id)

@@ -55,7 +55,7 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     if "amphora" in spec.arguments["providers"]:
         from onestack.components.octavia.inside import controller
 
-        for name, work in controller.threads(left).items():
+        for name, work in controller.threads(left, spec.arguments["grace"]).items():
             _thread(name, work)
         beside = [controller.worker()]
     wsgi.serve(application, sockets["api"], beside=beside)
