@@ -143,6 +143,10 @@ def test_keys_of_guests(place: Path) -> None:
     assert trial("keys", place) == {"wrong": [], "seeded": False}
 
 
+def test_a_guests_queue_is_made(place: Path) -> None:
+    assert trial("queue", place) == {"made": True}
+
+
 def test_the_whole_process(place: Path) -> None:
     found = trial("serving", place)
     assert found == {"answers": [[200, True], [401, False]], "patched": "socket", "ended": True}

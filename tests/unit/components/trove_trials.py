@@ -419,6 +419,21 @@ def keys(folder: Path) -> Any:
     return {"wrong": wrong, "seeded": first == crypto_utils.generate_random_key()}
 
 
+def queue(folder: Path) -> Any:
+    """A new guest's queue is made before the guest is there, by upstream's client of agents."""
+    begin(folder)
+    from trove.common.context import TroveContext
+    from trove.guestagent import api
+
+    from onestack.components.trove.inside import run
+
+    run._mend()
+    row = make_instance("one")
+    agent = api.API(TroveContext(project_id="one"), row.id)
+    agent.prepare(512, "", [], [], ds_version="10.11")
+    return {"made": True}
+
+
 def options(folder: Path) -> Any:
     """Whether upstream reads the file with ids as it is written."""
     path = folder / "management.conf"

@@ -44,7 +44,9 @@ FLAVORS = (
 def wanted_flavors(ctx: Context, present: Collection[str]) -> list[Flavor]:
     """`FLAVORS` in a cloud that has none; Tempest's two, where there are none of these names."""
     found: list[Flavor] = []
-    if ctx.answers["CONFIG_NOVA_MANAGE_FLAVORS"] and not present:
+    # What services make for their own guests is nobody's choice.
+    of_services = {name for room in (*ctx.components, *ctx.switched_off) for name in room.flavors}
+    if ctx.answers["CONFIG_NOVA_MANAGE_FLAVORS"] and of_services.issuperset(present):
         found += FLAVORS
     if ctx.answers[keys.TEMPEST]:
         names = {flavor.name for flavor in found}

@@ -65,7 +65,8 @@ def configure(files: list[str]) -> None:
 
 
 def _mend() -> None:
-    """Two things of upstream's that are not fit for threads, or for keeping secrets."""
+    """Three things of upstream's that are not fit for threads, or for keeping secrets."""
+    from trove import rpc
     from trove.common import crypto_utils
     from trove.instance import models
 
@@ -78,11 +79,19 @@ def _mend() -> None:
             with self.lock:
                 return super().get(instance_id)
 
+    # The queue of a new guest is made by a server that begins and ends at once.
+    rpc.get_server = _server_for_a_moment
     models._instance_encryption_key = Keys(models._get_instance_encryption_key)
     # It makes guests' keys and people's passwords, which a generator with a seed gives away.
     crypto_utils.random = random.SystemRandom()
     # It writes new keys to the log.
     logging.getLogger(models.__name__).setLevel(logging.INFO)
+
+
+def _server_for_a_moment(target: Any, endpoints: list[Any], key: str, **_: Any) -> Any:
+    from onestack.components.trove.inside import strict
+
+    return _server(target, endpoints, strict.FromTheService(_plain(), key))
 
 
 def _plain() -> Any:
@@ -91,26 +100,33 @@ def _plain() -> Any:
     return TroveRequestContextSerializer(None)
 
 
+def _server(target: Any, endpoints: list[Any], serializer: Any) -> Any:
+    """Of calls. Upstream's own is for eventlet alone."""
+    import oslo_messaging
+    from oslo_messaging.rpc import dispatcher
+    from trove import rpc
+
+    return oslo_messaging.get_rpc_server(
+        rpc.TRANSPORT,
+        target,
+        endpoints,
+        executor="threading",
+        serializer=serializer,
+        access_policy=dispatcher.DefaultRPCAccessPolicy,
+    )
+
+
 class _Listener:
     """A server of calls. Its tasks run for minutes: they are not waited for at the end."""
 
     def __init__(self, topic: str, manager: Any, version: str, serializer: Any) -> None:
         import oslo_messaging
         from oslo_config import cfg
-        from oslo_messaging.rpc import dispatcher
-        from trove import rpc
 
         target = oslo_messaging.Target(topic=topic, server=cfg.CONF.host, version=version)
         if not hasattr(manager, "target"):
             manager.target = target
-        self._server = oslo_messaging.get_rpc_server(
-            rpc.TRANSPORT,
-            target,
-            [manager],
-            executor="threading",
-            serializer=serializer,
-            access_policy=dispatcher.DefaultRPCAccessPolicy,
-        )
+        self._server = _server(target, [manager], serializer)
 
     def start(self) -> None:
         self._server.start()
