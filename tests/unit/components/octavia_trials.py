@@ -130,6 +130,54 @@ def what_was_interrupted() -> None:
         assert (set(again.behind), set(again.broken)) == (set(left.behind), set(left.broken))
 
 
+def what_is_mended() -> None:
+    """Amphorae that are whole are told; broken balancers are made anew, with servers found."""
+    from keystoneauth1.exceptions import ConnectFailure
+    from octavia.amphorae.driver_exceptions import exceptions
+    from octavia.common import clients, utils
+    from octavia.controller.worker.v2 import controller_worker
+
+    from onestack.components.octavia.inside import interrupted, repair
+
+    with tempfile.TemporaryDirectory() as folder:
+        _database(folder)
+        cfg.CONF.set_override("heartbeat_timeout", 0, "health_manager")
+        told = _balancer("PENDING_UPDATE", "ALLOCATED")
+        deaf = _balancer("PENDING_UPDATE", "ALLOCATED")
+        broken = _balancer("PENDING_CREATE", "BOOTING")
+        other = _balancer("PENDING_CREATE", "BOOTING")
+        left = interrupted.settle()
+        renewed: list[tuple[str, str | None]] = []
+
+        class Driver:
+            def update(self, balancer: Any) -> None:
+                if balancer.id == deaf:
+                    raise exceptions.TimeOutException
+
+        class Worker:
+            def failover_loadbalancer(self, balancer: str) -> None:
+                with api.session().begin() as session:
+                    (amphora,) = session.get(models.LoadBalancer, balancer).amphorae
+                    renewed.append((balancer, amphora.compute_id))
+
+        class Servers:
+            def list(self, search_opts: dict[str, str]) -> Any:
+                with api.session().begin() as session:
+                    (amphora,) = session.get(models.LoadBalancer, other).amphorae
+                    if search_opts["name"] == f"^amphora-{amphora.id}$":
+                        raise ConnectFailure
+                return [types.SimpleNamespace(id="found")]
+
+        utils.get_amphora_driver = Driver
+        controller_worker.ControllerWorker = Worker
+        nova = types.SimpleNamespace(servers=Servers())
+        clients.NovaAuth.get_nova_client = lambda *_, **__: nova
+        repair.repair(left)
+        assert _status(models.LoadBalancer, told) == "ACTIVE"
+        assert _status(models.LoadBalancer, deaf) == "ERROR"
+        assert sorted(renewed) == sorted([(broken, "found"), (other, None)]), renewed
+
+
 def heartbeats() -> None:
     """They are taken, with the key, also at an address that the machine does not have yet."""
     from octavia.amphorae.backends.health_daemon import status_message

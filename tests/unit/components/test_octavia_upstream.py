@@ -12,7 +12,7 @@ import onestack
 from tests.support.needs import needs_services, services_python
 
 TRIALS = Path(__file__).with_name("octavia_trials.py")
-NAMES = ("what_was_interrupted", "heartbeats", "who_stood_still_waits")
+NAMES = ("what_was_interrupted", "what_is_mended", "heartbeats", "who_stood_still_waits")
 
 
 @needs_services
