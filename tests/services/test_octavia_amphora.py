@@ -51,7 +51,7 @@ client.sendto(b"x", ("{address}", 5300))
 print(client.recv(100).decode())
 """
 BALANCER = "am-lb"
-BOOT = 900
+BOOT = 1200
 """Seconds at most, of an amphora whose processor is emulated."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,11 @@ from onestack.model.change import Change
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.declarations import TempestResources
+from onestack.model.errors import NotYet
 from onestack.model.findings import Severity
+from onestack.model.ini import Ini
 from onestack.model.process import Process
+from onestack.network.management import Management
 from tests.support import machines
 from tests.support.ini import Parser
 from tests.support.needs import needs_root
@@ -332,3 +336,61 @@ def test_a_provider_that_left_with_the_service(
     marker.parent.mkdir(parents=True)
     marker.write_text("port mac 1442\n")
     assert list(octavia.purge(ctx)) == [gone]
+
+
+def test_what_amphorae_are_made_from(
+    tmp_path: Path, octavia: Octavia, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service is told of it last, and is told nothing that is not there."""
+    from onestack.components.octavia import machines
+
+    made: list[str] = []
+    flavors: dict[str, str] = {}
+
+    class Compute:
+        def flavors(self) -> dict[str, str]:
+            return flavors
+
+        def make_flavor(self, name: str, *sizes: int, public: bool) -> None:
+            made.append(f"{name} {sizes} {public}")
+            flavors[name] = "f"
+
+    class Known:
+        network, group = "n", "g"
+
+    def step(what: str) -> Callable[..., Iterator[Change]]:
+        return lambda *_, **__: iter((Change(what, lambda: made.append(what)),))
+
+    monkeypatch.setattr(machines, "compute_of", lambda ctx: Compute())
+    monkeypatch.setattr(machines, "owner", lambda ctx: "p")
+    for name in ("ensure_unlimited", "ensure_service_image", "remove_older"):
+        monkeypatch.setattr(machines, name, step(name))
+    told: list[Ini] = []
+    monkeypatch.setattr(Management, "known", lambda self: Known())
+
+    def ensure_ids(place: Management, ini: Ini) -> Iterator[Change]:
+        told.append(ini)
+        return step("ids")()
+
+    monkeypatch.setattr(Management, "ensure_ids", ensure_ids)
+    ctx = context(tmp_path, octavia, **OPENVSWITCH)
+    for change in machines.ensure_machines(ctx):
+        change.do()
+    assert made == [
+        "octavia-amphora (1, 1024, 2) False",
+        *("ensure_unlimited", "ensure_service_image", "remove_older", "ids"),
+    ]
+    assert told == [
+        {
+            "controller_worker": {
+                "amp_flavor_id": "f",
+                "amp_image_owner_id": "p",
+                "amp_boot_network_list": ["n"],
+                "amp_secgroup_list": ["g"],
+            }
+        }
+    ]
+    # A dry run makes no flavor, and says what else there is to do before it gives up.
+    flavors.clear()
+    with pytest.raises(NotYet):
+        list(machines.ensure_machines(ctx))
