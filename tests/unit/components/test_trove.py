@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,11 +21,13 @@ from onestack.components.nova import Nova
 from onestack.components.openvswitch import Openvswitch
 from onestack.components.rabbitmq import Rabbitmq
 from onestack.components.swift import Swift
-from onestack.components.trove import Trove, config, keys
+from onestack.components.trove import Trove, config, hops, keys
 from onestack.components.trove.datastores import DATASTORES
 from onestack.components.trove.inside.admission import Admission
+from onestack.database.upstream_tables.trove import InstanceRow
 from onestack.model.component import Component
 from onestack.model.context import Context
+from onestack.network.management import Management
 from tests.unit.components.rooms import answered, content, context
 
 OTHERS: tuple[Component, ...] = (Nova(), Neutron(), Glance(), Cinder(), Openvswitch(), Rabbitmq())
@@ -225,6 +229,61 @@ def test_an_instance_without_a_network_is_refused(path: str, body: object, refus
     environ |= {"HTTP_X_AUTH_TOKEN": "", "wsgi.input": io.BytesIO(text)}
     Admission(application)(environ, lambda status, _: said.append(status))
     assert came == [text]
+
+
+def row(status: str, age: int = 2000, silent: int = 2000, **more: str) -> InstanceRow:
+    found = {"server": "nova", "error": "", **more}
+    return InstanceRow("1", "shop", found["server"], found["error"], status, age, silent)
+
+
+@pytest.mark.parametrize(
+    ("asked", "server", "port", "bus", "says"),
+    [
+        (row("healthy", silent=30), {}, {}, None, None),
+        (row("new", age=300), {}, {}, None, None),
+        (row("building", silent=300), {}, {}, None, None),
+        (row("new", server=""), None, None, None, "never heard of; nova was not asked"),
+        (row("new"), None, None, None, "is gone"),
+        (row("x", error="Build error"), {"fault": {"message": "No valid host"}}, {}, None, "host"),
+        (row("healthy"), {"status": "SHUTOFF"}, {}, None, "not for 2000 s heard of"),
+        (row("healthy"), {"status": "ACTIVE"}, None, None, "no port in the network"),
+        (row("healthy"), {"status": "ACTIVE"}, {"status": "DOWN"}, None, "switch has not"),
+        (row("healthy"), {"status": "ACTIVE"}, {"status": "ACTIVE"}, OSError("no route"), "no rou"),
+        (row("healthy"), {"status": "ACTIVE"}, {"status": "ACTIVE"}, None, "agent does not speak"),
+    ],
+)
+def test_at_which_hop_it_ends(
+    tmp_path: Path,
+    trove: Trove,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: InstanceRow,
+    server: dict[str, Any] | None,
+    port: dict[str, Any] | None,
+    bus: OSError | None,
+    says: str | None,
+) -> None:
+    ctx = cloud(tmp_path, trove)
+    found = {"id": "p", **port} if port is not None else None
+
+    def reached(*_: Any) -> Any:
+        if bus:
+            raise bus
+        return contextlib.nullcontext()
+
+    tls = SimpleNamespace(wrap_socket=lambda *_, **__: contextlib.nullcontext())
+    for name, stand_in in {
+        "server_of": lambda _: None,
+        "compute_of": lambda _: SimpleNamespace(server=lambda _: server),
+        "neutron_of": lambda _: SimpleNamespace(find=lambda *_, **__: found),
+        "netns": SimpleNamespace(inside=lambda _: contextlib.nullcontext()),
+        "socket": SimpleNamespace(create_connection=reached),
+    }.items():
+        monkeypatch.setattr(hops, name, stand_in)
+    monkeypatch.setattr("onestack.database.upstream_tables.trove.instances", lambda _: [asked])
+    monkeypatch.setattr("ssl.create_default_context", lambda **_: tls)
+    monkeypatch.setattr(Management, "known", lambda _: SimpleNamespace(network="n"))
+    text = "; ".join(f"{f.what}; {f.why}" for f in hops.examine(ctx))
+    assert (says in text) if says else not text
 
 
 def test_two_clouds_share_nothing(tmp_path: Path, trove: Trove) -> None:

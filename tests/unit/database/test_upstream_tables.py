@@ -228,7 +228,7 @@ def test_troves_instances(server: Server) -> None:
     assert set(found) == {"db1", "db2", "db3"}
     assert [found[name].server for name in sorted(found)] == ["nova", "", ""]
     assert [bool(found[name].error) for name in sorted(found)] == [False, True, False]
-    assert [found[name].new for name in sorted(found)] == [False, False, True]
+    assert [found[name].status for name in sorted(found)] == ["healthy", "guestagent error", "new"]
     assert all(60 <= row.age < 90 and 60 <= row.silent < 90 for row in found.values())
 
 

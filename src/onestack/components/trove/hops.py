@@ -30,20 +30,25 @@ def examine(ctx: Context) -> Iterator[Finding]:
     for row in tables.instances(server_of(ctx)):
         title = f"the database {row.name} ({row.identity})"
         if row.error:
+            with netns.inside(ctx.cloud.netns):
+                fault = _fault(ctx, row)
             yield warn(
                 f"{title} is in error: {row.error}",
-                _fault(ctx, row) or "it could not be made, or changed",
+                fault or "it could not be made, or changed",
                 f"onestack logs trove; then openstack database instance delete {row.identity}",
             )
         elif _overdue(row):
             with netns.inside(ctx.cloud.netns):
                 why, cure = _hop(ctx, row)
-            since = "never" if row.new else f"not for {row.silent} s"
+            since = "never" if row.status == "new" else f"not for {row.silent} s"
             yield refuse(f"{title} was {since} heard of", why, cure)
 
 
 def _overdue(row: InstanceRow) -> bool:
-    return row.age > BOOT_SECONDS if row.new else row.silent > SILENT_SECONDS
+    if row.status == "new":
+        return row.age > BOOT_SECONDS
+    # While it makes a database an agent says nothing.
+    return row.silent > (BOOT_SECONDS if row.status == "building" else SILENT_SECONDS)
 
 
 def _fault(ctx: Context, row: InstanceRow) -> str:

@@ -23,8 +23,8 @@ class InstanceRow:
     server: str
     error: str
     """What went wrong with it, as trove says; empty where nothing did."""
-    new: bool
-    """Whether its agent has never been heard of."""
+    status: str
+    """What its agent last said, or trove for it: ``new`` before that, ``building`` meanwhile."""
     age: int
     """Seconds since it was asked for, and ``silent`` since something was last heard of it."""
     silent: int
@@ -51,7 +51,7 @@ def instances(server: Server) -> list[InstanceRow]:
     rows = server.query(
         "SELECT i.id, i.name, COALESCE(i.compute_instance_id, ''),"
         " IF(LOWER(i.task_description) LIKE '%%error%%', i.task_description, ''),"
-        " s.status_description IN ('new', 'building'),"
+        " COALESCE(s.status_description, ''),"
         " TIMESTAMPDIFF(SECOND, i.created, UTC_TIMESTAMP()),"
         " TIMESTAMPDIFF(SECOND, COALESCE(s.updated_at, i.created), UTC_TIMESTAMP())"
         " FROM instances i JOIN service_statuses s ON s.instance_id = i.id"
@@ -60,6 +60,6 @@ def instances(server: Server) -> list[InstanceRow]:
         DATABASE,
     )
     return [
-        InstanceRow(str(i), str(name), str(nova), str(error), bool(new), int(age), int(silent))
-        for i, name, nova, error, new, age, silent in rows
+        InstanceRow(str(i), str(name), str(nova), str(error), str(status), int(age), int(silent))
+        for i, name, nova, error, status, age, silent in rows
     ]
