@@ -21,10 +21,11 @@ from onestack.components.nova import Nova
 from onestack.components.openvswitch import Openvswitch
 from onestack.components.rabbitmq import Rabbitmq
 from onestack.components.swift import Swift
-from onestack.components.trove import Trove, config, hops, keys
+from onestack.components.trove import Trove, config, hops, keys, leftovers
 from onestack.components.trove.datastores import DATASTORES
 from onestack.components.trove.inside.admission import Admission
 from onestack.database.upstream_tables.trove import InstanceRow
+from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.network.management import Management
@@ -229,6 +230,46 @@ def test_an_instance_without_a_network_is_refused(path: str, body: object, refus
     environ |= {"HTTP_X_AUTH_TOKEN": "", "wsgi.input": io.BytesIO(text)}
     Admission(application)(environ, lambda status, _: said.append(status))
     assert came == [text]
+
+
+def test_what_is_left_when_it_goes_for_good(
+    tmp_path: Path, trove: Trove, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what has trove's names, in the services' project; backups stay their owners'."""
+    ctx = cloud(tmp_path, trove)
+    there: dict[str, list[dict[str, str]]] = {
+        "port": [{"id": "p1", "name": "trove-1"}, {"id": "p2", "name": "lb-port"}],
+        "floatingip": [{"id": "f1", "floating_ip_address": "192.0.2.7"}],
+        "security-group": [{"id": "g1", "name": "trove_sg-1"}, {"id": "g2", "name": "default"}],
+        "volumes": [{"id": "v1", "name": "trove-1"}, {"id": "v2", "name": "mine"}],
+    }
+    gone: list[str] = []
+
+    def listed(kind: str, **query: str) -> list[dict[str, str]]:
+        assert query.get("project_id") == "service" or query.get("port_id") == "p1"
+        return there[kind]
+
+    api = SimpleNamespace(all=listed, delete=lambda kind, identity: gone.append(identity))
+    session = SimpleNamespace(
+        get=lambda url, params: SimpleNamespace(json=lambda: {"volumes": there["volumes"]}),
+        delete=lambda url, params: gone.append(url.rpartition("/")[2]),
+    )
+    compute = SimpleNamespace(
+        flavors=lambda: {"db.small": "s", "mine": "m"}, delete_flavor=gone.append
+    )
+    for name, stand_in in {
+        "neutron_of": lambda _: api,
+        "compute_of": lambda _: compute,
+        "admin_session": lambda _: session,
+        "owner": lambda _: "service",
+        "remove_all": lambda _, recipe: iter([Change(recipe.name, lambda: gone.append("image"))]),
+    }.items():
+        monkeypatch.setattr(leftovers, name, stand_in)
+    servers = Change("servers", lambda: gone.append("servers and their network"))
+    monkeypatch.setattr(Management, "purge", lambda _: iter([servers]))
+    for change in leftovers.remove(ctx):
+        change.do()
+    assert gone == ["servers and their network", "f1", "p1", "g1", "v1", "image", "s"]
 
 
 def row(status: str, age: int = 2000, silent: int = 2000, **more: str) -> InstanceRow:

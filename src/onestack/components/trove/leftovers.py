@@ -62,7 +62,7 @@ def _volumes(ctx: Context) -> Iterator[Change]:
     session, url = admin_session(ctx), f"{ctx.url('block-storage')}/volumes"
     query = {"all_tenants": "1", "project_id": owner(ctx)}
     for volume in session.get(url, params=query).json()["volumes"]:
-        if volume["name"].startswith(NAME):
+        if str(volume["name"]).startswith(NAME):
 
             def delete(volume: str = volume["id"]) -> None:
                 session.delete(f"{url}/{volume}", params={"force": "true"})
