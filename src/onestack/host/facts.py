@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onestack.host import dpkg, kvm, links, netns, timekeeping
+from onestack.host import dpkg, kvm, links, netns, nftables, timekeeping
+from onestack.host.nftables import ClosedChain
 from onestack.host.timekeeping import Keeper
 from onestack.model.cloud import CACHE, Cloud
 from onestack.model.errors import OnestackError
 
-FORMAT = 1
+FORMAT = 2
 """Of what `HostFacts.to_json` writes; another meaning or field makes it another number."""
 MODULES = ("br_netfilter", "loop", "openvswitch", "tun", "xfs")
 """Modules of the kernel that are looked for."""
@@ -61,6 +62,8 @@ class HostFacts:
     cloud_devices: Mapping[str, tuple[str, ...]]
     """The same of the cloud's network namespace, empty before it is made; without one,
     the machine's own."""
+    closed_forwarding: tuple[ClosedChain, ...]
+    """What drops by itself what is forwarded where the cloud's networks are."""
     resolvers: tuple[str, ...]
     """Name servers that a guest could use too."""
     systemd: bool
@@ -117,8 +120,10 @@ class HostFacts:
                 "gather them with this program: onestack doctor --facts",
             )
         try:
-            keepers = tuple(Keeper(**keeper) for keeper in known.pop("timekeepers"))
-            return cls(timekeepers=keepers, **{name: _frozen(each) for name, each in known.items()})
+            plain = {name: _frozen(each) for name, each in known.items()}
+            plain["timekeepers"] = tuple(Keeper(**each) for each in plain["timekeepers"])
+            closed = tuple(ClosedChain(**each) for each in plain["closed_forwarding"])
+            return cls(**{**plain, "closed_forwarding": closed})
         except (TypeError, KeyError) as error:
             raise OnestackError("the facts of a machine are not whole", str(error)) from error
 
@@ -163,6 +168,7 @@ def gather(cloud: Cloud, controller: str = "", versions: Iterable[str] = ()) -> 
         nic_managers=links.managers(nic) if nic else (),
         devices=devices,
         cloud_devices=_devices(cloud.netns) if cloud.netns else devices,
+        closed_forwarding=tuple(nftables.closed_chains(nftables.ruleset(cloud.netns), "forward")),
         resolvers=resolvers(),
         systemd=Path("/run/systemd/system").is_dir(),
         apparmor=Path("/sys/kernel/security/apparmor").is_dir(),

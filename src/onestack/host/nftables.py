@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from onestack.host import netns
@@ -40,14 +41,27 @@ def _entry(cloud: Cloud, name: str) -> dict[str, Any]:
     return {"name": name, "netns": cloud.netns}
 
 
-def closed_chains(ruleset: Mapping[str, Any], hook: str, device: str) -> Iterator[str]:
-    """Chains at ``hook`` that drop what is of ``device`` unless a rule of theirs says more.
+@dataclass(frozen=True)
+class ClosedChain:
+    """A chain of the packet filter that drops what no rule of it accepts."""
 
-    ``ruleset`` is as `ruleset` has it. A rule that accepts what comes from the device, or goes to
-    it, is taken as somebody's decision.
-    """
+    name: str
+    """For people: with its table."""
+    spared: tuple[str, ...] = ()
+    """What its accepting rules name: devices among them are somebody's decision."""
+    setter: str = ""
+    """Who commonly has such a chain; empty where nothing tells."""
+
+    def drops(self, device: str) -> bool:
+        """Whether it drops what comes from ``device``, or goes there."""
+        return device not in self.spared
+
+
+def closed_chains(ruleset: Mapping[str, Any], hook: str) -> Iterator[ClosedChain]:
+    """Those at ``hook``, of a ruleset as `ruleset` has it."""
     parts = ruleset["nftables"]
     rules = [part["rule"] for part in parts if "rule" in part]
+    setter = _setter(str(parts))
     for chain in (part["chain"] for part in parts if "chain" in part):
         if chain.get("hook") != hook or chain.get("policy") != "drop":
             continue
@@ -55,13 +69,25 @@ def closed_chains(ruleset: Mapping[str, Any], hook: str, device: str) -> Iterato
             continue
         place = (chain["family"], chain["table"], chain["name"])
         own = [r for r in rules if (r["family"], r["table"], r["chain"]) == place]
-        if not any(_accepts(rule["expr"], device) for rule in own):
-            yield f"{chain['name']} of the table {chain['family']} {chain['table']}"
+        spared = {name for rule in own for name in _accepted(rule["expr"])}
+        name = f"{chain['name']} of the table {chain['family']} {chain['table']}"
+        yield ClosedChain(name, tuple(sorted(spared)), setter)
 
 
-def _accepts(rule: Sequence[Mapping[str, Any]], device: str) -> bool:
-    named = any(part.get("match", {}).get("right") == device for part in rule)
-    return named and any("accept" in part for part in rule)
+def _accepted(rule: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if any("accept" in part for part in rule):
+        for part in rule:
+            right = part.get("match", {}).get("right")
+            if isinstance(right, str):
+                yield right
+
+
+def _setter(rules: str) -> str:
+    """By the names of its own chains."""
+    for sign, who in (("DOCKER", "Docker"), ("ufw-", "ufw")):
+        if sign in rules:
+            return who
+    return ""
 
 
 def has_table(ruleset: Mapping[str, Any], name: str) -> bool:
@@ -71,9 +97,14 @@ def has_table(ruleset: Mapping[str, Any], name: str) -> bool:
     return not parts or any(wanted.items() <= part.get("table", {}).items() for part in parts)
 
 
-def ruleset() -> Mapping[str, Any]:
-    """All rules where this thread is; none where there is no nft, or it cannot say."""
-    with contextlib.suppress(OnestackError, OSError, ValueError):
+def ruleset(namespace: str | None = None) -> Mapping[str, Any]:
+    """All rules of the machine's network, or of a namespace's.
+
+    None where there is no such namespace or no nft, or it cannot say.
+    """
+    if namespace and not netns.exists(namespace):
+        return {"nftables": []}
+    with contextlib.suppress(OnestackError, OSError, ValueError), netns.inside(namespace):
         found: Mapping[str, Any] = json.loads(run(["nft", "-j", "list", "ruleset"], timeout=20).out)
         return found
     return {"nftables": []}

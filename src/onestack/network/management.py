@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onestack.host import netns, nftables
+from onestack.host import nftables
 from onestack.host.files import ensure_file, ensure_no_file
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -199,11 +199,7 @@ class Management:
 
     def health_checks(self) -> Iterator[Finding]:
         """What of the machine's packet filter is not as guests and their guard want it."""
-        here = self.ctx.cloud.netns
-        if here and not netns.exists(here):
-            return
-        with netns.inside(here):
-            rules = nftables.ruleset()
+        rules = nftables.ruleset(self.ctx.cloud.netns)
         if not nftables.has_table(rules, self._table):
             yield refuse(
                 f"nothing but neutron keeps the guests of {self.service} from this machine",
@@ -211,13 +207,14 @@ class Management:
                 "in the place of all",
                 f"onestack restart {self.process_name}",
             )
-        for chain in nftables.closed_chains(rules, "input", self.device):
-            yield refuse(
-                f"what the guests of {self.service} send to this machine is dropped",
-                f"so says the packet filter's chain {chain}",
-                f"iptables -I INPUT -i {self.device} -j ACCEPT (this cloud's own rules let in "
-                "only what they must)",
-            )
+        for chain in nftables.closed_chains(rules, "input"):
+            if chain.drops(self.device):
+                yield refuse(
+                    f"what the guests of {self.service} send to this machine is dropped",
+                    f"so says the packet filter's chain {chain.name}",
+                    f"iptables -I INPUT -i {self.device} -j ACCEPT (this cloud's own rules let "
+                    "in only what they must)",
+                )
 
     def preflight_checks(self, key: str) -> Iterator[Finding]:
         """Whether this machine has something else in the subnet that ``key`` answers."""

@@ -91,7 +91,7 @@ def test_a_tool_starts_where_the_cloud_is(
 
 def test_all_tools_or_none(tmp_path: Path) -> None:
     names = {f.path.name for f in CLIENTS.files(context(tmp_path))}
-    every = ("openstack", "cinder", "glance", "heat", "neutron", "nova", "swift")
+    every = ("openstack", "cinder", "glance", "heat", "neutron", "nova", "swift", "trove")
     assert tools(context(tmp_path)) == every
     assert names == {*every, "admin-openrc", "clouds.yaml"}
     names = {f.path.name for f in CLIENTS.files(context(tmp_path, CONFIG_CLIENT_INSTALL="n"))}

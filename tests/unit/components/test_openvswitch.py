@@ -130,10 +130,12 @@ def test_who_drops_what_guests_send_is_said(
 ) -> None:
     chain = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward"}
     rules = {"nftables": [{"chain": {**chain, "policy": "drop"}}, {"chain": {"name": "DOCKER"}}]}
-    monkeypatch.setattr(nftables, "ruleset", lambda: rules)
-    outside = context_on(machine(), tmp_path)
+    monkeypatch.setattr(nftables, "ruleset", lambda _: rules)
+    closed = tuple(nftables.closed_chains(rules, "forward"))
+    here = dataclasses.replace(machine(), closed_forwarding=closed)
+    outside = context_on(here, tmp_path)
     assert list(ROOM.health_checks(outside)) == list(ROOM.preflight_checks(outside)) == []
-    through = context_on(machine(), tmp_path, CONFIG_ONESTACK_EXTERNAL_ADDRESS="10.50.14.1/24")
+    through = context_on(here, tmp_path, CONFIG_ONESTACK_EXTERNAL_ADDRESS="10.50.14.1/24")
     (found,), (told,) = ROOM.health_checks(through), ROOM.preflight_checks(through)
     assert found.severity is Severity.REFUSE and told.severity is Severity.WARN
     assert "FORWARD of the table ip filter" in found.why and "Docker" in found.why

@@ -137,7 +137,7 @@ def test_a_guard_that_is_gone_is_told(ctx: Context, monkeypatch: pytest.MonkeyPa
     closed = {"chain": {**place, "hook": "input", "policy": "drop"}}
 
     def told(*parts: Mapping[str, object]) -> list[str]:
-        monkeypatch.setattr(nftables, "ruleset", lambda: {"nftables": [{"metainfo": {}}, *parts]})
+        monkeypatch.setattr(nftables, "ruleset", lambda _: {"nftables": [{"metainfo": {}}, *parts]})
         return [finding.cure.partition(" (")[0] for finding in made.health_checks()]
 
     assert told(table) == []

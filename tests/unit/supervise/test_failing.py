@@ -166,9 +166,11 @@ def test_what_it_left_running_ends_with_it(bench: Bench, how: str) -> None:
 
 def test_guests_outlive_their_daemon_if_so_asked(bench: Bench) -> None:
     file = bench.root / "family"
-    client = bench.launch(toy("family", "family", arguments={"file": str(file)}, kill_group=False))
+    probe = FileProbe(str(file))
+    family = toy("family", "family", arguments={"file": str(file)}, kill_group=False, probe=probe)
+    client = bench.launch(family)
     client.start()
-    client.wait(seconds=5)
+    client.wait(seconds=10)
     left = [int(p) for p in file.read_text().split()]
     client.stop()
     assert all(Path(f"/proc/{p}").exists() for p in left)

@@ -120,7 +120,10 @@ def family(spec: Process, sockets: dict[str, socket.socket]) -> None:
     """Leave a child in the session and one that went away into a session of its own."""
     near = subprocess.Popen(["sleep", "1000"])
     far = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    Path(spec.arguments["file"]).write_text(f"{near.pid} {far.pid}")
+    file = Path(spec.arguments["file"])
+    written = file.with_suffix(".new")
+    written.write_text(f"{near.pid} {far.pid}")
+    written.rename(file)
     signal.pause()
 
 

@@ -111,11 +111,13 @@ class Openvswitch(Component):
                     "have none",
                 )
 
-        for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx)):
+        closed = ctx.facts.closed_forwarding
+        for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx), closed):
             yield warn(what, why, cure)
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
-        for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx)):
+        closed = nftables.closed_chains(nftables.ruleset(ctx.cloud.netns), "forward")
+        for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx), closed):
             yield refuse(what, why, cure)
 
     def packages(self, ctx: Context) -> Iterable[str]:
