@@ -13,6 +13,7 @@ import pytest
 from onestack.components.octavia import Octavia, hops, layout
 from onestack.database.upstream_tables import octavia
 from onestack.database.upstream_tables.octavia import AmphoraRow
+from onestack.host import nftables
 from onestack.model.context import Context
 from onestack.model.findings import Finding, Severity
 from tests.unit.components.rooms import context
@@ -120,3 +121,17 @@ def test_nobody_at_the_port(said: Any, closed: int, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(layout, "AGENT", closed)
     (finding,) = said(silent(), {"status": "ACTIVE"})
     assert "nobody is at 127.0.0.1" in finding.why
+
+
+def test_a_guard_that_is_gone_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hops, "examine", lambda ctx: ())
+    rules = {"nftables": [{"table": {"family": "inet", "name": "anothers"}}]}
+    monkeypatch.setattr(nftables, "ruleset", lambda namespace: rules)
+
+    def found(carrier: str) -> list[Finding]:
+        ctx = context(tmp_path, CONFIG_LBAAS_INSTALL="y", CONFIG_NEUTRON_L2_AGENT=carrier)
+        return list(Octavia().health_checks(ctx))
+
+    assert found("ovn") == []
+    (finding,) = found("openvswitch")
+    assert "onestack restart octavia-management" in finding.cure

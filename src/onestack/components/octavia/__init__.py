@@ -129,9 +129,11 @@ class Octavia(Component):
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.components.octavia import hops
+        from onestack.components.octavia import hops, layout
 
-        return hops.examine(ctx) if keys.AMPHORA in chosen(ctx) else ()
+        if keys.AMPHORA in chosen(ctx):
+            yield from layout.management(ctx).health_checks()
+            yield from hops.examine(ctx)
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)
