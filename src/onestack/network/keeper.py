@@ -84,8 +84,9 @@ ip -oneline monitor link address | {
 def guard(table: str, device: str, address: IPv4Interface, reached: Iterable[Port]) -> str:
     """nftables rules: guests reach these ports of this address, and nothing else by it.
 
-    Answers to what this host asked them come back. Nothing passes through: neither to them
-    nor from them. Loading the rules again replaces them.
+    Nobody else reaches the address, which the kernel would answer for on every device. Answers
+    to what this host asked guests come back. Nothing passes through: neither to them nor from
+    them. Loading the rules again replaces them.
     """
     allowed = "".join(
         f"    ip saddr {address.network} ip daddr {address.ip} {port.protocol} dport "
@@ -102,6 +103,7 @@ table inet {table} {{
   chain input {{
     type filter hook input priority filter; policy accept;
     iifname "{device}" jump guests
+    ip daddr {address.ip} iifname != "lo" drop
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
+import socket
 import stat
 import subprocess
 import tempfile
@@ -231,6 +233,46 @@ def test_without_rights_haproxy_listens_before_the_address_is_there(tmp_path: Pa
         finally:
             process.kill()
             process.wait(5)
+
+
+@installed
+@needs_root
+def test_one_guest_does_not_use_up_the_front(tmp_path: Path) -> None:
+    """Whoever opens connections and says nothing is refused further ones, and nobody else is."""
+    text = content(context(tmp_path, Guests(), HAPROXY), HAPROXY, "haproxy.cfg")
+
+    def connection(source: str) -> socket.socket | None:
+        try:
+            return socket.create_connection(("198.18.8.1", 5671), 5, (source, 0))
+        except ConnectionError:
+            return None
+
+    def stands(one: socket.socket | None) -> bool:
+        if one is None:
+            return False
+        one.settimeout(0.3)
+        try:
+            return one.recv(1) != b""
+        except TimeoutError:
+            return True
+        except ConnectionError:
+            return False
+
+    with networks.alone(), contextlib.ExitStack() as stack:
+        for words in ("link set lo up", "address add 198.18.8.1/22 dev lo"):
+            subprocess.run(["ip", *words.split()], check=True)
+        # what is behind the front accepts and says nothing
+        behind = stack.enter_context(socket.create_server(("127.0.0.1", 7001), backlog=100))
+        file = Path(stack.enter_context(tempfile.TemporaryDirectory()), "haproxy.cfg")
+        file.write_text(text.replace("127.0.0.1:1\n", f"127.0.0.1:{behind.getsockname()[1]}\n"))
+        process = subprocess.Popen(["/usr/sbin/haproxy", "-db", "-f", file])
+        stack.callback(process.wait, 5)
+        stack.callback(process.kill)
+        shown = ["ss", "-ltnH"]
+        assert networks.soon(lambda: b":5671 " in subprocess.run(shown, capture_output=True).stdout)
+        found = [connection("198.18.8.1") for _ in range(40)]
+        assert sum(stands(one) for one in found) == 32
+        assert stands(connection("127.0.0.1"))
 
 
 @installed

@@ -66,6 +66,12 @@ def test_not_without_what_a_guest_is_made_of(service: str) -> None:
     assert not problems(CONFIG_TROVE_INSTALL="y", CONFIG_SWIFT_INSTALL="n")
 
 
+@pytest.mark.parametrize("name", ["trove", "trove_guest"])
+def test_its_accounts_of_the_bus_are_nobody_elses(name: str) -> None:
+    (problem,) = problems(CONFIG_TROVE_INSTALL="y", CONFIG_AMQP_AUTH_USER=name)
+    assert f"CONFIG_AMQP_AUTH_USER={name}" in problem
+
+
 def test_its_network_is_nobody_elses() -> None:
     same = {keys.SUBNET: "10.0.0.0/22", "CONFIG_PROVISION_DEMO": "y"}
     (problem,) = problems(CONFIG_TROVE_INSTALL="y", **same)

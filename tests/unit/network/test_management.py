@@ -267,19 +267,21 @@ def test_a_port_that_the_switch_cannot_make_is_no_success(tmp_path: Path, away: 
 class Guest:
     """A namespace of its own behind the device, which is then a cable to it."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, device: str = "mg-toy", address: str = "198.18.8.9/22", gateway: str = "198.18.8.1"
+    ) -> None:
         self.process = subprocess.Popen(["unshare", "--net", "sleep", "60"])
         mine = os.stat("/proc/thread-self/ns/net").st_ino
         assert soon(lambda: os.stat(f"/proc/{self.process.pid}/ns/net").st_ino != mine)
-        cable = "ip link add mg-toy type veth peer name eth0 netns"
+        cable = f"ip link add {device} type veth peer name eth0 netns"
         subprocess.run(
             [*cable.split(), str(self.process.pid)],
             check=True,
         )
         for words in (
-            "address add 198.18.8.9/22 dev eth0",
+            f"address add {address} dev eth0",
             "link set eth0 up",
-            "route add default via 198.18.8.1",
+            f"route add default via {gateway}",
         ):
             self.run("ip", *words.split(), check=True)
 
@@ -367,6 +369,15 @@ def test_guests_reach_what_they_may_and_nothing_else(tmp_path: Path, away: None)
             # this host asks, and the answer comes back
             mine = subprocess.run([python, "-c", ASK, *asked], capture_output=True, text=True)
             assert json.loads(mine.stdout) is True
+            # this host asks itself
+            own = subprocess.run([python, "-c", ASK, may[0]], capture_output=True, text=True)
+            assert json.loads(own.stdout) is True
+            with Guest("another", "203.0.113.9/24", "203.0.113.1") as neighbour:
+                for words in ("address add 203.0.113.1/24 dev another", "link set another up"):
+                    subprocess.run(["ip", *words.split()], check=True)
+                asked_here = ["tcp 192.0.2.5 5671", *may]
+                done = neighbour.run(python, "-c", ASK, *asked_here, check=True)
+                assert done.stdout.splitlines() == ["true", "false", "false"]
             counted = functools.partial(shown, "-json", "-statistics", "link", "show", "behind")
             before = json.loads(counted())[0]["stats64"]["tx"]["packets"]
             guest.run(python, "-c", ASK, "udp 192.0.2.77 53")

@@ -21,6 +21,15 @@ from onestack.model.declarations import (
 from onestack.model.findings import Finding, refuse
 from onestack.model.process import ConnectProbe, Process
 
+GUESTS = """\
+    # what guests may have of all that the front can hold, and one of them of that
+    maxconn 500
+    stick-table type ip size 10k expire 10m store conn_cur
+    tcp-request connection track-sc0 src
+    tcp-request connection reject if { sc0_conn_cur gt 32 }
+"""
+"""For ports at other addresses than the public one: whoever is there does not stop the APIs."""
+
 
 class Haproxy(Component):
     name = "haproxy"
@@ -129,14 +138,12 @@ def _listen(ctx: Context, front: Frontend) -> str:
 listen {front.name}
     bind {place or f"{ctx.public}:{front.port}"}{tls}
 """
+    if front.address:
+        bind += GUESTS
     if front.tcp:
+        # Both ends of the bus say once a minute that they are there.
         return f"""{bind}\
     mode tcp
-    # a connection stands as long as its two ends want it
-    timeout client 1d
-    timeout server 1d
-    option clitcpka
-    option srvtcpka
     server {front.name} {front.backend}
 """
     if not front.backend:

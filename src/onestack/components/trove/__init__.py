@@ -66,6 +66,9 @@ class Trove(Component):
         for key, title in NEEDED.items():
             if not answers[key]:
                 yield f"{INSTALL} is y, but there is no {title} service ({key})"
+        user = str(answers["CONFIG_AMQP_AUTH_USER"])
+        if user in {account.user for account in config.accounts()}:
+            yield f"CONFIG_AMQP_AUTH_USER={user} is the name of an account of databases' own"
         yield from overlapping(answers, SUBNET)
 
     def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
