@@ -59,10 +59,10 @@ def _entries(path: Path, text: str) -> Iterator[tuple[str, str]]:
             if uris and "deb" in types and "main" in fields.get("Components", "main").split():
                 yield from ((suite, uris[0]) for suite in fields.get("Suites", "").split())
     else:
-        line = r"^deb\s+(?:\[.*?\]\s+)?(\S+)\s+(\S+)\s(.*)$"
-        for uri, suite, components in re.findall(line, text, re.M):
-            if "main" in components.split():
-                yield suite, uri
+        for line in text.splitlines():
+            found = re.match(r"deb\s+(?:\[.*?\]\s+)?(\S+)\s+(\S+)\s+(.*)$", line)
+            if found and "main" in found[3].split():
+                yield found[2], found[1]
 
 
 def _codename() -> str:

@@ -72,3 +72,13 @@ def test_an_apt_of_its_own_touches_nothing_of_the_machines(tmp_path: Path) -> No
         f"deb [signed-by={archive.KEYRING}] http://m.example/debian bookworm main",
         f"deb [signed-by={archive.KEYRING}] http://s.example/s bookworm-security main",
     ]
+
+
+def test_a_vendors_folder_of_packages_is_an_entry_too(tmp_path: Path) -> None:
+    """It has no components, and the line after it is another entry."""
+    text = (
+        "deb https://vendor.example/repo/debian12/x86_64/ /\n"
+        "deb http://deb.example/debian bookworm main\n"
+    )
+    etc = sources(tmp_path, sources_list=text)
+    assert archive.mirrors(etc, "bookworm") == {"": "http://deb.example/debian"}
