@@ -70,12 +70,18 @@ class ServiceGuest:
     """A guest that may be ended and started again: its disk stays."""
 
     def __init__(
-        self, place: Path, image: Path, drive: Path, devices: Sequence[str], memory: int = 1024
+        self,
+        place: Path,
+        image: Path,
+        drive: Path,
+        devices: Sequence[str],
+        memory: int = 1024,
+        disk: str = "2G",
     ) -> None:
         self.place, self.drive, self.devices, self.memory = place, drive, devices, memory
         self.disk, self.console_file = place / "disk.qcow2", place / "console"
         words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image)]
-        subprocess.run([*words, str(self.disk), "2G"], check=True, timeout=60)
+        subprocess.run([*words, str(self.disk), disk], check=True, timeout=60)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
