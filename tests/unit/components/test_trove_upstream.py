@@ -64,6 +64,15 @@ def test_nothing_is_patched(place: Path) -> None:
     assert found["patches"] == "eventlet.patcher"
 
 
+def test_nothing_secret_is_in_the_log(place: Path) -> None:
+    found = trial("log", place)
+    for said in ("POST /v1.0/p/instances/i/root", "X-Auth-Token: ***", "a body", "too few"):
+        assert said in found, (said, found)
+    assert "ValueError" in found and "Traceback" in found
+    for secret in ("of-a-client", "it's", "mine", "gAAAA", "xxxx", "of-a-user"):
+        assert secret not in found, (secret, found)
+
+
 def test_a_reader_may_not_write(place: Path) -> None:
     found = trial("policy", place)
     assert found["reading"] == sorted(config.READING)
@@ -145,6 +154,15 @@ def test_keys_of_guests(place: Path) -> None:
 
 def test_a_guests_queue_is_made(place: Path) -> None:
     assert trial("queue", place) == {"made": True}
+
+
+def test_what_is_believed_of_guests_answers(place: Path) -> None:
+    found = trial("answers", place)
+    assert found.pop("own enable_root") == {"_name": "root", "_password": "chosen"}
+    assert found.pop("own restart") is None
+    assert len(found) == 4
+    for name, answer in found.items():
+        assert "not encrypted with its sender's key" in str(answer), (name, answer)
 
 
 def test_the_whole_process(place: Path) -> None:

@@ -72,6 +72,46 @@ def native(folder: Path) -> Any:
     }
 
 
+def log(folder: Path) -> Any:
+    """What stands in the log of requests that upstream shows whole, and of a few more."""
+    begin(folder)
+    import io
+    import logging
+
+    from trove.common import base_wsgi, wsgi
+    from trove.extensions.common import models, service, views
+
+    text = io.StringIO()
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(text)
+    request = base_wsgi.Request.blank(
+        "/v1.0/p/instances/i/root",
+        method="POST",
+        headers={"X-Auth-Token": "of-a-client", "Content-Type": "application/json"},
+        body=json.dumps({"password": 'it\'s "mine", all'}).encode(),
+    )
+    request.environ[wsgi.CONTEXT_KEY] = None
+    made = types.SimpleNamespace(data=dict)
+    with (
+        mock.patch.object(models.Root, "create", lambda *_: None),
+        mock.patch.object(views, "RootCreatedView", lambda root: made),
+    ):
+        service.DefaultRootController().root_create(
+            request, {"password": 'it\'s "mine", all'}, "p", "i", False
+        )
+    other = logging.getLogger("trove.a.test")
+    other.error("a body %s", {"users": [{"name": "app", "password": 'it\'s "mine", all'}]})
+    other.error("a token gAAAAABl%s", "x" * 60)
+    try:
+        raise ValueError("password='of-a-user'")
+    except ValueError:
+        other.exception("failed")
+    with mock.patch.object(sys, "stderr", text):
+        other.error("too few %s %s", "password='of-a-user'")
+    return text.getvalue()
+
+
 def policy(folder: Path) -> Any:
     """Of upstream's rules: those that only read, and what a reader and a member may."""
     begin(folder)
@@ -136,7 +176,7 @@ class Bus:
 
         self.tasks = Obeys()
         self.taskmanager = dispatcher.RPCDispatcher(
-            [self.tasks], strict.FromTheService(self.plain, "of-the-taskmanager"), policy
+            [self.tasks], strict.OfOneKey(self.plain, "of-the-taskmanager"), policy
         )
 
     def said(
@@ -432,6 +472,54 @@ def queue(folder: Path) -> Any:
     agent = api.API(TroveContext(project_id="one"), row.id)
     agent.prepare(512, "", [], [], ds_version="10.11")
     return {"made": True}
+
+
+def answers(folder: Path) -> Any:
+    """Of guests: what upstream's client of agents makes of each."""
+    begin(folder)
+    import oslo_messaging
+    from trove.common import exception
+    from trove.common.context import TroveContext
+    from trove.guestagent import api
+    from trove.instance.models import get_instance_encryption_key
+
+    from onestack.components.trove.inside import run, strict
+
+    run._mend()
+
+    class Plain(strict.OfOneKey):
+        def _serialize_entity(self, ctxt: Any, entity: Any) -> Any:
+            return entity
+
+    class OfAnother(strict.OfOneKey):
+        def _serialize_entity(self, ctxt: Any, entity: Any) -> Any:
+            return strict.OfOneKey(None, "x" * 32).serialize_entity(ctxt, entity)
+
+    class Agent:
+        target = oslo_messaging.Target(version="1.0")
+
+        def enable_root(self, context: Any) -> Any:
+            return {"_name": "root", "_password": "chosen"}
+
+        def restart(self, context: Any) -> None:
+            return None
+
+    found: dict[str, Any] = {}
+    for name, kind in {"own": strict.OfOneKey, "plain": Plain, "of another": OfAnother}.items():
+        row = make_instance(name)
+        agent = api.API(TroveContext(project_id="one"), row.id)
+        target = oslo_messaging.Target(topic=f"guestagent.{row.id}", server=row.id, version="1.0")
+        serializer = kind(run._plain(), get_instance_encryption_key(row.id))
+        server = run._server(target, [Agent()], serializer)
+        server.start()
+        for ask in (agent.enable_root, agent.restart):
+            try:
+                found[f"{name} {ask.__name__}"] = ask()
+            except exception.GuestError as error:
+                found[f"{name} {ask.__name__}"] = str(error)
+        server.stop()
+        server.wait()
+    return found
 
 
 def options(folder: Path) -> Any:

@@ -7,6 +7,7 @@ each, and with readers of messages that believe nobody without a key.
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 import sys
@@ -48,7 +49,7 @@ def all_of_it(spec: Process, sockets: dict[str, socket]) -> None:
         conf.taskmanager_queue,
         tasks,
         task_api.API.API_LATEST_VERSION,
-        strict.FromTheService(_plain(), conf.taskmanager_rpc_encr_key),
+        strict.OfOneKey(_plain(), conf.taskmanager_rpc_encr_key),
     )
     interrupted.settle(tasks)
     wsgi.serve(Admission(application), sockets["api"], beside=(taskmanager, conductor))
@@ -62,13 +63,18 @@ def configure(files: list[str]) -> None:
     from trove.cmd.common import initialize
 
     initialize()
+    from onestack.components.trove.inside import masking
+
+    masking.mask()
 
 
 def _mend() -> None:
-    """Three things of upstream's that are not fit for threads, or for keeping secrets."""
+    """What of upstream's is not fit for threads, for keeping secrets, or believes anybody."""
     from trove import rpc
     from trove.common import crypto_utils
     from trove.instance import models
+
+    from onestack.components.trove.inside import strict
 
     class Keys(models.instance_encryption_key_cache):  # type: ignore[misc]
         """Of the guests that were spoken with last. Upstream's is for one thread."""
@@ -81,6 +87,8 @@ def _mend() -> None:
 
     # The queue of a new guest is made by a server that begins and ends at once.
     rpc.get_server = _server_for_a_moment
+    # Of a guest's answer upstream takes what it cannot decrypt as it stands.
+    rpc.get_client = functools.partial(rpc.get_client, secure_serializer=strict.OfOneKey)
     models._instance_encryption_key = Keys(models._get_instance_encryption_key)
     # It makes guests' keys and people's passwords, which a generator with a seed gives away.
     crypto_utils.random = random.SystemRandom()
@@ -91,7 +99,7 @@ def _mend() -> None:
 def _server_for_a_moment(target: Any, endpoints: list[Any], key: str, **_: Any) -> Any:
     from onestack.components.trove.inside import strict
 
-    return _server(target, endpoints, strict.FromTheService(_plain(), key))
+    return _server(target, endpoints, strict.OfOneKey(_plain(), key))
 
 
 def _plain() -> Any:

@@ -104,8 +104,8 @@ class FromGuests(ConductorHostSerializer):  # type: ignore[misc]
         return _opened(_key_of(sender), sealed)
 
 
-class FromTheService(SecureSerializer):  # type: ignore[misc]
-    """Of whoever has a key of its own: the taskmanager here, the agent in a guest."""
+class OfOneKey(SecureSerializer):  # type: ignore[misc]
+    """Of two that share a key: orders to the taskmanager, and what guests answer us."""
 
     def __init__(self, base: Any, key: str) -> None:
         if not key:
