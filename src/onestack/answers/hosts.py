@@ -18,8 +18,10 @@ from onestack.answers.packstack_file import AnswerLine
 from onestack.answers.values import BadValue, split
 
 CONTROLLER = "CONFIG_CONTROLLER_HOST"
-_SPEAK_FOR_IT = ("KEYSTONE", "NOVA_API", "MARIADB", "MYSQL", "AMQP", "HORIZON")
-"""Whose host is the controller in a file that names none: packstack's of Havana."""
+_SAY_IT = (CONTROLLER, "CONFIG_KEYSTONE_HOST")
+"""Where the controller is: today's key, and that of packstack's of Havana."""
+_SPEAK_FOR_IT = ("NOVA_API", "MARIADB", "MYSQL", "AMQP", "HORIZON")
+"""Whose host is the controller where nothing says it, if that is this machine."""
 SWITCHES = {
     "CONFIG_TEMPEST_HOST": "CONFIG_PROVISION_TEMPEST",
     "CONFIG_SAHARA_HOST": "CONFIG_SAHARA_INSTALL",
@@ -88,10 +90,10 @@ def address_of(name: str) -> str:
     return "" if ipaddress.ip_address(address).is_loopback else address
 
 
-def settle(lines: Sequence[AnswerLine]) -> Settled:
-    """What the lines of one file that name hosts come to."""
+def settle(layers: Iterable[Sequence[AnswerLine]]) -> Settled:
+    """What the lines that name hosts come to, of all layers (later ones win)."""
     problems: list[str] = []
-    named = {line: dict(_addresses(line, problems)) for line in lines}
+    named = {line: dict(_addresses(line, problems)) for line in _merged(layers)}
     controller = _controller(named)
     if problems or controller is None:
         return Settled(None, problems=tuple(problems))
@@ -114,6 +116,20 @@ def settle(lines: Sequence[AnswerLine]) -> Settled:
     return Settled(controller, tuple(others), tuple(problems))
 
 
+def _merged(layers: Iterable[Sequence[AnswerLine]]) -> Sequence[AnswerLine]:
+    """A layer's lines take the place of earlier ones of the same name.
+
+    A file of Havana's has a controller of its own, so another's before it does not count.
+    """
+    found: list[AnswerLine] = []
+    for layer in layers:
+        gone = {line.name for line in layer}
+        if not gone.isdisjoint(_SAY_IT):
+            gone.add(CONTROLLER)
+        found = [line for line in found if line.name not in gone] + [*layer]
+    return found
+
+
 def _strange(hosts: Mapping[str, str], ours: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name, at in hosts.items() if at not in ours and not is_here(at))
 
@@ -131,17 +147,22 @@ def _addresses(line: AnswerLine, problems: list[str]) -> Iterator[tuple[str, str
 
 
 def _controller(named: Mapping[AnswerLine, Mapping[str, str]]) -> AnswerLine | None:
-    """The line of the controller, with its address for a text."""
-    for line in named:
-        if line.name == CONTROLLER:
-            return _at(line, named[line].values())
-    if len({address for hosts in named.values() for address in hosts.values()}) == 1:
-        line = next(iter(named))
-        return _at(line, named[line].values())
-    for service in _SPEAK_FOR_IT:
+    """The line of the controller, with its address for a text.
+
+    Another machine is it only where that is said: packstack's default was the one it ran on.
+    """
+    for name in _SAY_IT:
         for line in named:
-            if line.name == f"CONFIG_{service}_HOST":
+            if line.name == name:
                 return _at(line, named[line].values())
+    speakers = [f"CONFIG_{service}_HOST" for service in _SPEAK_FOR_IT]
+    likely = [line for name in speakers for line in named if line.name == name]
+    if len({address for hosts in named.values() for address in hosts.values()}) == 1:
+        likely = [*named]
+    for line in likely:
+        found = _at(line, named[line].values())
+        if is_here(found.text):
+            return found
     for line in named:
         return dataclasses.replace(line, text="")
     return None

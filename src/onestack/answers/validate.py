@@ -64,8 +64,17 @@ def check(
     rules = rules or Rules()
     report = Problems()
     merged: dict[str, AnswerLine] = {}
+    hosts: list[Sequence[AnswerLine]] = []
     for layer in layers:
-        merged.update(_one_layer(registry, tuple(layer), report))
+        found, named = _one_layer(registry, tuple(layer), report)
+        merged.update(found)
+        hosts.append(named)
+    # An option may name a host of a cloud whose controller the file before it names.
+    settled = settle(hosts)
+    report.problems += settled.problems
+    report.others += settled.others
+    if settled.controller:
+        merged[CONTROLLER] = settled.controller
     given: dict[str, str] = {}
     bad: dict[str, str] = {}
     for name, entry in merged.items():
@@ -132,8 +141,11 @@ def read(
 
 def _one_layer(
     registry: Registry, layer: Sequence[AnswerLine], report: Problems
-) -> dict[str, AnswerLine]:
-    """Entries by today's names; unknown names and disagreements become problems."""
+) -> tuple[dict[str, AnswerLine], Sequence[AnswerLine]]:
+    """Entries by today's names, and those that name hosts.
+
+    Unknown names and disagreements become problems.
+    """
     found: dict[str, AnswerLine] = {}
     named: list[AnswerLine] = []
     unread = _unread_names(registry, layer)
@@ -155,12 +167,7 @@ def _one_layer(
             report.notices.append(f"{entry.name} counts for nothing beside {unread[entry.name]}")
         else:
             _take(found, name, entry, report)
-    settled = settle(named)
-    report.problems += settled.problems
-    report.others += settled.others
-    if settled.controller:
-        found[CONTROLLER] = settled.controller
-    return found
+    return found, named
 
 
 def _default(registry: Registry, name: str) -> str:

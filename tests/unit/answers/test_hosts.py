@@ -27,15 +27,15 @@ def unknown(*_: object) -> None:
     raise socket.gaierror("no such name")
 
 
-def taken(text: str) -> tuple[str, list[str]]:
-    """Where the cloud answers, and the notices."""
-    answers, report = check(registry(), [parse(f"[general]\n{text}", "f").entries])
+def taken(*texts: str) -> tuple[str, list[str]]:
+    """Where the cloud answers, and the notices; each text is a layer."""
+    answers, report = check(registry(), [parse(f"[general]\n{t}", "f").entries for t in texts])
     assert answers is not None, report.problems
     return answers["CONFIG_CONTROLLER_HOST"], report.notices
 
 
-def refused(text: str) -> list[str]:
-    answers, report = check(registry(), [parse(f"[general]\n{text}", "f").entries])
+def refused(*texts: str) -> list[str]:
+    answers, report = check(registry(), [parse(f"[general]\n{t}", "f").entries for t in texts])
     assert answers is None
     return report.problems
 
@@ -49,7 +49,7 @@ def refused(text: str) -> list[str]:
         # Two of its addresses are one machine.
         ("CONFIG_CONTROLLER_HOST=192.0.2.7\nCONFIG_NETWORK_HOSTS=198.51.100.7", "192.0.2.7"),
         ("CONFIG_KEYSTONE_HOST=192.0.2.9\nCONFIG_NOVA_API_HOST=192.0.2.9", "192.0.2.9"),
-        ("CONFIG_COMPUTE_HOSTS=192.0.2.9", "192.0.2.9"),
+        ("CONFIG_COMPUTE_HOSTS=198.51.100.7", "198.51.100.7"),
         ("CONFIG_COMPUTE_HOSTS=", ""),
         (
             "CONFIG_CONTROLLER_HOST=192.0.2.9\nCONFIG_COMPUTE_HOSTS=192.0.2.9, 192.0.2.9",
@@ -82,6 +82,47 @@ def test_the_controller_of_a_file_that_names_none_is_keystone_s() -> None:
     )
     assert address == "192.0.2.7" and len(notices) == 1
     assert taken("CONFIG_COMPUTE_HOSTS=192.0.2.8,192.0.2.9")[0] == ""
+
+
+OPTION = "CONFIG_COMPUTE_HOSTS=192.0.2.9"
+
+
+@pytest.mark.parametrize(
+    ("layers", "address"),
+    [
+        (("CONFIG_CONTROLLER_HOST=192.0.2.7", OPTION), "192.0.2.7"),
+        (("CONFIG_CONTROLLER_HOST=192.0.2.7\nCONFIG_COMPUTE_HOSTS=compute1", OPTION), "192.0.2.7"),
+        (("CONFIG_KEYSTONE_HOST=192.0.2.7", OPTION), "192.0.2.7"),
+        (("CONFIG_CONTROLLER_HOST=192.0.2.8", OPTION, "CONFIG_CONTROLLER_HOST="), ""),
+        # With no file before it, packstack's controller was the machine that it ran on.
+        ((OPTION,), ""),
+    ],
+)
+def test_a_host_that_an_option_names_is_told_and_is_no_controller(
+    layers: tuple[str, ...], address: str
+) -> None:
+    found, (notice,) = taken(*layers)
+    assert found == address
+    assert notice.startswith("CONFIG_COMPUTE_HOSTS names 192.0.2.9: no other machine can be")
+
+
+def test_one_service_s_host_elsewhere_is_told_too() -> None:
+    for before in ("CONFIG_CONTROLLER_HOST=192.0.2.7", ""):
+        found, (notice,) = taken(before, "CONFIG_MARIADB_HOST=192.0.2.9")
+        assert (found, notice[:35]) == (before[23:], "CONFIG_MARIADB_HOST names 192.0.2.9")
+
+
+def test_a_later_layer_s_controller_counts_by_either_name() -> None:
+    for name in ("CONTROLLER", "KEYSTONE"):
+        later = f"CONFIG_{name}_HOST=198.51.100.7\nCONFIG_AMQP_HOST=198.51.100.7"
+        assert taken("CONFIG_CONTROLLER_HOST=192.0.2.8", later) == ("198.51.100.7", [])
+
+
+def test_an_option_mends_a_file_of_which_this_machine_is_no_controller() -> None:
+    file = "CONFIG_CONTROLLER_HOST=192.0.2.9\nCONFIG_COMPUTE_HOSTS=192.0.2.7"
+    assert taken(file, "CONFIG_CONTROLLER_HOST=192.0.2.7") == ("192.0.2.7", [])
+    (found,) = refused("CONFIG_CONTROLLER_HOST=192.0.2.9", "CONFIG_COMPUTE_HOSTS=192.0.2.7")
+    assert "run it there" in found
 
 
 def test_a_machine_that_is_not_the_controller_is_told_what_to_do() -> None:
