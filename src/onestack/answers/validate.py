@@ -63,18 +63,7 @@ def check(
     """
     rules = rules or Rules()
     report = Problems()
-    merged: dict[str, AnswerLine] = {}
-    hosts: list[Sequence[AnswerLine]] = []
-    for layer in layers:
-        found, named = _one_layer(registry, tuple(layer), report)
-        merged.update(found)
-        hosts.append(named)
-    # An option may name a host of a cloud whose controller the file before it names.
-    settled = settle(hosts)
-    report.problems += settled.problems
-    report.others += settled.others
-    if settled.controller:
-        merged[CONTROLLER] = settled.controller
+    merged = _merged(registry, layers, report)
     given: dict[str, str] = {}
     bad: dict[str, str] = {}
     for name, entry in merged.items():
@@ -137,6 +126,25 @@ def read(
             "mend the lines above and run the same command again; nothing was changed",
         )
     return answers, report.notices
+
+
+def _merged(
+    registry: Registry, layers: Iterable[Iterable[AnswerLine]], report: Problems
+) -> dict[str, AnswerLine]:
+    """The entries of all layers. Hosts are settled once, over all: an option may name one of
+    a cloud whose controller the file before it names."""
+    merged: dict[str, AnswerLine] = {}
+    hosts: list[Sequence[AnswerLine]] = []
+    for layer in layers:
+        found, named = _one_layer(registry, tuple(layer), report)
+        merged.update(found)
+        hosts.append(named)
+    settled = settle(hosts)
+    report.problems += settled.problems
+    report.others += settled.others
+    if settled.controller:
+        merged[CONTROLLER] = settled.controller
+    return merged
 
 
 def _one_layer(
