@@ -47,3 +47,5 @@ class Key:
     """Older or other spellings, accepted and reported."""
     check: Callable[[str], str | None] | None = None
     """Returns what is wrong with a value, or ``None``."""
+    network_of: str = ""
+    """For the network of a service's own guests: the flag that turns the service on."""

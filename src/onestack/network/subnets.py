@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterator
 
 from onestack.answers.values import Answers
 from onestack.network import demo
-
-_SUBNETS = re.compile(r"CONFIG_ONESTACK_\w+_SUBNET")
-"""Keys by which services have networks with their guests."""
 
 
 def overlapping(answers: Answers, key: str) -> Iterator[str]:
@@ -26,8 +22,8 @@ def _others(answers: Answers, key: str) -> Iterator[tuple[str, demo.Network]]:
         yield demo.range_key(answers), demo.float_range(answers)
         yield "the demo's private network", ipaddress.ip_network(demo.FIXED_RANGE)
     for name in answers:
-        text = str(answers[name])
+        text, service = str(answers[name]), answers.key(name).network_of
         if text and name == "CONFIG_ONESTACK_EXTERNAL_ADDRESS":
             yield name, ipaddress.ip_interface(text).network
-        elif text and name != key and _SUBNETS.fullmatch(name):
+        elif text and name != key and service and answers[service]:
             yield name, ipaddress.ip_network(text)

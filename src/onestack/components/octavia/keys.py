@@ -55,6 +55,7 @@ KEYS = (
         "Network between amphorae and the service; this machine has an address in it. No other "
         "network of the cloud or of the machine may overlap it.",
         check=wrong_subnet,
+        network_of=INSTALL,
     ),
 )
 

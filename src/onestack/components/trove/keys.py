@@ -30,6 +30,7 @@ KEYS = (
         "Network on which the service and the guests of databases reach each other, and nothing "
         "else: one that nobody uses. It can change while there are no databases.",
         check=wrong_subnet,
+        network_of=INSTALL,
     ),
 )
 
