@@ -148,6 +148,21 @@ def test_what_was_interrupted_comes_to_an_end(place: Path) -> None:
     assert found["reservations"] == ["Rolled Back"]
 
 
+def test_what_cannot_be_brought_to_an_end_is_usable_or_in_error(place: Path) -> None:
+    """Nova fails for each, and the first of the builds in a way nobody thought of."""
+    found = trial("failing", place)
+    tasks, log = found["tasks"], found["log"]
+    assert found["asked"] == ["MIGRATING", "RESIZING", "asked", "waited"]
+    for name in ("RESIZING", "MIGRATING", "asked"):
+        assert "NONE" in tasks[name], (name, tasks[name])
+    for name in ("waited", "without"):
+        assert "Build error: Server" in tasks[name], (name, tasks[name])
+    # That of the guest that is gone; the other's guest says so itself, or the next start does.
+    assert found["backups"] == {"asked": "SAVING", "gone": "FAILED"}
+    assert log.count("Traceback") >= 5
+    assert "nova: 503" in log and "the first of all" in log
+
+
 def test_keys_of_guests(place: Path) -> None:
     assert trial("keys", place) == {"wrong": [], "seeded": False}
 

@@ -425,6 +425,78 @@ def interrupted(folder: Path) -> Any:
     }
 
 
+def failing(folder: Path) -> Any:
+    """What is left of what was interrupted when everything that is asked for it fails."""
+    begin(folder)
+    import io
+    import logging
+
+    from trove.backup.models import DBBackup
+    from trove.common import exception
+    from trove.instance.models import DBInstance
+    from trove.instance.tasks import InstanceTasks
+    from trove.taskmanager import models
+
+    from onestack.components.trove.inside import interrupted as ours
+
+    text = io.StringIO()
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(text)
+    built = {"compute_instance_id": "server"}
+    for name in ("RESIZING", "MIGRATING"):
+        make_instance(name, task_status=getattr(InstanceTasks, name), **built)
+    make_instance("waited", **built)
+    make_instance("without")
+    rows = [
+        make_instance(name, task_status=InstanceTasks.NONE, **built) for name in ("asked", "gone")
+    ]
+    for row in rows:
+        DBBackup.create(
+            name=row.name, tenant_id="one", state="SAVING", instance_id=row.id, deleted=False
+        )
+    rows[1].delete()
+    asked: list[str] = []
+
+    def refuse(context: Any, identity: str, **_: Any) -> Any:
+        asked.append(DBInstance.find_by(id=identity).name)
+        raise exception.TroveError("nova: 503")
+
+    settle_build = ours._settle_build
+    stumbled: list[Any] = []
+
+    def stumble(*those: Any) -> None:
+        if not stumbled:
+            stumbled.append(those)
+            raise exception.TroveError("the first of all")
+        settle_build(*those)
+
+    first = make_instance("first", **built)
+    with (
+        mock.patch.object(models.BuiltInstanceTasks, "load", refuse),
+        mock.patch.object(models.FreshInstanceTasks, "load", refuse),
+        mock.patch.object(ours, "MINE_SECONDS", 0.2),
+        mock.patch.object(ours, "_settle_build", stumble),
+        mock.patch.object(
+            ours,
+            "_left",
+            lambda *those: sorted(
+                (i for i in DBInstance.find_all(deleted=False).all() if i.task_status in those),
+                key=lambda i: i.id != first.id,
+            ),
+        ),
+    ):
+        ours.settle(ours.Tasks())
+        time.sleep(3)
+    left = DBInstance.find_all(deleted=False).all()
+    return {
+        "tasks": {row.name: str(row.task_status) for row in left},
+        "backups": {b.name: b.state for b in DBBackup.find_all(deleted=False).all()},
+        "asked": sorted(asked),
+        "log": text.getvalue(),
+    }
+
+
 def keys(folder: Path) -> Any:
     """Keys of guests, asked for by many threads at once; and where they come from."""
     begin(folder)

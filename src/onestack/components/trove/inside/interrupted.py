@@ -98,7 +98,24 @@ def _context(instance: Any) -> TroveContext:
 
 
 def _beside(work: Callable[..., None], *arguments: Any) -> None:
-    threading.Thread(target=work, args=arguments, name=work.__name__, daemon=True).start()
+    named = f"{work.__name__} of what was interrupted"
+    threading.Thread(target=_alone, args=(named, work, *arguments), daemon=True).start()
+
+
+def _alone(named: str, work: Callable[..., None], *arguments: Any) -> None:
+    """What fails of one thing is told, and is nothing to the others."""
+    try:
+        work(*arguments)
+    except Exception:
+        LOG.exception("%s failed", named)
+
+
+def _end(instance: Any, state: InstanceTask) -> None:
+    """Unless somebody did meanwhile."""
+    now = DBInstance.find_by(id=instance.id)
+    if now.task_status == instance.task_status and not now.deleted:
+        now.set_task_status(state)
+        now.save()
 
 
 def _forget_reservations() -> None:
@@ -131,10 +148,14 @@ def _fail(backup: Any) -> None:
 def _watch_backups(running: list[Any]) -> None:
     """Guests make them without us, and say so themselves; but not one that does not run."""
     for backup in running:
-        instance = DBInstance.find_by(id=backup.instance_id)
-        server = None if instance.deleted else _server(instance)
-        if server is None or server.status in ("ERROR", "SHUTOFF"):
-            _fail(backup)
+        _alone(f"asking for the guest of the backup {backup.id}", _watch_backup, backup)
+
+
+def _watch_backup(backup: Any) -> None:
+    found = DBInstance.find_all(id=backup.instance_id, deleted=False).all()
+    server = next((_server(instance) for instance in found), None)
+    if server is None or server.status in ("ERROR", "SHUTOFF"):
+        _fail(backup)
 
 
 def _server(instance: Any) -> Any:
@@ -151,22 +172,31 @@ def _server(instance: Any) -> Any:
 def _settle_builds(tasks: Tasks, building: list[str]) -> None:
     time.sleep(MINE_SECONDS)
     for identity in building:
-        instance = DBInstance.find_by(id=identity)
-        begun = identity in tasks.building or instance.task_status != InstanceTasks.BUILDING
-        if begun or instance.deleted:
-            continue
-        if instance.compute_instance_id:
-            # All that it needs was sent to it; whether it made something of that, it will say.
-            _tell(instance, "is waited for again")
-            _beside(_wait_for, instance)
-        else:
-            _tell(instance, "is in ERROR, and can be deleted")
-            instance.set_task_status(InstanceTasks.BUILDING_ERROR_SERVER)
-            instance.save()
+        _alone(f"the making of the instance {identity}", _settle_build, tasks, identity)
+
+
+def _settle_build(tasks: Tasks, identity: str) -> None:
+    instance = DBInstance.find_by(id=identity)
+    begun = identity in tasks.building or instance.task_status != InstanceTasks.BUILDING
+    if begun or instance.deleted:
+        return
+    if instance.compute_instance_id:
+        # All that it needs was sent to it; whether it made something of that, it will say.
+        _tell(instance, "is waited for again")
+        _beside(_wait_for, instance)
+    else:
+        _tell(instance, "is in ERROR, and can be deleted")
+        _end(instance, InstanceTasks.BUILDING_ERROR_SERVER)
 
 
 def _wait_for(instance: Any) -> None:
-    """The rest of the time that it has from its beginning."""
+    """It is used or in ERROR afterwards; upstream's own leaves it when nova fails."""
+    _alone(f"waiting for the instance {instance.id}", _wait_the_rest, instance)
+    _end(instance, InstanceTasks.BUILDING_ERROR_SERVER)
+
+
+def _wait_the_rest(instance: Any) -> None:
+    """Of the time that it has from its beginning."""
     task = models.FreshInstanceTasks.load(_context(instance), instance.id)
     age = timeutils.utcnow() - instance.created.replace(tzinfo=None)
     rest = datetime.timedelta(seconds=cfg.CONF.usage_timeout) - age
@@ -175,25 +205,28 @@ def _wait_for(instance: Any) -> None:
 
 
 def _bring_back(instance: Any) -> None:
-    """The server and the volume that trove knows, together, and the database started."""
+    """It can be used or deleted afterwards, however far this came."""
+    _alone(f"bringing the instance {instance.id} back", _put_together, instance)
+    _end(instance, InstanceTasks.NONE)
+
+
+def _put_together(instance: Any) -> None:
+    """The server and the volume that trove knows, and the database started."""
     task = models.BuiltInstanceTasks.load(_context(instance), instance.id)
-    try:
-        _settle_server(task)
-        _settle_volume(task)
-        # Its agent mounts the volume when it starts, wherever it had been.
-        task.server.reboot(reboot_type="HARD")
-        time.sleep(5)
-        _until(task, "ACTIVE", cfg.CONF.reboot_time_out)
-        task.guest.restart()
-        if task.volume_id:
-            manager_name = task.datastore_version.manager
-            task.guest.resize_fs(
-                device_path=task.device_path,
-                mount_point=cfg.CONF.get(manager_name).mount_point,
-                online=True,
-            )
-    finally:
-        task.reset_task_status()
+    _settle_server(task)
+    _settle_volume(task)
+    # Its agent mounts the volume when it starts, wherever it had been.
+    task.server.reboot(reboot_type="HARD")
+    time.sleep(5)
+    _until(task, "ACTIVE", cfg.CONF.reboot_time_out)
+    task.guest.restart()
+    if task.volume_id:
+        manager_name = task.datastore_version.manager
+        task.guest.resize_fs(
+            device_path=task.device_path,
+            mount_point=cfg.CONF.get(manager_name).mount_point,
+            online=True,
+        )
 
 
 def _settle_server(task: Any) -> None:
