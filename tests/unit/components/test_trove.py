@@ -8,11 +8,14 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from keystoneauth1.exceptions import NotFound
+from keystoneauth1.session import Session
 
 from onestack.answers.registry import registry
+from onestack.cloudapi.compute import Compute
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.haproxy import Haproxy
@@ -249,20 +252,44 @@ def test_what_is_left_when_it_goes_for_good(
         "security-group": [{"id": "g1", "name": "trove_sg-1"}, {"id": "g2", "name": "default"}],
         "volumes": [{"id": "v1", "name": "trove-1"}, {"id": "v2", "name": "mine"}],
     }
+    groups = [
+        {"id": "l1", "name": "locality_1", "project_id": "service"},
+        {"id": "l2", "name": "mine", "project_id": "service"},
+        {"id": "l3", "name": "locality_of_somebody", "project_id": "theirs"},
+    ]
     gone: list[str] = []
 
     def listed(kind: str, **query: str) -> list[dict[str, str]]:
         assert query.get("project_id") == "service" or query.get("port_id") == "p1"
         return there[kind]
 
+    def delete_volume(url: str, params: dict[str, str], headers: dict[str, str]) -> None:
+        """Whatever state it is in, and with its snapshots: cinder heeds neither word alone."""
+        assert params == {"cascade": "true", "force": "true"}
+        assert headers == {"OpenStack-API-Version": "volume 3.23"}
+        gone.append(url.rpartition("/")[2])
+        raise NotFound("somebody was faster")
+
     api = SimpleNamespace(all=listed, delete=lambda kind, identity: gone.append(identity))
     session = SimpleNamespace(
         get=lambda url, params: SimpleNamespace(json=lambda: {"volumes": there["volumes"]}),
-        delete=lambda url, params: gone.append(url.rpartition("/")[2]),
+        delete=delete_volume,
     )
-    compute = SimpleNamespace(
-        flavors=lambda: {"db.small": "s", "mine": "m"}, delete_flavor=gone.append
-    )
+    answers = {"flavors": [{"id": "s", "name": "db.small"}, {"id": "m", "name": "mine"}]}
+    answers["os-server-groups"] = groups
+
+    def asked(url: str, params: dict[str, str], headers: object = None) -> SimpleNamespace:
+        """As nova: without a version it does not say whose a group is."""
+        kind = url.rpartition("/")[2]
+        if kind == "os-server-groups":
+            assert params == {"all_projects": "True"}
+            assert headers == {"OpenStack-API-Version": "compute 2.13"}
+        return SimpleNamespace(
+            json=lambda: {kind.removeprefix("os-").replace("-", "_"): answers[kind]}
+        )
+
+    nova = SimpleNamespace(get=asked, delete=lambda url: gone.append(url.rpartition("/")[2]))
+    compute = Compute(cast(Session, nova), "http://nova")
     for name, stand_in in {
         "neutron_of": lambda _: api,
         "compute_of": lambda _: compute,
@@ -275,7 +302,7 @@ def test_what_is_left_when_it_goes_for_good(
     monkeypatch.setattr(Management, "purge", lambda _: iter([servers]))
     for change in leftovers.remove(ctx):
         change.do()
-    assert gone == ["servers and their network", "f1", "p1", "g1", "v1", "image", "s"]
+    assert gone == ["servers and their network", "f1", "p1", "g1", "v1", "image", "l1", "s"]
 
 
 def row(status: str, age: int = 2000, silent: int = 2000, **more: str) -> InstanceRow:

@@ -6,8 +6,11 @@ project ``service`` and has names of trove's. Backups are their owners', in thei
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator
+
+from keystoneauth1.exceptions import NotFound
 
 from onestack.cloudapi.compute import compute_of
 from onestack.cloudapi.neutron import neutron_of
@@ -22,6 +25,10 @@ from onestack.model.context import Context
 NAME = "trove-"
 """How the names of ports and volumes begin."""
 GROUP = "trove_sg-"
+LOCALITY = "locality_"
+"""Of groups of servers that are kept together, or apart: a database and its replicas."""
+FORCED = {"OpenStack-API-Version": "volume 3.23"}
+"""Since this version cinder heeds `force`; a request that names none is of the first."""
 
 
 def remove(ctx: Context) -> Iterator[Change]:
@@ -34,6 +41,7 @@ def remove(ctx: Context) -> Iterator[Change]:
     if ctx.offers("image"):
         yield from remove_all(ctx, RECIPE)
     if ctx.offers("compute"):
+        yield from _groups_of_servers(ctx)
         yield from _flavors(ctx)
 
 
@@ -59,15 +67,31 @@ def _network(ctx: Context) -> Iterator[Change]:
 
 
 def _volumes(ctx: Context) -> Iterator[Change]:
+    """In whatever state they are, with their snapshots."""
     session, url = admin_session(ctx), f"{ctx.url('block-storage')}/volumes"
     query = {"all_tenants": "1", "project_id": owner(ctx)}
     for volume in session.get(url, params=query).json()["volumes"]:
         if str(volume["name"]).startswith(NAME):
 
             def delete(volume: str = volume["id"]) -> None:
-                session.delete(f"{url}/{volume}", params={"force": "true"})
+                with contextlib.suppress(NotFound):
+                    session.delete(
+                        f"{url}/{volume}",
+                        params={"cascade": "true", "force": "true"},
+                        headers=FORCED,
+                    )
 
             yield Change(f"remove the volume {volume['name']}", delete)
+
+
+def _groups_of_servers(ctx: Context) -> Iterator[Change]:
+    compute = compute_of(ctx)
+    for group in compute.server_groups(owner(ctx)):
+        if group["name"].startswith(LOCALITY):
+            yield Change(
+                f"remove the server group {group['name']}",
+                functools.partial(compute.delete_server_group, group["id"]),
+            )
 
 
 def _flavors(ctx: Context) -> Iterator[Change]:
