@@ -6,8 +6,9 @@ switch and with a reboot, and somebody must be told of it: see `Management`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv4Network
 
 from onestack.model.declarations import Port
 
@@ -112,3 +113,9 @@ table inet {table} {{
   }}
 }}
 """
+
+
+def guarded(rules: str) -> IPv4Network | None:
+    """The network that `guard` made these rules for; ``None`` where guests reach nothing."""
+    found = re.search(r"ip saddr (\S+) ip daddr", rules)
+    return IPv4Network(found[1]) if found else None

@@ -25,7 +25,7 @@ from onestack.model.ini import Ini, ini_text
 from onestack.model.process import FileProbe, Process
 from onestack.network.bridges import Bridges
 from onestack.network.distribution import distribution, environment
-from onestack.network.keeper import KEEPER, guard
+from onestack.network.keeper import KEEPER, guard, guarded
 from onestack.network.ovsdb import as_user
 
 if TYPE_CHECKING:
@@ -217,8 +217,17 @@ class Management:
                 )
 
     def preflight_checks(self, key: str) -> Iterator[Finding]:
-        """Whether this machine has something else in the subnet that ``key`` answers."""
+        """Whether the subnet that ``key`` answers is another one than before, or not free."""
         wanted = IPv4Network(self.subnet)
+        before = self._before()
+        if before and before != wanted:
+            switch = self.ctx.answers.key(key).network_of
+            yield refuse(
+                f"{key}={wanted} would change the network of {self.service}'s guests",
+                f"it is {before}, and guests were told this machine's address there",
+                f"put it back: --set {key}={before}; or delete the guests, switch the service off "
+                f"for good (onestack up --purge --set {switch}=n), then on with the new network",
+            )
         for device, addresses in self.ctx.facts.cloud_devices.items():
             for address in map(ipaddress.ip_interface, addresses):
                 clash = address.version == 4 and address.network.overlaps(wanted)
@@ -228,6 +237,12 @@ class Management:
                         f"that network is to be one of {self.service}'s guests alone",
                         f"choose another that nothing uses: --set {key}=…",
                     )
+
+    def _before(self) -> IPv4Network | None:
+        """What the network is that a run before this one has made in neutron."""
+        if not (self.port_file.exists() and self._rules.exists()):
+            return None
+        return guarded(self._rules.read_text())
 
 
 def wrong_subnet(text: str) -> str | None:

@@ -20,6 +20,7 @@ from onestack.host import nftables
 from onestack.host.ledger import Ledger
 from onestack.model.context import Context
 from onestack.model.declarations import Opened, Port
+from onestack.model.findings import Severity
 from onestack.network.keeper import KEEPER, guard
 from onestack.network.management import Management, wrong_subnet
 from tests.support import networks
@@ -93,6 +94,23 @@ def test_a_subnet_of_this_machines_is_refused(tmp_path: Path) -> None:
     assert refused("eth0", "198.18.9.1/24") == [
         f"the device eth0 has 198.18.9.1/24, which is in CONFIG_X={SUBNET}"
     ]
+
+
+def test_another_subnet_is_refused_before_anything_is_stopped(ctx: Context) -> None:
+    """Neutron knows of guests, and is asked only when all that gets other files is down."""
+    key, other = "CONFIG_ONESTACK_TROVE_SUBNET", "10.9.0.0/24"
+    made, changed = management(ctx), management(ctx, subnet=other)
+    for file in made.files():
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        file.path.write_text(file.content)
+    # there are files, but a network was never made, or is purged
+    assert list(changed.preflight_checks(key)) == []
+    made.port_file.write_text("port fa:16:3e:00:00:01 1442\n")
+    assert list(made.preflight_checks(key)) == []
+    (found,) = changed.preflight_checks(key)
+    assert found.severity is Severity.REFUSE and f"{key}={other}" in found.what
+    assert f"--set {key}={SUBNET};" in found.cure
+    assert "up --purge --set CONFIG_TROVE_INSTALL=n" in found.cure
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,8 @@ KEYS = (
         SUBNET,
         "198.18.8.0/22",
         "Network between amphorae and the service; this machine has an address in it. No other "
-        "network of the cloud or of the machine may overlap it.",
+        "network of the cloud or of the machine may overlap it. Before it can change, the service "
+        "is to be switched off with up --purge.",
         check=wrong_subnet,
         network_of=INSTALL,
     ),

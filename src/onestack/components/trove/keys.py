@@ -28,7 +28,8 @@ KEYS = (
         SUBNET,
         "198.18.12.0/22",
         "Network on which the service and the guests of databases reach each other, and nothing "
-        "else: one that nobody uses. It can change while there are no databases.",
+        "else: one that nobody uses. Before it can change, the service is to be switched off with "
+        "up --purge.",
         check=wrong_subnet,
         network_of=INSTALL,
     ),
