@@ -40,10 +40,11 @@ there() {
 
 keep() {
     there || plug "$@"
-    shown=$(ip -oneline address show dev "$device")
+    # one that goes meanwhile is told of again
+    shown=$(ip -oneline address show dev "$device") || return 0
     # The guard lets nothing of the kind through; neither is the kernel to say anything.
-    tell "/proc/sys/net/ipv6/conf/$device/disable_ipv6"
-    tell "/proc/sys/net/ipv4/conf/$device/arp_ignore"
+    tell "/proc/sys/net/ipv6/conf/$device/disable_ipv6" || return 0
+    tell "/proc/sys/net/ipv4/conf/$device/arp_ignore" || return 0
     case $shown in
         *" $address "*) ;;
         *)

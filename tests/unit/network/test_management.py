@@ -257,6 +257,30 @@ def test_what_goes_comes_back(tmp_path: Path, away: None) -> None:
 
 
 @needs_root
+@pytest.mark.parametrize("when", ["-oneline address show*", "-oneline link show*"])
+def test_a_device_that_goes_while_it_is_looked_at_comes_back(
+    tmp_path: Path, away: None, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    gone, ip = tmp_path / "gone", tmp_path / "bin" / "ip"
+    ip.parent.mkdir()
+    ip.write_text(
+        f"""#!/bin/sh
+PATH=${{PATH#*:}}
+case "$*" in
+    {when.replace(" ", chr(92) + " ")}) [ -e {gone} ] || {{ : > {gone}; ip link delete mg-toy; }} ;;
+esac
+exec ip "$@"
+"""
+    )
+    ip.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ip.parent}:{os.environ['PATH']}")
+    with Keeper(tmp_path) as keeper:
+        assert soon(gone.exists)
+        assert soon(lambda: keeper.ready.exists() and whole()), keeper.log.read_text()
+        assert keeper.process.poll() is None
+
+
+@needs_root
 def test_killed_it_is_whole_again(tmp_path: Path, away: None) -> None:
     for _ in range(2):
         with Keeper(tmp_path) as keeper:
@@ -359,6 +383,8 @@ def test_guests_reach_what_they_may_and_nothing_else(tmp_path: Path, away: None)
     for words in (
         "link set lo up",
         "link add behind type veth peer name beyond",
+        # What it sends is counted: the kernel is to say nothing there by itself.
+        "link set behind addrgenmode none",
         "address add 192.0.2.5/24 dev behind",
         "link set behind up",
         "link set beyond up",
