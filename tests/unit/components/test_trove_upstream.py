@@ -105,6 +105,8 @@ def test_who_gives_orders(place: Path) -> None:
     # The reason for all this: should upstream do it one day, ours can go.
     assert found["forged, upstream"].startswith("taken: ")
     assert found["heard"] == ["i", "u"]
+    # What the service's page warns of. Should this be refused one day, the page is to say so.
+    assert found["spliced"].startswith("taken: ")
 
 
 def test_what_a_guest_may_say_of_backups(place: Path) -> None:

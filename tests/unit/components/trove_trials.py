@@ -174,6 +174,9 @@ class Bus:
                 self.heard.append(instance_id)
                 return instance_id
 
+            def stop(self, context: Any) -> str:
+                return "stopped"
+
         self.tasks = Obeys()
         self.taskmanager = dispatcher.RPCDispatcher(
             [self.tasks], strict.OfOneKey(self.plain, "of-the-taskmanager"), policy
@@ -317,6 +320,9 @@ def orders(folder: Path) -> Any:
         lambda x: x,
         instance_id="f",
     )
+    # The context of a message that was read, with another method.
+    read = bus.secure(bus.plain, "of-the-taskmanager").serialize_context(context)
+    found["spliced"] = bus.send(bus.taskmanager, "stop", read, lambda x: x)
     from oslo_messaging.rpc import dispatcher
 
     lenient = dispatcher.RPCDispatcher(

@@ -4,7 +4,9 @@ Trove encrypts its messages with a key for each guest and one of its own, but up
 take what is not encrypted, or not with the right key, as it stands: whoever reaches the bus (a
 guest does) could speak for another guest, or give the service orders. Here a message names
 one sender, is encrypted with that sender's key throughout, or is refused. A sender speaks of
-itself only, and has no class imported but upstream's notifications.
+itself only, and has no class imported but upstream's notifications. Upstream's encryption does
+not bind a message's pieces to each other, to a method or a time: what was sent once can be sent
+again, or put together anew, by who could read it.
 """
 
 from __future__ import annotations
