@@ -135,6 +135,8 @@ def test_amphorae_and_what_they_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             {"id": "2", "name": f"octavia-lb-{ID}", "project_id": "u", "device_owner": "Octavia"},
             {"id": "3", "name": f"octavia-lb-vrrp-{ID}", "project_id": "u", "device_owner": ""},
             {"id": "4", "name": "web", "project_id": "u", "device_owner": "compute:nova"},
+            {"id": "8", "name": f"octavia-lb-member-{ID}", "project_id": "p", "device_owner": ""},
+            {"id": "9", "name": f"octavia-lb-member-{ID}", "project_id": "u", "device_owner": ""},
         ],
         security_groups=[
             {"id": "5", "name": f"lb-{ID}", "project_id": "p"},
@@ -153,11 +155,11 @@ def test_amphorae_and_what_they_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert apply(balancers.remove_amphorae(ctx)) == [
         "remove 1 amphorae",
         "remove the flavor octavia-amphora",
-        "remove 2 ports of amphorae",
+        "remove 3 ports of amphorae",
         "remove 1 security groups of load balancers",
     ]
     assert [told.rpartition(" ")[2] for told in cloud.told] == [
-        *("servers/s", "flavors/f", "ports/1", "ports/2", "security-groups/5"),
+        *("servers/s", "flavors/f", "ports/1", "ports/8", "ports/2", "security-groups/5"),
     ]
     assert not list(balancers.remove_amphorae(ctx))
 
@@ -182,6 +184,20 @@ def test_the_owners_are_upstreams() -> None:
     for owner in balancers.OWNERS:
         assert f"'{owner}'" in text
     assert f"LB_EXT_IDS_VIP_PORT_ID_KEY = '{balancers._MARK.strip(chr(34))}'" in text
+
+
+@needs_services
+def test_the_names_of_amphorae_ports_are_upstreams() -> None:
+    """All that a release's controller gives to ports of amphorae."""
+    controller = release().services.site_packages / "octavia"
+    prefixes = {
+        prefix
+        for file in (controller / "common/constants.py", *controller.glob("controller/**/*.py"))
+        for prefix in re.findall(r"'(octavia-lb-[a-z]+-)", file.read_text())
+    }
+    assert prefixes == {"octavia-lb-vrrp-", "octavia-lb-member-"}
+    for prefix in prefixes:
+        assert balancers.PORT.fullmatch(f"{prefix}{ID}")
 
 
 def test_nothing_is_asked_of_what_is_off(tmp_path: Path) -> None:

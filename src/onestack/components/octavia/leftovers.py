@@ -58,7 +58,8 @@ _ID = "[0-9a-f-]{36}"
 SERVER = f"^amphora-{_ID}$"
 OCTAVIAS = "Octavia"
 """``device_owner`` of a balancer's address that the service made itself."""
-PORT = re.compile(f"octavia-lb-vrrp-{_ID}")
+PORT = re.compile(f"octavia-lb-(vrrp|member)-{_ID}")
+"""An amphora's, for the balancer's address or in a members' network."""
 GROUP = re.compile(f"lb-{_ID}")
 
 
