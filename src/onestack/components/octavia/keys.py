@@ -37,7 +37,7 @@ KEYS = (
         "",
         "What makes load balancers, separated by commas, the default one first: ovn (flows in the "
         "switch, where OVN carries the networks: TCP and UDP) and amphora (a guest with HAProxy "
-        "for each: HTTP, TLS, L7 rules too). Empty: ovn where that can be, else amphora.",
+        "for each: HTTP, L7 rules too). Empty: ovn where that can be, else amphora.",
         Kind.LIST,
         check=_wrong_providers,
     ),
