@@ -1,6 +1,6 @@
 """What is ours inside Octavia, tried with upstream's own code: run by test_octavia_upstream.
 
-``python octavia_trials.py TRIAL``; ends with 0 when all is as expected.
+``python octavia_trials.py TRIAL [CONFIGURATION]``; ends with 0 when all is as expected.
 """
 
 from __future__ import annotations
@@ -29,9 +29,13 @@ SEEDS = {
 }
 
 
-def _database(folder: str) -> None:
+PLUGGED = {"vrrp_port_id": "port", "vrrp_ip": "198.51.100.9"}
+"""What an amphora has once its port was attached, after it is allocated."""
+
+
+def _database(folder: str, file: str = "/dev/null") -> None:
     """With the release's own tables, and the words that they refer to."""
-    config.init(["--config-file=/dev/null"])
+    config.init([f"--config-file={file}"])
     cfg.CONF.set_override("connection", f"sqlite:///{folder}/octavia", "database")
     cfg.CONF.set_override("pool_timeout", None, "database")
     base_models.BASE.metadata.create_all(api.get_engine())
@@ -60,6 +64,7 @@ def _balancer(status: str, *amphorae: str, provider: str = "amphora", **more: An
                 load_balancer_id=identity,
                 status=state,
                 compute_id=None if state in ("BOOTING", "ERROR") else f"server-{number}",
+                **(PLUGGED if more.get("plugged", state == "ALLOCATED") else {}),
                 cert_busy=True,
             )
             session.add(made)
@@ -99,6 +104,11 @@ def what_was_interrupted() -> None:
         well = _balancer("ACTIVE", "ALLOCATED")
         made = _balancer("PENDING_CREATE", "BOOTING")
         begun = _balancer("PENDING_CREATE")
+        # Upstream's flows say that an amphora is allocated before it has its network.
+        bare = _balancer("PENDING_CREATE", "ALLOCATED", plugged=False)
+        plugged = _balancer("PENDING_CREATE", "ALLOCATED")
+        two = _balancer("PENDING_CREATE", "ALLOCATED", "ALLOCATED", topology="ACTIVE_STANDBY")
+        anew = _balancer("PENDING_UPDATE", "ALLOCATED", plugged=False)
         told = _balancer("PENDING_UPDATE", "ALLOCATED")
         replaced = _balancer("PENDING_UPDATE", "PENDING_DELETE", "BOOTING")
         pair = _balancer("PENDING_UPDATE", "ALLOCATED", "ALLOCATED", topology="ACTIVE_STANDBY")
@@ -109,12 +119,15 @@ def what_was_interrupted() -> None:
         flows = _balancer("PENDING_UPDATE", provider="ovn")
         pools = {was: _pool(told, was) for was in ("PENDING_CREATE", "PENDING_UPDATE", "ACTIVE")}
         left = interrupted.settle()
-        assert set(left.behind) == {told, pair}, left
-        assert set(left.broken) == {made, begun, replaced, half}, left
+        assert set(left.behind) == {told}, left
+        making = {made, begun, bare, plugged, two}
+        # Whether the two of a pair know of each other, nobody can tell.
+        assert set(left.broken) == making | {anew, replaced, half, pair}, left
         assert len(left.half_made) == 2, left
         # Nobody may change these until they are seen to.
         for balancer in (*left.behind, *left.broken):
-            assert _status(models.LoadBalancer, balancer) == "PENDING_UPDATE"
+            was = "PENDING_CREATE" if balancer in making else "PENDING_UPDATE"
+            assert _status(models.LoadBalancer, balancer) == was
         assert _status(models.LoadBalancer, well) == "ACTIVE"
         assert _status(models.LoadBalancer, failed) == "ERROR"
         assert _status(models.LoadBalancer, going) == "ERROR"
@@ -131,9 +144,13 @@ def what_was_interrupted() -> None:
 
 
 def what_is_mended() -> None:
-    """Amphorae that are whole are told; broken balancers are made anew, with servers found."""
+    """Amphorae that are whole are told; broken balancers are made anew, with servers found.
+
+    So is one whose agent does not know its own address.
+    """
     from keystoneauth1.exceptions import ConnectFailure
     from octavia.amphorae.driver_exceptions import exceptions
+    from octavia.amphorae.drivers.haproxy import exceptions as agent_errors
     from octavia.common import clients, utils
     from octavia.controller.worker.v2 import controller_worker
 
@@ -141,23 +158,37 @@ def what_is_mended() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         _database(folder)
-        cfg.CONF.set_override("heartbeat_timeout", 0, "health_manager")
+        cfg.CONF.set_override("heartbeat_timeout", 1, "health_manager")
+        cfg.CONF.set_override("connection_retry_interval", 1, "haproxy_amphora")
         told = _balancer("PENDING_UPDATE", "ALLOCATED")
         deaf = _balancer("PENDING_UPDATE", "ALLOCATED")
+        bare = _balancer("PENDING_UPDATE", "ALLOCATED", "DELETED")
+        boots = _balancer("PENDING_UPDATE", "ALLOCATED")
+        asked: list[str] = []
+        updated: list[str] = []
         broken = _balancer("PENDING_CREATE", "BOOTING")
         other = _balancer("PENDING_CREATE", "BOOTING")
         left = interrupted.settle()
         renewed: list[tuple[str, str | None]] = []
 
         class Driver:
-            def update(self, balancer: Any) -> None:
-                if balancer.id == deaf:
+            def get_interface_from_ip(self, amphora: Any, address: str) -> str:
+                assert (amphora.status, address) == ("ALLOCATED", PLUGGED["vrrp_ip"])
+                asked.append(amphora.load_balancer_id)
+                if amphora.load_balancer_id == deaf:
                     raise exceptions.TimeOutException
+                booting = amphora.load_balancer_id == boots and asked.count(boots) < 2
+                if amphora.load_balancer_id == bare or booting:
+                    raise agent_errors.NotFound
+                return "eth1"
+
+            def update(self, balancer: Any) -> None:
+                updated.append(balancer.id)
 
         class Worker:
             def failover_loadbalancer(self, balancer: str) -> None:
                 with api.session().begin() as session:
-                    (amphora,) = session.get(models.LoadBalancer, balancer).amphorae
+                    amphora = session.get(models.LoadBalancer, balancer).amphorae[0]
                     renewed.append((balancer, amphora.compute_id))
 
         class Servers:
@@ -175,7 +206,12 @@ def what_is_mended() -> None:
         repair.repair(left)
         assert _status(models.LoadBalancer, told) == "ACTIVE"
         assert _status(models.LoadBalancer, deaf) == "ERROR"
-        assert sorted(renewed) == sorted([(broken, "found"), (other, None)]), renewed
+        assert _status(models.LoadBalancer, boots) == "ACTIVE"
+        # That of the one made anew is for upstream's failover to say.
+        assert _status(models.LoadBalancer, bare) == "PENDING_UPDATE"
+        assert sorted(updated) == sorted([told, boots]), updated
+        known = [(broken, "found"), (other, None), (bare, "server-0")]
+        assert sorted(renewed) == sorted(known), renewed
 
 
 def heartbeats() -> None:

@@ -20,9 +20,9 @@ class Left:
     """Balancers of the provider amphora that somebody must see to; they are PENDING until then."""
 
     behind: tuple[str, ...] = ()
-    """Their amphorae are whole, and may not have been told of a change."""
+    """Their amphorae have their servers and ports, and may not have been told of a change."""
     broken: tuple[str, ...] = ()
-    """An amphora of theirs was being made or replaced."""
+    """An amphora of theirs was being made or replaced, or may have been."""
     half_made: tuple[str, ...] = ()
     """Amphorae of which it is not known whether they have a server."""
 
@@ -60,10 +60,11 @@ def settle() -> Left:
             status = model.provisioning_status
             for identity, was in session.query(model.id, status).filter(status.in_(becomes)):
                 LOG.error("%s of %s was interrupted (%s)", was, identity, kind)
-                now = constants.PENDING_UPDATE if identity in kept else becomes[was]
-                found.setdefault(kind, []).append(
-                    {"id": identity, constants.PROVISIONING_STATUS: now}
-                )
+                # Those keep what tells, should this process end too, that they were being made.
+                if identity not in kept:
+                    found.setdefault(kind, []).append(
+                        {"id": identity, constants.PROVISIONING_STATUS: becomes[was]}
+                    )
     if found:
         answer = DriverUpdater().update_loadbalancer_status(found)
         if answer[lib_constants.STATUS_CODE] != lib_constants.DRVR_STATUS_CODE_OK:
@@ -86,9 +87,14 @@ def _of_amphorae(session: Any) -> Left:
     )
     for balancer in pending:
         own = amphorae.filter(models.Amphora.load_balancer_id == balancer.id)
-        wanted = 2 if balancer.topology == constants.TOPOLOGY_ACTIVE_STANDBY else 1
-        well = [amphora.status in whole for amphora in own]
-        (behind if well == [True] * wanted else broken).append(balancer.id)
+        # An amphora is allocated before it has its network, and a pair comes to terms later still.
+        well = (
+            balancer.provisioning_status == constants.PENDING_UPDATE
+            and balancer.topology == constants.TOPOLOGY_SINGLE
+            and [(amphora.status in whole, bool(amphora.vrrp_port_id)) for amphora in own]
+            == [(True, True)]
+        )
+        (behind if well else broken).append(balancer.id)
     unknown = amphorae.filter(
         models.Amphora.compute_id.is_(None),
         models.Amphora.status.in_((constants.PENDING_CREATE, constants.AMPHORA_BOOTING)),

@@ -1,8 +1,8 @@
 """Balancers of amphorae that an earlier process left in the middle (services' environment).
 
-The database has what was asked for: amphorae that are whole are told all of it again, and
-for one that was being made or replaced there is upstream's failover, which makes
-all of a balancer's anew, once the hypervisor had time to come.
+The database has what was asked for: an amphora that says it has its network is told all of
+it again, and for one that was being made or replaced there is upstream's failover, which
+makes all of a balancer's anew, once the hypervisor had time to come.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from keystoneauth1.exceptions import ClientException as KeystoneException
 from novaclient.exceptions import ClientException
 from octavia.amphorae.driver_exceptions import exceptions as driver_errors
+from octavia.amphorae.drivers.haproxy import exceptions as agent_errors
 from octavia.common import constants, exceptions, utils
 from octavia.common.clients import NovaAuth
 from octavia.controller.worker.v2 import controller_worker
@@ -31,24 +32,27 @@ _AT_ONCE = 3
 
 def repair(left: Left) -> None:
     with futures.ThreadPoolExecutor(_AT_ONCE) as executor:
-        told = [executor.submit(_tell, balancer) for balancer in left.behind]
+        seen_to = [executor.submit(_tell, balancer) for balancer in left.behind]
         if left.broken or left.half_made:
             time.sleep(CONF.health_manager.heartbeat_timeout)
             _adopt(left.half_made)
-            worker = controller_worker.ControllerWorker()
-            told += [executor.submit(_renew, worker, balancer) for balancer in left.broken]
-        for each in told:
+            seen_to += [executor.submit(_renew, balancer) for balancer in left.broken]
+        for each in seen_to:
             each.result()
 
 
 def _tell(balancer: str) -> None:
-    """All of the balancer's configuration to its amphorae, which may still boot."""
+    """All of the balancer's configuration to its amphora, which may still boot."""
     LOG.info("Amphorae of the load balancer %s are told all of it again", balancer)
     known = repositories.LoadBalancerRepository()
     driver = utils.get_amphora_driver()
     with api.session().begin() as session:
         whole = known.get(session, id=balancer)
+    there = [amphora for amphora in whole.amphorae if amphora.status != constants.DELETED]
     try:
+        if not all(_has_network(driver, amphora) for amphora in there):
+            _renew(balancer)
+            return
         driver.update(whole)
     except (driver_errors.AmphoraDriverError, exceptions.OctaviaException, HTTPException):
         LOG.exception("Amphorae of the load balancer %s could not be told", balancer)
@@ -59,10 +63,24 @@ def _tell(balancer: str) -> None:
         known.update(session, balancer, provisioning_status=becomes)
 
 
-def _renew(worker: Any, balancer: str) -> None:
+def _has_network(driver: Any, amphora: Any) -> bool:
+    """Its own address is what it gets last; one that boots answers before it has it again."""
+    ends = time.monotonic() + CONF.health_manager.heartbeat_timeout
+    while True:
+        try:
+            driver.get_interface_from_ip(amphora, amphora.vrrp_ip)
+        except agent_errors.NotFound:
+            if time.monotonic() >= ends:
+                return False
+            time.sleep(CONF.haproxy_amphora.connection_retry_interval)
+        else:
+            return True
+
+
+def _renew(balancer: str) -> None:
     """It says itself how that ended, by the balancer's status."""
     LOG.info("Amphorae of the load balancer %s are made anew", balancer)
-    worker.failover_loadbalancer(balancer)
+    controller_worker.ControllerWorker().failover_loadbalancer(balancer)
 
 
 def _adopt(amphorae: tuple[str, ...]) -> None:
