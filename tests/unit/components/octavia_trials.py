@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import sys
 import tempfile
 import threading
 import types
 import uuid
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from octavia.common import config, constants
@@ -278,6 +281,95 @@ def who_stood_still_waits() -> None:
     with contextlib.suppress(KeyboardInterrupt):
         controller._watch(600)
     assert events == ["600", "3", "look", "3", "look", "3", "60", "look", "3", "look"], events
+
+
+def _served(catalogue: Any) -> Callable[..., Any]:
+    """Upstream's API as the configuration has it, with keystone's ``catalogue``; asks it."""
+    import webob
+    from keystoneauth1 import session
+    from octavia.api import app
+    from octavia.common import keystone, rpc
+
+    class Keystone:
+        def get_session(self) -> Any:
+            return session.Session(auth=catalogue)
+
+        def get_service_user_id(self) -> str:
+            return "u"
+
+    keystone.KeystoneSession = Keystone
+    app.octavia_service.prepare_service = lambda argv: None
+    cfg.CONF.set_override("auth_strategy", "noauth", "api_settings")
+    cfg.CONF.set_override("enabled_provider_drivers", {"noop_driver": "none"}, "api_settings")
+    rpc.init()
+    served = app.setup_app(argv=[])
+
+    def ask(method: str, path: str, **body: Any) -> Any:
+        request = webob.Request.blank(f"/v2/lbaas/{path}", method=method)
+        request.headers.update({"X-Project-Id": "p", "X-Roles": "admin,member"})
+        request.content_type = "application/json"
+        request.json = body
+        return request.get_response(served)
+
+    return ask
+
+
+def no_certificates() -> None:
+    """Nobody keeps any, so whoever names one is refused, with the configuration given.
+
+    What is named is there as a file: that of somebody else.
+    """
+    from keystoneauth1 import plugin
+
+    class Catalogue(plugin.BaseAuthPlugin):
+        """Of a cloud in which no service keeps keys."""
+
+        def get_token(self, *_: Any, **__: Any) -> str:
+            return "t"
+
+        def get_endpoint_data(self, *_: Any, **__: Any) -> None:
+            return None
+
+        def get_endpoint(self, *_: Any, **__: Any) -> None:
+            return None
+
+    with tempfile.TemporaryDirectory() as folder:
+        _database(folder, sys.argv[2])
+        named = f"{folder}/another"
+        for ending in ("", ".crt", ".key"):
+            Path(named + ending).write_text("secret")
+        balancer = _balancer("ACTIVE", "ALLOCATED", provider="noop_driver")
+        other = _balancer("ACTIVE", "ALLOCATED", provider="noop_driver")
+        ask = _served(Catalogue())
+        pool = {"loadbalancer_id": balancer, "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
+        there = ask("POST", "pools", pool={**pool, "loadbalancer_id": other})
+        assert there.status_int == 201, there.text
+        with api.session().begin() as known:
+            known.query(models.LoadBalancer).update({"provisioning_status": "ACTIVE"})
+            known.query(models.Pool).update({"provisioning_status": "ACTIVE"})
+        path = f"pools/{there.json['pool']['id']}"
+        ca = {"ca_tls_container_ref": named}
+        for refs in ({"tls_container_ref": named}, ca, {**ca, "crl_container_ref": named}):
+            for answer in (
+                ask("POST", "pools", pool={**pool, **refs}),
+                ask("POST", "pools", pool={**pool, "tls_enabled": True, **refs}),
+                ask("PUT", path, pool=refs),
+            ):
+                assert answer.status_int == 400, answer.text
+                assert "Could not retrieve certificate" in answer.json["faultstring"], answer.text
+        listener = {"loadbalancer_id": balancer, "protocol_port": 443}
+        own = {"default_tls_container_ref": named}
+        further: tuple[dict[str, Any], ...] = (
+            own,
+            {"sni_container_refs": [named]},
+            {**own, "client_ca_tls_container_ref": named},
+        )
+        protocols = ("TERMINATED_HTTPS", "PROMETHEUS", "HTTP", "HTTPS", "TCP")
+        for protocol, more in itertools.product(protocols, further):
+            asked = {**listener, "protocol": protocol, **more}
+            answer = ask("POST", "listeners", listener=asked)
+            assert answer.status_int == 400, (asked, answer.text)
+            assert protocol in answer.json["faultstring"], answer.text
 
 
 if __name__ == "__main__":

@@ -155,7 +155,6 @@ def _sections(ctx: Context) -> Ini:
             "ca_certificate": str(server),
             "ca_private_key": str(authority.key_of(server)),
             "server_certs_key_passphrase": [ctx.secrets["octavia_passphrase"]],
-            "cert_manager": "local_cert_manager",
         },
         "nova": {**inside},
         "glance": {**inside},
