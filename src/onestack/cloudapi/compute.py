@@ -10,6 +10,7 @@ from keystoneauth1.exceptions import NotFound
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.session import admin_session
+from onestack.model.declarations import Flavor
 
 if TYPE_CHECKING:
     from onestack.model.context import Context
@@ -27,30 +28,17 @@ class Compute:
         answer = self.session.get(f"{self.url}/flavors", params={"is_public": "None"})
         return {each["name"]: str(each["id"]) for each in answer.json()["flavors"]}
 
-    def make_flavor(
-        self,
-        name: str,
-        cpus: int,
-        memory: int,
-        disk: int,
-        *,
-        identity: str = "",
-        public: bool = True,
-    ) -> None:
-        """``memory`` in MiB, ``disk`` in GiB; without an ``identity`` it gets one.
-
-        Not ``public``, it is administrators' alone.
-        """
-        body: Item = {"name": name, "vcpus": cpus, "ram": memory, "disk": disk}
+    def make_flavor(self, wanted: Flavor, *, identity: str = "", public: bool = True) -> None:
+        """Without an ``identity`` it gets one; not ``public``, it is administrators' alone."""
+        body: Item = {
+            "name": wanted.name,
+            "vcpus": wanted.cpus,
+            "ram": wanted.memory,
+            "disk": wanted.disk,
+        }
         body |= {"id": identity} if identity else {}
         body |= {} if public else {"os-flavor-access:is_public": False}
         self.session.post(f"{self.url}/flavors", json={"flavor": body})
-
-    def has_server(self, identity: str) -> bool:
-        answer = self.session.get(f"{self.url}/servers/{identity}", raise_exc=False)
-        if answer.status_code not in (200, 404):
-            answer.raise_for_status()
-        return bool(answer.status_code == 200)
 
     def remove_server(self, identity: str) -> None:
         """One that is gone already is no mistake."""

@@ -14,8 +14,8 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
 from onestack.cloudapi.compute import compute_of
+from onestack.cloudapi.identity import service_project
 from onestack.cloudapi.neutron import Item, NeutronApi, neutron_of
-from onestack.cloudapi.service_images import owner
 from onestack.model.change import Change
 from onestack.model.declarations import Port
 from onestack.model.errors import NotYet, OnestackError
@@ -92,7 +92,7 @@ def _rules(direction: str, ports: Iterable[Port], far: str) -> Iterator[tuple[ob
 
 def known(ctx: Context, wanted: GuestNetwork) -> Known:
     """Raises `NotYet`."""
-    found = _Made(neutron_of(ctx), owner(ctx), wanted)
+    found = _Made(neutron_of(ctx), service_project(ctx), wanted)
     network, subnet, port = found.network(), found.subnet(), found.port()
     group = found.group(wanted.name)
     if not (network and subnet and port and group):
@@ -102,7 +102,7 @@ def known(ctx: Context, wanted: GuestNetwork) -> Known:
 
 def ensure(ctx: Context, wanted: GuestNetwork) -> Iterator[Change]:
     """Network, subnet, both groups with just their rules, and this host's port, bound to it."""
-    made = _Made(neutron_of(ctx), owner(ctx), wanted)
+    made = _Made(neutron_of(ctx), service_project(ctx), wanted)
     network = made.network()
     if not network:
         yield Change(f"make the network {wanted.name}", made.make_network)
@@ -133,7 +133,7 @@ def ensure(ctx: Context, wanted: GuestNetwork) -> Iterator[Change]:
 def remove(ctx: Context, name: str) -> Iterator[Change]:
     """No network of that name in the project ``service``, and no server that is in it."""
     api = neutron_of(ctx)
-    own = {"project_id": owner(ctx)}
+    own = {"project_id": service_project(ctx)}
     network = api.find("network", name=name, **own)
     if network:
         ports = api.all("port", network_id=network["id"])
@@ -166,7 +166,7 @@ def _remove_servers(ctx: Context, guests: Sequence[str]) -> None:
     for guest in guests:
         compute.remove_server(guest)
     until = time.monotonic() + _GONE_SECONDS
-    while left := [guest for guest in guests if compute.has_server(guest)]:
+    while left := [guest for guest in guests if compute.server(guest)]:
         if time.monotonic() > until:
             raise OnestackError(
                 f"the servers {', '.join(left)} are not gone after {_GONE_SECONDS:.0f} s",

@@ -16,6 +16,7 @@ from onestack.cloudapi.keystone import (
     keystone_of,
 )
 from onestack.model.change import Change
+from onestack.model.errors import NotYet
 
 if TYPE_CHECKING:
     from onestack.model.context import Context
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 
 SERVICE_PROJECT = "service"
 SERVICE_ROLES = ("admin", "service")
+
+
+def service_project(ctx: Context) -> str:
+    """The id of the project of services' users, which has what they make. Raises `NotYet`."""
+    found = keystone_of(ctx).projects.get(SERVICE_PROJECT)
+    if not found:
+        raise NotYet(f"there is no project {SERVICE_PROJECT}", cure="run the same command again")
+    return str(found["id"])
 
 
 def ensure_service_project(ctx: Context) -> Iterator[Change]:

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from onestack.cloudapi.identity import SERVICE_PROJECT
-from onestack.cloudapi.keystone import keystone_of
+from onestack.cloudapi.identity import SERVICE_PROJECT, service_project
 from onestack.cloudapi.session import admin_session
 from onestack.model.change import Change
-from onestack.model.errors import NotYet
 
 if TYPE_CHECKING:
     from onestack.model.context import Context
@@ -29,16 +27,14 @@ _PLACES = {
 """Path and key of a project's quotas, by the service that keeps them."""
 
 
-def ensure_unlimited(ctx: Context, project: str = SERVICE_PROJECT) -> Iterator[Change]:
-    """No limit for the ``project``, of nova's, cinder's or neutron's. Raises `NotYet`."""
-    found = keystone_of(ctx).projects.get(project)
-    if not found:
-        raise NotYet(f"there is no project {project}", cure="run the same command again")
+def ensure_unlimited(ctx: Context) -> Iterator[Change]:
+    """No limit for the services' project, of nova's, cinder's or neutron's. Raises `NotYet`."""
+    project = service_project(ctx)
     session = admin_session(ctx)
     for service, (path, key) in _PLACES.items():
         if not ctx.offers(service):
             continue
-        url = f"{ctx.url(service)}/{path.format(project=found['id'])}"
+        url = f"{ctx.url(service)}/{path.format(project=project)}"
         limits = limited(session.get(url).json()[key])
         if limits:
             body = {key: dict.fromkeys(limits, UNLIMITED)}
@@ -46,7 +42,7 @@ def ensure_unlimited(ctx: Context, project: str = SERVICE_PROJECT) -> Iterator[C
             def lift(url: str = url, body: Body = body) -> None:
                 session.put(url, json=body)
 
-            yield Change(f"lift the quotas of the project {project} ({service})", lift)
+            yield Change(f"lift the quotas of the project {SERVICE_PROJECT} ({service})", lift)
 
 
 def limited(quota: Mapping[str, Any]) -> list[str]:

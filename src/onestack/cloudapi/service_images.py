@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from onestack.cloudapi.compute import compute_of
-from onestack.cloudapi.identity import SERVICE_PROJECT
+from onestack.cloudapi.identity import service_project
 from onestack.cloudapi.image import Images, Item, images_of
-from onestack.cloudapi.keystone import keystone_of
 from onestack.host.locks import Tell, silent
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE
-from onestack.model.errors import NotYet
 
 if TYPE_CHECKING:
     from onestack.model.context import Context
@@ -25,14 +23,6 @@ KIND = "onestack_guest"
 
 def image_name(recipe: GuestImage) -> str:
     return f"{recipe.name}-{recipe.digest}"
-
-
-def owner(ctx: Context) -> str:
-    """The id of the project whose images they are. Raises `NotYet`."""
-    found = keystone_of(ctx).projects.get(SERVICE_PROJECT)
-    if not found:
-        raise NotYet(f"there is no project {SERVICE_PROJECT}", cure="run the same command again")
-    return str(found["id"])
 
 
 def service_image(ctx: Context, recipe: GuestImage) -> str | None:
@@ -51,7 +41,7 @@ def ensure_service_image(
     """The image of ``recipe``, built if need be, uploaded whole.
 
     Interrupted, an upload is begun anew. Who is not of the project neither sees it nor can
-    put another in its place: services find it by `service_image`, or by tag and `owner`.
+    put another in its place: services find it by `service_image`, or by tag and `service_project`.
     """
     images, name, cache = images_of(ctx), image_name(recipe), CACHE / "images"
     present = [each for each in _ours(ctx, recipe) if each["name"] == name]
@@ -61,7 +51,7 @@ def ensure_service_image(
         yield Change(f"build {recipe.title}", lambda: _build(recipe, tell))
     body = {
         "name": name,
-        "owner": owner(ctx),
+        "owner": service_project(ctx),
         "visibility": "private",
         "disk_format": "qcow2",
         "container_format": "bare",
@@ -111,4 +101,4 @@ def _used(ctx: Context, image: Item) -> bool:
 
 
 def _ours(ctx: Context, recipe: GuestImage) -> list[Item]:
-    return images_of(ctx).all(owner=owner(ctx), **{KIND: recipe.name})
+    return images_of(ctx).all(owner=service_project(ctx), **{KIND: recipe.name})

@@ -16,6 +16,7 @@ from onestack.model.declarations import (
     ConfigFile,
     Database,
     Directory,
+    Flavor,
     Frontend,
     GuestImage,
     Holding,
@@ -201,8 +202,8 @@ class Component(Part):
     """Commands of the clients' environment for it."""
     guest_images: tuple[GuestImage, ...] = ()
     """Of machines that it starts: `onestack image` builds each, also where it is off."""
-    flavors: tuple[str, ...] = ()
-    """Names of those that it makes for its own guests: people's are made beside them."""
+    flavors: tuple[Flavor, ...] = ()
+    """Those that it makes for its own guests: people's are made beside them."""
     holdings: tuple[Holding, ...] = ()
     """What people make with it in a project, by its first capability's URL."""
     undo: Mapping[str, Undo] = {}

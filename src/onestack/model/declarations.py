@@ -301,6 +301,16 @@ class Capability:
 
 
 @dataclass(frozen=True)
+class Flavor:
+    """``memory`` in MiB, ``disk`` in GiB."""
+
+    name: str
+    cpus: int
+    memory: int
+    disk: int
+
+
+@dataclass(frozen=True)
 class Holding:
     """Things that only people make in a project: found at ``path`` of the service."""
 

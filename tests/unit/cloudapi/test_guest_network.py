@@ -128,15 +128,15 @@ class Nova:
         for port in self.neutron.all("port", device_id=identity):
             self.neutron.delete("port", port["id"])
 
-    def has_server(self, identity: str) -> bool:
-        return identity not in self.removed
+    def server(self, identity: str) -> Item | None:
+        return None if identity in self.removed else {"id": identity}
 
 
 @pytest.fixture
 def neutron(monkeypatch: pytest.MonkeyPatch) -> Neutron:
     made = Neutron()
     monkeypatch.setattr(guest_network, "neutron_of", lambda ctx: made)
-    monkeypatch.setattr(guest_network, "owner", lambda ctx: OWNER)
+    monkeypatch.setattr(guest_network, "service_project", lambda ctx: OWNER)
     return made
 
 

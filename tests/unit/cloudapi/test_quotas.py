@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from onestack.cloudapi import quotas
+from onestack.cloudapi import identity, quotas
 from onestack.components.cinder import Cinder
 from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
@@ -45,7 +45,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Session:
     made = Session()
     monkeypatch.setattr(quotas, "admin_session", lambda ctx: made)
     projects = {"service": {"id": "p"}}
-    monkeypatch.setattr(quotas, "keystone_of", lambda ctx: SimpleNamespace(projects=projects))
+    monkeypatch.setattr(identity, "keystone_of", lambda ctx: SimpleNamespace(projects=projects))
     return made
 
 
@@ -74,6 +74,9 @@ def test_only_those_of_services_that_are_on(tmp_path: Path, session: Session) ->
     assert session.put_to == ["9696/v2.0/quotas/p"]
 
 
-def test_before_there_is_a_project_nothing_is_asked(tmp_path: Path, session: Session) -> None:
+def test_before_there_is_a_project_nothing_is_asked(
+    tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "keystone_of", lambda ctx: SimpleNamespace(projects={}))
     with pytest.raises(NotYet):
-        list(quotas.ensure_unlimited(context(tmp_path, Neutron()), "nobody"))
+        list(quotas.ensure_unlimited(context(tmp_path, Neutron())))

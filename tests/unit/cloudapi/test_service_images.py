@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from onestack.cloudapi import service_images
+from onestack.cloudapi import identity, service_images
 from onestack.model.context import Context
 from onestack.model.errors import NotYet
 from tests.unit.deploy.toys import context
@@ -62,7 +62,7 @@ def glance(monkeypatch: pytest.MonkeyPatch) -> Glance:
     keystone = SimpleNamespace(projects={"service": {"id": "s"}})
     monkeypatch.setattr(service_images, "images_of", lambda ctx: made)
     monkeypatch.setattr(service_images, "compute_of", lambda ctx: made)
-    monkeypatch.setattr(service_images, "keystone_of", lambda ctx: keystone)
+    monkeypatch.setattr(identity, "keystone_of", lambda ctx: keystone)
     monkeypatch.setattr(Context, "offers", lambda ctx, capability: True)
     return made
 
@@ -130,6 +130,6 @@ def test_without_the_services_project_there_is_nothing_yet(
     tmp_path: Path, glance: Glance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty = SimpleNamespace(projects={})
-    monkeypatch.setattr(service_images, "keystone_of", lambda ctx: empty)
+    monkeypatch.setattr(identity, "keystone_of", lambda ctx: empty)
     with pytest.raises(NotYet):
         service_images.service_image(context(tmp_path), Toy())

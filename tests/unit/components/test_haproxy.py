@@ -72,6 +72,15 @@ def apply(ctx: Context) -> list[str]:
     return said
 
 
+def read_by_haproxy(ctx: Context) -> str:
+    """What it says of its file, which it takes."""
+    file = ctx.cloud.etc / "haproxy.cfg"
+    file.write_text(content(ctx, HAPROXY, "haproxy.cfg"))
+    done = subprocess.run(["haproxy", "-c", "-f", str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
 def loaded(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
 
@@ -137,10 +146,7 @@ def test_the_operators_certificate_is_copied(mixed: Context, tmp_path: Path) -> 
 @installed
 def test_haproxy_reads_all_kinds_of_ports(mixed: Context) -> None:
     apply(mixed)
-    file = mixed.cloud.etc / "haproxy.cfg"
-    file.write_text(content(mixed, HAPROXY, "haproxy.cfg"))
-    done = subprocess.run(["haproxy", "-c", "-f", str(file)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    read_by_haproxy(mixed)
 
 
 class Elsewhere(Component):
@@ -198,11 +204,7 @@ def test_their_certificate_is_by_the_clouds_authority(
 def test_haproxy_reads_ports_at_another_address(ctx: Context) -> None:
     ctx = dataclasses.replace(ctx, components=(Elsewhere(), Api(), HAPROXY))
     apply(ctx)
-    file = ctx.cloud.etc / "haproxy.cfg"
-    file.write_text(content(ctx, HAPROXY, "haproxy.cfg"))
-    done = subprocess.run(["haproxy", "-c", "-f", str(file)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stderr
+    assert "WARNING" not in read_by_haproxy(ctx)
 
 
 class Guests(Component):
@@ -278,11 +280,7 @@ def test_one_guest_does_not_use_up_the_front(tmp_path: Path) -> None:
 @installed
 def test_haproxy_reads_its_file(ctx: Context) -> None:
     apply(ctx)
-    file = ctx.cloud.etc / "haproxy.cfg"
-    file.write_text(content(ctx, HAPROXY, "haproxy.cfg"))
-    done = subprocess.run(["haproxy", "-c", "-f", str(file)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stderr
+    assert "WARNING" not in read_by_haproxy(ctx)
 
 
 def test_certificates_are_made_once(ctx: Context) -> None:

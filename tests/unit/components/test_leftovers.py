@@ -147,8 +147,8 @@ def test_amphorae_and_what_they_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     for module in (neutron_api, compute_api, image, service_images):
         monkeypatch.setattr(module, "admin_session", lambda ctx: cloud, raising=False)
-    monkeypatch.setattr(balancers, "owner", lambda ctx: "p")
-    monkeypatch.setattr(service_images, "owner", lambda ctx: "p")
+    monkeypatch.setattr(balancers, "service_project", lambda ctx: "p")
+    monkeypatch.setattr(service_images, "service_project", lambda ctx: "p")
     monkeypatch.setattr(Management, "purge", lambda self: iter(()))
     monkeypatch.setattr(Cloud, "loose", (*Cloud.loose, "is_public", "name"))
     ctx = context(tmp_path, Keystone(), Nova(), Neutron(), Glance())

@@ -19,7 +19,7 @@ from onestack.components.octavia.providers import LISTENERS
 from onestack.model.change import Change
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
-from onestack.model.declarations import TempestResources
+from onestack.model.declarations import Flavor, TempestResources
 from onestack.model.errors import NotYet
 from onestack.model.findings import Severity
 from onestack.model.ini import Ini
@@ -351,9 +351,9 @@ def test_what_amphorae_are_made_from(
         def flavors(self) -> dict[str, str]:
             return flavors
 
-        def make_flavor(self, name: str, *sizes: int, public: bool) -> None:
-            made.append(f"{name} {sizes} {public}")
-            flavors[name] = "f"
+        def make_flavor(self, wanted: Flavor, *, public: bool) -> None:
+            made.append(f"{wanted.name} {wanted.cpus, wanted.memory, wanted.disk} {public}")
+            flavors[wanted.name] = "f"
 
     class Known:
         network, group = "n", "g"
@@ -362,7 +362,7 @@ def test_what_amphorae_are_made_from(
         return lambda *_, **__: iter((Change(what, lambda: made.append(what)),))
 
     monkeypatch.setattr(machines, "compute_of", lambda ctx: Compute())
-    monkeypatch.setattr(machines, "owner", lambda ctx: "p")
+    monkeypatch.setattr(machines, "service_project", lambda ctx: "p")
     for name in ("ensure_unlimited", "ensure_service_image", "remove_older"):
         monkeypatch.setattr(machines, name, step(name))
     told: list[Ini] = []

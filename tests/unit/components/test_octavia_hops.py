@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from onestack.components import service_guests
 from onestack.components.octavia import Octavia, hops, layout
 from onestack.database.upstream_tables import octavia
 from onestack.database.upstream_tables.octavia import AmphoraRow
@@ -44,7 +45,7 @@ def said(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(hops, "server_of", lambda ctx: None)
         monkeypatch.setattr(octavia, "amphorae", lambda server: (row,))
-        monkeypatch.setattr(hops, "compute_of", lambda ctx: Compute())
+        monkeypatch.setattr(service_guests, "compute_of", lambda ctx: Compute())
         monkeypatch.setattr(hops, "neutron_of", lambda ctx: Neutron())
         return list(hops.examine(ctx))
 

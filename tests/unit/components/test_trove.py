@@ -16,6 +16,7 @@ from keystoneauth1.session import Session
 
 from onestack.answers.registry import registry
 from onestack.cloudapi.compute import Compute
+from onestack.components import service_guests
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.haproxy import Haproxy
@@ -294,7 +295,7 @@ def test_what_is_left_when_it_goes_for_good(
         "neutron_of": lambda _: api,
         "compute_of": lambda _: compute,
         "admin_session": lambda _: session,
-        "owner": lambda _: "service",
+        "service_project": lambda _: "service",
         "remove_all": lambda _, recipe: iter([Change(recipe.name, lambda: gone.append("image"))]),
     }.items():
         monkeypatch.setattr(leftovers, name, stand_in)
@@ -344,10 +345,14 @@ def test_at_which_hop_it_ends(
             raise bus
         return contextlib.nullcontext()
 
+    def nova(_: Context) -> Any:
+        return SimpleNamespace(server=lambda _: server)
+
+    monkeypatch.setattr(service_guests, "compute_of", nova)
     tls = SimpleNamespace(wrap_socket=lambda *_, **__: contextlib.nullcontext())
     for name, stand_in in {
         "server_of": lambda _: None,
-        "compute_of": lambda _: SimpleNamespace(server=lambda _: server),
+        "compute_of": nova,
         "neutron_of": lambda _: SimpleNamespace(find=lambda *_, **__: found),
         "netns": SimpleNamespace(inside=lambda _: contextlib.nullcontext()),
         "socket": SimpleNamespace(create_connection=reached),

@@ -129,7 +129,7 @@ class Octavia(Component):
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.components.octavia import hops, layout
+        from onestack.components.octavia import hops
 
         if keys.AMPHORA in chosen(ctx):
             yield from layout.management(ctx).health_checks()

@@ -7,8 +7,8 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from onestack.cloudapi.compute import compute_of
 from onestack.cloudapi.neutron import neutron_of
+from onestack.components import service_guests
 from onestack.components.octavia import authority, layout
 from onestack.database.server import server_of
 from onestack.database.upstream_tables import octavia
@@ -50,17 +50,9 @@ def overdue(ctx: Context, row: AmphoraRow) -> bool:
 def _hop(ctx: Context, row: AmphoraRow) -> tuple[str, str]:
     """Why, and what to do."""
     renew = f"openstack loadbalancer failover {row.balancer}"
-    if not row.server:
-        return "nova was not asked for its server, or refused", "onestack logs octavia-api"
-    server = compute_of(ctx).server(row.server)
-    if server is None:
-        return f"its server {row.server} is gone", renew
-    if server["status"] != "ACTIVE":
-        fault = server.get("fault", {}).get("message", "")
-        return (
-            f"its server {row.server} is {server['status']}" + (f": {fault}" if fault else ""),
-            f"openstack server start {row.server}, or {renew}",
-        )
+    log = "onestack logs octavia-api"
+    if wrong := service_guests.no_server(ctx, row.server, log, renew, f", or {renew}"):
+        return wrong
     return _on_the_way(ctx, row, f"openstack console log show {row.server}")
 
 
@@ -97,11 +89,8 @@ def _on_the_way(ctx: Context, row: AmphoraRow, console: str) -> tuple[str, str]:
 
 def _silent_guest(ctx: Context, row: AmphoraRow, console: str) -> tuple[str, str]:
     port = neutron_of(ctx).find("port", device_id=row.server, fixed_ips=f"ip_address={row.address}")
-    if port and port["status"] != "ACTIVE":
-        return (
-            f"its port {port['id']} is {port['status']}: the switch has not connected it",
-            "onestack status neutron",
-        )
+    if wrong := port and service_guests.no_port(port):
+        return wrong
     return f"nobody answers at {row.address}: its guest has not booted, or hangs", console
 
 

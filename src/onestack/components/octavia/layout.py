@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from onestack.components.octavia import keys
+from onestack.components.octavia.amphora import AMPHORA
 from onestack.model.context import Context
-from onestack.model.declarations import Port
+from onestack.model.declarations import Flavor, Port
 from onestack.network.management import Management
 
 HEARTBEATS = 5555
@@ -13,7 +14,7 @@ AGENT = 9443
 """TCP port of an amphora's agent."""
 BEATS = Port("udp", HEARTBEATS)
 TAG = "amphora"
-FLAVOR = "octavia-amphora"
+FLAVOR = Flavor("octavia-amphora", 1, 1024, AMPHORA.min_disk_gib)
 
 
 def boot_seconds(ctx: Context) -> int:

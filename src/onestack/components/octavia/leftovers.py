@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from onestack.cloudapi.compute import compute_of
+from onestack.cloudapi.identity import service_project
 from onestack.cloudapi.neutron import Item, NeutronApi, neutron_of
-from onestack.cloudapi.service_images import owner, remove_all
+from onestack.cloudapi.service_images import remove_all
 from onestack.cloudapi.session import admin_session
 from onestack.components.octavia import layout
 from onestack.components.octavia.amphora import AMPHORA
@@ -46,12 +47,7 @@ def remove_ports(ctx: Context) -> Iterator[Change]:
     api = neutron_of(ctx)
     ports = api.all("port", device_owner=list(OWNERS), fields="id")
     if ports:
-
-        def remove() -> None:
-            for port in ports:
-                api.delete("port", port["id"])
-
-        yield Change(f"remove {len(ports)} ports of load balancers", remove)
+        yield _removal(api, "port", ports, "ports of load balancers")
 
 
 _ID = "[0-9a-f-]{36}"
@@ -73,7 +69,7 @@ def remove_amphorae(ctx: Context) -> Iterator[Change]:
     yield from layout.management(ctx).purge()
     if not ctx.offers("identity"):
         return
-    project = owner(ctx)
+    project = service_project(ctx)
     if ctx.offers("compute"):
         yield from _remove_servers(ctx, project)
     if ctx.offers("network"):
@@ -104,8 +100,9 @@ def _remove_servers(ctx: Context, project: str) -> Iterator[Change]:
                 compute.remove_server(server["id"])
 
         yield Change(f"remove {len(servers)} amphorae", remove)
-    if flavor := compute.flavors().get(layout.FLAVOR):
-        yield Change(f"remove the flavor {layout.FLAVOR}", lambda: compute.delete_flavor(flavor))
+    if flavor := compute.flavors().get(layout.FLAVOR.name):
+        what = f"remove the flavor {layout.FLAVOR.name}"
+        yield Change(what, lambda: compute.delete_flavor(flavor))
 
 
 def _remove_from_neutron(api: NeutronApi, project: str) -> Iterator[Change]:

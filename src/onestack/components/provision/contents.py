@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.cloudapi.compute import compute_of
@@ -16,17 +15,7 @@ from onestack.images.fetch import cached, fetch, shown
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE
 from onestack.model.context import Context
-
-
-@dataclass(frozen=True)
-class Flavor:
-    """``memory`` in MiB, ``disk`` in GiB."""
-
-    name: str
-    cpus: int
-    memory: int
-    disk: int
-
+from onestack.model.declarations import Flavor
 
 DESCRIPTION = "One of the cloud's first contents"
 """By it an image is known later: people use the same names."""
@@ -45,7 +34,8 @@ def wanted_flavors(ctx: Context, present: Collection[str]) -> list[Flavor]:
     """`FLAVORS` in a cloud that has none; Tempest's two, where there are none of these names."""
     found: list[Flavor] = []
     # What services make for their own guests is nobody's choice.
-    of_services = {name for room in (*ctx.components, *ctx.switched_off) for name in room.flavors}
+    rooms = (*ctx.components, *ctx.switched_off)
+    of_services = {flavor.name for room in rooms for flavor in room.flavors}
     if ctx.answers["CONFIG_NOVA_MANAGE_FLAVORS"] and of_services.issuperset(present):
         found += FLAVORS
     if ctx.answers[keys.TEMPEST]:
@@ -65,9 +55,7 @@ def ensure_flavors(ctx: Context) -> Iterator[Change]:
     """The wanted flavors; an operator's own choice stays."""
     compute = compute_of(ctx)
     for flavor in wanted_flavors(ctx, compute.flavors()):
-        make = functools.partial(
-            compute.make_flavor, flavor.name, flavor.cpus, flavor.memory, flavor.disk
-        )
+        make = functools.partial(compute.make_flavor, flavor)
         yield Change(f"make the flavor {flavor.name}", make)
 
 

@@ -52,7 +52,7 @@ class Trove(Component):
     provides = (Capability("databases", ("trove",), port=config.PORT, path="/v1.0"),)
     holdings = (Holding("/{own}/mgmt/instances", {"project_id": "{project}", "deleted": "false"}),)
     guest_images = (RECIPE,)
-    flavors = tuple(size.name for size in datastores.SIZES)
+    flavors = datastores.FLAVORS
     keys = KEYS
     secrets = SECRETS
     known_errors = KNOWN_ERRORS

@@ -11,7 +11,7 @@ from onestack.components.trove.guest import RECIPE
 from onestack.database.upstream_tables import trove as tables
 from onestack.model.change import Change
 from onestack.model.context import Context
-from onestack.model.declarations import Job
+from onestack.model.declarations import Flavor, Job
 from onestack.model.errors import NotYet
 
 
@@ -30,18 +30,9 @@ POSTGRESQL = Datastore("postgresql", "15", "postgresql", 5432)
 DATASTORES = (MARIADB, POSTGRESQL)
 
 
-@dataclass(frozen=True)
-class Size:
-    """A flavor. Without swap and ephemeral disk: the agent finds its volume as the second disk."""
-
-    name: str
-    cpus: int
-    memory: int
-    disk: int
-
-
-SIZES = (Size("db.small", 1, 2048, 5), Size("db.medium", 2, 4096, 5))
-"""``memory`` in MiB, ``disk`` in GiB: of the guest's system; data is on a volume."""
+FLAVORS = (Flavor("db.small", 1, 2048, 5), Flavor("db.medium", 2, 4096, 5))
+"""To choose from. The disk is of the guest's system, data is on a volume. Without swap and
+ephemeral disk: the agent finds its volume as the second one."""
 
 
 def ensure_image(ctx: Context) -> Iterator[Change]:
@@ -57,20 +48,11 @@ def ensure_flavors(ctx: Context) -> Iterator[Change]:
 
     compute = compute_of(ctx)
     present = compute.flavors()
-    for size in SIZES:
-        if size.name not in present:
-            yield Change(
-                f"make the flavor {size.name}",
-                functools.partial(
-                    compute.make_flavor,
-                    size.name,
-                    size.cpus,
-                    size.memory,
-                    size.disk,
-                    # The database service asks for a flavor's id.
-                    identity=size.name,
-                ),
-            )
+    for flavor in FLAVORS:
+        if flavor.name not in present:
+            # The database service asks for a flavor's id.
+            make = functools.partial(compute.make_flavor, flavor, identity=flavor.name)
+            yield Change(f"make the flavor {flavor.name}", make)
 
 
 def ensure_datastores(ctx: Context) -> Iterator[Change]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from onestack.cloudapi.compute import compute_of
 from onestack.cloudapi.neutron import neutron_of
+from onestack.components import service_guests
 from onestack.components.trove import config
 from onestack.database.server import server_of
 from onestack.database.upstream_tables import trove as tables
@@ -53,35 +54,19 @@ def _overdue(row: InstanceRow) -> bool:
 
 def _fault(ctx: Context, row: InstanceRow) -> str:
     server = compute_of(ctx).server(row.server) if row.server else None
-    return str(server.get("fault", {}).get("message", "")) if server else ""
+    return service_guests.fault(server) if server else ""
 
 
 def _hop(ctx: Context, row: InstanceRow) -> tuple[str, str]:
     """Why, and what to do."""
-    if not row.server:
-        return "nova was not asked for its server, or refused", "onestack logs trove"
-    server = compute_of(ctx).server(row.server)
-    if server is None:
-        return (
-            f"its server {row.server} is gone",
-            f"openstack database instance delete {row.identity}",
-        )
-    if server["status"] != "ACTIVE":
-        fault = server.get("fault", {}).get("message", "")
-        return (
-            f"its server {row.server} is {server['status']}" + (f": {fault}" if fault else ""),
-            f"openstack server start {row.server}",
-        )
+    log, delete = "onestack logs trove", f"openstack database instance delete {row.identity}"
+    if wrong := service_guests.no_server(ctx, row.server, log, delete):
+        return wrong
     network = config.management(ctx)
     port = neutron_of(ctx).find("port", device_id=row.server, network_id=network.known().network)
     if port is None:
-        return "it has no port in the network of databases", "onestack logs trove"
-    if port["status"] != "ACTIVE":
-        return (
-            f"its port {port['id']} is {port['status']}: the switch has not connected it",
-            "onestack status neutron",
-        )
-    return _bus(ctx, row, network.process_name)
+        return "it has no port in the network of databases", log
+    return service_guests.no_port(port) or _bus(ctx, row, network.process_name)
 
 
 def _bus(ctx: Context, row: InstanceRow, keeper: str) -> tuple[str, str]:

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from keystoneauth1.exceptions import NotFound
 
 from onestack.cloudapi.compute import compute_of
+from onestack.cloudapi.identity import service_project
 from onestack.cloudapi.neutron import neutron_of
-from onestack.cloudapi.service_images import owner, remove_all
+from onestack.cloudapi.service_images import remove_all
 from onestack.cloudapi.session import admin_session
 from onestack.components.trove import config
-from onestack.components.trove.datastores import SIZES
+from onestack.components.trove.datastores import FLAVORS
 from onestack.components.trove.guest import RECIPE
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -47,7 +48,7 @@ def remove(ctx: Context) -> Iterator[Change]:
 
 def _network(ctx: Context) -> Iterator[Change]:
     """Ports in people's networks, with the floating IPs that were made for them, and groups."""
-    api, own = neutron_of(ctx), owner(ctx)
+    api, own = neutron_of(ctx), service_project(ctx)
     ports = [p for p in api.all("port", project_id=own) if p["name"].startswith(NAME)]
     for port in ports:
         for address in api.all("floatingip", port_id=port["id"]):
@@ -69,7 +70,7 @@ def _network(ctx: Context) -> Iterator[Change]:
 def _volumes(ctx: Context) -> Iterator[Change]:
     """In whatever state they are, with their snapshots."""
     session, url = admin_session(ctx), f"{ctx.url('block-storage')}/volumes"
-    query = {"all_tenants": "1", "project_id": owner(ctx)}
+    query = {"all_tenants": "1", "project_id": service_project(ctx)}
     for volume in session.get(url, params=query).json()["volumes"]:
         if str(volume["name"]).startswith(NAME):
 
@@ -86,7 +87,7 @@ def _volumes(ctx: Context) -> Iterator[Change]:
 
 def _groups_of_servers(ctx: Context) -> Iterator[Change]:
     compute = compute_of(ctx)
-    for group in compute.server_groups(owner(ctx)):
+    for group in compute.server_groups(service_project(ctx)):
         if group["name"].startswith(LOCALITY):
             yield Change(
                 f"remove the server group {group['name']}",
@@ -98,9 +99,9 @@ def _flavors(ctx: Context) -> Iterator[Change]:
     """Which a server still has stay, as nova keeps what it needs of them."""
     compute = compute_of(ctx)
     present = compute.flavors()
-    for size in SIZES:
-        if size.name in present:
+    for flavor in FLAVORS:
+        if flavor.name in present:
             yield Change(
-                f"remove the flavor {size.name}",
-                functools.partial(compute.delete_flavor, present[size.name]),
+                f"remove the flavor {flavor.name}",
+                functools.partial(compute.delete_flavor, present[flavor.name]),
             )

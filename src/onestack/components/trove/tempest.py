@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from onestack.components.trove.datastores import DATASTORES, SIZES
+from onestack.components.trove.datastores import DATASTORES, FLAVORS
 from onestack.model.ini import Ini
 
 
 def sections() -> Ini:
-    small, medium = (size.name for size in SIZES)
+    small, medium = (flavor.name for flavor in FLAVORS)
     return {
         "database": {
             "enabled_datastores": [datastore.name for datastore in DATASTORES],
