@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import shutil
 import tempfile
 from pathlib import Path
 
 from onestack.host import debs
-from onestack.host.command import environment, run
+from onestack.host.command import run
 from onestack.host.files import remove_tree
 from onestack.host.locks import Tell, silent
 from onestack.images import elf
 from onestack.images.boot import BOOT_MODULES, KERNEL, boot_config, make_initrd
+from onestack.images.builder import check_machine
 from onestack.images.content import contents
 from onestack.images.disk import EPOCH, write_disk
 from onestack.images.kernel import closure
@@ -122,25 +122,8 @@ def cached_test_guest(cache: Path) -> Path:
     image = _image(cache)
     if image.exists():
         return image
-    if platform.machine() != "x86_64":
-        raise OnestackError(
-            "the test guest cannot be built here",
-            f"it is made for x86_64, and this machine is {platform.machine()}",
-            "give an image for this machine by CONFIG_PROVISION_IMAGE_URL",
-        )
-    if os.geteuid() != 0:
-        raise OnestackError(
-            "the test guest can only be built by root",
-            "the owners of the files in it are taken from files on this machine",
-            "run it with sudo",
-        )
-    for program, package in (("mke2fs", "e2fsprogs"), ("qemu-img", "qemu-utils")):
-        if not shutil.which(program, path=environment()["PATH"]):
-            raise OnestackError(
-                "the test guest cannot be built yet",
-                f"there is no {program} on this machine",
-                f"apt-get install -y {package}",
-            )
+    other = "give an image for this machine by CONFIG_PROVISION_IMAGE_URL"
+    check_machine("the test guest", other)
     cache.mkdir(parents=True, exist_ok=True)
     with locks.held(cache / ".test-guest.lock"):
         # Whoever held the lock may have built it.

@@ -10,8 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import inspect
-import os
-import platform
 import re
 import shutil
 import tempfile
@@ -21,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.host import debs
-from onestack.host.command import CommandFailed, environment, run
+from onestack.host.command import CommandFailed, run
 from onestack.host.files import explain, remove_tree
 from onestack.host.locks import Tell, file_lock, silent
 from onestack.images import agents, debian_root, sources
 from onestack.images.boot import boot_config, make_initrd
+from onestack.images.builder import check_machine
 from onestack.images.content import contents, files_below
 from onestack.images.disk import MIB, write_disk
 from onestack.kernel.files import sync_directory
@@ -45,8 +44,6 @@ UNITS = (
     *("acpid.service", "acpid.socket"),
 )
 """Started at boot in every guest."""
-PROGRAMS = {"mke2fs": "e2fsprogs", "qemu-img": "qemu-utils"}
-"""Of this machine, and the packages they are in."""
 KEPT = r"-[0-9a-f]{12}\.(qcow2|parts)"
 """How what is kept of a recipe is named, after the recipe's name."""
 FULL = r"No space left on device|ENOSPC|Could not allocate (block|inode)|os error 28"
@@ -148,7 +145,7 @@ class Recipe:
         image = self.image(cache)
         if image.exists():
             return image
-        _check_machine(self.title)
+        check_machine(self.title)
         with self._alone(cache, tell), full_disk_told(cache):
             # Whoever held the lock may have built it.
             if not image.exists():
@@ -207,22 +204,6 @@ class Recipe:
 
     def _parts(self, cache: Path) -> Path:
         return cache / f"{self.name}-{self.digest}.parts"
-
-
-def _check_machine(title: str) -> None:
-    what = f"{title} cannot be built here"
-    if platform.machine() != "x86_64":
-        raise OnestackError(what, f"it is made for x86_64; this machine is {platform.machine()}")
-    if os.geteuid() != 0:
-        why = "the owners of the files in it are taken from files on this machine"
-        raise OnestackError(what, why, "run it with sudo")
-    for program, package in PROGRAMS.items():
-        if not shutil.which(program, path=environment()["PATH"]):
-            raise OnestackError(
-                f"{title} cannot be built yet",
-                f"there is no {program} on this machine",
-                f"apt-get install -y {package}",
-            )
 
 
 @contextmanager
