@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from onestack.answers import facter
 from onestack.answers.packstack_file import AnswerLine
 from onestack.answers.values import BadValue, split
+from onestack.kernel.sockets import may_listen
 
 CONTROLLER = "CONFIG_CONTROLLER_HOST"
 _SAY_IT = (CONTROLLER, "CONFIG_KEYSTONE_HOST")
@@ -62,14 +63,6 @@ class Settled:
     problems: tuple[str, ...] = ()
 
 
-def is_here(address: str) -> bool:
-    """Whether it is one of this machine's own."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((address, 0))
-        return True
-    return False
-
-
 def address_of(name: str) -> str:
     """The address of a host; ``""`` for this machine under a name without one of its own.
 
@@ -103,9 +96,9 @@ def settle(layers: Iterable[Sequence[AnswerLine]]) -> Settled:
         for line, hosts in named.items()
         if (strange := _strange(hosts, ours))
     ]
-    if controller.text and not is_here(controller.text):
+    if controller.text and not may_listen(controller.text):
         for line, hosts in named.items():
-            if here := [a for a in hosts.values() if a not in ours and is_here(a)]:
+            if here := [a for a in hosts.values() if a not in ours and may_listen(a)]:
                 problems.append(
                     f"{line.where}: this machine is {here[0]}, which {line.name} names, and the "
                     f"controller is {controller.text}: a machine cannot be joined to another's "
@@ -131,7 +124,7 @@ def _merged(layers: Iterable[Sequence[AnswerLine]]) -> Sequence[AnswerLine]:
 
 
 def _strange(hosts: Mapping[str, str], ours: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name for name, at in hosts.items() if at not in ours and not is_here(at))
+    return tuple(name for name, at in hosts.items() if at not in ours and not may_listen(at))
 
 
 def _addresses(line: AnswerLine, problems: list[str]) -> Iterator[tuple[str, str]]:
@@ -161,7 +154,7 @@ def _controller(named: Mapping[AnswerLine, Mapping[str, str]]) -> AnswerLine | N
         likely = [*named]
     for line in likely:
         found = _at(line, named[line].values())
-        if is_here(found.text):
+        if may_listen(found.text):
             return found
     for line in named:
         return dataclasses.replace(line, text="")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import grp
 import ipaddress
 import json
@@ -23,6 +22,7 @@ from typing import Any
 from onestack.host import dpkg, kvm, links, netns, nftables, timekeeping
 from onestack.host.nftables import ClosedChain
 from onestack.host.timekeeping import Keeper
+from onestack.kernel.sockets import may_listen
 from onestack.model.cloud import CACHE, Cloud
 from onestack.model.errors import OnestackError
 
@@ -247,20 +247,6 @@ def route_address() -> str:
             return str(probe.getsockname()[0]) if far else ""
         except OSError:
             return ""
-
-
-def may_listen(address: str) -> bool:
-    """Whether a program here may listen at ``address``; ``False`` also for what is none."""
-    try:
-        family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
-    except ValueError:
-        return False
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError as error:
-            return error.errno != errno.EADDRNOTAVAIL
-    return True
 
 
 def resolvers(files: Iterable[Path] = RESOLVERS) -> tuple[str, ...]:

@@ -1,10 +1,12 @@
-"""Who listens where, from /proc."""
+"""Who listens where, from /proc, and where a program may."""
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import ipaddress
 import os
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,3 +120,17 @@ def holder(port: int, address: str) -> tuple[int, str] | None:
     """Pid and command of who keeps others from this port here, if it can be found out."""
     found = [one for one in listeners() if one.port == port and one.blocks(address)]
     return next(((one.pid, one.command) for one in owners(found) if one.pid), None)
+
+
+def may_listen(address: str) -> bool:
+    """Whether a program here may listen at ``address``; ``False`` also for what is none."""
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
+    except ValueError:
+        return False
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True

@@ -10,6 +10,7 @@ from onestack.answers import hosts
 from onestack.answers.packstack_file import parse
 from onestack.answers.registry import registry
 from onestack.answers.validate import check
+from onestack.kernel import sockets
 
 HERE = {"192.0.2.7", "198.51.100.7"}
 NAMES = {"controller": "192.0.2.7", "compute1": "192.0.2.8", "localhost": "", "me": ""}
@@ -18,7 +19,7 @@ NAMES = {"controller": "192.0.2.7", "compute1": "192.0.2.8", "localhost": "", "m
 @pytest.fixture(autouse=True)
 def network(monkeypatch: pytest.MonkeyPatch) -> None:
     found = hosts.address_of
-    monkeypatch.setattr(hosts, "is_here", HERE.__contains__)
+    monkeypatch.setattr(hosts, "may_listen", HERE.__contains__)
     monkeypatch.setattr(hosts, "address_of", lambda n: NAMES[n] if n in NAMES else found(n))
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
 
@@ -142,7 +143,7 @@ def test_the_cloud_s_address_is_of_version_four() -> None:
 
 def test_this_machine_s_own_names_and_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert hosts.is_here("127.0.0.1") and not hosts.is_here("192.0.2.77")
+    assert sockets.may_listen("127.0.0.1") and not sockets.may_listen("192.0.2.77")
     assert hosts.address_of("localhost") == ""
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     assert hosts.address_of(socket.gethostname()) == ""

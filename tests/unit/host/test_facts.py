@@ -165,9 +165,9 @@ def test_modules_loaded_and_to_be_loaded(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_what_the_machine_may_listen_on() -> None:
-    assert facts.may_listen("127.0.0.1")
-    assert not facts.may_listen("192.0.2.77")
-    assert not facts.may_listen("no address")
+    assert sockets.may_listen("127.0.0.1")
+    assert not sockets.may_listen("192.0.2.77")
+    assert not sockets.may_listen("no address")
 
 
 MOUNTS = """21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
