@@ -77,6 +77,9 @@ def wait_until(what: str, check: Callable[[], Any], seconds: float, pause: float
         time.sleep(pause)
 
 
+TRACEBACK = "Traceback (most recent call last):"
+
+
 @dataclass
 class CloudUnderTest:
     """``answers`` are ``KEY=VALUE`` texts for ``--set``."""
@@ -172,14 +175,29 @@ class CloudUnderTest:
 
     def error_lines(self) -> list[str]:
         """ERROR and CRITICAL lines of all service logs, with the log's name before each."""
-        level = re.compile(r"^\S+ \S+ \d+ (ERROR|CRITICAL) |\|(EMER|ERR)\||^\S+ +\S+ \d+ \[ERROR\]")
         return [
-            f"{name}: {line}"
-            for name, text in self.logs().items()
-            for line in text.splitlines()
-            if level.search(line)
+            f"{name}: {line}" for name, text in self.logs().items() for line in error_lines(text)
         ]
 
     def secrets(self) -> dict[str, str]:
         found: dict[str, str] = json.loads((self.root / "etc" / "secrets.json").read_text())
         return found
+
+
+_ERROR = re.compile(r"^\S+ \S+ \d+ (ERROR|CRITICAL) |\|(EMER|ERR)\||^\S+ +\S+ \d+ \[ERROR\]")
+_DATED = re.compile(r"^\d{4}-\d\d-\d\d")
+
+
+def error_lines(text: str) -> list[str]:
+    """A log's lines of an error; a traceback's first line ends with its last."""
+    found: list[str] = []
+    traceback = False
+    for line in text.splitlines():
+        if _DATED.match(line):
+            traceback = False
+        elif traceback and line.strip():
+            found[-1] = f"{found[-1].split(TRACEBACK)[0]}{TRACEBACK} … {line.strip()}"
+        if _ERROR.search(line):
+            found.append(line)
+            traceback = line.endswith(TRACEBACK)
+    return found
