@@ -165,6 +165,15 @@ def test_what_cannot_be_brought_to_an_end_is_usable_or_in_error(place: Path) -> 
     assert "nova: 503" in log and "the first of all" in log
 
 
+def test_a_deletion_waits_for_the_making_and_nobody_makes_it_after(place: Path) -> None:
+    found = trial("one_at_a_time", place)
+    assert found["did"] == ["made", "deleted with a-server"]
+    tags = {"all_tenants": True, "tags": f"trove_instance_id_{found['id']}"}
+    named = {"name": f"trove-{found['id']}"}
+    assert found["asked"] == [tags, named, named]
+    assert found["waited"] == "no more"
+
+
 def test_keys_of_guests(place: Path) -> None:
     assert trial("keys", place) == {"wrong": [], "seeded": False}
 

@@ -379,6 +379,7 @@ def interrupted(folder: Path) -> Any:
     from trove.quota.models import QuotaUsage, Reservation
 
     from onestack.components.trove.inside import interrupted as ours
+    from onestack.components.trove.inside.tasks import Tasks
 
     tasks = {
         name: make_instance(name, task_status=getattr(InstanceTasks, name))
@@ -402,10 +403,10 @@ def interrupted(folder: Path) -> Any:
     usage = QuotaUsage.create(tenant_id="one", in_use=2, reserved=3, resource="instances")
     Reservation.create(usage_id=usage.id, delta=3, status=Reservation.Statuses.RESERVED)
     did: list[list[str]] = []
-    manager = ours.Tasks()
+    manager: Any = Tasks()
     runs = {tasks["NONE"].id: "ACTIVE", tasks["LOGGING"].id: "SHUTOFF"}
     with (
-        mock.patch.object(ours.Tasks, "delete_instance", lambda s, c, i: did.append(["delete", i])),
+        mock.patch.object(Tasks, "delete_instance", lambda s, c, i: did.append(["delete", i])),
         mock.patch.object(ours, "_bring_back", lambda i: did.append(["back", i.id])),
         mock.patch.object(ours, "_wait_for", lambda i: did.append(["wait", i.id])),
         mock.patch.object(ours, "_server", lambda i: types.SimpleNamespace(status=runs[i.id])),
@@ -444,6 +445,7 @@ def failing(folder: Path) -> Any:
     from trove.taskmanager import models
 
     from onestack.components.trove.inside import interrupted as ours
+    from onestack.components.trove.inside.tasks import Tasks
 
     text = io.StringIO()
     for handler in logging.getLogger().handlers:
@@ -494,7 +496,7 @@ def failing(folder: Path) -> Any:
             ),
         ),
     ):
-        ours.settle(ours.Tasks())
+        ours.settle(Tasks())
     left = DBInstance.find_all(deleted=False).all()
     return {
         "tasks": {row.name: str(row.task_status) for row in left},
@@ -502,6 +504,80 @@ def failing(folder: Path) -> Any:
         "asked": sorted(asked),
         "log": text.getvalue(),
     }
+
+
+def one_at_a_time(folder: Path) -> Any:
+    """An instance that is deleted by force while it is made, and whose making is told of again."""
+    begin(folder)
+    import threading
+
+    from trove.common import exception
+    from trove.common.context import TroveContext
+    from trove.instance import models as instances
+    from trove.instance.models import DBInstance
+    from trove.instance.tasks import InstanceTasks
+    from trove.taskmanager import manager, models
+
+    from onestack.components.trove.inside import run, tasks
+
+    run._mend()
+    row = make_instance("cut")
+    context = TroveContext(project_id="one", is_admin=True)
+    did: list[str] = []
+    asked: list[Any] = []
+    reached, finish = threading.Event(), threading.Event()
+
+    def create(task: Any, *_: Any, **__: Any) -> None:
+        reached.set()
+        finish.wait(10)
+        did.append("made")
+
+    def delete(work: Any, context: Any, identity: str) -> None:
+        found = DBInstance.find_by(id=identity)
+        did.append(f"deleted with {found.compute_instance_id}")
+        found.deleted = True
+        found.save()
+
+    statuses = iter((["creating"], ["available"]))
+
+    def volumes(search_opts: Any) -> Any:
+        asked.append(search_opts)
+        return [types.SimpleNamespace(status=status) for status in next(statuses)]
+
+    def servers(search_opts: Any) -> Any:
+        asked.append(search_opts)
+        return [types.SimpleNamespace(id="a-server")]
+
+    clients = types.SimpleNamespace(
+        nova_client=types.SimpleNamespace(servers=types.SimpleNamespace(list=servers)),
+        volume_client=types.SimpleNamespace(volumes=types.SimpleNamespace(list=volumes)),
+    )
+    with (
+        mock.patch.object(instances, "load_simple_instance_addresses", lambda *_: None),
+        mock.patch.object(models.FreshInstanceTasks, "create_instance", create),
+        mock.patch.object(manager.Manager, "delete_instance", delete),
+        mock.patch.object(models.BuiltInstanceTasks, "load", lambda *_, **__: clients),
+    ):
+        fresh = manager.FreshInstanceTasks.load(context, row.id)
+        working = tasks.Tasks()
+        making = threading.Thread(target=fresh.create_instance)
+        making.start()
+        reached.wait(10)
+        row.task_status = InstanceTasks.DELETING
+        row.save()
+        deleting = threading.Thread(target=working.delete_instance, args=(context, row.id))
+        deleting.start()
+        time.sleep(0.5)
+        finish.set()
+        for thread in (making, deleting):
+            thread.join(20)
+        fresh.create_instance()
+    try:
+        fresh._service_is_active()
+        waited = "yes"
+    except exception.ComputeInstanceNotFound:
+        waited = "no more"
+    return {"did": did, "asked": asked, "waited": waited, "id": row.id}
 
 
 def keys(folder: Path) -> Any:

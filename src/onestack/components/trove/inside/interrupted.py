@@ -23,7 +23,9 @@ from trove.common.context import TroveContext
 from trove.instance.models import DBInstance
 from trove.instance.tasks import InstanceTask, InstanceTasks
 from trove.quota.models import QuotaUsage, Reservation
-from trove.taskmanager import manager, models
+from trove.taskmanager import models
+
+from onestack.components.trove.inside.tasks import Fresh, Tasks
 
 LOG = logging.getLogger("onestack.trove")
 MINE_SECONDS = 20.0
@@ -41,18 +43,6 @@ _DONE = (
 )
 """Of these the guest itself knows how far it came, and its state is told by what it says."""
 _MOVED = (InstanceTasks.RESIZING, InstanceTasks.MIGRATING)
-
-
-class Tasks(manager.Manager):  # type: ignore[misc]
-    """Upstream's taskmanager, which knows what it has begun to build."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.building: set[str] = set()
-
-    def create_instance(self, context: Any, instance_id: Any, *further: Any, **named: Any) -> None:
-        self.building.update(instance_id if isinstance(instance_id, list) else [instance_id])
-        super().create_instance(context, instance_id, *further, **named)
 
 
 def settle(tasks: Tasks) -> None:
@@ -197,7 +187,7 @@ def _wait_for(instance: Any) -> None:
 
 def _wait_the_rest(instance: Any) -> None:
     """Of the time that it has from its beginning."""
-    task = models.FreshInstanceTasks.load(_context(instance), instance.id)
+    task = Fresh.load(_context(instance), instance.id)
     age = timeutils.utcnow() - instance.created.replace(tzinfo=None)
     rest = datetime.timedelta(seconds=cfg.CONF.usage_timeout) - age
     flavor = task.nova_client.flavors.get(instance.flavor_id)

@@ -29,7 +29,7 @@ def all_of_it(spec: Process, sockets: dict[str, socket]) -> None:
     from trove.instance import models
     from trove.taskmanager import api as task_api
 
-    from onestack.components.trove.inside import interrupted, strict
+    from onestack.components.trove.inside import interrupted, strict, tasks
     from onestack.components.trove.inside.admission import Admission
 
     conf = cfg.CONF
@@ -38,7 +38,7 @@ def all_of_it(spec: Process, sockets: dict[str, socket]) -> None:
     set_api_config_defaults()
     strict.speak_as_taskmanager()
     application = pastedeploy.paste_deploy_app(conf.api_paste_config, "trove", {})
-    tasks = interrupted.Tasks()
+    working = tasks.Tasks()
     conductor = _Listener(
         conf.conductor_queue,
         strict.Conductor(),
@@ -47,11 +47,11 @@ def all_of_it(spec: Process, sockets: dict[str, socket]) -> None:
     )
     taskmanager = _Listener(
         conf.taskmanager_queue,
-        tasks,
+        working,
         task_api.API.API_LATEST_VERSION,
         strict.OfOneKey(_plain(), conf.taskmanager_rpc_encr_key),
     )
-    interrupted.settle(tasks)
+    interrupted.settle(working)
     wsgi.serve(Admission(application), sockets["api"], beside=(taskmanager, conductor))
 
 
@@ -73,8 +73,9 @@ def _mend() -> None:
     from trove import rpc
     from trove.common import crypto_utils
     from trove.instance import models
+    from trove.taskmanager import manager
 
-    from onestack.components.trove.inside import strict
+    from onestack.components.trove.inside import strict, tasks
 
     class Keys(models.instance_encryption_key_cache):  # type: ignore[misc]
         """Of the guests that were spoken with last. Upstream's is for one thread."""
@@ -90,6 +91,7 @@ def _mend() -> None:
     # Of a guest's answer upstream takes what it cannot decrypt as it stands.
     rpc.get_client = functools.partial(rpc.get_client, secure_serializer=strict.OfOneKey)
     models._instance_encryption_key = Keys(models._get_instance_encryption_key)
+    manager.FreshInstanceTasks = tasks.Fresh
     # It makes guests' keys and people's passwords, which a generator with a seed gives away.
     crypto_utils.random = random.SystemRandom()
     # It writes new keys to the log.
