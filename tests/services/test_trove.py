@@ -200,7 +200,7 @@ def test_logs_are_clean(databases: Databases) -> None:
 
 def test_nothing_of_it_is_left(databases: Databases) -> None:
     cloud = databases.cloud
-    cloud.onestack("up", "--purge", "--set", "CONFIG_TROVE_INSTALL=n", timeout=900)
+    cloud.onestack("up", "--purge", "--yes", "--set", "CONFIG_TROVE_INSTALL=n", timeout=900)
     assert not (cloud.root / "etc" / "trove").exists()
     names = cloud.type("openstack image list -f value -c Name").split()
     assert not [name for name in names if name.startswith("database-guest")]
