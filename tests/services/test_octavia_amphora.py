@@ -70,7 +70,7 @@ class Balancer:
     def value(self, command: str, column: str) -> str:
         return self.openstack(f"{command} -f value -c {column}").strip()
 
-    def settled(self, seconds: float = 120) -> None:
+    def settled(self, seconds: float = 300) -> None:
         def ready() -> bool:
             status = self.value(f"loadbalancer show {BALANCER}", "provisioning_status")
             assert status != "ERROR"
