@@ -68,6 +68,50 @@ def gateways_to_be_rescheduled() -> None:
     assert plugin._get_gateway_port_physnet_mapping() == {"a": "extnet", "b": None, "c": "flat"}
 
 
+def gateways_that_are_not_there() -> None:
+    """Upstream fails for one, and with it for all others of the transaction."""
+    import types
+
+    from neutron.plugins.ml2.drivers.ovn.mech_driver.ovsdb.commands import (
+        ScheduleUnhostedGatewaysCommand,
+    )
+    from ovsdbapp.backend.ovs_idl import idlutils
+
+    from onestack.components.neutron.inside import ovn_changes
+
+    asked: list[str] = []
+
+    def lookup(table: str, name: str, **more: Any) -> Any:
+        if name == "lrp-there":
+            return types.SimpleNamespace(name=name)
+        if "default" in more:
+            return more["default"]
+        raise idlutils.RowNotFound(table=table, col="name", match=name)
+
+    class Reached(Exception):
+        pass
+
+    def binding(name: str) -> None:
+        asked.append(name)
+        raise Reached
+
+    def run(name: str) -> str:
+        command = object.__new__(ScheduleUnhostedGatewaysCommand)
+        command.g_name, command.port_physnets = name, {}
+        command.api = types.SimpleNamespace(lookup=lookup, get_gateway_chassis_binding=binding)
+        try:
+            command.run_idl(None)
+        except (idlutils.RowNotFound, Reached) as error:
+            return type(error).__name__
+        return "passed over"
+
+    # The reason for all this: should upstream do it one day, ours can go.
+    assert run("lrp-gone") == "RowNotFound"
+    ovn_changes.skip_gateways_that_are_not_there()
+    assert run("lrp-gone") == "passed over"
+    assert run("lrp-there") == "Reached" and asked == ["lrp-there"]
+
+
 def large_segments() -> None:
     from neutron.plugins.ml2.drivers.ovn.mech_driver.ovsdb.ovn_client import OVNClient
 

@@ -17,6 +17,7 @@ TRIALS = Path(__file__).with_name("neutron_trials.py")
 NAMES = (
     "gateways_to_local_networks",
     "gateways_to_be_rescheduled",
+    "gateways_that_are_not_there",
     "large_segments",
     "mechanism_driver",
     "interface_drivers",

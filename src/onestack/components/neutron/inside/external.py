@@ -41,6 +41,7 @@ class ExternalNetworkDriver(api.MechanismDriver):  # type: ignore[misc]
 
     def initialize(self) -> None:
         self._physical_network = os.environ.get(NETWORK_VARIABLE, "")
+        ovn_changes.skip_gateways_that_are_not_there()
         if self._physical_network:
             ovn_changes.schedule_local_networks()
         if USERSPACE_VARIABLE in os.environ:

@@ -1,8 +1,8 @@
 """What upstream's OVN driver is made to do otherwise (services' environment).
 
-Two methods of upstream's are wrapped, and one more for the same reason as the
+Three methods of upstream's are wrapped, and one more for the same reason as the
 first; each wrapper calls upstream's and corrects its answer. There is no
-option, hook or subclass for either.
+option, hook or subclass for any.
 
 - `schedule_local_networks`: upstream takes any external network that is not
   flat or vlan for a tunnelled one and pins its routers to a chassis whole.
@@ -13,6 +13,9 @@ option, hook or subclass for either.
   to 64 KiB, which OVN then drops as larger than that MTU: transfers between
   guests and the outside stall (200 MB: at 2.3 Gb/s without, not within a
   minute with it).
+- `skip_gateways_that_are_not_there`: ten seconds after its start neutron gives each
+  gateway without a chassis one, in one transaction. One router that is being made or
+  removed in that moment has no port in OVN, and upstream then schedules none at all.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from neutron.plugins.ml2.drivers.ovn.mech_driver.ovsdb.commands import (
+    ScheduleUnhostedGatewaysCommand,
+)
 from neutron.plugins.ml2.drivers.ovn.mech_driver.ovsdb.ovn_client import OVNClient
 from neutron.services.ovn_l3.plugin import OVNL3RouterPlugin
 from neutron_lib import constants
@@ -72,3 +78,15 @@ def keep_large_segments() -> None:
         return found
 
     OVNClient._gen_router_port_options = gen_router_port_options
+
+
+def skip_gateways_that_are_not_there() -> None:
+    """Leave a gateway whose port is not in OVN to whoever makes or removes it."""
+    of_command = ScheduleUnhostedGatewaysCommand.run_idl
+
+    @functools.wraps(of_command)
+    def run_idl(self: Any, transaction: Any) -> None:
+        if self.api.lookup("Logical_Router_Port", self.g_name, default=None) is not None:
+            of_command(self, transaction)
+
+    ScheduleUnhostedGatewaysCommand.run_idl = run_idl
