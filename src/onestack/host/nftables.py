@@ -16,10 +16,12 @@ from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
 
 TABLE = "nftables table"
+FAMILIES = ("inet", "arp")
+"""In which a table of ours may be, under one name."""
 
 
 def ensure_noted(cloud: Cloud, name: str) -> Iterator[Change]:
-    """An entry for the table ``inet NAME``, which a process of the cloud makes."""
+    """An entry for the table ``NAME``, which a process of the cloud makes."""
     ledger, data = Ledger.of(cloud), _entry(cloud, name)
     if not any(entry.kind == TABLE and entry.data == data for entry in ledger.entries()):
         yield Change(f"note the {TABLE} {name}", lambda: ledger.record(TABLE, **data))
@@ -114,12 +116,14 @@ def undo_table(data: dict[str, Any]) -> None:
     """With its namespace it went too; not there is well."""
     if not data.get("netns") or netns.exists(data["netns"]):
         with netns.inside(data.get("netns")):
-            run(["nft", "delete", "table", "inet", data["name"]], check=False, timeout=20)
+            for family in FAMILIES:
+                run(["nft", "delete", "table", family, data["name"]], check=False, timeout=20)
 
 
 def unload(name: str) -> tuple[str, ...]:
     """A command for after the end of the process that loaded the table."""
-    return ("/bin/sh", "-c", f"nft delete table inet {name} 2>/dev/null || :")
+    gone = "; ".join(f"nft delete table {family} {name} 2>/dev/null || :" for family in FAMILIES)
+    return ("/bin/sh", "-c", gone)
 
 
 UNDO: Mapping[str, Undo] = {TABLE: undo_table}

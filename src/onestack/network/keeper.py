@@ -86,7 +86,8 @@ ip -oneline monitor link address | {
 def guard(table: str, device: str, address: IPv4Interface, reached: Iterable[Port]) -> str:
     """nftables rules: guests reach these ports of this address, and nothing else by it.
 
-    Nobody else reaches the address, which the kernel would answer for on every device. Answers
+    Nobody else reaches the address, which the kernel would answer for on every device: with a
+    userspace switch on a guest's own too, and the guest would then talk to that one. Answers
     to what this host asked guests come back. Nothing passes through: neither to them nor from
     them. Loading the rules again replaces them.
     """
@@ -111,6 +112,14 @@ table inet {table} {{
     type filter hook forward priority filter; policy accept;
     iifname "{device}" drop
     oifname "{device}" drop
+  }}
+}}
+table arp {table}
+delete table arp {table}
+table arp {table} {{
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    iifname != "{device}" arp daddr ip {address.ip} drop
   }}
 }}
 """

@@ -422,6 +422,11 @@ def test_guests_reach_what_they_may_and_nothing_else(tmp_path: Path, away: None)
                 asked_here = ["tcp 192.0.2.5 5671", *may]
                 done = neighbour.run(python, "-c", ASK, *asked_here, check=True)
                 assert done.stdout.splitlines() == ["true", "false", "false"]
+            # A userspace switch leaves the kernel what guests send: their devices are no way here.
+            with Guest("tap", "198.18.8.77/22") as other:
+                subprocess.run(["ip", "link", "set", "tap", "up"], check=True)
+                assert other.run(python, "-c", ASK, may[0]).stdout.strip() == "false"
+                assert "lladdr" not in other.run("ip", "neigh", "show", "198.18.8.1").stdout
             counted = functools.partial(shown, "-json", "-statistics", "link", "show", "behind")
             before = json.loads(counted())[0]["stats64"]["tx"]["packets"]
             guest.run(python, "-c", ASK, "udp 192.0.2.77 53")
