@@ -133,6 +133,9 @@ def test_databases_and_users(databases: Databases, addresses: dict[str, str]) ->
     )
     listed = cloud.type("trove user-list db-maria", timeout=180)
     assert "other" in listed and "os_admin" not in listed
+    # The guest itself looks into the object store for what it has published.
+    logs = "openstack database log list db-maria -f value -c Name"
+    assert "general" in cloud.type(logs, timeout=180)
     assert "second" in databases.ask(here, "other", PASSWORD, "SHOW DATABASES")
     cloud.type("openstack database user delete db-maria other", timeout=180)
     cloud.type("openstack database db delete db-maria second", timeout=180)

@@ -169,8 +169,9 @@ def test_guests_reach_the_bus_and_objects_only(tmp_path: Path, trove: Trove) -> 
     assert fronts["trove-objects"].address == network.address
     assert [port.number for port in network.reached] == [5671, 8080]
     assert not network.answered
-    text = content(ctx, trove, "trove.conf")
-    assert option(text, "swift_url") == f"https://{network.address}:8080/v1/AUTH_"
+    for name in ("trove.conf", "guestagent.conf"):
+        text = content(ctx, trove, name)
+        assert option(text, "swift_url") == f"https://{network.address}:8080/v1/AUTH_"
 
 
 def test_without_an_object_store_nobody_has_a_place_for_backups(

@@ -162,7 +162,11 @@ def _datastores_in_guests() -> Ini:
 
 
 def _backups(ctx: Context) -> dict[str, Value]:
-    """Guests are sent this very URL. Without it a backup is refused: nobody has a place for it."""
+    """Where guests reach the object store, for backups and logs.
+
+    They are sent the service's own URL of it. Without one a backup is refused: nobody has a
+    place for it.
+    """
     if not ctx.offers("object-store"):
         return {}
     place = f"{management(ctx).address}:{ctx.at('object-store').port}"
@@ -250,6 +254,7 @@ def agent_sections(ctx: Context) -> Ini:
             "state_change_wait_time": 600,
             "command_process_timeout": 120,
             "report_interval": 30,
+            **_backups(ctx),
         },
         "oslo_messaging_rabbit": {
             **_queues(),
