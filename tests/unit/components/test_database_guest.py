@@ -121,6 +121,8 @@ def test_the_layer_takes_no_room(root: Path, tmp_path: Path) -> None:
     assert os.readlink(layer / "usr/sbin/mysqld") == "mariadbd"
     assert os.readlink(layer / "bin") == "usr/bin"
     assert size == sum(p.lstat().st_size for p in layer.rglob("*") if not p.is_dir())
+    # MariaDB's programs end without it, and a container that restores has only what is here.
+    assert (layer / "etc/mysql/my.cnf").is_file()
 
 
 def test_containers_have_neither_docker_nor_what_the_guest_was_told(

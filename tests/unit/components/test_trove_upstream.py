@@ -165,6 +165,16 @@ def test_what_cannot_be_brought_to_an_end_is_usable_or_in_error(place: Path) -> 
     assert "nova: 503" in log and "the first of all" in log
 
 
+def test_what_the_agent_believes_of_containers(place: Path) -> None:
+    found = trial("agent", place)
+    assert found.pop("told") == [
+        {"timeout": 900},
+        {"healthcheck": {"timeout": 60 * 10**9, "retries": 3}},
+        {"healthcheck": None},
+    ]
+    assert found == {"restored": True, "failed": False, "of another": True}
+
+
 def test_a_deletion_waits_for_the_making_and_nobody_makes_it_after(place: Path) -> None:
     found = trial("one_at_a_time", place)
     assert found["did"] == ["made", "deleted with a-server"]

@@ -506,6 +506,43 @@ def failing(folder: Path) -> Any:
     }
 
 
+def agent(folder: Path) -> Any:
+    """The guest's own start of upstream's agent, with a docker that only remembers."""
+    import runpy
+
+    import docker
+
+    import onestack
+
+    told: list[Any] = []
+
+    class Client:
+        def __init__(self, *_: Any, **named: Any) -> None:
+            told.append(named)
+
+        def create_container(self, *_: Any, **named: Any) -> None:
+            told.append(named)
+
+    docker.APIClient, docker.from_env = Client, dict
+    place = Path(onestack.__file__).parent / "components/trove/guest/tree/usr/lib/database/agent"
+    ours = runpy.run_path(str(place))
+    from trove.guestagent.utils import docker as containers
+
+    said = {"restored": ["starting", "Restore successfully, restore_size: 1"], "failed": ["gone"]}
+    containers.run_container = lambda client, image, name, **_: (said[image], True)
+    ours["prepare"]()
+    client = docker.APIClient()
+    client.create_container("i", healthcheck={"timeout": 5, "retries": 3})
+    client.create_container("i")
+    run = containers.run_container
+    return {
+        "told": told,
+        "restored": run(None, "restored", "db_restore")[1],
+        "failed": run(None, "failed", "db_restore")[1],
+        "of another": run(None, "failed", "db_backup")[1],
+    }
+
+
 def one_at_a_time(folder: Path) -> Any:
     """An instance that is deleted by force while it is made, and whose making is told of again."""
     begin(folder)

@@ -96,6 +96,9 @@ EMPTY = {
     "root": 0o700,
 }
 
+NO_OPTIONS = "etc/mysql/my.cnf"
+"""MariaDB's programs are told to read it; a container that restores has no other."""
+
 AGENT = (
     *("trove.cmd.guest", "trove.guestagent.dbaas", "trove.common.rpc.service"),
     *("trove.guestagent.datastore.mariadb.manager", "trove.guestagent.datastore.postgres.manager"),
@@ -176,6 +179,8 @@ def make_layer(root: Path, layer: Path) -> int:
         (layer / name).mkdir(parents=True, exist_ok=True)
         (layer / name).chmod(mode)
     (layer / "var/run").symlink_to("/run")
+    (layer / NO_OPTIONS).parent.mkdir()
+    (layer / NO_OPTIONS).write_text("# none\n")
     return sum(path.lstat().st_size for path in files(layer))
 
 
