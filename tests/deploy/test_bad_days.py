@@ -168,7 +168,9 @@ def test_mariadb_killed_during_migrations(cloud: CloudUnderTest) -> None:
     text, _ = process.communicate(timeout=600)
     assert process.returncode == 1, text
     assert "Traceback (most recent call last)" not in text.split("why:")[0]
-    assert "the database server ended meanwhile" in text and "onestack logs mariadb" in text
+    # by a migration that had a connection, or one that was just to have one
+    told = ("the database server ended meanwhile", "the database server does not answer")
+    assert any(words in text for words in told) and "onestack logs mariadb" in text, text
     cloud.up()
     assert {p["state"] for p in cloud.status()} == {"READY"}
     assert "compute" in cloud.type("openstack catalog list")

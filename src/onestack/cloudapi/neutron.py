@@ -25,9 +25,12 @@ class NeutronApi:
     url: str
 
     def all(self, kind: str, **query: str | Sequence[str]) -> list[Item]:
-        answer = self.session.get(f"{self.url}/{kind}s", params=query).json()
+        asked = dict(query)
+        # Neutron makes a default group for whichever project's groups are asked for.
+        project = asked.pop("project_id", None) if kind == "security-group" else None
+        answer = self.session.get(f"{self.url}/{kind}s", params=asked).json()
         items: list[Item] = answer[f"{kind}s".replace("-", "_")]
-        return items
+        return [item for item in items if project in (None, item.get("project_id"))]
 
     def find(self, kind: str, **query: str) -> Item | None:
         items = self.all(kind, **query)
