@@ -92,9 +92,9 @@ class TestGuide:
         sitting.ids["net-ext"] = made["id"]
         # Seen once: it was made twice. The logs say what happened in between.
         listed = sitting.cloud.type("openstack network list --name net-ext --long -f json")
-        logs = sitting.cloud.logs()
-        told = "\n".join(logs[name][-6000:] for name in ("neutron-api.log", "mariadb.log"))
-        assert [one["ID"] for one in json.loads(listed)] == [made["id"]], listed + told
+        assert [one["ID"] for one in json.loads(listed)] == [made["id"]], (
+            listed + sitting.cloud.log_ends("neutron-api", "mariadb")
+        )
 
     def test_row_6_external_subnet(self, sitting: Sitting) -> None:
         made = table(

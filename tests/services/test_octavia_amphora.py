@@ -312,10 +312,7 @@ def test_down_and_up(balancer: Balancer) -> None:
     (before,) = balancer.amphorae()
     cloud.onestack("down", timeout=300)
     cloud.up()
-    timed(
-        "answers after down and up",
-        lambda: balancer.await_both(600),
-    )
+    timed("answers after down and up", lambda: balancer.await_both(600))
     (after,) = balancer.amphorae()
     assert after["id"] == before["id"]
     balancer.settled()

@@ -120,11 +120,8 @@ class CloudUnderTest:
         while status != "available":
             status = self.type(f"openstack volume show {name} -f value -c status").strip()
             if status == "error" or time.monotonic() > end:
-                logs = {
-                    name: text[-4000:] for name, text in self.logs().items() if "cinder" in name
-                }
-                said = "\n".join(f"--- {name}\n{text}" for name, text in logs.items())
-                raise CommandFailed(f"the volume {name} is {status!r}\n{said}")
+                ends = self.log_ends("cinder")
+                raise CommandFailed(f"the volume {name} is {status!r}\n{ends}")
 
     def status(self) -> list[dict[str, Any]]:
         text = self.onestack("status", "--json", expect=None).stdout
@@ -172,6 +169,14 @@ class CloudUnderTest:
                 continue
             # the last line may be half written
             return {name: text[: text.rfind("\n") + 1] for name, text in found.items()}
+
+    def log_ends(self, *parts: str) -> str:
+        """The last of the logs with one of ``parts`` in their names, for what a failure tells."""
+        return "\n".join(
+            f"--- {name}\n{text[-6000:]}"
+            for name, text in self.logs().items()
+            if any(part in name for part in parts)
+        )
 
     def error_lines(self) -> list[str]:
         """ERROR and CRITICAL lines of all service logs, with the log's name before each."""

@@ -66,7 +66,7 @@ class Databases:
         return found
 
     def log(self) -> str:
-        return self.cloud.logs().get("trove.log", "")[-6000:]
+        return self.cloud.log_ends("trove.log")
 
     def settled(self, name: str, seconds: float = 900) -> dict[str, Any]:
         """Neither being built nor in the middle of anything else."""

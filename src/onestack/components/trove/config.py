@@ -161,7 +161,7 @@ def _datastores_in_guests() -> Ini:
     }
 
 
-def _backups(ctx: Context) -> dict[str, Value]:
+def _object_store(ctx: Context) -> dict[str, Value]:
     """Where guests reach the object store, for backups and logs.
 
     They are sent the service's own URL of it. Without one a backup is refused: nobody has a
@@ -204,7 +204,7 @@ def sections(ctx: Context) -> Ini:
             "cinder_endpoint_type": "internal",
             "glance_endpoint_type": "internal",
             "trove_endpoint_type": "internal",
-            **_backups(ctx),
+            **_object_store(ctx),
             "default_datastore": "mariadb",
             # The pool's driver extends a volume that nobody uses.
             "online_volume_resize": False,
@@ -254,7 +254,7 @@ def agent_sections(ctx: Context) -> Ini:
             "state_change_wait_time": 600,
             "command_process_timeout": 120,
             "report_interval": 30,
-            **_backups(ctx),
+            **_object_store(ctx),
         },
         "oslo_messaging_rabbit": {
             **_queues(),
