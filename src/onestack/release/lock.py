@@ -21,6 +21,11 @@ class Pinned:
         return frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", self.text))
 
     @property
+    def pin(self) -> str:
+        """The lines without the remark of who asked for it."""
+        return self.text.partition("    # via")[0]
+
+    @property
     def version(self) -> str:
         return self.text.partition("==")[2].split(maxsplit=1)[0]
 
@@ -38,8 +43,9 @@ def parse(lock: str) -> tuple[Pinned, ...]:
 def closure(lock: str, names: Iterable[str], left_out: Collection[str] = ()) -> str:
     """The part of ``lock`` with ``names`` and all that they need, without ``left_out``.
 
-    What only those need that are left out is not in it either. Raises `KeyError` for a name
-    that the lock does not have.
+    What only those need that are left out is not in it either. Nor is who asked for each:
+    others of the lock, that come and go. Raises `KeyError` for a name that the lock does not
+    have.
     """
     pinned = parse(lock)
     waiting = list(names)
@@ -51,4 +57,4 @@ def closure(lock: str, names: Iterable[str], left_out: Collection[str] = ()) -> 
         if name not in needed and name not in left_out:
             needed.add(name)
             waiting += [other.name for other in pinned if name in other.wanted_by]
-    return "".join(one.text for one in pinned if one.name in needed)
+    return "".join(one.pin for one in pinned if one.name in needed)

@@ -54,6 +54,13 @@ def test_what_one_needs_comes_along() -> None:
     assert names(closure(LOCK, ["agent"])) == ["agent", "both", "both", "deep", "heavy"]
 
 
+def test_who_else_wants_it_changes_nothing() -> None:
+    more = f"{LOCK}zealot==1 \\\n    --hash=sha256:{B}\n    # via -r services.in\n"
+    more = more.replace("    #   heavy\n", "    #   heavy\n    #   zealot\n")
+    assert more.count("zealot") == 3 and closure(more, ["agent"]) == closure(LOCK, ["agent"])
+    assert f"--hash=sha256:{A}\nboth==2 ;" in closure(LOCK, ["agent"])
+
+
 def test_what_is_left_out_takes_its_own_with_it() -> None:
     assert names(closure(LOCK, ["agent"], ["heavy"])) == ["agent", "both", "both"]
 
