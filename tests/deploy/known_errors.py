@@ -18,6 +18,11 @@ KNOWN: tuple[tuple[str, str], ...] = (
         "a test kills Octavia in the middle of a change, which is then told of",
     ),
     (
+        r"^barbican\.log: .* ERROR barbican\.api\.controllers .*"
+        r"not allowed - please review your user/project privileges",
+        "how barbican logs whom it refuses: a test asks for what is another project's",
+    ),
+    (
         r"^horizon\.log: .*(error invoking apiclient|"
         r"Internal Server Error: /dashboard/api/glance/metadefs/namespaces/)$",
         "the form for a new instance asks for definitions of OS::Cinder::Volumes, a slip of "

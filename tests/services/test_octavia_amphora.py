@@ -16,15 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    NoEncryption,
+    load_pem_private_key,
+    pkcs12,
+)
 
 from tests.deploy.known_errors import unexpected
 from tests.support.clouds import CloudUnderTest, wait_until
+from tests.unit.components.certificates import Made, authority
 
 pytestmark = pytest.mark.timeout(3600)
 
 ANSWERS = (
     "CONFIG_NEUTRON_L2_AGENT=openvswitch",
     "CONFIG_LBAAS_INSTALL=y",
+    "CONFIG_ONESTACK_BARBICAN_INSTALL=y",
     "CONFIG_CINDER_INSTALL=n",
     "CONFIG_ONESTACK_IMAGE=y",
     "CONFIG_ONESTACK_EXTERNAL_ADDRESS=10.50.14.1/24",
@@ -236,6 +245,45 @@ def test_who_may_ask(balancer: Balancer) -> None:
     wait_until("nobody may", lambda: balancer.get() == "nobody", 60)
     balancer.make("listener set am-http --allowed-cidr 10.50.14.0/24")
     wait_until("we may", lambda: balancer.get() in SERVERS, 60)
+
+
+def bundle(made: Made) -> bytes:
+    """The certificate, its key and what signed it, as Octavia wants them: without a password."""
+    key = load_pem_private_key(made.key.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    own, ca = (
+        x509.load_pem_x509_certificate(path.read_bytes()) for path in (made.certificate, made.ca)
+    )
+    return pkcs12.serialize_key_and_certificates(b"am-tls", key, own, [ca], NoEncryption())
+
+
+def test_tls_ends_at_the_balancer(balancer: Balancer) -> None:
+    """With a certificate from the key manager; what is behind it still speaks HTTP."""
+    made = authority(balancer.work)
+    file = balancer.work / "am-tls.p12"
+    file.write_bytes(bundle(made))
+    secret = balancer.openstack(
+        f"secret store --name am-tls --file {file} -f value -c 'Secret href'"
+    ).strip()
+    balancer.make(
+        f"listener create {BALANCER} --name am-tls --protocol TERMINATED_HTTPS "
+        f"--protocol-port 443 --default-tls-container {secret} --default-pool am-pool"
+    )
+    page = (
+        f"curl -sS -m 5 --resolve cloud.example:443:{balancer.address} https://cloud.example/ "
+        "--cacert"
+    )
+
+    def answers() -> set[str]:
+        return {balancer.cloud.type(f"{page} {made.ca}").strip() for _ in range(4)}
+
+    wait_until("both servers' pages by TLS", lambda: answers() == set(SERVERS), 60, 2)
+    # Nobody believes another authority's word on it.
+    refused = balancer.cloud.inside(f"{page} {made.other_ca}", expect=None)
+    assert refused.returncode == 60, refused.stderr
+    # The key is for the service and the secret's project.
+    service = balancer.value("user show octavia --domain Default", "id")
+    assert service in balancer.openstack(f"acl get {secret} -f value -c Users")
 
 
 def test_udp(balancer: Balancer) -> None:

@@ -88,6 +88,7 @@ def context(
             "CONFIG_SWIFT_INSTALL": "y",
             "CONFIG_LBAAS_INSTALL": "y",
             "CONFIG_TROVE_INSTALL": "y",
+            "CONFIG_ONESTACK_BARBICAN_INSTALL": "y",
             "CONFIG_HEAT_CLOUDWATCH_INSTALL": "y",
             **(EVERYTHING if everything else {}),
         }

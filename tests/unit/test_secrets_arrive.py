@@ -50,6 +50,9 @@ GOES = {
     "admin_keystone": Goes(ADMIN, ("keystone:password", "tempest:configuration")),
     "aodh_db": Goes(("aodh/aodh.conf",), ("database:aodh",)),
     "aodh_keystone": Goes(("aodh/aodh.conf",), ("identity:aodh",)),
+    "barbican_db": Goes(("barbican/barbican.conf",), ("database:barbican",)),
+    "barbican_kek": Goes(("barbican/barbican.conf",), refused="barbican"),
+    "barbican_keystone": Goes(("barbican/barbican.conf",), ("identity:barbican",)),
     "ceilometer_keystone": Goes(("ceilometer/ceilometer.conf",), ("identity:ceilometer",)),
     # an identity that is made of it, no secret
     "chassis": Goes(processes=("ovn-controller",)),
@@ -271,6 +274,12 @@ def test_what_cannot_change_is_refused_before_anything_is_done(whole: Context, n
 
         rings = now.cloud.etc / "swift" / "rings.json"
         rings.write_text(json.dumps(wanted_rings(now)))
+    if name == "barbican_kek":
+        from onestack.components.barbican import master_keys
+
+        (now.cloud.data / "barbican").mkdir(parents=True)
+        for change in master_keys.ensure_wrapped(now, now.cloud.etc):
+            change.do()
     if name == "heat_encryption":
         table = now.cloud.data / "mariadb" / "data" / "heat" / "stack.ibd"
         table.parent.mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onestack.components.aodh import Aodh
+from onestack.components.barbican import Barbican
 from onestack.components.ceilometer import Ceilometer
 from onestack.components.chrony import Chrony
 from onestack.components.cinder import Cinder
@@ -40,6 +41,7 @@ ALL: tuple[Component, ...] = (
     Libvirt(),
     Guests(),
     Keystone(),
+    Barbican(),
     Swift(),
     Glance(),
     Placement(),

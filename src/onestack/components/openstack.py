@@ -131,6 +131,24 @@ def service_user(ctx: Context, user: str) -> dict[str, Value]:
     return options | {"send_service_user_token": True}
 
 
+def encryption_keys(ctx: Context, user: str) -> Ini:
+    """Where castellan keeps the keys of encrypted volumes: the key manager, if there is one."""
+    if not ctx.offers("key-manager"):
+        return {}
+    service = service_user(ctx, user)
+    del service["send_service_user_token"]
+    return {
+        "key_manager": {"backend": "barbican"},
+        "barbican": {
+            "auth_endpoint": keystone_url(ctx),
+            "barbican_endpoint_type": "internal",
+            "barbican_region_name": region(ctx),
+            "send_service_user_token": True,
+        },
+        "barbican_service_user": service,
+    }
+
+
 def logging(ctx: Context) -> dict[str, Value]:
     """Log to stderr, which the supervisor keeps in a file per process."""
     return {"debug": bool(ctx.answers["CONFIG_DEBUG_MODE"]), "use_stderr": True}

@@ -21,6 +21,8 @@ from octavia.common import config, constants
 from octavia.db import api, base_models, models
 from oslo_config import cfg
 
+from onestack.components.octavia.inside import refusals
+
 SEEDS = {
     models.ProvisioningStatus: constants.SUPPORTED_PROVISIONING_STATUSES,
     models.OperatingStatus: constants.SUPPORTED_OPERATING_STATUSES,
@@ -341,6 +343,7 @@ def no_certificates() -> None:
         balancer = _balancer("ACTIVE", "ALLOCATED", provider="noop_driver")
         other = _balancer("ACTIVE", "ALLOCATED", provider="noop_driver")
         ask = _served(Catalogue())
+        refusals.explain("say so")
         pool = {"loadbalancer_id": balancer, "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
         there = ask("POST", "pools", pool={**pool, "loadbalancer_id": other})
         assert there.status_int == 201, there.text
@@ -370,6 +373,9 @@ def no_certificates() -> None:
             answer = ask("POST", "listeners", listener=asked)
             assert answer.status_int == 400, (asked, answer.text)
             assert protocol in answer.json["faultstring"], answer.text
+            # Others take no certificate at all.
+            ended = protocol in ("TERMINATED_HTTPS", "PROMETHEUS")
+            assert answer.json["faultstring"].endswith("; say so") is ended, answer.text
 
 
 if __name__ == "__main__":

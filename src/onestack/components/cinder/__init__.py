@@ -359,6 +359,13 @@ def _backups() -> dict[str, Value]:
     }
 
 
+def _encryption_keys(ctx: Context) -> Ini:
+    """Of volumes. The key manager, once there is one, is given those of the fixed key's too."""
+    sections = openstack.encryption_keys(ctx, "cinder")
+    own = sections.pop("key_manager", {"backend": "cinder.keymgr.conf_key_mgr.ConfKeyManager"})
+    return {"key_manager": {**own, "fixed_key": ctx.secrets["cinder_volume_key"]}, **sections}
+
+
 def _sections(ctx: Context) -> Ini:
     place = volume_pool(ctx.cloud)
     data = ctx.cloud.data / "cinder"
@@ -403,10 +410,7 @@ def _sections(ctx: Context) -> Ini:
         "keystone_authtoken": openstack.authtoken(ctx, "cinder", "block-storage"),
         "service_user": openstack.service_user(ctx, "cinder"),
         "nova": openstack.credentials(ctx, "cinder", "interface"),
-        "key_manager": {
-            "backend": "cinder.keymgr.conf_key_mgr.ConfKeyManager",
-            "fixed_key": ctx.secrets["cinder_volume_key"],
-        },
+        **_encryption_keys(ctx),
         "coordination": {"backend_url": f"file://{data}/coordination"},
         "oslo_concurrency": locks,
         "os_brick": locks,

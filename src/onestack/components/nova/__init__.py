@@ -424,6 +424,7 @@ def _sections(ctx: Context) -> Ini:
         "database": openstack.database(ctx, "nova", "nova"),
         "keystone_authtoken": openstack.authtoken(ctx, "nova", "compute"),
         "service_user": openstack.service_user(ctx, "nova"),
+        **openstack.encryption_keys(ctx, "nova"),
         "keystone": nova,
         "placement": openstack.credentials(ctx, "placement"),
         "neutron": {

@@ -49,6 +49,10 @@ PORT = 9876
 PROVIDERS: tuple[Provider, ...] = (OvnProvider(), AmphoraProvider())
 
 NEEDS = ("database", "cache", "identity")
+KEEPER = "key-manager"
+"""Who keeps certificates, for listeners that end TLS."""
+CURE = "certificates want the key manager: CONFIG_ONESTACK_BARBICAN_INSTALL=y"
+"""What the refusal of such a listener ends with where there is nobody."""
 T = TypeVar("T")
 
 ROLES = (
@@ -169,6 +173,7 @@ class Octavia(Component):
                 "config": config,
                 "listeners": LISTENERS,
                 "providers": [provider.name for provider in on],
+                "cure": "" if ctx.offers(KEEPER) else CURE,
                 **{name: value for p in on for name, value in p.arguments(ctx).items()},
             },
             services=_each(on, lambda p: p.services),
@@ -179,7 +184,7 @@ class Octavia(Component):
             # Drivers look for the agent's sockets in /run/octavia, whatever is configured.
             mounts={"/run": str(run)},
             files=(*config, *(str(path) for path in _each(on, lambda p: p.watched(ctx)))),
-            needs=tuple(dict.fromkeys((*NEEDS, *_each(on, lambda p: p.needs)))),
+            needs=tuple(dict.fromkeys((*_needs(ctx), *_each(on, lambda p: p.needs)))),
             probe=ApiProbe(f"http://{ctx.internal}:{PORT}/v2/lbaas/loadbalancers?limit=1"),
         )
 
@@ -240,6 +245,23 @@ def _run(ctx: Context) -> Path:
     return ctx.cloud.run / "octavia"
 
 
+def _needs(ctx: Context) -> tuple[str, ...]:
+    return (*NEEDS, KEEPER) if ctx.offers(KEEPER) else NEEDS
+
+
+def _certificates(ctx: Context) -> Ini:
+    """The service reads a certificate as itself, once its owner's token has let it."""
+    return {
+        "certificates": {
+            "cert_manager": "barbican_cert_manager",
+            "barbican_auth": "barbican_acl_auth",
+            "region_name": openstack.region(ctx),
+            "endpoint_type": "internalURL",
+            "ca_certificates_file": str(ctx.authority),
+        }
+    }
+
+
 def _sections(ctx: Context) -> Ini:
     on = providers(ctx)
     credentials = openstack.credentials(ctx, "octavia")
@@ -249,9 +271,9 @@ def _sections(ctx: Context) -> Ini:
         "api_settings": {
             "enabled_provider_drivers": [f"{p.name}:{p.description}" for p in on],
             "default_provider_driver": on[0].name,
-            # There is nobody who keeps certificates.
-            "allow_tls_terminated_listeners": False,
+            "allow_tls_terminated_listeners": ctx.offers(KEEPER),
         },
+        **(_certificates(ctx) if ctx.offers(KEEPER) else {}),
         "database": openstack.database(ctx, "octavia", "octavia"),
         "keystone_authtoken": openstack.authtoken(ctx, "octavia", "load-balancer"),
         "service_auth": {k: v for k, v in credentials.items() if k not in adapter},

@@ -33,11 +33,13 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     from octavia.cmd import house_keeping
     from octavia.common import policy
 
-    from onestack.components.octavia.inside import interrupted
+    from onestack.components.octavia.inside import interrupted, refusals
 
     application = app.setup_app(argv=sys.argv)
     # It would say for each rule that the older roles still count, as is wanted.
     policy.get_enforcer().suppress_deprecation_warnings = True
+    if cure := spec.arguments["cure"]:
+        refusals.explain(cure)
     left = interrupted.settle()
     handlers = {
         "status": driver_listener.StatusRequestHandler,

@@ -1,0 +1,1 @@
+"""What runs where Barbican's code is (services' environment)."""
