@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import select
 import shlex
 import signal
@@ -27,6 +28,11 @@ from onestack.model.run import this_run
 
 SHOWN = 4000
 """Characters of each output that an error shows, from its end."""
+FULL = re.compile(
+    r"No space left on device|ENOSPC|Could not allocate (block|inode)|\berror 28\b"
+    r"|don't have enough free space"
+)
+"""How programs say that a disk is full."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,11 @@ class CommandResult:
     @property
     def ok(self) -> bool:
         return self.code == 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the command said that a disk is full."""
+        return bool(FULL.search(self.out + self.err))
 
 
 class CommandFailed(OnestackError):
@@ -97,15 +108,18 @@ def run(
     stdout: Path | None = None,
     secrets: Iterable[str] = (),
     finish: bool = False,
+    hopeless: str = "",
 ) -> CommandResult:
     """Run ``argv`` to its end, at most ``timeout`` seconds.
 
     ``stdin`` is text, or a file to read from; ``stdout`` a file to write to
     (mode 0600) instead of keeping the output. With ``finish`` it is not cut
     short when the operator stops the run, and goes on when we are killed.
+    ``hopeless`` is a pattern: a command whose errors match it waits for what
+    will not come by itself, and is ended.
     Raises `CommandFailed` for an exit code other than 0 (unless ``check`` is
-    off), always for a timeout, `NotInstalled` when there is no such program (or ``cwd``),
-    and `OnestackError` when it cannot be started.
+    off), always for a timeout and for ``hopeless``, `NotInstalled` when there
+    is no such program (or ``cwd``), and `OnestackError` when it cannot be started.
     """
     words = [str(word) for word in argv]
     marked = {} if finish else {MARK: orphans.identity(os.getpid())}
@@ -135,7 +149,7 @@ def run(
             raise OnestackError(
                 f"{shlex.join(shown)} cannot be run", error.strerror or ""
             ) from error
-        ended = _wait(process, started + timeout, finish)
+        ended = _wait(process, started + timeout, finish, hopeless)
     finally:
         os.close(source)
         if target is not None:
@@ -152,6 +166,8 @@ def run(
         raise Aborted(f"{shlex.join(shown)} was stopped")
     if reason == "timeout":
         raise CommandFailed(result, f"it did not end within {timeout:g} s")
+    if reason == "hopeless":
+        raise CommandFailed(result, "it waited for what does not come by itself, and was ended")
     if check and result.code:
         raise CommandFailed(result, _ending(result.code))
     return result
@@ -240,16 +256,20 @@ def _source(stdin: str | Path | None) -> int:
     return descriptor
 
 
-def _wait(process: subprocess.Popen[bytes], until: float, finish: bool) -> tuple[str, str, str]:
-    """Output, errors, and why it was ended by us ("", "timeout", "aborted")."""
+def _wait(
+    process: subprocess.Popen[bytes], until: float, finish: bool, hopeless: str
+) -> tuple[str, str, str]:
+    """Output, errors, and why it was ended by us ("", "timeout", "aborted", "hopeless")."""
     reason, stop = "", this_run().stop
     while True:
         try:
             out, err = process.communicate(timeout=0.25)
             break
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as waiting:
             if not finish and stop.is_set():
                 reason = "aborted"
+            elif hopeless and re.search(hopeless.encode(), waiting.stderr or b""):
+                reason = "hopeless"
             elif time.monotonic() >= until:
                 reason = "timeout"
             if reason:

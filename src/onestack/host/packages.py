@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.host import dpkg
-from onestack.host.command import CommandFailed, CommandResult, run
+from onestack.host.command import FULL, CommandFailed, CommandResult, run
 from onestack.host.files import write_file
 from onestack.host.ledger import Ledger
 from onestack.host.locks import Tell, file_lock, locked, silent
@@ -129,7 +129,7 @@ def _apt(argv: list[str], seconds: float, check: bool = True) -> CommandResult:
 
 _CAUSES = (
     (
-        r"No space left on device|don't have enough free space",
+        FULL.pattern,
         "the disk is full",
         "make room (df -h / /var), then run the same command again",
     ),

@@ -46,7 +46,6 @@ UNITS = (
 """Started at boot in every guest."""
 KEPT = r"-[0-9a-f]{12}\.(qcow2|parts)"
 """How what is kept of a recipe is named, after the recipe's name."""
-FULL = r"No space left on device|ENOSPC|Could not allocate (block|inode)|os error 28"
 
 
 @dataclass(frozen=True)
@@ -229,8 +228,7 @@ def full_disk_told(cache: Path) -> Iterator[None]:
             raise
         raise explain(what, cache, error) from error
     except CommandFailed as error:
-        said = error.result.out + error.result.err
-        if re.search(FULL, said):
+        if error.result.full:
             cure = f"make room (df -h {cache}), then run the same command again"
             raise OnestackError(what, f"the disk is full\n{error.why}", cure) from error
         raise

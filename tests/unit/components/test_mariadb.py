@@ -12,6 +12,8 @@ from onestack.components.mariadb import Mariadb, administrator
 from onestack.components.mariadb.administrator import ensure_administrator
 from onestack.components.mariadb.datadir import install
 from onestack.database.server import Server
+from onestack.host.command import run
+from onestack.model.errors import OnestackError
 from onestack.model.process import ConnectProbe
 from tests.support.mariadb import running
 from tests.unit.components.rooms import content, context
@@ -54,6 +56,23 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     said = ctx.model.likely("mariadb", "Write failed (Errcode: 28 - No space left on device)")
     assert said is not None
     assert "make room" in said
+
+
+@installed
+@pytest.mark.parametrize("mib", [16, 42, 44])
+def test_a_disk_that_fills_while_the_contents_are_made(tmp_path: Path, mib: int) -> None:
+    """The program ends for itself, waits for ever, or leaves a view unmade, by how full it is."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    tmp_path.chmod(0o755)
+    run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", disk])
+    try:
+        with pytest.raises(OnestackError, match="the disk is full") as caught:
+            install(disk / "data", "root")
+        assert "make room" in caught.value.cure
+        assert not (disk / "data").exists()
+    finally:
+        run(["umount", disk])
 
 
 def test_a_server_that_ended_is_named_wherever_it_is_missed(tmp_path: Path) -> None:

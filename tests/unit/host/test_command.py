@@ -71,6 +71,14 @@ def _commands() -> list[str]:
     return found
 
 
+def test_what_waits_in_vain_is_ended() -> None:
+    script = "echo Waiting for someone to free space >&2; sleep 60"
+    with pytest.raises(CommandFailed, match="does not come by itself") as caught:
+        run(["sh", "-c", script], hopeless="for someone to free")
+    assert "Waiting for someone" in caught.value.result.err
+    assert caught.value.result.seconds < 30
+
+
 def test_a_large_input_and_output_do_not_block() -> None:
     text = "x" * 3_000_000
     assert run(["sh", "-c", "sleep 0.4; cat"], stdin=text).out == text

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from onestack.host.command import run
-from onestack.host.files import remove_tree
+from onestack.host.command import CommandFailed, run
+from onestack.host.files import explain, remove_tree
 from onestack.kernel.files import sync_directory
+from onestack.model.errors import OnestackError
 
+WHAT = "the database server's first contents cannot be made"
 HASTY = (
     "--innodb-flush-method=nosync",
     "--innodb-flush-log-at-trx-commit=0",
@@ -24,17 +26,36 @@ def install(data: Path, user: str) -> None:
 
     Root comes in by the unix socket, as unix user root, and nobody else by
     any other way. Made beside its place, and renamed when it is complete and
-    on the disk. Raises `OnestackError` with what the program said.
+    on the disk. Raises `OnestackError` with what the program said, and how to
+    go on when the disk is full.
     """
     work = data.with_name(f".{data.name}.new")
     remove_tree(work)
+    try:
+        _fill(work, user)
+        _sync(work)
+        work.rename(data)
+        sync_directory(data.parent)
+    except OSError as error:
+        raise explain(WHAT, data, error) from error
+    except CommandFailed as error:
+        if not error.result.full:
+            raise
+        raise OnestackError(
+            WHAT,
+            f"the disk is full\n{error.why}",
+            f"make room (df -h {data.parent}), then run the same command again",
+        ) from error
+
+
+def _fill(work: Path, user: str) -> None:
     run(
         [
             "/usr/bin/mariadb-install-db",
             "--no-defaults",
             f"--datadir={work}",
             # In a shared one a starting server takes away what it finds of another.
-            f"--tmpdir={data.parent}",
+            f"--tmpdir={work.parent}",
             f"--user={user}",
             "--auth-root-authentication-method=socket",
             "--auth-root-socket-user=root",
@@ -43,10 +64,8 @@ def install(data: Path, user: str) -> None:
             *HASTY,
         ],
         timeout=600,
+        hopeless="Waiting for someone to free space",
     )
-    _sync(work)
-    work.rename(data)
-    sync_directory(data.parent)
 
 
 def _sync(tree: Path) -> None:
