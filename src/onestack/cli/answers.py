@@ -89,12 +89,17 @@ def values(
 
 
 def new_passwords(wanted: ResolvedAnswers, texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """A password each, as packstack made them: the one of all, or sixteen random digits."""
+    """A password each, as packstack made them: the one of all, or sixteen random digits.
+
+    What wants to be of another kind stays as it is: the cloud makes its own.
+    """
     default = str(wanted.answers["CONFIG_DEFAULT_PASSWORD"])
     for secret in wanted.registry.secrets.values():
         if texts.get(secret.key) == PLACEHOLDER:
-            one = default if secret.password else ""
-            yield secret.key, one or randomness.token_hex(8)
+            made = (default if secret.password else "") or randomness.token_hex(8)
+            check = wanted.registry.keys[secret.key].check
+            if secret.password or not (check and check(made)):
+                yield secret.key, made
 
 
 def write(
