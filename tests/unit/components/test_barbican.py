@@ -11,13 +11,15 @@ from cryptography.fernet import Fernet
 
 from onestack.answers.registry import registry
 from onestack.cloudapi import keystone as api
-from onestack.components.barbican import PORT, ROLES, Barbican, master_keys
+from onestack.components.barbican import PORT, ROLES, Barbican, leftovers, master_keys
 from onestack.components.cinder import Cinder
 from onestack.components.nova import Nova
 from onestack.components.octavia import Octavia
 from onestack.components.openvswitch import Openvswitch
+from onestack.host.files import write_file
 from onestack.model.context import Context
 from onestack.model.declarations import Job
+from onestack.model.errors import OnestackError
 from onestack.model.process import ApiProbe
 from tests.support.ini import Parser
 from tests.support.needs import needs_root
@@ -25,7 +27,7 @@ from tests.unit.components.rooms import answered, content, context
 
 ON = {"CONFIG_ONESTACK_BARBICAN_INSTALL": "y"}
 BALANCERS = {"CONFIG_LBAAS_INSTALL": "y", "CONFIG_NEUTRON_L2_AGENT": "openvswitch"}
-OLD, NEW = (base64.urlsafe_b64encode(letter * 32).decode() for letter in (b"o", b"n"))
+OLD, NEW, OTHER = (base64.urlsafe_b64encode(letter * 32).decode() for letter in (b"o", b"n", b"x"))
 
 
 @pytest.fixture
@@ -131,7 +133,12 @@ def refused(ctx: Context, barbican: Barbican) -> bool:
 
 
 def ensure(ctx: Context) -> list[str]:
+    """As `up` does: the mark is the first of the files."""
     whats = []
+    mark = master_keys.mark(ctx)
+    if not mark.path.exists() or mark.path.read_text() != mark.content:
+        write_file(mark.path, mark.content, mode=mark.mode)
+        whats.append("mark")
     for change in master_keys.ensure_wrapped(ctx, ctx.cloud.etc):
         change.do()
         whats.append(change.what)
@@ -144,7 +151,10 @@ def test_another_key_is_refused_until_all_is_wrapped_anew(
 ) -> None:
     (tmp_path / "data" / "barbican").mkdir(parents=True)
     jobs = Jobs()
-    old, new, both = (keyed(tmp_path, barbican, jobs, keys) for keys in (OLD, NEW, f"{NEW},{OLD}"))
+    old, new, both, other = (
+        keyed(tmp_path, barbican, jobs, keys)
+        for keys in (OLD, NEW, f"{NEW},{OLD}", f"{OTHER},{OLD}")
+    )
     assert not refused(new, barbican), "nothing was kept with any"
     assert len(ensure(old)) == 1 and not ensure(old)
     assert not jobs.run_so_far
@@ -157,6 +167,8 @@ def test_another_key_is_refused_until_all_is_wrapped_anew(
     with pytest.raises(OSError, match="killed"):
         ensure(both)
     assert refused(new, barbican) and not refused(both, barbican)
+    # Some of it may be encrypted by the new one already: no way back without it either.
+    assert refused(old, barbican) and refused(other, barbican)
     jobs.fails = False
     assert len(ensure(both)) == 2 and jobs.run_so_far == ["rewrap"]
     assert not ensure(both)
@@ -168,6 +180,40 @@ def test_it_is_wrapped_before_the_service_runs_with_it(tmp_path: Path, barbican:
     tasks = {task.name: task for task in barbican.tasks(cloud(tmp_path, barbican))}
     assert tasks["master-key"].before_start
     assert {"database:barbican", "files:barbican"} <= set(tasks["master-key"].needs)
+
+
+@pytest.mark.parametrize(
+    ("listeners", "pools", "goes"),
+    [([None], [False], True), (["https://secret", None], [], False), ([], [True], False)],
+)
+def test_it_stays_while_balancers_have_certificates_from_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    listeners: list[str | None],
+    pools: list[bool],
+    goes: bool,
+) -> None:
+    class Answer:
+        def __init__(self, url: str) -> None:
+            self.url = url
+
+        def json(self) -> dict[str, list[dict[str, object]]]:
+            if self.url.endswith("/listeners?fields=default_tls_container_ref"):
+                return {"listeners": [{"default_tls_container_ref": ref} for ref in listeners]}
+            assert self.url.endswith("/pools?fields=tls_enabled")
+            return {"pools": [{"tls_enabled": on} for on in pools]}
+
+    class Session:
+        get = staticmethod(Answer)
+
+    monkeypatch.setattr(leftovers, "admin_session", lambda ctx: Session())
+    without = context(tmp_path, Octavia(), Openvswitch(), **BALANCERS)
+    if goes:
+        leftovers.refuse_if_used(without)
+    else:
+        with pytest.raises(OnestackError, match="would stop at the next change"):
+            leftovers.refuse_if_used(without)
+    leftovers.refuse_if_used(context(tmp_path, Openvswitch()))
 
 
 def test_roles_that_instructions_grant(

@@ -70,7 +70,7 @@ class Barbican(Component):
     known_errors = (
         openstack.denied("barbican"),
         KnownError(
-            "InvalidToken",
+            r"cryptography\.fernet\.InvalidToken",
             f"{master_keys.KEY} is not the key with which Barbican's secrets were kept",
             "put the earlier one back, after a comma",
         ),
@@ -97,6 +97,7 @@ class Barbican(Component):
         yield Directory(ctx.cloud.data / self.name, "root", ctx.cloud.user(self.name), 0o750)
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        yield master_keys.mark(ctx)
         yield ini_file(_config(ctx), ctx.cloud.user(self.name), _sections(ctx), *NAMESPACES)
 
     def databases(self, ctx: Context) -> Iterable[Database]:
@@ -152,9 +153,12 @@ class Barbican(Component):
         )
 
     def purge(self, ctx: Context) -> Iterator[Change]:
-        if ctx.offers("identity"):
-            from onestack.cloudapi.keystone import remove_roles
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.cloudapi.keystone import remove_roles
+        from onestack.components.barbican.leftovers import refuse_if_used
 
+        refuse_if_used(ctx)
+        if ctx.offers("identity"):
             yield from remove_roles(ctx, ROLES)
 
 

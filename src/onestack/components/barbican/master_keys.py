@@ -1,7 +1,7 @@
 """The key that encrypts each project's own key, with which the project's secrets are encrypted.
 
 There may be several: the first encrypts, all decrypt. What is kept is wrapped anew when
-another one comes first; which one that was last, a file tells by a digest.
+another one comes first; by which ones something may be encrypted, a file tells by digests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from onestack.answers.values import split
 from onestack.host.files import write_file
 from onestack.model.change import Change
 from onestack.model.context import Context
-from onestack.model.declarations import Job
+from onestack.model.declarations import ConfigFile, Job
 
 KEY = "CONFIG_ONESTACK_BARBICAN_KEK"
 SECRET = "barbican_kek"
@@ -65,29 +65,37 @@ def _mark(ctx: Context) -> Path:
     return ctx.cloud.data / "barbican" / "wrapped"
 
 
-def _wrapped(ctx: Context) -> str:
-    """The digest of the key by which all is encrypted; empty before the first start."""
+def _used(ctx: Context) -> set[str]:
+    """The digests of keys by which something may be encrypted; none before the first start."""
     try:
-        return _mark(ctx).read_text(encoding="utf-8").strip()
+        return set(_mark(ctx).read_text(encoding="utf-8").split())
     except FileNotFoundError:
-        return ""
+        return set()
+
+
+def _text(digests: set[str]) -> str:
+    return "".join(f"{digest}\n" for digest in sorted(digests))
+
+
+def mark(ctx: Context) -> ConfigFile:
+    """Notes the first key beside the earlier one: written before the service is told of it."""
+    used = _used(ctx) | {_digest(wanted(ctx)[0])}
+    return ConfigFile(_mark(ctx), _text(used), mode=0o600)
 
 
 def lost(ctx: Context) -> bool:
-    """Whether the key by which all is encrypted is none of the wanted ones."""
-    return bool(was := _wrapped(ctx)) and was not in map(_digest, wanted(ctx))
+    """Whether a key by which something may be encrypted is none of the wanted ones."""
+    return not _used(ctx) <= set(map(_digest, wanted(ctx)))
 
 
 def ensure_wrapped(ctx: Context, config: Path) -> Iterator[Change]:
     """All is encrypted by the first key: only then may the others go."""
-    first = _digest(wanted(ctx)[0])
-    was = _wrapped(ctx)
-    if was and was != first:
+    first = {_digest(wanted(ctx)[0])}
+    if _used(ctx) - first:
         run = "onestack.components.barbican.inside.jobs:rewrap"
         job = Job("barbican-rewrap", "barbican", run, {"config": [str(config)]})
         yield Change("encrypt the projects' keys by the new one", lambda: ctx.run_job(job))
-    if was != first:
         yield Change(
-            "note by which key all is encrypted",
-            lambda: write_file(_mark(ctx), f"{first}\n", mode=0o600),
+            "note that all is encrypted by it",
+            lambda: write_file(_mark(ctx), _text(first), mode=0o600),
         )

@@ -300,6 +300,9 @@ def _process(
     config = str(_config(ctx))
     paste = ctx.release.services.place / "etc" / "cinder" / "api-paste.ini"
     another = f"-{backend}" if backend not in ("", BACKEND) else ""
+    if name != "api" and ctx.offers("key-manager"):
+        # It is given keys at once.
+        needs = (*needs, "key-manager")
     return Process(
         name=f"cinder-{name}{another}",
         component="cinder",
@@ -334,7 +337,10 @@ def ensure_pool(ctx: Context) -> Iterator[Change]:
 def _environment(ctx: Context) -> dict[str, str]:
     # Before the system's sudo comes one that asks the supervisor.
     helper = openstack.root_helper(ctx).parent / "in_place_of_sudo"
+    # Keys of the fixed key's are moved there by its public address.
+    trusts = {"REQUESTS_CA_BUNDLE": str(ctx.authority)} if ctx.offers("key-manager") else {}
     return {
+        **trusts,
         "OS_CINDER_DISABLE_EVENTLET_PATCHING": "1",
         "EVENTLET_THREADPOOL_SIZE": "0",  # see inside.preload
         "PATH": f"{helper}:/usr/sbin:/usr/bin:/sbin:/bin",
