@@ -274,12 +274,6 @@ def test_what_cannot_change_is_refused_before_anything_is_done(whole: Context, n
 
         rings = now.cloud.etc / "swift" / "rings.json"
         rings.write_text(json.dumps(wanted_rings(now)))
-    if name == "barbican_kek":
-        from onestack.components.barbican import master_keys
-
-        (now.cloud.data / "barbican").mkdir(parents=True)
-        for change in master_keys.ensure_wrapped(now, now.cloud.etc):
-            change.do()
     if name == "heat_encryption":
         table = now.cloud.data / "mariadb" / "data" / "heat" / "stack.ibd"
         table.parent.mkdir(parents=True)
