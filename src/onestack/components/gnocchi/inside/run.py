@@ -22,6 +22,9 @@ def all_of_it(spec: Process, sockets: dict[str, socket]) -> None:
     from gnocchi.cli import api, metricd
     from gnocchi.rest import app
 
+    from onestack.components.gnocchi.inside import mappers
+
+    mappers.make_alone()
     conf = api.prepare_service()
     _log_as_others_do()
     # what upstream's gnocchi-upgrade makes besides the index; there already, it is left alone
