@@ -112,6 +112,12 @@ def credentials(ctx: Context, user: str, interface: str = "valid_interfaces") ->
     }
 
 
+def account(ctx: Context, user: str) -> dict[str, Value]:
+    """The same for a reader that is told elsewhere which endpoints to take."""
+    adapter = ("region_name", "valid_interfaces")
+    return {k: v for k, v in credentials(ctx, user).items() if k not in adapter}
+
+
 def authtoken(ctx: Context, user: str, service_type: str) -> dict[str, Value]:
     """The ``[keystone_authtoken]`` section: who may call, checked with ``user``'s help."""
     return credentials(ctx, user, "interface") | {
@@ -126,17 +132,13 @@ def authtoken(ctx: Context, user: str, service_type: str) -> dict[str, Value]:
 
 def service_user(ctx: Context, user: str) -> dict[str, Value]:
     """The ``[service_user]`` section: calls to others carry a service token too."""
-    left_out = ("valid_interfaces", "region_name")
-    options = {k: v for k, v in credentials(ctx, user).items() if k not in left_out}
-    return options | {"send_service_user_token": True}
+    return account(ctx, user) | {"send_service_user_token": True}
 
 
 def encryption_keys(ctx: Context, user: str) -> Ini:
     """Where castellan keeps the keys of encrypted volumes: the key manager, if there is one."""
     if not ctx.offers("key-manager"):
         return {}
-    service = service_user(ctx, user)
-    del service["send_service_user_token"]
     return {
         "key_manager": {"backend": "barbican"},
         "barbican": {
@@ -145,7 +147,7 @@ def encryption_keys(ctx: Context, user: str) -> Ini:
             "barbican_region_name": region(ctx),
             "send_service_user_token": True,
         },
-        "barbican_service_user": service,
+        "barbican_service_user": account(ctx, user),
     }
 
 

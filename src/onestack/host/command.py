@@ -28,11 +28,6 @@ from onestack.model.run import this_run
 
 SHOWN = 4000
 """Characters of each output that an error shows, from its end."""
-FULL = re.compile(
-    r"No space left on device|ENOSPC|Could not allocate (block|inode)|\berror 28\b"
-    r"|don't have enough free space"
-)
-"""How programs say that a disk is full."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +43,6 @@ class CommandResult:
     @property
     def ok(self) -> bool:
         return self.code == 0
-
-    @property
-    def full(self) -> bool:
-        """Whether the command said that a disk is full."""
-        return bool(FULL.search(self.out + self.err))
 
 
 class CommandFailed(OnestackError):

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from onestack.host import dpkg
-from onestack.host.command import FULL, CommandFailed, CommandResult, run
+from onestack.host.command import CommandFailed, CommandResult, run
 from onestack.host.files import write_file
+from onestack.host.full_disk import SAID
 from onestack.host.ledger import Ledger
 from onestack.host.locks import Tell, file_lock, locked, silent
 from onestack.model.change import Change, Undo
@@ -129,7 +130,7 @@ def _apt(argv: list[str], seconds: float, check: bool = True) -> CommandResult:
 
 _CAUSES = (
     (
-        FULL.pattern,
+        SAID,
         "the disk is full",
         "make room (df -h / /var), then run the same command again",
     ),

@@ -7,7 +7,6 @@ cache. Everybody's part (first boot, units, networks) is in ``service/`` beside 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import inspect
 import re
@@ -19,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.host import debs
-from onestack.host.command import CommandFailed, run
-from onestack.host.files import explain, remove_tree
+from onestack.host.command import run
+from onestack.host.files import remove_tree
+from onestack.host.full_disk import full_disk_told
 from onestack.host.locks import Tell, file_lock, silent
 from onestack.images import agents, debian_root, sources
 from onestack.images.boot import boot_config, make_initrd
@@ -29,7 +29,6 @@ from onestack.images.content import contents, files_below
 from onestack.images.disk import MIB, write_disk
 from onestack.kernel.files import sync_directory
 from onestack.model.change import Change
-from onestack.model.errors import OnestackError
 from onestack.release.lock import closure, parse
 from onestack.release.release import release
 
@@ -44,6 +43,7 @@ UNITS = (
     *("acpid.service", "acpid.socket"),
 )
 """Started at boot in every guest."""
+FAILED = "the image of a service's machine cannot be made"
 KEPT = r"-[0-9a-f]{12}\.(qcow2|parts)"
 """How what is kept of a recipe is named, after the recipe's name."""
 
@@ -114,7 +114,7 @@ class Recipe:
 
         Packages that have come are kept: what broke off goes on from there.
         """
-        with self._alone(cache, tell), full_disk_told(cache):
+        with self._alone(cache, tell), full_disk_told(FAILED, cache):
             self._fetch(cache, tell)
 
     def _fetch(self, cache: Path, tell: Tell) -> None:
@@ -145,7 +145,7 @@ class Recipe:
         if image.exists():
             return image
         check_machine(self.title)
-        with self._alone(cache, tell), full_disk_told(cache):
+        with self._alone(cache, tell), full_disk_told(FAILED, cache):
             # Whoever held the lock may have built it.
             if not image.exists():
                 self._fetch(cache, tell)
@@ -215,20 +215,3 @@ def scratch(cache: Path, prefix: str) -> Iterator[Path]:
         # apt fetches as a user of its own.
         place.chmod(0o755)
         yield place
-
-
-@contextmanager
-def full_disk_told(cache: Path) -> Iterator[None]:
-    """An `OSError` on the way, and a program that says the same, with the likely cure."""
-    what = "the image of a service's machine cannot be made"
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise
-        raise explain(what, cache, error) from error
-    except CommandFailed as error:
-        if error.result.full:
-            cure = f"make room (df -h {cache}), then run the same command again"
-            raise OnestackError(what, f"the disk is full\n{error.why}", cure) from error
-        raise

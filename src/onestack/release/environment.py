@@ -12,6 +12,7 @@ from pathlib import Path
 
 from onestack.host.command import CommandFailed, run
 from onestack.host.files import remove_tree, write_file
+from onestack.host.full_disk import SAID
 from onestack.host.locks import Tell, file_lock, silent
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE
@@ -161,7 +162,7 @@ def readable(place: Path) -> None:
 
 
 _CAUSES = (
-    (r"No space left on device", "the disk is full", "make room (df -h /var/cache)"),
+    (SAID, "the disk is full", "make room (df -h /var/cache)"),
     (
         r"hash mismatch|Hash mismatch|hashes do not match",
         "the index delivered a file that is not the one the release was made with",

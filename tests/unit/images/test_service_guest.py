@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from onestack.cli.image import guest_images
 from onestack.components import ALL
-from onestack.host.command import CommandFailed, CommandResult, run
+from onestack.host.command import run
 from onestack.images import debian_root, kernel, service_guest
 from onestack.images.disk import MIB
 from onestack.images.service_guest import Recipe
@@ -77,24 +76,6 @@ def test_where_things_are_kept(recipe: Recipe, tmp_path: Path) -> None:
     assert recipe.fetched(tmp_path)
     assert recipe.build(tmp_path) == image
     assert not list(recipe.ensure_fetched(tmp_path))
-
-
-def test_a_full_disk_is_told_with_its_cure(tmp_path: Path) -> None:
-    with (
-        pytest.raises(OnestackError, match="cannot be made") as caught,
-        service_guest.full_disk_told(tmp_path),
-    ):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert "df -h" in caught.value.cure
-    said = CommandResult(("tar",), 2, "", "tar: x: Cannot write: No space left on device", 0.1)
-    with (
-        pytest.raises(OnestackError, match="cannot be made") as caught,
-        service_guest.full_disk_told(tmp_path),
-    ):
-        raise CommandFailed(said, "it ended with exit code 2")
-    assert caught.value.why.startswith("the disk is full")
-    with pytest.raises(FileNotFoundError), service_guest.full_disk_told(tmp_path):
-        raise FileNotFoundError(errno.ENOENT, "another mistake")
 
 
 def test_nothing_is_left_of_a_run_that_was_killed(tmp_path: Path) -> None:

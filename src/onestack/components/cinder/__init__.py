@@ -30,7 +30,7 @@ from onestack.model.declarations import (
     ini_file,
 )
 from onestack.model.host import Role
-from onestack.model.ini import Ini, Value
+from onestack.model.ini import Ini, Value, merged
 from onestack.model.key import Class, Key, Kind
 from onestack.model.process import AgentProbe, Process
 from onestack.model.root_command import ANY, RootCommand
@@ -367,9 +367,9 @@ def _backups() -> dict[str, Value]:
 
 def _encryption_keys(ctx: Context) -> Ini:
     """Of volumes. The key manager, once there is one, is given those of the fixed key's too."""
-    sections = openstack.encryption_keys(ctx, "cinder")
-    own = sections.pop("key_manager", {"backend": "cinder.keymgr.conf_key_mgr.ConfKeyManager"})
-    return {"key_manager": {**own, "fixed_key": ctx.secrets["cinder_volume_key"]}, **sections}
+    fixed: Ini = {"key_manager": {"fixed_key": ctx.secrets["cinder_volume_key"]}}
+    own: Ini = {"key_manager": {"backend": "cinder.keymgr.conf_key_mgr.ConfKeyManager"}}
+    return merged(openstack.encryption_keys(ctx, "cinder") or own, fixed)
 
 
 def _sections(ctx: Context) -> Ini:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from onestack.host.command import CommandFailed, run
-from onestack.host.files import explain, remove_tree
+from onestack.host.command import run
+from onestack.host.files import remove_tree
+from onestack.host.full_disk import full_disk_told
 from onestack.kernel.files import sync_directory
-from onestack.model.errors import OnestackError
 
-WHAT = "the database server's first contents cannot be made"
 HASTY = (
     "--innodb-flush-method=nosync",
     "--innodb-flush-log-at-trx-commit=0",
@@ -31,21 +30,11 @@ def install(data: Path, user: str) -> None:
     """
     work = data.with_name(f".{data.name}.new")
     remove_tree(work)
-    try:
+    with full_disk_told("the database server's first contents cannot be made", data.parent):
         _fill(work, user)
         _sync(work)
         work.rename(data)
         sync_directory(data.parent)
-    except OSError as error:
-        raise explain(WHAT, data, error) from error
-    except CommandFailed as error:
-        if not error.result.full:
-            raise
-        raise OnestackError(
-            WHAT,
-            f"the disk is full\n{error.why}",
-            f"make room (df -h {data.parent}), then run the same command again",
-        ) from error
 
 
 def _fill(work: Path, user: str) -> None:

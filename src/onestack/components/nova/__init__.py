@@ -434,7 +434,7 @@ def _sections(ctx: Context) -> Ini:
         },
         "glance": {"region_name": openstack.region(ctx), "valid_interfaces": "internal"},
         "cinder": {
-            **{k: v for k, v in nova.items() if k not in ("region_name", "valid_interfaces")},
+            **openstack.account(ctx, "nova"),
             "os_region_name": openstack.region(ctx),
             "catalog_info": "block-storage::internalURL",
         },

@@ -264,8 +264,6 @@ def _certificates(ctx: Context) -> Ini:
 
 def _sections(ctx: Context) -> Ini:
     on = providers(ctx)
-    credentials = openstack.credentials(ctx, "octavia")
-    adapter = ("region_name", "valid_interfaces")
     return {
         "DEFAULT": {**openstack.logging(ctx), "host": ctx.host.name},
         "api_settings": {
@@ -276,8 +274,8 @@ def _sections(ctx: Context) -> Ini:
         **(_certificates(ctx) if ctx.offers(KEEPER) else {}),
         "database": openstack.database(ctx, "octavia", "octavia"),
         "keystone_authtoken": openstack.authtoken(ctx, "octavia", "load-balancer"),
-        "service_auth": {k: v for k, v in credentials.items() if k not in adapter},
-        "neutron": credentials,
+        "service_auth": openstack.account(ctx, "octavia"),
+        "neutron": openstack.credentials(ctx, "octavia"),
         # What was deleted is forgotten after a week: no need to look every 30 s.
         "house_keeping": {"cleanup_interval": 3600},
         # Members of a project may use load balancers, and so may who has one of `ROLES`.
