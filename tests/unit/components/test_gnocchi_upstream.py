@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-import onestack
-from tests.support.needs import needs_services, services_python
+from tests.support.needs import needs_services
+from tests.support.trials import tried
 
 TRIALS = Path(__file__).with_name("gnocchi_trials.py")
 
@@ -19,12 +17,4 @@ TRIALS = Path(__file__).with_name("gnocchi_trials.py")
     "name", ["classes_are_made_alone", "a_changed_type_is_made_anew", "nobody_waits_for_ever"]
 )
 def test_trial(name: str) -> None:
-    done = subprocess.run(
-        [services_python(), "-W", "ignore", TRIALS, name],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(onestack.__file__).parents[1])},
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    tried(TRIALS, name, timeout=180)

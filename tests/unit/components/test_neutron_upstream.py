@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 import onestack
 from onestack.release import program
-from tests.support.needs import needs_services, services_python
+from tests.support.needs import needs_services
+from tests.support.trials import tried
 
 TRIALS = Path(__file__).with_name("neutron_trials.py")
 NAMES = (
@@ -49,13 +49,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_trial(installed: Path, tmp_path: Path, name: str) -> None:
-    done = subprocess.run(
-        [services_python(), "-W", "ignore", TRIALS, name],
-        # stevedore keeps a cache in the home directory
-        env={"PYTHONPATH": str(installed), "PATH": os.environ["PATH"], "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    # stevedore keeps a cache in the home directory
+    env = {"PYTHONPATH": str(installed), "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    tried(TRIALS, name, env=env, timeout=180)

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-import onestack
 from onestack.components.octavia import Octavia
-from tests.support.needs import needs_services, services_python
+from tests.support.needs import needs_services
+from tests.support.trials import tried
 from tests.unit.components.rooms import content, context
 
 TRIALS = Path(__file__).with_name("octavia_trials.py")
 NAMES = ("what_was_interrupted", "what_is_mended", "heartbeats", "who_stood_still_waits")
 
 
-def tried(name: str, *further: str | Path) -> None:
-    done = subprocess.run(
-        [services_python(), "-W", "ignore", TRIALS, name, *further],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(onestack.__file__).parents[1])},
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @needs_services
 @pytest.mark.parametrize("name", NAMES)
 def test_trial(name: str) -> None:
-    tried(name)
+    tried(TRIALS, name)
 
 
 @needs_services
@@ -47,4 +33,4 @@ def test_no_certificates(tmp_path: Path) -> None:
     )
     file = tmp_path / "octavia.conf"
     file.write_text(content(ctx, octavia, "octavia.conf"))
-    tried("no_certificates", file)
+    tried(TRIALS, "no_certificates", file)

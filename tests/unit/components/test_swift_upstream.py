@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import onestack
 from onestack.components.swift import Swift
-from tests.support.needs import needs_services, services_python
+from tests.support.needs import needs_services
+from tests.support.trials import tried
 from tests.unit.components.rooms import context
 
 TRIALS = Path(__file__).with_name("swift_trials.py")
@@ -24,15 +22,7 @@ pytestmark = needs_services
 
 def trial(name: str, folder: Path) -> tuple[Any, list[str]]:
     """What it found, and the log's lines."""
-    done = subprocess.run(
-        [services_python(), "-W", "ignore", TRIALS, name, folder],
-        env={**os.environ, "PYTHONPATH": str(Path(onestack.__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = tried(TRIALS, name, folder)
     log = [line for line in done.stderr.splitlines() if NOISE not in line]
     return json.loads(done.stdout.splitlines()[-1]), log
 

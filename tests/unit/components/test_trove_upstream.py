@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import onestack
 from onestack.components.trove import Trove, config
 from onestack.model.ini import Ini, ini_text
-from tests.support.needs import needs_services, services_python
+from tests.support.needs import needs_services
+from tests.support.trials import tried
 from tests.unit.components.rooms import content, context
 
 TRIALS = Path(__file__).with_name("trove_trials.py")
@@ -44,15 +42,7 @@ def trial(name: str, folder: Path) -> Any:
     place.mkdir(parents=True, exist_ok=True)
     ctx = context(folder, trove, CONFIG_TROVE_INSTALL="y")
     (place / "policy.yaml").write_text(content(ctx, trove, "policy.yaml"))
-    done = subprocess.run(
-        [services_python(), "-W", "ignore", TRIALS, name, folder],
-        env={**os.environ, "PYTHONPATH": str(Path(onestack.__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    done = tried(TRIALS, name, folder, timeout=180)
     return json.loads(done.stdout.splitlines()[-1])
 
 
