@@ -217,12 +217,7 @@ class TestChanges:
             assert not (cloud.root / place).exists(), place
         assert "cinder" not in cloud.type("openstack user list -f value -c Name").split()
         assert f"{cloud.prefix}-cinder" not in run(["getent", "passwd"]).stdout
-        databases = run(
-            [
-                *("mariadb", "-N", f"--socket={cloud.root}/run/mariadb/mariadb.sock"),
-                *("-e", "SHOW DATABASES; SELECT User FROM mysql.user"),
-            ]
-        ).stdout.split()
+        databases = cloud.sql("SHOW DATABASES; SELECT User FROM mysql.user")
         assert "nova" in databases and "cinder" not in databases
         _, came, _ = changed(cloud, *settings(CONFIG_CINDER_INSTALL="y"))
         assert came == CINDER | {"cinder-purge"}

@@ -66,11 +66,6 @@ def cloud() -> Iterator[CloudUnderTest]:
         yield cloud
 
 
-def sql(cloud: CloudUnderTest, statements: str) -> list[str]:
-    socket = f"--socket={cloud.root}/run/mariadb/mariadb.sock"
-    return run(["mariadb", "-N", socket, "-e", statements]).stdout.splitlines()
-
-
 def described(cloud: CloudUnderTest) -> dict[str, list[str]]:
     """All that a service could leave behind."""
     root = cloud.root
@@ -78,15 +73,15 @@ def described(cloud: CloudUnderTest) -> dict[str, list[str]]:
     places = [p for p in places if p.suffix != ".lock" and p.parent.name != "namespaces"]
     found: dict[str, list[str]] = {
         "places": sorted(str(path.relative_to(root)) for path in places),
-        "databases": sql(cloud, "SHOW DATABASES"),
-        "database users": sql(cloud, "SELECT User FROM mysql.user ORDER BY 1"),
-        "tables": sql(cloud, "SHOW TABLES FROM neutron"),
+        "databases": cloud.sql("SHOW DATABASES"),
+        "database users": cloud.sql("SELECT User FROM mysql.user ORDER BY 1"),
+        "tables": cloud.sql("SHOW TABLES FROM neutron"),
         "system users": sorted(
             line.split(":")[0]
             for line in run(["getent", "passwd"]).stdout.splitlines()
             if line.startswith(f"{cloud.prefix}-")
         ),
-        "trusts": sql(cloud, "SELECT COUNT(*) FROM keystone.trust WHERE deleted_at IS NULL"),
+        "trusts": cloud.sql("SELECT COUNT(*) FROM keystone.trust WHERE deleted_at IS NULL"),
         "ovn": cloud.type(
             "; ".join(f"echo {t} $(ovn-nbctl --bare --columns=_uuid list {t} | wc -w)" for t in OVN)
         ).splitlines(),
@@ -94,7 +89,7 @@ def described(cloud: CloudUnderTest) -> dict[str, list[str]]:
     }
     for database, tables in TABLES.items():
         for table in tables:
-            found[f"{database}.{table}"] = sql(cloud, f"SELECT COUNT(*) FROM {database}.{table}")
+            found[f"{database}.{table}"] = cloud.sql(f"SELECT COUNT(*) FROM {database}.{table}")
     return found
 
 
@@ -277,8 +272,7 @@ class TestParts:
         assert "0 changes" in again and "Kept:" not in again
 
     def test_quota_is_free_again(self, cloud: CloudUnderTest) -> None:
-        rows = sql(
-            cloud,
+        rows = cloud.sql(
             "SELECT SUM(in_use) FROM cinder.quota_usages WHERE resource LIKE 'backup%'",
         )
         assert rows == ["0"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.known_errors import unexpected
-from tests.support.clouds import CloudUnderTest, run
+from tests.support.clouds import CloudUnderTest
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -66,17 +66,14 @@ class Keys:
         return str(json.loads(self.done(words))["Secret href"])
 
     def up(self, *answers: str, expect: int = 0) -> str:
-        sets = [word for answer in (*self.cloud.answers, *answers) for word in ("--set", answer)]
-        done = self.cloud.onestack("up", "--netns", *sets, expect=expect, timeout=600)
+        sets = [word for answer in answers for word in ("--set", answer)]
+        words = (*self.cloud.up_words(), *sets)
+        done = self.cloud.onestack("up", *words, expect=expect, timeout=600)
         return done.stdout + done.stderr
 
     def wrapped(self) -> set[str]:
         """The projects' keys as the database has them."""
-        socket = self.cloud.root / "run" / "mariadb" / "mariadb.sock"
-        query = "SELECT plugin_meta FROM kek_data"
-        return set(
-            run(["mariadb", f"--socket={socket}", "-N", "barbican", "-e", query]).stdout.split()
-        )
+        return set(self.cloud.sql("SELECT plugin_meta FROM barbican.kek_data"))
 
 
 @pytest.fixture(scope="module")
@@ -236,14 +233,12 @@ def moment(line: str) -> tuple[str, ...]:
 
 def test_switched_off_for_good(keys: Keys) -> None:
     cloud = keys.cloud
-    cloud.answers = tuple(answer for answer in cloud.answers if "BARBICAN" not in answer)
-    keys.up(f"{INSTALL}=n")
+    others = (answer for answer in cloud.answers if "BARBICAN" not in answer)
+    cloud.answers = (*others, f"{INSTALL}=n")
+    keys.up()
     assert "key-manager" not in cloud.type("openstack catalog list -f value -c Type")
     assert (cloud.root / "data" / "barbican").is_dir(), "it may come back"
-    cloud.onestack(
-        *("up", "--netns", "--purge", "--yes"),
-        *(word for answer in (*cloud.answers, f"{INSTALL}=n") for word in ("--set", answer)),
-    )
+    cloud.onestack("up", *cloud.up_words(), "--purge", "--yes")
     assert "barbican" not in cloud.type("openstack user list --domain Default -f value -c Name")
     assert "creator" not in cloud.type("openstack role list -f value -c Name")
     for place in ("etc/barbican", "data/barbican", "data/mariadb/data/barbican"):

@@ -223,16 +223,14 @@ def test_what_was_interrupted_can_be_deleted(balancer: Balancer) -> None:
     # As a process leaves it that is killed between its answer and its work.
     pid = process()["pid"]
     assert isinstance(pid, int)
-    database = f"mariadb --socket={cloud.root}/run/mariadb/mariadb.sock octavia -e"
     # By id: deleted ones of the same name are remembered for a week.
     ids = {
         "load_balancer": balancer.value(f"loadbalancer show {BALANCER}", "id"),
         "member": balancer.value("loadbalancer member show lb-pool lb-two", "id"),
     }
     for table, status in (("load_balancer", "PENDING_UPDATE"), ("member", "PENDING_CREATE")):
-        cloud.type(
-            f"{database} \"UPDATE {table} SET provisioning_status = '{status}' "
-            f"WHERE id = '{ids[table]}'\""
+        cloud.sql(
+            f"UPDATE octavia.{table} SET provisioning_status = '{status}' WHERE id = '{ids[table]}'"
         )
     refused = cloud.inside("openstack loadbalancer member delete lb-pool lb-two", expect=None)
     assert refused.returncode != 0 and "immutable" in refused.stderr

@@ -308,11 +308,10 @@ def test_udp(balancer: Balancer) -> None:
 def test_the_service_dies(balancer: Balancer) -> None:
     """Traffic does not notice, and what it was at is settled by the next one."""
     pid = balancer.process()["pid"]
-    database = f"mariadb --socket={balancer.cloud.root}/run/mariadb/mariadb.sock octavia -e"
     identity = balancer.value(f"loadbalancer show {BALANCER}", "id")
-    balancer.cloud.type(
-        f"{database} \"UPDATE load_balancer SET provisioning_status = 'PENDING_UPDATE' "
-        f"WHERE id = '{identity}'\""
+    balancer.cloud.sql(
+        "UPDATE octavia.load_balancer SET provisioning_status = 'PENDING_UPDATE' "
+        f"WHERE id = '{identity}'"
     )
     os.kill(pid, signal.SIGKILL)
     assert balancer.get() in SERVERS

@@ -170,6 +170,11 @@ class CloudUnderTest:
             # the last line may be half written
             return {name: text[: text.rfind("\n") + 1] for name, text in found.items()}
 
+    def sql(self, statements: str) -> list[str]:
+        """The lines that the cloud's database server answers root, without names of columns."""
+        socket = f"--socket={self.root}/run/mariadb/mariadb.sock"
+        return run(["mariadb", "-N", socket, "-e", statements]).stdout.splitlines()
+
     def log_ends(self, *parts: str) -> str:
         """The last of the logs with one of ``parts`` in their names, for what a failure tells."""
         return "\n".join(
