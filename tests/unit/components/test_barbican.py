@@ -184,12 +184,17 @@ def test_it_is_wrapped_before_the_service_runs_with_it(tmp_path: Path, barbican:
 
 @pytest.mark.parametrize(
     ("listeners", "pools", "goes"),
-    [([None], [False], True), (["https://secret", None], [], False), ([], [True], False)],
+    [
+        ([(None, [])], [False], True),
+        ([("https://secret", []), (None, [])], [], False),
+        ([(None, ["https://secret"])], [], False),
+        ([], [True], False),
+    ],
 )
 def test_it_stays_while_balancers_have_certificates_from_there(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    listeners: list[str | None],
+    listeners: list[tuple[str | None, list[str]]],
     pools: list[bool],
     goes: bool,
 ) -> None:
@@ -198,8 +203,9 @@ def test_it_stays_while_balancers_have_certificates_from_there(
             self.url = url
 
         def json(self) -> dict[str, list[dict[str, object]]]:
-            if self.url.endswith("/listeners?fields=default_tls_container_ref"):
-                return {"listeners": [{"default_tls_container_ref": ref} for ref in listeners]}
+            names = ("default_tls_container_ref", "sni_container_refs")
+            if self.url.endswith("/listeners?" + "&".join(f"fields={name}" for name in names)):
+                return {"listeners": [dict(zip(names, refs, strict=True)) for refs in listeners]}
             assert self.url.endswith("/pools?fields=tls_enabled")
             return {"pools": [{"tls_enabled": on} for on in pools]}
 

@@ -6,6 +6,12 @@ from onestack.cloudapi.session import admin_session
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 
+SIGNS = {
+    "listeners": ("default_tls_container_ref", "sni_container_refs"),
+    "pools": ("tls_enabled",),
+}
+"""What a part of a balancer has that may have a certificate from here."""
+
 
 def refuse_if_used(ctx: Context) -> None:
     """Raises `OnestackError` where load balancers have certificates from here.
@@ -15,11 +21,11 @@ def refuse_if_used(ctx: Context) -> None:
     """
     if not ctx.offers("load-balancer"):
         return
-    session, place = admin_session(ctx), f"{ctx.url('load-balancer')}/v2/lbaas"
-    listeners = session.get(f"{place}/listeners?fields=default_tls_container_ref").json()
-    pools = session.get(f"{place}/pools?fields=tls_enabled").json()
-    used = sum(bool(each["default_tls_container_ref"]) for each in listeners["listeners"])
-    used += sum(bool(each["tls_enabled"]) for each in pools["pools"])
+    session, used = admin_session(ctx), 0
+    for kind, signs in SIGNS.items():
+        fields = "&".join(f"fields={sign}" for sign in signs)
+        answer = session.get(f"{ctx.url('load-balancer')}/v2/lbaas/{kind}?{fields}").json()
+        used += sum(any(each.get(sign) for sign in signs) for each in answer[kind])
     if used:
         raise OnestackError(
             "the key manager is not removed",
