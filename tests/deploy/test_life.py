@@ -59,11 +59,11 @@ def logs_with_secrets(cloud: CloudUnderTest) -> list[str]:
 
 def left_to_others(cloud: CloudUnderTest) -> set[str]:
     """What clouds share and another one that is on the machine now has in its ledger."""
-    gone = Cloud(cloud.name, cloud.root)
+    others = clouds.others(Cloud(cloud.name, cloud.root))
     return {
         entry.data["path"]
-        for root in clouds.others(gone).values()
-        for entry in Ledger(root / "etc" / "ledger.json").entries()
+        for name, root in others.items()
+        for entry in Ledger.of(Cloud(name, root)).entries()
         if entry.data.get("shared") and "path" in entry.data
     }
 
@@ -168,7 +168,7 @@ class TestLife:
         self, cloud: CloudUnderTest, before: dict[str, set[str]]
     ) -> None:
         cloud.destroy(keep_cache=False)
-        found = machine.differences(before, machine.portrait())
+        found = machine.differences(before, machine.portrait(), known=left_to_others(cloud))
         made = found.pop("packages", {"came": []})
         print("packages that stay:", *made["came"])
         for kind in ("users", "groups"):
@@ -176,10 +176,7 @@ class TestLife:
             kept = [x for x in found.get(kind, {}).get("came", []) if "onestack" in x]
             assert kept == []
             found.pop(kind, None)
-        if files := found.get("files"):
-            theirs = left_to_others(cloud)
-            files["came"] = [path for path in files["came"] if path not in theirs]
-        assert not any(found[kind][way] for kind in found for way in found[kind]), found
+        assert found == {}
         assert pids_of(cloud.root) == []
 
 

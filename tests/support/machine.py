@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 LOOKED_AT = ("/etc", "/usr/local", "/usr/sbin", "/var/lib", "/var/cache", "/run", "/opt", "/srv")
@@ -70,13 +70,16 @@ def portrait() -> dict[str, set[str]]:
 
 
 def differences(
-    before: dict[str, set[str]], after: dict[str, set[str]], kinds: Iterable[str] | None = None
+    before: dict[str, set[str]],
+    after: dict[str, set[str]],
+    kinds: Iterable[str] | None = None,
+    known: Collection[str] = (),
 ) -> dict[str, dict[str, list[str]]]:
-    """What came and what went, by kind; files of packages are left out."""
-    packaged = _owned_by_packages()
+    """What came and what went, by kind; files of packages are left out, and ``known`` ones."""
+    left_out = _owned_by_packages().union(known)
     found: dict[str, dict[str, list[str]]] = {}
     for kind in kinds or before:
-        came = sorted(x for x in after[kind] - before[kind] if x not in packaged)
+        came = sorted(x for x in after[kind] - before[kind] if x not in left_out)
         went = sorted(before[kind] - after[kind])
         if came or went:
             found[kind] = {"came": came, "went": went}
