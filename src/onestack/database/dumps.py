@@ -20,6 +20,7 @@ from onestack.kernel.files import sync_directory
 from onestack.model.errors import OnestackError
 
 END = b"-- Dump completed"
+SERVER = b"utf8mb4"
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,11 @@ class Dumps:
 
 
 def _version(job: str) -> str:
-    """Eight digits that change with the module of ``job``, which is not imported."""
+    """Eight digits that change with the module of ``job``, which is not imported.
+
+    And with what the server is told: older ones took upstream's ``utf8`` for three bytes.
+    """
     found = importlib.util.find_spec(job.partition(":")[0])
     if found is None or found.origin is None:
         raise ModuleNotFoundError(f"there is no module for {job}")
-    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:8]
+    return hashlib.sha256(SERVER + Path(found.origin).read_bytes()).hexdigest()[:8]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from onestack.database import widening
 from onestack.database.dumps import Dumps
 from onestack.database.revisions import heads
 from onestack.database.server import Server
@@ -64,6 +65,17 @@ class Schemas:
 
     def ensure(self, database: Database, password: str, job: MigrationJob) -> Iterator[Change]:
         """The database, its user, and its schema."""
+        yield from self._ensure_schema(database, password, job)
+        place = database.place
+        if widening.is_narrow(self.server, place):
+            yield Change(
+                f"let the database {database.name} hold every character, emoji too",
+                lambda: widening.widen(self.server, place),
+            )
+
+    def _ensure_schema(
+        self, database: Database, password: str, job: MigrationJob
+    ) -> Iterator[Change]:
         name, place, server = database.name, database.place, self.server
         wanted = self.wanted(database)
         if server.exists(place) and server.marked(name) and job.running():

@@ -192,7 +192,7 @@ class Server:
 
     def marked(self, database: str) -> bool:
         """Whether the first migration of the database was begun and never ended."""
-        if not self.exists(OWN) or not self.tables(OWN):
+        if MARKS not in self.tables(OWN):
             return False
         return bool(self.query(f"SELECT 1 FROM `{OWN}`.{MARKS} WHERE name = %s", (database,)))
 

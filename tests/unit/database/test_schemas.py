@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from onestack.database import dumps, server
+from onestack.database import dumps, server, widening
 from onestack.database.schemas import Schemas
 from onestack.host.command import CommandFailed, CommandResult
 from onestack.model.declarations import Database
@@ -27,6 +27,14 @@ class Server(server.Server):
         self.databases: dict[str, dict[str, set[str]]] = {}  # name -> tables -> revisions
         self.let_in: set[tuple[str, str, str]] = set()
         self.marks: dict[str, set[str]] = {}
+        self.narrow: set[str] = set()
+
+    def query(
+        self, sql: str, arguments: tuple[Any, ...] = (), database: str | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Which tables are narrow."""
+        assert "information_schema" in sql
+        return [("old",)] if arguments[0] in self.narrow else []
 
     def exists(self, database: str) -> bool:
         return database in self.databases
@@ -325,3 +333,12 @@ def test_older_tables_within_are_migrated(part: Cloud) -> None:
     part.up()
     part.server.databases["glance"]["alembic_version_more"] = {"a"}
     assert part.up() == ["migrate the database glance_more to b"]
+
+
+def test_an_older_clouds_database_is_widened(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    cloud.up()
+    cloud.server.narrow.add("glance")
+    monkeypatch.setattr(widening, "widen", lambda server, place: made.append(place))
+    assert cloud.up() == ["let the database glance hold every character, emoji too"]
+    assert made == ["glance"]

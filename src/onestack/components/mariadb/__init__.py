@@ -137,6 +137,8 @@ skip-name-resolve
 skip-log-bin
 character-set-server = utf8mb4
 collation-server = utf8mb4_general_ci
+# what upstream's migrations call utf8 is all of it, emoji too
+old_mode =
 max_connections = 500
 # no line for each client that goes without a word, such as the supervisor's probe
 log_warnings = 1

@@ -1,0 +1,119 @@
+"""Older clouds' databases are widened, on a real server: nothing else changes, also when killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from onestack.database import widening
+from onestack.database.server import Server
+from onestack.model.errors import OnestackError
+from tests.support.mariadb import installed as needs_mariadb
+from tests.support.mariadb import running
+from tests.support.needs import needs_root
+
+pytestmark = [needs_mariadb, needs_root]
+
+NARROW = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb3"
+TABLES = (
+    f"CREATE TABLE parent (id VARCHAR(36) PRIMARY KEY, name VARCHAR(255) NOT NULL) {NARROW}",
+    "CREATE TABLE child (n INT PRIMARY KEY AUTO_INCREMENT, of VARCHAR(36) NOT NULL,"
+    " kind ENUM('one','it''s') NOT NULL DEFAULT 'it''s', body TEXT, folded VARCHAR(20) DEFAULT"
+    " NULL, exact VARCHAR(20) COLLATE utf8mb3_bin DEFAULT 'x', latin VARCHAR(9) CHARACTER SET"
+    " latin1, UNIQUE KEY exactly (exact, folded), CONSTRAINT child_of FOREIGN KEY (of) REFERENCES"
+    f" parent (id) ON DELETE CASCADE) {NARROW}",
+    # wide already, but for a column
+    "CREATE TABLE mixed (a VARCHAR(20) CHARACTER SET utf8mb3, b VARCHAR(20))"
+    " DEFAULT CHARSET=utf8mb4",
+)
+EMOJI = "\N{GRINNING FACE}"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("widening")
+    folder.parent.chmod(0o755)
+    with running(folder):
+        yield Server(folder / "mariadb.sock")
+
+
+def made(server: Server, name: str) -> dict[str, str]:
+    """An older cloud's database, with a row in each table; how it should be afterwards."""
+    server.create(name)
+    for table in TABLES:
+        server.query(table, (), name)
+    server.query("INSERT INTO parent VALUES ('p', 'größe')", (), name)
+    server.query("INSERT INTO child (of, body) VALUES ('p', '日本')", (), name)
+    return shape(server, name)
+
+
+def shape(server: Server, name: str) -> dict[str, str]:
+    """Each table's text as it is, or is to be, without what a column has from its table."""
+    found = {}
+    for table in server.tables(name):
+        ((_, text),) = server.query(f"SHOW CREATE TABLE `{table}`", (), name)
+        wide = str(text).replace("utf8mb3", "utf8mb4")
+        found[table] = wide.replace(" CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", "")
+    return found
+
+
+def test_what_upstream_calls_utf8_is_all_of_it(server: Server) -> None:
+    server.create("new")
+    table = "CREATE TABLE t (a VARCHAR(20), b VARCHAR(9) COLLATE utf8_bin) CHARSET=utf8"
+    server.query(table, (), "new")
+    server.query("INSERT INTO t VALUES (%s, %s)", (EMOJI, EMOJI), "new")
+    assert server.query("SELECT a, b FROM t", (), "new") == [(EMOJI, EMOJI)]
+    assert not widening.is_narrow(server, "new")
+
+
+def test_nothing_but_the_characters_changes(server: Server) -> None:
+    wanted = made(server, "old")
+    with pytest.raises(OnestackError, match="refused"):
+        server.query("UPDATE parent SET name = %s", (EMOJI,), "old")
+    assert widening.is_narrow(server, "old")
+    widening.widen(server, "old")
+    assert not widening.is_narrow(server, "old")
+    assert shape(server, "old") == wanted
+    assert server.query("SELECT of, kind, body FROM child", (), "old") == [("p", "it's", "日本")]
+    server.query("UPDATE parent SET name = %s", (EMOJI,), "old")
+    server.query("UPDATE child SET body = %s, exact = %s", (EMOJI, EMOJI), "old")
+    server.query("INSERT INTO mixed VALUES (%s, %s)", (EMOJI, EMOJI), "old")
+    # the key still ties
+    with pytest.raises(OnestackError, match="refused"):
+        server.query("INSERT INTO child (of) VALUES ('nobody')", (), "old")
+    server.query("DELETE FROM parent", (), "old")
+    assert server.number("SELECT count(*) FROM child", (), "old") == 0
+
+
+@pytest.mark.parametrize("left", range(7))
+def test_killed_anywhere_it_goes_on(
+    server: Server, left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each statement that changes something."""
+    name = f"killed{left}"
+    wanted = made(server, name)
+    done = Server.query
+    todo = left
+
+    def query(self: Server, sql: str, *more: object) -> list[tuple[object, ...]]:
+        nonlocal todo
+        if "ALTER" in sql or "DELETE" in sql:
+            if not todo:
+                raise KeyboardInterrupt
+            todo -= 1
+        return done(self, sql, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Server, "query", query)
+    try:
+        widening.widen(server, name)
+        killed = False
+    except KeyboardInterrupt:
+        killed = True
+    monkeypatch.undo()
+    # two keys' statements, three tables', and the last that forgets the keys
+    assert killed == (left < 6)
+    assert widening.is_narrow(server, name) == killed
+    widening.widen(server, name)
+    assert not widening.is_narrow(server, name)
+    assert shape(server, name) == wanted
