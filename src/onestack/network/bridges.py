@@ -36,6 +36,12 @@ class Bridges:
         return {network: self._ctx.cloud.device(bridge) for network, bridge in pairs}
 
     @cached_property
+    def all_mappings(self) -> dict[str, str]:
+        """The same, and the external bridge's, which answers need not map."""
+        unmapped = self.external and self.external not in self.mappings.values()
+        return {**self.mappings, **({self.external_network: self.external} if unmapped else {})}
+
+    @cached_property
     def external_network(self) -> str:
         """The physical network of the external bridge, or nothing."""
         networks = {bridge: network for network, bridge in self.mappings.items()}

@@ -134,17 +134,205 @@ def mechanism_driver() -> None:
     from stevedore import driver
 
     before = OVNClient._get_physnet, OVNClient._gen_router_port_options
+    told = OVNClient._get_port_options
     manager: driver.DriverManager[Any]
     manager = driver.DriverManager("neutron.ml2.mechanism_drivers", "onestack_external")
     found = manager.driver()
     assert isinstance(found, api.MechanismDriver)
     found.initialize()
     assert (OVNClient._get_physnet, OVNClient._gen_router_port_options) == before
+    assert OVNClient._get_port_options is not told
     os.environ["ONESTACK_EXTERNAL_NETWORK"] = "extnet"
     os.environ["ONESTACK_USERSPACE_DATAPATH"] = "y"
     found.initialize()
     assert OVNClient._get_physnet is not before[0]
     assert OVNClient._gen_router_port_options is not before[1]
+
+
+def mechanism_driver_of_agents() -> None:
+    """It imports nothing of OVN, and offers no routers that one host's agents do not carry."""
+    from neutron.services.l3_router.l3_router_plugin import L3RouterPlugin
+    from stevedore import driver
+
+    offered = L3RouterPlugin._supported_extension_aliases
+    gone = {"dvr", "l3-ha", "network_ha", "router-admin-state-down-before-update"}
+    assert {*gone, "router"} <= set(offered)
+    manager: driver.DriverManager[Any]
+    manager = driver.DriverManager("neutron.ml2.mechanism_drivers", "onestack_external_agents")
+    for _ in range(2):
+        manager.driver().initialize()
+    assert not gone & set(offered) and "router" in offered
+    assert not [name for name in sys.modules if "ovsdb.ovn_client" in name]
+
+
+def metadata_byte_for_byte() -> None:
+    """What nova answers, a real one of it; upstream unpacks it or ends with an exception."""
+    import gzip
+    import http.server
+    import threading
+
+    import requests
+    import webob
+    from neutron.common import metadata
+
+    from onestack.components.neutron.inside import metadata_changes
+
+    bodies = {
+        "/text": "größe\n".encode(),
+        "/bytes": bytes(range(256)) * 150,
+        "/gzip": gzip.compress(b"#cloud-config\n"),
+        "/empty": b"",
+    }
+
+    class Nova(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = bodies.get(self.path)
+            self.send_response(200 if found is not None else 404)
+            self.send_header("Content-Type", "text/plain; charset=UTF-8")
+            self.send_header("Content-Length", str(4 if found is None else len(found)))
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(b"none" if found is None else found)
+
+        def log_message(self, *said: Any) -> None:
+            pass
+
+    nova = http.server.HTTPServer(("127.0.0.1", 0), Nova)
+    threading.Thread(target=nova.serve_forever, daemon=True).start()
+    handler = metadata.MetadataProxyHandlerBaseSocketServer
+
+    def answered(path: str) -> tuple[bytes, dict[str, str], bytes]:
+        answer = requests.get(f"http://127.0.0.1:{nova.server_port}{path}", timeout=10)
+        made = handler._http_response(answer, webob.Request.blank(path))
+        head, _, body = made.partition(b"\r\n\r\n")
+        first, *rest = head.split(b"\r\n")
+        headers = dict(line.decode().lower().split(": ", 1) for line in rest)
+        return first, headers, body
+
+    # The reasons for all this: should upstream do it one day, ours can go.
+    try:
+        answered("/bytes")
+    except UnicodeDecodeError:
+        pass
+    else:
+        raise AssertionError("upstream passes on what is no text")
+    assert answered("/gzip")[2] == b"#cloud-config\n"
+    metadata_changes.pass_bytes_on()
+    for path, body in bodies.items():
+        first, headers, got = answered(path)
+        assert (first, got) == (b"HTTP/1.0 200 OK", body), (path, first, got[:40])
+        assert headers["content-length"] == str(len(body)) and "content-encoding" not in headers
+        assert headers["content-type"] == "text/plain; charset=utf-8"
+    assert answered("/other")[0] == b"HTTP/1.0 404 Not Found"
+
+
+def metadata_port_without_mtu() -> None:
+    """Upstream's agent makes a number of the word None."""
+    import types
+
+    from neutron.agent.ovn.metadata import agent
+    from neutron.plugins.ml2.drivers.ovn.mech_driver.ovsdb.impl_idl_ovn import OvsdbSbOvnIdl
+
+    from onestack.components.neutron.inside import metadata_changes
+
+    ids = {"neutron:cidrs": "10.0.0.2/24", "neutron:mtu": "None"}
+    port = types.SimpleNamespace(
+        mac=["fa:16:3e:00:00:01 10.0.0.2"], external_ids=ids, logical_port="one"
+    )
+    OvsdbSbOvnIdl.get_metadata_port = lambda self, datapath: port
+    southbound = object.__new__(OvsdbSbOvnIdl)
+    asked = object.__new__(agent.MetadataAgent)
+    asked._chassis = "here"
+    datapath = types.SimpleNamespace(uuid="u", external_ids={"logical-switch": "u"})
+    guest = types.SimpleNamespace(datapath=datapath)
+    agent.ovn_utils.get_network_name_from_datapath = lambda datapath: "net"
+    agent.MetadataAgent.sb_idl = southbound
+    agent.MetadataAgent._vif_ports = lambda self, ports: [guest]
+    agent.MetadataAgent._get_port_ip4_ips_and_ip6_flag = lambda self, port: (["10.0.0.9"], False)
+    OvsdbSbOvnIdl.get_ports_on_chassis = lambda self, *asked, **more: [guest]
+
+    try:
+        asked._get_provision_params(datapath)
+    except ValueError:
+        pass
+    else:
+        raise AssertionError("upstream believes the word")
+    metadata_changes.believe_no_mtu_that_is_none()
+    assert asked._get_provision_params(datapath)[3].mtu == 0
+    ids["neutron:mtu"] = "1442"
+    assert asked._get_provision_params(datapath)[3].mtu == 1442
+
+
+def mtu_of_metadata_ports() -> None:
+    import types
+
+    from neutron.plugins.ml2.drivers.ovn.mech_driver.ovsdb import ovn_client
+    from oslo_config import cfg
+
+    from onestack.components.neutron.inside import ovn_changes
+
+    cfg.CONF([], project="neutron", default_config_files=[])
+    client_class = ovn_client.OVNClient
+    assert "port.get('network', {}).get('mtu')" in inspect.getsource(client_class._get_port_options)
+    empty = ovn_client.OvnPortInfo(*[""] * len(ovn_client.OvnPortInfo._fields))
+
+    def found(self: Any, context: Any, port: dict[str, Any]) -> Any:
+        return empty._replace(mtu=str(port.get("network", {}).get("mtu")) if port["local"] else "")
+
+    client_class._get_port_options = found
+    ovn_changes.tell_mtu_of_metadata_ports()
+    client = object.__new__(client_class)
+    client._plugin_property = None
+    networks = types.SimpleNamespace(get_network=lambda context, network: {"mtu": 1442})
+    client_class._plugin = networks
+    one = {"local": True, "network_id": "n"}
+    assert client._get_port_options(None, one).mtu == "1442"
+    assert client._get_port_options(None, {**one, "network": {"mtu": 900}}).mtu == "900"
+    assert client._get_port_options(None, {**one, "local": False}).mtu == ""
+
+
+def local_networks_are_wired() -> None:
+    """The agent is told flat of a local network with a physical network, else what it is."""
+    from neutron.agent.rpc import CacheBackedPluginApi
+
+    from onestack.components.neutron.inside import agent_changes
+
+    kinds = {
+        "out": ("local", "extnet", "flat"),
+        "in": ("local", None, "local"),
+        "vlan": ("vlan", "extnet", "vlan"),
+    }
+
+    def details(self: Any, context: Any, device: str, *more: Any) -> dict[str, Any]:
+        if device not in kinds:
+            return {"device": device}
+        kind, physical, _ = kinds[device]
+        return {"device": device, "network_type": kind, "physical_network": physical}
+
+    assert "'network_type': segment.network_type" in inspect.getsource(
+        CacheBackedPluginApi.get_device_details
+    )
+    CacheBackedPluginApi.get_device_details = details
+    agent_changes.wire_local_networks()
+    api = object.__new__(CacheBackedPluginApi)
+    for device, (_, _, wanted) in kinds.items():
+        assert api.get_device_details(None, device, "agent")["network_type"] == wanted
+    assert api.get_device_details(None, "gone", "agent") == {"device": "gone"}
+
+
+def legs() -> None:
+    """Straight into the external bridge, or by the integration bridge with its wires and tags."""
+    from onestack.components.neutron.inside.interface import straight_out
+
+    def leg(kind: str, physical: str | None, tag: int | None) -> bool:
+        details = {"network_type": kind, "physical_network": physical, "segmentation_id": tag}
+        return straight_out(details, "extnet")
+
+    assert leg("local", "extnet", None) and leg("flat", "extnet", None)
+    # as with the option that upstream once had, and before a port is bound
+    assert leg("vxlan", None, 9) and leg("local", None, None) and straight_out({}, "extnet")
+    assert not leg("vlan", "extnet", 7)
+    assert not leg("flat", "two", None) and not leg("vlan", "two", 7)
 
 
 def interface_drivers() -> None:

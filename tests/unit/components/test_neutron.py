@@ -91,10 +91,12 @@ def test_the_external_bridge(tmp_path: Path) -> None:
         "neutron-l3-agent"
     ]
     assert l3.env["ONESTACK_EXTERNAL_BRIDGE"] == "br-ex"
+    assert l3.env["ONESTACK_EXTERNAL_NETWORK"] == "extnet"
     driver = ini(made(tmp_path, "openvswitch"), "l3_agent.ini")["DEFAULT"]["interface_driver"]
     assert driver == "onestack_external"
-    api = {p.name: p for p in Declared(ROOM, made(tmp_path, "ovn")).processes}["neutron-api"]
-    assert api.env["ONESTACK_EXTERNAL_NETWORK"] == "extnet"
+    for agent in AGENTS:
+        api = {p.name: p for p in Declared(ROOM, made(tmp_path, agent)).processes}["neutron-api"]
+        assert api.env["ONESTACK_EXTERNAL_NETWORK"] == "extnet"
     for none in ("provider", ""):
         ctx = made(tmp_path, "openvswitch", CONFIG_NEUTRON_L3_EXT_BRIDGE=none)
         assert ctx.once(Bridges).external == ""
@@ -102,6 +104,35 @@ def test_the_external_bridge(tmp_path: Path) -> None:
         ctx = made(tmp_path, "ovn", CONFIG_NEUTRON_L3_EXT_BRIDGE=none)
         api = {p.name: p for p in Declared(ROOM, ctx).processes}["neutron-api"]
         assert "ONESTACK_EXTERNAL_NETWORK" not in api.env
+
+
+@pytest.mark.parametrize("mappings", ["", "two:br-two", "outside:br-ex,two:br-two"])
+def test_the_agent_knows_the_external_bridge(tmp_path: Path, mappings: str) -> None:
+    given = {"CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS": mappings} if mappings else {}
+    ctx = made(tmp_path, "openvswitch", **given)
+    told = ini(ctx, "openvswitch_agent.ini")["ovs"]["bridge_mappings"].split(",")
+    assert f"{ctx.once(Bridges).external_network}:br-ex" in told
+    assert ("two:br-two" in told) == ("two" in mappings)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_guests_know_each_other_by_name(tmp_path: Path, agent: str) -> None:
+    ctx = made(tmp_path, agent)
+    assert "dns" in ini(ctx, "ml2.ini")["ml2"]["extension_drivers"].split(",")
+    domain = ini(ctx, "neutron.conf")["DEFAULT"]["dns_domain"]
+    # with its default upstream keeps no names
+    assert domain not in ("", "openstacklocal")
+    if agent == "ovn":
+        assert ini(ctx, "ml2.ini")["ovn"]["dns_records_ovn_owned"] == "true"
+    else:
+        files = {f.path.name: f.content for f in Declared(ROOM, ctx).files}
+        # a question for a neighbour's address of the other kind does not go outside
+        assert f"local=/{domain}/\n" in files["dnsmasq.conf"]
+
+
+def test_routers_on_several_hosts_are_not_offered(tmp_path: Path) -> None:
+    ctx = made(tmp_path, "openvswitch")
+    assert "onestack_external_agents" in ini(ctx, "ml2.ini")["ml2"]["mechanism_drivers"]
 
 
 def test_the_physical_network_is_that_of_the_external_bridge(tmp_path: Path) -> None:

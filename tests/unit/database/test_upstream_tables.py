@@ -260,3 +260,33 @@ def test_octavias_amphorae(server: Server) -> None:
     (row,) = octavia.amphorae(server)
     assert (row.server, row.address) == ("s", "192.0.2.1")
     assert row.silent is not None and 3600 <= row.silent < 3630
+
+
+def test_neutrons_external_networks_without_a_way(server: Server) -> None:
+    for number, (name, kind, physical) in enumerate(
+        (
+            ("old", "local", None),
+            ("led", "local", "extnet"),
+            ("flat", "flat", "other"),
+            ("inner", "local", None),
+        )
+    ):
+        own = {"id": name, "name": f"net-{name}", "standard_attr_id": number}
+        put(server, "neutron", "networks", **own)
+        put(
+            server,
+            "neutron",
+            "networksegments",
+            id=name,
+            network_id=name,
+            network_type=kind,
+            physical_network=physical,
+            standard_attr_id=number,
+        )
+        if name != "inner":
+            put(server, "neutron", "externalnetworks", network_id=name)
+    assert neutron.external_networks_without_a_way(server) == {"old": "net-old"}
+    neutron.lead_out(server, "old", "extnet")
+    assert neutron.external_networks_without_a_way(server) == {}
+    rows = server.query("SELECT id, physical_network FROM networksegments", (), "neutron")
+    assert dict(rows) == {"old": "extnet", "led": "extnet", "flat": "other", "inner": None}

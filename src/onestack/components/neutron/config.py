@@ -8,7 +8,7 @@ from onestack.components import openstack
 from onestack.components.neutron import keys
 from onestack.components.neutron.features import mechanism_of
 from onestack.components.neutron.features.mechanism import Mechanism
-from onestack.components.neutron.layout import Layout
+from onestack.components.neutron.layout import DNS_DOMAIN, Layout
 from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile, ini_file
 from onestack.model.errors import BadAnswers
@@ -86,6 +86,8 @@ def _neutron(ctx: Context, chosen: Mechanism) -> Ini:
             # State reports are few on one machine: the RPC worker takes them too.
             "rpc_state_report_workers": 0,
             "dhcp_agent_notification": chosen.agents_by_bus,
+            # With the default of the option ports have no names of their own.
+            "dns_domain": DNS_DOMAIN,
             "setproctitle": "off",
         },
         "database": openstack.database(ctx, "neutron", "neutron"),
@@ -116,7 +118,7 @@ def _ml2(ctx: Context, chosen: Mechanism) -> Ini:
             "type_drivers": keys.network_types(answers, chosen.name),
             "project_network_types": projects or chosen.project_types,
             _DRIVERS: keys.mechanism_drivers(answers, chosen.name),
-            "extension_drivers": ("port_security", "qos"),
+            "extension_drivers": ("port_security", "qos", "dns"),
             "overlay_ip_version": 4,
         },
         "ml2_type_flat": {"flat_networks": answers["CONFIG_NEUTRON_ML2_FLAT_NETWORKS"]},

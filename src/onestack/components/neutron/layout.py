@@ -7,6 +7,8 @@ from pathlib import Path
 from onestack.model.context import Context
 
 PORT = 9696
+DNS_DOMAIN = "openstack.internal"
+"""What follows guests' names, as they ask for one another and as DHCP tells them."""
 
 
 class Layout:

@@ -163,9 +163,6 @@ def _controller(ctx: Context) -> Process:
 def chassis(ctx: Context) -> Iterable[str]:
     """What ovn-controller reads from the switch's database."""
     bridges = ctx.once(Bridges)
-    mappings = dict(bridges.mappings)
-    if bridges.external and bridges.external not in mappings.values():
-        mappings[bridges.external_network] = bridges.external
     ids = {
         # the same for as long as the cloud has its secrets; another would be another chassis
         "system-id": str(uuid.uuid5(uuid.NAMESPACE_OID, ctx.secrets["chassis"])),
@@ -175,7 +172,7 @@ def chassis(ctx: Context) -> Iterable[str]:
         "ovn-encap-type": "geneve",
         "ovn-encap-ip": bridges.tunnel_address or ctx.internal,
         "ovn-bridge": bridges.integration,
-        "ovn-bridge-mappings": ",".join(f"{net}:{bridge}" for net, bridge in mappings.items()),
+        "ovn-bridge-mappings": ",".join(f"{n}:{b}" for n, b in bridges.all_mappings.items()),
         "ovn-bridge-datapath-type": bridges.datapath,
         "ovn-cms-options": "enable-chassis-as-gw",
         # one chassis wants to know all: no conditions to work out for it

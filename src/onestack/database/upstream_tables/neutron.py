@@ -50,3 +50,26 @@ def drop_firewall_tables(server: Server, tables: list[str]) -> None:
         DATABASE,
     )
     server.drop_tables(DATABASE, tables)
+
+
+def external_networks_without_a_way(server: Server) -> dict[str, str]:
+    """Of type local, and without a physical network: ID to name."""
+    rows = server.query(
+        "SELECT n.id, n.name FROM networksegments s"
+        " JOIN externalnetworks e ON e.network_id = s.network_id"
+        " JOIN networks n ON n.id = s.network_id"
+        " WHERE s.network_type = 'local' AND s.physical_network IS NULL",
+        (),
+        DATABASE,
+    )
+    return {str(network): str(name) for network, name in rows}
+
+
+def lead_out(server: Server, network: str, physical_network: str) -> None:
+    """Give the network's segments of type local that physical network."""
+    server.query(
+        "UPDATE networksegments SET physical_network = %s"
+        " WHERE network_id = %s AND network_type = 'local'",
+        (physical_network, network),
+        DATABASE,
+    )

@@ -41,7 +41,13 @@ class Mechanism(Feature):
         return ()
 
     def server_environment(self, ctx: Context) -> Mapping[str, str]:
-        return {}
+        return external_network(ctx)
+
+
+def external_network(ctx: Context) -> dict[str, str]:
+    """For what gives external networks of type local their way out, see `inside.external`."""
+    bridges = ctx.once(Bridges)
+    return {"ONESTACK_EXTERNAL_NETWORK": bridges.external_network} if bridges.external else {}
 
 
 def agent_config(

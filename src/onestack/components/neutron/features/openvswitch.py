@@ -13,16 +13,19 @@ from onestack.components.neutron.features.mechanism import (
     Mechanism,
     agent,
     agent_config,
+    external_network,
     metadata,
     time_servers,
 )
-from onestack.components.neutron.layout import Layout
+from onestack.components.neutron.layout import DNS_DOMAIN, Layout
+from onestack.database.server import server_of
+from onestack.database.upstream_tables import neutron as tables
 from onestack.host import sysctl
 from onestack.host.command import run
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, KnownError, Task
+from onestack.model.declarations import Capability, ConfigFile, KnownError, Scope, Task
 from onestack.model.ini import Ini, Value
 from onestack.model.process import Process
 from onestack.network.bridges import Bridges
@@ -62,6 +65,7 @@ class OpenVswitch(Mechanism):
     def options(self, ctx: Context) -> Mapping[Path, Ini]:
         answers = ctx.answers
         sections: Ini = {
+            "ml2": {"mechanism_drivers": ("onestack_external_agents",)},
             "securitygroup": {"firewall_driver": firewall_driver(ctx)},
             "ml2_type_vxlan": {
                 "vni_ranges": answers["CONFIG_NEUTRON_ML2_VNI_RANGES"],
@@ -89,6 +93,9 @@ class OpenVswitch(Mechanism):
             yield agent_config(ctx, name, sections, *namespaces, SWITCH_OPTIONS, roles=GATEWAY)
         # dnsmasq is started as root and would become "nobody", whom ROOT shuts out.
         text = f"user={layout.user}\ngroup={layout.user}\n"
+        # What is not known of guests' own names, such as an address of the other kind, nobody
+        # outside knows either: asked there, a guest without an outside waits for seconds.
+        text += f"domain-needed\nlocal=/{DNS_DOMAIN}/\n"
         if servers := time_servers(ctx):
             text += f"dhcp-option=option:ntp-server,{','.join(servers)}\n"
         yield ConfigFile(dnsmasq, text, layout.user, roles=frozenset(GATEWAY))
@@ -110,6 +117,7 @@ class OpenVswitch(Mechanism):
         if bridges.datapath == "netdev":
             watched["switch"] = str(ctx.cloud.run / "openvswitch" / "ovs-vswitchd.pid")
         legs = {"ONESTACK_EXTERNAL_BRIDGE": bridges.external} if bridges.external else {}
+        legs |= external_network(ctx)
         wired = ("external-bridge", *BUS)
         yield agent(ctx, "dhcp", wired, arguments=watched, roles=GATEWAY)
         yield agent(ctx, "l3", wired, arguments=watched, env=legs, roles=GATEWAY)
@@ -119,6 +127,13 @@ class OpenVswitch(Mechanism):
         return ("onestack.components.neutron.inside.preload_openvswitch",)
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
+        yield Task(
+            "external",
+            lambda: _ensure_wired(ctx),
+            ("database:neutron",),
+            before_start=True,
+            scope=Scope.CLOUD,
+        )
         if firewall_driver(ctx) == "iptables_hybrid":
             yield Task(
                 "bridge-filters", lambda: _ensure_filters(ctx), ("packages",), before_start=True
@@ -132,7 +147,7 @@ class OpenVswitch(Mechanism):
                 "ovsdb_connection": ctx.at("switch").target,
                 "integration_bridge": bridges.integration,
                 "tunnel_bridge": bridges.tunnel,
-                "bridge_mappings": tuple(f"{n}:{b}" for n, b in bridges.mappings.items()),
+                "bridge_mappings": tuple(f"{n}:{b}" for n, b in bridges.all_mappings.items()),
                 # loopback until another host could be at the other end
                 "local_ip": bridges.tunnel_address or "127.0.0.1",
                 "datapath_type": bridges.datapath,
@@ -186,6 +201,21 @@ def _dhcp_agent(ctx: Context, dnsmasq: Path) -> Ini:
         },
         "ovs": interface(ctx),
     }
+
+
+def _ensure_wired(ctx: Context) -> Iterator[Change]:
+    """External networks of type local lead to the external bridge, also those of older clouds.
+
+    An older program wrote no physical network into them.
+    """
+    bridges, server = ctx.once(Bridges), server_of(ctx)
+    if not bridges.external:
+        return
+    for network, name in tables.external_networks_without_a_way(server).items():
+        yield Change(
+            f"lead guests of the external network {name} to {bridges.external}",
+            lambda network=network: tables.lead_out(server, network, bridges.external_network),
+        )
 
 
 def _ensure_filters(ctx: Context) -> Iterator[Change]:

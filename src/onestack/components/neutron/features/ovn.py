@@ -11,6 +11,7 @@ from onestack.components.neutron.features.mechanism import (
     Mechanism,
     agent,
     agent_config,
+    external_network,
     metadata,
     time_servers,
 )
@@ -36,11 +37,8 @@ class OvnMechanism(Mechanism):
         return (ctx.at("northbound").group,)
 
     def server_environment(self, ctx: Context) -> Mapping[str, str]:
-        bridges = ctx.once(Bridges)
-        found = {}
-        if bridges.external:
-            found["ONESTACK_EXTERNAL_NETWORK"] = bridges.external_network
-        if bridges.datapath == "netdev":
+        found = external_network(ctx)
+        if ctx.once(Bridges).datapath == "netdev":
             found["ONESTACK_USERSPACE_DATAPATH"] = "y"
         # upstream runs ovsdb-client at its start
         return {**found, "PATH": environment(ctx)["PATH"]}
@@ -58,6 +56,9 @@ class OvnMechanism(Mechanism):
             # A packet passes connection tracking a few times only (6) in a userspace datapath;
             # from one floating IP to another it would be more, with translation in there too.
             "stateless_nat_enabled": bridges.datapath == "netdev",
+            # A guest asks for a neighbour's address of either kind: that there is none of one
+            # kind is answered at once, where an outside would be waited for.
+            "dns_records_ovn_owned": True,
         }
         if servers := time_servers(ctx):
             ovn["ovn_dhcp4_global_options"] = f"ntp_server:{';'.join(servers)}"

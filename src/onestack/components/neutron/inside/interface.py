@@ -5,8 +5,9 @@
 ``neutron net-create … --provider:network_type=local --router:external=true``
 makes a network that upstream keeps inside br-int. The guide's clouds put the
 router's ``qg-`` port into br-ex instead, as upstream itself did until its
-option ``external_network_bridge`` was removed; this driver, named by class
-path in ``l3_agent.ini``, does the same. All else is upstream's.
+option ``external_network_bridge`` was removed; this driver does the same. Legs on
+another physical network, or on a VLAN, go the way of all ports: into br-int, with the
+openvswitch agent to wire and tag them. All else is upstream's.
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ from oslo_log import log as logging
 
 LOG = logging.getLogger(__name__)
 BRIDGE_VARIABLE = "ONESTACK_EXTERNAL_BRIDGE"
+NETWORK_VARIABLE = "ONESTACK_EXTERNAL_NETWORK"
 _GATEWAY: str = namespaces.EXTERNAL_DEV_PREFIX
 
 
 class ExternalBridgeDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
-    """Upstream's driver, with ``qg-`` ports in the bridge named by the environment."""
+    """Upstream's driver, with most ``qg-`` ports in the bridge named by the environment."""
 
     def __init__(self, conf: Any, **kwargs: Any) -> None:
         super().__init__(conf, **kwargs)
         self._external_bridge = os.environ[BRIDGE_VARIABLE]
+        self._external_network = os.environ.get(NETWORK_VARIABLE, "")
         self._server: Any = None
 
     def plug(
@@ -52,10 +55,12 @@ class ExternalBridgeDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
                 network_id, port_id, device_name, mac_address, bridge, namespace, prefix, mtu
             )
             return
-        bridge = bridge or self._external_bridge
+        straight = self._leads_straight_out(port_id)
+        bridge = bridge or (self._external_bridge if straight else self.conf.OVS.integration_bridge)
         self._leave_other_bridges(device_name, bridge)
         super().plug(network_id, port_id, device_name, mac_address, bridge, namespace, prefix, mtu)
-        self._report_up(port_id)
+        if straight:
+            self._report_up(port_id)
 
     def unplug(
         self,
@@ -64,9 +69,23 @@ class ExternalBridgeDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
         namespace: str | None = None,
         prefix: str | None = None,
     ) -> None:
-        if prefix == _GATEWAY:
-            bridge = bridge or self._external_bridge
+        if prefix == _GATEWAY and not bridge:
+            bridge = ovs_lib.BaseOVS().get_bridge_for_iface(device_name) or self._external_bridge
         super().unplug(device_name, bridge, namespace, prefix)
+
+    def _leads_straight_out(self, port_id: str) -> bool:
+        """Whether the leg is one into the external bridge as it is, without a tag.
+
+        So are those to networks that have no physical network at all, as with upstream's
+        old option.
+        """
+        details = self._asked().get_device_details(
+            neutron_context.get_admin_context_without_session(),
+            port_id,
+            f"ovs-agent-{self.conf.host}",
+            self.conf.host,
+        )
+        return straight_out(details, self._external_network)
 
     @staticmethod
     def _leave_other_bridges(device: str, bridge: str) -> None:
@@ -105,11 +124,9 @@ class ExternalBridgeDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
         The openvswitch agent does so for ports on br-int only; without this
         the gateway would be shown as DOWN for ever.
         """
-        if self._server is None:
-            self._server = agent_rpc.PluginApi(topics.PLUGIN)
         host = self.conf.host
         try:
-            self._server.update_device_up(
+            self._asked().update_device_up(
                 neutron_context.get_admin_context_without_session(),
                 port_id,
                 f"ovs-agent-{host}",
@@ -118,6 +135,17 @@ class ExternalBridgeDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
         except Exception:
             # The leg carries traffic all the same; the agent's next start reports again.
             LOG.exception("The server could not be told that the port %s is up", port_id)
+
+    def _asked(self) -> Any:
+        if self._server is None:
+            self._server = agent_rpc.PluginApi(topics.PLUGIN)
+        return self._server
+
+
+def straight_out(details: dict[str, Any], external_network: str) -> bool:
+    """``details`` are what the server says of the leg's port."""
+    physical = details.get("physical_network")
+    return not physical or (physical == external_network and details.get("segmentation_id") is None)
 
 
 class DhcpDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]

@@ -1,6 +1,6 @@
 """What upstream's OVN driver is made to do otherwise (services' environment).
 
-Three methods of upstream's are wrapped, and one more for the same reason as the
+Four methods of upstream's are wrapped, and one more for the same reason as the
 first; each wrapper calls upstream's and corrects its answer. There is no
 option, hook or subclass for any.
 
@@ -16,6 +16,9 @@ option, hook or subclass for any.
 - `skip_gateways_that_are_not_there`: ten seconds after its start neutron gives each
   gateway without a chassis one, in one transaction. One router that is being made or
   removed in that moment has no port in OVN, and upstream then schedules none at all.
+- `tell_mtu_of_metadata_ports`: upstream writes the MTU of a network to its metadata port only
+  where the port is made, and the word ``None`` where it is changed, as it is when a
+  subnet comes or goes. The agent that reads it then gives the network's guests no metadata.
 """
 
 from __future__ import annotations
@@ -90,3 +93,20 @@ def skip_gateways_that_are_not_there() -> None:
             of_command(self, transaction)
 
     ScheduleUnhostedGatewaysCommand.run_idl = run_idl
+
+
+def tell_mtu_of_metadata_ports() -> None:
+    """Ask for the network's MTU where upstream has not got it at hand."""
+    of_port = OVNClient._get_port_options
+
+    @functools.wraps(of_port)
+    def get_port_options(self: Any, context: Any, port: dict[str, Any]) -> Any:
+        found = of_port(self, context, port)
+        if found.mtu == "None":
+            network = self._plugin.get_network(
+                neutron_context.get_admin_context(), port["network_id"]
+            )
+            return found._replace(mtu=str(network["mtu"]))
+        return found
+
+    OVNClient._get_port_options = get_port_options

@@ -100,6 +100,9 @@ def openvswitch_agent(spec: Process, sockets: dict[str, socket]) -> None:
     _agent("neutron-openvswitch-agent", spec)
     from neutron.plugins.ml2.drivers.openvswitch.agent import main
 
+    from onestack.components.neutron.inside import agent_changes
+
+    agent_changes.wire_local_networks()
     main.main()
 
 
@@ -140,6 +143,9 @@ def metadata_agent(spec: Process, sockets: dict[str, socket]) -> None:
     _agent("neutron-metadata-agent", spec)
     from neutron.agent import metadata_agent as module
 
+    from onestack.components.neutron.inside import metadata_changes
+
+    metadata_changes.pass_bytes_on()
     module.main()
 
 
@@ -174,6 +180,10 @@ def ovn_agent(spec: Process, sockets: dict[str, socket]) -> None:
     from oslo_config import cfg
     from oslo_log import log
 
+    from onestack.components.neutron.inside import metadata_changes
+
+    metadata_changes.pass_bytes_on()
+    metadata_changes.believe_no_mtu_that_is_none()
     log.register_options(cfg.CONF)
     common.register_cli_script_opts()
     common.register_core_common_config_opts()
