@@ -279,6 +279,28 @@ def room(folder: Path) -> Any:
         return {"answers": answers, "passed": passed, "free": made.free()}
 
 
+def temporary_urls(folder: Path) -> Any:
+    """How a URL is answered whose signature is of each kind."""
+    from swift.common.swob import Request
+
+    from onestack.components.swift.inside import tempurl as ours
+
+    made = ours.filter_factory({"allowed_digests": "sha256 sha512"})(None)
+    answers = []
+    for method, signature in (
+        ("GET", "a" * 40),
+        ("GET", "a" * 64),
+        ("GET", "nonsense"),
+        ("HEAD", "a" * 40),
+    ):
+        path = f"/v1/a/c/o?temp_url_sig={signature}&temp_url_expires=99999999999"
+        request = Request.blank(path, method=method)
+        with mock.patch.object(ours.TempURL, "_get_keys", lambda self, env: []):
+            response = request.get_response(made)
+        answers.append((response.status_int, response.body.decode()))
+    return answers
+
+
 def main() -> None:
     result = globals()[sys.argv[1]](Path(sys.argv[2]))
     print(json.dumps(result))

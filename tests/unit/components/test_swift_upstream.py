@@ -94,3 +94,10 @@ def test_an_object_without_room_is_refused(tmp_path: Path) -> None:
     assert found["passed"] == ["PUT", "PUT", "POST"]
     # The hundredth that the storage servers keep is not given out; nor what lies under a lost disk.
     assert found["free"] == 100
+
+
+def test_a_temporary_url_says_what_is_wrong_with_its_signature(rendered: Path) -> None:
+    old, new, nonsense, head = trial("temporary_urls", rendered)[0]
+    assert old[0] == new[0] == nonsense[0] == head[0] == 401
+    assert "signed with sha1, allowed are sha256, sha512" in old[1]
+    assert new[1] == nonsense[1] == "401 Unauthorized: Temp URL invalid\n" and head[1] == ""

@@ -92,7 +92,10 @@ def proxy(ctx: Context) -> Ini:
             "secret_cache_duration": 0,
             **openstack.credentials(ctx, "swift"),
         },
-        "tempurl": {"use": "egg:swift#tempurl", "allowed_digests": _DIGESTS},
+        "tempurl": {
+            "paste.filter_factory": "onestack.components.swift.inside.tempurl:filter_factory",
+            "allowed_digests": _DIGESTS,
+        },
         "formpost": {"use": "egg:swift#formpost", "allowed_digests": _DIGESTS},
         "versioned_writes": {
             "use": "egg:swift#versioned_writes",
