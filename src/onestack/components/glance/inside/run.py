@@ -17,4 +17,7 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     import_blocker.refuse("boto3", "eventlet", "oslo_vmware")
     from glance.common import wsgi_app
 
+    from onestack.components.glance.inside import reasons
+
+    reasons.tell()
     wsgi.serve(wsgi_app.init_app(), sockets["api"])
