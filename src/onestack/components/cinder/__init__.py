@@ -166,7 +166,9 @@ class Cinder(Component):
         return 0 if place.load() else place.length(int(ctx.answers[SIZE]))
 
     def packages(self, ctx: Context) -> Iterable[str]:
-        return ("xfsprogs", "qemu-utils", *backends.packages(ctx.answers))
+        # cryptsetup gives an encrypted volume's copy a key of its own
+        yield from ("xfsprogs", "qemu-utils", "cryptsetup-bin")
+        yield from backends.packages(ctx.answers)
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)

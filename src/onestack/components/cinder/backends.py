@@ -182,7 +182,7 @@ def packages(answers: Answers) -> Iterable[str]:
     if "nfs" in backends or _netapp_by_nfs(answers):
         yield "nfs-common"
     if "solidfire" in backends or ("netapp" in backends and not _netapp_by_nfs(answers)):
-        yield "open-iscsi"
+        yield from ("lsscsi", "open-iscsi")
 
 
 def mounts(answers: Answers) -> bool:
