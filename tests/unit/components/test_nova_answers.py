@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from onestack.answers.registry import registry
+from onestack.components.glance import Glance
 from onestack.components.nova import Nova, pci
 from tests.unit.components.rooms import content, context_on, machine
 
@@ -60,3 +61,16 @@ def test_the_console_may_have_a_certificate_of_its_own(tmp_path: Path) -> None:
     own = fronts["novnc"].certificate
     assert own is not None and (own.certificate, own.key) == ("/c", "/k")
     assert fronts["nova"].certificate is None
+
+
+@pytest.mark.parametrize("name", ["nova.conf", "nova-compute.conf"])
+def test_a_server_gets_another_flavor_where_it_is(tmp_path: Path, name: str) -> None:
+    text = content(context_on(machine(), tmp_path, ROOM), ROOM, name)
+    assert "\nallow_resize_to_same_host = true\n" in text
+
+
+def test_the_link_of_an_image_is_for_users(tmp_path: Path) -> None:
+    ctx = context_on(machine(), tmp_path, ROOM, Glance())
+    text = content(ctx, ROOM, "nova.conf")
+    assert f"\nglance_link_prefix = {ctx.public_url('image')}\n" in text
+    assert ctx.public in ctx.public_url("image")

@@ -172,8 +172,10 @@ class Nova(Component):
             )
 
     def packages(self, ctx: Context) -> Iterable[str]:
-        # writes a guest's configuration drive
-        return ("genisoimage",)
+        yield "genisoimage"  # writes a guest's configuration drive
+        # make, check and enlarge the disks that a flavor adds, by what the image says of its system
+        yield from ("dosfstools", "e2fsprogs", "ntfs-3g", "qemu-utils")
+        yield "openssl"  # makes keypairs of type x509
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)
@@ -321,10 +323,10 @@ class Nova(Component):
             "compute-feature-enabled": {
                 # Its test knows no certificate but those of the cloud's authority.
                 "vnc_console": not _own_certificate(ctx),
-                # There is one compute host, and it is not given to itself as a new one.
+                # Both want a second compute host.
                 "live_migration": False,
                 "cold_migration": False,
-                "resize": False,
+                "resize": True,
                 # Both want a key manager.
                 "attach_encrypted_volume": False,
                 "volume_multiattach": False,
@@ -415,11 +417,17 @@ def _sections(ctx: Context) -> Ini:
             "state_path": str(data),
             "compute_driver": "libvirt.LibvirtDriver",
             "resume_guests_state_on_host_boot": True,
+            # There is no other host to which a server with another flavor could go.
+            "allow_resize_to_same_host": True,
             "instance_usage_audit": False,
             "cpu_allocation_ratio": float(ctx.answers["CONFIG_NOVA_SCHED_CPU_ALLOC_RATIO"]),
             "ram_allocation_ratio": float(ctx.answers["CONFIG_NOVA_SCHED_RAM_ALLOC_RATIO"]),
         },
-        **({"api": {"vendordata_jsonfile_path": str(vendordata_file(ctx))}} if trust else {}),
+        "api": {
+            # The link of an image is for users, nova's own way to glance is not.
+            **({"glance_link_prefix": ctx.public_url("image")} if ctx.offers("image") else {}),
+            **({"vendordata_jsonfile_path": str(vendordata_file(ctx))} if trust else {}),
+        },
         "api_database": openstack.database(ctx, "nova", "nova_api"),
         "database": openstack.database(ctx, "nova", "nova"),
         "keystone_authtoken": openstack.authtoken(ctx, "nova", "compute"),
