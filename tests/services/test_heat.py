@@ -122,6 +122,18 @@ def test_an_update_changes_what_changed(stack: Stack) -> None:
     assert stack.doors() == {"22:22", "80:80"}
 
 
+def test_a_stack_in_a_stack_by_heats_own_front(stack: Stack) -> None:
+    """As public templates have it; heat is a client of its own there, over TLS."""
+    template = TEMPLATE.with_name("remote.yaml")
+    made = "openstack stack create --wait -f value -c stack_status -t"
+    try:
+        assert "CREATE_COMPLETE" in stack.cloud.type(f"{made} {template} outer", timeout=200)
+        value = "openstack stack output show outer inner -f value -c output_value"
+        assert "kept inside" in stack.cloud.type(value)
+    finally:
+        stack.cloud.type("openstack stack delete -y --wait outer", expect=None, timeout=200)
+
+
 def test_an_update_that_fails_is_rolled_back(stack: Stack) -> None:
     server = stack.outputs()["server"]
     text = stack.deploy(

@@ -281,7 +281,9 @@ def _sections(ctx: Context) -> Ini:
             "endpoint_type": "public",
             "ca_file": str(ctx.authority),
         },
-        "clients_keystone": {"auth_uri": _keystone(ctx)},
+        # The authority is for all that heat's session asks, heat's own front for a stack in a
+        # stack among it.
+        "clients_keystone": {"auth_uri": _keystone(ctx), "ca_file": str(ctx.authority)},
         # cinder-backup needs a place for its backups.
         "volumes": {"backups_enabled": ctx.offers("object-store")},
         "paste_deploy": {"api_paste_config": str(shared / "api-paste.ini")},
