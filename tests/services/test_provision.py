@@ -63,6 +63,15 @@ def demo(cloud: CloudUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Ite
         made.type("openstack security group delete open", expect=None)
 
 
+def test_a_project_without_a_network_gets_one_that_asks_for_any(demo: Demo) -> None:
+    """As `openstack server create --nic auto` does."""
+    try:
+        made = demo.json("network auto allocated topology create --or-show")
+        assert made["id"] in {network["ID"] for network in demo.json("network list")}
+    finally:
+        demo.type("openstack network auto allocated topology delete", expect=None)
+
+
 def test_the_demo_is_there_and_made_once(demo: Demo) -> None:
     names = {network["Name"] for network in demo.json("network list")}
     assert names == {"public", "private"}

@@ -102,6 +102,11 @@ def cached(source: str, cache: Path) -> bool:
     return not remote or path.exists()
 
 
+def local(source: str, cache: Path) -> Path:
+    """Where the image is once it has been fetched. Raises as `cached`."""
+    return _place(source, cache)[0]
+
+
 def _place(source: str, cache: Path) -> tuple[Path, bool]:
     """Where the image is, or will be, and whether it comes from elsewhere."""
     url = urllib.parse.urlsplit(source)

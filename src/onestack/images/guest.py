@@ -103,10 +103,11 @@ def fetch_packages(cache: Path, tell: Tell = silent) -> None:
 
 def fetched(cache: Path) -> bool:
     """Whether `cached_test_guest` needs nothing from elsewhere."""
-    return _image(cache).exists() or _packages(cache).is_dir()
+    return place(cache).exists() or _packages(cache).is_dir()
 
 
-def _image(cache: Path) -> Path:
+def place(cache: Path) -> Path:
+    """Where its image is once it has been built."""
     return cache / f"test-guest-{recipe()}.qcow2"
 
 
@@ -119,7 +120,7 @@ def cached_test_guest(cache: Path) -> Path:
 
     Raises `OnestackError` when apt, mke2fs or qemu-img is missing or fails.
     """
-    image = _image(cache)
+    image = place(cache)
     if image.exists():
         return image
     other = "give an image for this machine by CONFIG_PROVISION_IMAGE_URL"
@@ -170,7 +171,7 @@ class _TestGuest:
         return recipe()
 
     def image(self, cache: Path) -> Path:
-        return _image(cache)
+        return place(cache)
 
     def build(self, cache: Path, tell: Tell = silent) -> Path:
         return cached_test_guest(cache)

@@ -11,6 +11,8 @@ from onestack.answers.values import Answers
 
 PUBLIC = "public"
 FIXED_RANGE = "10.0.0.0/24"
+DEFAULT_POOL, DEFAULT_POOL_RANGE = "default-pool", "10.213.0.0/16"
+"""Of it are the networks that a project gets who asks for any (`--nic auto`)."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 

@@ -301,3 +301,37 @@ def test_where_the_public_network_is(
         assert network["provider:physical_network"] == "wan"
     else:
         assert network["provider:network_type"] == "local"
+
+
+def test_whoever_asks_for_any_network_gets_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A default way out and a default pool, unless the operator has chosen."""
+    there: dict[str, list[dict[str, Any]]] = {}
+
+    class Neutrons(Api):
+        def get(self, url: str, params: dict[str, str] | None = None) -> Answer:
+            kind = url.rpartition("/")[2]
+            wanted = {k: v for k, v in (params or {}).items() if k in ("is_default", "name")}
+            fit = [
+                item
+                for item in there.get(kind, [])
+                if all(str(item.get(k)).lower() == v for k, v in wanted.items())
+            ]
+            return Answer({kind: fit})
+
+    def said() -> list[str]:
+        api = Neutrons()
+        monkeypatch.setattr(neutron_api, "admin_session", lambda ctx: api)
+        ctx = context_on(machine(), tmp_path, Neutron(), **TEMPEST)
+        return [change.what for change in networks.ensure_networks(ctx)]
+
+    pool = "make the subnet pool default-pool (10.213.0.0/16)"
+    assert "make the network public" in said() and pool in said()
+    # made by an older program
+    there["networks"] = [{"id": "p", "name": "public", "is_default": False}]
+    assert "make public the default external network" in said()
+    there["networks"].append({"id": "o", "name": "outside", "is_default": True})
+    assert "make public the default external network" not in said()
+    there["subnetpools"] = [{"id": "s", "name": "theirs", "is_default": True}]
+    assert pool not in said()

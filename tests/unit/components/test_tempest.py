@@ -27,6 +27,8 @@ from onestack.components.tempest import Tempest, config, paths, runner, selectio
 from onestack.components.tempest.inside import results
 from onestack.components.tempest.inside.results import FAILED, PASSED, SKIPPED, Results, Verdict
 from onestack.components.tempest.selection import Selection
+from onestack.images import guest
+from onestack.model.cloud import CACHE
 from onestack.model.context import Context
 from onestack.model.declarations import TempestResources
 from onestack.model.errors import BadAnswers, OnestackError
@@ -152,6 +154,21 @@ class TestFile:
         assert there == {"glance", "nova", "neutron"}
         for absent in ("object-storage", "dashboard", "heat_plugin", "load_balancer"):
             assert absent not in found
+
+    def test_scenarios_upload_the_demos_image(self, tmp_path: Path) -> None:
+        ctx = context_on(machine(), tmp_path, Glance(), Provision(), **WANTED)
+        built = config.sections(ctx, FOUND)["scenario"]
+        assert built["img_file"] == str(guest.place(CACHE / "images"))
+        assert built["img_disk_format"] == "qcow2"
+        given = {
+            "CONFIG_PROVISION_IMAGE_URL": "https://images.example.org/one.img",
+            "CONFIG_PROVISION_IMAGE_FORMAT": "raw",
+        }
+        ctx = context_on(machine(), tmp_path, Glance(), Provision(), **WANTED, **given)
+        fetched = config.sections(ctx, FOUND)["scenario"]
+        assert Path(str(fetched["img_file"])).parent == CACHE / "images"
+        assert fetched["img_file"] != built["img_file"]
+        assert fetched["img_disk_format"] == "raw"
 
     def test_what_the_services_can_do(self, tmp_path: Path) -> None:
         rooms = (Glance(), Nova(), Neutron(), Cinder(), Swift(), Heat(), Horizon(), Octavia(), ROOM)

@@ -12,8 +12,9 @@ from onestack.images.guest import TEST_GUEST
 from onestack.model.change import Change
 from onestack.model.component import Component, Feature
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, Scope, Task
+from onestack.model.declarations import Capability, ConfigFile, Scope, Task, TempestResources
 from onestack.model.findings import Finding
+from onestack.model.ini import Ini
 from onestack.network import demo
 
 
@@ -116,6 +117,13 @@ class Provision(Component):
                 openrc(ctx, other, f"The user {account}"),
                 mode=0o600,
             )
+
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        from onestack.components.provision.contents import image_file
+
+        path, disk_format = image_file(ctx)
+        # Some scenarios upload an image of their own.
+        return {"scenario": {"img_file": str(path), "img_disk_format": disk_format}}
 
     def downloads(self, ctx: Context) -> Iterable[Task]:
         from onestack.components.provision.contents import ensure_fetched

@@ -11,7 +11,7 @@ from onestack.cloudapi.compute import compute_of
 from onestack.cloudapi.image import images_of
 from onestack.components.provision import keys
 from onestack.images import guest
-from onestack.images.fetch import cached, fetch, shown
+from onestack.images.fetch import cached, fetch, local, shown
 from onestack.model.change import Change
 from onestack.model.cloud import CACHE
 from onestack.model.context import Context
@@ -89,6 +89,14 @@ def _demo_image(ctx: Context) -> tuple[Path, dict[str, str]]:
     else:
         path = guest.cached_test_guest(CACHE / "images")
     return path, {"disk_format": disk_format, "container_format": "bare"}
+
+
+def image_file(ctx: Context) -> tuple[Path, str]:
+    """The file that the demo image was made of, and its format."""
+    source = str(ctx.answers["CONFIG_PROVISION_IMAGE_URL"])
+    if source:
+        return local(source, CACHE / "images"), str(ctx.answers["CONFIG_PROVISION_IMAGE_FORMAT"])
+    return guest.place(CACHE / "images"), "qcow2"
 
 
 PARTS = (("-kernel", "KERNEL", "aki"), ("-ramdisk", "RAMDISK", "ari"))

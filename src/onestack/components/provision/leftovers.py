@@ -117,6 +117,10 @@ def remove_network(ctx: Context, note: Path) -> Iterator[Change]:
             if _users(api, network["id"]) - _own_projects(keystone_of(ctx)):
                 return
             yield _gone(api, "network", network, PUBLIC)
+        for pool in api.all("subnetpool", description=DESCRIPTION):
+            # Where people have subnets of it, it stays.
+            if not api.all("subnet", subnetpool_id=pool["id"]):
+                yield _gone(api, "subnetpool", pool, pool["name"])
     yield from ensure_no_file(note)
 
 

@@ -23,6 +23,7 @@ from onestack.network.bridges import Bridges
 
 PUBLIC, PRIVATE, ROUTER = demo.PUBLIC, "private", "router1"
 PUBLIC_SUBNET, PRIVATE_SUBNET = "public_subnet", "private_subnet"
+_DEFAULT = {"router:external": "true", "is_default": "true"}
 ROLE = "member"
 PROJECT_DESCRIPTION = "To try the cloud"
 """By this and `contents.DESCRIPTION` it is known later whose a thing is: people use such names."""
@@ -61,6 +62,7 @@ def ensure_networks(ctx: Context) -> Iterator[Change]:
             "name": PUBLIC,
             "description": DESCRIPTION,
             "router:external": True,
+            "is_default": not api.find("network", **_DEFAULT),
             **kind,
         }
         yield Change(f"make the network {PUBLIC}", functools.partial(api.make, "network", **body))
@@ -83,9 +85,35 @@ def ensure_networks(ctx: Context) -> Iterator[Change]:
             )
 
         yield Change(f"make the subnet {PUBLIC_SUBNET} ({floats})", make_subnet)
+    yield from _ensure_defaults(api, public)
     if not accounts(ctx.answers):
         return
     yield from _ensure_inside(ctx, api)
+
+
+def _ensure_defaults(api: NeutronApi, public: Item | None) -> Iterator[Change]:
+    """What neutron makes a network of for a project without one that asks for any.
+
+    An operator's own choice of either stays.
+    """
+    if public and not api.find("network", **_DEFAULT):
+        yield Change(
+            f"make {PUBLIC} the default external network",
+            lambda: api.put(f"networks/{public['id']}", {"network": {"is_default": True}}),
+        )
+    if not api.find("subnetpool", is_default="true", ip_version="4"):
+        body = {
+            "name": demo.DEFAULT_POOL,
+            "description": DESCRIPTION,
+            "prefixes": [demo.DEFAULT_POOL_RANGE],
+            "default_prefixlen": 26,
+            "shared": True,
+            "is_default": True,
+        }
+        yield Change(
+            f"make the subnet pool {demo.DEFAULT_POOL} ({demo.DEFAULT_POOL_RANGE})",
+            functools.partial(api.make, "subnetpool", **body),
+        )
 
 
 def _ensure_inside(ctx: Context, api: NeutronApi) -> Iterator[Change]:
