@@ -10,6 +10,7 @@ Runs in the services' environment. What differs from cheroot as it comes:
   chunked one's rest for the next request.
 - A connection that was accepted before the end and has asked nothing yet gets a moment
   to ask, and is answered; cheroot closes it.
+- While the database is away a 500 is sent as 503: see `unavailable`.
 - SIGTERM ends it within `STOP` seconds, whatever upstream does with signals:
   the handler is set here, in the main thread, which runs nothing of upstream.
 """
@@ -29,7 +30,7 @@ from typing import Any
 
 from cheroot import server, wsgi
 
-from onestack.runtime import policies, service
+from onestack.runtime import policies, service, unavailable
 
 STOP = 4.5
 """Seconds for requests that run when the end is wanted."""
@@ -75,7 +76,10 @@ def serve_many(
     def end(number: int, frame: FrameType | None) -> None:
         wanted.set()
 
-    servers = [_Server(app, sock, scaled(threads)) for app, sock, threads in applications]
+    servers = [
+        _Server(unavailable.answering(app), sock, scaled(threads))
+        for app, sock, threads in applications
+    ]
     for http in servers:
         http.prepare()
     # after the applications were loaded: some of them set handlers of their own

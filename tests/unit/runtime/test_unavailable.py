@@ -1,0 +1,83 @@
+"""What clients get while the database is away, asked of upstream's own libraries."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import onestack
+from tests.support.needs import needs_services, services_python
+
+TRIAL = """
+import webob, webob.dec
+from oslo_config import cfg
+from oslo_db import exception
+from oslo_db.sqlalchemy import enginefacade
+from oslo_messaging.rpc import client
+from sqlalchemy import text
+from onestack.runtime import unavailable
+
+cfg.CONF([], project="trial", default_config_files=[])
+facade = enginefacade.transaction_context()
+facade.configure(
+    connection="mysql+pymysql://a:b@localhost/c?unix_socket=/nonexistent/sock", max_retries=0)
+
+@enginefacade.transaction_context_provider
+class Context:
+    pass
+
+def ask():
+    with facade.reader.using(Context()) as session:
+        session.execute(text("SELECT 1"))
+
+@webob.dec.wsgify
+def caught(request):
+    "As upstream's frameworks do it."
+    try:
+        match request.path:
+            case "/lost": ask()
+            case "/conductor": raise client.RemoteError("DBConnectionError", "gone", "")
+            case "/other": raise client.RemoteError("ValueError", "odd", "")
+            case "/retried":
+                try: ask()
+                except exception.DBConnectionError: pass
+                return "well"
+            case "/busy":
+                try: ask()
+                except exception.DBConnectionError: pass
+                return webob.Response("mine", status=409)
+            case "/defect": 1 / 0
+    except Exception as error:
+        return webob.Response(f"unexpected {type(error).__name__}", status=500)
+
+def uncaught(environ, start_response):
+    ask()
+
+served = unavailable.answering(unavailable.answering(caught))
+
+def get(path, app=served):
+    answer = webob.Request.blank(path).get_response(app)
+    return answer.status_int, answer.headers.get("Retry-After"), answer.text
+
+for path, app in (("/lost", served), ("/conductor", served), ("/", unavailable.answering(uncaught))):
+    status, again, said = get(path, app)
+    assert (status, again) == (503, "5") and "database does not answer" in said, (path, status, said)
+assert get("/other") == (500, None, "unexpected RemoteError")
+assert get("/defect") == (500, None, "unexpected ZeroDivisionError")
+assert get("/retried") == (200, None, "well")
+assert get("/busy") == (409, None, "mine")
+"""
+
+
+@needs_services
+def test_an_unexpected_error_of_a_lost_database_is_said_to_pass() -> None:
+    source = Path(onestack.__file__).parents[1]
+    done = subprocess.run(
+        [services_python(), "-W", "ignore", "-c", TRIAL],
+        env={"PYTHONPATH": str(source)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
