@@ -17,6 +17,7 @@ import keystone.identity.backends.sql_model  # noqa: E402
 import keystone.resource.backends.sql_model  # noqa: E402, F401
 import neutron_fwaas.db.firewall.v2.firewall_db_v2  # noqa: E402, F401
 from cinder.db import models as cinder  # noqa: E402
+from glance.db.sqlalchemy import models as glance  # noqa: E402
 from gnocchi.indexer import sqlalchemy_base as gnocchi  # noqa: E402
 from heat.db import models as heat  # noqa: E402
 from keystone.common.sql import core as keystone_sql  # noqa: E402
@@ -31,6 +32,7 @@ from sqlalchemy.schema import CreateTable  # noqa: E402
 
 METADATA = {
     "cinder": cinder.BASE.metadata,
+    "glance": glance.BASE.metadata,
     "gnocchi": gnocchi.Base.metadata,
     "heat": heat.BASE.metadata,
     "keystone": keystone_sql.ModelBase.metadata,

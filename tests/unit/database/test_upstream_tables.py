@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 import onestack.database.upstream_tables as package
+from onestack.database.passing import passing
 from onestack.database.server import Server
 from onestack.database.upstream_tables import (
     cinder,
+    glance,
     gnocchi,
     heat,
     keystone,
@@ -235,6 +237,44 @@ def test_troves_instances(server: Server) -> None:
 def test_signs_are_tables(declared: dict[str, dict[str, str]]) -> None:
     for table in (heat.STACKS, neutron.NETWORKS, neutron.FIREWALL_SIGN):
         assert table.name in declared[table.database], table
+
+
+def test_what_is_on_its_way_to_another_state(server: Server) -> None:
+    earlier = "2026-01-01 00:00:00"
+    server.query("SET GLOBAL time_zone = '+00:00'")
+    for number, (vm, task, gone) in enumerate(
+        (("active", None, 0), ("building", None, 0), ("active", "deleting", 0), ("x", "y", 9))
+    ):
+        of = {"uuid": f"p{number}", "display_name": f"s{number}", "updated_at": earlier}
+        put(server, "nova", "instances", vm_state=vm, task_state=task, deleted=gone, **of)
+    found = {thing.identity: thing for thing in nova.in_passing(server)}
+    assert {i: found[i].state for i in found} == {"p1": "building", "p2": "deleting"}
+    assert found["p1"].name == "s1" and found["p1"].since > 3600
+    for number, state in enumerate(("available", "deleting", "error_deleting", "in-use")):
+        put(server, "cinder", "volumes", id=f"v{number}", status=state, deleted=0)
+    put(server, "cinder", "snapshots", id="s", status="creating", deleted=0)
+    put(server, "cinder", "backups", id="b", status="restoring", deleted=0)
+    states = {(thing.kind, thing.state) for thing in cinder.in_passing(server)}
+    assert states == {
+        ("volume", "deleting"),
+        ("volume snapshot", "creating"),
+        ("volume backup", "restoring"),
+    }
+    for number, status in enumerate(("COMPLETE", "IN_PROGRESS")):
+        put(server, "heat", "stack", id=f"s{number}", name="n", action="CREATE", status=status)
+    put(server, "heat", "stack", id="inner", action="CREATE", status="IN_PROGRESS", owner_id="s1")
+    (stack,) = heat.in_passing(server)
+    assert (stack.identity, stack.state) == ("s1", "CREATE_IN_PROGRESS")
+    for name, state in (("a", "ACTIVE"), ("p", "PENDING_UPDATE")):
+        put(server, "octavia", "load_balancer", id=name, name=name, provisioning_status=state)
+    assert [thing.identity for thing in octavia.in_passing(server)] == ["p"]
+    for name, state in (("q", "queued"), ("s", "saving"), ("a", "active")):
+        put(server, "glance", "images", id=name, name=name, status=state, deleted=0)
+    assert [thing.identity for thing in glance.in_passing(server)] == ["s"]
+
+
+def test_a_database_that_is_not_there_has_nothing_on_its_way(server: Server) -> None:
+    assert passing(server, "nowhere", "things", "thing", "state", "TRUE") == []
 
 
 def test_a_column_that_is_no_more_is_an_error(server: Server) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.answers.values import Answers, too_small
-from onestack.components import openstack, periodic
+from onestack.components import lasting, openstack, periodic
 from onestack.components.cinder import backends
 from onestack.components.cinder.known_errors import KNOWN_ERRORS
 from onestack.host.ledger import Ledger
@@ -29,6 +29,7 @@ from onestack.model.declarations import (
     TempestResources,
     ini_file,
 )
+from onestack.model.findings import Finding
 from onestack.model.host import Role
 from onestack.model.ini import Ini, Value, merged
 from onestack.model.key import Class, Key, Kind
@@ -65,6 +66,13 @@ def _wrong_size(text: str) -> str | None:
     return too_small(text, loopfile.SMALLEST, "a pool")
 
 
+_LONG = frozenset(
+    (
+        *("creating", "downloading", "uploading", "backing-up", "restoring-backup", "restoring"),
+        *("retyping", "backing_up", "migrating"),
+    )
+)
+"""States in which a volume's content is copied."""
 _DATABASE = openstack.database_password("cinder", ON_STORAGE)
 _ACCOUNT = openstack.service_password("cinder", ON_STORAGE)
 _BUS = ("database", "messaging")
@@ -157,6 +165,18 @@ class Cinder(Component):
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_CINDER_INSTALL"])
+
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.database.server import server_of
+        from onestack.database.upstream_tables import cinder as tables
+
+        settle = "onestack restart cinder, which ends or undoes what was interrupted; else "
+        cures = {
+            kind: f"{settle}openstack {kind} set --state error {{id}}, then delete it"
+            for kind in ("volume", "volume snapshot", "volume backup")
+        }
+        yield from lasting.findings(tables.in_passing(server_of(ctx)), _LONG, cures)
 
     def disk(self, ctx: Context) -> int:
         if not has_pool(ctx):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from onestack.answers.values import Answers
-from onestack.components import openstack
+from onestack.components import lasting, openstack
 from onestack.model.component import Component, Feature
 from onestack.model.context import Context
 from onestack.model.declarations import (
@@ -22,6 +22,7 @@ from onestack.model.declarations import (
     TempestResources,
     ini_file,
 )
+from onestack.model.findings import Finding
 from onestack.model.ini import Ini, Value, ini_text
 from onestack.model.key import Key, Kind
 from onestack.model.process import ApiProbe, Process
@@ -95,6 +96,15 @@ class Glance(Component):
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_GLANCE_INSTALL"])
+
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.database.server import server_of
+        from onestack.database.upstream_tables import glance as tables
+
+        cure = "openstack image delete {id}, and upload it again"
+        things = tables.in_passing(server_of(ctx))
+        yield from lasting.findings(things, frozenset(t.state for t in things), {"image": cure})
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)

@@ -135,6 +135,19 @@ class Heat(Component):
                 "up --purge, then on again",
             )
 
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components import lasting
+        from onestack.database.server import server_of
+
+        cure = (
+            "onestack restart heat, which calls what was interrupted failed; else "
+            "openstack stack cancel {id}"
+        )
+        # A stack gives up by itself after its own time, an hour where it says none.
+        things = [thing for thing in tables.in_passing(server_of(ctx)) if thing.since > 2 * 3600]
+        yield from lasting.findings(things, frozenset(), {"stack": cure})
+
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         yield ini_file(_config(ctx), ctx.cloud.user(self.name), _sections(ctx), *NAMESPACES)
 

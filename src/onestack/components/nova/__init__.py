@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.answers.values import Answers
-from onestack.components import openstack, periodic
+from onestack.components import lasting, openstack, periodic
 from onestack.components.nova import pci
 from onestack.components.nova.novnc import ensure_novnc, novnc_directory
 from onestack.components.nova.vendordata import ensure_vendordata, vendordata_file
@@ -29,6 +29,7 @@ from onestack.model.declarations import (
     TempestResources,
     ini_file,
 )
+from onestack.model.findings import Finding
 from onestack.model.host import Role
 from onestack.model.ini import Ini
 from onestack.model.key import Key, Kind
@@ -55,6 +56,14 @@ NAMESPACES = (
 )
 
 
+_LONG = frozenset(
+    (
+        *("block_device_mapping", "building", "scheduling", "spawning", "rebuild_spawning"),
+        *("image_pending_upload", "image_uploading", "image_snapshot", "image_backup"),
+        *("migrating", "resize_migrating", "shelving_image_uploading", "shelving_offloading"),
+    )
+)
+"""States in which images or disks are copied."""
 _DATABASE = openstack.database_password("nova")
 # neutron.conf, which agents read too, has it
 _ACCOUNT = openstack.service_password("nova", OF_AGENTS)
@@ -170,6 +179,17 @@ class Nova(Component):
                 "CONFIG_NOVA_PCI_ALIAS names devices, but CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST "
                 "lets guests have none"
             )
+
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.database.server import server_of
+        from onestack.database.upstream_tables import nova as tables
+
+        cure = (
+            "onestack restart nova/nova-compute, which ends or undoes what was interrupted; else "
+            "openstack server set --state error {id}, then delete or reboot it"
+        )
+        yield from lasting.findings(tables.in_passing(server_of(ctx)), _LONG, {"server": cure})
 
     def packages(self, ctx: Context) -> Iterable[str]:
         yield "genisoimage"  # writes a guest's configuration drive

@@ -133,11 +133,22 @@ class Octavia(Component):
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
         # Imported late: answers and checks run where only the standard library is.
+        from onestack.components import lasting
         from onestack.components.octavia import hops
+        from onestack.database.server import server_of
+        from onestack.database.upstream_tables import octavia as octavia_tables
 
         if keys.AMPHORA in chosen(ctx):
             yield from layout.management(ctx).health_checks()
             yield from hops.examine(ctx)
+        cure = (
+            "onestack restart octavia, which ends what was interrupted; else "
+            "openstack loadbalancer failover {id}, or delete it"
+        )
+        things = octavia_tables.in_passing(server_of(ctx))
+        # An amphora may have to be booted without KVM.
+        long = frozenset(thing.state for thing in things)
+        yield from lasting.findings(things, long, {"loadbalancer": cure})
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onestack.database.passing import Passing, passing
+
 if TYPE_CHECKING:
     from onestack.database.server import Server
 
@@ -19,3 +21,22 @@ def backup_services(server: Server) -> int:
     """How many are listed, running or not."""
     sql = "SELECT COUNT(*) FROM services WHERE `binary` = 'cinder-backup' AND deleted = 0"
     return server.number(sql, (), DATABASE)
+
+
+_RESTING = "'available', 'in-use', 'reserved', 'error', 'maintenance', 'deleted'"
+
+
+def in_passing(server: Server) -> list[Passing]:
+    """Volumes, snapshots and backups on their way to another state."""
+    found = []
+    for table, kind in (
+        ("volumes", "volume"),
+        ("snapshots", "volume snapshot"),
+        ("backups", "volume backup"),
+    ):
+        condition = (
+            f"deleted = 0 AND status NOT IN ({_RESTING}) AND status NOT LIKE 'error%%'"
+            " AND status NOT LIKE 'awaiting%%'"
+        )
+        found += passing(server, DATABASE, table, kind, "status", condition)
+    return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onestack.database.passing import Passing, passing
+
 if TYPE_CHECKING:
     from onestack.database.server import Server
 
@@ -47,4 +49,17 @@ def running_longer_than(server: Server, seconds: int) -> int:
         " AND launched_at < UTC_TIMESTAMP() - INTERVAL %s SECOND",
         (seconds,),
         CELL,
+    )
+
+
+def in_passing(server: Server) -> list[Passing]:
+    """Servers that something is done to."""
+    return passing(
+        server,
+        CELL,
+        "instances",
+        "server",
+        "COALESCE(task_state, vm_state)",
+        "deleted = 0 AND (task_state IS NOT NULL OR vm_state = 'building')",
+        identity="uuid",
     )

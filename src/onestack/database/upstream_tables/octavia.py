@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from onestack.database.passing import Passing, passing
+
 if TYPE_CHECKING:
     from onestack.database.server import Server
 
@@ -39,3 +41,16 @@ def amphorae(server: Server) -> tuple[AmphoraRow, ...]:
         DATABASE,
     )
     return tuple(AmphoraRow(*row) for row in rows)
+
+
+def in_passing(server: Server) -> list[Passing]:
+    """Balancers that are being changed."""
+    return passing(
+        server,
+        DATABASE,
+        "load_balancer",
+        "loadbalancer",
+        "provisioning_status",
+        "provisioning_status LIKE 'PENDING%%'",
+        name="name",
+    )
