@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -145,8 +146,19 @@ def guarded(work: Callable[[], int], again: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as problem:  # noqa: BLE001
-        show(errors.Defect(problem))
+        show(no_room(problem) or errors.Defect(problem))
         return 1
+
+
+def no_room(problem: Exception) -> errors.OnestackError | None:
+    """What a full disk is to people, where that is what it is."""
+    if not isinstance(problem, OSError) or problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return errors.OnestackError(
+        "there is no room on the disk",
+        str(problem),
+        "make room (df -h), then run the same command again",
+    )
 
 
 def show(problem: errors.OnestackError) -> None:
@@ -171,8 +183,11 @@ def keep(traceback: str) -> Path | None:
             handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         except OSError:
             continue
-        with os.fdopen(handle, "a", encoding="utf-8") as file:
-            file.write(entry)
+        try:
+            with os.fdopen(handle, "a", encoding="utf-8") as file:
+                file.write(entry)
+        except OSError:
+            continue  # the disk is full
         return place
     return None
 

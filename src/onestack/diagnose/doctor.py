@@ -11,6 +11,7 @@ from typing import Any
 from onestack.diagnose import logscan, preflight
 from onestack.diagnose.exposure import exposed
 from onestack.diagnose.logscan import Trouble
+from onestack.host.facts import disk_free
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Finding, refusals, refuse
@@ -20,6 +21,9 @@ from onestack.supervise import logs
 from onestack.supervise.client import Client, OtherVersion
 from onestack.supervise.protocol import ProcessStatus
 from onestack.supervise.states import State
+
+FULL = 16 << 20
+"""Bytes below which the cloud's disk is called full: so little is gone in a moment."""
 
 Explain = Callable[[str, str], str | None]
 
@@ -100,7 +104,7 @@ def examine(
         *preflight.component_checks(ctx),
     )
     return Diagnosis(
-        findings=tuple(f for f in machine if (f.what, f.why) not in told),
+        findings=(*full_disk(ctx), *(f for f in machine if (f.what, f.why) not in told)),
         remarks=remarks,
         running=running,
         ready=sum(s.state is State.READY for s in statuses),
@@ -113,6 +117,22 @@ def examine(
         # Last: it enters the cloud's network.
         drift=tuple(_drift(ctx, supervisor)) if running else (),
     )
+
+
+def full_disk(ctx: Context) -> list[Finding]:
+    """Told first: it is behind all else that is wrong then."""
+    root = ctx.cloud.root
+    free = disk_free(root)
+    if free >= FULL:
+        return []
+    return [
+        refuse(
+            f"the disk with {root} is full",
+            f"{free >> 10} KiB are free; services can write neither data nor logs",
+            f"make room (df -h {root}; du -xh -d2 {root} | sort -h | tail): within a minute all "
+            "goes on by itself",
+        )
+    ]
 
 
 def health(ctx: Context) -> list[Finding]:
@@ -134,10 +154,12 @@ def _drift(ctx: Context, supervisor: Client) -> list[str]:
     try:
         return [what for _, what in up.up(ctx, supervisor, dry_run=True).changes]
     except OnestackError as error:
-        if error.traceback:
+        if error.traceback and not full_disk(ctx):
             raise
         # What keeps `up` from looking is told by the other findings.
         return [f"cannot be told: {error.what}"]
+    except OSError as error:
+        return [f"cannot be told: {error}"]
 
 
 def _pool(ctx: Context) -> tuple[PoolFacts | None, str]:

@@ -116,7 +116,8 @@ def _urls(ctx: Context) -> Iterator[tuple[str, int]]:
     yield from ((probe.url, 300) for probe in probes if isinstance(probe, ApiProbe))
     yield from ((probe.listing, 300) for probe in probes if isinstance(probe, AgentProbe))
     for probe in probes:
-        if isinstance(probe, HttpProbe) and "://" in probe.url:
+        # What the front is asked is about itself.
+        if isinstance(probe, HttpProbe) and urlsplit(probe.url).hostname not in (None, ctx.public):
             yield probe.url, 500
 
 

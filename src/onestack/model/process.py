@@ -24,10 +24,18 @@ class _Probe:
 
 @dataclass(frozen=True)
 class ConnectProbe(_Probe):
-    """``target`` (``unix:/path`` or ``tcp:host:port``) accepts."""
+    """``target`` (``unix:/path`` or ``tcp:host:port``) answers.
+
+    The kernel accepts for a process that hangs, too: so it is asked something. What is said
+    and heard is text of Latin-1, for bytes of any protocol.
+    """
 
     kind: ClassVar[str] = "connect"
     target: str
+    say: str = ""
+    """Nothing: it speaks first."""
+    hear: str = ""
+    """What is somewhere in its first words. Nothing: that it accepts is all that can be known."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile
+from onestack.model.process import ConnectProbe
 from onestack.network.distribution import distribution
 
 QUIET = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
@@ -40,6 +41,12 @@ def prepare(ctx: Context, path: Path, schema: str, user: str) -> tuple[str, ...]
     made = distribution(ctx)
     words = (made.program("ovsdb-tool"), str(path), made.schema(schema))
     return as_user(user, "/bin/sh", str(_place(ctx)), *words)
+
+
+def answers(socket: Path | str) -> ConnectProbe:
+    """Whether the server at ``socket`` echoes, as its clients ask it now and then."""
+    echo = '{"id": "probe", "method": "echo", "params": []}'
+    return ConnectProbe(f"unix:{socket}", say=echo, hear='"result":[]', seconds=20)
 
 
 def _place(ctx: Context) -> Path:

@@ -140,15 +140,20 @@ class StateMachine:
         """The delay is over."""
         self._to(State.WAITING, now)
 
-    def failed(self, now: float, how: str, last_line: str = "") -> float | None:
-        """Count a failure. Seconds until the next try, or ``None``: given up."""
+    def failed(
+        self, now: float, how: str, last_line: str = "", passing: bool = False
+    ) -> float | None:
+        """Count a failure. Seconds until the next try, or ``None``: given up.
+
+        Of what has a ``passing`` cause nothing is given up.
+        """
         ready_for = self._ready_for
         if ready_for is not None and ready_for >= SETTLED:
             self.failures = self.quick = 0
         self.failures += 1
         self.quick = self.quick + 1 if ready_for is None or ready_for < QUICK else 0
         self.pid = None
-        if self.quick >= ALLOWED_FAILURES:
+        if self.quick >= ALLOWED_FAILURES and not passing:
             self._to(State.FATAL, now, how)
             self.last_line = last_line
             return None

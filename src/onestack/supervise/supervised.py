@@ -48,6 +48,10 @@ So does one on a machine with more to do than it has processors for.
 """
 
 
+FULL = 1 << 20
+"""A disk with fewer bytes to be had is full."""
+
+
 class Owner(Protocol):
     """What a process needs of its supervisor."""
 
@@ -70,6 +74,14 @@ class Owner(Protocol):
 
     def python(self, environment: str) -> str:
         """Path of that environment's interpreter; empty if there is none of the name."""
+
+
+def disk_full(place: Path) -> bool:
+    try:
+        info = os.statvfs(place)
+    except OSError:
+        return False
+    return info.f_bavail * info.f_frsize < FULL
 
 
 def fingerprint(paths: tuple[str, ...]) -> dict[str, str]:
@@ -502,7 +514,11 @@ class Supervised:
         self._failure, self.again = "", False
         lines = self.lines(1)
         last = lines[0].strip()[:300] if lines else ""
-        delay = self.machine.failed(time.monotonic(), how, last)
+        # Nothing can be written: that goes by, and then all is to come back by itself.
+        full = disk_full(self.host.root)
+        if full:
+            how = f"{how}, and the disk with {self.host.root} is full"
+        delay = self.machine.failed(time.monotonic(), how, last, passing=full)
         if delay is None:
             self._close_sockets()
         else:

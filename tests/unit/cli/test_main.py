@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import subprocess
@@ -356,3 +357,19 @@ def test_a_root_that_is_a_file(verb: str) -> None:
     ):
         program.run([verb, "--root", file.name])
     assert "Not a directory" in caught.value.why
+
+
+def test_a_full_disk_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where there is no room for the traceback of an error of ours."""
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "/var/lib/onestack/x")
+
+    assert program.guarded(full, "onestack doctor") == 1
+    said = capsys.readouterr()
+    assert "there is no room on the disk" in said.out + said.err
+    assert "Traceback" not in said.out + said.err
+    monkeypatch.setattr(os, "fdopen", full)
+    assert program.keep("a traceback") is None

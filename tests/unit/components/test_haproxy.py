@@ -22,7 +22,7 @@ from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import Certificate, Frontend
 from onestack.model.host import Host
-from onestack.model.process import ConnectProbe
+from onestack.model.process import HttpProbe
 from tests.support import networks
 from tests.support.needs import needs_root
 from tests.unit.components.certificates import authority
@@ -174,7 +174,9 @@ def test_ports_at_another_address(ctx: Context) -> None:
     (process,) = HAPROXY.processes(ctx)
     assert str(file) in process.files
     # the address of guests may come later
-    assert process.probe == ConnectProbe("tcp:192.0.2.5:5000", seconds=15)
+    assert process.probe == HttpProbe("https://192.0.2.5:5000/-/front", seconds=15)
+    # the front answers for itself, at that port alone
+    assert [s.split()[0] for s in sections if "monitor-uri /-/front\n" in s] == ["keystone"]
 
 
 @pytest.mark.parametrize("own", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from onestack.database.server import Server
 from onestack.host.command import run
 from onestack.model.errors import OnestackError
 from onestack.model.process import ConnectProbe
+from onestack.supervise.probes.attempt import Attempts
 from tests.support.mariadb import running
 from tests.unit.components.rooms import content, context
 
@@ -32,7 +34,8 @@ def test_it_listens_nowhere_but_on_its_socket(tmp_path: Path) -> None:
     assert f"socket = {tmp_path}/run/mariadb/mariadb.sock" in text
     (process,) = MARIADB.processes(ctx)
     assert process.user == "onestack-mariadb"
-    assert process.probe == ConnectProbe(f"unix:{tmp_path}/run/mariadb/mariadb.sock")
+    assert isinstance(process.probe, ConnectProbe) and process.probe.hear
+    assert process.probe.target == f"unix:{tmp_path}/run/mariadb/mariadb.sock"
 
 
 def test_what_was_committed_is_on_the_disk(tmp_path: Path) -> None:
@@ -89,6 +92,10 @@ def test_root_comes_in_by_the_socket_and_nobody_else(tmp_path: Path) -> None:
     (unfinished / "of a killed run").touch()
     with running(tmp_path) as connection:
         assert not unfinished.exists()
+        (process,) = MARIADB.processes(context(tmp_path))
+        assert isinstance(process.probe, ConnectProbe)
+        here = dataclasses.replace(process.probe, target=f"unix:{tmp_path}/mariadb.sock")
+        assert Attempts().try_once(here, 2.0).ok
         with connection.cursor() as cursor:
             cursor.execute("SELECT user FROM mysql.global_priv ORDER BY user")
             # mariadb.sys owns views and cannot log in

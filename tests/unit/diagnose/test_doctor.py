@@ -60,3 +60,17 @@ def test_a_supervisor_of_another_version_is_one_finding(
     shown.show(found)
     said = capsys.readouterr().out
     assert "Processes: not known\nServices:\n  - the supervisor is of another version" in said
+
+
+def test_a_full_disk_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx = context(tmp_path)
+    assert diagnosed.full_disk(ctx) == []
+    monkeypatch.setattr(diagnosed, "disk_free", lambda place: 4096)
+    (finding,) = diagnosed.full_disk(ctx)
+    assert "is full" in finding.what and "4 KiB" in finding.why
+    supervisor = Supervisor(ctx)
+    monkeypatch.setattr(preflight, "examine", lambda *_: [warn("something else")])
+    ctx.cloud.log.mkdir(parents=True)
+    since = datetime.datetime.now().astimezone()
+    found = examine(ctx, cast(Client, supervisor), [], lambda *_: None, since)
+    assert found.findings[0] == finding and not found.well

@@ -104,6 +104,39 @@ def test_connect_file_exec(tmp_path: Path) -> None:
     assert once(NotifyProbe()).text == "it has not said yet that it is ready"
 
 
+@pytest.mark.parametrize(
+    ("speaks", "answers", "says"),
+    [
+        ("", b"VERSION 1.6\r\n", ""),
+        ("", b"x" * 10, "accepts, and answers 'xxxxxxxxxx'"),
+        ("", b"", "accepts, and ends the connection"),
+        # the kernel accepts for it, and it does not come to it
+        ("never", b"", "accepts, and says nothing for"),
+    ],
+)
+def test_a_connection_is_asked_something(
+    tmp_path: Path, speaks: str, answers: bytes, says: str
+) -> None:
+    heard = []
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "door"))
+        server.listen()
+
+        def serve() -> None:
+            connection = server.accept()[0]
+            heard.append(connection.recv(100))
+            connection.sendall(answers)
+            connection.close()
+
+        if not speaks:
+            threading.Thread(target=serve, daemon=True).start()
+        probe = ConnectProbe(f"unix:{tmp_path}/door", say="version\r\n", hear="VERSION ")
+        found = Attempts().try_once(probe, 2.0)
+    assert found.ok == (not says) and not found.unreachable
+    assert says in found.text
+    assert heard == ([] if speaks else [b"version\r\n"])
+
+
 def test_http(api: Any) -> None:
     assert once(HttpProbe(f"{api.url}/open")) == ProbeResult(True)
     assert once(HttpProbe(f"{api.url}/closed")) == ProbeResult(True)  # 401 is an answer

@@ -111,3 +111,18 @@ def test_time_spent_unhealthy_counts_as_having_lived() -> None:
     machine.failed(170.0, machine.detail)
     assert machine.quick == 0
     assert machine.sentence(170.0).startswith("exited with 0 after 70 s, first time")
+
+
+def test_what_has_a_passing_cause_is_never_given_up() -> None:
+    machine = StateMachine(0.0)
+    machine.wanted(0.0)
+    for number in range(12):
+        machine.starting(number)
+        machine.spawned(number, 1)
+        machine.exited(number, "exited with 1")
+        assert machine.failed(number, "the disk is full", passing=True) is not None
+        machine.retry(number)
+    machine.starting(20.0)
+    machine.spawned(20.0, 1)
+    machine.exited(20.0, "exited with 1")
+    assert machine.failed(20.0, "exited with 1") is None

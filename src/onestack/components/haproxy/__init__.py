@@ -9,7 +9,7 @@ from onestack.answers.values import Answers
 from onestack.components.haproxy import inspect, keys
 from onestack.components.haproxy.paths import front_file, tls_directory
 from onestack.model.component import Component
-from onestack.model.context import Context
+from onestack.model.context import Context, in_url
 from onestack.model.declarations import (
     Capability,
     ConfigFile,
@@ -19,8 +19,10 @@ from onestack.model.declarations import (
     Task,
 )
 from onestack.model.findings import Finding, refuse
-from onestack.model.process import ConnectProbe, Process
+from onestack.model.process import HttpProbe, Process
 
+ALIVE = "/-/front"
+"""Answered by the front itself, whatever is behind it."""
 GUESTS = """\
     # what guests may have of all that the front can hold, and one of them of that
     maxconn 500
@@ -79,8 +81,8 @@ class Haproxy(Component):
         config = str(self._config(ctx))
         certificates = {str(front_file(ctx, front)) for front in fronts if not front.plain}
         low = any(front.port < 1024 for front in fronts)
-        # Another address may come later than this process.
-        asked = min(fronts, key=lambda front: bool(front.address))
+        asked = _asked(fronts)
+        scheme, host = "http" if asked.plain else "https", in_url(asked.address or ctx.public)
         yield Process(
             name="haproxy",
             component=self.name,
@@ -88,7 +90,7 @@ class Haproxy(Component):
             argv=("/usr/sbin/haproxy", "-db", "-f", config),
             files=(config, *sorted(certificates)),
             capabilities=("net_bind_service",) if low else (),
-            probe=ConnectProbe(f"tcp:{asked.address or ctx.public}:{asked.port}", seconds=15),
+            probe=HttpProbe(f"{scheme}://{host}:{asked.port}{ALIVE}", seconds=15),
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
@@ -124,10 +126,16 @@ defaults
     # on it would make that request fail
     option http-server-close
 """
-        return head + "".join(_listen(ctx, front) for front in _frontends(ctx))
+        fronts = _frontends(ctx)
+        return head + "".join(_listen(ctx, front, front is _asked(fronts)) for front in fronts)
 
 
-def _listen(ctx: Context, front: Frontend) -> str:
+def _asked(fronts: list[Frontend]) -> Frontend:
+    """The one at which the front itself is asked; another address may come later than it."""
+    return min(fronts, key=lambda front: (bool(front.address), front.tcp))
+
+
+def _listen(ctx: Context, front: Frontend, asked: bool) -> str:
     """The section of one port."""
     tls = "" if front.plain else f" ssl crt {front_file(ctx, front)}"
     if tls and not front.tcp:
@@ -146,6 +154,8 @@ listen {front.name}
     mode tcp
     server {front.name} {front.backend}
 """
+    if asked:
+        bind += f"    monitor-uri {ALIVE}\n"
     if not front.backend:
         return f"{bind}    http-request redirect scheme https code 301\n"
     return f"""{bind}\

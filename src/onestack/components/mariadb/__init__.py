@@ -99,7 +99,8 @@ class Mariadb(Component):
             argv=("/usr/sbin/mariadbd", f"--defaults-file={config}"),
             env={"MALLOC_ARENA_MAX": "1"},
             files=(str(config),),
-            probe=ConnectProbe(f"unix:{socket}"),
+            # its greeting names how to log in; one that is full greets with an error
+            probe=ConnectProbe(f"unix:{socket}", hear="mysql_native_password"),
             stop_seconds=60.0,
         )
 

@@ -32,6 +32,6 @@ class Memcached(Component):
                 *("/usr/bin/memcached", "-l", ctx.internal, "-p", str(PORT), "-U", "0"),
                 *("-m", "32", "-f", "2", "-t", "1"),
             ),
-            probe=ConnectProbe(address, seconds=10),
+            probe=ConnectProbe(address, say="version\r\n", hear="VERSION ", seconds=10),
             stop_seconds=5.0,
         )

@@ -21,12 +21,12 @@ from onestack.model.declarations import Capability, ConfigFile, Directory, Known
 from onestack.model.findings import Finding, refuse, warn
 from onestack.model.host import Role
 from onestack.model.key import Key, Kind
-from onestack.model.process import ConnectProbe, ExecProbe, FileProbe, Process
+from onestack.model.process import ExecProbe, FileProbe, Process
 from onestack.network import demo
 from onestack.network.addresses import in_subnet, wrong_tunnel_end
 from onestack.network.bridges import Bridges
 from onestack.network.distribution import distribution, ensure_unpacked, environment
-from onestack.network.ovsdb import QUIET, as_user, prepare, script, shared
+from onestack.network.ovsdb import QUIET, answers, as_user, prepare, script, shared
 from onestack.network.tools import tools
 
 TOOLS = ("ovs-vsctl", "ovs-ofctl", "ovs-appctl", "ovsdb-client")
@@ -157,7 +157,7 @@ class Openvswitch(Component):
             ),
             env=env,
             prepare=(prepare(ctx, data / "conf.db", "vswitch", user),),
-            probe=ConnectProbe(f"unix:{socket}", seconds=20),
+            probe=answers(socket),
         )
         vsctl = (made.program("ovs-vsctl"), f"--db=unix:{socket}", "--timeout=30")
         # In userspace its own ports are taps, and /dev/net/tun is root's on some machines.

@@ -10,11 +10,11 @@ from onestack.model.component import Component, Feature
 from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile, Directory
 from onestack.model.host import Role
-from onestack.model.process import ConnectProbe, ExecProbe, Probe, Process
+from onestack.model.process import ExecProbe, Probe, Process
 from onestack.model.secret import OF_AGENTS, Secret
 from onestack.network.bridges import Bridges
 from onestack.network.distribution import distribution, environment
-from onestack.network.ovsdb import QUIET, as_user, prepare, shared
+from onestack.network.ovsdb import QUIET, answers, as_user, prepare, shared
 from onestack.network.tools import tools
 
 TOOLS = ("ovn-nbctl", "ovn-sbctl", "ovn-appctl", "ovn-trace")
@@ -91,7 +91,7 @@ def _databases(ctx: Context) -> Iterator[Process]:
             ),
             env=_environment(ctx),
             prepare=(prepare(ctx, path, f"ovn-{short}", user),),
-            probe=ConnectProbe(f"unix:{run}/ovn{short}_db.sock", seconds=20),
+            probe=answers(f"{run}/ovn{short}_db.sock"),
             roles=_CENTRAL,
         )
 

@@ -4,6 +4,11 @@ Started by erl itself instead of Debian's script: the script insists on its
 own user, and with it the broker starts three more Erlang machines before
 itself (to have epmd, to see whether the name is taken). Its settings come as
 OTP's own ``-config``: a rabbitmq.conf costs a schema compiler, 15 MB for good.
+
+A full disk ends its store of messages. The broker then goes on without: it accepts
+connections, and queues are neither there nor can they be made, for ever. Ours looks for that, and
+once there is room it ends as a whole and is started anew. It writes its log itself: what it
+writes to its standard output ends with the first line for which there is no room.
 """
 
 from __future__ import annotations
@@ -33,6 +38,37 @@ STARTED = "started.eval"
 NO_EPMD = "ok = rabbit:await_startup(), ok = rabbit_sup:stop_child(rabbit_epmd_monitor_sup),"
 """RabbitMQ's monitor starts Erlang once a minute to keep epmd alive, which the node does
 without (``-erl_epmd_port``) and which listens at every address of the machine."""
+
+HELLO, START = "AMQP\0\0\x09\x01", "\0\x0a\0\x0a"
+"""What each client begins with, and the broker's first word then: ``connection.start``."""
+ALL_OR_NOTHING = """_ = spawn(fun() ->
+    Ref = erlang:monitor(process, rabbit_sup),
+    receive {'DOWN', Ref, process, _, _} -> ok end,
+    case init:get_status() of {stopping, _} -> ok; _ -> erlang:halt(1) end
+end),"""
+"""A broker that has ended by itself leaves Erlang running, with nobody at its port."""
+
+LOOK = """_ = spawn(fun() ->
+    Broken = fun() ->
+        lists:any(
+            fun(Queue) ->
+                Pid = amqqueue:get_pid(Queue),
+                is_pid(Pid) andalso node(Pid) =:= node() andalso not is_process_alive(Pid)
+            end, rabbit_amqqueue:list())
+        orelse not lists:all(fun rabbit_vhost_sup_sup:is_vhost_alive/1, rabbit_vhost:list_names())
+    end,
+    Look = fun Look(Seen) ->
+        timer:sleep(10000),
+        case catch {rabbit_alarm:get_alarms(), Broken()} of
+            {[], true} when Seen -> erlang:halt(1);
+            {[], true} -> Look(true);
+            _ -> Look(false)
+        end
+    end,
+    Look(false)
+end),"""
+"""Queues without a process, or a virtual host that is down, for longer than ten seconds, and
+neither disk nor memory is the reason any more."""
 
 
 class Rabbitmq(Component):
@@ -92,7 +128,8 @@ class Rabbitmq(Component):
         made = accounts.accounts(ctx)
         yield ConfigFile(etc / "definitions.json", accounts.definitions(made), group)
         # Evaluated by the broker itself, which takes longer to ask than to do it.
-        rest = f"{NO_EPMD}\n{accounts.only([account.declared for account in made])}\n"
+        only = accounts.only([account.declared for account in made])
+        rest = f"{NO_EPMD}\n{ALL_OR_NOTHING}\n{LOOK}\n{only}\n"
         yield ConfigFile(etc / STARTED, rest, group)
         # Nothing of the broker asks DNS; a resolver that does not answer would stall it.
         yield ConfigFile(etc / "inetrc", "{lookup, [file]}.\n", group)
@@ -141,8 +178,9 @@ class Rabbitmq(Component):
                 "RABBITMQ_NODENAME": self._node(ctx),
                 "RABBITMQ_USE_LONGNAME": "true",
                 "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
-                "RABBITMQ_LOGS": "-",
-                "RABBITMQ_LOG_BASE": str(home),
+                "RABBITMQ_LOGS": str(ctx.cloud.log / "rabbitmq.log"),
+                "RABBITMQ_UPGRADE_LOG": str(ctx.cloud.log / "rabbitmq.log"),
+                "RABBITMQ_LOG_BASE": str(ctx.cloud.log),
                 "RABBITMQ_PLUGINS_DIR": str(home / "plugins"),
                 "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
                 "RABBITMQ_DIST_PORT": str(DISTRIBUTION),
@@ -152,7 +190,7 @@ class Rabbitmq(Component):
             },
             files=tuple(str(file.path) for file in self.files(ctx)),
             prepare=(("/bin/sh", str(etc / "boot.sh")),),
-            probe=ConnectProbe(f"tcp:{ctx.internal}:{PORT}"),
+            probe=ConnectProbe(f"tcp:{ctx.internal}:{PORT}", say=HELLO, hear=START),
             stop_seconds=30.0,
         )
 
@@ -198,8 +236,8 @@ class Rabbitmq(Component):
   {{load_definitions, "{self._etc(ctx) / "definitions.json"}"}},
   {{vm_memory_high_watermark, {{absolute, "512MiB"}}}},
   {{log, [
-    {{console, [{{enabled, true}}, {{level, info}}]}},
-    {{file, [{{file, false}}]}},
+    {{console, [{{enabled, false}}]}},
+    {{file, [{{level, info}}]}},
     {{categories, [{{connection, [{{level, warning}}]}}]}}
   ]}}
 ]}}].

@@ -252,7 +252,7 @@ class Swift(Component):
             files=(str(self._rsync(ctx)),),
             needs=("swift-storage",),
             roles=(Role.STORAGE,),
-            probe=ConnectProbe(f"tcp:{ctx.internal}:{config.RSYNC}"),
+            probe=ConnectProbe(f"tcp:{ctx.internal}:{config.RSYNC}", hear="@RSYNCD:"),
         )
         # It begins anew, and soon, when objects are to lie elsewhere.
         yield process(

@@ -1,15 +1,42 @@
-"""``connect``: somebody accepts."""
+"""``connect``: somebody accepts, and answers what is said as it should be."""
 
 from __future__ import annotations
 
 import socket
+import time
 
 from onestack.model.process import ConnectProbe
-from onestack.supervise.probes.base import Unreachable
+from onestack.supervise.probes.base import Unreachable, Wrong
+
+LONGEST = 4096
+"""Bytes of an answer that are read."""
 
 
 def attempt(probe: ConnectProbe, timeout: float) -> None:
-    open_connection(probe.target, timeout).close()
+    with open_connection(probe.target, timeout) as connection:
+        if probe.hear:
+            _ask(connection, probe, timeout)
+
+
+def _ask(connection: socket.socket, probe: ConnectProbe, timeout: float) -> None:
+    """Raises `Wrong` for another answer, and for none."""
+    until, wanted, heard = time.monotonic() + timeout, probe.hear.encode("latin-1"), b""
+    try:
+        connection.sendall(probe.say.encode("latin-1"))
+        while wanted not in heard and len(heard) < LONGEST:
+            connection.settimeout(max(0.01, until - time.monotonic()))
+            if not (part := connection.recv(LONGEST)):
+                break
+            heard += part
+    except TimeoutError:
+        raise Wrong(f"{probe.target} accepts, and says nothing for {timeout:.0f} s") from None
+    except OSError as error:
+        raise Wrong(f"{probe.target} accepts, then: {error.strerror or error}") from None
+    if wanted not in heard:
+        said = "".join(c if c.isprintable() else " " for c in heard.decode("latin-1"))
+        words = " ".join(said.split())[:120]
+        what = f"answers {words!r}" if words else "ends the connection"
+        raise Wrong(f"{probe.target} accepts, and {what}")
 
 
 def open_connection(target: str, timeout: float) -> socket.socket:

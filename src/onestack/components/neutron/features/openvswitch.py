@@ -18,8 +18,6 @@ from onestack.components.neutron.features.mechanism import (
     time_servers,
 )
 from onestack.components.neutron.layout import DNS_DOMAIN, Layout
-from onestack.database.server import server_of
-from onestack.database.upstream_tables import neutron as tables
 from onestack.host import sysctl
 from onestack.host.command import run
 from onestack.host.ledger import Ledger
@@ -208,6 +206,10 @@ def _ensure_wired(ctx: Context) -> Iterator[Change]:
 
     An older program wrote no physical network into them.
     """
+    # Imported late: answers and checks run where only the standard library is.
+    from onestack.database.server import server_of
+    from onestack.database.upstream_tables import neutron as tables
+
     bridges, server = ctx.once(Bridges), server_of(ctx)
     if not bridges.external:
         return
