@@ -13,10 +13,22 @@ KNOWN_ERRORS = (
         "cannot",
     ),
     KnownError(
-        "Insufficient free space for volume creation|No weighed backends available"
-        "|Could not find any available weighted backend|GiB are wanted",
+        "Insufficient free space for volume creation|GiB are wanted",
         "the volume pool has no room for that: volumes and snapshots count with their full size",
         "see `onestack pool show`; delete some, or `onestack pool grow +10G`",
+    ),
+    KnownError(
+        "No weighed backends available|Could not find any available weighted backend",
+        "no back-end takes the volume: the pool has no room for it, or its type asks for what "
+        "none has",
+        "`onestack pool show` tells the room, `openstack volume type show TYPE` what is asked for, "
+        "and the line before it in {log}/cinder-api.log (\"Filter results\") which filter left "
+        "no back-end",
+    ),
+    KnownError(
+        r"Image [-0-9a-f]+ is unacceptable|[Ii]mage.*ImageUnacceptable",
+        "the image is no disk of the format that it is said to have, or refers to another file",
+        "see what it is (`qemu-img info FILE`), and upload it with that --disk-format",
     ),
     KnownError(
         "Insufficient Storage",

@@ -6,11 +6,16 @@ shares a process: threads that talk over the bus, as they would apart.
 
 from __future__ import annotations
 
+import logging
 import sys
 from socket import socket
 
 from onestack.model.process import Process
 from onestack.runtime import service
+
+TELL_TOKENS = ("ceilometer.pipeline.sample",)
+"""Modules that print whole notifications where debugging is on: whoever made a change is in
+them with the token."""
 
 
 def all_of_it(spec: Process, sockets: dict[str, socket]) -> None:
@@ -28,6 +33,8 @@ def all_of_it(spec: Process, sockets: dict[str, socket]) -> None:
     loading.register_adapter_conf_options(conf, "cinder")
     conf.set_default("valid_interfaces", ["internal"], "cinder")
     ceilometer_service.prepare_service(conf=conf)
+    for name in TELL_TOKENS:
+        logging.getLogger(name).setLevel(logging.INFO)
     # What upstream's ceilometer-upgrade does: the store learns the release's kinds of
     # resources; known ones are left alone.
     gnocchi_client.upgrade_resource_types(conf)
