@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from onestack import components
 from onestack.answers.registry import registry
 from onestack.components.neutron import Neutron, keys
 from onestack.components.neutron.features import fwaas
+from onestack.database import server
 from onestack.database.places import table_file
 from onestack.database.upstream_tables import neutron as tables
 from onestack.deploy import switched_off
+from onestack.host import shaping
 from onestack.host.facts import HostFacts
 from onestack.model.context import Context
 from onestack.model.declared import Declared
@@ -24,6 +27,7 @@ from onestack.model.host import Role
 from onestack.model.process import AgentProbe
 from onestack.network.bridges import Bridges
 from tests.support.environments import make
+from tests.support.needs import needs_root
 from tests.unit.components.rooms import context_on, machine
 
 ROOM = Neutron()
@@ -500,3 +504,39 @@ def test_answers_that_do_not_fit_stop_nobody_while_it_is_off(tmp_path: Path) -> 
     ml2.touch()
     (left,) = switched_off.left(ctx)
     assert (left.name, left.files) == ("neutron", (ml2,))
+
+
+@pytest.mark.parametrize(
+    ("agent", "limits", "missing", "told"),
+    [
+        ("openvswitch", 2, ["floating IPs"], True),
+        ("openvswitch", 0, ["floating IPs"], False),
+        ("openvswitch", 2, [], False),
+        ("ovn", 2, ["floating IPs"], False),
+    ],
+)
+def test_limits_that_the_kernel_cannot_keep_are_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    agent: str,
+    limits: int,
+    missing: list[str],
+    told: bool,
+) -> None:
+    monkeypatch.setattr(server, "server_of", lambda ctx: None)
+    monkeypatch.setattr(tables, "bandwidth_limits", lambda server: limits)
+    monkeypatch.setattr(shaping, "unlimited", lambda: iter(missing))
+    found = list(ROOM.health_checks(made(tmp_path, agent)))
+    assert [f.severity for f in found] == [Severity.REFUSE] * told
+    assert all("floating IPs" in f.what for f in found)
+
+
+@needs_root
+def test_what_the_kernel_can_limit_is_tried() -> None:
+    before = _rules()
+    assert set(shaping.unlimited()) <= set(shaping.TRIALS)
+    assert _rules() == before
+
+
+def _rules() -> str:
+    return subprocess.run(["tc", "qdisc", "show"], capture_output=True, text=True).stdout

@@ -239,6 +239,12 @@ def test_signs_are_tables(declared: dict[str, dict[str, str]]) -> None:
         assert table.name in declared[table.database], table
 
 
+def test_neutrons_limits(server: Server) -> None:
+    assert neutron.bandwidth_limits(server) == 0
+    put(server, "neutron", "qos_bandwidth_limit_rules", id="1", direction="egress")
+    assert neutron.bandwidth_limits(server) == 1
+
+
 def test_what_is_on_its_way_to_another_state(server: Server) -> None:
     earlier = "2026-01-01 00:00:00"
     server.query("SET GLOBAL time_zone = '+00:00'")

@@ -34,6 +34,6 @@ def test_the_root_is_found(tmp_path: Path, disks: dict[str, str], root: str) -> 
     program = search[0].replace("/dev/", f"{tmp_path}/").replace("-b ", "-f ")
     program = program.replace("$B sleep 0.1", ":")
     done = subprocess.run(
-        ["sh", "-c", f"B=\n{program}\necho \"$root\""], capture_output=True, text=True, check=True
+        ["sh", "-c", f'B=\n{program}\necho "$root"'], capture_output=True, text=True, check=True
     )
     assert Path(done.stdout.strip()).name == root

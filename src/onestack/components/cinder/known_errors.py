@@ -22,7 +22,7 @@ KNOWN_ERRORS = (
         "no back-end takes the volume: the pool has no room for it, or its type asks for what "
         "none has",
         "`onestack pool show` tells the room, `openstack volume type show TYPE` what is asked for, "
-        "and the line before it in {log}/cinder-api.log (\"Filter results\") which filter left "
+        'and the line before it in {log}/cinder-api.log ("Filter results") which filter left '
         "no back-end",
     ),
     KnownError(

@@ -14,6 +14,7 @@ from onestack.components.neutron.layout import PORT, Layout
 from onestack.components.neutron.undo import UNDO, ensure_noted
 from onestack.database.places import table_file
 from onestack.database.upstream_tables import neutron as tables
+from onestack.host import shaping
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import (
@@ -102,6 +103,22 @@ class Neutron(Component):
             yield warn(
                 f"{metering.INSTALL}=y has no effect",
                 f"{agent} carries the networks, and nothing counts its routers' traffic",
+            )
+
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.database.server import server_of
+
+        # With OVN the switch limits by itself.
+        if ctx.once(Bridges).agent != "openvswitch":
+            return
+        limits = tables.bandwidth_limits(server_of(ctx))
+        if limits and (missing := list(shaping.unlimited())):
+            yield refuse(
+                f"{limits} limits of bandwidth are set, and none is kept of {', '.join(missing)}",
+                f"this machine's kernel lacks one of {shaping.MODULES}",
+                "modprobe -a act_police cls_basic cls_u32 sch_htb, then onestack restart neutron; "
+                "or networks of OVN, which need none of them",
             )
 
     def packages(self, ctx: Context) -> Iterable[str]:

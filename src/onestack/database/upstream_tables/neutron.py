@@ -73,3 +73,8 @@ def lead_out(server: Server, network: str, physical_network: str) -> None:
         (physical_network, network),
         DATABASE,
     )
+
+
+def bandwidth_limits(server: Server) -> int:
+    """How many rules of policies limit a bandwidth."""
+    return server.number("SELECT COUNT(*) FROM qos_bandwidth_limit_rules", (), DATABASE)
