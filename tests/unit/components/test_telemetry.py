@@ -29,6 +29,8 @@ from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.errors import NotInstalled
 from onestack.model.key import Class
+from onestack.release.release import release
+from tests.support.needs import needs_services, services_python
 from tests.unit.components.rooms import answered, content, context
 from tests.unit.components.upstream import UPSTREAM, write_upstream
 
@@ -299,3 +301,21 @@ def test_switched_off_they_can_be_asked_without_a_release(tmp_path: Path) -> Non
         with pytest.raises(NotInstalled):
             list(room.files(ctx))
         assert list(room.directories(ctx))
+
+
+@needs_services
+def test_no_notification_is_logged_with_its_token() -> None:
+    """The modules of upstream's that print whole messages are the ones that are quiet."""
+    from onestack.components.ceilometer.inside.run import TELL_TOKENS
+
+    place = release().services.site_packages / "ceilometer"
+    if not place.is_dir():
+        place = services_python().parents[1] / "lib" / "python3.11" / "site-packages" / "ceilometer"
+    found = set()
+    for path in place.rglob("*.py"):
+        if "tests" in path.parts:
+            continue
+        for call in re.findall(r"LOG\.debug\((.*?)\)", path.read_text(), re.DOTALL):
+            if re.search(r"\b(message|notification|ctxt)\b(?!s)", call.rpartition('"')[2]):
+                found.add(str(path.relative_to(place.parent).with_suffix("")).replace("/", "."))
+    assert found == set(TELL_TOKENS)

@@ -31,6 +31,9 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     # cinder.conf, and it lies in the services' environment.
     paste.register_opts(cfg.CONF)
     cfg.CONF.set_override("api_paste_config", spec.arguments["paste"])
+    from onestack.components.cinder.inside import messages
+
+    messages.know()
     application = cinder_wsgi.initialize_application()
     policy.init()
     scheduler = cinder_service.Service.create(binary="cinder-scheduler")
@@ -43,6 +46,9 @@ def volume(spec: Process, sockets: dict[str, socket]) -> None:
     from cinder import service as cinder_service
     from oslo_config import cfg
 
+    from onestack.components.cinder.inside import messages
+
+    messages.tell_of_images()
     os_brick.setup(cfg.CONF)
     backend = spec.arguments["backend"]
     service.serve(

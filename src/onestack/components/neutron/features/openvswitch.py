@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -216,7 +217,7 @@ def _ensure_wired(ctx: Context) -> Iterator[Change]:
     for network, name in tables.external_networks_without_a_way(server).items():
         yield Change(
             f"lead guests of the external network {name} to {bridges.external}",
-            lambda network=network: tables.lead_out(server, network, bridges.external_network),
+            functools.partial(tables.lead_out, server, network, bridges.external_network),
         )
 
 

@@ -42,7 +42,8 @@ def whole(answer: Any, request: Any) -> bytes:
     headers = [(k, v) for k, v in answer.headers.items() if k.lower() not in NOT_PASSED_ON]
     headers.append(("Content-Length", str(len(answer.content))))
     lines = [f"{request.http_version} {status}", *(f"{name}: {value}" for name, value in headers)]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + answer.content
+    body: bytes = answer.content
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
 def believe_no_mtu_that_is_none() -> None:
