@@ -232,13 +232,15 @@ class Rabbitmq(Component):
         return f"rabbit@{ctx.internal}"
 
     def _settings(self, ctx: Context) -> str:
+        # Of connections only what is refused: one that ends without a word, as the probe's
+        # does, would be two lines.
         return f"""[{{rabbit, [
   {{load_definitions, "{self._etc(ctx) / "definitions.json"}"}},
   {{vm_memory_high_watermark, {{absolute, "512MiB"}}}},
   {{log, [
     {{console, [{{enabled, false}}]}},
     {{file, [{{level, info}}]}},
-    {{categories, [{{connection, [{{level, warning}}]}}]}}
+    {{categories, [{{connection, [{{level, error}}]}}]}}
   ]}}
 ]}}].
 """
