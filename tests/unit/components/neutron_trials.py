@@ -291,6 +291,51 @@ def mtu_of_metadata_ports() -> None:
     assert client._get_port_options(None, {**one, "local": False}).mtu == ""
 
 
+def names_that_nobody_owns() -> None:
+    """With an OVN that has no options for names, whose task upstream repeats with an error."""
+    import types
+
+    from futurist import periodics
+    from neutron.conf.plugins.ml2.drivers.ovn import ovn_conf
+    from neutron.plugins.ml2.drivers.ovn.mech_driver.ovsdb.maintenance import (
+        DBInconsistenciesPeriodics,
+    )
+
+    from onestack.components.neutron.inside import ovn_changes
+
+    class Older:
+        external_ids = {"ls_name": "one"}  # noqa: RUF012
+
+    ovn_conf.register_opts()
+    row = Older()
+    has_options = False
+
+    def present(table: str, column: str) -> bool:
+        return has_options
+
+    made = object.__new__(DBInconsistenciesPeriodics)
+    made._nb_idl = types.SimpleNamespace(
+        is_col_present=present,
+        dns_list=lambda: types.SimpleNamespace(execute=lambda check_error: [row]),
+    )
+    DBInconsistenciesPeriodics.has_lock = True
+
+    def ended() -> str:
+        try:
+            made.set_ovn_owned_dns_option()
+        except (periodics.NeverAgain, AttributeError) as error:
+            return type(error).__name__
+        return "to be repeated"
+
+    assert ended() == "AttributeError"
+    assert periodics.is_periodic(made.set_ovn_owned_dns_option)
+    ovn_changes.own_no_names_where_nobody_can()
+    assert ended() == "NeverAgain"
+    assert periodics.is_periodic(made.set_ovn_owned_dns_option)
+    has_options = True
+    assert ended() == "AttributeError", "asked of upstream's where it can be"
+
+
 def local_networks_are_wired() -> None:
     """The agent is told flat of a local network with a physical network, else what it is."""
     from neutron.agent.rpc import CacheBackedPluginApi

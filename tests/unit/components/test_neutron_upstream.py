@@ -25,6 +25,7 @@ NAMES = (
     "metadata_port_without_mtu",
     "mtu_of_metadata_ports",
     "local_networks_are_wired",
+    "names_that_nobody_owns",
     "legs",
     "interface_drivers",
     "dead_ports",

@@ -22,6 +22,7 @@ class OvnExternalNetworkDriver(ExternalNetworkDriver):
         super().initialize()
         ovn_changes.skip_gateways_that_are_not_there()
         ovn_changes.tell_mtu_of_metadata_ports()
+        ovn_changes.own_no_names_where_nobody_can()
         if self._physical_network:
             ovn_changes.schedule_local_networks()
         if USERSPACE_VARIABLE in os.environ:

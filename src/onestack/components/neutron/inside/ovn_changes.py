@@ -1,6 +1,6 @@
 """What upstream's OVN driver is made to do otherwise (services' environment).
 
-Four methods of upstream's are wrapped, and one more for the same reason as the
+Five methods of upstream's are wrapped, and one more for the same reason as the
 first; each wrapper calls upstream's and corrects its answer. There is no
 option, hook or subclass for any.
 
@@ -19,6 +19,9 @@ option, hook or subclass for any.
 - `tell_mtu_of_metadata_ports`: upstream writes the MTU of a network to its metadata port only
   where the port is made, and the word ``None`` where it is changed, as it is when a
   subnet comes or goes. The agent that reads it then gives the network's guests no metadata.
+- `own_no_names_where_nobody_can`: since 24.03 OVN can own guests' names (`[ovn]
+  dns_records_ovn_owned`). With an older one, such as Debian 12's, upstream's maintenance reads
+  a column that is not there, a hundred times with a traceback.
 """
 
 from __future__ import annotations
@@ -26,8 +29,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from futurist import periodics
 from neutron.plugins.ml2.drivers.ovn.mech_driver.ovsdb.commands import (
     ScheduleUnhostedGatewaysCommand,
+)
+from neutron.plugins.ml2.drivers.ovn.mech_driver.ovsdb.maintenance import (
+    DBInconsistenciesPeriodics,
 )
 from neutron.plugins.ml2.drivers.ovn.mech_driver.ovsdb.ovn_client import OVNClient
 from neutron.services.ovn_l3.plugin import OVNL3RouterPlugin
@@ -110,3 +117,16 @@ def tell_mtu_of_metadata_ports() -> None:
         return found
 
     OVNClient._get_port_options = get_port_options
+
+
+def own_no_names_where_nobody_can() -> None:
+    """Leave records of names as they are where OVN has no options for them."""
+    of_records = DBInconsistenciesPeriodics.set_ovn_owned_dns_option
+
+    @functools.wraps(of_records)
+    def set_ovn_owned_dns_option(self: Any) -> None:
+        if not self._nb_idl.is_col_present("DNS", "options"):
+            raise periodics.NeverAgain
+        of_records(self)
+
+    DBInconsistenciesPeriodics.set_ovn_owned_dns_option = set_ovn_owned_dns_option
