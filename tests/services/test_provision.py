@@ -5,6 +5,7 @@ And what Tempest needs: its own tests run.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,51 @@ def test_a_server_is_reached_by_its_floating_address(demo: Demo) -> None:
     wait_until("ssh", lambda: demo.ssh("hostname").strip() == "one", 300, 3)
     # the outside answers it: the machine's own address there
     assert " 0% packet loss" in demo.ssh("ping -c 2 -W 5 172.24.4.1")
+
+
+def test_user_data_arrives_byte_for_byte(demo: Demo) -> None:
+    """Also such as is no text."""
+    given = demo.key.with_name("data")
+    given.write_bytes(bytes(range(256)) * 20)
+    demo.type(
+        "openstack server create --wait --flavor m1.nano --image cirros --network private "
+        f"--key-name mine --security-group open --user-data {given} "
+        "--property 'note=\N{GRINNING FACE}' two",
+        timeout=300,
+    )
+    try:
+        demo.type(f"openstack server remove floating ip one {demo.address}")
+        demo.type(f"openstack server add floating ip two {demo.address}")
+        wait_until("ssh", lambda: demo.ssh("hostname").strip() == "two", 300, 3)
+        asked = "wget -q -O - http://169.254.169.254/openstack/latest/user_data | sha256sum"
+        assert demo.ssh(asked).split()[0] == hashlib.sha256(given.read_bytes()).hexdigest()
+        # the other kind of a neighbour's address is nobody's, and that is answered at once
+        assert "one.openstack.internal" in demo.ssh("timeout 4 nslookup one")
+    finally:
+        demo.type("openstack server delete --wait two", timeout=120)
+        demo.type(f"openstack server add floating ip one {demo.address}", expect=None)
+
+
+def test_a_server_gets_another_flavor_where_it_is(demo: Demo) -> None:
+    def flavor() -> str:
+        shown = demo.json("server show one")
+        return str(shown["flavor"].get("original_name", shown["flavor"].get("name")))
+
+    def state(wanted: str) -> None:
+        wait_until(wanted, lambda: demo.json("server show one")["status"] == wanted, 120, 3)
+
+    before = flavor()
+    demo.type("openstack server resize --flavor m1.tiny --wait one", timeout=200)
+    state("VERIFY_RESIZE")
+    assert flavor() == "m1.tiny"
+    demo.type("openstack server resize revert one")
+    state("ACTIVE")
+    assert flavor() == before
+    demo.type("openstack server resize --flavor m1.tiny --wait one", timeout=200)
+    demo.type("openstack server resize confirm one")
+    state("ACTIVE")
+    assert flavor() == "m1.tiny"
+    wait_until("ssh", lambda: demo.ssh("hostname").strip() == "one", 300, 3)
 
 
 def test_its_guest_is_told_of_the_time_servers(demo: Demo) -> None:
