@@ -109,8 +109,8 @@ class Neutron(Component):
         # Imported late: answers and checks run where only the standard library is.
         from onestack.database.server import server_of
 
-        # With OVN the switch limits by itself.
-        if ctx.once(Bridges).agent != "openvswitch":
+        # OVN's switch limits by itself; agents ask the kernel.
+        if not mechanism_of(ctx).agents_by_bus:
             return
         limits = tables.bandwidth_limits(server_of(ctx))
         if limits and (missing := list(shaping.unlimited())):
