@@ -12,6 +12,7 @@ from onestack.diagnose import logscan, preflight
 from onestack.diagnose.exposure import exposed
 from onestack.diagnose.logscan import Trouble
 from onestack.host.facts import disk_free
+from onestack.kernel.disk import FULL
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Finding, refusals, refuse
@@ -21,9 +22,6 @@ from onestack.supervise import logs
 from onestack.supervise.client import Client, OtherVersion
 from onestack.supervise.protocol import ProcessStatus
 from onestack.supervise.states import State
-
-FULL = 16 << 20
-"""Bytes below which the cloud's disk is called full: so little is gone in a moment."""
 
 Explain = Callable[[str, str], str | None]
 
@@ -128,9 +126,12 @@ def full_disk(ctx: Context) -> list[Finding]:
     return [
         refuse(
             f"the disk with {root} is full",
-            f"{free >> 10} KiB are free; services can write neither data nor logs",
-            f"make room (df -h {root}; du -xh -d2 {root} | sort -h | tail): within a minute all "
-            "goes on by itself",
+            f"{free >> 10} KiB are free; the message bus takes nothing below {FULL >> 20} MiB, and "
+            "with less services can write neither data nor logs",
+            f"make room (df -h {root}; du -xh -d2 {root} | sort -h | tail) until more than "
+            f"{FULL >> 20} MiB are free: within a minute all goes on by itself. Logs are made "
+            f"shorter (truncate -s 0 {ctx.cloud.log}/NAME.log) and not removed: who has one open "
+            "goes on writing into the removed one",
         )
     ]
 

@@ -22,6 +22,7 @@ from typing import Any
 from onestack.host import dpkg, kvm, links, netns, nftables, timekeeping
 from onestack.host.nftables import ClosedChain
 from onestack.host.timekeeping import Keeper
+from onestack.kernel import disk
 from onestack.kernel.sockets import may_listen
 from onestack.model.cloud import CACHE, Cloud
 from onestack.model.errors import OnestackError
@@ -300,5 +301,4 @@ def disk_free(path: Path) -> int:
     """Bytes that root can still write where ``path`` is or will be."""
     while not path.exists():
         path = path.parent
-    info = os.statvfs(path)
-    return info.f_bavail * info.f_frsize
+    return disk.room(path)

@@ -140,20 +140,25 @@ class StateMachine:
         """The delay is over."""
         self._to(State.WAITING, now)
 
+    @property
+    def was_quick(self) -> bool:
+        """It ended before it was ready for long, if it ever was."""
+        return self._ready_for is None or self._ready_for < QUICK
+
     def failed(
         self, now: float, how: str, last_line: str = "", passing: bool = False
     ) -> float | None:
         """Count a failure. Seconds until the next try, or ``None``: given up.
 
-        Of what has a ``passing`` cause nothing is given up.
+        What has a ``passing`` cause counts for the delay alone: however often it was tried
+        meanwhile, it has all its tries once the cause is gone.
         """
-        ready_for = self._ready_for
-        if ready_for is not None and ready_for >= SETTLED:
+        if self._ready_for is not None and self._ready_for >= SETTLED:
             self.failures = self.quick = 0
         self.failures += 1
-        self.quick = self.quick + 1 if ready_for is None or ready_for < QUICK else 0
+        self.quick = self.quick + 1 if self.was_quick and not passing else 0
         self.pid = None
-        if self.quick >= ALLOWED_FAILURES and not passing:
+        if self.quick >= ALLOWED_FAILURES:
             self._to(State.FATAL, now, how)
             self.last_line = last_line
             return None

@@ -17,7 +17,7 @@ from pathlib import Path
 from socket import socket
 from typing import Protocol
 
-from onestack.kernel import proc
+from onestack.kernel import disk, proc
 from onestack.model.process import SERVICES, NotifyProbe, Process
 from onestack.supervise import logs
 from onestack.supervise.child import Child, ended_how, load, read_status
@@ -48,10 +48,6 @@ So does one on a machine with more to do than it has processors for.
 """
 
 
-FULL = 1 << 20
-"""A disk with fewer bytes to be had is full."""
-
-
 class Owner(Protocol):
     """What a process needs of its supervisor."""
 
@@ -78,10 +74,9 @@ class Owner(Protocol):
 
 def disk_full(place: Path) -> bool:
     try:
-        info = os.statvfs(place)
+        return disk.room(place) < disk.FULL
     except OSError:
         return False
-    return info.f_bavail * info.f_frsize < FULL
 
 
 def fingerprint(paths: tuple[str, ...]) -> dict[str, str]:
@@ -124,6 +119,8 @@ class Supervised:
         self.born = 0.0
         """Wall-clock time of the last start."""
         self._begun = 0.0
+        self._begun_full = False
+        """On a full disk. What ends may make room itself by that: it was full all the same."""
         self.took: float | None = None
         """Seconds from the begin of its last start until it was ready."""
         self.log_start = 0
@@ -296,6 +293,7 @@ class Supervised:
         self._misses, self._deaf_since, self._said_last = 0, None, ""
         self.log_start = logs.size(self.log)
         self._begun, self.took = time.monotonic(), None
+        self._begun_full = disk_full(self.host.root)
         self.machine.starting(time.monotonic())
         self._changed()
         try:
@@ -515,9 +513,10 @@ class Supervised:
         lines = self.lines(1)
         last = lines[0].strip()[:300] if lines else ""
         # Nothing can be written: that goes by, and then all is to come back by itself.
-        full = disk_full(self.host.root)
-        if full:
+        if full := disk_full(self.host.root):
             how = f"{how}, and the disk with {self.host.root} is full"
+        elif full := self._begun_full and self.machine.was_quick:
+            how = f"{how}, and the disk with {self.host.root} was full when it was started"
         delay = self.machine.failed(time.monotonic(), how, last, passing=full)
         if delay is None:
             self._close_sockets()

@@ -14,6 +14,7 @@ import pytest
 
 from onestack.components.rabbitmq import Rabbitmq, accounts, boot
 from onestack.components.rabbitmq.accounts import Account, definitions
+from onestack.kernel import disk
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import BusAccount, BusPolicy, TopicPermission
@@ -115,7 +116,10 @@ def test_all_it_listens_on_is_the_clouds_own_address(tmp_path: Path) -> None:
         assert "stop_child(rabbit_epmd_monitor_sup)" in content(ctx, RABBITMQ, started.name)
         assert words[words.index("-name") + 1] == f"rabbit@{ctx.internal}"
         # in the settings it would be without effect
-        assert "tcp_listeners" not in content(ctx, RABBITMQ, "rabbitmq.config")
+        settings = content(ctx, RABBITMQ, "rabbitmq.config")
+        assert "tcp_listeners" not in settings
+        # Below that it takes no messages: `doctor` says so from there on.
+        assert f"{{disk_free_limit, {disk.FULL}}}" in settings
 
 
 def test_the_cookie_is_made_once(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from onestack.deploy import up
 from onestack.diagnose import doctor as diagnosed
 from onestack.diagnose import preflight
 from onestack.diagnose.doctor import Diagnosis, examine
+from onestack.kernel import disk
 from onestack.model.findings import Finding, info, refuse, warn
 from onestack.supervise.client import Client
 from tests.unit.deploy.toys import Supervisor, context
@@ -65,9 +66,13 @@ def test_a_supervisor_of_another_version_is_one_finding(
 def test_a_full_disk_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ctx = context(tmp_path)
     assert diagnosed.full_disk(ctx) == []
+    # What the message bus stops at is full, too.
+    monkeypatch.setattr(diagnosed, "disk_free", lambda place: disk.FULL - 1)
+    assert len(diagnosed.full_disk(ctx)) == 1
     monkeypatch.setattr(diagnosed, "disk_free", lambda place: 4096)
     (finding,) = diagnosed.full_disk(ctx)
     assert "is full" in finding.what and "4 KiB" in finding.why
+    assert "more than 64 MiB" in finding.cure and "not removed" in finding.cure
     supervisor = Supervisor(ctx)
     monkeypatch.setattr(preflight, "examine", lambda *_: [warn("something else")])
     ctx.cloud.log.mkdir(parents=True)

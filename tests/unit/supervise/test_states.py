@@ -122,7 +122,13 @@ def test_what_has_a_passing_cause_is_never_given_up() -> None:
         machine.exited(number, "exited with 1")
         assert machine.failed(number, "the disk is full", passing=True) is not None
         machine.retry(number)
-    machine.starting(20.0)
-    machine.spawned(20.0, 1)
-    machine.exited(20.0, "exited with 1")
-    assert machine.failed(20.0, "exited with 1") is None
+    # Once it is gone, an ordinary failure is the first of five.
+    delays = []
+    for number in range(20, 25):
+        machine.starting(number)
+        machine.spawned(number, 1)
+        machine.exited(number, "exited with 1")
+        delays.append(machine.failed(number, "exited with 1"))
+        if delays[-1] is not None:
+            machine.retry(number)
+    assert delays == [30.0] * 4 + [None]

@@ -49,6 +49,11 @@ def crash(spec: Process, sockets: dict[str, socket.socket]) -> None:
     sys.exit(3)
 
 
+def crash_after(spec: Process, sockets: dict[str, socket.socket]) -> None:
+    time.sleep(spec.arguments["seconds"])
+    sys.exit(3)
+
+
 def crash_until(spec: Process, sockets: dict[str, socket.socket]) -> None:
     """Fail as often as asked, then stay."""
     count = Path(spec.arguments["count"])

@@ -21,6 +21,7 @@ from pathlib import Path
 from onestack.answers.values import Answers
 from onestack.components.rabbitmq import accounts, boot
 from onestack.host.files import write_file
+from onestack.kernel import disk
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
@@ -96,7 +97,7 @@ class Rabbitmq(Component):
         KnownError(
             "enospc|disk resource limit alarm set",
             "the disk with {data} is full",
-            "make room, then run up again",
+            "make room (`onestack doctor` tells how much), then run up again where it failed",
         ),
     )
     # One user is that of all services: whoever may speak at all has this.
@@ -237,6 +238,7 @@ class Rabbitmq(Component):
         return f"""[{{rabbit, [
   {{load_definitions, "{self._etc(ctx) / "definitions.json"}"}},
   {{vm_memory_high_watermark, {{absolute, "512MiB"}}}},
+  {{disk_free_limit, {disk.FULL}}},
   {{log, [
     {{console, [{{enabled, false}}]}},
     {{file, [{{level, info}}]}},
