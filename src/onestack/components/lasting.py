@@ -6,7 +6,7 @@ not know of it any more, and nothing tells the user.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from onestack.model.findings import Finding, refuse
@@ -20,11 +20,11 @@ SHOWN = 3
 
 
 def findings(
-    things: Iterable[Passing], long: frozenset[str], cures: Mapping[str, str]
+    things: Iterable[Passing], long: frozenset[str], cure: Callable[[Passing], str]
 ) -> Iterator[Finding]:
-    """One for each kind and state; states of ``long`` may last an hour.
+    """One for each kind and state, with the ``cure`` of the one that lasts longest.
 
-    ``cures`` are by kind, with ``{id}`` for the first one's.
+    States of ``long`` may last an hour.
     """
     groups: dict[tuple[str, str], list[Passing]] = {}
     for thing in things:
@@ -39,7 +39,7 @@ def findings(
         yield refuse(
             f"{kind} {named}{more} {many} {state} for {_told(first.since)}",
             "whoever was to end that was interrupted, or waits for something that does not come",
-            cures[kind].format(id=first.identity),
+            cure(first),
         )
 
 

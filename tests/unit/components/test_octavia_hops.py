@@ -12,6 +12,7 @@ import pytest
 
 from onestack.components import service_guests
 from onestack.components.octavia import Octavia, hops, layout
+from onestack.database.passing import Passing
 from onestack.database.upstream_tables import octavia
 from onestack.database.upstream_tables.octavia import AmphoraRow
 from onestack.host import nftables
@@ -126,6 +127,7 @@ def test_nobody_at_the_port(said: Any, closed: int, monkeypatch: pytest.MonkeyPa
 
 def test_a_guard_that_is_gone_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hops, "examine", lambda ctx: ())
+    monkeypatch.setattr(octavia, "in_passing", lambda server: [])
     rules = {"nftables": [{"table": {"family": "inet", "name": "anothers"}}]}
     monkeypatch.setattr(nftables, "ruleset", lambda namespace: rules)
 
@@ -136,3 +138,17 @@ def test_a_guard_that_is_gone_is_found(tmp_path: Path, monkeypatch: pytest.Monke
     assert found("ovn") == []
     (finding,) = found("openvswitch")
     assert "onestack restart octavia-management" in finding.cure
+
+
+def test_a_balancer_that_stays_pending_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its API takes neither failover nor delete of it."""
+    monkeypatch.setattr(hops, "examine", lambda ctx: ())
+    lasts = Passing("loadbalancer", "id", "web", "PENDING_UPDATE", 3 * 3600)
+    monkeypatch.setattr(octavia, "in_passing", lambda server: [lasts])
+    ctx = context(tmp_path, CONFIG_LBAAS_INSTALL="y", CONFIG_NEUTRON_L2_AGENT="ovn")
+    (finding,) = Octavia().health_checks(ctx)
+    assert finding.what == "loadbalancer web is PENDING_UPDATE for 3 h"
+    assert finding.cure.startswith("onestack restart octavia: ")
+    assert "failover" not in finding.cure

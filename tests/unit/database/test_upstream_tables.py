@@ -234,6 +234,20 @@ def test_troves_instances(server: Server) -> None:
     assert all(60 <= row.age < 90 and 60 <= row.silent < 90 for row in found.values())
 
 
+def test_what_trove_has_on_its_way(server: Server) -> None:
+    server.query("SET GLOBAL time_zone = '+00:00'")
+    for number, (task, gone) in enumerate(((1, 0), (4, 0), (5, 0), (2, 1), (0x5B, 0))):
+        of = {"id": f"w{number}", "name": f"way{number}", "updated": "2026-01-01 00:00:00"}
+        put(server, "trove", "instances", task_id=task, deleted=gone, **of)
+    for state, gone in (("COMPLETED", 0), ("SAVING", 0), ("BUILDING", 1)):
+        put(server, "trove", "backups", id=state, name="b", state=state, deleted=gone)
+    found = {thing.identity: thing for thing in trove.in_passing(server)}
+    assert found.keys() == {"w1", "SAVING"}
+    assert found["w1"].kind == "database instance" and found["w1"].name == "way1"
+    assert found["w1"].state == "RESIZING" and found["w1"].since > 3600
+    assert found["SAVING"].kind == "database backup"
+
+
 def test_signs_are_tables(declared: dict[str, dict[str, str]]) -> None:
     for table in (heat.STACKS, neutron.NETWORKS, neutron.FIREWALL_SIGN):
         assert table.name in declared[table.database], table

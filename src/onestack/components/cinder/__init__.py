@@ -8,7 +8,7 @@ from typing import Any
 
 from onestack.answers.values import Answers, too_small
 from onestack.components import lasting, openstack, periodic
-from onestack.components.cinder import backends
+from onestack.components.cinder import backends, passing
 from onestack.components.cinder.known_errors import KNOWN_ERRORS
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
@@ -66,13 +66,6 @@ def _wrong_size(text: str) -> str | None:
     return too_small(text, loopfile.SMALLEST, "a pool")
 
 
-_LONG = frozenset(
-    (
-        *("creating", "downloading", "uploading", "backing-up", "restoring-backup", "restoring"),
-        *("retyping", "backing_up", "migrating"),
-    )
-)
-"""States in which a volume's content is copied."""
 _DATABASE = openstack.database_password("cinder", ON_STORAGE)
 _ACCOUNT = openstack.service_password("cinder", ON_STORAGE)
 _BUS = ("database", "messaging")
@@ -171,12 +164,8 @@ class Cinder(Component):
         from onestack.database.server import server_of
         from onestack.database.upstream_tables import cinder as tables
 
-        settle = "onestack restart cinder, which ends or undoes what was interrupted; else "
-        cures = {
-            kind: f"{settle}openstack {kind} set --state error {{id}}, then delete it"
-            for kind in ("volume", "volume snapshot", "volume backup")
-        }
-        yield from lasting.findings(tables.in_passing(server_of(ctx)), _LONG, cures)
+        things = tables.in_passing(server_of(ctx))
+        yield from lasting.findings(things, passing.LONG, passing.cure)
 
     def disk(self, ctx: Context) -> int:
         if not has_pool(ctx):

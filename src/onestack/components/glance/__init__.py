@@ -102,9 +102,12 @@ class Glance(Component):
         from onestack.database.server import server_of
         from onestack.database.upstream_tables import glance as tables
 
-        cure = "openstack image delete {id}, and upload it again"
         things = tables.in_passing(server_of(ctx))
-        yield from lasting.findings(things, frozenset(t.state for t in things), {"image": cure})
+        yield from lasting.findings(
+            things,
+            frozenset(thing.state for thing in things),
+            lambda image: f"openstack image delete {image.identity}, and upload it again",
+        )
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onestack.answers.values import Answers
 from onestack.components import openstack
@@ -31,6 +32,9 @@ from onestack.model.ini import Ini, Value, ini_value, read_option
 from onestack.model.key import Key, Kind
 from onestack.model.process import ApiProbe, Process
 from onestack.model.secret import Secret
+
+if TYPE_CHECKING:
+    from onestack.database.passing import Passing
 
 PORT = 8004
 _KEY_OPTION = "auth_encryption_key"
@@ -140,13 +144,17 @@ class Heat(Component):
         from onestack.components import lasting
         from onestack.database.server import server_of
 
-        cure = (
-            "onestack restart heat, which calls what was interrupted failed; else "
-            "openstack stack cancel {id}"
-        )
+        def cure(stack: Passing) -> str:
+            # What is being deleted cannot be cancelled, but deleted once more.
+            verb = "delete" if stack.state.startswith("DELETE") else "cancel"
+            return (
+                "onestack restart heat, which calls what was interrupted failed; else "
+                f"openstack stack {verb} {stack.identity}"
+            )
+
         # A stack gives up by itself after its own time, an hour where it says none.
         things = [thing for thing in tables.in_passing(server_of(ctx)) if thing.since > 2 * 3600]
-        yield from lasting.findings(things, frozenset(), {"stack": cure})
+        yield from lasting.findings(things, frozenset(), cure)
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         yield ini_file(_config(ctx), ctx.cloud.user(self.name), _sections(ctx), *NAMESPACES)

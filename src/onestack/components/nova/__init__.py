@@ -8,7 +8,7 @@ from typing import Any
 
 from onestack.answers.values import Answers
 from onestack.components import lasting, openstack, periodic
-from onestack.components.nova import pci
+from onestack.components.nova import passing, pci
 from onestack.components.nova.novnc import ensure_novnc, novnc_directory
 from onestack.components.nova.vendordata import ensure_vendordata, vendordata_file
 from onestack.model.component import Component
@@ -54,16 +54,6 @@ NAMESPACES = (
     "oslo.concurrency",
     "oslo.privsep",
 )
-
-
-_LONG = frozenset(
-    (
-        *("block_device_mapping", "building", "scheduling", "spawning", "rebuild_spawning"),
-        *("image_pending_upload", "image_uploading", "image_snapshot", "image_backup"),
-        *("migrating", "resize_migrating", "shelving_image_uploading", "shelving_offloading"),
-    )
-)
-"""States in which images or disks are copied."""
 _DATABASE = openstack.database_password("nova")
 # neutron.conf, which agents read too, has it
 _ACCOUNT = openstack.service_password("nova", OF_AGENTS)
@@ -185,11 +175,11 @@ class Nova(Component):
         from onestack.database.server import server_of
         from onestack.database.upstream_tables import nova as tables
 
-        cure = (
-            "onestack restart nova/nova-compute, which ends or undoes what was interrupted; else "
-            "openstack server set --state error {id}, then delete or reboot it"
+        disks = ctx.cloud.data / self.name / "instances"
+        things = tables.in_passing(server_of(ctx))
+        yield from lasting.findings(
+            things, passing.LONG, lambda server: passing.cure(server, disks)
         )
-        yield from lasting.findings(tables.in_passing(server_of(ctx)), _LONG, {"server": cure})
 
     def packages(self, ctx: Context) -> Iterable[str]:
         yield "genisoimage"  # writes a guest's configuration drive

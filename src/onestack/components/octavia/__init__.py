@@ -141,14 +141,15 @@ class Octavia(Component):
         if keys.AMPHORA in chosen(ctx):
             yield from layout.management(ctx).health_checks()
             yield from hops.examine(ctx)
+        # Of what is PENDING its API takes nothing, neither failover nor delete.
         cure = (
-            "onestack restart octavia, which ends what was interrupted; else "
-            "openstack loadbalancer failover {id}, or delete it"
+            "onestack restart octavia: what was interrupted is mended by that, or in ERROR, and "
+            "can be deleted then"
         )
         things = octavia_tables.in_passing(server_of(ctx))
         # An amphora may have to be booted without KVM.
         long = frozenset(thing.state for thing in things)
-        yield from lasting.findings(things, long, {"loadbalancer": cure})
+        yield from lasting.findings(things, long, lambda balancer: cure)
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)

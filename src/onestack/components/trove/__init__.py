@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from onestack.answers.values import Answers
-from onestack.components import openstack
-from onestack.components.trove import config, datastores, tempest
+from onestack.components import lasting, openstack
+from onestack.components.trove import config, datastores, passing, tempest
 from onestack.components.trove.guest import RECIPE
 from onestack.components.trove.keys import INSTALL, KEYS, SECRETS, SUBNET
 from onestack.components.trove.known_errors import KNOWN_ERRORS
@@ -76,9 +76,15 @@ class Trove(Component):
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
         from onestack.components.trove import hops
+        from onestack.database.server import server_of
+        from onestack.database.upstream_tables import trove as tables
 
         yield from config.management(ctx).health_checks()
         yield from hops.examine(ctx)
+        things = tables.in_passing(server_of(ctx))
+        # All of it carries a database about.
+        long = frozenset(thing.state for thing in things)
+        yield from lasting.findings(things, long, passing.cure)
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         group = ctx.cloud.user(self.name)

@@ -5,11 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from onestack.database.passing import Passing
+
 if TYPE_CHECKING:
     from onestack.database.server import Server
 
 DATABASE = "trove"
 
+TASKS = {
+    2: "DELETING",
+    3: "REBOOTING",
+    4: "RESIZING",
+    6: "MIGRATING",
+    8: "PROMOTING",
+    9: "EJECTING",
+    10: "LOGGING",
+    11: "DETACHING",
+    12: "UPDATING",
+    89: "UPGRADING",
+}
+"""What may be done to an instance, by ``task_id``. Of one that is made its status tells."""
 Registered = tuple[str, str, str, str]
 """A datastore's name, a version of it, that one's manager, and the id of its image."""
 
@@ -62,4 +77,28 @@ def instances(server: Server) -> list[InstanceRow]:
     return [
         InstanceRow(str(i), str(name), str(nova), str(error), str(status), int(age), int(silent))
         for i, name, nova, error, status, age, silent in rows
+    ]
+
+
+def in_passing(server: Server) -> list[Passing]:
+    """Instances that something is done to, and backups that are made."""
+    since = "TIMESTAMPDIFF(SECOND, COALESCE(updated, created), UTC_TIMESTAMP())"
+    numbers = ", ".join(map(str, TASKS))
+    tasks = server.query(
+        f"SELECT id, name, task_id, {since} FROM instances"
+        f" WHERE deleted = 0 AND task_id IN ({numbers})",
+        (),
+        DATABASE,
+    )
+    backups = server.query(
+        f"SELECT id, name, state, {since} FROM backups"
+        " WHERE deleted = 0 AND state IN ('NEW', 'BUILDING', 'SAVING')",
+        (),
+        DATABASE,
+    )
+    states = [("database instance", i, name, TASKS[task], age) for i, name, task, age in tasks]
+    states += [("database backup", *row) for row in backups]
+    return [
+        Passing(kind, str(identity), str(name), str(state), int(age or 0))
+        for kind, identity, name, state, age in states
     ]
