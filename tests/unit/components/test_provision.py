@@ -14,8 +14,9 @@ from onestack.components import ALL
 from onestack.components.glance import Glance
 from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
-from onestack.components.provision import Provision, contents, keys, networks
+from onestack.components.provision import Provision, contents, keys, networks, state
 from onestack.diagnose import preflight
+from onestack.images import guest
 from onestack.model.context import Context
 from onestack.model.findings import Severity
 from onestack.network import demo
@@ -35,7 +36,7 @@ def test_what_is_made_for_which_answers(tmp_path: Path) -> None:
     assert tasks(tmp_path) == {"flavors"}
     assert tasks(tmp_path, CONFIG_ONESTACK_IMAGE="y") == {"flavors", "image"}
     assert tasks(tmp_path, **DEMO) == {"flavors", "image", "accounts", "networks"}
-    assert tasks(tmp_path, **TEMPEST) == {"flavors", "image", "networks"}
+    assert tasks(tmp_path, **TEMPEST) == {"flavors", "image", "file", "networks"}
     uec = {f"CONFIG_PROVISION_UEC_IMAGE_{part}_URL": "/x" for part in keys.PARTS}
     assert tasks(tmp_path, **uec) == {"flavors", "parts"}
 
@@ -278,6 +279,28 @@ def test_the_image_is_said_to_be_what_the_answers_say(
     ]
 
 
+def test_the_image_of_an_older_cloud_is_built_for_the_scenarios(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In glance is one of an older recipe, which is not made again for that."""
+    monkeypatch.setattr(contents, "CACHE", tmp_path / "cache")
+    ctx = context(tmp_path, **TEMPEST)
+
+    def build(cache: Path) -> Path:
+        cache.mkdir(parents=True)
+        guest.place(cache).touch()
+        return guest.place(cache)
+
+    monkeypatch.setattr(guest, "cached_test_guest", build)
+    (change,) = contents.ensure_file(ctx)
+    change.do()
+    path, _ = contents.image_file(ctx)
+    assert path.exists() and list(contents.ensure_file(ctx)) == []
+    # One of the user's own that is gone is told as that, and keeps nobody from going on.
+    named = context(tmp_path, **TEMPEST, CONFIG_PROVISION_IMAGE_URL="/gone.img")
+    assert list(contents.ensure_file(named)) == []
+
+
 @pytest.mark.parametrize("bridge", ["br-ex", "provider"])
 def test_where_the_public_network_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bridge: str
@@ -327,10 +350,18 @@ def test_whoever_asks_for_any_network_gets_one(
         return [change.what for change in networks.ensure_networks(ctx)]
 
     pool = "make the subnet pool default-pool (10.213.0.0/16)"
+    noted = f"write {tmp_path}/etc/provision-defaults"
+    assert noted in said()
     assert "make the network public" in said() and pool in said()
     # made by an older program
     there["networks"] = [{"id": "p", "name": "public", "is_default": False}]
     assert "make public the default external network" in said()
+    # Once it was, an operator's --no-default stays.
+    note = state.place(context(tmp_path), networks.DEFAULTS)
+    note.parent.mkdir()
+    note.touch()
+    assert "make public the default external network" not in said() and pool not in said()
+    note.unlink()
     there["networks"].append({"id": "o", "name": "outside", "is_default": True})
     assert "make public the default external network" not in said()
     there["subnetpools"] = [{"id": "s", "name": "theirs", "is_default": True}]

@@ -140,6 +140,9 @@ class Provision(Component):
             yield Task("flavors", lambda: contents.ensure_flavors(ctx), flavors, scope=Scope.CLOUD)
         if ctx.offers("image") and keys.wants_image(ctx.answers):
             yield Task("image", lambda: contents.ensure_image(ctx), image, scope=Scope.CLOUD)
+        if ctx.offers("image") and ctx.answers[keys.TEMPEST]:
+            after = ("provision:image",)
+            yield Task("file", lambda: contents.ensure_file(ctx), after, scope=Scope.CLOUD)
         if ctx.offers("image") and ctx.answers[f"{keys.UEC}KERNEL_URL"]:
             yield Task("parts", lambda: contents.ensure_parts(ctx), image, scope=Scope.CLOUD)
         if keys.accounts(ctx.answers):
@@ -150,9 +153,9 @@ class Provision(Component):
                 scope=Scope.CLOUD,
             )
         if ctx.offers("network") and demo.wanted(ctx.answers):
-            after = ("provision:accounts",) if keys.accounts(ctx.answers) else ()
+            accounts = ("provision:accounts",) if keys.accounts(ctx.answers) else ()
             # nobody answers for a network's port before the agents do
-            needs = ("provider:network", *after)
+            needs = ("provider:network", *accounts)
             yield Task("networks", lambda: networks.ensure_networks(ctx), needs, scope=Scope.CLOUD)
 
 

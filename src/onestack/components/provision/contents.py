@@ -92,11 +92,25 @@ def _demo_image(ctx: Context) -> tuple[Path, dict[str, str]]:
 
 
 def image_file(ctx: Context) -> tuple[Path, str]:
-    """The file that the demo image was made of, and its format."""
+    """The file that the demo image is made of, and its format: once `ensure_file` is done."""
     source = str(ctx.answers["CONFIG_PROVISION_IMAGE_URL"])
     if source:
         return local(source, CACHE / "images"), str(ctx.answers["CONFIG_PROVISION_IMAGE_FORMAT"])
     return guest.place(CACHE / "images"), "qcow2"
+
+
+def ensure_file(ctx: Context) -> Iterator[Change]:
+    """The file, where the cloud's image was made by a program with another recipe.
+
+    What is named by the answers was fetched before, or is the user's own.
+    """
+    cache = CACHE / "images"
+    if not ctx.answers["CONFIG_PROVISION_IMAGE_URL"] and not guest.place(cache).exists():
+
+        def build() -> None:
+            _demo_image(ctx)
+
+        yield Change("build the test guest's image, which Tempest's scenarios upload", build)
 
 
 PARTS = (("-kernel", "KERNEL", "aki"), ("-ramdisk", "RAMDISK", "ari"))

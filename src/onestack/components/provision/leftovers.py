@@ -14,8 +14,9 @@ from onestack.cloudapi.image import images_of
 from onestack.cloudapi.keystone import Item, KeystoneApi, keystone_of
 from onestack.cloudapi.neutron import NeutronApi, neutron_of
 from onestack.cloudapi.session import admin_session
+from onestack.components.provision import state
 from onestack.components.provision.contents import DESCRIPTION
-from onestack.components.provision.networks import PROJECT_DESCRIPTION, PUBLIC
+from onestack.components.provision.networks import DEFAULTS, PROJECT_DESCRIPTION, PUBLIC
 from onestack.host.files import ensure_no_file
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -121,6 +122,7 @@ def remove_network(ctx: Context, note: Path) -> Iterator[Change]:
             # Where people have subnets of it, it stays.
             if not api.all("subnet", subnetpool_id=pool["id"]):
                 yield _gone(api, "subnetpool", pool, pool["name"])
+    yield from ensure_no_file(state.place(ctx, DEFAULTS))
     yield from ensure_no_file(note)
 
 

@@ -14,8 +14,10 @@ from onestack.cloudapi.keystone import (
     keystone_of,
 )
 from onestack.cloudapi.neutron import NeutronApi, neutron_of
+from onestack.components.provision import state
 from onestack.components.provision.contents import DESCRIPTION
 from onestack.components.provision.keys import TEMPEST, accounts, project, secret
+from onestack.host.files import ensure_file
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.network import demo
@@ -24,6 +26,8 @@ from onestack.network.bridges import Bridges
 PUBLIC, PRIVATE, ROUTER = demo.PUBLIC, "private", "router1"
 PUBLIC_SUBNET, PRIVATE_SUBNET = "public_subnet", "private_subnet"
 _DEFAULT = {"router:external": "true", "is_default": "true"}
+DEFAULTS = "defaults"
+"""The note that they were made."""
 ROLE = "member"
 PROJECT_DESCRIPTION = "To try the cloud"
 """By this and `contents.DESCRIPTION` it is known later whose a thing is: people use such names."""
@@ -85,17 +89,19 @@ def ensure_networks(ctx: Context) -> Iterator[Change]:
             )
 
         yield Change(f"make the subnet {PUBLIC_SUBNET} ({floats})", make_subnet)
-    yield from _ensure_defaults(api, public)
+    yield from _ensure_defaults(ctx, api, public)
     if not accounts(ctx.answers):
         return
     yield from _ensure_inside(ctx, api)
 
 
-def _ensure_defaults(api: NeutronApi, public: Item | None) -> Iterator[Change]:
+def _ensure_defaults(ctx: Context, api: NeutronApi, public: Item | None) -> Iterator[Change]:
     """What neutron makes a network of for a project without one that asks for any.
 
-    An operator's own choice of either stays.
+    An operator's own choice of either stays; so does that there is to be none, later.
     """
+    if (note := state.place(ctx, DEFAULTS)).exists():
+        return
     if public and not api.find("network", **_DEFAULT):
         yield Change(
             f"make {PUBLIC} the default external network",
@@ -114,6 +120,7 @@ def _ensure_defaults(api: NeutronApi, public: Item | None) -> Iterator[Change]:
             f"make the subnet pool {demo.DEFAULT_POOL} ({demo.DEFAULT_POOL_RANGE})",
             functools.partial(api.make, "subnetpool", **body),
         )
+    yield from ensure_file(note, f"{PUBLIC}\n{demo.DEFAULT_POOL}\n", mode=0o600)
 
 
 def _ensure_inside(ctx: Context, api: NeutronApi) -> Iterator[Change]:
