@@ -24,10 +24,11 @@ installed = pytest.mark.skipif(
 
 @contextmanager
 def running(folder: Path) -> Iterator[pymysql.Connection]:
-    """A server with its first contents, and root's connection to it."""
+    """A server with its first contents, or those that are there, and root's connection to it."""
     folder.chmod(0o755)
     data = folder / "data"
-    install(data, "root")
+    if not data.exists():
+        install(data, "root")
     config = folder / "mariadb.cnf"
     text = content(context(folder), Mariadb(), "mariadb.cnf")
     text = text.replace(f"{folder}/data/mariadb/data", str(data))

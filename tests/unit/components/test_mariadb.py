@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import time
 from pathlib import Path
 
 import pymysql
@@ -14,10 +16,13 @@ from onestack.components.mariadb.administrator import ensure_administrator
 from onestack.components.mariadb.datadir import install
 from onestack.database.server import Server
 from onestack.host.command import run
+from onestack.kernel import disk
 from onestack.model.errors import OnestackError
 from onestack.model.process import ConnectProbe
 from onestack.supervise.probes.attempt import Attempts
+from onestack.supervise.probes.base import ProbeResult
 from tests.support.mariadb import running
+from tests.support.small_disks import fill, make_room, small_disk
 from tests.unit.components.rooms import content, context
 
 MARIADB = Mariadb()
@@ -78,6 +83,53 @@ def test_a_disk_that_fills_while_the_contents_are_made(tmp_path: Path, mib: int)
         run(["umount", disk])
 
 
+def probed(folder: Path) -> ProbeResult:
+    (process,) = MARIADB.processes(context(folder))
+    assert isinstance(process.probe, ConnectProbe)
+    here = dataclasses.replace(process.probe, target=f"unix:{folder}/mariadb.sock")
+    return Attempts().try_once(here, 2.0)
+
+
+@installed
+def test_it_starts_where_the_disk_is_not_called_full(tmp_path: Path) -> None:
+    """What the supervisor calls full is less room than a start needs: it writes 12 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    tmp_path.chmod(0o755)
+    with small_disk(place, 256):
+        with running(place):
+            pass
+        fill(place, left=disk.FULL)
+        with running(place):
+            assert probed(place).ok
+        make_room(place)
+        fill(place, left=8 << 20)
+        with pytest.raises(AssertionError), running(place):
+            pass
+        assert "ibtmp1" in (place / "log").read_text()
+        make_room(place)
+        with running(place):
+            assert probed(place).ok
+
+
+@installed
+def test_one_that_takes_no_more_connections_is_not_well(tmp_path: Path) -> None:
+    with running(tmp_path) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("SET GLOBAL max_connections = 10")
+        with contextlib.ExitStack() as held:
+            for _ in range(15):
+                with contextlib.suppress(pymysql.err.OperationalError):
+                    more = pymysql.connect(unix_socket=f"{tmp_path}/mariadb.sock", user="root")
+                    held.callback(more.close)
+            found = probed(tmp_path)
+            assert not found.ok and "Too many connections" in found.text
+        until = time.monotonic() + 10
+        while not probed(tmp_path).ok:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+
 def test_a_server_that_ended_is_named_wherever_it_is_missed(tmp_path: Path) -> None:
     ctx = context(tmp_path, MARIADB)
     line = "(2013, 'Lost connection to MySQL server during query')"
@@ -92,10 +144,7 @@ def test_root_comes_in_by_the_socket_and_nobody_else(tmp_path: Path) -> None:
     (unfinished / "of a killed run").touch()
     with running(tmp_path) as connection:
         assert not unfinished.exists()
-        (process,) = MARIADB.processes(context(tmp_path))
-        assert isinstance(process.probe, ConnectProbe)
-        here = dataclasses.replace(process.probe, target=f"unix:{tmp_path}/mariadb.sock")
-        assert Attempts().try_once(here, 2.0).ok
+        assert probed(tmp_path).ok
         with connection.cursor() as cursor:
             cursor.execute("SELECT user FROM mysql.global_priv ORDER BY user")
             # mariadb.sys owns views and cannot log in

@@ -18,16 +18,13 @@ from onestack.kernel import disk
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import BusAccount, BusPolicy, TopicPermission
-from onestack.model.declared import Declared
 from onestack.model.secret import Secret
 from tests.support import networks
+from tests.support.broker import installed, lay_out
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import content, context
 
 RABBITMQ = Rabbitmq()
-installed = pytest.mark.skipif(
-    not Path("/usr/lib/rabbitmq/lib").is_dir(), reason="needs the package rabbitmq-server"
-)
 
 
 def test_the_password_is_in_no_file_and_no_argument(tmp_path: Path) -> None:
@@ -207,14 +204,7 @@ ok = file:close(Out), init:stop().
 def test_the_broker_has_what_is_declared_and_nothing_else(tmp_path: Path) -> None:
     """A real one, in a network of its own, with rights in it that nobody declares any more."""
     ctx = context(tmp_path, RABBITMQ, Guests())
-    (process,) = RABBITMQ.processes(ctx)
-    for place in RABBITMQ.directories(ctx):
-        place.path.mkdir(parents=True)
-    for file in Declared(RABBITMQ, ctx).files:
-        file.path.parent.mkdir(parents=True, exist_ok=True)
-        file.path.write_text(file.content)
-    (tmp_path / "data" / "rabbitmq" / ".erlang.cookie").write_text("x" * 20)
-    (tmp_path / "data" / "rabbitmq" / ".erlang.cookie").chmod(0o400)
+    process = lay_out(ctx)
     started = tmp_path / "etc" / "rabbitmq" / "started.eval"
     text, told = started.read_text(), tmp_path / "told"
     head, _, rest = text.partition(begin := "Vhosts = ")

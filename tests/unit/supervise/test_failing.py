@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from onestack.host.command import run
 from onestack.kernel import disk
 from onestack.model.errors import OnestackError
 from onestack.model.process import ConnectProbe, FileProbe, HttpProbe
 from onestack.supervise.states import State
+from tests.support.small_disks import resize, small_disk
 from tests.unit.supervise.bench import Bench, needs_root, program, toy, until
 
 pytestmark = needs_root
@@ -66,36 +66,30 @@ def test_it_comes_back_by_itself(bench: Bench) -> None:
 def test_a_full_disk_passes(bench: Bench) -> None:
     """Nothing is given up meanwhile, nor for failing once more when there is room."""
     room = disk.FULL >> 20
-    run(["mount", "-t", "tmpfs", "-o", f"size={room // 2}m", "tmpfs", bench.root])
-    try:
+    with small_disk(bench.root, room // 2):
         bench.hurry()
         count = bench.root / "n"
         spec = toy("c", "crash_until", arguments={"count": str(count), "failures": 6})
         bench.launch(spec).start()
         until(lambda: "fifth time" in bench.sentence("c"))
         assert f"and the disk with {bench.root} is full, fifth time" in bench.sentence("c")
-        run(["mount", "-o", f"remount,size={2 * room}m", bench.root])
+        resize(bench.root, 2 * room)
         until(lambda: "sixth time" in bench.sentence("c"))
         assert "full" not in bench.sentence("c")
         bench.until_state("c", State.READY)
-    finally:
-        run(["umount", "-l", bench.root])
 
 
 def test_a_disk_that_was_full_when_it_began_counts(bench: Bench) -> None:
     """What ends for want of room makes some by that: MariaDB removes what it could not fill."""
     room = disk.FULL >> 20
-    run(["mount", "-t", "tmpfs", "-o", f"size={room // 2}m", "tmpfs", bench.root])
-    try:
+    with small_disk(bench.root, room // 2):
         bench.hurry()
         bench.launch(toy("c", "crash_after", arguments={"seconds": 1.0})).start()
         bench.until_state("c", State.STARTING)
-        run(["mount", "-o", f"remount,size={2 * room}m", bench.root])
+        resize(bench.root, 2 * room)
         until(lambda: "first time" in bench.log("supervisor"))
         said = f"and the disk with {bench.root} was full when it was started, first time"
         assert said in bench.log("supervisor")
-    finally:
-        run(["umount", "-l", bench.root])
 
 
 def test_what_cannot_be_started_says_why(bench: Bench) -> None:
