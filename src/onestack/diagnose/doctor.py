@@ -129,9 +129,9 @@ def full_disk(ctx: Context) -> list[Finding]:
             f"{free >> 10} KiB are free; the message bus takes nothing below {FULL >> 20} MiB, and "
             "with less services can write neither data nor logs",
             f"make room (df -h {root}; du -xh -d2 {root} | sort -h | tail) until more than "
-            f"{FULL >> 20} MiB are free: a minute or two later all goes on by itself. Logs are made "
-            f"shorter (truncate -s 0 {ctx.cloud.log}/NAME.log) and not removed: who has one open "
-            "goes on writing into the removed one",
+            f"{FULL >> 20} MiB are free: a minute or two later all goes on by itself. Logs are "
+            f"made shorter (truncate -s 0 {ctx.cloud.log}/NAME.log) and not removed: who has one "
+            "open goes on writing into the removed one",
         )
     ]
 

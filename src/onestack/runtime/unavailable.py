@@ -42,17 +42,17 @@ def answering(application: Application) -> Application:
         try:
             body = application(environ, start)
         except lost:
-            return _unavailable(start_response)
+            return _unavailable(environ, start_response)
         if not replaced:
             return body
         if close := getattr(body, "close", None):
             close()
-        return _unavailable(start_response)
+        return _unavailable(environ, start_response)
 
     return answer
 
 
-def _unavailable(start_response: Callable[..., Any]) -> list[bytes]:
+def _unavailable(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     error = {"code": 503, "title": "Service Unavailable", "message": MESSAGE}
     content = json.dumps({"error": error}).encode()
     start_response(
@@ -63,7 +63,8 @@ def _unavailable(start_response: Callable[..., Any]) -> list[bytes]:
             ("Retry-After", str(AGAIN)),
         ],
     )
-    return [content]
+    # To HEAD the answer has no content: a connection that is kept would take it for the next one.
+    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [content]
 
 
 def _watched() -> tuple[type[Exception], ...]:

@@ -64,6 +64,10 @@ for path, app in (("/lost", served), ("/conductor", served), ("/", bare)):
     status, again, said = get(path, app)
     assert (status, again) == (503, "5"), (path, status)
     assert "database does not answer" in said
+for path, app in (("/lost", served), ("/", bare)):
+    status, headers, body = webob.Request.blank(path, method="HEAD").call_application(app)
+    assert status.startswith("503") and dict(headers)["Retry-After"] == "5"
+    assert b"".join(body) == b"", path
 assert get("/other") == (500, None, "unexpected RemoteError")
 assert get("/defect") == (500, None, "unexpected ZeroDivisionError")
 assert get("/retried") == (200, None, "well")
