@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,15 @@ from tests.support.pages import commands
 
 HERE = Path(__file__).resolve().parents[2]
 PAGES = [HERE / "README.md", *sorted((HERE / "docs").rglob("*.md"))]
-WORD = re.compile(r"[a-z][a-z0-9-]*")
+CLIENTS = ("openstack", "nova", "neutron", "cinder", "glance")
+TRIALS = Path(__file__).with_name("pages_trials.py")
+FOR_SOMETHING = re.compile(r"<\S[^<>|]*>")
+"""What the reader is to put another word for."""
 
 
 def simple(line: str) -> Iterator[list[str]]:
     """The words of each command in a line of the shell, those in ``$( )`` too."""
+    line = FOR_SOMETHING.sub("X", line)
     for inner in re.findall(r"\$\(([^()]*)\)", line):
         yield from simple(inner)
     flat = re.sub(r"\$\([^()]*\)", "X", line)
@@ -55,24 +61,49 @@ def test_verbs_of_ours_take_what_is_typed(page: Path, capsys: pytest.CaptureFixt
             assert not end.code, f"{' '.join(words)}: {capsys.readouterr().err}"
 
 
+@pytest.fixture(scope="module")
+def refused(installed: Release) -> Callable[[list[list[str]]], list[str]]:
+    """Which of those commands a client would not take, and why, by its own parser."""
+    clients = installed.environment("clients")
+    for change in clients.ensure():
+        change.do()
+
+    def asked(typed: list[list[str]]) -> list[str]:
+        ran = subprocess.run(
+            [clients.python, "-W", "ignore", TRIALS],
+            input=json.dumps(typed),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return list(json.loads(ran.stdout))
+
+    return asked
+
+
 @needs_root
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(HERE)))
-def test_clients_have_the_commands(installed: Release, page: Path) -> None:
-    known = set()
-    place = installed.environment("clients").site_packages
-    for file in place.glob("*.dist-info/entry_points.txt"):
-        known |= set(re.findall(r"^(\w+) *= *[\w.]+:", file.read_text(), re.MULTILINE))
-    unknown = []
-    for words in typed(page, "openstack"):
-        names = []
-        for word in words:
-            if not WORD.fullmatch(word):
-                break
-            names.append(word.replace("-", "_"))
-        longest = range(len(names), 0, -1)
-        if names and names != ["help"] and not any("_".join(names[:n]) in known for n in longest):
-            unknown.append(" ".join(words))
-    assert unknown == []
+def test_clients_take_what_is_typed(refused: Callable[[list[list[str]]], list[str]]) -> None:
+    words = [
+        [client, *words] for page in PAGES for client in CLIENTS for words in typed(page, client)
+    ]
+    assert {client for client, *_ in words} == set(CLIENTS)
+    assert refused([each for each in words if each[1:2] != ["help"]]) == []
+
+
+@needs_root
+def test_what_no_client_takes_is_found(refused: Callable[[list[list[str]]], list[str]]) -> None:
+    wrong = [
+        ["openstack", "network", "lst"],
+        ["openstack", "server", "create", "--flavor", "f", "--image", "i", "--no-such", "x"],
+        ["openstack", "server", "add", "floating", "ip", "one"],
+        ["neutron", "net-make", "x"],
+        ["neutron", "net-create", "x", "--shard"],
+        ["nova", "bott", "x"],
+        ["nova", "boot", "--flavour", "f", "x"],
+        ["cinder", "create", "--no-such", "1"],
+        ["glance", "image-create", "--no-such", "x"],
+    ]
+    assert [said.partition(":")[0] for said in refused(wrong)] == [" ".join(w) for w in wrong]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(HERE)))
@@ -91,6 +122,9 @@ def test_what_counts_as_typed(tmp_path: Path) -> None:
     )
     assert list(commands(page, "Two")) == ["nova list | cat"]
     assert list(commands(page))[:2] == ["./onestack up", "openstack server list"]
+    assert list(simple("nova volume-attach one <id of it>")) == [
+        ["nova", "volume-attach", "one", "X"]
+    ]
     nested = list(simple("A=1 openstack server add x $(openstack ip create n) && true"))
     assert nested[0] == ["openstack", "ip", "create", "n"]
     assert nested[1:] == [["openstack", "server", "add", "x", "X"], ["true"]]
