@@ -38,14 +38,13 @@ class Bridges:
     @cached_property
     def all_mappings(self) -> dict[str, str]:
         """The same, and the external bridge's, which answers need not map."""
-        unmapped = self.external and self.external not in self.mappings.values()
-        return {**self.mappings, **({self.external_network: self.external} if unmapped else {})}
+        own = {self.external_network: self.external} if self.external else {}
+        return {**self.mappings, **own}
 
-    @cached_property
+    @property
     def external_network(self) -> str:
-        """The physical network of the external bridge, or nothing."""
-        networks = {bridge: network for network, bridge in self.mappings.items()}
-        return networks.get(self.external) or self.wiring.physical_network
+        """The physical network of the external bridge, or of the public network without one."""
+        return self.wiring.external_network
 
     @cached_property
     def tunnel_address(self) -> str:

@@ -92,6 +92,28 @@ class Wiring:
         return str(self.answers[self.source("EXTERNAL_PHYSNET")])
 
     @property
+    def _is_unmapped(self) -> bool:
+        """Whether there is an external bridge, and the answers map nothing to it."""
+        named = self.external_bridge
+        return bool(named) and named not in (bridge for _, bridge in self.mapping_pairs)
+
+    @property
+    def external_network(self) -> str:
+        """The physical network of the external bridge, which answers need not map.
+
+        Without one it is that of the public network. One that is not mapped has a name that
+        no other bridge has: two of one name would be one, and one of them without a way.
+        """
+        bridge, mapped = self.external_bridge, dict(self.mapping_pairs)
+        if not self._is_unmapped:
+            found = (network for network, to in mapped.items() if bridge and to == bridge)
+            return next(found, self.physical_network)
+        name = self.physical_network or bridge
+        while name in mapped:
+            name = f"{name}-{bridge}"
+        return name
+
+    @property
     def tunnel_device(self) -> str:
         """A NIC, or the subnet of its address; nothing for one that is in a bridge."""
         return "" if self._tunnels_in_bridge else self._tunnel_end
@@ -128,6 +150,13 @@ class Wiring:
                     f"{source} maps {network} to {bridge}, into which {cards} puts no NIC: its "
                     "networks reach the guests of this machine, and nothing outside"
                 )
+        outside = dict(self.mapping_pairs).get(self.physical_network)
+        if outside and self._is_unmapped:
+            yield (
+                f"CONFIG_NEUTRON_L3_EXT_BRIDGE is {self.external_bridge}, and {source} maps "
+                f"{self.physical_network} to {outside}: external networks of type local lead to "
+                f"{self.external_bridge}, the physical network {self.external_network}"
+            )
         if self._tunnels_in_bridge:
             yield (
                 f"{self.source('TUNNEL_IF')}={self._tunnel_end} counts for nothing: {cards} puts "

@@ -110,13 +110,44 @@ def test_the_external_bridge(tmp_path: Path) -> None:
         assert "ONESTACK_EXTERNAL_NETWORK" not in api.env
 
 
-@pytest.mark.parametrize("mappings", ["", "two:br-two", "outside:br-ex,two:br-two"])
-def test_the_agent_knows_the_external_bridge(tmp_path: Path, mappings: str) -> None:
-    given = {"CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS": mappings} if mappings else {}
-    ctx = made(tmp_path, "openvswitch", **given)
-    told = ini(ctx, "openvswitch_agent.ini")["ovs"]["bridge_mappings"].split(",")
-    assert f"{ctx.once(Bridges).external_network}:br-ex" in told
-    assert ("two:br-two" in told) == ("two" in mappings)
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize(
+    ("mappings", "wanted"),
+    [
+        ("", {"extnet": "br-ex"}),
+        ("two:br-two", {"two": "br-two", "extnet": "br-ex"}),
+        ("outside:br-ex,two:br-two", {"outside": "br-ex", "two": "br-two"}),
+        # the operator's own mapping stays
+        ("extnet:br-two", {"extnet": "br-two", "extnet-br-ex": "br-ex"}),
+    ],
+)
+def test_the_external_bridge_is_mapped_whatever_answers_map(
+    tmp_path: Path, agent: str, mappings: str, wanted: dict[str, str]
+) -> None:
+    short = {"ovn": "OVN", "openvswitch": "OVS"}[agent]
+    given = {f"CONFIG_NEUTRON_{short}_BRIDGE_MAPPINGS": mappings} if mappings else {}
+    if "outside" in mappings:
+        given[f"CONFIG_NEUTRON_{short}_EXTERNAL_PHYSNET"] = "outside"
+    ctx = made(tmp_path, agent, **given)
+    bridges = ctx.once(Bridges)
+    assert list(ROOM.validate(ctx.answers)) == []
+    assert bridges.all_mappings == wanted
+    assert bridges.all_mappings[bridges.external_network] == "br-ex"
+    told = [said for said in ROOM.remarks(ctx.answers) if "local lead to br-ex" in said]
+    assert len(told) == (mappings == "extnet:br-two")
+    if agent == "openvswitch":
+        known = ini(ctx, "openvswitch_agent.ini")["ovs"]["bridge_mappings"].split(",")
+        assert dict(pair.split(":") for pair in known) == wanted
+    # what such networks can be made of
+    ranges = {**given, "CONFIG_NEUTRON_ML2_VLAN_RANGES": f"{bridges.external_network}:1:9"}
+    answers = made(tmp_path, agent, **ranges).answers
+    assert not [said for said in ROOM.remarks(answers) if "no guest" in said]
+
+
+def test_a_physical_network_without_a_name(tmp_path: Path) -> None:
+    given = {"BRIDGE_MAPPINGS": "two:br-two", "EXTERNAL_PHYSNET": ""}
+    ctx = made(tmp_path, "openvswitch", **{f"CONFIG_NEUTRON_OVS_{k}": v for k, v in given.items()})
+    assert ctx.once(Bridges).all_mappings == {"two": "br-two", "br-ex": "br-ex"}
 
 
 @pytest.mark.parametrize("agent", AGENTS)

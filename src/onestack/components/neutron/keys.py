@@ -271,9 +271,9 @@ def validate(answers: Answers, agent: str) -> Iterable[str]:
     yield from _wrong_types(answers, agent)
     wiring = Wiring(answers, agent)
     yield from wiring.validate()
-    mapped = dict(wiring.mapping_pairs)
     physical, source = wiring.physical_network, wiring.source("BRIDGE_MAPPINGS")
-    if agent == "ovn" and physical and mapped and physical not in mapped:
+    mapped = wiring.mapping_pairs
+    if agent == "ovn" and physical and mapped and physical not in _known(wiring):
         yield (
             f"{wiring.source('EXTERNAL_PHYSNET')} is {physical}, "
             f"which {source} does not map to a bridge"
@@ -315,12 +315,16 @@ def remarks(answers: Answers, agent: str) -> Iterable[str]:
     yield from _out_of_reach(answers, agent)
 
 
+def _known(wiring: Wiring) -> set[str]:
+    """Physical networks with a bridge, in either layout."""
+    outside = [wiring.external_network] if wiring.external_bridge else []
+    return {*outside, *(network for network, _ in wiring.mapping_pairs)}
+
+
 def _out_of_reach(answers: Answers, agent: str) -> Iterable[str]:
     """What networks cannot be made of."""
     wiring = Wiring(answers, agent)
-    known = {network for network, _ in wiring.mapping_pairs}
-    if agent == "ovn" and wiring.external_bridge:
-        known.add(wiring.physical_network)
+    known = _known(wiring)
     for name in ("CONFIG_NEUTRON_ML2_FLAT_NETWORKS", VLAN_RANGES):
         for network in dict.fromkeys(part.partition(":")[0] for part in answers[name]):
             if network != "*" and network not in known:
