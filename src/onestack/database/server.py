@@ -72,10 +72,13 @@ class Server:
     def query(
         self, sql: str, arguments: tuple[Any, ...] = (), database: str | None = None
     ) -> list[tuple[Any, ...]]:
-        """The rows. Raises `OnestackError` with the server's words, never with ``arguments``."""
+        """The rows. Raises `OnestackError` with the server's words, never with ``arguments``.
+
+        ``%`` is itself in a statement without arguments.
+        """
         try:
             with self.session(database=database) as connection, connection.cursor() as cursor:
-                cursor.execute(sql, arguments)
+                cursor.execute(sql, arguments or None)
                 return list(cursor.fetchall())
         except pymysql.err.MySQLError as error:
             raise self.explained(error) from None
@@ -104,7 +107,7 @@ class Server:
             with self.session(database=database) as connection, connection.cursor() as cursor:
                 connection.begin()
                 for sql, arguments in statements:
-                    cursor.execute(sql, arguments)
+                    cursor.execute(sql, arguments or None)
                 connection.commit()
         except pymysql.err.MySQLError as error:
             raise self.explained(error) from None

@@ -41,3 +41,15 @@ def test_the_table_of_marks_that_an_older_program_made(
         assert server.before("heat") == {"stacks"}
         server.mark("nova", set())
         assert server.marked("nova") and server.before("nova") == set()
+
+
+def test_percent_is_itself_where_nothing_is_put_in(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("marks")
+    folder.parent.chmod(0o755)
+    with running(folder):
+        server = Server(folder / "mariadb.sock")
+        assert server.query("SELECT '5%d', 'ab' LIKE 'a%'") == [("5%d", 1)]
+        assert server.query("SELECT '5%%', %s", ("x",)) == [("5%", "x")]
+        server.transaction([("SET @a = '5%d'", ()), ("SET @b = %s", (1,))])

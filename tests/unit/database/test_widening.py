@@ -21,7 +21,7 @@ TABLES = (
     "CREATE TABLE child (n INT PRIMARY KEY AUTO_INCREMENT, of VARCHAR(36) NOT NULL,"
     " kind ENUM('one','it''s') NOT NULL DEFAULT 'it''s', body TEXT, folded VARCHAR(20) DEFAULT"
     " NULL, exact VARCHAR(20) COLLATE utf8mb3_bin DEFAULT 'x', latin VARCHAR(9) CHARACTER SET"
-    " latin1, UNIQUE KEY exactly (exact, folded), CONSTRAINT child_of FOREIGN KEY (of) REFERENCES"
+    " latin1, share VARCHAR(9) DEFAULT '5%d', UNIQUE KEY exactly (exact, folded), CONSTRAINT child_of FOREIGN KEY (of) REFERENCES"
     f" parent (id) ON DELETE CASCADE) {NARROW}",
     # wide already, but for a column
     "CREATE TABLE mixed (a VARCHAR(20) CHARACTER SET utf8mb3, b VARCHAR(20))"

@@ -51,6 +51,6 @@ def in_passing(server: Server) -> list[Passing]:
         "load_balancer",
         "loadbalancer",
         "provisioning_status",
-        "provisioning_status LIKE 'PENDING%%'",
+        "provisioning_status LIKE 'PENDING%'",
         name="name",
     )

@@ -65,7 +65,7 @@ def instances(server: Server) -> list[InstanceRow]:
     """All that there are, of everybody."""
     rows = server.query(
         "SELECT i.id, i.name, COALESCE(i.compute_instance_id, ''),"
-        " IF(LOWER(i.task_description) LIKE '%%error%%', i.task_description, ''),"
+        " IF(LOWER(i.task_description) LIKE '%error%', i.task_description, ''),"
         " COALESCE(s.status_description, ''),"
         " TIMESTAMPDIFF(SECOND, i.created, UTC_TIMESTAMP()),"
         " TIMESTAMPDIFF(SECOND, COALESCE(s.updated_at, i.created), UTC_TIMESTAMP())"
