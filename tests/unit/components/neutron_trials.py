@@ -365,6 +365,203 @@ def local_networks_are_wired() -> None:
     assert api.get_device_details(None, "gone", "agent") == {"device": "gone"}
 
 
+def _plugin() -> Any:
+    """Upstream's core plugin with our driver, and its tables in memory."""
+    import tempfile
+    from pathlib import Path
+
+    from neutron import manager
+    from neutron.common import config
+    from neutron.db.migration.models import head
+    from neutron_lib import rpc
+    from neutron_lib.db import api
+    from neutron_lib.plugins import directory
+    from oslo_config import cfg
+
+    os.environ["ONESTACK_EXTERNAL_NETWORK"] = "extnet"
+    file = Path(tempfile.mkdtemp()) / "neutron.conf"
+    file.write_text(
+        "[DEFAULT]\ncore_plugin = ml2\nservice_plugins =\ntransport_url = fake:/\n"
+        f"state_path = {file.parent}\n[database]\nconnection = sqlite://\n"
+        "[ml2]\nmechanism_drivers = openvswitch,onestack_external_agents\n"
+        "type_drivers = local,flat,vlan\nproject_network_types = local\nextension_drivers =\n"
+        "[ml2_type_vlan]\nnetwork_vlan_ranges = extnet:1:9\n"
+    )
+    config.register_common_config_options()
+    cfg.CONF(["--config-file", str(file)], project="neutron")
+    rpc.init(cfg.CONF)
+    head.get_metadata().create_all(api.CONTEXT_WRITER.get_engine())
+    manager.init()
+    return directory.get_plugin()
+
+
+class _Networks:
+    """Networks and ports by names."""
+
+    def __init__(self) -> None:
+        from neutron_lib import context
+
+        self.plugin, self.context = _plugin(), context.get_admin_context()
+        self.ids: dict[str, str] = {}
+        self.owned = {"tenant_id": "p", "project_id": "p", "admin_state_up": True}
+
+    def make(
+        self, name: str, kind: str = "local", physical: str | None = None, external: bool = True
+    ) -> str | None:
+        """Its physical network."""
+        asked = {
+            "name": name,
+            "shared": False,
+            "router:external": external,
+            "provider:network_type": kind,
+            "provider:physical_network": physical,
+            "provider:segmentation_id": 7 if kind == "vlan" else None,
+        }
+        made = self.plugin.create_network(self.context, {"network": self.owned | asked})
+        self.ids[name] = made["id"]
+        answer: str | None = made["provider:physical_network"]
+        assert answer == self.led(name)
+        return answer
+
+    def led(self, name: str) -> str | None:
+        found = self.plugin.get_network(self.context, self.ids[name])
+        physical: str | None = found["provider:physical_network"]
+        return physical
+
+    def port(self, network: str, owner: str = "") -> str:
+        from neutron_lib.constants import ATTR_NOT_SPECIFIED
+
+        asked = {
+            "network_id": self.ids[network],
+            "name": "",
+            "device_id": "",
+            "device_owner": owner,
+            "fixed_ips": ATTR_NOT_SPECIFIED,
+            "mac_address": ATTR_NOT_SPECIFIED,
+        }
+        made = self.plugin.create_port(self.context, {"port": self.owned | asked})
+        return str(made["id"])
+
+    def drop_port(self, port: str) -> None:
+        self.plugin.delete_port(self.context, port, l3_port_check=False)
+
+    def set_external(self, network: str, external: bool) -> None:
+        self.plugin.update_network(
+            self.context, self.ids[network], {"network": {"router:external": external}}
+        )
+
+
+def untagged_frames() -> None:
+    """One network at a time has those of the external bridge: the first with a port for them."""
+    from neutron.api import api_common
+    from neutron.plugins.ml2.common.exceptions import MechanismDriverError
+    from neutron_lib.api import faults
+
+    net = _Networks()
+
+    def refused(do: Any, *words: str) -> None:
+        try:
+            do()
+        except MechanismDriverError as error:
+            answer = api_common.convert_exception_to_http_exc(error, faults.FAULT_MAP, None)
+            assert answer.code == 409, answer
+            assert all(word in answer.body.decode() for word in words), answer.body
+        else:
+            raise AssertionError("it is not refused")
+
+    # The first has them; a second's routers need none. A leg is no reason to take them.
+    assert net.make("one") == "extnet"
+    assert net.make("two") is None
+    assert net.make("inner", external=False) is None
+    leg = net.port("two", "network:router_gateway")
+    assert (net.led("one"), net.led("two")) == ("extnet", None)
+    # who has a port for them gets them from who has none
+    guest = net.port("two")
+    assert (net.led("one"), net.led("two")) == (None, "extnet")
+    net.port("one", "network:dhcp")
+    net.port("inner")
+    assert (net.led("one"), net.led("two"), net.led("inner")) == (None, "extnet", None)
+    # A flat one is told what is in its way; a VLAN and another bridge's have nothing to do with it.
+    refused(lambda: net.make("flat", "flat", "extnet"), net.ids["two"], "type vlan")
+    assert net.make("tagged", "vlan", "extnet") == "extnet"
+    assert net.make("other", "flat", "elsewhere") == "elsewhere"
+    # wired ports are wired
+    net.drop_port(leg)
+    refused(lambda: net.set_external("two", False), "made internal once")
+    net.drop_port(guest)
+    # its DHCP's port was there before: the agent would not wire it
+    net.port("one")
+    assert (net.led("one"), net.led("two")) == (None, "extnet")
+    assert net.make("flat", "flat", "extnet") == "extnet"
+    assert net.led("two") is None
+    net.port("two")
+    assert net.led("two") is None
+    net.plugin.delete_network(net.context, net.ids["flat"])
+    # in and out again, without ports
+    assert net.make("three") == "extnet"
+    net.set_external("three", False)
+    assert net.led("three") is None
+    net.set_external("three", True)
+    assert net.led("three") == "extnet"
+    net.set_external("inner", True)
+    assert net.led("inner") is None
+
+
+def untagged_frames_that_are_anothers_by_now() -> None:
+    """The flow of a network whose last port goes is the one by which another's come in."""
+    import types
+
+    from neutron.plugins.ml2.drivers.openvswitch.agent import vlanmanager
+    from neutron.plugins.ml2.drivers.openvswitch.agent.ovs_neutron_agent import OVSNeutronAgent
+
+    from onestack.components.neutron.inside import agent_changes
+
+    class Bridge:
+        """Of flows from one port: match to VLAN."""
+
+        def __init__(self) -> None:
+            self.flows: dict[Any, int] = {}
+
+        def provision_local_vlan(self, port: str, lvid: int, **more: Any) -> None:
+            self.flows[port, more["segmentation_id"]] = lvid
+
+        def reclaim_local_vlan(self, port: str, **more: Any) -> None:
+            if "segmentation_id" in more:
+                self.flows.pop((port, more["segmentation_id"]), None)
+
+    def agent() -> tuple[Any, Bridge]:
+        made = object.__new__(OVSNeutronAgent)
+        vlanmanager.LocalVlanManager().mapping.clear()
+        made.vlan_manager = vlanmanager.LocalVlanManager()
+        made.available_local_vlans, made._local_vlan_hints = {1, 2, 3}, {}
+        made.enable_distributed_routing = False
+        made.int_br, made.phys_brs = Bridge(), {"extnet": Bridge(), "two": Bridge()}
+        made.int_ofports = made.phys_ofports = {"extnet": "e", "two": "t"}
+        made.conf = types.SimpleNamespace()
+        for network, kind, physical, tag in (
+            ("old", "flat", "extnet", None),
+            ("now", "flat", "extnet", None),
+            ("else", "flat", "two", None),
+        ):
+            made.provision_local_vlan(network, kind, physical, tag)
+        return made, made.int_br
+
+    def vlan(agent: Any, network: str) -> int:
+        return int(agent.vlan_manager.get(network, None).vlan)
+
+    one, flows = agent()
+    one.reclaim_local_vlan("old", None)
+    # The reason for all this: should upstream do it one day, ours can go.
+    assert ("e", None) not in flows.flows
+    agent_changes.keep_untagged_frames()
+    one, flows = agent()
+    one.reclaim_local_vlan("old", None)
+    assert flows.flows == {("e", None): vlan(one, "now"), ("t", None): vlan(one, "else")}
+    one.reclaim_local_vlan("now", None)
+    assert flows.flows == {("t", None): vlan(one, "else")}
+    one.reclaim_local_vlan("gone", None)
+
+
 def legs() -> None:
     """Straight into the external bridge, or by the integration bridge with its wires and tags."""
     from onestack.components.neutron.inside.interface import straight_out
@@ -374,6 +571,8 @@ def legs() -> None:
         return straight_out(details, "extnet")
 
     assert leg("local", "extnet", None) and leg("flat", "extnet", None)
+    # by the name that the physical network had before
+    assert leg("local", "outside", None)
     # as with the option that upstream once had, and before a port is bound
     assert leg("vxlan", None, 9) and leg("local", None, None) and straight_out({}, "extnet")
     assert not leg("vlan", "extnet", 7)

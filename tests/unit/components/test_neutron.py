@@ -6,12 +6,13 @@ import ast
 import configparser
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from onestack import components
 from onestack.answers.registry import registry
-from onestack.components.neutron import Neutron, keys
+from onestack.components.neutron import Neutron, keys, untagged
 from onestack.components.neutron.features import fwaas
 from onestack.database import server
 from onestack.database.places import table_file
@@ -556,10 +557,85 @@ def test_limits_that_the_kernel_cannot_keep_are_told(
 ) -> None:
     monkeypatch.setattr(server, "server_of", lambda ctx: None)
     monkeypatch.setattr(tables, "bandwidth_limits", lambda server: limits)
+    monkeypatch.setattr(tables, "untagged_networks", lambda server: [])
     monkeypatch.setattr(shaping, "unlimited", lambda: iter(missing))
     found = list(ROOM.health_checks(made(tmp_path, agent)))
     assert [f.severity for f in found] == [Severity.REFUSE] * told
     assert all("floating IPs" in f.what for f in found)
+
+
+def net(
+    name: str, physical: str = "", guests: int = 0, ports: int = 0, **more: Any
+) -> tables.Untagged:
+    found = {"kind": "local", "external": True, **more}
+    return tables.Untagged(
+        name, name, physical=physical, guests=guests, ports=max(ports, guests), **found
+    )
+
+
+INNER = net("inner", external=False, guests=3)
+LOST = net("lost", guests=1)
+
+
+@pytest.mark.parametrize(
+    ("networks", "wanted"),
+    [
+        # an older program's, which has no physical network
+        ([INNER, net("old", ports=1), net("idle")], {"old": "extnet"}),
+        # of two the one with ports has them, also where the other had them
+        ([LOST, net("idle", "extnet")], {"lost": "extnet", "idle": ""}),
+        ([LOST, net("led", "extnet", guests=1)], {}),
+        # the physical network has another name now
+        ([net("led", "before")], {"led": "extnet"}),
+        ([LOST, net("led", "before", ports=1)], {"led": "extnet"}),
+        # a flat one has them
+        ([net("flat", "extnet", kind="flat"), LOST], {}),
+        ([net("flat", "extnet", kind="flat"), net("both", "extnet")], {"both": ""}),
+        ([net("flat", "two", kind="flat"), LOST], {"lost": "extnet"}),
+        # external no more
+        ([net("inner", "extnet", external=False, ports=1)], {"inner": ""}),
+    ],
+)
+def test_one_network_is_led_to_the_external_bridge(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    networks: list[tables.Untagged],
+    wanted: dict[str, str],
+) -> None:
+    there = {network.identity: network for network in networks}
+
+    def lead(server: object, network: str, physical: str) -> None:
+        there[network] = there[network]._replace(physical=physical)
+
+    monkeypatch.setattr(server, "server_of", lambda ctx: None)
+    monkeypatch.setattr(tables, "untagged_networks", lambda server: list(there.values()))
+    monkeypatch.setattr(tables, "lead", lead)
+    ctx = made(tmp_path, "openvswitch")
+    (task,) = (task for task in Declared(ROOM, ctx).tasks if task.name == "external")
+    for change in task.ensure():
+        change.do()
+    before = {network.identity: network for network in networks}
+    assert {n: there[n].physical for n in there if there[n] != before[n]} == wanted
+    assert list(task.ensure()) == []
+    none = made(tmp_path, "openvswitch", CONFIG_NEUTRON_L3_EXT_BRIDGE="provider")
+    assert list(untagged.ensure_led(none)) == []
+
+
+@pytest.mark.parametrize(
+    ("networks", "cure"),
+    [
+        ([INNER, net("idle"), net("led", "extnet", guests=1)], ""),
+        ([LOST, net("idle", "extnet")], "onestack up, then onestack restart"),
+        ([LOST, net("led", "extnet", ports=1)], "delete the ports on led"),
+        ([LOST, net("flat", "extnet", kind="flat")], "delete the ports on flat"),
+    ],
+)
+def test_guests_that_are_not_led_out_are_told(
+    tmp_path: Path, networks: list[tables.Untagged], cure: str
+) -> None:
+    found = list(untagged.unled(made(tmp_path, "openvswitch"), networks))
+    assert [cure in finding.cure for finding in found] == [True] * bool(cure)
+    assert all("1 guests' ports on the external network lost" in f.what for f in found)
 
 
 @needs_root

@@ -25,6 +25,8 @@ NAMES = (
     "metadata_port_without_mtu",
     "mtu_of_metadata_ports",
     "local_networks_are_wired",
+    "untagged_frames",
+    "untagged_frames_that_are_anothers_by_now",
     "names_that_nobody_owns",
     "legs",
     "interface_drivers",

@@ -322,13 +322,14 @@ def test_octavias_amphorae(server: Server) -> None:
     assert row.silent is not None and 3600 <= row.silent < 3630
 
 
-def test_neutrons_external_networks_without_a_way(server: Server) -> None:
+def test_neutrons_untagged_networks(server: Server) -> None:
     for number, (name, kind, physical) in enumerate(
         (
-            ("old", "local", None),
-            ("led", "local", "extnet"),
-            ("flat", "flat", "other"),
-            ("inner", "local", None),
+            ("a-old", "local", None),
+            ("b-led", "local", "extnet"),
+            ("c-flat", "flat", "other"),
+            ("d-inner", "local", None),
+            ("e-vlan", "vlan", "extnet"),
         )
     ):
         own = {"id": name, "name": f"net-{name}", "standard_attr_id": number}
@@ -343,10 +344,39 @@ def test_neutrons_external_networks_without_a_way(server: Server) -> None:
             physical_network=physical,
             standard_attr_id=number,
         )
-        if name != "inner":
+        if name != "d-inner":
             put(server, "neutron", "externalnetworks", network_id=name)
-    assert neutron.external_networks_without_a_way(server) == {"old": "net-old"}
-    neutron.lead_out(server, "old", "extnet")
-    assert neutron.external_networks_without_a_way(server) == {}
-    rows = server.query("SELECT id, physical_network FROM networksegments", (), "neutron")
-    assert dict(rows) == {"old": "extnet", "led": "extnet", "flat": "other", "inner": None}
+    for number, (network, owner) in enumerate(
+        (
+            ("a-old", "compute:nova"),
+            ("a-old", "network:dhcp"),
+            ("a-old", "network:router_gateway"),
+            ("b-led", "network:floatingip"),
+            ("d-inner", ""),
+        )
+    ):
+        put(
+            server,
+            "neutron",
+            "ports",
+            id=f"port-{number}",
+            network_id=network,
+            device_owner=owner,
+            mac_address=f"fa:16:3e:00:00:0{number}",
+            standard_attr_id=100 + number,
+        )
+
+    def row(name: str, kind: str, physical: str, *more: Any) -> neutron.Untagged:
+        return neutron.Untagged(name, f"net-{name}", kind, physical, *more)
+
+    old = row("a-old", "local", "", True, 1, 2)
+    others = [
+        row("b-led", "local", "extnet", True, 0, 0),
+        row("c-flat", "flat", "other", True, 0, 0),
+        row("d-inner", "local", "", False, 0, 1),
+    ]
+    assert neutron.untagged_networks(server) == [old, *others]
+    neutron.lead(server, "a-old", "extnet")
+    assert neutron.untagged_networks(server)[0] == old._replace(physical="extnet")
+    neutron.lead(server, "a-old", "")
+    assert neutron.untagged_networks(server) == [old, *others]

@@ -7,7 +7,7 @@ from typing import Any
 
 from onestack.answers.values import Answers
 from onestack.components import openstack
-from onestack.components.neutron import config, keys, namespaces
+from onestack.components.neutron import config, keys, namespaces, untagged
 from onestack.components.neutron.features import FEATURES, mechanism_of, metering
 from onestack.components.neutron.known_errors import KNOWN_ERRORS
 from onestack.components.neutron.layout import PORT, Layout
@@ -109,10 +109,12 @@ class Neutron(Component):
         # Imported late: answers and checks run where only the standard library is.
         from onestack.database.server import server_of
 
-        # OVN's switch limits by itself; agents ask the kernel.
+        # OVN's switch leads out and limits by itself; agents ask the kernel.
         if not mechanism_of(ctx).agents_by_bus:
             return
-        limits = tables.bandwidth_limits(server_of(ctx))
+        server = server_of(ctx)
+        yield from untagged.unled(ctx, tables.untagged_networks(server))
+        limits = tables.bandwidth_limits(server)
         if limits and (missing := list(shaping.unlimited())):
             yield refuse(
                 f"{limits} limits of bandwidth are set, and none is kept of {', '.join(missing)}",

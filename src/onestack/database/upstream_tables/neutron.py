@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from onestack.database.places import Table
 
@@ -52,25 +52,47 @@ def drop_firewall_tables(server: Server, tables: list[str]) -> None:
     server.drop_tables(DATABASE, tables)
 
 
-def external_networks_without_a_way(server: Server) -> dict[str, str]:
-    """Of type local, and without a physical network: ID to name."""
+class Untagged(NamedTuple):
+    """A network of type local or flat, with one row for each of its segments."""
+
+    identity: str
+    name: str
+    kind: str
+    physical: str
+    """Its physical network, or nothing."""
+    external: bool
+    guests: int
+    ports: int
+    """Those that are, or are to be, in the integration bridge; guests' among them."""
+
+
+def untagged_networks(server: Server) -> list[Untagged]:
     rows = server.query(
-        "SELECT n.id, n.name FROM networksegments s"
-        " JOIN externalnetworks e ON e.network_id = s.network_id"
-        " JOIN networks n ON n.id = s.network_id"
-        " WHERE s.network_type = 'local' AND s.physical_network IS NULL",
+        "SELECT n.id, n.name, s.network_type, COALESCE(s.physical_network, ''),"
+        " e.network_id IS NOT NULL, COUNT(IF(p.device_owner LIKE 'compute:%', 1, NULL)),"
+        " COUNT(IF(p.device_owner IN ('network:router_gateway', 'network:floatingip'),"
+        " NULL, p.id))"
+        " FROM networksegments s JOIN networks n ON n.id = s.network_id"
+        " LEFT JOIN externalnetworks e ON e.network_id = n.id"
+        " LEFT JOIN ports p ON p.network_id = n.id"
+        " WHERE s.network_type IN ('local', 'flat')"
+        " GROUP BY s.id, n.id, n.name, s.network_type, s.physical_network, e.network_id"
+        " ORDER BY n.id",
         (),
         DATABASE,
     )
-    return {str(network): str(name) for network, name in rows}
+    return [
+        Untagged(str(i), str(name), str(kind), str(physical), bool(external), guests, ports)
+        for i, name, kind, physical, external, guests, ports in rows
+    ]
 
 
-def lead_out(server: Server, network: str, physical_network: str) -> None:
-    """Give the network's segments of type local that physical network."""
+def lead(server: Server, network: str, physical_network: str) -> None:
+    """Give the network's segments of type local that physical network, or none."""
     server.query(
         "UPDATE networksegments SET physical_network = %s"
         " WHERE network_id = %s AND network_type = 'local'",
-        (physical_network, network),
+        (physical_network or None, network),
         DATABASE,
     )
 

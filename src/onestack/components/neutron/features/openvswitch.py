@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from onestack.components.neutron import keys
+from onestack.components.neutron import keys, untagged
 from onestack.components.neutron.features.mechanism import (
     EVERYWHERE,
     GATEWAY,
@@ -128,7 +127,7 @@ class OpenVswitch(Mechanism):
     def tasks(self, ctx: Context) -> Iterable[Task]:
         yield Task(
             "external",
-            lambda: _ensure_wired(ctx),
+            lambda: untagged.ensure_led(ctx),
             ("database:neutron",),
             before_start=True,
             scope=Scope.CLOUD,
@@ -200,25 +199,6 @@ def _dhcp_agent(ctx: Context, dnsmasq: Path) -> Ini:
         },
         "ovs": interface(ctx),
     }
-
-
-def _ensure_wired(ctx: Context) -> Iterator[Change]:
-    """External networks of type local lead to the external bridge, also those of older clouds.
-
-    An older program wrote no physical network into them.
-    """
-    # Imported late: answers and checks run where only the standard library is.
-    from onestack.database.server import server_of
-    from onestack.database.upstream_tables import neutron as tables
-
-    bridges, server = ctx.once(Bridges), server_of(ctx)
-    if not bridges.external:
-        return
-    for network, name in tables.external_networks_without_a_way(server).items():
-        yield Change(
-            f"lead guests of the external network {name} to {bridges.external}",
-            functools.partial(tables.lead_out, server, network, bridges.external_network),
-        )
 
 
 def _ensure_filters(ctx: Context) -> Iterator[Change]:

@@ -1,8 +1,11 @@
 """What the openvswitch agent is made to do otherwise (services' environment).
 
-`wire_local_networks`: upstream's agent leads no network of type local to a bridge, whatever
-its physical network. External ones have that of the external bridge (`external`): they are
-wired as flat ones are.
+- `wire_local_networks`: upstream's agent leads no network of type local to a bridge, whatever
+  its physical network. External ones have that of the external bridge (`external`): they are
+  wired as flat ones are.
+- `keep_untagged_frames`: the flow by which untagged frames come in from a bridge is one, and
+  goes with whichever flat network loses its last port. It may be another's by then: the server
+  gives them to another network before the agent has seen the port go.
 """
 
 from __future__ import annotations
@@ -28,3 +31,24 @@ def wire_local_networks() -> None:
         return found
 
     CacheBackedPluginApi.get_device_details = get_device_details
+
+
+def keep_untagged_frames() -> None:
+    """Give them back to the network that has them now."""
+    from neutron.plugins.ml2.drivers.openvswitch.agent.ovs_neutron_agent import OVSNeutronAgent
+
+    of_network = OVSNeutronAgent.reclaim_local_vlan
+
+    @functools.wraps(of_network)
+    def reclaim_local_vlan(self: Any, net_uuid: str, segmentation_id: int | None) -> None:
+        gone = self.vlan_manager.mapping.get(net_uuid, {}).get(segmentation_id)
+        of_network(self, net_uuid, segmentation_id)
+        if gone is None or gone.network_type != constants.TYPE_FLAT:
+            return
+        physical = gone.physical_network
+        for network, segments in self.vlan_manager.items():
+            for left in segments.values():
+                if (left.network_type, left.physical_network) == (gone.network_type, physical):
+                    self.provision_local_vlan(network, left.network_type, physical, None)
+
+    OVSNeutronAgent.reclaim_local_vlan = reclaim_local_vlan

@@ -35,31 +35,43 @@ class ExternalNetworkDriver(api.MechanismDriver):  # type: ignore[misc]
 
     def create_network_precommit(self, context: Any) -> None:
         if self._physical_network and external(context.current):
-            self._set(context, self._physical_network)
+            self._set(context)
 
     def update_network_precommit(self, context: Any) -> None:
         now, before = external(context.current), external(context.original)
         if self._physical_network and now != before:
-            self._set(context, self._physical_network if now else None)
+            self._set(context)
 
-    def _set(self, context: Any, physical_network: str | None) -> None:
+    def _set(self, context: Any) -> None:
         """Write it into the network's local segments, and into the answer to the client."""
-        for segment in self._segments(context):
-            segment.physical_network = physical_network
-            segment.update()
-            context.current[provider_net.PHYSICAL_NETWORK] = physical_network
-            LOG.info(
-                "The external network %s of type local uses the physical network %s",
-                context.current["id"],
-                physical_network,
-            )
+        network = context.current
+        if segments := local_segments(context, network["id"]):
+            physical = self._way_out(context) if external(network) else None
+            for segment in segments:
+                lead(segment, physical)
+            network[provider_net.PHYSICAL_NETWORK] = physical
 
-    @staticmethod
-    def _segments(context: Any) -> list[Any]:
-        return list(
-            network_objects.NetworkSegment.get_objects(
-                context._plugin_context,
-                network_id=context.current["id"],
-                network_type=constants.TYPE_LOCAL,
-            )
+    def _way_out(self, context: Any) -> str | None:
+        """The physical network of a local one that becomes external, or nothing."""
+        return self._physical_network
+
+
+def local_segments(context: Any, network: str) -> list[Any]:
+    return list(
+        network_objects.NetworkSegment.get_objects(
+            context._plugin_context, network_id=network, network_type=constants.TYPE_LOCAL
         )
+    )
+
+
+def lead(segment: Any, physical_network: str | None) -> None:
+    """Give a segment of type local that physical network."""
+    if segment.physical_network == physical_network:
+        return
+    segment.physical_network = physical_network
+    segment.update()
+    LOG.info(
+        "The network %s of type local uses the physical network %s",
+        segment.network_id,
+        physical_network,
+    )

@@ -1,17 +1,38 @@
-"""The mechanism driver of `external` with Open vSwitch's agents (services' environment)."""
+"""The mechanism driver of `external` with Open vSwitch's agents (services' environment).
+
+Their agent takes what comes from a bridge without a tag to one network: of two that are flat,
+or local and led out, each would take it from the other. So one network at a time has the
+untagged frames of the external bridge. Upstream sees to it among flat ones; here local
+ones are seen to, which need it only for ports in the integration bridge: routers' legs are
+plugged into the external bridge itself. The first of them that has such a port gets it.
+
+A port that is there already is not wired otherwise: the agent keeps what it was told of it.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+from neutron.db import models_v2
+from neutron.objects import network as network_objects
 from neutron.services.l3_router.l3_router_plugin import L3RouterPlugin
+from neutron_lib import constants, exceptions
 from neutron_lib.api.definitions import (
     dvr,
     l3_ext_ha_mode,
     network_ha,
     router_admin_state_down_before_update,
 )
+from oslo_log import log as logging
 
-from onestack.components.neutron.inside.external import ExternalNetworkDriver
+from onestack.components.neutron.inside.external import (
+    ExternalNetworkDriver,
+    external,
+    lead,
+    local_segments,
+)
 
+LOG = logging.getLogger(__name__)
 NOT_HERE = (
     dvr.ALIAS,
     l3_ext_ha_mode.ALIAS,
@@ -19,6 +40,24 @@ NOT_HERE = (
     router_admin_state_down_before_update.ALIAS,  # which is of the first
 )
 """Extensions for routers on several hosts at once."""
+ELSEWHERE = (constants.DEVICE_OWNER_ROUTER_GW, constants.DEVICE_OWNER_FLOATINGIP)
+"""Owners of ports that are not in the integration bridge."""
+
+
+class UntaggedFramesInUse(exceptions.Conflict):  # type: ignore[misc]
+    message = (
+        "The bridge of the physical network %(physical)s carries the frames of one network "
+        "without a tag, and those are %(network)s's, which has ports. Delete its ports (DHCP's "
+        "go with: openstack subnet set --no-dhcp SUBNET), or make this network of type vlan."
+    )
+
+
+class PortsAreWired(exceptions.Conflict):  # type: ignore[misc]
+    message = (
+        "Ports of the network %(network)s are wired to the physical network %(physical)s. It "
+        "can be made internal once they are deleted (DHCP's go with: openstack subnet set "
+        "--no-dhcp SUBNET)."
+    )
 
 
 class OpenvswitchExternalNetworkDriver(ExternalNetworkDriver):
@@ -34,3 +73,82 @@ class OpenvswitchExternalNetworkDriver(ExternalNetworkDriver):
         for alias in NOT_HERE:
             if alias in offered:
                 offered.remove(alias)
+
+    def create_network_precommit(self, context: Any) -> None:
+        super().create_network_precommit(context)
+        self._make_room_for_flat(context)
+
+    def update_network_precommit(self, context: Any) -> None:
+        network = context.current["id"]
+        if external(context.original) and not external(context.current):
+            led = any(segment.physical_network for segment in local_segments(context, network))
+            if led and _ports(context, network):
+                raise PortsAreWired(network=network, physical=self._physical_network)
+        super().update_network_precommit(context)
+        self._make_room_for_flat(context)
+
+    def create_port_precommit(self, context: Any) -> None:
+        """The network's first port in the integration bridge is what it has to be led out for."""
+        network, port = context.network.current, context.current
+        if not (self._physical_network and external(network)):
+            return
+        if port["device_owner"] in ELSEWHERE or _ports(context, network["id"], but=port["id"]):
+            return
+        segments = local_segments(context, network["id"])
+        others = self._others(context, network["id"])
+        if not segments or segments[0].physical_network or not _idle(context, others):
+            return
+        for segment in others:
+            lead(segment, None)
+        for segment in segments:
+            lead(segment, self._physical_network)
+
+    def _way_out(self, context: Any) -> str | None:
+        network = context.current["id"]
+        if self._others(context, network) or _ports(context, network):
+            LOG.info("Guests of the external network %s are not led out", network)
+            return None
+        return self._physical_network
+
+    def _make_room_for_flat(self, context: Any) -> None:
+        """A network that is flat where a local one has the untagged frames, and no port."""
+        network = context.current["id"]
+        if not any(s.network_id == network and _is_flat(s) for s in self._untagged(context)):
+            return
+        for segment in self._others(context, network):
+            if _ports(context, segment.network_id):
+                raise UntaggedFramesInUse(
+                    physical=self._physical_network, network=segment.network_id
+                )
+            lead(segment, None)
+
+    def _untagged(self, context: Any) -> list[Any]:
+        """Segments whose frames pass the external bridge without a tag."""
+        return [
+            segment
+            for segment in network_objects.NetworkSegment.get_objects(
+                context._plugin_context, physical_network=self._physical_network
+            )
+            if segment.network_type == constants.TYPE_LOCAL or _is_flat(segment)
+        ]
+
+    def _others(self, context: Any, network: str) -> list[Any]:
+        return [segment for segment in self._untagged(context) if segment.network_id != network]
+
+
+def _is_flat(segment: Any) -> bool:
+    return bool(segment.network_type == constants.TYPE_FLAT)
+
+
+def _idle(context: Any, segments: list[Any]) -> bool:
+    """Whether all of them can be told to do without."""
+    return not any(_is_flat(s) or _ports(context, s.network_id) for s in segments)
+
+
+def _ports(context: Any, network: str, but: str = "") -> int:
+    """How many of the network's ports are, or are to be, in the integration bridge."""
+    port = models_v2.Port
+    found = context._plugin_context.session.query(port.id).filter(
+        port.network_id == network, port.device_owner.notin_(ELSEWHERE), port.id != but
+    )
+    return int(found.count())

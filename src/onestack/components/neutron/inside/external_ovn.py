@@ -10,7 +10,11 @@ from neutron_lib.plugins import directory
 from neutron_lib.plugins.ml2 import api
 
 from onestack.components.neutron.inside import ovn_changes
-from onestack.components.neutron.inside.external import ExternalNetworkDriver, external
+from onestack.components.neutron.inside.external import (
+    ExternalNetworkDriver,
+    external,
+    local_segments,
+)
 
 USERSPACE_VARIABLE = "ONESTACK_USERSPACE_DATAPATH"
 
@@ -34,7 +38,7 @@ class OvnExternalNetworkDriver(ExternalNetworkDriver):
         if not self._physical_network or now == before:
             return
         ovn = directory.get_plugin().mechanism_manager.mech_drivers["ovn"].obj
-        for segment in self._segments(context):
+        for segment in local_segments(context, context.current["id"]):
             state = {
                 api.ID: segment.id,
                 api.NETWORK_TYPE: segment.network_type,

@@ -145,7 +145,10 @@ class ExternalBridgeDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]
 def straight_out(details: dict[str, Any], external_network: str) -> bool:
     """``details`` are what the server says of the leg's port."""
     physical = details.get("physical_network")
-    return not physical or (physical == external_network and details.get("segmentation_id") is None)
+    # One of type local has no other way, by whatever name it was led there.
+    if details.get("network_type") == constants.TYPE_LOCAL or not physical:
+        return True
+    return bool(physical == external_network and details.get("segmentation_id") is None)
 
 
 class DhcpDriver(interface.OVSInterfaceDriver):  # type: ignore[misc]

@@ -103,6 +103,7 @@ def openvswitch_agent(spec: Process, sockets: dict[str, socket]) -> None:
     from onestack.components.neutron.inside import agent_changes
 
     agent_changes.wire_local_networks()
+    agent_changes.keep_untagged_frames()
     main.main()
 
 

@@ -1,0 +1,84 @@
+"""Which network has the untagged frames of the external bridge, with Open vSwitch's agents.
+
+`inside.external_openvswitch` gives them to one network at a time. Here it is seen to for what
+its rules do not reach: networks of an older program's, another name of the physical network,
+and what was changed by the way (an RBAC policy makes a network external, too).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+
+from onestack.database.upstream_tables import neutron as tables
+from onestack.database.upstream_tables.neutron import Untagged
+from onestack.model.change import Change
+from onestack.model.context import Context
+from onestack.model.findings import Finding, refuse
+from onestack.network.bridges import Bridges
+
+AGENT = "neutron/neutron-openvswitch-agent"
+
+
+def ensure_led(ctx: Context) -> Iterator[Change]:
+    """External networks of type local lead to the external bridge, or do without.
+
+    The agent takes note when it starts; one with ports that does already is wired then.
+    """
+    # Imported late: answers and checks run where only the standard library is.
+    from onestack.database.server import server_of
+
+    bridges, server = ctx.once(Bridges), server_of(ctx)
+    if not bridges.external:
+        return
+    networks = tables.untagged_networks(server)
+    first = chosen(networks, bridges.external_network)
+    for network in networks:
+        wanted = bridges.external_network if network == first else ""
+        if network.kind != "local" or network.physical == wanted:
+            continue
+        what = f"lead guests of the external network {network.name} to {bridges.external}"
+        if not wanted:
+            why = "which another one leads to" if network.external else "it is external no more"
+            what = f"lead no guests of the network {network.name} to {bridges.external}: {why}"
+        yield Change(what, functools.partial(tables.lead, server, network.identity, wanted))
+
+
+def unled(ctx: Context, networks: Sequence[Untagged]) -> Iterator[Finding]:
+    """Guests on an external network that are not led out."""
+    bridges = ctx.once(Bridges)
+    name = bridges.external_network
+    holders = [n.name for n in networks if n.physical == name and (n.kind == "flat" or n.ports)]
+    why = f"{bridges.external} carries the frames of one network without a tag"
+    cure = f"onestack up, then onestack restart {AGENT}"
+    if holders:
+        why += f", and those are {holders[0]}'s"
+        cure = (
+            "give them floating IPs from networks of their own, or make the network anew of type "
+            f"vlan; or delete the ports on {holders[0]}, then {cure}"
+        )
+    for network in networks:
+        local = network.kind == "local" and network.external and network.physical != name
+        if bridges.external and local and network.guests:
+            yield refuse(
+                f"{network.guests} guests' ports on the external network {network.name} reach "
+                "nothing outside",
+                why,
+                cure,
+            )
+
+
+def chosen(networks: Sequence[Untagged], physical: str) -> Untagged | None:
+    """The local network that is to have the untagged frames of this physical network.
+
+    None where they are a flat network's. Else one with ports before one without, and the one
+    that has them before others.
+    """
+    if any(n.kind == "flat" and n.physical == physical for n in networks):
+        return None
+    local = [n for n in networks if n.kind == "local" and n.external]
+    return max(
+        local,
+        key=lambda n: (bool(n.ports), n.physical == physical, bool(n.physical), n.guests),
+        default=None,
+    )
