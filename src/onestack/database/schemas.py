@@ -10,7 +10,7 @@ before; all others are its own.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,15 +63,31 @@ class Schemas:
             "onestack destroy removes it",
         )
 
-    def ensure(self, database: Database, password: str, job: MigrationJob) -> Iterator[Change]:
-        """The database, its user, and its schema."""
-        yield from self._ensure_schema(database, password, job)
+    def ensure(
+        self,
+        database: Database,
+        password: str,
+        job: MigrationJob,
+        quiet: Callable[[], Iterable[Change]] = tuple,
+    ) -> Iterator[Change]:
+        """The database, its user, and its schema. ``quiet``: nobody works in it."""
         place = database.place
-        if widening.is_narrow(self.server, place):
-            yield Change(
-                f"let the database {database.name} hold every character, emoji too",
-                lambda: widening.widen(self.server, place),
-            )
+        # Before it is migrated: a key of a new table's to a narrow column would be refused. What
+        # a migration works on, and what is made anew, comes later.
+        narrow = widening.is_narrow(self.server, place)
+        later = narrow and (self.server.marked(database.name) or job.running())
+        if narrow and not later:
+            yield from self._widen(database, quiet)
+        yield from self._ensure_schema(database, password, job)
+        if later and widening.is_narrow(self.server, place):
+            yield from self._widen(database, quiet)
+
+    def _widen(self, database: Database, quiet: Callable[[], Iterable[Change]]) -> Iterator[Change]:
+        yield from quiet()
+        yield Change(
+            f"let the database {database.name} hold every character, emoji too",
+            lambda: widening.widen(self.server, database.place, self.tell),
+        )
 
     def _ensure_schema(
         self, database: Database, password: str, job: MigrationJob

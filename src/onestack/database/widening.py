@@ -6,6 +6,8 @@ their types and the order of their words, only their character set changes.
 
 The server changes no column that a foreign key ties to another. So keys are written down in
 our own database, dropped, and made again in the end: killed anywhere, the next run goes on.
+The machine may have been started in between, and services may have worked without keys: what
+these would have done to rows that refer to nothing is done before they are made again.
 """
 
 from __future__ import annotations
@@ -13,10 +15,15 @@ from __future__ import annotations
 import re
 
 from onestack.database.server import OWN, Server
+from onestack.host.locks import Tell, silent
 
 NARROW, WIDE = "utf8mb3", "utf8mb4"
 KEYS = "foreign_keys"
 _KEY = re.compile(r"^ *CONSTRAINT `(?P<name>[^`]+)` (?P<rest>FOREIGN KEY .*?),?$", re.MULTILINE)
+_REFERENCE = re.compile(
+    r"FOREIGN KEY \((?P<columns>[^)]+)\) REFERENCES (?P<table>(?:`[^`]+`\.)?`[^`]+`)"
+    r" \((?P<others>[^)]+)\)(?: ON DELETE (?P<rule>CASCADE|SET NULL))?"
+)
 _UNCHECKED = "SET STATEMENT foreign_key_checks = 0 FOR "
 
 
@@ -34,8 +41,9 @@ def narrow_tables(server: Server, database: str) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
-def widen(server: Server, database: str) -> None:
+def widen(server: Server, database: str, tell: Tell = silent) -> None:
     """Nobody else works in ``database`` meanwhile."""
+    interrupted = bool(_kept(server, database))
     tables = narrow_tables(server, database)
     if tables:
         _keep(server, database)
@@ -44,8 +52,10 @@ def widen(server: Server, database: str) -> None:
         server.query(f"ALTER TABLE `{table}` DROP FOREIGN KEY IF EXISTS `{name}`", (), database)
     for table in tables:
         _widen(server, database, table)
+    if interrupted:
+        _settle(server, database, keys, tell)
     for table, name, rest in keys:
-        # What they say of the rows has been so all the time.
+        # What they say of the rows is so.
         wanted = rest.replace("FOREIGN KEY ", f"FOREIGN KEY IF NOT EXISTS `{name}` ", 1)
         add = f"ALTER TABLE `{table}` ADD CONSTRAINT `{name}` {wanted}"
         server.query(f"{_UNCHECKED}{add}", (), database)
@@ -68,6 +78,49 @@ def _widen(server: Server, database: str, table: str) -> None:
     if str(collation).startswith(NARROW):
         changes.append(f"DEFAULT CHARACTER SET {WIDE} COLLATE {_wide(str(collation))}")
     server.query(f"{_UNCHECKED}ALTER TABLE `{table}` {', '.join(changes)}", (), database)
+
+
+def _settle(server: Server, database: str, keys: list[tuple[str, str, str]], tell: Tell) -> None:
+    """Rows that refer to nothing go, or refer no more, as their keys say; others are told."""
+    found = [(table, name, key) for table, name, rest in keys if (key := _REFERENCE.match(rest))]
+    settled = False
+    while not settled:
+        settled = True
+        for table, _, key in found:
+            rows = _astray(server, database, table, key) if key["rule"] else 0
+            if not rows:
+                continue
+            # those that referred to these are next
+            settled = False
+            if key["rule"] == "CASCADE":
+                sql = f"DELETE FROM `{table}`"
+            else:
+                nothing = ", ".join(f"{column} = NULL" for column in key["columns"].split(", "))
+                sql = f"UPDATE `{table}` SET {nothing}"
+            # keys that are there again already would refuse it
+            server.query(f"{_UNCHECKED}{sql} WHERE {_condition(table, key)}", (), database)
+            tell(f"{database}: {rows} rows of {table} referred to nothing in {key['table']}")
+    for table, name, key in found:
+        if rows := _astray(server, database, table, key):
+            tell(
+                f"{database}: {rows} rows of {table} refer to nothing in {key['table']} ({name}), "
+                "and stay"
+            )
+
+
+def _astray(server: Server, database: str, table: str, key: re.Match[str]) -> int:
+    """How many rows refer to nothing."""
+    sql = f"SELECT COUNT(*) FROM `{table}` WHERE {_condition(table, key)}"
+    return server.number(sql, (), database)
+
+
+def _condition(table: str, key: re.Match[str]) -> str:
+    columns, others = (key[group].split(", ") for group in ("columns", "others"))
+    given = " AND ".join(f"`{table}`.{column} IS NOT NULL" for column in columns)
+    same = " AND ".join(
+        f"other.{other} = `{table}`.{column}" for column, other in zip(columns, others, strict=True)
+    )
+    return f"{given} AND NOT EXISTS (SELECT 1 FROM {key['table']} AS other WHERE {same})"
 
 
 def _column(name: str, kind: str, collation: str, nullable: str, default: str) -> str:

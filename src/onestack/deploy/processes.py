@@ -110,6 +110,18 @@ class Processes:
                 lambda: self.supervisor.pause(stale),
             )
 
+    def quiet(self, specs: Sequence[Process], database: str) -> Iterator[Change]:
+        """None of ``specs`` works in the database; `ensure` starts them again."""
+        names = [spec.name for spec in specs]
+        down = (State.STOPPED, State.FATAL)
+        running = [s.name for s in self._statuses(names) if s.state not in down]
+        if running:
+            listed = ", ".join(running)
+            yield Change(
+                f"stop what works in the database {database}: {listed}",
+                lambda: patiently(lambda: self.supervisor.stop(running), f"stopping {listed}"),
+            )
+
     def _load(self, removed: Sequence[str]) -> None:
         if removed:
             patiently(lambda: self.supervisor.stop(removed), f"stopping {', '.join(removed)}")

@@ -283,7 +283,9 @@ class _Builder:
     def _database(self, declared: Declared, database: Database) -> Iterator[Change]:
         job = Migration(self.ctx, self.supervisor, declared.name, database)
         password = self.ctx.secrets[f"{database.user}_db"]
-        yield from self._schemas(database.environment).ensure(database, password, job)
+        schemas = self._schemas(database.environment)
+        quiet = functools.partial(self.processes.quiet, self.specs[declared.name], database.name)
+        yield from schemas.ensure(database, password, job, quiet)
 
     def _schemas(self, environment: str) -> Schemas:
         """With the migrations, and the schemas kept of them, of this environment."""

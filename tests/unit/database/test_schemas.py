@@ -11,6 +11,7 @@ import pytest
 from onestack.database import dumps, server, widening
 from onestack.database.schemas import Schemas
 from onestack.host.command import CommandFailed, CommandResult
+from onestack.model.change import Change
 from onestack.model.declarations import Database
 from onestack.model.errors import OnestackError
 
@@ -143,7 +144,8 @@ class Cloud:
 
     def up(self, password: str = "pw") -> list[str]:
         made = []
-        for change in self.schemas.ensure(self.database, password, self):
+        quiet = Change("nobody works in it", lambda: None)
+        for change in self.schemas.ensure(self.database, password, self, lambda: (quiet,)):
             change.do()
             made.append(change.what)
         return made
@@ -335,10 +337,51 @@ def test_older_tables_within_are_migrated(part: Cloud) -> None:
     assert part.up() == ["migrate the database glance_more to b"]
 
 
-def test_an_older_clouds_database_is_widened(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
+WIDENED = "let the database glance hold every character, emoji too"
+
+
+@pytest.fixture
+def narrow(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """An older program's, at the release's heads."""
+
+    def widen(server: Server, place: str, tell: object) -> None:
+        server.narrow.remove(place)
+
     cloud.up()
     cloud.server.narrow.add("glance")
-    monkeypatch.setattr(widening, "widen", lambda server, place: made.append(place))
-    assert cloud.up() == ["let the database glance hold every character, emoji too"]
-    assert made == ["glance"]
+    monkeypatch.setattr(widening, "widen", widen)
+    return cloud
+
+
+def test_an_older_clouds_database_is_widened(narrow: Cloud) -> None:
+    assert narrow.up() == ["nobody works in it", WIDENED]
+    assert narrow.up() == []
+
+
+def test_it_is_widened_before_it_is_migrated(narrow: Cloud) -> None:
+    """A new table's key refers to a column of the same characters, or is refused."""
+    narrow.server.databases["glance"][VERSION] = {"a"}
+    wide: list[bool] = []
+    narrow.during = lambda: wide.append(not narrow.server.narrow)
+    made = narrow.up()
+    assert made == ["nobody works in it", WIDENED, "migrate the database glance to b"]
+    assert wide == [True]
+
+
+def test_what_a_migration_works_on_is_widened_later(narrow: Cloud) -> None:
+    narrow.server.databases["glance"][VERSION] = {"a"}
+    narrow.at_work = True
+    migrated = "migrate the database glance to b"
+    assert narrow.up() == [migrated, "nobody works in it", WIDENED]
+
+
+def test_what_is_made_anew_is_not_widened(narrow: Cloud) -> None:
+    narrow.server.mark("glance", set())
+
+    def drop(database: str) -> None:
+        narrow.server.narrow.discard(database)
+        del narrow.server.databases[database]
+
+    narrow.server.drop = drop  # type: ignore[method-assign]
+    assert WIDENED not in narrow.up()
+    assert narrow.up() == []

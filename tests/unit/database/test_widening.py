@@ -21,8 +21,8 @@ TABLES = (
     "CREATE TABLE child (n INT PRIMARY KEY AUTO_INCREMENT, of VARCHAR(36) NOT NULL,"
     " kind ENUM('one','it''s') NOT NULL DEFAULT 'it''s', body TEXT, folded VARCHAR(20) DEFAULT"
     " NULL, exact VARCHAR(20) COLLATE utf8mb3_bin DEFAULT 'x', latin VARCHAR(9) CHARACTER SET"
-    " latin1, share VARCHAR(9) DEFAULT '5%d', UNIQUE KEY exactly (exact, folded), CONSTRAINT child_of FOREIGN KEY (of) REFERENCES"
-    f" parent (id) ON DELETE CASCADE) {NARROW}",
+    " latin1, share VARCHAR(9) DEFAULT '5%d', UNIQUE KEY exactly (exact, folded), CONSTRAINT"
+    f" child_of FOREIGN KEY (of) REFERENCES parent (id) ON DELETE CASCADE) {NARROW}",
     # wide already, but for a column
     "CREATE TABLE mixed (a VARCHAR(20) CHARACTER SET utf8mb3, b VARCHAR(20))"
     " DEFAULT CHARSET=utf8mb4",
@@ -117,3 +117,86 @@ def test_killed_anywhere_it_goes_on(
     widening.widen(server, name)
     assert not widening.is_narrow(server, name)
     assert shape(server, name) == wanted
+
+
+ID, OF = "id VARCHAR(9) PRIMARY KEY", "of VARCHAR(9)"
+FAMILY = (
+    f"CREATE TABLE parent ({ID}, again VARCHAR(9), UNIQUE KEY (id, again))",
+    f"CREATE TABLE child ({ID}, {OF}, FOREIGN KEY (of) REFERENCES parent (id) ON DELETE CASCADE)",
+    f"CREATE TABLE grandchild ({ID}, {OF}, CONSTRAINT grand FOREIGN KEY (of) REFERENCES child (id)"
+    " ON DELETE CASCADE ON UPDATE CASCADE)",
+    f"CREATE TABLE loose ({ID}, {OF}, FOREIGN KEY (of) REFERENCES child (id) ON DELETE SET NULL)",
+    f"CREATE TABLE strict ({ID}, {OF}, CONSTRAINT tied FOREIGN KEY (of) REFERENCES parent (id))",
+    f"CREATE TABLE tree ({ID}, {OF}, FOREIGN KEY (of) REFERENCES tree (id) ON DELETE CASCADE)",
+    f"CREATE TABLE pair ({ID}, {OF}, again VARCHAR(9), FOREIGN KEY (of, again) REFERENCES"
+    " parent (id, again) ON DELETE CASCADE)",
+)
+MEANWHILE = {
+    "child": (("c", "p"), ("astray", "gone"), ("none", None)),
+    "grandchild": (("g", "c"), ("astray", "gone"), ("follows", "astray")),
+    "loose": (("l", "c"), ("astray", "astray")),
+    "strict": (("s", "p"), ("astray", "gone")),
+    "tree": (("root", None), ("leaf", "root"), ("astray", "gone"), ("follows", "astray")),
+    "pair": (("a", "p", "q"), ("b", "p", None), ("astray", "p", "gone")),
+}
+"""Rows of services that found no keys; with a name for those that keys would not have let be."""
+
+
+@pytest.mark.parametrize("added", range(6))
+def test_what_was_written_without_keys_is_settled(
+    server: Server, added: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of them were made again when it was killed."""
+    name = f"settled{added}"
+    server.create(name)
+    for table in FAMILY:
+        server.query(f"{table} {NARROW}", (), name)
+    keys = shape(server, name)
+    done, left = Server.query, added
+
+    def query(self: Server, sql: str, *more: object) -> list[tuple[object, ...]]:
+        nonlocal left
+        if "ADD CONSTRAINT" in sql:
+            if not left:
+                raise KeyboardInterrupt
+            left -= 1
+        return done(self, sql, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Server, "query", query)
+    with pytest.raises(KeyboardInterrupt):
+        widening.widen(server, name)
+    monkeypatch.undo()
+    server.query("INSERT INTO parent VALUES ('p', 'q')", (), name)
+    for table, rows in MEANWHILE.items():
+        for row in rows:
+            values = ", ".join("NULL" if value is None else f"'{value}'" for value in row)
+            # also where a key is there again: it is made without a look at the rows
+            insert = f"INSERT INTO {table} VALUES ({values})"
+            server.query(f"SET STATEMENT foreign_key_checks = 0 FOR {insert}", (), name)
+    told: list[str] = []
+    widening.widen(server, name, told.append)
+    assert not widening.is_narrow(server, name) and shape(server, name) == keys
+    kept = {
+        table: {row[0]: row[1] for row in server.query(f"SELECT * FROM {table}", (), name)}
+        for table in MEANWHILE
+    }
+    assert kept == {
+        "child": {"c": "p", "none": None},
+        "grandchild": {"g": "c"},
+        "loose": {"l": "c", "astray": None},
+        "strict": {"s": "p", "astray": "gone"},
+        "tree": {"root": None, "leaf": "root"},
+        "pair": {"a": "p", "b": "p"},
+    }
+    assert f"{name}: 1 rows of strict refer to nothing in `parent` (tied), and stay" in told
+    assert sum("of grandchild referred to nothing" in sentence for sentence in told) in (1, 2)
+    with pytest.raises(OnestackError, match="refused"):
+        server.query("DELETE FROM parent", (), name)
+
+
+def test_one_that_was_not_interrupted_looks_at_no_rows(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(server, "whole")
+    monkeypatch.setattr(widening, "_settle", lambda *arguments: pytest.fail("it does"))
+    widening.widen(server, "whole")

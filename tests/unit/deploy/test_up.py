@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -65,8 +65,15 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
 
     def ensure(
-        self: schemas.Schemas, wanted: Database, password: str, job: schemas.MigrationJob
+        self: schemas.Schemas,
+        wanted: Database,
+        password: str,
+        job: schemas.MigrationJob,
+        quiet: Callable[[], Iterable[Change]],
     ) -> Iterator[Change]:
+        if f"widen {wanted.name}" in made:
+            made.remove(f"widen {wanted.name}")
+            yield from quiet()
         assert password == f"secret of {wanted.user}_db"
         if wanted.name not in made:
             yield Change(f"make {wanted.name}", lambda: made.append(wanted.name))
@@ -184,6 +191,28 @@ def test_a_password_changes_while_nobody_uses_it(
     assert changes[0] == "stop what gets another configuration: doors-api, rooms-api"
     assert {*changes[1:3]} == {"make rooms", "start doors-api with its new configuration"}
     assert changes[3:] == ["start rooms-api with its new configuration"]
+
+
+@needs_root
+def test_nobody_works_in_a_database_whose_keys_are_gone(
+    ctx: Context, supervisor: Supervisor, made: list[str]
+) -> None:
+    """The machine was started in the middle of it, and all that it has runs."""
+    for place in ("etc", "data"):
+        (ctx.cloud.root / place).mkdir(parents=True)
+    run(ctx, supervisor)
+    for state in (State.READY, State.BACKOFF, State.STOPPING):
+        supervisor.said.clear()
+        supervisor.states["rooms-api"] = state
+        made.append("widen rooms")
+        assert run(ctx, supervisor).report.changes == [
+            ("database:rooms", "stop what works in the database rooms: rooms-api"),
+            ("process:rooms-api", "start rooms-api"),
+        ]
+        assert supervisor.said == ["stop rooms-api", "start rooms-api"]
+    supervisor.states["rooms-api"] = State.STOPPED
+    made.append("widen rooms")
+    assert run(ctx, supervisor).report.changes == [("process:rooms-api", "start rooms-api")]
 
 
 @needs_root

@@ -228,7 +228,9 @@ class Supervisor(SupervisorClient):
         ]
 
     def stop(self, names: Iterable[str]) -> None:
-        self.said += [f"stop {name}" for name in names]
+        for name in names:
+            self.said.append(f"stop {name}")
+            self.states[name] = State.STOPPED
 
     def pause(self, names: Iterable[str]) -> None:
         for name in names:
