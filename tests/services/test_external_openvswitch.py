@@ -52,12 +52,34 @@ def test_a_guest_on_the_external_network_is_reached(cloud: CloudUnderTest) -> No
         "--security-group open one",
     )
     (address,) = server["addresses"]["net-ext"]
-    wait_until(
-        "an answer",
-        lambda: " 0% packet loss" in cloud.type(f"ping -c 1 -W 2 {address}", expect=None),
-        200,
-        3,
+    wait_until("an answer", lambda: answers(cloud, address), 200, 3)
+
+
+def answers(cloud: CloudUnderTest, address: str) -> bool:
+    return " 0% packet loss" in cloud.type(f"ping -c 1 -W 2 {address}", expect=None)
+
+
+def test_another_network_takes_nothing_from_its_guest(cloud: CloudUnderTest) -> None:
+    """Its DHCP's port is wired, and is not led out."""
+    cloud.type(
+        "openstack network create net-more --external --provider-network-type local && "
+        "openstack subnet create sub-more --network net-more --subnet-range 198.51.100.0/24"
     )
+    assert shown(cloud, "network show net-more")["provider:physical_network"] is None
+    dhcp = "openstack port list --network net-more --device-owner network:dhcp -f value -c Status"
+    wait_until("DHCP's port", lambda: "ACTIVE" in cloud.type(dhcp, timeout=300), 120)
+    (address,) = shown(cloud, "server show one")["addresses"]["net-ext"]
+    assert answers(cloud, address)
+    said = cloud.inside(
+        "openstack network create net-flat --external --provider-network-type flat "
+        "--provider-physical-network extnet",
+        expect=1,
+    )
+    assert "of type vlan" in said.stdout + said.stderr
+    said = cloud.inside("openstack network set --internal net-ext", expect=1)
+    assert "once they are deleted" in said.stdout + said.stderr
+    cloud.type("openstack network delete net-more")
+    assert answers(cloud, address)
 
 
 def test_the_leg_to_a_vlan_has_its_tag(cloud: CloudUnderTest) -> None:

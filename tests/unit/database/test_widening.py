@@ -67,6 +67,16 @@ def test_what_upstream_calls_utf8_is_all_of_it(server: Server) -> None:
     assert not widening.is_narrow(server, "new")
 
 
+def test_all_emoji_are_one_where_names_are_unique(server: Server) -> None:
+    """By the order of characters that upstream's tables get; others are told apart."""
+    server.create("order_of")
+    server.query("CREATE TABLE t (a VARCHAR(20) UNIQUE)", (), "order_of")
+    for name in (EMOJI, f"{EMOJI}a", "日", "本"):
+        server.query("INSERT INTO t VALUES (%s)", (name,), "order_of")
+    with pytest.raises(OnestackError, match="refused"):
+        server.query("INSERT INTO t VALUES (%s)", ("\N{CAT FACE}",), "order_of")
+
+
 def test_nothing_but_the_characters_changes(server: Server) -> None:
     wanted = made(server, "old")
     with pytest.raises(OnestackError, match="refused"):
