@@ -569,7 +569,7 @@ def net(
 ) -> tables.Untagged:
     found = {"kind": "local", "external": True, **more}
     return tables.Untagged(
-        name, name, physical=physical, guests=guests, ports=max(ports, guests), **found
+        f"s-{name}", name, name, physical=physical, guests=guests, ports=max(ports, guests), **found
     )
 
 
@@ -619,6 +619,37 @@ def test_one_network_is_led_to_the_external_bridge(
     assert list(task.ensure()) == []
     none = made(tmp_path, "openvswitch", CONFIG_NEUTRON_L3_EXT_BRIDGE="provider")
     assert list(untagged.ensure_led(none)) == []
+
+
+def test_local_networks_of_ovn_follow_the_name_of_the_physical_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = [
+        net("led", "before", guests=1),
+        net("now", "extnet"),
+        # another program's, a flat one's and an inner one's are no business of ours
+        net("bare"),
+        net("flat", "before", kind="flat"),
+        net("inner", "before", external=False),
+    ]
+    led: list[tuple[str, str]] = []
+    monkeypatch.setattr(server, "server_of", lambda ctx: None)
+    monkeypatch.setattr(tables, "untagged_networks", lambda server: networks)
+    monkeypatch.setattr(tables, "lead", lambda server, *what: led.append(what))
+    ctx = made(tmp_path, "ovn")
+    tool = ctx.cloud.bin / "ovn-nbctl"
+    tool.parent.mkdir(parents=True)
+    tool.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\n')
+    tool.chmod(0o755)
+    (task,) = (task for task in Declared(ROOM, ctx).tasks if task.name == "external")
+    (change,) = task.ensure()
+    change.do()
+    wanted = "--if-exists set Logical_Switch_Port provnet-s-led options:network_name=extnet"
+    assert (tmp_path / "asked").read_text() == f"--timeout=20 -- {wanted}\n"
+    assert led == [("led", "extnet")]
+    none = made(tmp_path, "ovn", CONFIG_NEUTRON_L3_EXT_BRIDGE="provider")
+    (task,) = (task for task in Declared(ROOM, none).tasks if task.name == "external")
+    assert list(task.ensure()) == []
 
 
 @pytest.mark.parametrize(

@@ -338,7 +338,7 @@ def test_neutrons_untagged_networks(server: Server) -> None:
             server,
             "neutron",
             "networksegments",
-            id=name,
+            id=f"s-{name}",
             network_id=name,
             network_type=kind,
             physical_network=physical,
@@ -367,7 +367,7 @@ def test_neutrons_untagged_networks(server: Server) -> None:
         )
 
     def row(name: str, kind: str, physical: str, *more: Any) -> neutron.Untagged:
-        return neutron.Untagged(name, f"net-{name}", kind, physical, *more)
+        return neutron.Untagged(f"s-{name}", name, f"net-{name}", kind, physical, *more)
 
     old = row("a-old", "local", "", True, 1, 2)
     others = [

@@ -53,8 +53,9 @@ def drop_firewall_tables(server: Server, tables: list[str]) -> None:
 
 
 class Untagged(NamedTuple):
-    """A network of type local or flat, with one row for each of its segments."""
+    """A network of type local or flat, once for each of its segments."""
 
+    segment: str
     identity: str
     name: str
     kind: str
@@ -68,7 +69,7 @@ class Untagged(NamedTuple):
 
 def untagged_networks(server: Server) -> list[Untagged]:
     rows = server.query(
-        "SELECT n.id, n.name, s.network_type, COALESCE(s.physical_network, ''),"
+        "SELECT s.id, n.id, n.name, s.network_type, COALESCE(s.physical_network, ''),"
         " e.network_id IS NOT NULL, COUNT(IF(p.device_owner LIKE 'compute:%', 1, NULL)),"
         " COUNT(IF(p.device_owner IN ('network:router_gateway', 'network:floatingip'),"
         " NULL, p.id))"
@@ -82,8 +83,10 @@ def untagged_networks(server: Server) -> list[Untagged]:
         DATABASE,
     )
     return [
-        Untagged(str(i), str(name), str(kind), str(physical), bool(external), guests, ports)
-        for i, name, kind, physical, external, guests, ports in rows
+        Untagged(
+            str(segment), str(i), str(name), str(kind), str(physical), bool(external), guests, ports
+        )
+        for segment, i, name, kind, physical, external, guests, ports in rows
     ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from onestack.components.neutron import keys
@@ -16,8 +17,11 @@ from onestack.components.neutron.features.mechanism import (
     time_servers,
 )
 from onestack.components.neutron.layout import Layout
+from onestack.database.upstream_tables import neutron as tables
+from onestack.host.command import run
+from onestack.model.change import Change
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, Task
+from onestack.model.declarations import Capability, ConfigFile, Scope, Task
 from onestack.model.ini import Ini, Value
 from onestack.model.process import Process
 from onestack.network.bridges import Bridges
@@ -90,6 +94,38 @@ class OvnMechanism(Mechanism):
         return ("onestack.components.neutron.inside.preload_ovn",)
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
+        yield Task(
+            "external",
+            lambda: _ensure_named(ctx),
+            ("database:neutron", "capability:northbound"),
+            before_start=True,
+            scope=Scope.CLOUD,
+        )
         if not ctx.answers[keys.FWAAS]:
             # after the API's start without the service: it would make them again
             yield Task("firewalls", lambda: fwaas.lifted(ctx), ("process:neutron-api",))
+
+
+def _ensure_named(ctx: Context) -> Iterator[Change]:
+    """Local networks know the external bridge's physical network by its name of today."""
+    # Imported late: answers and checks run where only the standard library is.
+    from onestack.database.server import server_of
+
+    bridges, server = ctx.once(Bridges), server_of(ctx)
+    name = bridges.external_network
+    tool = [str(ctx.cloud.bin / "ovn-nbctl"), "--timeout=20"]
+
+    def lead(network: tables.Untagged) -> None:
+        # as upstream calls a segment's port to the outside
+        port = ("Logical_Switch_Port", f"provnet-{network.segment}")
+        options = f"options:network_name={name}"
+        run([*tool, "--", "--if-exists", "set", *port, options], timeout=30)
+        tables.lead(server, network.identity, name)
+
+    for network in tables.untagged_networks(server) if bridges.external else ():
+        local = network.kind == "local" and network.external
+        if local and network.physical not in ("", name):
+            yield Change(
+                f"lead the external network {network.name} to {bridges.external}, now {name}",
+                functools.partial(lead, network),
+            )
