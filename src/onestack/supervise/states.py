@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
+DOUBLED = 6
+"""So often the first delay is doubled at most: it is longer than the longest by then."""
 ALLOWED_FAILURES = 5
 """Quick failures in a row after which nothing is tried any more until asked for."""
 QUICK = 10.0
@@ -65,7 +67,10 @@ def duration(seconds: float) -> str:
 
 def ordinal(number: int) -> str:
     words = ("first", "second", "third", "fourth", "fifth", "sixth")
-    return words[number - 1] if 1 <= number <= len(words) else f"{number}th"
+    if 1 <= number <= len(words):
+        return words[number - 1]
+    ends = {1: "st", 2: "nd", 3: "rd"} if number // 10 % 10 != 1 else {}
+    return f"{number}{ends.get(number % 10, 'th')}"
 
 
 @dataclass
@@ -162,7 +167,7 @@ class StateMachine:
             self._to(State.FATAL, now, how)
             self.last_line = last_line
             return None
-        delay = min(FIRST_DELAY * 2.0 ** (self.failures - 1), LONGEST_DELAY)
+        delay = min(FIRST_DELAY * 2.0 ** min(self.failures - 1, DOUBLED), LONGEST_DELAY)
         self._to(State.BACKOFF, now, how)
         self.last_line = last_line
         self.next_try = now + delay

@@ -26,6 +26,7 @@ def test_durations_are_for_people() -> None:
         "5 days",
     ]
     assert [ordinal(n) for n in (1, 3, 6, 7)] == ["first", "third", "sixth", "7th"]
+    assert [ordinal(n) for n in (12, 21, 102, 113)] == ["12th", "21st", "102nd", "113th"]
 
 
 def test_every_state_has_edges() -> None:
@@ -116,15 +117,18 @@ def test_time_spent_unhealthy_counts_as_having_lived() -> None:
 def test_what_has_a_passing_cause_is_never_given_up() -> None:
     machine = StateMachine(0.0)
     machine.wanted(0.0)
-    for number in range(12):
+    # more than a number can be doubled
+    for number in range(2000):
         machine.starting(number)
         machine.spawned(number, 1)
         machine.exited(number, "exited with 1")
-        assert machine.failed(number, "the disk is full", passing=True) is not None
+        assert machine.failed(number, "the disk is full", passing=True) == min(
+            0.5 * 2 ** min(number, 9), 30
+        )
         machine.retry(number)
     # Once it is gone, an ordinary failure is the first of five.
     delays = []
-    for number in range(20, 25):
+    for number in range(2000, 2005):
         machine.starting(number)
         machine.spawned(number, 1)
         machine.exited(number, "exited with 1")
