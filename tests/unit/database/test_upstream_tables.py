@@ -263,12 +263,26 @@ def test_what_is_on_its_way_to_another_state(server: Server) -> None:
     earlier = "2026-01-01 00:00:00"
     server.query("SET GLOBAL time_zone = '+00:00'")
     for number, (vm, task, gone) in enumerate(
-        (("active", None, 0), ("building", None, 0), ("active", "deleting", 0), ("x", "y", 9))
+        (
+            ("active", None, 0),
+            ("building", None, 0),
+            ("active", "deleting", 0),
+            ("x", "y", 9),
+            ("building", "spawning", 0),
+            ("shelved_offloaded", "spawning", 0),
+            ("shelved_offloaded", "deleting", 0),
+        )
     ):
         of = {"uuid": f"p{number}", "display_name": f"s{number}", "updated_at": earlier}
         put(server, "nova", "instances", vm_state=vm, task_state=task, deleted=gone, **of)
     found = {thing.identity: thing for thing in nova.in_passing(server)}
-    assert {i: found[i].state for i in found} == {"p1": "building", "p2": "deleting"}
+    assert {i: found[i].state for i in found} == {
+        "p1": "building",
+        "p2": "deleting",
+        "p4": "spawning",
+        "p5": "unshelving",
+        "p6": "deleting",
+    }
     assert found["p1"].name == "s1" and found["p1"].since > 3600
     for number, state in enumerate(("available", "deleting", "error_deleting", "in-use")):
         put(server, "cinder", "volumes", id=f"v{number}", status=state, deleted=0)

@@ -20,20 +20,35 @@ LONG = frozenset(
 """In these a volume's content is copied."""
 _EMPTY = frozenset(("creating", "deleting", "downloading"))
 """What is in these has no content yet, or is to have none."""
-_SETTLED_AT_START = _EMPTY | {"backing-up", "restoring", "restoring-backup", "uploading"}
+_SETTLED_AT_START = {
+    "volume": _EMPTY | {"backing-up", "restoring-backup", "uploading"},
+    "volume snapshot": frozenset(("backing-up", "creating")),
+    "volume backup": frozenset(("creating", "deleting", "restoring")),
+}
 
 
 def cure(thing: Passing) -> str:
     restart = "onestack restart cinder, which ends or undoes what was interrupted; else "
-    settle = restart if thing.state in _SETTLED_AT_START else ""
-    become = f"openstack {thing.kind} set --state"
+    settle = restart if thing.state in _SETTLED_AT_START[thing.kind] else ""
+    become = f"openstack {thing.kind} set"
     if thing.state in _EMPTY:
-        return f"{settle}{become} error {thing.identity}, then delete it"
+        if thing.kind == "volume backup":
+            # Its state cannot be set before a process has begun it.
+            return f"{settle}openstack volume backup delete --force {thing.identity}"
+        return f"{settle}{become} --state error {thing.identity}, then delete it"
     if thing.kind != "volume":
-        return f"{settle}{become} available {thing.identity}"
+        return f"{settle}{become} --state available {thing.identity}"
+    if thing.state == "attaching":
+        # Cinder has noted the server already: whether that has it is another question.
+        return (
+            f"openstack volume attachment list --all-projects --volume-id {thing.identity} names "
+            "a server: where openstack server volume list SERVER has it, "
+            f"{become} --attached --state in-use {thing.identity}; else "
+            f"{become} --detached --state available {thing.identity}"
+        )
     again = ". Half of its content is the backup's: restore it again"
     return (
-        f"{settle}{become} in-use {thing.identity}; that is refused where it is attached to "
-        f"nothing, and then {become} available {thing.identity}"
+        f"{settle}{become} --state in-use {thing.identity}; that is refused where it is attached "
+        f"to nothing, and then {become} --state available {thing.identity}"
         + (again if thing.state == "restoring-backup" else "")
     )

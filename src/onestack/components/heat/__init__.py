@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from onestack.answers.values import Answers
-from onestack.components import openstack
+from onestack.components import lasting, openstack
+from onestack.components.heat import passing
 from onestack.database.places import table_file
 from onestack.database.upstream_tables import heat as tables
 from onestack.model.change import Change
@@ -32,9 +32,6 @@ from onestack.model.ini import Ini, Value, ini_value, read_option
 from onestack.model.key import Key, Kind
 from onestack.model.process import ApiProbe, Process
 from onestack.model.secret import Secret
-
-if TYPE_CHECKING:
-    from onestack.database.passing import Passing
 
 PORT = 8004
 _KEY_OPTION = "auth_encryption_key"
@@ -141,20 +138,12 @@ class Heat(Component):
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
         # Imported late: answers and checks run where only the standard library is.
-        from onestack.components import lasting
         from onestack.database.server import server_of
-
-        def cure(stack: Passing) -> str:
-            # What is being deleted cannot be cancelled, but deleted once more.
-            verb = "delete" if stack.state.startswith("DELETE") else "cancel"
-            return (
-                "onestack restart heat, which calls what was interrupted failed; else "
-                f"openstack stack {verb} {stack.identity}"
-            )
 
         # A stack gives up by itself after its own time, an hour where it says none.
         things = [thing for thing in tables.in_passing(server_of(ctx)) if thing.since > 2 * 3600]
-        yield from lasting.findings(things, frozenset(), cure)
+        manage = f"{ctx.release.services.command('heat-manage')} --config-file {_config(ctx)}"
+        yield from lasting.findings(things, frozenset(), lambda stack: passing.cure(stack, manage))
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         yield ini_file(_config(ctx), ctx.cloud.user(self.name), _sections(ctx), *NAMESPACES)

@@ -59,7 +59,9 @@ def in_passing(server: Server) -> list[Passing]:
         CELL,
         "instances",
         "server",
-        "COALESCE(task_state, vm_state)",
+        # What is unshelved has the task of one that is made, and all its content.
+        "CASE WHEN vm_state = 'shelved_offloaded' AND task_state = 'spawning' THEN 'unshelving'"
+        " ELSE COALESCE(task_state, vm_state) END",
         "deleted = 0 AND (task_state IS NOT NULL OR vm_state = 'building')",
         identity="uuid",
     )
