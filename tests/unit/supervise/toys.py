@@ -49,8 +49,21 @@ def crash(spec: Process, sockets: dict[str, socket.socket]) -> None:
     sys.exit(3)
 
 
-def crash_after(spec: Process, sockets: dict[str, socket.socket]) -> None:
-    time.sleep(spec.arguments["seconds"])
+def crash_there(spec: Process, sockets: dict[str, socket.socket]) -> None:
+    """Fail once a file is there."""
+    while not Path(spec.arguments["file"]).exists():
+        time.sleep(0.01)
+    sys.exit(3)
+
+
+def crash_until_there(spec: Process, sockets: dict[str, socket.socket]) -> None:
+    """Fail until a file is there, and twice more; then stay."""
+    there = Path(spec.arguments["file"])
+    if there.exists():
+        with there.open("a") as file:
+            file.write("x")
+        if there.stat().st_size > 2:
+            signal.pause()
     sys.exit(3)
 
 
