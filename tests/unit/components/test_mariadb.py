@@ -21,6 +21,7 @@ from onestack.model.errors import OnestackError
 from onestack.model.process import ConnectProbe
 from onestack.supervise.probes.attempt import Attempts
 from onestack.supervise.probes.base import ProbeResult
+from tests.support.hanging import hanging, listener
 from tests.support.mariadb import running
 from tests.support.small_disks import fill, make_room, small_disk
 from tests.unit.components.rooms import content, context
@@ -124,6 +125,18 @@ def test_one_that_takes_no_more_connections_is_not_well(tmp_path: Path) -> None:
                     held.callback(more.close)
             found = probed(tmp_path)
             assert not found.ok and "Too many connections" in found.text
+        until = time.monotonic() + 10
+        while not probed(tmp_path).ok:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+
+@installed
+def test_one_that_hangs_is_not_well(tmp_path: Path) -> None:
+    with running(tmp_path):
+        with hanging(listener(tmp_path / "mariadb.sock")):
+            found = probed(tmp_path)
+            assert not found.ok and "accepts, and says nothing" in found.text
         until = time.monotonic() + 10
         while not probed(tmp_path).ok:
             assert time.monotonic() < until

@@ -14,6 +14,7 @@ from onestack.model.process import ConnectProbe, NotifyProbe
 from onestack.network.ovsdb import answers
 from onestack.supervise.probes.attempt import Attempts
 from onestack.supervise.probes.base import ProbeResult
+from tests.support.hanging import hanging
 from tests.unit.components.rooms import context
 from tests.unit.components.upstream import write_upstream
 
@@ -34,6 +35,14 @@ def test_who_is_connected_to_is_asked_something(tmp_path: Path, agent: str) -> N
     assert silent <= SAY_IT_THEMSELVES
 
 
+def hangs_and_goes_on(pid: int, probe: ConnectProbe) -> None:
+    assert soon(probe).ok
+    with hanging(pid):
+        found = Attempts().try_once(probe, 1.0)
+        assert not found.ok and "accepts, and says nothing" in found.text, found
+    assert soon(probe).ok
+
+
 def soon(probe: ConnectProbe) -> ProbeResult:
     until = time.monotonic() + 10
     while not (found := Attempts().try_once(probe, 1.0)).ok and time.monotonic() < until:
@@ -52,7 +61,7 @@ def test_memcached(tmp_path: Path) -> None:
             probe = ConnectProbe(
                 f"tcp:{address}:21211", say=process.probe.say, hear=process.probe.hear
             )
-            assert soon(probe).ok
+            hangs_and_goes_on(server.pid, probe)
         finally:
             server.terminate()
 
@@ -69,6 +78,6 @@ def test_ovsdb_server(tmp_path: Path) -> None:
         ]
     ) as server:
         try:
-            assert soon(answers(door)).ok
+            hangs_and_goes_on(server.pid, answers(door))
         finally:
             server.terminate()

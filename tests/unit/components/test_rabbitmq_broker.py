@@ -13,6 +13,7 @@ from onestack.components.rabbitmq import Rabbitmq
 from onestack.kernel import disk
 from tests.support import broker as brokers
 from tests.support.broker import Broker
+from tests.support.hanging import hanging
 from tests.support.needs import needs_root
 from tests.support.small_disks import fill, make_room, small_disk
 from tests.unit.components.rooms import context
@@ -78,10 +79,11 @@ def test_one_that_is_well_goes_on_and_writes_nothing(broker: Broker) -> None:
     assert broker.end() == 0
 
 
-def test_who_speaks_another_protocol_is_not_it(broker: Broker) -> None:
-    before = broker.log.stat().st_size
-    broker.say_nonsense()
-    until(lambda: broker.log.stat().st_size > before, 10)
+def test_one_that_hangs_is_not_well(broker: Broker) -> None:
+    with hanging(broker.server.pid):
+        found = broker.probed()
+        assert not found.ok and "accepts, and says nothing" in found.text
+    until(lambda: broker.probed().ok, 10)
 
 
 def test_its_log_goes_on_when_it_was_made_shorter(broker: Broker) -> None:
