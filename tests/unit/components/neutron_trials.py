@@ -505,6 +505,9 @@ def untagged_frames() -> None:
     assert net.led("three") == "extnet"
     net.set_external("inner", True)
     assert net.led("inner") is None
+    # One that had a port before, such as DHCP's, is led by the next `up`, which tells the agent.
+    net.port("inner", "compute:nova")
+    assert net.led("inner") is None
 
 
 def untagged_frames_that_are_anothers_by_now() -> None:

@@ -27,6 +27,7 @@ from onestack.model.findings import Finding, Severity
 from onestack.model.host import Role
 from onestack.model.process import AgentProbe
 from onestack.network.bridges import Bridges
+from onestack.supervise.supervised import fingerprint
 from tests.support.environments import make
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import context_on, machine
@@ -611,9 +612,16 @@ def test_one_network_is_led_to_the_external_bridge(
     monkeypatch.setattr(tables, "untagged_networks", lambda server: list(there.values()))
     monkeypatch.setattr(tables, "lead", lead)
     ctx = made(tmp_path, "openvswitch")
-    (task,) = (task for task in Declared(ROOM, ctx).tasks if task.name == "external")
+    declared = Declared(ROOM, ctx)
+    (task,) = (task for task in declared.tasks if task.name == "external")
+    (agent,) = (p for p in declared.processes if p.name == "neutron-openvswitch-agent")
+    (ctx.cloud.data / "neutron").mkdir(parents=True)
+    told = [fingerprint(agent.files)]
     for change in task.ensure():
         change.do()
+        told.append(fingerprint(agent.files))
+    # It is started anew for each of them, also for one that was led before.
+    assert len({tuple(found.values()) for found in told}) == len(told) == 1 + len(wanted)
     before = {network.identity: network for network in networks}
     assert {n: there[n].physical for n in there if there[n] != before[n]} == wanted
     assert list(task.ensure()) == []
@@ -656,9 +664,9 @@ def test_local_networks_of_ovn_follow_the_name_of_the_physical_network(
     ("networks", "cure"),
     [
         ([INNER, net("idle"), net("led", "extnet", guests=1)], ""),
-        ([LOST, net("idle", "extnet")], "onestack up, then onestack restart"),
-        ([LOST, net("led", "extnet", ports=1)], "delete the ports on led"),
-        ([LOST, net("flat", "extnet", kind="flat")], "delete the ports on flat"),
+        ([LOST, net("idle", "extnet")], "onestack up"),
+        ([LOST, net("led", "extnet", ports=1)], "delete the ports on led, then onestack up"),
+        ([LOST, net("flat", "extnet", kind="flat")], "delete the network flat, then onestack up"),
     ],
 )
 def test_guests_that_are_not_led_out_are_told(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from onestack.components.neutron.layout import PORT, Layout
@@ -73,11 +74,15 @@ def agent(
     groups: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
     arguments: Mapping[str, Any] | None = None,
+    watched: tuple[Path, ...] = (),
     fresh: bool = True,
     stop_signal: str = "TERM",
     roles: tuple[Role, ...] = EVERYWHERE,
 ) -> Process:
-    """The process of the agent ``name``, upstream's ``neutron-NAME-agent``."""
+    """The process of the agent ``name``, upstream's ``neutron-NAME-agent``.
+
+    It is started anew for other contents of what it has ``watched``, too.
+    """
     layout = ctx.once(Layout)
     files = tuple(map(str, layout.agent_files(name)))
     return Process(
@@ -88,7 +93,7 @@ def agent(
         arguments={"config": list(files), **(arguments or {})},
         env={**environment(ctx), **(env or {})},
         groups=(ctx.at("switch").group, *groups),
-        files=files,
+        files=(*files, *map(str, watched)),
         needs=needs,
         probe=AgentProbe(
             f"http://{ctx.internal}:{PORT}/v2.0/agents",

@@ -107,6 +107,7 @@ class OpenVswitch(Mechanism):
             "openvswitch",
             ("external-bridge", *BUS),
             arguments={"controller": ctx.internal},
+            watched=(untagged.note(ctx),),
             stop_signal="KILL",
             roles=EVERYWHERE,
         )
