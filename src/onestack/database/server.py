@@ -19,6 +19,8 @@ from onestack.model.errors import NotRunning, OnestackError
 OWN = "onestack"
 """Our own database, with what must survive a kill."""
 MARKS = "schema_in_progress"
+KEYS = "foreign_keys"
+"""Those of databases that are widened just now, see `widening`."""
 _NO_SUCH = (1049, 1146)  # no such database, no such table
 _DENIED = (1044, 1045, 1698)
 
@@ -141,6 +143,8 @@ class Server:
             raise self.explained(error) from None
 
     def create(self, database: str) -> None:
+        if not self.exists(database):
+            self.forget_keys(database)
         self.query(
             f"CREATE DATABASE IF NOT EXISTS `{database}`"
             " CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
@@ -148,6 +152,12 @@ class Server:
 
     def drop(self, database: str) -> None:
         self.query(f"DROP DATABASE IF EXISTS `{database}`")
+        self.forget_keys(database)
+
+    def forget_keys(self, database: str) -> None:
+        """What was written down of its foreign keys: they are there, or it is gone."""
+        if KEYS in self.tables(OWN):
+            self.query(f"DELETE FROM `{OWN}`.{KEYS} WHERE place = %s", (database,))
 
     def users(self) -> set[str]:
         """Those made by `grant`."""

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import re
 
-from onestack.database.server import OWN, Server
+from onestack.database.server import KEYS, OWN, Server
 from onestack.host.locks import Tell, silent
 
 NARROW, WIDE = "utf8mb3", "utf8mb4"
-KEYS = "foreign_keys"
 _KEY = re.compile(r"^ *CONSTRAINT `(?P<name>[^`]+)` (?P<rest>FOREIGN KEY .*?),?$", re.MULTILINE)
 _REFERENCE = re.compile(
     r"FOREIGN KEY \((?P<columns>[^)]+)\) REFERENCES (?P<table>(?:`[^`]+`\.)?`[^`]+`)"
@@ -43,7 +42,7 @@ def narrow_tables(server: Server, database: str) -> list[str]:
 
 def widen(server: Server, database: str, tell: Tell = silent) -> None:
     """Nobody else works in ``database`` meanwhile."""
-    interrupted = bool(_kept(server, database))
+    interrupted = _are_gone(server, database)
     tables = narrow_tables(server, database)
     if tables:
         _keep(server, database)
@@ -59,7 +58,7 @@ def widen(server: Server, database: str, tell: Tell = silent) -> None:
         wanted = rest.replace("FOREIGN KEY ", f"FOREIGN KEY IF NOT EXISTS `{name}` ", 1)
         add = f"ALTER TABLE `{table}` ADD CONSTRAINT `{name}` {wanted}"
         server.query(f"{_UNCHECKED}{add}", (), database)
-    server.query(f"DELETE FROM `{OWN}`.{KEYS} WHERE place = %s", (database,))
+    server.forget_keys(database)
 
 
 def _widen(server: Server, database: str, table: str) -> None:
@@ -145,14 +144,27 @@ def _keep(server: Server, database: str) -> None:
     server.transaction([(insert, row) for row in found])
 
 
+def _are_gone(server: Server, database: str) -> bool:
+    """Whether keys that were written down are not there: a run ended before it made them."""
+    rows = server.query(
+        "SELECT table_name, constraint_name FROM information_schema.referential_constraints"
+        " WHERE constraint_schema = %s",
+        (database,),
+    )
+    there = {(str(table), str(name)) for table, name in rows}
+    return any((table, name) not in there for table, name, _ in _kept(server, database))
+
+
 def _kept(server: Server, database: str) -> list[tuple[str, str, str]]:
+    """Of tables that are there: a database may have been dropped meanwhile, or some of them."""
     if KEYS not in server.tables(OWN):
         return []
     rows = server.query(
         f"SELECT tied, name, definition FROM `{OWN}`.{KEYS} WHERE place = %s ORDER BY tied, name",
         (database,),
     )
-    return [(str(table), str(name), str(text)) for table, name, text in rows]
+    there = server.tables(database)
+    return [(str(table), str(name), str(text)) for table, name, text in rows if table in there]
 
 
 def _wide(collation: str) -> str:

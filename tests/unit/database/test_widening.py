@@ -129,6 +129,50 @@ def test_killed_anywhere_it_goes_on(
     assert shape(server, name) == wanted
 
 
+def cut(server: Server, name: str, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before the first statement with that word."""
+    done = Server.query
+
+    def query(self: Server, sql: str, *more: object) -> list[tuple[object, ...]]:
+        if at in sql:
+            raise KeyboardInterrupt
+        return done(self, sql, *more)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Server, "query", query)
+        with pytest.raises(KeyboardInterrupt):
+            widening.widen(server, name)
+
+
+@pytest.mark.parametrize("drop", ["whole", "cut"])
+def test_what_is_dropped_half_way_is_made_anew(
+    server: Server, drop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that is switched off, and on again."""
+    name = f"dropped_{drop}"
+    made(server, name)
+    cut(server, name, "MODIFY", monkeypatch)
+    assert widening.is_narrow(server, name)
+    if drop == "whole":
+        server.drop(name)
+    else:
+        server.query(f"DROP DATABASE {name}")
+    assert not widening.is_narrow(server, name)
+    server.create(name)
+    server.query("CREATE TABLE child (n INT PRIMARY KEY)", (), name)
+    assert not widening.is_narrow(server, name)
+
+
+def test_a_table_that_is_dropped_half_way_has_no_keys(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(server, "tables")
+    cut(server, "tables", "MODIFY", monkeypatch)
+    server.drop_tables("tables", ["child"])
+    widening.widen(server, "tables")
+    assert not widening.is_narrow(server, "tables")
+
+
 ID, OF = "id VARCHAR(9) PRIMARY KEY", "of VARCHAR(9)"
 FAMILY = (
     f"CREATE TABLE parent ({ID}, again VARCHAR(9), UNIQUE KEY (id, again))",
@@ -210,3 +254,17 @@ def test_one_that_was_not_interrupted_looks_at_no_rows(
     made(server, "whole")
     monkeypatch.setattr(widening, "_settle", lambda *arguments: pytest.fail("it does"))
     widening.widen(server, "whole")
+
+
+def test_one_that_kept_its_keys_looks_at_no_rows(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were written down, and none was dropped: what refers to nothing did so before."""
+    made(server, "begun")
+    insert = "INSERT INTO child (of) VALUES ('gone')"
+    server.query(f"SET STATEMENT foreign_key_checks = 0 FOR {insert}", (), "begun")
+    cut(server, "begun", "DROP FOREIGN KEY", monkeypatch)
+    assert widening.is_narrow(server, "begun")
+    widening.widen(server, "begun")
+    assert not widening.is_narrow(server, "begun")
+    assert server.number("SELECT count(*) FROM child", (), "begun") == 2
