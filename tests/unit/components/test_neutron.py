@@ -629,6 +629,25 @@ def test_one_network_is_led_to_the_external_bridge(
     assert list(untagged.ensure_led(none)) == []
 
 
+def test_a_network_of_two_segments_is_led_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [LOST._replace(segment=segment) for segment in ("one", "two")]
+
+    def lead(server: object, network: str, physical: str) -> None:
+        there[:] = [segment._replace(physical=physical) for segment in there]
+
+    monkeypatch.setattr(server, "server_of", lambda ctx: None)
+    monkeypatch.setattr(tables, "untagged_networks", lambda server: list(there))
+    monkeypatch.setattr(tables, "lead", lead)
+    ctx = made(tmp_path, "openvswitch")
+    (ctx.cloud.data / "neutron").mkdir(parents=True)
+    for change in untagged.ensure_led(ctx):
+        change.do()
+    assert {segment.physical for segment in there} == {"extnet"}
+    assert list(untagged.ensure_led(ctx)) == []
+
+
 def test_local_networks_of_ovn_follow_the_name_of_the_physical_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,7 +45,9 @@ def ensure_led(ctx: Context) -> Iterator[Change]:
     networks = tables.untagged_networks(server)
     first = chosen(networks, bridges.external_network)
     for network in networks:
-        wanted = bridges.external_network if network == first else ""
+        # It may have several segments.
+        leads = first is not None and network.identity == first.identity
+        wanted = bridges.external_network if leads else ""
         if network.kind != "local" or network.physical == wanted:
             continue
         what = f"lead guests of the external network {network.name} to {bridges.external}"
