@@ -155,7 +155,9 @@ class Wiring:
             yield (
                 f"CONFIG_NEUTRON_L3_EXT_BRIDGE is {self.external_bridge}, and {source} maps "
                 f"{self.physical_network} to {outside}: external networks of type local lead to "
-                f"{self.external_bridge}, the physical network {self.external_network}"
+                f"{self.external_bridge}, the physical network {self.external_network}; flat and "
+                f"VLAN ones of {self.physical_network} to {outside}, also where an older program "
+                f"had them on {self.external_bridge}"
             )
         if self._tunnels_in_bridge:
             yield (

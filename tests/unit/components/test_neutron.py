@@ -137,6 +137,7 @@ def test_the_external_bridge_is_mapped_whatever_answers_map(
     assert bridges.all_mappings[bridges.external_network] == "br-ex"
     told = [said for said in ROOM.remarks(ctx.answers) if "local lead to br-ex" in said]
     assert len(told) == (mappings == "extnet:br-two")
+    assert all("flat and VLAN ones of extnet to br-two" in said for said in told)
     if agent == "openvswitch":
         known = ini(ctx, "openvswitch_agent.ini")["ovs"]["bridge_mappings"].split(",")
         assert dict(pair.split(":") for pair in known) == wanted
