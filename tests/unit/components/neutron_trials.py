@@ -366,10 +366,11 @@ def local_networks_are_wired() -> None:
 
 
 def _plugin() -> Any:
-    """Upstream's core plugin with our driver, and its tables in memory."""
+    """Upstream's core plugin with our driver, and its tables in a file of this trial's."""
     import tempfile
     from pathlib import Path
 
+    import sqlalchemy
     from neutron import manager
     from neutron.common import config
     from neutron.db.migration.models import head
@@ -382,7 +383,8 @@ def _plugin() -> Any:
     file = Path(tempfile.mkdtemp()) / "neutron.conf"
     file.write_text(
         "[DEFAULT]\ncore_plugin = ml2\nservice_plugins =\ntransport_url = fake:/\n"
-        f"state_path = {file.parent}\n[database]\nconnection = sqlite://\n"
+        f"state_path = {file.parent}\n[database]\nsqlite_synchronous = false\n"
+        f"connection = sqlite:///{file.parent}/db\n"
         "[ml2]\nmechanism_drivers = openvswitch,onestack_external_agents\n"
         "type_drivers = local,flat,vlan\nproject_network_types = local\nextension_drivers =\n"
         "[ml2_type_vlan]\nnetwork_vlan_ranges = extnet:1:9\n"
@@ -390,7 +392,10 @@ def _plugin() -> Any:
     config.register_common_config_options()
     cfg.CONF(["--config-file", str(file)], project="neutron")
     rpc.init(cfg.CONF)
-    head.get_metadata().create_all(api.CONTEXT_WRITER.get_engine())
+    engine = api.CONTEXT_WRITER.get_engine()
+    head.get_metadata().create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("CREATE TABLE alembic_version (version_num TEXT)"))
     manager.init()
     return directory.get_plugin()
 
@@ -508,6 +513,49 @@ def untagged_frames() -> None:
     # One that had a port before, such as DHCP's, is led by the next `up`, which tells the agent.
     net.port("inner", "compute:nova")
     assert net.led("inner") is None
+
+
+def untagged_frames_of_many_at_once() -> None:
+    """Whoever decides does so after the others, and by what is committed.
+
+    A transaction does not see what was committed since it began: played here, where one that
+    writes keeps all others from it.
+    """
+    import sqlalchemy
+    from neutron_lib.db import api
+
+    from onestack.components.neutron.inside import external_openvswitch
+
+    net = _Networks()
+    driver: Any = external_openvswitch.OpenvswitchExternalNetworkDriver
+    untagged, statements = driver._untagged, list[str]()
+    blind = False
+
+    def seen(self: Any, view: Any) -> list[Any]:
+        return [] if blind and view is net.context else untagged(self, view)
+
+    def note(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        statements.append(statement)
+
+    driver._untagged = seen
+    sqlalchemy.event.listen(api.CONTEXT_WRITER.get_engine(), "before_cursor_execute", note)
+
+    def waits(do: Any) -> bool:
+        statements.clear()
+        do()
+        return any("alembic_version" in statement for statement in statements)
+
+    assert waits(lambda: net.make("one")) and net.led("one") == "extnet"
+    assert not waits(lambda: net.make("inner", external=False))
+    assert not waits(lambda: net.port("inner"))
+    blind = True
+    assert waits(lambda: net.make("two")) and net.led("two") is None
+    # "one" has none: its way is taken, also by who does not see that it has it
+    assert waits(lambda: net.port("two"))
+    assert (net.led("one"), net.led("two")) == (None, "extnet")
+    assert waits(lambda: net.port("one"))
+    assert (net.led("one"), net.led("two")) == (None, "extnet")
+    assert not waits(lambda: net.port("two"))
 
 
 def untagged_frames_that_are_anothers_by_now() -> None:

@@ -26,6 +26,7 @@ NAMES = (
     "mtu_of_metadata_ports",
     "local_networks_are_wired",
     "untagged_frames",
+    "untagged_frames_of_many_at_once",
     "untagged_frames_that_are_anothers_by_now",
     "names_that_nobody_owns",
     "legs",
