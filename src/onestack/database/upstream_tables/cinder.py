@@ -35,8 +35,8 @@ def in_passing(server: Server) -> list[Passing]:
         ("backups", "volume backup"),
     ):
         condition = (
-            f"deleted = 0 AND status NOT IN ({_RESTING}) AND status NOT LIKE 'error%%'"
-            " AND status NOT LIKE 'awaiting%%'"
+            f"deleted = 0 AND status NOT IN ({_RESTING}) AND status NOT LIKE 'error%'"
+            " AND status NOT LIKE 'awaiting%'"
         )
         found += passing(server, DATABASE, table, kind, "status", condition)
     return found
