@@ -23,6 +23,7 @@ _REFERENCE = re.compile(
     r"FOREIGN KEY \((?P<columns>[^)]+)\) REFERENCES (?P<table>(?:`[^`]+`\.)?`[^`]+`)"
     r" \((?P<others>[^)]+)\)(?: ON DELETE (?P<rule>CASCADE|SET NULL))?"
 )
+_INDEX = re.compile(r"^ *KEY `(?P<name>[^`]+)` \((?P<columns>[^)]+)\)", re.MULTILINE)
 _UNCHECKED = "SET STATEMENT foreign_key_checks = 0 FOR "
 
 
@@ -53,11 +54,13 @@ def widen(server: Server, database: str, tell: Tell = silent) -> None:
         _widen(server, database, table)
     if interrupted:
         _settle(server, database, keys, tell)
+    there = _foreign_keys(server, database)
     for table, name, rest in keys:
-        # What they say of the rows is so.
-        wanted = rest.replace("FOREIGN KEY ", f"FOREIGN KEY IF NOT EXISTS `{name}` ", 1)
-        add = f"ALTER TABLE `{table}` ADD CONSTRAINT `{name}` {wanted}"
-        server.query(f"{_UNCHECKED}{add}", (), database)
+        if (table, name) not in there:
+            changes = [*_named(server, database, table, rest), f"ADD CONSTRAINT `{name}` {rest}"]
+            # What they say of the rows is so.
+            sql = f"{_UNCHECKED}ALTER TABLE `{table}` {', '.join(changes)}"
+            server.query(sql, (), database)
     server.forget_keys(database)
 
 
@@ -77,6 +80,20 @@ def _widen(server: Server, database: str, table: str) -> None:
     if str(collation).startswith(NARROW):
         changes.append(f"DEFAULT CHARACTER SET {WIDE} COLLATE {_wide(str(collation))}")
     server.query(f"{_UNCHECKED}ALTER TABLE `{table}` {', '.join(changes)}", (), database)
+
+
+def _named(server: Server, database: str, table: str, rest: str) -> list[str]:
+    """Changes by which the index of a key's columns keeps its name.
+
+    The server made it with the key, by the name of the column, and would make another.
+    """
+    reference = _REFERENCE.match(rest)
+    ((_, text),) = server.query(f"SHOW CREATE TABLE `{table}`", (), database)
+    return [
+        f"DROP INDEX `{index['name']}`, ADD {index[0].strip()}"
+        for index in _INDEX.finditer(str(text))
+        if reference and index["columns"] == reference["columns"].replace(", ", ",")
+    ]
 
 
 def _settle(server: Server, database: str, keys: list[tuple[str, str, str]], tell: Tell) -> None:
@@ -146,13 +163,18 @@ def _keep(server: Server, database: str) -> None:
 
 def _are_gone(server: Server, database: str) -> bool:
     """Whether keys that were written down are not there: a run ended before it made them."""
+    there = _foreign_keys(server, database)
+    return any((table, name) not in there for table, name, _ in _kept(server, database))
+
+
+def _foreign_keys(server: Server, database: str) -> set[tuple[str, str]]:
+    """Those that are there now, by table and name."""
     rows = server.query(
         "SELECT table_name, constraint_name FROM information_schema.referential_constraints"
         " WHERE constraint_schema = %s",
         (database,),
     )
-    there = {(str(table), str(name)) for table, name in rows}
-    return any((table, name) not in there for table, name, _ in _kept(server, database))
+    return {(str(table), str(name)) for table, name in rows}
 
 
 def _kept(server: Server, database: str) -> list[tuple[str, str, str]]:
