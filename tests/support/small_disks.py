@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,12 @@ def fill(place: Path, left: int = 0) -> None:
     """Take all the room but ``left`` bytes. `make_room` gives it back."""
     with (place / "filler").open("ab") as file:
         while (more := disk.room(place) - left) > 0:
-            os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, more)
+            try:
+                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, more)
+            except OSError as error:
+                # Others wrote meanwhile, and have it.
+                if error.errno != errno.ENOSPC:
+                    raise
 
 
 def make_room(place: Path) -> None:
