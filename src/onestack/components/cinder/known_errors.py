@@ -21,9 +21,9 @@ KNOWN_ERRORS = (
         "No weighed backends available|Could not find any available weighted backend",
         "no back-end takes the volume: the pool has no room for it, or its type asks for what "
         "none has",
-        "`onestack pool show` tells the room, `openstack volume type show TYPE` what is asked for, "
-        'and the line before it in {log}/cinder-api.log ("Filter results") which filter left '
-        "no back-end",
+        "`onestack pool show` tells the room, and `onestack pool grow +10G` makes more; "
+        "`openstack volume type show TYPE` tells what is asked for, and the line before it in "
+        '{log}/cinder-api.log ("Filter results") which filter left no back-end',
     ),
     KnownError(
         r"Image [-0-9a-f]+ is unacceptable|[Ii]mage.*ImageUnacceptable",
