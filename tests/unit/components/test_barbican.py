@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from cryptography.fernet import Fernet
@@ -185,29 +186,33 @@ def test_it_is_wrapped_before_the_service_runs_with_it(tmp_path: Path, barbican:
 @pytest.mark.parametrize(
     ("listeners", "pools", "goes"),
     [
-        ([(None, [])], [False], True),
-        ([("https://secret", []), (None, [])], [], False),
-        ([(None, ["https://secret"])], [], False),
-        ([], [True], False),
+        ([{"sni_container_refs": []}], [{"tls_enabled": True}], True),
+        ([{"default_tls_container_ref": "https://secret"}, {}], [], False),
+        ([{"sni_container_refs": ["https://secret"]}], [], False),
+        ([{"client_ca_tls_container_ref": "https://secret"}], [], False),
+        ([{}], [{"tls_container_ref": "https://secret"}], False),
+        ([], [{"ca_tls_container_ref": "https://secret"}], False),
+        ([], [{"crl_container_ref": "https://secret"}], False),
     ],
 )
 def test_it_stays_while_balancers_have_certificates_from_there(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    listeners: list[tuple[str | None, list[str]]],
-    pools: list[bool],
+    listeners: list[dict[str, object]],
+    pools: list[dict[str, object]],
     goes: bool,
 ) -> None:
     class Answer:
+        """What was asked for of each, as Octavia's API answers."""
+
         def __init__(self, url: str) -> None:
-            self.url = url
+            place, query = url.split("?")
+            self.kind = place.rsplit("/", 1)[1]
+            self.fields = parse_qs(query)["fields"]
 
         def json(self) -> dict[str, list[dict[str, object]]]:
-            names = ("default_tls_container_ref", "sni_container_refs")
-            if self.url.endswith("/listeners?" + "&".join(f"fields={name}" for name in names)):
-                return {"listeners": [dict(zip(names, refs, strict=True)) for refs in listeners]}
-            assert self.url.endswith("/pools?fields=tls_enabled")
-            return {"pools": [{"tls_enabled": on} for on in pools]}
+            there = {"listeners": listeners, "pools": pools}[self.kind]
+            return {self.kind: [{name: each.get(name) for name in self.fields} for each in there]}
 
     class Session:
         get = staticmethod(Answer)

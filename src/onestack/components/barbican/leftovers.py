@@ -6,11 +6,16 @@ from onestack.cloudapi.session import admin_session
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 
-SIGNS = {
-    "listeners": ("default_tls_container_ref", "sni_container_refs"),
-    "pools": ("tls_enabled",),
+REFERENCES = {
+    "listeners": (
+        "default_tls_container_ref",
+        "sni_container_refs",
+        "client_ca_tls_container_ref",
+        "client_crl_container_ref",
+    ),
+    "pools": ("tls_container_ref", "ca_tls_container_ref", "crl_container_ref"),
 }
-"""What a part of a balancer has that may have a certificate from here."""
+"""Where a part of a balancer names what is kept here (octavia.api.v2.types)."""
 
 
 def refuse_if_used(ctx: Context) -> None:
@@ -22,10 +27,10 @@ def refuse_if_used(ctx: Context) -> None:
     if not ctx.offers("load-balancer"):
         return
     session, used = admin_session(ctx), 0
-    for kind, signs in SIGNS.items():
-        fields = "&".join(f"fields={sign}" for sign in signs)
+    for kind, names in REFERENCES.items():
+        fields = "&".join(f"fields={name}" for name in names)
         answer = session.get(f"{ctx.url('load-balancer')}/v2/lbaas/{kind}?{fields}").json()
-        used += sum(any(each.get(sign) for sign in signs) for each in answer[kind])
+        used += sum(any(each.get(name) for name in names) for each in answer[kind])
     if used:
         raise OnestackError(
             "the key manager is not removed",
