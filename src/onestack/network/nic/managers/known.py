@@ -1,0 +1,84 @@
+"""Which manager has a NIC."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from onestack.network.nic.managers.ifcfg import FOLDER, Ifcfg, values
+from onestack.network.nic.managers.ifupdown import Ifupdown, logical, places
+from onestack.network.nic.managers.netplan import Netplan
+from onestack.network.nic.managers.networkd import STATE, Networkd
+from onestack.network.nic.managers.networkmanager import (
+    RUNTIME,
+    NetworkManager,
+    in_use,
+    keyfile,
+)
+from onestack.network.nic.managers.told import Handover, Manager, Told
+
+
+class Nobody:
+    """Nothing on this machine configures the NIC: the cloud's next `up` moves it again."""
+
+    name = ""
+    runs_clients = True
+
+    def trial(self, wanted: Handover, root: Path) -> Told:
+        return Told()
+
+    def lasting(self, wanted: Handover, root: Path) -> Told:
+        return Told()
+
+
+MANAGERS: dict[str, Manager] = {
+    manager.name: manager
+    for manager in (Netplan(), NetworkManager(), Networkd(), Ifupdown(), Ifcfg(), Nobody())
+}
+
+
+def manager_of(nic: str, index: int, root: Path) -> Manager:
+    """netplan has another one work for it, so it comes first; NetworkManager reads ifcfg files."""
+    networkd = _read(root / STATE / str(index))
+    used = re.search(r"^NETWORK_FILE=(\S+)$", networkd, re.MULTILINE)
+    managed = bool(in_use(index, root))
+    if (used and "/10-netplan-" in used[1]) or (managed and _of_netplan(nic, index, root)):
+        return MANAGERS["netplan"]
+    if managed and not _ifcfg(nic, root):
+        return MANAGERS["NetworkManager"]
+    if used and "ADMIN_STATE=unmanaged" not in networkd:
+        return MANAGERS["systemd-networkd"]
+    if any(_stanza(path.read_text(), nic) for path in places(root)):
+        return MANAGERS["ifupdown"]
+    if _ifcfg(nic, root):
+        return MANAGERS["network-scripts"]
+    return MANAGERS[""]
+
+
+def _of_netplan(nic: str, index: int, root: Path) -> bool:
+    found = keyfile(nic, in_use(index, root), root)
+    return bool(found) and str(found).startswith(f"{root / RUNTIME}/netplan-")
+
+
+def _stanza(text: str, nic: str) -> bool:
+    """One that configures it; ``manual`` leaves it to others."""
+    for line in logical(text):
+        words = line.split()
+        if words[:2] == ["iface", nic] and words[-1] != "manual":
+            return True
+    return False
+
+
+def _ifcfg(nic: str, root: Path) -> bool:
+    folder = root / FOLDER
+    return any(
+        path.name == f"ifcfg-{nic}" or values(_read(path)).get("DEVICE") == nic
+        for path in folder.glob("ifcfg-*")
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,62 @@
+"""What is common to all: what is handed over, and what a manager is told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+Command = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Handover:
+    """``bridge`` gets what ``nic`` had; ``index`` is the kernel's number of the NIC."""
+
+    nic: str
+    bridge: str
+    mac: str
+    mtu: int
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Told:
+    """Files (``None``: it goes), commands once they are written, and once they are put back."""
+
+    files: Mapping[Path, str | None] = field(default_factory=dict)
+    commands: tuple[Command, ...] = ()
+    back: tuple[Command, ...] = ()
+    modes: Mapping[Path, int] = field(default_factory=dict)
+    """Of files that are not there yet, where it is not 0644."""
+
+
+class Manager(Protocol):
+    """``root`` is the machine's root directory, another one in tests."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def runs_clients(self) -> bool:
+        """Whether it leaves DHCP to a program that is started for a device."""
+
+    def trial(self, wanted: Handover, root: Path) -> Told:
+        """Until the operator keeps it: nothing of it is there after a reboot."""
+
+    def lasting(self, wanted: Handover, root: Path) -> Told:
+        """For good. Raises `OnestackError` for what it cannot be told."""
+
+
+def renamed(text: str, nic: str, name: str) -> str:
+    """``text`` with ``name`` wherever ``nic`` stands as a word; ``nic.5`` is another device."""
+    return re.sub(rf"(?<![\w.@-]){re.escape(nic)}(?![\w.@-])", name, text)
+
+
+NOTE = "# {bridge} has the place of {nic}, for the cloud's networks. Made by onestack.\n"
+
+
+def note(wanted: Handover) -> str:
+    return NOTE.format(bridge=wanted.bridge, nic=wanted.nic)
