@@ -21,7 +21,7 @@ from onestack.release.release import release
 from tests.support.machines import with_datapath
 
 LAYOUTS = ("openvswitch", "ovn")
-TOOLS = ("curl",)
+TOOLS = ("curl", "dbus-daemon")
 """What tests call themselves."""
 
 

@@ -92,6 +92,23 @@ def _setter(rules: str) -> str:
     return ""
 
 
+def naming(ruleset: Mapping[str, Any], device: str) -> list[str]:
+    """Chains with rules about what comes by ``device`` or goes there, for people."""
+    found = {}
+    for rule in (part["rule"] for part in ruleset["nftables"] if "rule" in part):
+        if any(_names(part.get("match", {}).get("right"), device) for part in rule["expr"]):
+            found[f"{rule['chain']} of the table {rule['family']} {rule['table']}"] = True
+    return list(found)
+
+
+def _names(right: Any, device: str) -> bool:
+    if isinstance(right, dict):
+        return any(_names(each, device) for each in right.values())
+    if isinstance(right, list):
+        return any(_names(each, device) for each in right)
+    return bool(right == device)
+
+
 def has_table(ruleset: Mapping[str, Any], name: str) -> bool:
     """Whether ``inet NAME`` is there; taken so where nobody could say."""
     parts = ruleset["nftables"]

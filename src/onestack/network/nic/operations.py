@@ -1,0 +1,406 @@
+"""Attach a NIC that the machine needs, and give it back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from onestack.host import netns, nftables
+from onestack.host.ledger import Ledger
+from onestack.host.locks import Tell, silent
+from onestack.model.change import Change
+from onestack.model.change import Undo as UndoOf
+from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError, PreflightRefused
+from onestack.model.findings import Finding, raise_refusals
+from onestack.network.nic import clients, dns, gateway, kernel, plan, texts
+from onestack.network.nic.facts import Device, Facts, gather
+from onestack.network.nic.fitness import Fit, Way, is_wireless, judge
+from onestack.network.nic.guardian import guarded
+from onestack.network.nic.journal import KEPT, TRYING, Journal, Record, boot, journals
+from onestack.network.nic.managers.known import MANAGERS, manager_of
+from onestack.network.nic.managers.told import Handover, Told
+from onestack.network.nic.transaction import Transaction, roll_back
+
+NIC, PAIR = "nic", "nic pair"
+"""Of entries in the ledger."""
+BEFORE, AFTER = 3.0, 15.0
+"""Seconds that whoever is asked on the wire has to answer, before the move and after it."""
+WORK = 180.0
+"""Seconds that a move may take, whatever configures the network, beside the operator's."""
+
+Confirm = Callable[[float], bool]
+"""Asks the operator; the seconds that are left. False: put it back."""
+
+
+class Lost(OnestackError):
+    """The move was rolled back."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """``confirm`` is nobody with ``--yes``; the operator has ``timeout`` seconds."""
+
+    confirm: Confirm | None = None
+    timeout: float = 60.0
+    root: Path = Path("/")
+    tell: Tell = silent
+    after: float = AFTER
+    keep_files: bool = False
+    """Whether files that somebody has edited stay as they are; else nothing is given back."""
+
+
+def fit_of(nic: str, facts: Facts | None = None) -> Fit:
+    """How it is attached. Raises `PreflightRefused` with the reason where it is not."""
+    found = judge(facts or gather(), nic, is_wireless(nic))
+    if isinstance(found, Finding):
+        raise_refusals([found])
+        raise AssertionError
+    return found
+
+
+def attach(cloud: Cloud, nic: str, terms: Terms) -> str:
+    """Give ``nic`` a bridge of the machine's own, which has its place; the name of that.
+
+    Nothing, and ``""``, for one that the machine does not need. The caller is in the cloud's
+    network namespace. Raises `OnestackError`, with all as it was.
+    """
+    facts = gather()
+    fit = fit_of(nic, facts)
+    if fit.way is not Way.MOVE:
+        return fit.bridge if fit.way is Way.BRIDGED else ""
+    return _Attaching(cloud, nic, facts, terms).run()
+
+
+def lines(nic: str) -> list[str]:
+    """What a move would be told the kernel."""
+    device, bridge = kernel.look(nic), plan.bridge_name(nic)
+    return [*plan.make_bridge(device, bridge), *plan.over(device, bridge)]
+
+
+class _Attaching:
+    def __init__(self, cloud: Cloud, nic: str, facts: Facts, terms: Terms) -> None:
+        self.cloud, self.nic, self.terms = cloud, nic, terms
+        self.bridge = plan.bridge_name(nic)
+        self.device = kernel.look(nic)
+        self.journal = Journal.of(cloud, nic)
+        link = facts.link(nic) or {}
+        self.wanted = Handover(
+            nic, self.bridge, self.device.mac, self.device.mtu, int(link.get("ifindex", 0))
+        )
+        # A namespace of the cloud's own is configured by nobody else.
+        here = cloud.netns is None
+        self.manager = manager_of(nic, self.wanted.index, terms.root) if here else MANAGERS[""]
+        self.facts = facts
+
+    def run(self) -> str:
+        former = self._former()
+        self._need_room()
+        # Whatever cannot be moved or told is found before anything is changed.
+        plan.over(self.device, self.bridge)
+        lasting = self.manager.lasting(self.wanted, self.terms.root)
+        running = self._clients()
+        self._need_filter()
+        asked = _need_answers(gateway.asked_of(self.device), self.nic)
+        tell = self.terms.tell
+        ledger = Ledger.of(self.cloud)
+        ledger.record(NIC, **_entry(self.cloud, self.nic))
+        log = self.cloud.log / "nic.log"
+        with guarded(self.journal, WORK + self.terms.timeout, log):
+            # From here on whatever goes wrong is put back.
+            before = asdict(former) if former else {}
+            name = self.manager.name
+            begun = Record(self.nic, self.bridge, TRYING, "attach", name, boot(), before=before)
+            moving = Transaction(self.journal, begun)
+            tell(f"{self.bridge} takes the place of {self.nic}")
+            _kernel(moving, "attach", self.device, self.nic, self.bridge)
+            _clients(moving, running, self.nic, self.bridge)
+            if self.manager.runs_clients and not self.cloud.netns:
+                dns.hand_over(self.nic, self.bridge)
+            _files(moving, self.manager.trial(self.wanted, self.terms.root))
+            _need_kept(self.device, asked, self.bridge, self.terms)
+            _need_confirmed(self.nic, self.terms)
+            notes = _files(moving, lasting)
+            if lasting.commands:
+                _need_kept(self.device, asked, self.bridge, self.terms)
+            kept = [note for note in notes if not note["path"].startswith(str(self._runtime))]
+            moving.keep(lambda record: _kept(record, kept, lasting))
+        return self.bridge
+
+    @property
+    def _runtime(self) -> Path:
+        return self.terms.root / "run"
+
+    def _former(self) -> Record | None:
+        """What was kept once; its bridge is not there any more."""
+        found = self.journal.read()
+        if found and found.files:
+            raise OnestackError(
+                f"{self.nic} has its addresses itself, though {found.bridge} is to have them",
+                f"{found.manager} was told so, and somebody has changed it",
+                f"onestack nic detach {self.nic}, then attach it again",
+            )
+        return found
+
+    def _need_room(self) -> None:
+        if self.facts.link(self.bridge):
+            raise PreflightRefused(
+                f"there is a network device {self.bridge} already",
+                f"onestack would call the bridge that gets the place of {self.nic} so",
+                f"rename it, or delete it: ip link delete {self.bridge}",
+            )
+
+    def _need_filter(self) -> None:
+        """Whoever is asked on the wire answers whatever the filter does; the operator notices."""
+        filter_ = nftables.ruleset(self.cloud.netns)
+        rules = nftables.naming(filter_, self.nic)
+        done = nftables.naming(filter_, self.bridge)
+        if set(rules) - set(done) and not self.terms.confirm:
+            raise PreflightRefused(
+                f"the machine's packet filter names {self.nic}: {', '.join(rules)}",
+                f"what reaches the machine will come by {self.bridge}, and the filter may not let "
+                "it in",
+                f"have these rules name {self.bridge} too, or confirm the move at a terminal: "
+                f"onestack nic attach {self.nic}",
+            )
+
+    def _clients(self) -> list[clients.Client]:
+        if not self.manager.runs_clients:
+            return []
+        if daemon := clients.daemon(self.nic):
+            raise PreflightRefused(
+                f"dhcpcd (process {daemon.pid}) configures {self.nic}",
+                "it follows files of its own, which onestack does not change",
+                f"have another program configure {self.nic}, or make {self.bridge} in dhcpcd.conf "
+                "by hand: a NIC that is in a bridge is taken as it is",
+            )
+        return clients.of(self.nic)
+
+
+def detach(cloud: Cloud, nic: str, terms: Terms) -> bool:
+    """Give it back what its bridge has; whether there was anything to give back.
+
+    The caller is in the cloud's network namespace. Raises `OnestackError`, with all as it was.
+    """
+    journal = Journal.of(cloud, nic)
+    found = journal.read()
+    if found is None:
+        return False
+    edited = texts.changed(found.files)
+    if edited and not terms.keep_files:
+        raise OnestackError(
+            f"{nic} cannot be given back: {', '.join(edited)} was changed since",
+            "what stood there before would take the place of that change",
+            f"onestack nic detach {nic} --keep-files leaves that as it is: set {nic} there by hand",
+        )
+    found = replace(found, files=tuple(n for n in found.files if n["path"] not in edited))
+    facts = gather()
+    if facts.link(found.bridge) is None or facts.link(nic) is None:
+        # Gone with a reboot or by hand: files are all that is left.
+        texts.restore(found.files)
+        texts.carry_out(found.back, check=False)
+    else:
+        _give_back(cloud, journal, found, facts, terms)
+    journal.remove()
+    Ledger.of(cloud).forget(NIC, **_entry(cloud, nic))
+    return True
+
+
+def _give_back(cloud: Cloud, journal: Journal, found: Record, facts: Facts, terms: Terms) -> None:
+    nic, bridge = found.nic, found.bridge
+    others = [port for port in facts.ports(bridge) if port != nic]
+    if others:
+        raise OnestackError(
+            f"{nic} cannot be given back: {', '.join(others)} is in {bridge} too",
+            "it would lose its wire",
+            f"take it out first: ip link set {others[0]} nomaster",
+        )
+    device = kernel.look(bridge)
+    plan.back(device, nic, bridge)
+    asked = gateway.asked_of(device)
+    quiet = gateway.silent(asked, bridge, BEFORE)
+    # Where nobody answers even now, nobody needs to afterwards.
+    asked = tuple(each for each in asked if each not in quiet)
+    told = Told(
+        {Path(note["path"]): note["before"] for note in found.files},
+        found.back,
+        found.back,
+        {Path(note["path"]): note["mode"] for note in found.files},
+    )
+    with guarded(journal, WORK + terms.timeout, cloud.log / "nic.log"):
+        begun = Record(nic, bridge, TRYING, "detach", found.manager, boot(), before=asdict(found))
+        moving = Transaction(journal, begun)
+        terms.tell(f"{nic} gets back what {bridge} has")
+        if MANAGERS[found.manager].runs_clients and not cloud.netns:
+            dns.hand_over(bridge, nic)
+        # Whoever still wants the NIC in the bridge would put it there again.
+        _files(moving, told)
+        _kernel(moving, "detach", device, nic, bridge)
+        _clients(moving, clients.of(bridge), bridge, nic)
+        _need_kept(device, asked, nic, terms)
+        _need_confirmed(nic, terms)
+        moving.keep(lambda _: None)
+
+
+def _kernel(moving: Transaction, verb: str, device: Device, nic: str, bridge: str) -> None:
+    data = {"verb": verb, "device": device.plain, "nic": nic, "bridge": bridge}
+    if verb == "attach":
+        moving.step("kernel", data, lambda: kernel.over(device, bridge))
+    else:
+        moving.step("kernel", data, lambda: kernel.leave(device, nic, bridge))
+
+
+def _clients(moving: Transaction, known: list[clients.Client], nic: str, device: str) -> None:
+    if known:
+        data = {"nic": nic, "device": device, "started": [list(c.argv) for c in known]}
+        moving.step("clients", data, lambda: clients.hand_over(known, nic, device))
+
+
+def _files(moving: Transaction, told: Told) -> list[dict[str, Any]]:
+    notes = texts.note(told)
+    if not notes:
+        return []
+
+    def write() -> None:
+        texts.write(notes)
+        texts.carry_out(told.commands, check=True)
+
+    moving.step("files", {"files": notes, "back": [list(each) for each in told.back]}, write)
+    return notes
+
+
+def _kept(record: Record, notes: list[dict[str, Any]], told: Told) -> Record:
+    return Record(
+        record.nic,
+        record.bridge,
+        KEPT,
+        record.verb,
+        record.manager,
+        record.boot,
+        files=tuple(notes),
+        back=told.back,
+    )
+
+
+def _need_answers(asked: tuple[str, ...], nic: str) -> tuple[str, ...]:
+    """Those that answer; what is silent even now tells nothing. Raises where none does."""
+    quiet = gateway.silent(asked, nic, BEFORE)
+    answering = tuple(each for each in asked if each not in quiet)
+    if quiet and not answering:
+        raise PreflightRefused(
+            f"{' and '.join(quiet)} does not answer at {nic}",
+            "it is who would tell whether the machine is still reached once the NIC has moved",
+            f"look at it: ip neigh show dev {nic}; mend the wire, or take the route away",
+        )
+    return answering
+
+
+def _need_kept(device: Device, asked: Iterable[str], now: str, terms: Terms) -> None:
+    """Raises `Lost` unless all addresses come to be at ``now`` and who was asked answers there."""
+    until = time.monotonic() + terms.after
+    while missing := sorted(set(device.texts) - set(gather().device(now).texts)):
+        if time.monotonic() > until:
+            raise Lost(
+                f"{device.name} was put back: {now} did not get {', '.join(missing)}",
+                "what configures the host's network gave it something else",
+                f"look at {now} in its log",
+            )
+        time.sleep(0.3)
+    if quiet := gateway.silent(asked, now, max(3.0, until - time.monotonic())):
+        raise Lost(
+            f"{device.name} was put back: {' and '.join(quiet)} did not answer at {now}",
+            "the machine would not be reached any more; its network is as it was before",
+            "look whether the switch at the other end takes frames from more than one address "
+            "(port security), then run the same command again",
+        )
+
+
+def _need_confirmed(nic: str, terms: Terms) -> None:
+    if terms.confirm and not terms.confirm(terms.timeout):
+        raise Lost(
+            f"{nic} was put back: nobody confirmed within {terms.timeout:g} s",
+            "the machine's network is as it was before",
+            "run the same command again and type yes, or say --yes",
+        )
+
+
+def recover(cloud: Cloud, tell: Tell = silent) -> list[str]:
+    """Roll back what a killed run has begun; the NICs. The caller holds the cloud's lock."""
+    found = []
+    # with its namespace all that was in it has gone
+    gone = cloud.netns is not None and not netns.exists(cloud.netns)
+    for journal in journals(cloud):
+        if gone:
+            journal.remove()
+            continue
+        with netns.inside(cloud.netns):
+            undone = roll_back(journal)
+        if undone:
+            tell(f"{journal.nic}: what was begun with it and not kept has been put back")
+            found.append(journal.nic)
+    return found
+
+
+def recorded(cloud: Cloud, nic: str) -> Record | None:
+    return Journal.of(cloud, nic).read()
+
+
+def behind(cloud: Cloud, device: str) -> str:
+    """The NIC whose place ``device`` has; any other device is itself."""
+    records = [found for j in journals(cloud) if (found := j.read())]
+    return next((found.nic for found in records if found.bridge == device), device)
+
+
+def kept(cloud: Cloud) -> list[str]:
+    """NICs whose place a bridge has."""
+    return [j.nic for j in journals(cloud) if (r := j.read()) and r.state == KEPT]
+
+
+def unfinished(cloud: Cloud) -> list[str]:
+    return [j.nic for j in journals(cloud) if (r := j.read()) and r.state == TRYING]
+
+
+def _entry(cloud: Cloud, nic: str) -> dict[str, Any]:
+    return {"nic": nic, "netns": cloud.netns, "root": str(cloud.root), "cloud": cloud.name}
+
+
+def undo_nic(data: dict[str, Any]) -> None:
+    """Of the ledger: the NIC has what it had."""
+    cloud = Cloud(data["cloud"], Path(data["root"]), data["netns"])
+    if cloud.netns and not netns.exists(cloud.netns):
+        return
+    with netns.inside(cloud.netns):
+        roll_back(Journal.of(cloud, data["nic"]))
+        detach(cloud, data["nic"], Terms())
+
+
+def ensure_pair_noted(cloud: Cloud, pair: plan.Pair) -> Iterator[Change]:
+    """An entry for the devices between the machine's bridge and the switch's."""
+    ledger, data = Ledger.of(cloud), _pair(cloud, pair)
+    if not any(entry.kind == PAIR and entry.data == data for entry in ledger.entries()):
+        yield Change(f"note the wire {pair.inner}", lambda: ledger.record(PAIR, **data))
+
+
+def drop_pair(cloud: Cloud, pair: plan.Pair) -> None:
+    """No such devices any more, and no entry."""
+    undo_pair(_pair(cloud, pair))
+    Ledger.of(cloud).forget(PAIR, **_pair(cloud, pair))
+
+
+def _pair(cloud: Cloud, pair: plan.Pair) -> dict[str, Any]:
+    return {"outer": pair.outer, "netns": cloud.netns}
+
+
+def undo_pair(data: dict[str, Any]) -> None:
+    """Of the ledger: the two devices that joined a bridge of the machine's to the switch."""
+    if data["netns"] and not netns.exists(data["netns"]):
+        return
+    with netns.inside(data["netns"]):
+        if gather().link(data["outer"]):
+            kernel.batch([f"link delete dev {data['outer']}"])
+
+
+UNDO: Mapping[str, UndoOf] = {NIC: undo_nic, PAIR: undo_pair}

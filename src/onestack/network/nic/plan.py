@@ -1,0 +1,140 @@
+"""From what is there to the commands that move it: no command is started here.
+
+Lines are those of ``ip -batch``. A move never takes an address away before it is there on the
+other device, so that no connection of the machine's notices.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from onestack.network.nic import words
+from onestack.network.nic.facts import Device, Entry, Facts
+
+LENGTH = 15
+"""Bytes of a device's name, at most."""
+QUIET = "1"
+"""``addr_gen_mode``: the kernel makes no address of the link by itself."""
+
+
+def bridge_name(nic: str) -> str:
+    """The machine's own bridge for ``nic``. (A dot would make a VLAN of it for ifupdown.)"""
+    return fitting(f"br-{nic.replace('.', '-')}")
+
+
+def fitting(name: str) -> str:
+    """``name`` as far as the kernel takes it; cut, it still is nobody else's."""
+    if len(name) <= LENGTH:
+        return name
+    return f"{name[: LENGTH - 7]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two devices that are one wire, between the machine's own bridge and the switch's."""
+
+    inner: str
+    """The switch's port."""
+    outer: str
+    """The port of the machine's own bridge."""
+
+    @classmethod
+    def of(cls, nic: str, provider: str) -> Pair:
+        return cls(fitting(f"{nic}-{provider}"), fitting(f"{provider}-{nic}"))
+
+
+def make_bridge(device: Device, bridge: str) -> list[str]:
+    """The bridge passes on what comes, at once, and decides nothing."""
+    mac = f" address {device.mac}" if device.mac else ""
+    wire = "stp_state 0 forward_delay 0 mcast_snooping 0"
+    return [f"link add name {bridge}{mac} mtu {device.mtu} type bridge {wire}"]
+
+
+def over(device: Device, bridge: str) -> list[str]:
+    """``device`` becomes a port of ``bridge``, which gets what it has. Raises `NotKnown`."""
+    return [
+        f"link set dev {bridge} up",
+        f"link set dev {device.name} up master {bridge}",
+        *transfer(device, bridge),
+        f"address flush dev {device.name}",
+        *neighbours(device, bridge),
+    ]
+
+
+def back(device: Device, nic: str, bridge: str) -> list[str]:
+    """``nic`` leaves ``bridge``, which goes, and has what ``device`` had: itself, or the bridge.
+
+    Raises `NotKnown`.
+    """
+    return [
+        f"link set dev {nic} nomaster",
+        f"link set dev {nic} up",
+        *transfer(device, nic, other=bridge if device.name == nic else device.name),
+        f"link delete dev {bridge}",
+        *neighbours(device, nic),
+    ]
+
+
+def transfer(device: Device, target: str, other: str = "") -> list[str]:
+    """What hangs on ``device``, for ``target``; its rules go from ``other`` (or itself)."""
+    source, gone = device.name, other or device.name
+    lines = [words.address(entry, target, "replace") for entry in device.addresses]
+    # A route's gateway is reached by another route, which must be there first.
+    lines += [words.route(r, source, target) for r in sorted(device.routes, key=_order)]
+    for rule in device.rules:
+        lines.append(words.rule(rule, "add", source, target))
+        lines.append(words.rule(rule, "delete", source, gone))
+    return sorted(lines, key=lambda line: line[:3] if line.startswith("-") else "")
+
+
+def runs(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Option and lines for one ``ip -batch`` each, in order: no line of one has options."""
+    for family, some in itertools.groupby(lines, lambda line: line[:2] if line[0] == "-" else ""):
+        yield family, [line.removeprefix(f"{family} ") if family else line for line in some]
+
+
+def neighbours(device: Device, target: str) -> list[str]:
+    return [line for n in device.neighbours if (line := words.neighbour(n, target))]
+
+
+def leftovers(now: Device) -> list[str]:
+    """Routes that replacing has left: the kernel does not take its own for those of others."""
+    lines = [words.route(route, now.name, now.name) for route in now.routes]
+    return [line.replace(" route replace ", " route delete ", 1) for line in lines]
+
+
+def _order(route: Entry) -> tuple[int, int]:
+    far = any("gateway" in hop or "via" in hop for hop in route.get("nexthops", [route]))
+    return int(far), int(route["dst"] == "default")
+
+
+def difference(before: Device, now: Device) -> list[str]:
+    """What ``before`` had and ``now`` has not, or has in addition, each as a sentence."""
+    was, is_now = set(_essence(before)), set(_essence(now))
+    found = [f"{text} is missing on {now.name}" for text in sorted(was - is_now)]
+    return found + [f"{text} is new on {now.name}" for text in sorted(is_now - was)]
+
+
+def _essence(device: Device) -> Iterator[str]:
+    """Without what passes: lifetimes, flags of the kernel's, found out neighbours."""
+    yield f"MTU {device.mtu}"
+    for entry in device.addresses:
+        yield f"the address {entry['local']}/{entry['prefixlen']}"
+    for route in device.routes:
+        lasting = {k: v for k, v in route.items() if k not in ("expires", "metrics")}
+        line = words.route(lasting, device.name, "NIC")
+        yield f"the route {line.partition(' replace ')[2]}"
+    for rule in device.rules:
+        line = words.rule(rule, "add", device.name, "NIC")
+        yield f"the rule {line.partition(' add ')[2]}"
+    for neighbour in device.neighbours:
+        if "PERMANENT" in neighbour.get("state", ()):
+            yield f"the neighbour {neighbour['dst']}"
+
+
+def mtu_of(facts: Facts, name: str) -> int:
+    link = facts.link(name)
+    return int(link["mtu"]) if link else 0

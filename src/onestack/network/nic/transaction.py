@@ -1,0 +1,76 @@
+"""A move with a way back: each step is written down before it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from onestack.model.errors import OnestackError
+from onestack.network.nic import clients, kernel, texts
+from onestack.network.nic.journal import KEPT, TRYING, Journal, Record, Undo, boot, record
+
+UNDO: Mapping[str, Callable[[dict[str, Any]], None]] = {
+    "kernel": kernel.undo,
+    "files": texts.undo,
+    "clients": clients.undo,
+}
+LASTING = ("files",)
+"""What is there after another boot too."""
+
+
+class Transaction:
+    """Begun, step by step, then kept or rolled back, by us or by whoever finds the journal."""
+
+    def __init__(self, journal: Journal, begun: Record) -> None:
+        self.journal = journal
+        with journal.held():
+            journal.write(begun)
+
+    def step(self, kind: str, data: dict[str, Any], do: Callable[[], None]) -> None:
+        """Raises `OnestackError` where it fails, or where somebody has rolled it back meanwhile."""
+        with self.journal.held():
+            self._need_trying()
+            self.journal.push(Undo(kind, data))
+            do()
+
+    def keep(self, lasting: Callable[[Record], Record | None]) -> None:
+        """From now on nobody rolls it back. ``lasting`` makes the record that stays, or none."""
+        with self.journal.held():
+            found = self._need_trying()
+            kept = lasting(found)
+            if kept is None:
+                self.journal.remove()
+            else:
+                self.journal.write(replace(kept, state=KEPT, undo=(), before={}))
+
+    def _need_trying(self) -> Record:
+        found = self.journal.read()
+        if found is None or found.state != TRYING:
+            raise OnestackError(
+                f"the host's network at {self.journal.nic} was put back meanwhile",
+                "it was not confirmed in time",
+                "run the same command again, with a longer --timeout",
+            )
+        return found
+
+
+def roll_back(journal: Journal) -> bool:
+    """Undo what was begun and not kept; whether there was any. Raises `OnestackError`.
+
+    Whoever calls it first does it; it may be killed and called again.
+    """
+    with journal.held():
+        found = journal.read()
+        if found is None or found.state != TRYING:
+            return False
+        same = found.boot == boot()
+        for undo in reversed(found.undo):
+            if same or undo.kind in LASTING:
+                UNDO[undo.kind](undo.data)
+            journal.pop()
+        if found.before:
+            journal.write(record(dict(found.before)))
+        else:
+            journal.remove()
+    return True

@@ -1,0 +1,331 @@
+"""A NIC moves and comes back, on real links."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from onestack.host.ledger import Ledger
+from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError, PreflightRefused
+from onestack.network.nic import kernel, operations, plan
+from onestack.network.nic.facts import Device, gather
+from onestack.network.nic.journal import KEPT, TRYING, Journal, Record, Undo
+from onestack.network.nic.operations import Lost, Terms, attach, detach, recover
+from tests.support.needs import needs_root
+from tests.support.networks import soon
+from tests.unit.network.nic.wire import GATEWAY, MAC, NIC, Wire, addresses, ip, show, wire
+
+pytestmark = needs_root
+BRIDGE = "br-eno1"
+ECHO = """
+import socket, sys
+server = socket.create_server((sys.argv[1], 7), family=getattr(socket, sys.argv[2]))
+print("ready", flush=True)
+while True:
+    client, _ = server.accept()
+    while some := client.recv(100):
+        client.sendall(some)
+"""
+
+
+@pytest.fixture
+def far() -> Iterator[Wire]:
+    with wire() as found:
+        yield found
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Cloud:
+    """Nothing of this machine's own network is looked at: as in a namespace of its own."""
+    made = Cloud("test", tmp_path / "cloud", None)
+    made.etc.mkdir(parents=True)
+    return made
+
+
+def terms(root: Path, **more: object) -> Terms:
+    empty = root / "nothing"
+    empty.mkdir(exist_ok=True)
+    return Terms(root=empty, **more)  # type: ignore[arg-type]
+
+
+def state(device: str) -> Device:
+    return kernel.look(device)
+
+
+def same(before: Device, now: Device) -> list[str]:
+    return plan.difference(before, now)
+
+
+class Session:
+    """A connection that somebody has open from the far side's point of view."""
+
+    def __init__(self, far: Wire, address: str) -> None:
+        family = "AF_INET6" if ":" in address else "AF_INET"
+        self.server = far.start(sys.executable, "-c", ECHO, address, family)
+        assert self.server.stdout and self.server.stdout.readline() == "ready\n"
+        self.socket = socket.create_connection((address, 7), 5)
+        self.socket.settimeout(10)
+
+    def lives(self) -> bool:
+        self.socket.sendall(b"still")
+        return self.socket.recv(100) == b"still"
+
+    def end(self) -> None:
+        self.socket.close()
+        self.server.kill()
+        self.server.wait()
+
+
+def test_all_that_the_nic_had_is_on_the_bridge_and_back_again(
+    far: Wire, cloud: Cloud, tmp_path: Path
+) -> None:
+    before = state(NIC)
+    assert len(before.addresses) == 6 and len(before.rules) == 3
+    sessions = [Session(far, GATEWAY), Session(far, "2001:db8::1")]
+    try:
+        assert attach(cloud, NIC, terms(tmp_path)) == BRIDGE
+        assert all(session.lives() for session in sessions)
+        moved = state(BRIDGE)
+        assert same(before, moved) == []
+        assert (moved.mac, moved.mtu) == (MAC, 1400)
+        assert addresses(NIC) == [] and not state(NIC).needed
+        (port,) = show(f"link show dev {NIC}")
+        assert port["master"] == BRIDGE
+        (default,) = show("-4 route show default")
+        assert default["dev"] == BRIDGE and default["prefsrc"] == "192.0.2.5"
+        assert default["metrics"] == [{"mtu": 1300}]
+        labels = [a["label"] for a in show(f"-4 address show dev {BRIDGE}")[0]["addr_info"]]
+        assert "br-eno1:1" in labels
+        # a second time there is nothing to do
+        assert attach(cloud, NIC, terms(tmp_path)) == BRIDGE
+        assert [e.kind for e in Ledger.of(cloud).entries()] == ["nic"]
+        assert detach(cloud, NIC, terms(tmp_path))
+        assert all(session.lives() for session in sessions)
+    finally:
+        for session in sessions:
+            session.end()
+    assert same(before, state(NIC)) == []
+    assert gather().link(BRIDGE) is None
+    assert Ledger.of(cloud).entries() == []
+    assert not detach(cloud, NIC, terms(tmp_path))
+
+
+def test_no_packet_is_lost_on_the_way(far: Wire, cloud: Cloud, tmp_path: Path) -> None:
+    """Asked every 2 ms from the far side, an address answers before, while and after it moves."""
+    ping = far.start("ping", "-i", "0.002", "-c", "1500", "-q", "192.0.2.5")
+    time.sleep(0.3)
+    attach(cloud, NIC, terms(tmp_path))
+    said = ping.communicate()[0]
+    lost = 1500 - int(said.split(" received")[0].rpartition(" ")[2])
+    assert lost <= 50, said  # a tenth of a second
+
+
+def test_where_the_gateway_does_not_answer_afterwards_all_is_as_before(
+    far: Wire, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A switch that lets only one port of its own through would do it."""
+    before = state(NIC)
+    over = kernel.over
+
+    def cut(device: Device, bridge: str) -> None:
+        over(device, bridge)
+        far.inside("ip", "link", "set", "far", "down")
+
+    monkeypatch.setattr(kernel, "over", cut)
+    back = kernel.back
+
+    def mended(device: Device, nic: str, bridge: str) -> None:
+        far.inside("ip", "link", "set", "far", "up")
+        back(device, nic, bridge)
+
+    monkeypatch.setattr(kernel, "back", mended)
+    with pytest.raises(Lost, match="did not answer at br-eno1"):
+        attach(cloud, NIC, terms(tmp_path, after=2.0))
+    assert same(before, state(NIC)) == []
+    assert gather().link(BRIDGE) is None and Journal.of(cloud, NIC).read() is None
+    assert {n["dst"] for n in before.neighbours if "PERMANENT" in n["state"]} == {"192.0.2.77"}
+    assert soon(lambda: "0% packet loss" in ip_ping())
+
+
+def ip_ping() -> str:
+    words = ["ping", "-c", "1", "-W", "1", GATEWAY]
+    return subprocess.run(words, capture_output=True, text=True).stdout
+
+
+def test_a_gateway_that_does_not_answer_even_now_is_said_before_anything_is_touched(
+    far: Wire, cloud: Cloud, tmp_path: Path
+) -> None:
+    far.inside("ip", "address", "flush", "dev", "far")
+    before = state(NIC)
+    with pytest.raises(PreflightRefused, match=r"192\.0\.2\.1 and .* does not answer at eno1"):
+        attach(cloud, NIC, terms(tmp_path))
+    assert same(before, state(NIC)) == [] and Ledger.of(cloud).entries() == []
+
+
+def test_one_of_two_gateways_that_is_silent_even_now_tells_nothing(
+    far: Wire, cloud: Cloud, tmp_path: Path
+) -> None:
+    far.inside("ip", "address", "delete", f"{GATEWAY}/24", "dev", "far")
+    assert attach(cloud, NIC, terms(tmp_path)) == BRIDGE
+
+
+def test_an_operator_who_does_not_confirm_has_it_back(
+    far: Wire, cloud: Cloud, tmp_path: Path
+) -> None:
+    before, seen = state(NIC), []
+
+    def ask(seconds: float) -> bool:
+        seen.append((seconds, gather().link(BRIDGE) is not None))
+        return False
+
+    with pytest.raises(Lost, match="nobody confirmed within 5 s"):
+        attach(cloud, NIC, terms(tmp_path, confirm=ask, timeout=5.0))
+    assert seen == [(5.0, True)]
+    assert same(before, state(NIC)) == [] and gather().link(BRIDGE) is None
+    assert attach(cloud, NIC, terms(tmp_path, confirm=lambda _: True)) == BRIDGE
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from onestack.model.cloud import Cloud
+from onestack.network.nic.operations import Terms, attach
+
+def ask(seconds):
+    print("asked", flush=True)
+    time.sleep(600)
+
+cloud = Cloud("test", Path(sys.argv[1]), None)
+attach(cloud, "eno1", Terms(confirm=ask, timeout=600.0, root=Path(sys.argv[2])))
+"""
+
+
+def killed(cloud: Cloud, tmp_path: Path, also: Callable[[], None] = lambda: None) -> None:
+    """An `attach` that has moved the NIC and is then killed."""
+    empty = tmp_path / "nothing"
+    empty.mkdir(exist_ok=True)
+    env = {**os.environ, "PYTHONPATH": "src"}
+    words = [sys.executable, "-c", PROGRAM, str(cloud.root), str(empty)]
+    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) as attaching:
+        assert attaching.stdout and attaching.stdout.readline() == "asked\n"
+        assert gather().link(BRIDGE) is not None
+        also()
+        attaching.kill()
+
+
+def test_killed_half_way_the_guardian_puts_it_back(far: Wire, cloud: Cloud, tmp_path: Path) -> None:
+    before = state(NIC)
+    killed(cloud, tmp_path)
+    assert soon(lambda: Journal.of(cloud, NIC).read() is None), (cloud.log / "nic.log").read_text()
+    assert same(before, state(NIC)) == [] and gather().link(BRIDGE) is None
+    assert "eno1: put back" in (cloud.log / "nic.log").read_text()
+
+
+def guardians(cloud: Cloud) -> list[int]:
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = place.read_bytes()
+        except OSError:
+            continue
+        if b"onestack.network.nic.guardian" in words and str(cloud.root).encode() in words:
+            found.append(int(place.parent.name))
+    return found
+
+
+def test_killed_together_with_its_guardian_the_next_start_puts_it_back(
+    far: Wire, cloud: Cloud, tmp_path: Path
+) -> None:
+    before = state(NIC)
+
+    def both() -> None:
+        (guardian,) = guardians(cloud)
+        os.kill(guardian, signal.SIGKILL)
+
+    killed(cloud, tmp_path, both)
+    assert operations.unfinished(cloud) == [NIC]
+    assert gather().link(BRIDGE) is not None
+    assert recover(cloud) == [NIC]
+    assert same(before, state(NIC)) == [] and gather().link(BRIDGE) is None
+    assert recover(cloud) == []
+
+
+def test_after_a_power_cut_only_files_are_put_back(cloud: Cloud, tmp_path: Path) -> None:
+    """Devices are as the boot has made them: what they once had is nobody's business."""
+    edited = tmp_path / "interfaces"
+    edited.write_text("with the bridge\n")
+    note = {"path": str(edited), "before": "without\n", "after": "with the bridge\n", "mode": 0o644}
+    stack = (
+        Undo("kernel", {"not": "looked at"}),
+        Undo("files", {"files": [note], "back": []}),
+    )
+    journal = Journal.of(cloud, NIC)
+    journal.path.parent.mkdir(parents=True)
+    journal.write(Record(NIC, BRIDGE, TRYING, boot="another", undo=stack))
+    assert recover(cloud) == [NIC]
+    assert edited.read_text() == "without\n" and journal.read() is None
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_move_that_stops_anywhere_is_put_back(
+    far: Wire, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """As if the machine's ip(8) had refused one of the lines."""
+    before, batch = state(NIC), kernel.batch
+
+    def some(lines: list[str], *, force: bool = False) -> None:
+        if not force and any("master" in line for line in lines):
+            lines = [*lines[: 2 + 3 * step], "link set dev nowhere up"]
+        batch(lines, force=force)
+
+    monkeypatch.setattr(kernel, "batch", some)
+    with pytest.raises(OnestackError, match="failed"):
+        attach(cloud, NIC, terms(tmp_path))
+    assert same(before, state(NIC)) == [] and gather().link(BRIDGE) is None
+
+
+def test_destroy_gives_it_back(far: Wire, cloud: Cloud, tmp_path: Path) -> None:
+    before = state(NIC)
+    attach(cloud, NIC, terms(tmp_path))
+    record = Journal.of(cloud, NIC).read()
+    assert record and record.state == KEPT
+    ip("link add br-ex-eno1 type veth peer name eno1-br-ex")
+    ip(f"link set br-ex-eno1 master {BRIDGE}")
+    Ledger.of(cloud).record("nic pair", outer="br-ex-eno1", netns=None)
+    for entry in reversed(Ledger.of(cloud).entries()):
+        operations.UNDO[entry.kind](entry.data)
+    assert same(before, state(NIC)) == []
+    known = gather()
+    assert known.link(BRIDGE) is None and known.link("br-ex-eno1") is None
+    for entry in reversed(Ledger.of(cloud).entries()):
+        operations.UNDO[entry.kind](entry.data)
+
+
+def test_what_others_have_put_into_the_bridge_is_not_cut_off(
+    far: Wire, cloud: Cloud, tmp_path: Path
+) -> None:
+    attach(cloud, NIC, terms(tmp_path))
+    ip("link add other type veth peer name its-end")
+    ip(f"link set other master {BRIDGE}")
+    with pytest.raises(OnestackError, match="other is in br-eno1 too"):
+        detach(cloud, NIC, terms(tmp_path))
+    assert "192.0.2.5/24" in addresses(BRIDGE)
+
+
+def test_what_hangs_on_nothing_else_is_left_to_the_switch(cloud: Cloud, tmp_path: Path) -> None:
+    with wire("link set eno1 up") as _:
+        ip(f"address flush dev {NIC}")
+        assert attach(cloud, NIC, terms(tmp_path)) == ""
+        ip("link add vmbr0 type bridge")
+        ip(f"link set {NIC} master vmbr0")
+        assert attach(cloud, NIC, terms(tmp_path)) == "vmbr0"
+        assert Ledger.of(cloud).entries() == []

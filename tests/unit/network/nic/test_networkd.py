@@ -1,0 +1,173 @@
+"""systemd-networkd itself: told of a bridge, at work with it, started anew, given its NIC back."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from onestack.model.cloud import Cloud
+from onestack.network.nic import kernel, plan
+from onestack.network.nic.facts import gather
+from onestack.network.nic.journal import KEPT, Journal
+from onestack.network.nic.operations import Lost, Terms, attach, detach
+from tests.support.managed import (
+    configured,
+    dhcp_server,
+    empty_run,
+    needs_networkd,
+    networkd,
+    own_places,
+)
+from tests.support.needs import needs_root
+from tests.support.networks import soon
+from tests.unit.network.nic.wire import GATEWAY, MAC, NIC, Wire, addresses, ip, show, wire
+
+pytestmark = [needs_root, needs_networkd]
+BRIDGE = "br-eno1"
+STATIC = """[Match]
+Name=eno*
+
+[Link]
+MTUBytes=1400
+
+[Network]
+Address=192.0.2.5/24
+Address=2001:db8::5/64
+DNS=192.0.2.53
+IPv6AcceptRA=no
+IPv6DuplicateAddressDetection=0
+
+[Route]
+Gateway=192.0.2.1
+Metric=50
+
+[RoutingPolicyRule]
+IncomingInterface=eno1
+Table=100
+Priority=1000
+"""
+DHCP = """[Match]
+Name=eno1
+[Network]
+DHCP=ipv4
+"""
+NEW = f"link set {NIC} address {MAC}"
+
+
+@dataclass
+class Server:
+    far: Wire
+    etc: Path
+    log: Path
+    cloud: Cloud
+
+    @property
+    def lines(self) -> str:
+        return self.log.read_text()[-4000:]
+
+
+@contextmanager
+def server(place: Path, text: str) -> Iterator[Server]:
+    cloud = Cloud("test", place / "cloud", None)
+    cloud.etc.mkdir(parents=True)
+    etc = Path("/etc/systemd/network")
+    with wire(NEW) as far, own_places(place):
+        (etc / "20-wired.network").write_text(text)
+        yield Server(far, etc, place / "networkd.log", cloud)
+
+
+def reboot() -> None:
+    """The kernel has devices as a boot makes them, and /run is empty."""
+    if gather().link(BRIDGE):
+        ip(f"link delete {BRIDGE}")
+    ip(f"link set {NIC} nomaster down")
+    ip(f"address flush dev {NIC}")
+    for rule in show("rule"):
+        if rule.get("iif") in (NIC, BRIDGE):
+            ip(f"rule delete priority {rule['priority']}")
+    empty_run()
+
+
+def test_static_addresses_move_stay_and_come_back(tmp_path: Path) -> None:
+    with server(tmp_path, STATIC) as machine:
+        with networkd(machine.log):
+            configured(NIC, machine.log)
+            before = kernel.look(NIC)
+            assert attach(machine.cloud, NIC, Terms()) == BRIDGE, machine.lines
+            record = Journal.of(machine.cloud, NIC).read()
+            assert record and (record.state, record.manager) == (KEPT, "systemd-networkd")
+            configured(BRIDGE, machine.log)
+            assert plan.difference(before, kernel.look(BRIDGE)) == []
+            assert addresses(NIC) == []
+            assert not list(Path("/run/systemd/network").iterdir())
+            assert len(list(machine.etc.iterdir())) == 4
+        # nothing but networkd runs, and the NIC is in the bridge with all that it had
+        reboot()
+        with networkd(machine.log):
+            configured(BRIDGE, machine.log)
+            assert soon(lambda: "192.0.2.5/24" in addresses(BRIDGE)), machine.lines
+            (link,) = show(f"-details link show dev {BRIDGE}")
+            assert link["address"] == MAC and link["mtu"] == 1400
+            assert link["linkinfo"]["info_data"]["stp_state"] == 0
+            assert ping()
+            (rule,) = [r for r in show("rule") if "iif" in r]
+            assert rule["iif"] == BRIDGE
+            assert detach(machine.cloud, NIC, Terms()), machine.lines
+            configured(NIC, machine.log)
+            assert plan.difference(before, kernel.look(NIC)) == []
+            assert gather().link(BRIDGE) is None
+            assert [path.name for path in machine.etc.iterdir()] == ["20-wired.network"]
+            assert ping()
+
+
+def ping() -> bool:
+    words = ["ping", "-c", "1", "-W", "2", GATEWAY]
+    return subprocess.run(words, capture_output=True).returncode == 0
+
+
+def test_the_dhcp_client_goes_on_for_the_bridge_and_has_the_same_address(tmp_path: Path) -> None:
+    with server(tmp_path, DHCP) as machine, dhcp_server(machine.far.pid, tmp_path / "leases"):
+        with networkd(machine.log):
+            configured(NIC, machine.log)
+            (had,) = kernel.look(NIC).texts
+            attach(machine.cloud, NIC, Terms())
+            configured(BRIDGE, machine.log)
+            assert kernel.look(BRIDGE).texts == (had,), machine.lines
+            (default,) = show("-4 route show default")
+            assert (default["dev"], default["protocol"]) == (BRIDGE, "dhcp")
+        reboot()
+        with networkd(machine.log):
+            configured(BRIDGE, machine.log)
+            assert kernel.look(BRIDGE).texts == (had,), machine.lines
+            detach(machine.cloud, NIC, Terms())
+            configured(NIC, machine.log)
+            assert kernel.look(NIC).texts == (had,), machine.lines
+    assert len((tmp_path / "leases").read_text().splitlines()) == 1
+
+
+def test_not_confirmed_networkd_has_its_nic_back_and_after_a_power_cut_too(
+    tmp_path: Path,
+) -> None:
+    with server(tmp_path, STATIC) as machine:
+        with networkd(machine.log):
+            configured(NIC, machine.log)
+            before = kernel.look(NIC)
+
+            def ask(_: float) -> bool:
+                configured(BRIDGE, machine.log)
+                assert len(list(Path("/run/systemd/network").iterdir())) == 3
+                assert len(list(machine.etc.iterdir())) == 1
+                return False
+
+            with pytest.raises(Lost):
+                attach(machine.cloud, NIC, Terms(confirm=ask, timeout=5))
+            configured(NIC, machine.log)
+            assert plan.difference(before, kernel.look(NIC)) == [], machine.lines
+            assert not list(Path("/run/systemd/network").iterdir())
+        # what is only tried is nowhere that a boot reads
+        assert [path.name for path in machine.etc.iterdir()] == ["20-wired.network"]
