@@ -29,6 +29,7 @@ from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.errors import BadAnswers
 from onestack.model.findings import Finding, Severity, raise_refusals
+from onestack.network.nic import operations
 from onestack.supervise.client import Client
 
 
@@ -56,9 +57,11 @@ def run(args: argparse.Namespace) -> int:
         if not alone and lock.exists(cloud):
             stack.enter_context(lock.changing(cloud, "up"))
             alone = True
+        put_back = alone and not args.dry_run and operations.recover(cloud, output.note)
         pending = [change.what for change in brought_up_to_date(cloud, args.dry_run)]
         wanted = resolve_answers(cloud, args)
-        handed = handover.take(cloud)
+        # What was found out with the host's network half moved does not count.
+        handed = handover.Handover() if put_back else handover.take(cloud)
         ctx = context(cloud, wanted.answers, keep=False, known=handed.facts)
         findings = check(ctx, handed.remote)
         if not alone:

@@ -114,8 +114,8 @@ _BRIDGE_TWINS = (
     (
         "BRIDGE_IFACES",
         "",
-        "NICs to put into bridges, as BRIDGE:NIC,...; a NIC with addresses of the machine's is "
-        "refused, for they would be out of reach.",
+        "NICs to put into bridges, as BRIDGE:NIC,...; one that the machine itself needs goes by a "
+        "bridge of the machine's own, which gets its addresses (onestack nic attach).",
         Kind.LIST,
         _interfaces,
     ),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.values import Answers
-from onestack.components.openvswitch import forwarding
+from onestack.components.openvswitch import forwarding, nics
 from onestack.components.openvswitch.external import KEEPER, translation
 from onestack.components.openvswitch.undo import DATAPATH, UNDO
 from onestack.host import netns, nftables, sysctl
@@ -23,7 +23,7 @@ from onestack.model.host import Role
 from onestack.model.key import Key, Kind
 from onestack.model.process import ExecProbe, FileProbe, Process
 from onestack.network import demo
-from onestack.network.addresses import in_subnet, wrong_tunnel_end
+from onestack.network.addresses import wrong_tunnel_end
 from onestack.network.bridges import Bridges
 from onestack.network.distribution import distribution, ensure_unpacked, environment
 from onestack.network.ovsdb import QUIET, answers, as_user, prepare, script, shared
@@ -87,30 +87,9 @@ class Openvswitch(Component):
         return bool(answers["CONFIG_NEUTRON_INSTALL"])
 
     def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
-        bridges = ctx.once(Bridges)
-        found = bridges.wiring
-        # A namespace that is to be made has nothing else.
         present = ctx.facts.cloud_devices or netns.NEW
-        yield from wrong_tunnel_end(bridges.tunnel_device, present)
-        pairs = found.interface_pairs
-        source = found.source("BRIDGE_IFACES")
-        for bridge, named in pairs:
-            nic = _device(ctx, named)
-            if nic not in present:
-                where = f"in the namespace {ctx.cloud.netns}" if ctx.cloud.netns else "here"
-                yield refuse(
-                    f"there is no network device {named} {where}",
-                    f"{source} puts it into {bridge}",
-                    "look at them: ip -br link",
-                )
-            elif addresses := present[nic]:
-                yield refuse(
-                    f"{nic} has the address {' and '.join(addresses)} of this machine",
-                    f"{source} puts it into {bridge}, where the address would be out of reach",
-                    f"give it to a NIC that nothing else needs, or move the address: {nic} must "
-                    "have none",
-                )
-
+        yield from wrong_tunnel_end(ctx.once(Bridges).tunnel_device, present)
+        yield from nics.before(ctx)
         closed = ctx.facts.closed_forwarding
         for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx), closed):
             yield warn(what, why, cure)
@@ -119,6 +98,7 @@ class Openvswitch(Component):
         closed = nftables.closed_chains(nftables.ruleset(ctx.cloud.netns), "forward")
         for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx), closed):
             yield refuse(what, why, cure)
+        yield from nics.after(ctx)
 
     def packages(self, ctx: Context) -> Iterable[str]:
         # net-tools for the guide's ifconfig
@@ -136,6 +116,7 @@ class Openvswitch(Component):
         yield script(ctx)
         yield from tools(ctx, TOOLS)
         yield ConfigFile(_etc(ctx) / KEEPER_NAME, KEEPER, ctx.cloud.user(self.name))
+        yield wires_file(ctx)
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         made = distribution(ctx)
@@ -189,13 +170,13 @@ class Openvswitch(Component):
         files = [file.path for file in self.files(ctx)]
         files += [etc / RULES_NAME] if addresses else []
         yield Process(
-            name="external-bridge",
+            name=nics.KEEPER,
             component=self.name,
             user=user,
             argv=(
                 *("/bin/sh", str(etc / KEEPER_NAME), bridge, kind),
                 " ".join(addresses),
-                *(str(etc / RULES_NAME), str(ready), " ".join(wires(ctx)), *vsctl),
+                *(str(etc / RULES_NAME), str(ready), str(etc / nics.FILE), *vsctl),
             ),
             env=env,
             files=tuple(map(str, files)),
@@ -211,6 +192,10 @@ class Openvswitch(Component):
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         yield Task("kernel", lambda: self._ensure_kernel(ctx), ("users",), before_start=True)
+        yield Task("nics", lambda: nics.ensure(ctx), ("packages",), before_start=True)
+        # once the keeper has taken its wire away
+        needs = (f"process:{nics.KEEPER}",)
+        yield Task("nics-given-back", lambda: nics.ensure_given_back(ctx), needs)
 
     @staticmethod
     def _kernel(ctx: Context) -> Iterable[tuple[str, ...]]:
@@ -263,20 +248,9 @@ def external_bridge(ctx: Context) -> str:
     return ctx.once(Bridges).external or ctx.cloud.device("br-ex")
 
 
-def wires(ctx: Context) -> Iterable[str]:
-    """``BRIDGE:NIC`` for each NIC, ``BRIDGE:`` for a bridge without one."""
-    found = ctx.once(Bridges).wiring
-    nics = dict(found.interface_pairs)
-    for bridge in dict.fromkeys([*nics, *found.bridges]):
-        yield f"{ctx.cloud.device(bridge)}:{_device(ctx, nics.get(bridge, ''))}"
-
-
-def _device(ctx: Context, name: str) -> str:
-    """The NIC, where a subnet may stand for it too."""
-    if "/" not in name:
-        return name
-    found = in_subnet(name, ctx.facts.cloud_devices)
-    return found[0] if found else ""
+def wires_file(ctx: Context) -> ConfigFile:
+    """What the keeper joins to which bridge."""
+    return ConfigFile(_etc(ctx) / nics.FILE, nics.text(ctx), ctx.cloud.user("openvswitch"))
 
 
 def _table(ctx: Context) -> str:

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 
 KEEPER = r"""# keeps BRIDGE up, and ADDRESSES on it (nothing: no address of the machine's own)
 # arguments: BRIDGE DATAPATH ADDRESSES RULES READY WIRES ovs-vsctl [OPTION...]
-# ADDRESSES and WIRES are words with blanks in between; a wire is BRIDGE:NIC, or BRIDGE:
+# ADDRESSES are words with blanks in between; WIRES is a file with a line for each:
+# BRIDGE NIC INNER OUTER, or BRIDGE alone
 set -eu
 bridge=$1 datapath=$2 addresses=$3 rules=$4 ready=$5 wires=$6
 shift 6
@@ -42,22 +43,84 @@ make_bridge() {
     fi
 }
 
+plug() {
+    # a NIC that the machine needs stays in the machine's own bridge: a pair joins the two
+    shown=$(ip -details -oneline link show dev "$nic" 2>/dev/null) || shown=
+    case $shown in
+        "") echo "there is no $nic: $name is without it" >&2 ;;
+        *" bridge_slave "* | *" bridge forward_delay "*)
+            tie "$@" ;;
+        *)
+            if [ -n "$(ip -oneline address show dev "$nic" scope global)" ]; then
+                echo "$nic has addresses of the machine's, and is left to it" >&2
+                return 0
+            fi
+            "$@" --may-exist add-port "$name" "$nic" -- \
+                set port "$nic" external_ids:onestack=nic
+            plugged="$plugged $nic "
+            ip link set "$nic" up
+            echo "$nic is a port of $name" ;;
+    esac
+}
+
+own_bridge() {
+    # of the NIC, by what ip has told: its master, or itself
+    case $shown in
+        *" bridge_slave "*) echo "$shown" | sed 's/.* master \([^ ]*\) .*/\1/' ;;
+        *) echo "$nic" ;;
+    esac
+}
+
+tie() {
+    own=$(own_bridge)
+    if ! ip link show dev "$outer" >/dev/null 2>&1; then
+        mtu=$(echo "$shown" | sed 's/.* mtu \([0-9]*\) .*/\1/')
+        ip link add "$outer" mtu "$mtu" type veth peer name "$inner" mtu "$mtu"
+    fi
+    for end in "$inner" "$outer"; do
+        # they are a wire, and no place for addresses
+        quiet=/proc/sys/net/ipv6/conf/$end/disable_ipv6
+        [ ! -w "$quiet" ] || echo 1 > "$quiet"
+    done
+    ip link set "$outer" master "$own" up
+    ip link set "$inner" up
+    # as a port the NIC itself would be a second way, and all would go round
+    "$@" --if-exists del-port "$name" "$nic" -- --may-exist add-port "$name" "$inner" -- \
+        set port "$inner" external_ids:onestack=pair
+    plugged="$plugged $inner "
+    echo "$nic reaches $name by $own"
+}
+
+mend() {
+    # somebody has made the machine's own bridge anew
+    while read -r name nic inner outer; do
+        [ -n "$outer" ] || continue
+        shown=$(ip -details -oneline link show dev "$nic" 2>/dev/null) || continue
+        case $shown in *" bridge_slave "* | *" bridge forward_delay "*) ;; *) continue ;; esac
+        own=$(own_bridge)
+        case $(ip -oneline link show dev "$outer" 2>/dev/null) in
+            *" master $own "*) ;;
+            *) tie "$@" || : ;;
+        esac
+    done < "$wires"
+}
+
 before=$(cat "$ready.address" 2>/dev/null) || before=
+plugged=
 name=$bridge
 make_bridge "$@"
-for wire in $wires; do
-    name=${wire%%:*} nic=${wire#*:}
+while read -r name nic inner outer; do
     make_bridge "$@"
-    [ -n "$nic" ] || continue
-    "$@" --may-exist add-port "$name" "$nic" -- set port "$nic" external_ids:onestack=nic
-    ip link set "$nic" up
-    echo "$nic is a port of $name"
-done
-for nic in $("$@" --bare --columns=name find port external_ids:onestack=nic); do
-    case " $wires " in
-        *":$nic "*) ;;
-        *) "$@" --if-exists del-port "$nic" ;;
-    esac
+    [ -z "$nic" ] || plug "$@"
+done < "$wires"
+for kind in nic pair; do
+    for port in $("$@" --bare --columns=name find port external_ids:onestack=$kind); do
+        case $plugged in
+            *" $port "*) continue ;;
+        esac
+        "$@" --if-exists del-port "$port"
+        [ $kind = nic ] || ip link delete "$port" 2>/dev/null || :
+    done
 done
 for old in $before; do
     case " $addresses " in
@@ -72,6 +135,7 @@ if [ -n "$addresses" ]; then
     [ "$(cat $forward)" = 1 ] || echo 1 > $forward
     nft -f "$rules"
 fi
+watched=$(tr '\n' ' ' < "$wires")
 ip -oneline monitor link address | {
     keep
     echo "$addresses" > "$ready.address"
@@ -80,10 +144,16 @@ ip -oneline monitor link address | {
     # once more when ip surely listens: no change goes unseen
     sleep 1
     keep
+    mend "$@"
     while read -r line; do
         case $line in
             *" $bridge: "* | *" $bridge "*) keep ;;
         esac
+        for device in $watched; do
+            case $line in
+                *" $device: "* | *" $device@"*) mend "$@"; break ;;
+            esac
+        done
     done
 }
 echo "the kernel's messages have ended" >&2

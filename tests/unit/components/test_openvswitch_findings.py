@@ -1,0 +1,165 @@
+"""What is said of NICs, and which are refused, by what the kernel and the switch say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onestack.components.openvswitch import nics
+from onestack.host import nftables, sysctl
+from onestack.model.context import Context
+from onestack.model.errors import OnestackError
+from onestack.model.findings import Severity
+from onestack.network.nic.facts import Facts
+from onestack.network.nic.fitness import Fit, Way
+from onestack.network.nic.journal import KEPT, TRYING, Journal, Record
+from tests.unit.components.rooms import context_on, machine
+
+GIVEN = {
+    "CONFIG_NEUTRON_L2_AGENT": "openvswitch",
+    "CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS": "extnet:br-ex,b:br-b",
+    "CONFIG_NEUTRON_OVS_BRIDGE_IFACES": "br-ex:eno1",
+}
+ADDRESS = {"family": "inet", "local": "192.0.2.5", "prefixlen": 24, "scope": "global"}
+
+
+def link(name: str, master: str = "", role: str = "bridge") -> dict[str, Any]:
+    made: dict[str, Any] = {"ifname": name, "link_type": "ether", "mtu": 1500, "flags": ["UP"]}
+    return {**made, "master": master, "linkinfo": {"info_slave_kind": role}} if master else made
+
+
+def facts(*links: dict[str, Any], **has: dict[str, Any]) -> Facts:
+    found = {name.replace("_", "-"): (each,) for name, each in has.items()}
+    return Facts(links, found, (), (), ())
+
+
+BRIDGE = {**link("br-eno1"), "linkinfo": {"info_kind": "bridge"}}
+IN_PLACE = facts(BRIDGE, link("eno1", "br-eno1"), link("br-ex-eno1", "br-eno1"), br_eno1=ADDRESS)
+
+
+@pytest.fixture
+def ctx(tmp_path: Path) -> Context:
+    return context_on(machine(kernel=True), tmp_path, **GIVEN)
+
+
+@pytest.fixture
+def ports(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The switch's, with their bridges."""
+    found = {"eno1-br-ex": "br-ex"}
+    monkeypatch.setattr(nics, "_bridge_of", lambda _, port: found.get(port, ""))
+    monkeypatch.setattr(sysctl, "read", lambda _: "0")
+    return found
+
+
+def said(ctx: Context, known: Facts, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(nics, "known", lambda _: known)
+    return [f"{f.severity.value}: {f.what}: {f.cure}" for f in nics.after(ctx)]
+
+
+def test_a_nic_that_is_not_where_it_is_to_be_is_found(
+    ctx: Context, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = "refuse: eno1 is to be in br-ex, and is not: "
+    restart = wrong + "onestack restart openvswitch/external-bridge"
+    assert said(ctx, IN_PLACE, monkeypatch) == []
+    loose = facts(BRIDGE, link("eno1", "br-eno1"), link("br-ex-eno1"))
+    assert said(ctx, loose, monkeypatch) == [restart]
+    ports.clear()
+    assert said(ctx, IN_PLACE, monkeypatch) == [restart]
+    back = facts(link("eno1"), eno1=ADDRESS)
+    assert said(ctx, back, monkeypatch) == [wrong + "onestack nic attach eno1"]
+    (gone,) = said(ctx, facts(), monkeypatch)
+    assert gone.startswith("refuse: eno1 is to be in br-ex, and is not there: ")
+    # one that the machine does not need is a port itself
+    assert said(ctx, facts(link("eno1")), monkeypatch) == [restart]
+    ports["eno1"] = "br-ex"
+    for here in (facts(link("eno1")), facts(link("eno1", "ovs-system", "openvswitch"))):
+        assert said(ctx, here, monkeypatch) == []
+
+
+def test_a_filter_that_drops_what_passes_the_bridge_is_said(
+    ctx: Context, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward"}
+    rules = {"nftables": [{"chain": {**chain, "policy": "drop"}}, {"chain": {"name": "DOCKER"}}]}
+    monkeypatch.setattr(nftables, "ruleset", lambda _: rules)
+    assert said(ctx, IN_PLACE, monkeypatch) == []
+    monkeypatch.setattr(sysctl, "read", lambda _: "1")
+    (found,) = said(ctx, IN_PLACE, monkeypatch)
+    assert found.startswith("warn: guests are not reached by br-eno1")
+    assert "iptables -I FORWARD -i br-eno1 -o br-eno1 -j ACCEPT" in found
+
+
+def test_a_move_that_was_begun_and_not_kept_is_found(
+    ctx: Context, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal.of(ctx.cloud, "eno1")
+    journal.path.parent.mkdir(parents=True)
+    begun = Record("eno1", "br-eno1", TRYING)
+    journal.write(begun)
+    (found,) = said(ctx, IN_PLACE, monkeypatch)
+    assert "a move of eno1 was begun" in found
+    (place,) = nics.places(ctx)
+    assert (place.state, place.by) == ("attach begun, not kept", "br-eno1")
+    journal.write(replace(begun, state=KEPT, manager="ifupdown"))
+    assert said(ctx, IN_PLACE, monkeypatch) == []
+    (place,) = nics.places(ctx)
+    assert (place.state, place.manager) == ("in place", "ifupdown")
+    assert place.addresses == ("192.0.2.5/24",)
+
+
+@pytest.mark.parametrize(
+    ("nic", "bridge", "why"),
+    [
+        ("eno1", "br-b", "eno1 is in br-ex already"),
+        ("eno2", "", "br-ex has the NIC eno1 already"),
+        ("eno2", "br-none", "the cloud has no bridge br-none"),
+    ],
+)
+def test_what_would_make_a_ring_is_refused(ctx: Context, nic: str, bridge: str, why: str) -> None:
+    with pytest.raises(OnestackError, match=why):
+        nics.target(ctx, nic, bridge)
+    assert nics.target(ctx, "eno1", "") == "br-ex"
+    assert nics.target(ctx, "eno2", "br-b") == "br-b"
+
+
+def test_without_a_network_service_there_is_no_bridge(tmp_path: Path) -> None:
+    ctx = context_on(machine(kernel=True), tmp_path, CONFIG_NEUTRON_INSTALL="n")
+    with pytest.raises(OnestackError, match="no network service"):
+        nics.target(ctx, "eno1", "")
+
+
+def test_two_ways_into_one_network_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nics, "gather", lambda: facts(link("eno1"), eno1=ADDRESS))
+    for address, refused in (("192.0.2.1/24", True), ("10.50.14.1/24", False)):
+        given = {**GIVEN, "CONFIG_ONESTACK_EXTERNAL_ADDRESS": address}
+        ctx = context_on(machine(kernel=True), tmp_path, **given)
+        assert bool(nics.overlapping(ctx, ("192.0.2.5/24",))) == refused
+        if refused:
+            with pytest.raises(OnestackError, match=r"192\.0\.2\.1/24"):
+                nics.need_free(ctx, "eno1", "br-ex", Fit(Way.MOVE))
+        else:
+            nics.need_free(ctx, "eno1", "br-ex", Fit(Way.MOVE))
+
+
+def test_one_in_another_switch_is_refused_and_our_own_is_not(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = facts(link("eno1", "ovs-system", "openvswitch"), link("eno2"))
+    monkeypatch.setattr(nics, "gather", lambda: known)
+    nics.need_free(ctx, "eno1", "br-ex", Fit(Way.SWITCHED))
+    with pytest.raises(OnestackError, match="eno2 is in a bridge of an Open vSwitch"):
+        nics.need_free(ctx, "eno2", "br-b", Fit(Way.SWITCHED))
+
+
+def test_severities_are_those_of_doctor(
+    ctx: Context, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports.clear()
+    monkeypatch.setattr(nics, "known", lambda _: IN_PLACE)
+    assert [f.severity for f in nics.after(ctx)] == [Severity.REFUSE]

@@ -1,0 +1,163 @@
+"""NICs and the switch: a real Open vSwitch in userspace, and the keeper that joins the two."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onestack.components.openvswitch import external
+from onestack.components.openvswitch.nics import Wire
+from onestack.host.command import environment
+from onestack.model.cloud import Cloud
+from onestack.network.nic.operations import Terms, attach, detach
+from tests.support import networks
+from tests.support.needs import needs_root
+from tests.support.networks import soon
+from tests.support.switch import Switch, needs_switch, switch
+from tests.unit.network.nic.wire import NIC, addresses, ip, wire
+from tests.unit.network.nic.wire import Wire as FarSide
+
+pytestmark = [needs_root, needs_switch]
+GUEST = "192.0.2.200"
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Short: a socket's name has 107 bytes."""
+    found = Path(tempfile.mkdtemp(prefix="onestack-"))
+    yield found
+    shutil.rmtree(found)
+
+
+class Keeper:
+    def __init__(self, place: Path, switch: Switch, *wires: Wire) -> None:
+        self.ready, self.log = place / "ready", place / "keeper.log"
+        self.ready.unlink(missing_ok=True)
+        (place / "keeper.sh").write_text(external.KEEPER)
+        (place / "wires").write_text("".join(f"{wire.line}\n" for wire in wires))
+        words = ["/bin/sh", str(place / "keeper.sh"), "br-ex", "netdev", "", "", str(self.ready)]
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [*words, str(place / "wires"), *switch.vsctl],
+                stdout=log,
+                stderr=log,
+                env=environment(),
+                start_new_session=True,
+            )
+        assert soon(self.ready.exists), self.log.read_text()
+
+    def end(self) -> None:
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait(5)
+
+
+def ports(switch: Switch, bridge: str) -> list[str]:
+    return sorted(switch("list-ports", bridge).split())
+
+
+def test_nics_that_nobody_needs_come_into_their_bridges_and_out_again(place: Path) -> None:
+    with networks.alone(), switch(place / "ovs") as ovs:
+        for nic in ("one", "two"):
+            ip(f"link add {nic} type veth peer name {nic}-far")
+        ip("link add has type veth peer name has-far")
+        ip("address add 192.0.2.9/24 dev has")
+        for wires, outside, apart in (
+            ((Wire("br-ex", "one"), Wire("br-nic", "two")), ["one"], ["two"]),
+            ((Wire("br-nic", "two"), Wire("br-other"), Wire("br-has", "has")), [], ["two"]),
+            ((), [], []),
+        ):
+            keeper = Keeper(place, ovs, *wires)
+            try:
+                assert (ports(ovs, "br-ex"), ports(ovs, "br-nic")) == (outside, apart)
+            finally:
+                keeper.end()
+        assert ports(ovs, "br-has") == [] and "br-other" in ovs("list-br").split()
+        assert "has has addresses of the machine's, and is left to it" in keeper.log.read_text()
+
+
+def reached(far: FarSide, address: str) -> bool:
+    return "1 received" in far.inside("ping", "-c1", "-W1", address, check=False)
+
+
+def test_the_machine_and_guests_share_the_nic_and_the_machine_needs_no_switch(
+    place: Path, tmp_path: Path
+) -> None:
+    """The switch stopped, killed, not yet started after a boot: the machine is reached."""
+    root = tmp_path / "nothing"
+    root.mkdir()
+    cloud, terms = Cloud("test", tmp_path / "cloud", None), Terms(root=root)
+    cloud.etc.mkdir(parents=True)
+    to = Wire("br-ex", NIC)
+    with wire() as far, switch(place / "ovs") as ovs:
+        assert attach(cloud, NIC, terms) == "br-eno1"
+        keeper = Keeper(place, ovs, to)
+        with subprocess.Popen(["unshare", "--net", "sleep", "300"]) as own:
+            mine = os.stat("/proc/thread-self/ns/net").st_ino
+            assert soon(lambda: os.stat(f"/proc/{own.pid}/ns/net").st_ino != mine)
+            inside = FarSide(own.pid)
+            try:
+                assert ports(ovs, "br-ex") == [to.pair.inner] == ["eno1-br-ex"]
+                ip(f"link add qg-1 mtu 1400 type veth peer name eth0 mtu 1400 netns {own.pid}")
+                ip("link set qg-1 up")
+                for line in ("link set eth0 up", f"address add {GUEST}/24 dev eth0"):
+                    inside.inside("ip", *line.split())
+                ovs("add-port", "br-ex", "qg-1")
+                # another machine on the wire, and this one, reach what is behind the switch
+                assert soon(lambda: reached(far, GUEST)), keeper.log.read_text()
+                ping = ["ping", "-c1", "-W2", GUEST]
+                assert subprocess.run(ping, capture_output=True).returncode == 0
+                assert reached(far, "192.0.2.5")
+                # somebody makes the machine's bridge anew, as a network manager does
+                ip(f"link set {to.pair.outer} nomaster")
+                assert soon(lambda: "master br-eno1" in ip(f"link show {to.pair.outer}"))
+                assert soon(lambda: reached(far, GUEST))
+                # the keeper twice is the keeper once
+                keeper.end()
+                keeper = Keeper(place, ovs, to)
+                assert ports(ovs, "br-ex") == ["eno1-br-ex", "qg-1"]
+                # the switch is killed: guests wait for the next, the machine does not
+                pid = int((ovs.place / "v.pid").read_text())
+                os.kill(pid, signal.SIGKILL)
+                assert reached(far, "192.0.2.5") and not reached(far, GUEST)
+                again = ovs.start_switch()
+                assert soon(lambda: reached(far, GUEST)), keeper.log.read_text()
+                # taken out of the answers
+                keeper.end()
+                keeper = Keeper(place, ovs)
+                assert ports(ovs, "br-ex") == ["qg-1"]
+                assert to.pair.outer not in ip("link")
+                again.terminate()
+                again.wait(10)
+                assert reached(far, "192.0.2.5")
+                assert detach(cloud, NIC, terms)
+                assert reached(far, "192.0.2.5") and "192.0.2.5/24" in addresses(NIC)
+            finally:
+                keeper.end()
+                own.kill()
+
+
+def test_a_bridge_of_the_operators_is_joined_as_it_is(place: Path) -> None:
+    """Such as vmbr0 or br0: named itself, or by a NIC in it."""
+    with networks.alone(), switch(place / "ovs") as ovs:
+        ip("link add vmbr0 type bridge")
+        ip("link set vmbr0 up")
+        ip("address add 192.0.2.5/24 dev vmbr0")
+        ip("link add eth0 mtu 1400 type veth peer name far")
+        ip("link set eth0 up master vmbr0")
+        for named in ("eth0", "vmbr0"):
+            to = Wire("br-ex", named)
+            keeper = Keeper(place, ovs, to)
+            try:
+                assert ports(ovs, "br-ex") == [to.pair.inner], keeper.log.read_text()
+                assert "master vmbr0" in ip(f"link show {to.pair.outer}")
+                assert "mtu 1400" in ip(f"link show {to.pair.outer}")
+                assert addresses("vmbr0")[0] == "192.0.2.5/24"
+            finally:
+                keeper.end()
