@@ -53,6 +53,7 @@ VERBS: dict[str, Verb] = {
     "shell": Verb("a shell, or a command, inside the cloud's network as its administrator"),
     "blame": Verb("where the time of the last `up` went", bare=True, root=False),
     "pool": Verb("show the pool of volumes, or let it grow", outside=True),
+    "nic": Verb("have a NIC of the machine's carry the cloud's networks, too", outside=True),
     "image": Verb("build the images of guests: the test guest, machines of services"),
 }
 

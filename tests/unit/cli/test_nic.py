@@ -1,0 +1,98 @@
+"""`onestack nic`: what is asked of whom before anything is touched."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from onestack.cli import main, nic
+from onestack.cli.options import KEPT, keep, resolve_answers
+from onestack.components.openvswitch import nics
+from onestack.model.cloud import Cloud
+from onestack.model.context import Context
+from onestack.model.errors import BadAnswers
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    # short, for a root
+    with tempfile.TemporaryDirectory(prefix="onestack-") as folder:
+        made = Cloud.named("c", Path(folder))
+        made.etc.mkdir(parents=True)
+        yield made
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Where a test writes what the operator types."""
+    theirs, ours = os.pipe()
+    with os.fdopen(theirs) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        yield ours
+        os.close(ours)
+
+
+@pytest.mark.parametrize("words", [["attach", "eno1"], ["detach", "eno1"]])
+def test_where_nobody_can_confirm_it_is_refused(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    _, args = main.parse(["nic", *words, "--name", "c", "--root", str(cloud.root)])
+    with pytest.raises(BadAnswers, match="nobody is there to confirm") as refused:
+        nic.run(args)
+    assert refused.value.exit_code == 2 and "--yes" in refused.value.cure
+
+
+@pytest.mark.parametrize(("said", "kept"), [("yes\n", True), ("y\n", True), ("no\n", False)])
+def test_only_a_yes_keeps_it(typed: int, said: str, kept: bool) -> None:
+    os.write(typed, said.encode())
+    assert nic.confirmer("eno1")(5.0) is kept
+
+
+def test_silence_does_not(typed: int) -> None:
+    assert nic.confirmer("eno1")(0.05) is False
+
+
+def test_neither_does_a_terminal_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(os.devnull) as gone:
+        monkeypatch.setattr("sys.stdin", gone)
+        assert nic.confirmer("eno1")(5.0) is False
+
+
+def test_yes_asks_nobody_and_the_time_is_the_operators() -> None:
+    _, args = main.parse(["nic", "attach", "eno1", "--yes", "--timeout", "7"])
+    terms = nic.terms(args, "eno1")
+    assert terms.confirm is None and terms.timeout == 7.0
+    _, args = main.parse(["nic", "detach", "eno1"])
+    assert nic.terms(args, "eno1").confirm is not None and args.timeout == 60.0
+
+
+def test_the_answer_is_kept_as_up_would_write_it(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = cloud.etc / KEPT
+    kept.write_text("[general]\nCONFIG_NEUTRON_OVS_BRIDGE_IFACES=br-ex:eno1\nCONFIG_DEBUG_MODE=y\n")
+    monkeypatch.setattr(nics, "pairs", lambda _: [("br-ex", "eno1")])
+    monkeypatch.setattr(nics, "key_of", lambda _: "CONFIG_NEUTRON_OVS_BRIDGE_IFACES")
+    monkeypatch.setattr(nics, "write", lambda _: None)
+    monkeypatch.setattr(nic, "context_of", lambda *_: None)
+    _, args = main.parse(["nic", "show", "--name", "c", "--root", str(cloud.root)])
+    ctx = cast(Context, None)
+    for change, value in (
+        ({"more": ("br-b", "eno2")}, "br-ex:eno1,br-b:eno2"),
+        ({"more": ("br-ex", "eno1")}, "br-ex:eno1"),
+        ({"gone": "eno1"}, ""),
+    ):
+        nic.joined(cloud, args, ctx, **change)
+        text = kept.read_text()
+        assert (
+            f"CONFIG_NEUTRON_OVS_BRIDGE_IFACES={value}\n" in text and "CONFIG_DEBUG_MODE=y" in text
+        )
+        assert text == keep(cloud, resolve_answers(cloud, args))
+    assert kept.stat().st_mode & 0o777 == 0o600
