@@ -51,6 +51,18 @@ class Device:
             f"{a['local']}/{a['prefixlen']}" for a in self.addresses if a.get("scope") != "link"
         )
 
+    def missing(self, now: Device) -> list[str]:
+        """Addresses that ``now`` lacks. Of those that a router's advertisement has made, one of
+        the same network counts: what makes them may take the device's name for it."""
+        there = {(a["local"], a["prefixlen"]) for a in now.addresses}
+        networks = {network(a) for a in now.addresses}
+        return [
+            f"{a['local']}/{a['prefixlen']}"
+            for a in self.addresses
+            if a.get("scope") != "link" and (a["local"], a["prefixlen"]) not in there
+            if not (_advertised(a) and network(a) in networks)
+        ]
+
     @property
     def gateways(self) -> tuple[str, ...]:
         """Where its default routes lead, by the least metric first."""
@@ -145,6 +157,12 @@ def network(entry: Entry) -> str:
     far = entry.get("address", entry["local"])
     net = ipaddress.ip_network(f"{far}/{entry['prefixlen']}", strict=False)
     return str(net.network_address) if net.prefixlen == net.max_prefixlen else str(net)
+
+
+def _advertised(entry: Entry) -> bool:
+    """Of DHCP it would be a single host's."""
+    passes = entry.get("dynamic") or entry.get("temporary") or entry.get("mngtmpaddr")
+    return entry["family"] == "inet6" and bool(passes) and int(entry["prefixlen"]) == 64
 
 
 def _key(route: Entry) -> tuple[str, int]:

@@ -83,7 +83,7 @@ def back(device: Device, nic: str, bridge: str) -> None:
         wrong = plan.difference(device, there)
         # Whoever has it back may have routes of other metrics for it than for a bridge.
         if device.name == bridge:
-            wrong = sorted(set(device.texts) - set(there.texts))
+            wrong = device.missing(there)
         if not [each for each in wrong if " is new on " not in each]:
             return
         if time.monotonic() > until:

@@ -301,7 +301,7 @@ def _need_answers(asked: tuple[str, ...], nic: str) -> tuple[str, ...]:
 def _need_kept(device: Device, asked: Iterable[str], now: str, terms: Terms) -> None:
     """Raises `Lost` unless all addresses come to be at ``now`` and who was asked answers there."""
     until = time.monotonic() + terms.after
-    while missing := sorted(set(device.texts) - set(gather().device(now).texts)):
+    while missing := device.missing(gather().device(now)):
         if time.monotonic() > until:
             raise Lost(
                 f"{device.name} was put back: {now} did not get {', '.join(missing)}",

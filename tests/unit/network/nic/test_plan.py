@@ -100,6 +100,34 @@ def test_what_differs_is_said(device: Device) -> None:
     assert plan.difference(device, Device.of({**plain, "addresses": older})) == []
 
 
+def at(text: str, **more: Any) -> Device:
+    local, _, length = text.partition("/")
+    family = "inet6" if ":" in text else "inet"
+    entry = {"family": family, "local": local, "prefixlen": int(length), "scope": "global"}
+    return Device("eno1", "", 1500, True, ({**entry, **more},))
+
+
+@pytest.mark.parametrize(
+    ("had", "more", "now", "missing"),
+    [
+        # made of a router's advertisement: another one of its network will do
+        ("2001:db8::a/64", {"dynamic": True}, "2001:db8::b/64", False),
+        ("2001:db8::a/64", {"mngtmpaddr": True}, "2001:db8::b/64", False),
+        ("2001:db8::a/64", {"dynamic": True}, "2001:db8:1::b/64", True),
+        # by hand, by DHCP, and of the other family
+        ("2001:db8::a/64", {}, "2001:db8::b/64", True),
+        ("2001:db8::a/128", {"dynamic": True}, "2001:db8::b/64", True),
+        ("192.0.2.5/24", {"dynamic": True}, "192.0.2.6/24", True),
+        ("192.0.2.5/24", {"dynamic": True}, "192.0.2.5/24", False),
+        ("fe80::1/64", {"scope": "link"}, "192.0.2.5/24", False),
+    ],
+)
+def test_which_addresses_are_missed(
+    had: str, more: dict[str, Any], now: str, missing: bool
+) -> None:
+    assert at(had, **more).missing(at(now)) == ([had] if missing else [])
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
