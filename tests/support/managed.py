@@ -112,13 +112,13 @@ def network_manager(log: Path, tools: Path) -> Iterator[None]:
 
 
 @contextmanager
-def dhcp_server(namespace: int, leases: Path) -> Iterator[None]:
+def dhcp_server(namespace: int, leases: Path, more: str = "") -> Iterator[None]:
     """On the device ``far`` of that process's network: 192.0.2.50 to 99, router 192.0.2.1."""
     words = "--no-daemon --conf-file=/dev/null --port=0 --interface=far --dhcp-authoritative"
     pool = "--dhcp-range=192.0.2.50,192.0.2.99,1h --dhcp-option=3,192.0.2.1"
     enter = ["nsenter", "--target", str(namespace), "--net", "dnsmasq"]
     daemon = subprocess.Popen(
-        [*enter, *words.split(), *pool.split(), f"--dhcp-leasefile={leases}"],
+        [*enter, *words.split(), *pool.split(), *more.split(), f"--dhcp-leasefile={leases}"],
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -143,13 +143,15 @@ def configured(nic: str, log: Path) -> None:
 PACKAGES = (
     *("ifupdown", "isc-dhcp-client", "netplan.io", "libnetplan0", "network-manager", "libnm0"),
     *("libndp0", "python3-netifaces", "python3-yaml", "python3-rich", "python3-pygments"),
-    *("python3-markdown-it", "python3-mdurl", "python3-dbus"),
+    *("python3-markdown-it", "python3-mdurl", "python3-dbus", "dhcpcd-base"),
 )
 PROGRAMS = {
     "nmcli": "usr/bin/nmcli",
     "NetworkManager": "usr/sbin/NetworkManager",
     "ifup": "sbin/ifup",
     "ifdown": "sbin/ifdown",
+    "ifquery": "sbin/ifquery",
+    "dhcpcd": "usr/sbin/dhcpcd",
     "dhclient": "sbin/dhclient",
     "netplan": "usr/share/netplan/netplan.script",
 }

@@ -30,7 +30,7 @@ class Client:
 
     @property
     def program(self) -> str:
-        return self.argv[0].rpartition("/")[2]
+        return program_of(self.argv[0])
 
     def words(self, nic: str, device: str) -> tuple[str, ...]:
         """How the same is started for another device: its files have the device's name too."""
@@ -45,10 +45,22 @@ def of(nic: str) -> list[Client]:
 def daemon(nic: str) -> Client | None:
     """A dhcpcd that may configure it."""
     for client in _running():
-        for_all = len(client.argv) == 1 or client.argv[-1].startswith("-")
-        if client.program.rstrip(":") == DAEMON and (for_all or nic in client.argv):
+        if client.program == DAEMON and follows(client.argv, nic):
             return client
     return None
+
+
+def program_of(word: str) -> str:
+    """Of the first word of a command line; dhcpcd makes a title of it: ``dhcpcd: eno1 [ip4]``."""
+    return word.split(":")[0].rpartition("/")[2].strip()
+
+
+def follows(argv: tuple[str, ...], nic: str) -> bool:
+    """Whether a dhcpcd has that NIC; one for all names none."""
+    title = argv[0].partition(": ")[2]
+    if title:
+        return nic in title.split() or not re.sub(r"\[[^]]*\]", "", title).strip()
+    return nic in argv or len(argv) == 1 or argv[-1].startswith("-")
 
 
 def _running(proc: Path = Path("/proc")) -> Iterator[Client]:
@@ -58,8 +70,7 @@ def _running(proc: Path = Path("/proc")) -> Iterator[Client]:
             continue
         try:
             argv = place.joinpath("cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-            program = argv[0].rpartition(b"/")[2].rstrip(b":")
-            if program not in {name.encode() for name in (*KNOWN, DAEMON)}:
+            if program_of(argv[0].decode(errors="replace")) not in (*KNOWN, DAEMON):
                 continue
             if place.joinpath("ns/net").stat().st_ino != here:
                 continue

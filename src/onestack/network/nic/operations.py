@@ -190,6 +190,12 @@ def detach(cloud: Cloud, nic: str, terms: Terms) -> bool:
     if found is None:
         return False
     edited = texts.changed(found.files)
+    if edited and (later := _upon(cloud, found)) and not terms.keep_files:
+        raise OnestackError(
+            f"{nic} cannot be given back before {later}",
+            f"both are configured by {', '.join(edited)}, and {later} was attached later",
+            f"onestack nic detach {later}, then {nic}; attach {later} again",
+        )
     if edited and not terms.keep_files:
         raise OnestackError(
             f"{nic} cannot be given back: {', '.join(edited)} was changed since",
@@ -205,8 +211,18 @@ def detach(cloud: Cloud, nic: str, terms: Terms) -> bool:
     else:
         _give_back(cloud, journal, found, facts, terms)
     journal.remove()
+    for note in found.files:
+        texts.tidy(note)
     Ledger.of(cloud).forget(NIC, **_entry(cloud, nic))
     return True
+
+
+def _upon(cloud: Cloud, record: Record) -> str:
+    """Another NIC of the cloud, whose move began with a file as this one has left it."""
+    left = [(each["path"], each["after"]) for each in record.files]
+    others = [found for j in journals(cloud) if (found := j.read()) and found.nic != record.nic]
+    upon = [r.nic for r in others if any((e["path"], e["before"]) in left for e in r.files)]
+    return upon[0] if upon else ""
 
 
 def _give_back(cloud: Cloud, journal: Journal, found: Record, facts: Facts, terms: Terms) -> None:
@@ -225,7 +241,7 @@ def _give_back(cloud: Cloud, journal: Journal, found: Record, facts: Facts, term
     # Where nobody answers even now, nobody needs to afterwards.
     asked = tuple(each for each in asked if each not in quiet)
     told = Told(
-        {Path(note["path"]): note["before"] for note in found.files},
+        {Path(note["path"]): texts.former(note) for note in reversed(found.files)},
         found.back,
         found.back,
         {Path(note["path"]): note["mode"] for note in found.files},

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 from onestack.host.command import run
 from onestack.host.files import write_file
+from onestack.kernel.files import sync_directory
 from onestack.model.errors import OnestackError
 from onestack.network.nic.managers.told import Command, Told
 
@@ -20,27 +23,79 @@ def note(told: Told) -> list[dict[str, Any]]:
         before, mode = _now(path), told.modes.get(path, 0o644)
         if path.is_file():
             mode = stat.S_IMODE(path.stat().st_mode)
-        found.append({"path": str(path), "before": before, "after": text, "mode": mode})
+        each = {"path": str(path), "before": before, "after": text, "mode": mode}
+        new = [str(folder) for folder in path.parents if not folder.exists()]
+        found.append({**each, "folders": new, "mergeable": path in told.mergeable})
     return found
 
 
 def write(notes: Iterable[Mapping[str, Any]]) -> None:
+    """In their order, each for good before the next one."""
     for each in notes:
         _put(Path(each["path"]), each["after"], each["mode"])
 
 
 def changed(notes: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Those that somebody has edited since."""
-    return [
-        each["path"]
-        for each in notes
-        if _now(Path(each["path"])) not in (each["before"], each["after"])
-    ]
+    """Those that somebody has edited since, so that ours cannot be taken out of them."""
+    return [each["path"] for each in notes if not _returns(each)]
+
+
+def former(note: Mapping[str, Any]) -> str | None:
+    """What stands in a file once ours is gone from it: what others have changed stays."""
+    now = _now(Path(note["path"]))
+    if now in (note["before"], note["after"]) or not note.get("mergeable"):
+        return _text(note["before"])
+    merged = without(now, note["after"], note["before"])
+    return _text(note["before"]) if merged is None else merged
+
+
+def _returns(note: Mapping[str, Any]) -> bool:
+    now = _now(Path(note["path"]))
+    if now in (note["before"], note["after"]):
+        return True
+    return bool(note.get("mergeable")) and without(now, note["after"], note["before"]) is not None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def without(now: str | None, after: str | None, before: str | None) -> str | None:
+    """``now`` with what has made ``after`` of ``before`` undone; ``None`` where both touch."""
+    if now is None or after is None or before is None:
+        return None
+    ours, lines = after.splitlines(keepends=True), list[str]()
+    changes = [(change, before.splitlines(keepends=True)) for change in _changes(after, before)]
+    changes += [(change, now.splitlines(keepends=True)) for change in _changes(after, now)]
+    at = -1
+    for (first, last, start, end), text in sorted(changes, key=lambda each: each[0][:2]):
+        if first <= at:
+            return None
+        lines += [*ours[max(at, 0) : first], *text[start:end]]
+        at = last
+    return "".join([*lines, *ours[max(at, 0) :]])
+
+
+def _changes(after: str, other: str) -> list[tuple[int, int, int, int]]:
+    """Lines of ``after`` from and to, and of ``other`` that stand there instead."""
+    one, two = after.splitlines(keepends=True), other.splitlines(keepends=True)
+    matcher = SequenceMatcher(None, one, two, autojunk=False)
+    return [(i, j, k, n) for what, i, j, k, n in matcher.get_opcodes() if what != "equal"]
 
 
 def restore(notes: Iterable[Mapping[str, Any]]) -> None:
+    """The last that was written is put back first."""
     for each in reversed(list(notes)):
-        _put(Path(each["path"]), each["before"], each["mode"])
+        path = Path(each["path"])
+        _put(path, former(each), each["mode"])
+        tidy(each)
+
+
+def tidy(note: Mapping[str, Any]) -> None:
+    """Folders that were made for it go, as far as nobody else uses them."""
+    for folder in note.get("folders", ()):
+        with suppress(OSError):
+            Path(folder).rmdir()
 
 
 def carry_out(commands: Iterable[Command], check: bool) -> None:
@@ -67,7 +122,9 @@ def _now(path: Path) -> str | None:
 
 def _put(path: Path, text: str | None, mode: int) -> None:
     if text is None:
-        path.unlink(missing_ok=True)
+        if path.exists():
+            path.unlink()
+            sync_directory(path.parent)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, text, mode=mode)

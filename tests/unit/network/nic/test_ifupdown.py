@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from onestack.model.cloud import Cloud
-from onestack.model.errors import OnestackError
+from onestack.model.errors import OnestackError, PreflightRefused
 from onestack.network.nic import clients, kernel, plan
 from onestack.network.nic.facts import gather
 from onestack.network.nic.journal import KEPT, Journal
-from onestack.network.nic.managers.ifupdown import edit
+from onestack.network.nic.managers.ifupdown import Ifupdown, edit
 from onestack.network.nic.managers.told import Handover
 from onestack.network.nic.operations import Terms, attach, detach
 from tests.support.managed import dhcp_server, empty_run, needs_networkd, own_places
@@ -53,14 +53,171 @@ WANTED = Handover(NIC, BRIDGE, MAC, 1400)
 def test_the_stanzas_of_the_nic_are_edited_where_they_stand() -> None:
     text = edit(FIRST, WANTED)
     assert "# by the installer" in text and "auto lo\niface lo inet loopback" in text
-    assert "auto br-eno1\niface br-eno1 inet static\n" in text
+    assert "allow-hotplug eno1\nauto br-eno1\niface eno1 inet manual\n" in text
+    assert "\niface br-eno1 inet static\n" in text and "test -e /sys/class/net/eno1" in text
     assert "dev br-eno1\n" in text and "iif $IFACE" in text
-    assert "auto eno1.100\niface eno1.100 inet manual\n" in text
-    assert text.endswith("\niface eno1 inet manual\n")
-    assert "allow-hotplug eno1" not in text
+    assert text.endswith("# by hand\nauto eno1.100\niface eno1.100 inet manual\n")
     both = edit("auto eth0 eno1 eno1:1\niface eno1:1 inet static\n  address 192.0.2.9/24\n", WANTED)
-    assert both.startswith("auto eth0 br-eno1 br-eno1:1\niface br-eno1:1 inet static\n")
+    assert both.startswith("auto eth0 eno1 br-eno1 br-eno1:1\niface br-eno1:1 inet static\n")
     assert edit("iface eth0 inet dhcp\n", WANTED) == "iface eth0 inet dhcp\n"
+
+
+@contextmanager
+def written(place: Path, text: str, **more: str) -> Iterator[Path]:
+    """A root directory with that file, and others beside it."""
+    for name, said in {"interfaces": text, **more}.items():
+        path = place / "etc/network" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(said)
+    yield place
+
+
+def told(root: Path, nic: str) -> str:
+    wanted = Handover(nic, plan.bridge_name(nic), MAC, 1400)
+    (text,) = Ifupdown().lasting(wanted, root).files.values()
+    return text or ""
+
+
+def of_a_boot(text: str, place: Path) -> list[str]:
+    """What ifup would do for all that is started, in order."""
+    place.write_text(text)
+    words = ["ifup", "--no-act", "--all", "--no-scripts", "--force", "--interfaces", str(place)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [line.strip() for line in done.stderr.splitlines() if line.strip()]
+
+
+BONDED = """auto lo bond0 {vlan} eno9
+iface lo inet loopback
+iface bond0 inet static
+    address 192.0.2.5/24
+    gateway 192.0.2.1
+    bond-slaves eno1 eno2
+    bond_mode active-backup
+    pre-up ethtool -K $IFACE gro off
+    pre-up sysctl -w net.ipv6.conf.bond0.accept_ra=0
+    up ip link set dev bond0 txqueuelen 500
+    up ip route add 10.0.0.0/8 dev bond0
+iface bond0 inet6 static
+    address 2001:db8::5/64
+    bond_mode active-backup
+iface bond0.100 inet static
+    address 198.51.100.5/24
+    vlan-raw-device bond0
+iface bond0.100:1 inet static
+    address 198.51.100.6/24
+iface eno9 inet manual
+""".format(vlan="bond0.100 bond0.100:1")
+
+
+def test_a_bond_is_made_by_a_boot_before_its_bridge(tmp_path: Path, with_tools: Path) -> None:
+    with written(tmp_path, BONDED) as root:
+        text = told(root, "bond0")
+    own = text.partition("iface bond0 inet manual\n")[2].partition("\n\n")[0]
+    assert [line.strip() for line in own.splitlines()] == [
+        "bond-slaves eno1 eno2",
+        "bond_mode active-backup",
+        "pre-up ethtool -K $IFACE gro off",
+        "up ip link set dev bond0 txqueuelen 500",
+    ]
+    rest = text.partition("iface br-bond0 inet static\n")[2]
+    assert "bond-slaves" not in rest and "ethtool" not in rest
+    assert "net.ipv6.conf.br-bond0.accept_ra=0" in rest
+    done = of_a_boot(text, tmp_path / "read")
+    order = [
+        "ethtool -K $IFACE gro off",
+        "ip link set dev bond0 mtu 1400 up master br-bond0",
+        "ip route add default via 192.0.2.1  dev br-bond0 onlink",
+        "ip route add 10.0.0.0/8 dev br-bond0",
+    ]
+    at = [done.index(line) for line in order]
+    assert at == sorted(at)
+    # what is started after the bond comes after its bridge
+    assert at[-1] < next(n for n, line in enumerate(done) if "name bond0.100" in line)
+    assert not any("192.0.2.5" in line and "dev bond0 " in line for line in done)
+
+
+def test_a_vlan_is_made_by_a_boot_before_its_bridge(tmp_path: Path, with_tools: Path) -> None:
+    with written(tmp_path, BONDED) as root:
+        text = told(root, "bond0.100")
+    done = of_a_boot(text, tmp_path / "read")
+    made = next(n for n, line in enumerate(done) if "name bond0.100 type vlan" in line)
+    joins = done.index("ip link set dev bond0.100 mtu 1400 up master br-bond0-100")
+    one = next(n for n, line in enumerate(done) if line.startswith("ip addr add 198.51.100.5"))
+    two = next(n for n, line in enumerate(done) if line.startswith("ip addr add 198.51.100.6"))
+    assert made < joins < one < two and "dev br-bond0-100 " in done[one]
+    assert "auto lo bond0 bond0.100 br-bond0-100 br-bond0-100:1 eno9\n" in text
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "auto lo \\\n  eno2 eno1 \\\n  eno3\n",
+        "allow-hotplug eno2 eno1 eno3\nauto lo\n",
+        "auto lo\nauto /eno*\n",
+        "auto lo\n# auto eno1 \\\n",
+    ],
+)
+def test_the_bridge_is_started_however_the_nic_was(
+    tmp_path: Path, with_tools: Path, start: str
+) -> None:
+    rest = "iface lo inet loopback\niface eno1 inet static\n  address \\\n    192.0.2.5/24\n"
+    rest += "iface eno2 inet manual\niface eno3 inet manual\n"
+    with written(tmp_path, start + rest) as root:
+        text = told(root, "eno1")
+    done = of_a_boot(text, tmp_path / "read")
+    assert "ip link set dev eno1 mtu 1400 up master br-eno1" in done
+    assert any(line.startswith("ip addr add 192.0.2.5/255.255.255.0") for line in done)
+    assert not any("dev eno1 label" in line for line in done)
+    # others are started as before
+    for other in ("eno2", "eno3"):
+        assert (other in start) == (other in text.partition("iface lo")[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("auto eno1\niface eno1 inet dhcp inherits all\n", "inherits all"),
+        ("iface eno1 inet dhcp\nmapping eno*\n  script x\n", "another name"),
+        ("iface eno1 inet dhcp\n  pre-up tune eno1\n", "not known here: pre-up tune eno1"),
+        ("iface eno1 inet dhcp\n  up tc q add dev eno1; ip r add x dev eno1\n", "one line about"),
+        ("iface eno1\n  address 192.0.2.5/24\n", "the line: iface eno1"),
+        ("iface eno1 inet dhcp\niface eno1:12345678 inet dhcp\n", "longer than names may be"),
+        ("iface eno1 nonsense dhcp\n", "failed"),
+    ],
+)
+def test_what_ifupdown_cannot_be_told_is_refused(
+    tmp_path: Path, with_tools: Path, text: str, why: str
+) -> None:
+    with written(tmp_path, text) as root, pytest.raises(OnestackError, match=why):
+        told(root, "eno1")
+
+
+def test_two_files_are_refused_as_they_cannot_be_changed_at_once(
+    tmp_path: Path, with_tools: Path
+) -> None:
+    with written(tmp_path, FIRST, **{"interfaces.d/six": SECOND}) as root:
+        place = root / "etc/network/interfaces"
+        place.write_text(FIRST.replace("/etc/network/", ""))
+        with pytest.raises(OnestackError, match=r"interfaces and .*/six"):
+            told(root, "eno1")
+        # started in one and configured in the other is as good as one
+        (place.parent / "interfaces.d" / "six").write_text("auto eno1\n")
+        assert "br-eno1" in told(root, "eno1")
+
+
+def test_without_ifupdown_its_file_makes_nothing_last(tmp_path: Path) -> None:
+    with written(tmp_path, FIRST) as root, pytest.raises(OnestackError, match="is not there"):
+        told(root, "eno1")
+
+
+def test_cloud_init_does_not_write_the_file_anew(tmp_path: Path, with_tools: Path) -> None:
+    with written(tmp_path, FIRST) as root:
+        (root / "etc/cloud").mkdir()
+        (root / "etc/cloud/cloud.cfg").touch()
+        files = list(Ifupdown().lasting(WANTED, root).files.items())
+    assert [path.name for path, _ in files] == ["99-onestack-eno1.cfg", "interfaces"]
+    assert "\nnetwork: {config: disabled}\n" in (files[0][1] or "")
 
 
 @contextmanager
@@ -87,8 +244,7 @@ def test_addresses_move_stay_and_come_back(tmp_path: Path, with_tools: Path) -> 
         assert done.returncode == 0, done.stderr
 
     with machine(tmp_path) as (_, cloud):
-        MAIN.write_text(FIRST.replace("allow-hotplug", "auto").partition("# by hand")[0])
-        (MAIN.parent / "interfaces.d" / "six").write_text(SECOND)
+        MAIN.write_text(FIRST.replace("allow-hotplug", "auto").partition("# by hand")[0] + SECOND)
         before = MAIN.read_text()
         ifup()
         had = kernel.look(NIC)
@@ -118,19 +274,18 @@ def test_addresses_move_stay_and_come_back(tmp_path: Path, with_tools: Path) -> 
         assert soon(ping)
         assert detach(cloud, NIC, Terms())
         assert MAIN.read_text() == before
-        assert (MAIN.parent / "interfaces.d" / "six").read_text() == SECOND
         assert plan.difference(had, kernel.look(NIC)) == [] and ping()
 
 
 @needs_root
 @needs_networkd
-def test_what_was_edited_since_is_not_thrown_away(tmp_path: Path) -> None:
+def test_what_was_edited_since_is_not_thrown_away(tmp_path: Path, with_tools: Path) -> None:
     with machine(tmp_path) as (_, cloud):
         MAIN.write_text("auto eno1\niface eno1 inet static\n  address 192.0.2.5/24\n")
         ip(f"link set {NIC} up")
         ip(f"address add 192.0.2.5/24 dev {NIC}")
         attach(cloud, NIC, Terms())
-        MAIN.write_text(MAIN.read_text() + "\niface eno9 inet dhcp\n")
+        MAIN.write_text(MAIN.read_text().replace("192.0.2.5/24", "192.0.2.7/24"))
         with pytest.raises(OnestackError, match="interfaces was changed since"):
             detach(cloud, NIC, Terms())
         assert "192.0.2.5/24" in kernel.look(BRIDGE).texts
@@ -170,3 +325,40 @@ def test_the_dhcp_client_goes_on_for_the_bridge(tmp_path: Path, with_tools: Path
 def leases() -> str:
     place = Path("/run/dhclient.br-eno1.leases")
     return place.read_text() if place.exists() else ""
+
+
+@needs_root
+@needs_networkd
+def test_a_dhcpcd_that_runs_is_noticed(tmp_path: Path, with_tools: Path) -> None:
+    """It makes a title of its command line."""
+    with machine(tmp_path) as (far, cloud), dhcp_server(far.pid, tmp_path / "leases"):
+        MAIN.write_text("auto eno1\niface eno1 inet dhcp\n")
+        Path("/var/lib/dhcpcd").mkdir()
+        ip(f"link set {NIC} up")
+        words = ["dhcpcd", "-4", "--noarp", "--nohook", "resolv.conf", NIC]
+        subprocess.run(words, check=True, capture_output=True, timeout=60)
+        try:
+            assert soon(lambda: bool(kernel.look(NIC).texts))
+            with pytest.raises(PreflightRefused, match=r"dhcpcd \(process \d+\) configures eno1"):
+                attach(cloud, NIC, Terms())
+            assert clients.daemon("eno7") is None
+        finally:
+            clients.stop([daemon] if (daemon := clients.daemon(NIC)) else [])
+
+
+@pytest.mark.parametrize(
+    ("argv", "follows"),
+    [
+        ("dhcpcd: eno1 [ip4]", True),
+        ("dhcpcd: eno11 [ip4] [ip6]", False),
+        ("dhcpcd: [manager] [ip4] [ip6]", True),
+        ("dhcpcd: [privileged proxy] eno1 [ip4]", True),
+        ("/usr/sbin/dhcpcd\0-w\0-q", True),
+        ("/sbin/dhcpcd\0eno1", True),
+        ("/sbin/dhcpcd\0eno2", False),
+    ],
+)
+def test_whom_a_dhcpcd_follows(argv: str, follows: bool) -> None:
+    words = tuple(argv.split("\0"))
+    assert clients.program_of(words[0]) == "dhcpcd"
+    assert clients.follows(words, NIC) is follows

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from onestack.model.errors import OnestackError
+from onestack.network.nic import texts
 from onestack.network.nic.managers import ifcfg, networkd
 from onestack.network.nic.managers.known import manager_of
 from onestack.network.nic.managers.told import Handover, renamed
@@ -44,10 +46,12 @@ def tree(place: Path, files: dict[str, str]) -> Path:
             },
             "netplan",
         ),
+        # it reads these files too
         (
             {"run/NetworkManager/devices/2": MANAGED, f"{ETH}/ifcfg-eno1": "DEVICE=eno1\n"},
-            "network-scripts",
+            "NetworkManager",
         ),
+        ({f"{ETH}/ifcfg-eno1.bak": "DEVICE=eno1\n"}, ""),
         ({f"{ETH}/ifcfg-Wired": 'DEVICE="eno1"\n'}, "network-scripts"),
         ({"etc/network/interfaces": "auto eno1\niface eno1 inet dhcp\n"}, "ifupdown"),
         ({"etc/network/interfaces": "iface eno1 inet manual\n"}, ""),
@@ -101,15 +105,17 @@ MTU=9000
 """
 
 
+def scripts(place: Path, **more: str) -> Path:
+    """Names without their folder, with underscores for dashes."""
+    named = {f"{ETH}/{name.replace('_', '-', 1)}": text for name, text in more.items()}
+    root = tree(place, named)
+    (root / ETH / "ifcfg-eno1").chmod(0o600)
+    return root
+
+
 def test_ifcfg_files_as_in_the_notes(tmp_path: Path) -> None:
-    root = tree(
-        tmp_path,
-        {
-            f"{ETH}/ifcfg-eno1": NOTES,
-            f"{ETH}/route-eno1": "10.0.0.0/8 via 10.50.14.254 dev eno1\n",
-            f"{ETH}/rule-eno1": "iif eno1 table 100\n",
-        },
-    )
+    route, rule = "10.0.0.0/8 via 10.50.14.254 dev eno1\n", "iif eno1 table 100\n"
+    root = scripts(tmp_path, ifcfg_eno1=NOTES, route_eno1=route, rule_eno1=rule)
     told = ifcfg.Ifcfg().lasting(WANTED, root)
     texts = {path.name: text for path, text in told.files.items()}
     nic, bridge = (
@@ -134,15 +140,111 @@ def test_ifcfg_files_as_in_the_notes(tmp_path: Path) -> None:
     assert texts["rule-br-eno1"] == "iif br-eno1 table 100\n"
     assert texts["route-eno1"] is texts["rule-eno1"] is None
     assert told.commands == ()
+    # as secret as the file was: it may have passwords
+    assert {told.modes[root / ETH / name] for name in texts if "br-eno1" in name} == {0o600}
+
+
+def test_aliases_and_ranges_go_with_it_and_its_802_1x_stays(tmp_path: Path) -> None:
+    more = "KEY_MGMT=IEEE8021X\nIEEE_8021X_EAP_METHODS=TLS\nETHTOOL_OPTS='wol g'\nGATEWAYDEV=eno1\n"
+    root = scripts(
+        tmp_path,
+        **{
+            "ifcfg_eno1": NOTES + more,
+            "ifcfg_eno1:1": "DEVICE=eno1:1\nIPADDR=10.50.14.21\n",
+            "ifcfg_eno1-range0": "IPADDR_START=10.50.14.30\n",
+            "ifcfg_eno1:2.bak": "DEVICE=eno1:2\n",
+            "ifcfg_eno11": "DEVICE=eno11\n",
+        },
+    )
+    texts = {p.name: t for p, t in ifcfg.Ifcfg().lasting(WANTED, root).files.items()}
+    assert texts["ifcfg-br-eno1:1"] == "DEVICE=br-eno1:1\nIPADDR=10.50.14.21\n"
+    assert texts["ifcfg-eno1:1"] is None and texts["ifcfg-eno1-range0"] is None
+    assert "ifcfg-br-eno1-range0" in texts and len(texts) == 6
+    nic, bridge = texts["ifcfg-eno1"] or "", texts["ifcfg-br-eno1"] or ""
+    assert all(line in nic for line in more.splitlines()[:3])
+    assert "8021X" not in bridge and "KEY_MGMT" not in bridge and "ETHTOOL" not in bridge
+    assert "GATEWAYDEV=br-eno1" in bridge and "GATEWAYDEV" not in nic
+    # what all NICs have in common may name it too
+    tree(root, {f"{ETH}/ifcfg-eno1": NOTES, "etc/sysconfig/network": "GATEWAYDEV=eno1\n"})
+    texts = {p.name: t for p, t in ifcfg.Ifcfg().lasting(WANTED, root).files.items()}
+    assert "GATEWAYDEV=br-eno1\n" in (texts["ifcfg-br-eno1"] or "")
+
+
+READ = """cd {folder}
+for file in ifcfg-*; do (
+    . ./$file
+    [ "$ONBOOT" = no ] || echo "$DEVICE $IPADDR $BRIDGE"
+); done"""
+"""What the scripts do of a boot: each file is read by a shell, and may start nothing."""
+
+
+def test_whatever_boot_comes_in_between_two_ifcfg_files_has_the_address_once(
+    tmp_path: Path,
+) -> None:
+    address = "10.50.14.20"
+    root = scripts(tmp_path, ifcfg_eno1=NOTES, route_eno1="default via 10.50.14.1\n")
+    notes = texts.note(ifcfg.Ifcfg().lasting(WANTED, root))
+    names = [Path(each["path"]).name for each in notes]
+    assert names == ["ifcfg-br-eno1", "route-br-eno1", "ifcfg-eno1", "route-eno1"]
+
+    def booted() -> list[str]:
+        script = READ.format(folder=root / ETH)
+        script = script.replace(". ./$file", f"eval \"$(sed 's, /{ETH}, {root / ETH},' $file)\"")
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+        return [line.strip() for line in done.stdout.splitlines()]
+
+    before, after = [f"eno1 {address}"], [f"br-eno1 {address}", "eno1  br-eno1"]
+    assert booted() == before
+    for number, each in enumerate(notes):
+        texts.write([each])
+        assert booted() == (before if number < 2 else after)
+        # its routes are there
+        device = "eno1" if number < 2 else "br-eno1"
+        assert (root / ETH / f"route-{device}").is_file()
+    for number in (3, 2, 1, 0):
+        texts.restore([notes[number]])
+        assert booted() == (before if number <= 2 else after)
+        assert (root / ETH / f"route-{'eno1' if number <= 2 else 'br-eno1'}").is_file()
+    assert sorted(path.name for path in (root / ETH).iterdir()) == ["ifcfg-eno1", "route-eno1"]
+
+
+def test_networkmanager_and_the_scripts_do_not_take_the_same_file(tmp_path: Path) -> None:
+    """NetworkManager goes on with what it has, or takes what was meant for the scripts."""
+    root = scripts(tmp_path, ifcfg_eno1=NOTES)
     tree(root, {"run/NetworkManager/NetworkManager.pid": "1"})
+    with pytest.raises(OnestackError, match=r"does not leave eno1 to the network-scripts"):
+        ifcfg.Ifcfg().lasting(WANTED, root)
+    scripts(tmp_path, ifcfg_eno1=NOTES + "NM_CONTROLLED=no\n")
     assert ifcfg.Ifcfg().lasting(WANTED, root).commands == (("nmcli", "connection", "reload"),)
+    # it has the NIC by that file
+    tree(root, {"run/NetworkManager/devices/2": MANAGED.replace("1111", "AAAA")})
+    manager = manager_of("eno1", 2, root)
+    assert (manager.name, manager.runs_clients) == ("NetworkManager", False)
+    with pytest.raises(OnestackError, match=r"nmcli connection migrate AAAA"):
+        manager.lasting(WANTED, root)
+
+
+@pytest.mark.parametrize(
+    "line", ["if true; then", 'BONDING_OPTS="mode=1', '   miimon=100"', "just words"]
+)
+def test_an_ifcfg_file_that_is_a_program_is_refused(tmp_path: Path, line: str) -> None:
+    root = scripts(tmp_path, ifcfg_eno1=f"{NOTES}{line}\n")
+    with pytest.raises(OnestackError, match="a line that onestack does not know"):
+        ifcfg.Ifcfg().lasting(WANTED, root)
+
+
+def test_an_alias_that_would_have_too_long_a_name_is_refused(tmp_path: Path) -> None:
+    root = scripts(tmp_path, **{"ifcfg_eno1": NOTES, "ifcfg_eno1:12345678": ""})
+    with pytest.raises(OnestackError, match="longer than names may be"):
+        ifcfg.Ifcfg().lasting(WANTED, root)
 
 
 def test_a_bond_stays_a_bond(tmp_path: Path) -> None:
-    text = 'DEVICE=bond0\nBONDING_OPTS="mode=1"\nIPADDR=192.0.2.5\n'
+    path = tmp_path / "ifcfg-bond0"
+    path.write_text('DEVICE=bond0\nBONDING_OPTS="mode=1 miimon=100"\nIPADDR=192.0.2.5\n')
     wanted = Handover("bond0", "br-bond0", MAC, 1500)
-    nic, bridge = ifcfg.split(text, wanted)
-    assert 'BONDING_OPTS="mode=1"' in nic and "IPADDR" not in nic
+    nic, bridge = ifcfg.split(path, wanted)
+    assert 'BONDING_OPTS="mode=1 miimon=100"' in nic and "IPADDR" not in nic
     assert "BONDING" not in bridge and "IPADDR=192.0.2.5" in bridge
 
 

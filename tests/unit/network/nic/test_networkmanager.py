@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from onestack.model.cloud import Cloud
-from onestack.network.nic import kernel
+from onestack.network.nic import kernel, texts
 from onestack.network.nic.facts import gather
 from onestack.network.nic.journal import KEPT, Journal
 from onestack.network.nic.managers import networkmanager
@@ -132,6 +132,66 @@ def test_addresses_move_stay_and_come_back(tmp_path: Path, with_tools: Path, tex
             assert kept.read_text() == text and kept.stat().st_mode & 0o777 == 0o600
 
 
+RA = "--enable-ra --dhcp-range=2001:db8::,ra-only,64,1h"
+MANAGED_RA = "--enable-ra --dhcp-range=2001:db8::100,2001:db8::1ff,64,1h"
+
+
+@needs_root
+@needs_networkd
+@pytest.mark.parametrize("more", [RA, MANAGED_RA], ids=["stable-privacy", "dhcpv6"])
+def test_addresses_of_a_routers_advertisements_move(
+    tmp_path: Path, with_tools: Path, more: str
+) -> None:
+    """NetworkManager makes of the device's name too what it asks for: stable-privacy gives another
+    address of the same network, and a DHCP server the same one."""
+    log = tmp_path / "log"
+    text = STATIC.replace("method=link-local", "method=auto\naddr-gen-mode=stable-privacy")
+    served = dhcp_server
+    with machine(tmp_path, text) as (far, cloud), served(far.pid, tmp_path / "leases", more):
+        ip(f"link set {NIC} up")
+
+        def six(device: str) -> list[str]:
+            return [a for a in kernel.look(device).texts if a.startswith("2001:db8:")]
+
+        with network_manager(log, with_tools):
+            connected(NIC, log)
+            assert soon(lambda: bool(six(NIC))), log.read_text()[-3000:]
+            attach(cloud, NIC, Terms())
+            connected(BRIDGE, log)
+            assert soon(lambda: bool(six(BRIDGE))) and not six(NIC)
+            assert "192.0.2.5/24" in kernel.look(BRIDGE).texts
+            leases = (tmp_path / "leases").read_text().splitlines()
+            assert len([line for line in leases if " 2001:db8:" in line]) == (more == MANAGED_RA)
+            detach(cloud, NIC, Terms())
+            connected(NIC, log)
+            assert soon(lambda: bool(six(NIC)))
+
+
+@needs_root
+@needs_networkd
+@pytest.mark.parametrize("written", [1, 2])
+def test_whatever_boot_comes_in_between_two_files_has_the_address(
+    tmp_path: Path, with_tools: Path, written: int
+) -> None:
+    log = tmp_path / "log"
+    with machine(tmp_path, STATIC):
+        with network_manager(log, with_tools):
+            connected(NIC, log)
+            had = kernel.look(NIC).texts
+            index = int(show(f"link show dev {NIC}")[0]["ifindex"])
+            wanted = Handover(NIC, BRIDGE, MAC, 1400, index)
+            notes = texts.note(networkmanager.NetworkManager().lasting(wanted, Path("/")))
+        names = ["onestack-br-eno1.nmconnection", "onestack-eno1.nmconnection"]
+        assert [Path(each["path"]).name for each in notes[:3]] == [*names, "Wired.nmconnection"]
+        reboot()
+        texts.write(notes[:written])
+        with network_manager(log, with_tools):
+            device = NIC if written == 1 else BRIDGE
+            connected(device, log)
+            assert soon(lambda: set(kernel.look(device).texts) == set(had)) and soon(ping)
+            assert (gather().link(BRIDGE) is not None) == (device == BRIDGE)
+
+
 @needs_root
 @needs_networkd
 def test_not_confirmed_it_has_its_nic_back(tmp_path: Path, with_tools: Path) -> None:
@@ -172,11 +232,16 @@ address1=192.0.2.5/24
 def test_nmcli_takes_what_is_written(tmp_path: Path, with_tools: Path, text: str) -> None:
     nic = "bond0" if text is BOND else NIC
     wanted = Handover(nic, f"br-{nic}", MAC, 1400)
-    for made in (networkmanager.for_bridge(text, wanted), networkmanager.for_nic(text, wanted)):
+    state = "dhcp4.dhcp_client_identifier=01:02:00:00:00:00:05\ndhcp6.iaid=b6:22:0f:eb\n"
+    own = networkmanager.for_bridge(text, wanted, state)
+    for made in (own, networkmanager.for_nic(text, wanted)):
         words = ["nmcli", "--offline", "connection", "modify", "connection.autoconnect", "yes"]
         done = subprocess.run(words, input=made, capture_output=True, text=True)
         assert done.returncode == 0, (made, done.stderr)
         assert "interface-name=" in done.stdout
+        if made is own:
+            assert "dhcp-client-id=01:02:00:00:00:00:05\n" in done.stdout
+            assert "dhcp-iaid=3055685611\n" in done.stdout or "[ipv6]" not in text
     bridge = networkmanager.parse(networkmanager.for_bridge(text, wanted))
     assert "address1" in bridge["ipv4"] or bridge["ipv4"]["method"] == "auto"
     port = networkmanager.parse(networkmanager.for_nic(text, wanted))

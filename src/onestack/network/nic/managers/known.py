@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from onestack.network.nic.managers.ifcfg import FOLDER, Ifcfg, values
-from onestack.network.nic.managers.ifupdown import Ifupdown, logical, places
+from onestack.network.nic.managers import ifcfg
+from onestack.network.nic.managers.ifcfg import Ifcfg
+from onestack.network.nic.managers.ifupdown import Ifupdown, blocks, places
 from onestack.network.nic.managers.netplan import Netplan
 from onestack.network.nic.managers.networkd import STATE, Networkd
 from onestack.network.nic.managers.networkmanager import (
@@ -38,19 +39,19 @@ MANAGERS: dict[str, Manager] = {
 
 
 def manager_of(nic: str, index: int, root: Path) -> Manager:
-    """netplan has another one work for it, so it comes first; NetworkManager reads ifcfg files."""
+    """netplan has another one work for it, so it comes first."""
     networkd = _read(root / STATE / str(index))
     used = re.search(r"^NETWORK_FILE=(\S+)$", networkd, re.MULTILINE)
     managed = bool(in_use(index, root))
     if (used and "/10-netplan-" in used[1]) or (managed and _of_netplan(nic, index, root)):
         return MANAGERS["netplan"]
-    if managed and not _ifcfg(nic, root):
+    if managed:
         return MANAGERS["NetworkManager"]
     if used and "ADMIN_STATE=unmanaged" not in networkd:
         return MANAGERS["systemd-networkd"]
     if any(_stanza(path.read_text(), nic) for path in places(root)):
         return MANAGERS["ifupdown"]
-    if _ifcfg(nic, root):
+    if ifcfg.configured(nic, root):
         return MANAGERS["network-scripts"]
     return MANAGERS[""]
 
@@ -62,19 +63,8 @@ def _of_netplan(nic: str, index: int, root: Path) -> bool:
 
 def _stanza(text: str, nic: str) -> bool:
     """One that configures it; ``manual`` leaves it to others."""
-    for line in logical(text):
-        words = line.split()
-        if words[:2] == ["iface", nic] and words[-1] != "manual":
-            return True
-    return False
-
-
-def _ifcfg(nic: str, root: Path) -> bool:
-    folder = root / FOLDER
-    return any(
-        path.name == f"ifcfg-{nic}" or values(_read(path)).get("DEVICE") == nic
-        for path in folder.glob("ifcfg-*")
-    )
+    stanzas = [block.words for block in blocks(text) if block.words[:2] == ["iface", nic]]
+    return any(words[-1] != "manual" for words in stanzas)
 
 
 def _read(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 The operator's own connection stays as it is, but does not start by itself any more. While it
 is tried the two are in /run, so that a machine that is switched off and on has its own again.
+The bridge starts with its port only, so that it is the port's file that counts.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import configparser
 import io
 import re
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from onestack.model.errors import OnestackError
-from onestack.network.nic.managers.told import Command, Handover, Told
+from onestack.network.nic.managers import ifcfg
+from onestack.network.nic.managers.told import Command, Handover, Told, without_cloud_init
 
 RUNTIME = "run/NetworkManager/system-connections"
 LASTING = "etc/NetworkManager/system-connections"
@@ -33,7 +36,7 @@ class NetworkManager:
 
     def trial(self, wanted: Handover, root: Path) -> Told:
         text = current(wanted, root)[1]
-        made = _files(wanted, root / RUNTIME, text)
+        made = _files(wanted, root, RUNTIME, text)
         own = in_use(wanted.index, root)
         start = (*RELOAD, up("uuid", bridge_uuid(wanted)), up("uuid", port_uuid(wanted)))
         return Told(made, start, (*RELOAD, up("uuid", own)), dict.fromkeys(made, SECRET))
@@ -42,10 +45,13 @@ class NetworkManager:
         """The same connections at another place: they stay as active as they are."""
         path, text = current(wanted, root)
         own = in_use(wanted.index, root)
-        made = _files(wanted, root / LASTING, text)
+        made: dict[Path, str | None] = {
+            **without_cloud_init(wanted, root),
+            **_files(wanted, root, LASTING, text),
+        }
         asleep = path if path.is_relative_to(root / LASTING) else root / LASTING / path.name
         made |= {asleep: without_start(text), **_parts(wanted, root / LASTING, own)}
-        made |= dict.fromkeys(_files(wanted, root / RUNTIME, text))
+        made |= dict.fromkeys(_files(wanted, root, RUNTIME, text))
         return Told(made, RELOAD, (*RELOAD, up("uuid", own)), dict.fromkeys(made, SECRET))
 
 
@@ -72,10 +78,11 @@ def _parts(wanted: Handover, folder: Path, own: str) -> dict[Path, str | None]:
     return found
 
 
-def _files(wanted: Handover, folder: Path, text: str) -> dict[Path, str | None]:
+def _files(wanted: Handover, root: Path, folder: str, text: str) -> dict[Path, str | None]:
+    state = _state(wanted.index, root)
     return {
-        folder / f"onestack-{wanted.bridge}.nmconnection": for_bridge(text, wanted),
-        folder / f"onestack-{wanted.nic}.nmconnection": for_nic(text, wanted),
+        root / folder / f"onestack-{wanted.bridge}.nmconnection": for_bridge(text, wanted, state),
+        root / folder / f"onestack-{wanted.nic}.nmconnection": for_nic(text, wanted),
     }
 
 
@@ -89,10 +96,29 @@ def port_uuid(wanted: Handover) -> str:
 
 def in_use(index: int, root: Path) -> str:
     """The uuid of the connection that a device has, or nothing."""
-    state = root / DEVICES / str(index)
-    said = state.read_text() if state.is_file() else ""
+    said = _state(index, root)
     found = re.search(r"^connection-uuid=(\S+)$", said, re.MULTILINE)
     return found[1] if found and "managed=true" in said else ""
+
+
+def _state(index: int, root: Path) -> str:
+    """What it says of a device."""
+    path = root / DEVICES / str(index)
+    return path.read_text() if path.is_file() else ""
+
+
+def _identity(state: str) -> Iterator[tuple[str, str, str]]:
+    """Section, key and value by which a DHCP server takes it for the same client.
+
+    From the device's name it would be another one for some servers, with another address.
+    """
+    if found := re.search(rf"^dhcp4\.dhcp_client_identifier=({_BYTES})$", state, re.MULTILINE):
+        yield "ipv4", "dhcp-client-id", found[1]
+    if found := re.search(rf"^dhcp6\.iaid=({_BYTES})$", state, re.MULTILINE):
+        yield "ipv6", "dhcp-iaid", str(int(found[1].replace(":", ""), 16))
+
+
+_BYTES = "[0-9a-f]{2}(?::[0-9a-f]{2})+"
 
 
 def current(wanted: Handover, root: Path) -> tuple[Path, str]:
@@ -100,10 +126,17 @@ def current(wanted: Handover, root: Path) -> tuple[Path, str]:
     used = in_use(wanted.index, root)
     if used and (found := keyfile(wanted.nic, used, root)):
         return found, found.read_text()
+    if used and ifcfg.configured(wanted.nic, root, used):
+        raise OnestackError(
+            f"NetworkManager keeps the connection of {wanted.nic} in {root / ifcfg.FOLDER}",
+            "there it takes nothing that is only tried, so that there would be no way back",
+            "have it keep the same as a file of its own kind, then run this command again: "
+            f"nmcli connection migrate {used}",
+        )
     raise OnestackError(
         f"NetworkManager has no file for the connection of {wanted.nic}",
         f"{root / DEVICES / str(wanted.index)} names {used or 'none'}"
-        + ("; it may have made that one by itself, or keep it as an ifcfg file" if used else ""),
+        + ("; it may have made that one by itself" if used else ""),
         f"make it a connection of its own: nmcli connection modify NAME "
         f"connection.interface-name {wanted.nic}",
     )
@@ -132,14 +165,15 @@ def parse(text: str) -> configparser.RawConfigParser:
     return found
 
 
-def for_bridge(text: str, wanted: Handover) -> str:
+def for_bridge(text: str, wanted: Handover, state: str = "") -> str:
+    """``state`` is what NetworkManager says of the NIC."""
     own, made = parse(text), _empty()
     made["connection"] = {
         "id": f"onestack-{wanted.bridge}",
         "uuid": bridge_uuid(wanted),
         "type": "bridge",
         "interface-name": wanted.bridge,
-        "autoconnect-priority": str(FIRST),
+        "autoconnect": "false",
         "autoconnect-slaves": "1",
         **{key: own["connection"][key] for key in ("zone", "metered") if key in own["connection"]},
     }
@@ -153,6 +187,9 @@ def for_bridge(text: str, wanted: Handover) -> str:
     for name in own.sections():
         if name not in ("connection", *_NICS):
             made[name] = dict(own[name])
+    for name, key, value in _identity(state):
+        if name in made and key not in made[name]:
+            made[name][key] = value
     return _text(made)
 
 

@@ -24,13 +24,20 @@ class Handover:
 
 @dataclass(frozen=True)
 class Told:
-    """Files (``None``: it goes), commands once they are written, and once they are put back."""
+    """Files (``None``: it goes), commands once they are written, and once they are put back.
+
+    Files are written in their order, and put back in the other one: power may go after each,
+    and whatever boot follows has its network. So one of them is what counts, and is last of
+    those that are new or changed; the ones before it mean nothing without it.
+    """
 
     files: Mapping[Path, str | None] = field(default_factory=dict)
     commands: tuple[Command, ...] = ()
     back: tuple[Command, ...] = ()
     modes: Mapping[Path, int] = field(default_factory=dict)
     """Of files that are not there yet, where it is not 0644."""
+    mergeable: frozenset[Path] = frozenset()
+    """Those that others edit too: ours goes out of them, and theirs stays."""
 
 
 class Manager(Protocol):
@@ -60,3 +67,14 @@ NOTE = "# {bridge} has the place of {nic}, for the cloud's networks. Made by one
 
 def note(wanted: Handover) -> str:
     return NOTE.format(bridge=wanted.bridge, nic=wanted.nic)
+
+
+CLOUD_INIT = "etc/cloud/cloud.cfg"
+
+
+def without_cloud_init(wanted: Handover, root: Path) -> dict[Path, str | None]:
+    """Where it may write the machine's network anew at a boot it is told not to, as it says."""
+    if not (root / CLOUD_INIT).is_file():
+        return {}
+    path = root / f"{CLOUD_INIT}.d" / f"99-onestack-{wanted.nic}.cfg"
+    return {path: note(wanted) + "network: {config: disabled}\n"}
