@@ -1,7 +1,7 @@
-"""netplan: its whole configuration in one file, in which a bridge has the NIC's place.
+"""netplan: the file that defines the NIC has a bridge with its place too, and is changed at once.
 
 netplan joins lists of several files, so that a further file cannot take an address away. What
-the others say together is asked of netplan itself, and they are put aside until `detach`.
+is written is given to netplan itself first, together with all other files.
 While it is tried, the one that netplan writes for (`renderer`) is told, in /run.
 """
 
@@ -10,22 +10,30 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onestack.host.command import run
+from onestack.host.command import CommandFailed, run
 from onestack.model.errors import OnestackError
 from onestack.network.nic.managers import networkd, networkmanager
 from onestack.network.nic.managers.networkd import Networkd
 from onestack.network.nic.managers.networkmanager import NetworkManager
-from onestack.network.nic.managers.told import Command, Handover, Manager, Told, note
+from onestack.network.nic.managers.told import (
+    Command,
+    Handover,
+    Manager,
+    Told,
+    note,
+    without_cloud_init,
+)
 
-FOLDER = "etc/netplan"
-PLACES = (FOLDER, "run/netplan", "usr/lib/netplan", "lib/netplan")
-OURS = "90-onestack.yaml"
+FOLDER, OF_A_BOOT = "etc/netplan", "run/netplan"
+PLACES = ("lib/netplan", "usr/lib/netplan", FOLDER, OF_A_BOOT)
+"""A file hides those of its name in the places before."""
 SECRET = 0o600
 PROGRAM = "netplan"
 KINDS = ("ethernets", "bonds", "vlans")
+BRIDGES = ("bridges",)
 MOVES = (
     *("addresses", "dhcp4", "dhcp6", "dhcp4-overrides", "dhcp6-overrides", "dhcp-identifier"),
     *("routes", "nameservers", "routing-policy", "gateway4", "gateway6", "accept-ra", "link-local"),
@@ -33,6 +41,7 @@ MOVES = (
     *("optional-addresses", "neigh-suppress", "ra-overrides"),
 )
 """Keys about addresses; what is about the NIC stays with it."""
+BOTH = ("renderer", "optional", "ignore-carrier", "activation-mode")
 FALLBACK = """      dhcp4: false
       dhcp6: false
       accept-ra: false
@@ -51,37 +60,88 @@ class Netplan:
     def lasting(self, wanted: Handover, root: Path) -> Told:
         """Raises `OnestackError` where netplan does not take it."""
         backend, name = _backend(wanted, root), identifier(wanted, root)
-        gone: dict[Path, str | None] = {
-            path: None for path, text in backend.trial(wanted, root).files.items() if text
-        }
-        texts: dict[Path, str | None] = dict.fromkeys(_files(root))
-        texts[root / FOLDER / OURS] = self._text(wanted, root)
+        source = place(wanted, root, name)
+        texts: dict[Path, str | None] = without_cloud_init(wanted, root)
         identity = networkd.iaid(_read(root / networkd.LEASES / str(wanted.index)))
         if isinstance(backend, Networkd) and identity is not None:
             # netplan has no word for it, and from its name the bridge would be another client.
             drop_in = f"10-netplan-{wanted.bridge}.network.d/onestack.conf"
             lines = f"[DHCPv4]\nIAID={identity}\n\n[DHCPv6]\nIAID={identity}\n"
             texts[root / networkd.LASTING / drop_in] = note(wanted) + lines
+        texts[root / FOLDER / source.name] = self._text(wanted, root, source, name)
+        # what was tried is not needed any more
+        texts |= {p: None for p, text in backend.trial(wanted, root).files.items() if text}
         generate: Command = (PROGRAM, "generate")
         apply = (generate, *_started(backend, wanted.bridge, name))
         back = (generate, *_started(backend, name))
-        modes = {root / FOLDER / OURS: SECRET}
-        return Told({**texts, **gone}, apply, back, modes)
+        return Told(texts, apply, back, {root / FOLDER / source.name: SECRET})
 
-    def _text(self, wanted: Handover, root: Path) -> str:
+    def _text(self, wanted: Handover, root: Path, source: Path, name: str) -> str:
         with tempfile.TemporaryDirectory(prefix="onestack-netplan-") as folder:
-            scratch = Path(folder)
-            for place in PLACES:
-                if (root / place).is_dir() and not (scratch / place).exists():
-                    shutil.copytree(root / place, scratch / place)
-            text = edit(_ask("get", "--root-dir", folder), wanted, identifier(wanted, root))
-            for place in PLACES:
-                shutil.rmtree(scratch / place, ignore_errors=True)
-            (scratch / FOLDER).mkdir(parents=True)
-            (scratch / FOLDER / OURS).write_text(text)
-            (scratch / FOLDER / OURS).chmod(SECRET)
-            _ask("generate", "--root-dir", folder)
+            alone, all_ = Path(folder, "alone"), Path(folder, "all")
+            (alone / FOLDER).mkdir(parents=True)
+            shutil.copy2(source, alone / FOLDER)
+            for each in PLACES:
+                if (root / each).is_dir():
+                    shutil.copytree(root / each, all_ / each, dirs_exist_ok=True)
+            try:
+                said = _ask("get", "--root-dir", str(alone))
+            except CommandFailed as error:
+                raise OnestackError(
+                    f"{source} means nothing without netplan's other files",
+                    error.why,
+                    f"put what belongs to {name} into one file",
+                ) from error
+            had = definition(_ask("get", "--root-dir", str(all_)), KINDS, name)
+            text = edit(said, wanted, name)
+            (all_ / FOLDER).mkdir(parents=True, exist_ok=True)
+            (all_ / FOLDER / source.name).write_text(text)
+            (all_ / FOLDER / source.name).chmod(SECRET)
+            _ask("generate", "--root-dir", str(all_))
+            _need_read(had, _ask("get", "--root-dir", str(all_)), wanted, name)
         return text
+
+
+def place(wanted: Handover, root: Path, name: str) -> Path:
+    """The one file that defines the NIC. Raises `OnestackError`."""
+    files = {path.name: path for each in PLACES for path in sorted((root / each).glob("*.yaml"))}
+    key = re.compile(rf"""(?m)^[^#\n]*?(?<![\w.:@-])["']?{re.escape(name)}["']?\s*:(\s|$)""")
+    found = [path for _, path in sorted(files.items()) if key.search(path.read_text())]
+    if not found:
+        raise _undefined(name)
+    if len(found) > 1:
+        raise OnestackError(
+            f"{name} is defined in {' and '.join(map(str, found))}",
+            "several files cannot be changed at once: a machine that loses power in between "
+            "would start without its network",
+            f"put what belongs to {name} into one file; all of it together is: netplan get",
+        )
+    if found[0].is_relative_to(root / OF_A_BOOT):
+        raise OnestackError(
+            f"{name} is defined in {found[0]}",
+            "something writes that file anew at each boot, and it counts before all others",
+            f"move it to {root / FOLDER}, and have that something leave it alone",
+        )
+    return found[0]
+
+
+def _need_read(had: dict[str, list[str]], said: str, wanted: Handover, name: str) -> None:
+    """netplan itself says what all files mean together. Raises `OnestackError`."""
+    has = definition(said, BRIDGES, wanted.bridge)
+    wrong = [key for key in MOVES if has.get(key) != had.get(key)]
+    left = definition(said, KINDS, name)
+    still = {line.strip() for line in FALLBACK.splitlines()}
+    wrong += [
+        key
+        for key, lines in left.items()
+        if key in MOVES and not {line.strip() for line in lines} <= still
+    ]
+    if wrong:
+        raise OnestackError(
+            f"netplan would not give {wanted.bridge} what {name} has: {', '.join(wrong)}",
+            "something in its other files says otherwise",
+            "look at them: netplan get",
+        )
 
 
 def _started(backend: Manager, *names: str) -> tuple[Command, ...]:
@@ -93,10 +153,6 @@ def _started(backend: Manager, *names: str) -> tuple[Command, ...]:
 
 def _ask(*words: str) -> str:
     return run([PROGRAM, *words], timeout=60).out
-
-
-def _files(root: Path) -> list[Path]:
-    return sorted((root / FOLDER).glob("*.yaml"))
 
 
 def _backend(wanted: Handover, root: Path) -> Manager:
@@ -121,12 +177,16 @@ def identifier(wanted: Handover, root: Path) -> str:
 def edit(text: str, wanted: Handover, name: str) -> str:
     """netplan's own text of all, with a bridge in the place of ``name``. Raises `OnestackError`."""
     lines = text.splitlines()
-    start, end = _block(lines, name)
-    moving: list[str] = []
-    staying: list[str] = []
-    for entry in _entries(lines[start + 1 : end]):
-        key = entry[0].strip().partition(":")[0]
-        (moving if key in MOVES else staying).extend(entry)
+    start, end = _block(lines, KINDS, name)
+    entries = definition(text, KINDS, name)
+    if "networkmanager" in entries:
+        raise OnestackError(
+            f"netplan has {name} from NetworkManager, which keeps its connections there",
+            "it says more of them than netplan has words for, and writes them anew",
+            "define the NIC in a file of your own",
+        )
+    moving = [line for key, some in entries.items() if key in MOVES + BOTH for line in some]
+    staying = [line for key, some in entries.items() if key not in MOVES for line in some]
     bridge = [
         f"    {wanted.bridge}:",
         f'      interfaces: ["{name}"]',
@@ -147,20 +207,32 @@ def edit(text: str, wanted: Handover, name: str) -> str:
     return note(wanted) + "\n".join(made) + "\n"
 
 
-def _block(lines: list[str], name: str) -> tuple[int, int]:
+def definition(text: str, kinds: Iterable[str], name: str) -> dict[str, list[str]]:
+    """The keys of one, with their lines. Raises `OnestackError`."""
+    lines = text.splitlines()
+    start, end = _block(lines, kinds, name)
+    entries = _entries(lines[start + 1 : end])
+    return {entry[0].strip().partition(":")[0]: entry for entry in entries}
+
+
+def _block(lines: list[str], kinds: Iterable[str], name: str) -> tuple[int, int]:
     """The first line of the definition, and the line after its last."""
     kind = ""
     for number, line in enumerate(lines):
         if re.fullmatch(r"  [\w-]+:", line):
             kind = line.strip(" :")
-        if kind in KINDS and line.strip().strip('"').rstrip(":").strip('"') == name:
+        if kind in kinds and line.strip().strip('"').rstrip(":").strip('"') == name:
             if not re.match(r"    \S", line):
                 continue
             end = number + 1
             while end < len(lines) and lines[end].startswith("      "):
                 end += 1
             return number, end
-    raise OnestackError(
+    raise _undefined(name)
+
+
+def _undefined(name: str) -> OnestackError:
+    return OnestackError(
         f"netplan does not configure {name} as a NIC, a bond or a VLAN",
         "netplan get shows no such definition",
         "look at it: netplan get",
