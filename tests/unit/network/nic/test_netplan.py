@@ -137,6 +137,7 @@ def test_whatever_boot_comes_in_between_has_the_address(tmp_path: Path, with_too
     assert [Path(each["path"]).name for each in lasting] == [
         *("99-onestack-eno1.cfg", "onestack.conf", "50-a.yaml"),
     ]
+    assert "[DHCPv4]\nIAID=168496141\n" in lasting[1]["after"]
     assert [each["after"] is None for each in notes] == [False] * 3 + [True] * 3
 
     def booted(name: str) -> None:

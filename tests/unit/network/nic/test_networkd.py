@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from onestack.model.cloud import Cloud
-from onestack.network.nic import kernel, plan
+from onestack.network.nic import kernel, plan, texts
 from onestack.network.nic.facts import gather
 from onestack.network.nic.journal import KEPT, Journal
+from onestack.network.nic.managers.networkd import Networkd
+from onestack.network.nic.managers.told import Handover
 from onestack.network.nic.operations import Lost, Terms, attach, detach
 from tests.support.managed import (
     configured,
@@ -56,6 +58,7 @@ Name=eno1
 [Network]
 DHCP=ipv4
 """
+IAID = "[DHCPv4]\nIAID=12345\n"
 NEW = f"link set {NIC} address {MAC}"
 
 
@@ -131,23 +134,58 @@ def ping() -> bool:
 
 
 def test_the_dhcp_client_goes_on_for_the_bridge_and_has_the_same_address(tmp_path: Path) -> None:
+    def client() -> str:
+        """As whom it asks: by its MAC address alone a server may or may not know it again."""
+        (line,) = (tmp_path / "leases").read_text().splitlines()
+        return line.split()[-1]
+
     with server(tmp_path, DHCP) as machine, dhcp_server(machine.far.pid, tmp_path / "leases"):
+        # It makes that of what udev calls a NIC, and of a bridge's MAC address: as where there is
+        # udev, what it makes of the bridge is another one here. No file tells of it.
+        udevs = machine.etc / "20-wired.network.d/udev.conf"
+        udevs.parent.mkdir()
+        udevs.write_text(IAID)
         with networkd(machine.log):
             configured(NIC, machine.log)
             (had,) = kernel.look(NIC).texts
+            asked_as = client()
+            assert asked_as.startswith("ff:00:00:30:39:")
+            udevs.unlink()
             attach(machine.cloud, NIC, Terms())
             configured(BRIDGE, machine.log)
+            assert client() == asked_as
             assert kernel.look(BRIDGE).texts == (had,), machine.lines
             (default,) = show("-4 route show default")
             assert (default["dev"], default["protocol"]) == (BRIDGE, "dhcp")
         reboot()
         with networkd(machine.log):
             configured(BRIDGE, machine.log)
-            assert kernel.look(BRIDGE).texts == (had,), machine.lines
+            assert kernel.look(BRIDGE).texts == (had,) and client() == asked_as, machine.lines
+            udevs.write_text(IAID)
             detach(machine.cloud, NIC, Terms())
             configured(NIC, machine.log)
-            assert kernel.look(NIC).texts == (had,), machine.lines
-    assert len((tmp_path / "leases").read_text().splitlines()) == 1
+            assert kernel.look(NIC).texts == (had,) and client() == asked_as, machine.lines
+
+
+@pytest.mark.parametrize("written", [1, 2, 3])
+def test_whatever_boot_comes_in_between_two_files_has_the_address(
+    tmp_path: Path, written: int
+) -> None:
+    with server(tmp_path, STATIC) as machine:
+        with networkd(machine.log):
+            configured(NIC, machine.log)
+            had = kernel.look(NIC).texts
+            index = int(show(f"link show dev {NIC}")[0]["ifindex"])
+            told = Networkd().lasting(Handover(NIC, BRIDGE, MAC, 1400, index), Path("/"))
+            notes = texts.note(told)
+        reboot()
+        texts.write(notes[:written])
+        with networkd(machine.log):
+            device = BRIDGE if written == 3 else NIC
+            configured(device, machine.log)
+            assert soon(lambda: kernel.look(device).texts == had) and soon(ping), machine.lines
+            other = {NIC, BRIDGE} - {device}
+            assert not any(kernel.look(name).texts for name in other if gather().link(name))
 
 
 def test_not_confirmed_networkd_has_its_nic_back_and_after_a_power_cut_too(
