@@ -237,16 +237,17 @@ def ping() -> bool:
 
 @needs_root
 @needs_networkd
-def test_addresses_move_stay_and_come_back(tmp_path: Path, with_tools: Path) -> None:
-    def ifup() -> None:
-        words = ["ifup", "--all", "--no-scripts", "--verbose"]
+@pytest.mark.parametrize("start", ["auto", "allow-hotplug"])
+def test_addresses_move_stay_and_come_back(tmp_path: Path, with_tools: Path, start: str) -> None:
+    def ifup(*more: str) -> None:
+        words = ["ifup", "--all", "--no-scripts", "--verbose", *more]
         done = subprocess.run(words, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
     with machine(tmp_path) as (_, cloud):
-        MAIN.write_text(FIRST.replace("allow-hotplug", "auto").partition("# by hand")[0] + SECOND)
+        MAIN.write_text(FIRST.replace("allow-hotplug", start).partition("# by hand")[0] + SECOND)
         before = MAIN.read_text()
-        ifup()
+        ifup("--allow", start.removeprefix("allow-"))
         had = kernel.look(NIC)
         assert len(had.texts) == 2 and len(had.rules) == 1
         attach(cloud, NIC, Terms())

@@ -167,6 +167,37 @@ def test_the_dhcp_client_goes_on_for_the_bridge_and_has_the_same_address(tmp_pat
             assert kernel.look(NIC).texts == (had,) and client() == asked_as, machine.lines
 
 
+def test_a_dhcpv6_client_is_the_same_for_the_bridge(tmp_path: Path) -> None:
+    """Its server knows nobody by a MAC address."""
+    served = "--enable-ra --dhcp-range=2001:db8::100,2001:db8::1ff,64,1h"
+    text = STATIC.replace("IPv6AcceptRA=no", "DHCP=ipv6").replace("Address=2001:db8::5/64\n", "")
+    with (
+        server(tmp_path, text) as machine,
+        dhcp_server(machine.far.pid, tmp_path / "leases", served),
+    ):
+        udevs = machine.etc / "20-wired.network.d/udev.conf"
+        udevs.parent.mkdir()
+        udevs.write_text("[DHCPv6]\nIAID=54321\n")
+
+        def six(device: str) -> list[str]:
+            return [a for a in kernel.look(device).texts if a.endswith("/128")]
+
+        with networkd(machine.log):
+            configured(NIC, machine.log)
+            assert soon(lambda: bool(six(NIC))), machine.lines
+            had = six(NIC)
+            udevs.unlink()
+            attach(machine.cloud, NIC, Terms())
+            configured(BRIDGE, machine.log)
+            assert six(BRIDGE) == had
+        reboot()
+        with networkd(machine.log):
+            configured(BRIDGE, machine.log)
+            assert soon(lambda: six(BRIDGE) == had), machine.lines
+        (line,) = [x for x in (tmp_path / "leases").read_text().splitlines() if "2001:db8" in x]
+        assert line.split()[1] == "54321"
+
+
 @pytest.mark.parametrize("written", [1, 2, 3])
 def test_whatever_boot_comes_in_between_two_files_has_the_address(
     tmp_path: Path, written: int

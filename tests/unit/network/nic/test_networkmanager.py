@@ -233,6 +233,7 @@ def test_nmcli_takes_what_is_written(tmp_path: Path, with_tools: Path, text: str
     nic = "bond0" if text is BOND else NIC
     wanted = Handover(nic, f"br-{nic}", MAC, 1400)
     state = "dhcp4.dhcp_client_identifier=01:02:00:00:00:00:05\ndhcp6.iaid=b6:22:0f:eb\n"
+    state += "dhcp6.dhcp6_client_id=00:04:33:e8:7c:10\n"
     own = networkmanager.for_bridge(text, wanted, state)
     for made in (own, networkmanager.for_nic(text, wanted)):
         words = ["nmcli", "--offline", "connection", "modify", "connection.autoconnect", "yes"]
@@ -241,7 +242,8 @@ def test_nmcli_takes_what_is_written(tmp_path: Path, with_tools: Path, text: str
         assert "interface-name=" in done.stdout
         if made is own:
             assert "dhcp-client-id=01:02:00:00:00:00:05\n" in done.stdout
-            assert "dhcp-iaid=3055685611\n" in done.stdout or "[ipv6]" not in text
+            six = ("dhcp-iaid=3055685611\n", "dhcp-duid=00:04:33:e8:7c:10\n")
+            assert all(line in done.stdout for line in six) or "[ipv6]" not in text
     bridge = networkmanager.parse(networkmanager.for_bridge(text, wanted))
     assert "address1" in bridge["ipv4"] or bridge["ipv4"]["method"] == "auto"
     port = networkmanager.parse(networkmanager.for_nic(text, wanted))

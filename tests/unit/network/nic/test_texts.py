@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError
 from onestack.network.nic import texts
+from onestack.network.nic.journal import KEPT, Journal, Record
 from onestack.network.nic.managers.ifupdown import edit
 from onestack.network.nic.managers.told import Handover, Told
+from onestack.network.nic.operations import Terms, detach
 
 ONE, TWO = Handover("eno1", "br-eno1", "", 1500), Handover("eno2", "br-eno2", "", 1500)
 TEXT = """auto lo
@@ -103,3 +107,21 @@ def test_a_file_that_is_not_of_such_lines_is_not_merged(tmp_path: Path) -> None:
     texts.write(notes)
     place.write_text(place.read_text() + "\n# more\n")
     assert texts.changed(notes) == [str(place)]
+
+
+def test_which_nic_is_to_be_given_back_first_is_said(tmp_path: Path) -> None:
+    """Both have changed one file that cannot be merged: the later one has what the first made."""
+    cloud = Cloud("test", tmp_path / "cloud", None)
+    (cloud.etc / "nic").mkdir(parents=True)
+    place = tmp_path / "50-a.yaml"
+    place.write_text("one")
+    for nic, text in (("eno1", "two"), ("eno2", "three")):
+        notes = texts.note(Told({place: text}))
+        texts.write(notes)
+        Journal.of(cloud, nic).write(Record(nic, f"br-{nic}", KEPT, files=tuple(notes)))
+    with pytest.raises(OnestackError, match="eno1 cannot be given back before eno2"):
+        detach(cloud, "eno1", Terms())
+    place.write_text("four")
+    with pytest.raises(OnestackError, match=r"eno2 cannot be given back: .*50-a.yaml was changed"):
+        detach(cloud, "eno2", Terms())
+    assert place.read_text() == "four"

@@ -62,12 +62,12 @@ class Netplan:
         backend, name = _backend(wanted, root), identifier(wanted, root)
         source = place(wanted, root, name)
         texts: dict[Path, str | None] = without_cloud_init(wanted, root)
-        identity = networkd.iaid(_read(root / networkd.LEASES / str(wanted.index)))
-        if isinstance(backend, Networkd) and identity is not None:
+        known = networkd.identities(wanted, root)
+        if isinstance(backend, Networkd) and known:
             # netplan has no word for it, and from its name the bridge would be another client.
             drop_in = f"10-netplan-{wanted.bridge}.network.d/onestack.conf"
-            lines = f"[DHCPv4]\nIAID={identity}\n\n[DHCPv6]\nIAID={identity}\n"
-            texts[root / networkd.LASTING / drop_in] = note(wanted) + lines
+            lines = [f"[{section}]\nIAID={number}\n" for section, number in known.items()]
+            texts[root / networkd.LASTING / drop_in] = note(wanted) + "\n".join(lines)
         texts[root / FOLDER / source.name] = self._text(wanted, root, source, name)
         # what was tried is not needed any more
         texts |= {p: None for p, text in backend.trial(wanted, root).files.items() if text}

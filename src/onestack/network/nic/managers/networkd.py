@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from onestack.model.errors import OnestackError
@@ -42,11 +42,11 @@ class Networkd:
 
 def files(wanted: Handover, root: Path, folder: Path) -> dict[Path, str | None]:
     text = current(wanted, root)
-    identity = iaid(_read(root / LEASES / str(wanted.index)))
+    known = identities(wanted, root)
     stem = f"00-onestack-{wanted.bridge}"
     return {
         folder / f"{stem}.netdev": netdev(wanted),
-        folder / f"{stem}.network": for_bridge(text, wanted, identity),
+        folder / f"{stem}.network": for_bridge(text, wanted, known),
         folder / f"00-onestack-{wanted.nic}.network": for_nic(text, wanted),
     }
 
@@ -83,7 +83,7 @@ MulticastSnooping=no
 """
 
 
-def for_bridge(text: str, wanted: Handover, identity: int | None) -> str:
+def for_bridge(text: str, wanted: Handover, known: Mapping[str, int]) -> str:
     """All that is about addresses, with the name of the bridge."""
     made = [f"{note(wanted)}[Match]", f"Name={wanted.bridge}", ""]
     for name, lines in sections(text):
@@ -98,11 +98,9 @@ def for_bridge(text: str, wanted: Handover, identity: int | None) -> str:
         ]
         if any(kept):
             made += [f"[{name}]", *kept, ""]
-    if identity is not None:
-        # From the device's name it would make another client of itself, with another address.
-        for section in ("DHCPv4", "DHCPv6"):
-            if not _says(text, section, "IAID"):
-                made += [f"[{section}]", f"IAID={identity}", ""]
+    for section, identity in known.items():
+        if not _says(text, section, "IAID"):
+            made += [f"[{section}]", f"IAID={identity}", ""]
     return "\n".join(made)
 
 
@@ -153,10 +151,17 @@ def sections(text: str) -> Iterator[Section]:
         yield name, lines
 
 
-def iaid(lease: str) -> int | None:
-    """Which of a machine's clients it was to the DHCP server (RFC 4361), from its lease."""
-    found = re.search(r"^CLIENTID=ff([0-9a-f]{8})", lease, re.MULTILINE | re.IGNORECASE)
-    return int(found[1], 16) if found else None
+def identities(wanted: Handover, root: Path) -> dict[str, int]:
+    """Which of a machine's clients it is to DHCP servers (RFC 4361): section to number.
+
+    From the device's name it would make another client of itself, with another address.
+    """
+    lease = _read(root / LEASES / str(wanted.index))
+    state = _read(root / STATE / str(wanted.index))
+    four = re.search(r"^CLIENTID=ff([0-9a-f]{8})", lease, re.MULTILINE | re.IGNORECASE)
+    six = re.search(r"^DHCP6_CLIENT_IAID=0x([0-9a-f]+)$", state, re.MULTILINE | re.IGNORECASE)
+    found = {"DHCPv4": four or six, "DHCPv6": six or four}
+    return {section: int(each[1], 16) for section, each in found.items() if each}
 
 
 def _says(text: str, section: str, key: str) -> bool:

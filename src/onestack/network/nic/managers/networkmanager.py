@@ -24,6 +24,8 @@ DEVICES = "run/NetworkManager/devices"
 _FOLDERS = (LASTING, RUNTIME, "usr/lib/NetworkManager/system-connections")
 _NICS = ("ethernet", "802-3-ethernet", "bond", "vlan", "802-1x", "dcb", "ethtool", "sriov", "link")
 """Sections that are about the NIC; all others go to the bridge."""
+_ADDRESSES = ("zone", "metered", "llmnr", "mdns", "dns-over-tls", "secondaries")
+"""What a connection says of itself that is not about the NIC."""
 SECRET = 0o600
 FIRST = 100
 """Priority over what NetworkManager would start by itself."""
@@ -110,12 +112,14 @@ def _state(index: int, root: Path) -> str:
 def _identity(state: str) -> Iterator[tuple[str, str, str]]:
     """Section, key and value by which a DHCP server takes it for the same client.
 
-    From the device's name it would be another one for some servers, with another address.
+    Of the device's name or the connection's it would make another one, with another address.
     """
     if found := re.search(rf"^dhcp4\.dhcp_client_identifier=({_BYTES})$", state, re.MULTILINE):
         yield "ipv4", "dhcp-client-id", found[1]
     if found := re.search(rf"^dhcp6\.iaid=({_BYTES})$", state, re.MULTILINE):
         yield "ipv6", "dhcp-iaid", str(int(found[1].replace(":", ""), 16))
+    if found := re.search(rf"^dhcp6\.dhcp6_client_id=({_BYTES})$", state, re.MULTILINE):
+        yield "ipv6", "dhcp-duid", found[1]
 
 
 _BYTES = "[0-9a-f]{2}(?::[0-9a-f]{2})+"
@@ -175,7 +179,7 @@ def for_bridge(text: str, wanted: Handover, state: str = "") -> str:
         "interface-name": wanted.bridge,
         "autoconnect": "false",
         "autoconnect-slaves": "1",
-        **{key: own["connection"][key] for key in ("zone", "metered") if key in own["connection"]},
+        **{key: own["connection"][key] for key in _ADDRESSES if key in own["connection"]},
     }
     made["bridge"] = {
         "mac-address": wanted.mac.upper(),
@@ -188,7 +192,7 @@ def for_bridge(text: str, wanted: Handover, state: str = "") -> str:
         if name not in ("connection", *_NICS):
             made[name] = dict(own[name])
     for name, key, value in _identity(state):
-        if name in made and key not in made[name]:
+        if name in made:
             made[name][key] = value
     return _text(made)
 
