@@ -178,7 +178,7 @@ def test_the_bridge_is_started_however_the_nic_was(
     ("text", "why"),
     [
         ("auto eno1\niface eno1 inet dhcp inherits all\n", "inherits all"),
-        ("iface eno1 inet dhcp\nmapping eno*\n  script x\n", "another name"),
+        ("iface eno1 inet dhcp\nmapping eth0 eno*\n  script x\n", "another name"),
         ("iface eno1 inet dhcp\n  pre-up tune eno1\n", "not known here: pre-up tune eno1"),
         ("iface eno1 inet dhcp\n  up tc q add dev eno1; ip r add x dev eno1\n", "one line about"),
         ("iface eno1\n  address 192.0.2.5/24\n", "the line: iface eno1"),
@@ -201,6 +201,8 @@ def test_two_files_are_refused_as_they_cannot_be_changed_at_once(
         place.write_text(FIRST.replace("/etc/network/", ""))
         with pytest.raises(OnestackError, match=r"interfaces and .*/six"):
             told(root, "eno1")
+        # (what an editor has open is none of them)
+        (place.parent / "interfaces.d" / ".six.swp").write_text(SECOND)
         # started in one and configured in the other is as good as one
         (place.parent / "interfaces.d" / "six").write_text("auto eno1\n")
         assert "br-eno1" in told(root, "eno1")

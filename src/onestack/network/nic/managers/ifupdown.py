@@ -122,7 +122,8 @@ def _sourced(block: Block, path: Path, root: Path) -> list[Path]:
     pattern = block.words[1]
     folder, pattern = (root, pattern[1:]) if pattern.startswith("/") else (path.parent, pattern)
     if block.words[0] == "source":
-        return sorted(folder.glob(pattern))
+        # (a shell's patterns mean no hidden files)
+        return sorted(each for each in folder.glob(pattern) if not each.name.startswith("."))
     known = [place for each in folder.glob(pattern) if each.is_dir() for place in each.iterdir()]
     return sorted(place for place in known if re.fullmatch(r"[\w-]+", place.name, re.ASCII))
 
@@ -135,7 +136,7 @@ def _place(texts: Mapping[Path, str], wanted: Handover, root: Path) -> Path:
             alias = any(_is_of(word, nic) and word != nic for word in block.starts)
             if (block.is_of(nic) or alias) and path not in found:
                 found.append(path)
-            if block.words[:1] == ["mapping"] and fnmatch.fnmatch(nic, block.words[-1]):
+            if block.words[:1] == ["mapping"] and _maps(block, nic):
                 raise _unknown(wanted, f"{' '.join(block.words)} gives it another name")
     if not found:
         raise OnestackError(
@@ -151,6 +152,10 @@ def _place(texts: Mapping[Path, str], wanted: Handover, root: Path) -> Path:
             f"put all stanzas of {nic} into one file",
         )
     return found[0]
+
+
+def _maps(block: Block, nic: str) -> bool:
+    return any(fnmatch.fnmatch(nic, pattern) for pattern in block.words[1:])
 
 
 def _unknown(wanted: Handover, why: str) -> OnestackError:

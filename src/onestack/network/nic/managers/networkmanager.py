@@ -24,7 +24,7 @@ DEVICES = "run/NetworkManager/devices"
 _FOLDERS = (LASTING, RUNTIME, "usr/lib/NetworkManager/system-connections")
 _NICS = ("ethernet", "802-3-ethernet", "bond", "vlan", "802-1x", "dcb", "ethtool", "sriov", "link")
 """Sections that are about the NIC; all others go to the bridge."""
-_ADDRESSES = ("zone", "metered", "llmnr", "mdns", "dns-over-tls", "secondaries")
+_CARRIED = ("zone", "metered", "llmnr", "mdns", "dns-over-tls", "secondaries")
 """What a connection says of itself that is not about the NIC."""
 SECRET = 0o600
 FIRST = 100
@@ -179,7 +179,7 @@ def for_bridge(text: str, wanted: Handover, state: str = "") -> str:
         "interface-name": wanted.bridge,
         "autoconnect": "false",
         "autoconnect-slaves": "1",
-        **{key: own["connection"][key] for key in _ADDRESSES if key in own["connection"]},
+        **{key: own["connection"][key] for key in _CARRIED if key in own["connection"]},
     }
     made["bridge"] = {
         "mac-address": wanted.mac.upper(),
