@@ -240,12 +240,7 @@ def _give_back(cloud: Cloud, journal: Journal, found: Record, facts: Facts, term
     quiet = gateway.silent(asked, bridge, BEFORE)
     # Where nobody answers even now, nobody needs to afterwards.
     asked = tuple(each for each in asked if each not in quiet)
-    told = Told(
-        {Path(note["path"]): texts.former(note) for note in reversed(found.files)},
-        found.back,
-        found.back,
-        {Path(note["path"]): note["mode"] for note in found.files},
-    )
+    told = texts.taken_back(found.files, found.back)
     with guarded(journal, WORK + terms.timeout, cloud.log / "nic.log"):
         begun = Record(nic, bridge, TRYING, "detach", found.manager, boot(), before=asdict(found))
         moving = Transaction(journal, begun)

@@ -49,6 +49,13 @@ def former(note: Mapping[str, Any]) -> str | None:
     return _text(note["before"]) if merged is None else merged
 
 
+def taken_back(notes: Iterable[Mapping[str, Any]], commands: tuple[Command, ...]) -> Told:
+    """What a manager is told to have its files as before: the last that was written first."""
+    known = list(notes)[::-1]
+    files = {Path(each["path"]): former(each) for each in known}
+    return Told(files, commands, commands, {Path(each["path"]): each["mode"] for each in known})
+
+
 def _returns(note: Mapping[str, Any]) -> bool:
     now = _now(Path(note["path"]))
     if now in (note["before"], note["after"]):

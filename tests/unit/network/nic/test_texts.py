@@ -45,6 +45,9 @@ def test_files_are_written_in_order_and_put_back_in_the_other(
     notes = texts.note(Told(files))
     texts.write(notes)
     assert (tmp_path / "d/e/first").is_file() and not (tmp_path / "old").exists()
+    told = texts.taken_back(notes, (("reload",),))
+    assert [path.name for path in told.files] == ["old", "counts", "first"]
+    assert list(told.files.values()) == ["old", None, None] and told.commands == told.back
     texts.restore(notes)
     assert done == ["first", "counts", "old", "old", "counts", "first"]
     # folders that were made for it are gone too
