@@ -97,6 +97,7 @@ iface bond0 inet static
     pre-up ethtool -K $IFACE gro off
     pre-up sysctl -w net.ipv6.conf.bond0.accept_ra=0
     up ip link set dev bond0 txqueuelen 500
+    pre-up echo 1 > /sys/class/net/bond0/bonding/all_slaves_active
     up ip route add 10.0.0.0/8 dev bond0
 iface bond0 inet6 static
     address 2001:db8::5/64
@@ -119,6 +120,7 @@ def test_a_bond_is_made_by_a_boot_before_its_bridge(tmp_path: Path, with_tools: 
         "bond_mode active-backup",
         "pre-up ethtool -K $IFACE gro off",
         "up ip link set dev bond0 txqueuelen 500",
+        "pre-up echo 1 > /sys/class/net/bond0/bonding/all_slaves_active",
     ]
     rest = text.partition("iface br-bond0 inet static\n")[2]
     assert "bond-slaves" not in rest and "ethtool" not in rest
@@ -175,6 +177,41 @@ def test_the_bridge_is_started_however_the_nic_was(
 
 
 @pytest.mark.parametrize(
+    ("line", "stays"),
+    [
+        ("up\tip route add 10.0.0.0/8 dev lan", False),
+        ("pre-up\tethtool -K lan gro off", True),
+        ("hwaddress\t02:00:00:00:00:05", True),
+        ("bond-slaves\teno1", True),
+        ("pre-up iptables-restore < /etc/rules", False),
+        # the NIC may be made by such a line
+        ("pre-up ip link add link eno1 name lan type vlan id 5", True),
+        ("pre-up vconfig add eno1 5", True),
+        ("pre-up /usr/local/sbin/make", False),
+        ("up echo 2 > /proc/sys/net/ipv4/conf/lan/rp_filter", False),
+        ("up ifconfig lan txqueuelen 5", True),
+        ("up ifconfig lan:1 192.0.2.9", False),
+        ("up tune $IFACE", False),
+        ("pre-up tune $IFACE || true", False),
+        ("dns-nameservers 192.0.2.53", False),
+    ],
+)
+def test_what_is_about_the_nic_stays_with_it(line: str, stays: bool) -> None:
+    text = f"auto lan\niface lan inet dhcp\n\t{line}\n\n# the end\n"
+    made = edit(text, Handover("lan", "br-lan", MAC, 1400))
+    own, bridge = made.partition("iface br-lan inet dhcp\n")[::2]
+    word = line.split()[0]
+    assert (line in own) == stays and (f"\t{word}" in bridge) == (not stays)
+    lines = [each.strip() for each in bridge.splitlines()]
+    assert lines[-1] == "# the end" and "ip link add br-lan" in lines[1]
+    # joined once the operator's lines are done
+    joins = lines.index("pre-up ip link set dev lan mtu 1400 up master br-lan")
+    assert (
+        stays or lines.index(next(x for x in lines if x.startswith(word) and x != lines[1])) < joins
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "why"),
     [
         ("auto eno1\niface eno1 inet dhcp inherits all\n", "inherits all"),
@@ -206,6 +243,25 @@ def test_two_files_are_refused_as_they_cannot_be_changed_at_once(
         # started in one and configured in the other is as good as one
         (place.parent / "interfaces.d" / "six").write_text("auto eno1\n")
         assert "br-eno1" in told(root, "eno1")
+
+
+def test_what_is_written_at_each_boot_is_refused(tmp_path: Path, with_tools: Path) -> None:
+    """As images for clouds have it."""
+    place = tmp_path / "run/network/interfaces.d/eno1"
+    place.parent.mkdir(parents=True)
+    place.write_text("auto eno1\niface eno1 inet dhcp\n")
+    with (
+        written(tmp_path, "source-directory /run/network/interfaces.d\n") as root,
+        pytest.raises(OnestackError, match="writes that file anew at each boot"),
+    ):
+        told(root, "eno1")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    with written(tmp_path, "") as root:
+        (root / "etc/network/interfaces").write_bytes(b"# caf\xe9\niface eno1 inet dhcp\n")
+        with pytest.raises(OnestackError, match="no text of UTF-8"):
+            told(root, "eno1")
 
 
 def test_without_ifupdown_its_file_makes_nothing_last(tmp_path: Path) -> None:

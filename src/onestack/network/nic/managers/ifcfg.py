@@ -19,6 +19,7 @@ from onestack.network.nic.managers.told import (
     Told,
     note,
     renamed,
+    text_of,
     without_cloud_init,
 )
 
@@ -64,7 +65,7 @@ class Ifcfg:
                     "one of them would be lost",
                     "put them together into one file",
                 )
-            files[new] = renamed(old.read_text(), wanted.nic, wanted.bridge)
+            files[new] = renamed(text_of(old), wanted.nic, wanted.bridge)
             gone.append(old)
         modes = {new: stat.S_IMODE(path.stat().st_mode) for new in files if new.parent == folder}
         files |= {path: nic, **dict.fromkeys(gone)}
@@ -95,7 +96,7 @@ def _reload(root: Path) -> tuple[Command, ...]:
 
 def _need_scripts(path: Path, wanted: Handover, root: Path) -> None:
     """Not NetworkManager, which takes the same files otherwise. Raises `OnestackError`."""
-    controlled = values(path.read_text()).get("NM_CONTROLLED", "yes").lower()
+    controlled = values(text_of(path)).get("NM_CONTROLLED", "yes").lower()
     if _running(root) and controlled not in ("no", "n", "false", "0"):
         raise OnestackError(
             f"NetworkManager runs, and {path} does not leave {wanted.nic} to the network-scripts",
@@ -151,7 +152,7 @@ def split(path: Path, wanted: Handover, gateway: bool = False) -> tuple[str, str
     bridge += ["STP=off", "DELAY=0", f"MACADDR={wanted.mac}"]
     bridge += [f"GATEWAYDEV={wanted.bridge}"] if gateway else []
     nic = []
-    for line in path.read_text().splitlines():
+    for line in text_of(path).splitlines():
         key = _key(line, path)
         if not key or _NICS.match(key) or key in _BOTH:
             nic.append(line)

@@ -16,7 +16,13 @@ from pathlib import Path
 
 from onestack.host.command import environment, run
 from onestack.model.errors import OnestackError
-from onestack.network.nic.managers.told import Handover, Told, renamed, without_cloud_init
+from onestack.network.nic.managers.told import (
+    Handover,
+    Told,
+    renamed,
+    text_of,
+    without_cloud_init,
+)
 
 MAIN = "etc/network/interfaces"
 STATE = "run/network/ifstate"
@@ -29,8 +35,23 @@ _NICS = re.compile(
     r"(bond|vlan|team|wpa|wireless|link|ethernet|hardware|offload|driver|dcb)[-_]|slaves$|hwaddress$"
 )
 """Options that are about the NIC itself, whoever reads them."""
-_DEVICE = ("ethtool", "tc", "mii-tool", "ifenslave", "iw", "iwconfig", "vconfig", "wpa_supplicant")
-_ADDRESSES = ("ip", "route", "iptables", "ip6tables", "nft", "sysctl", "arp", "echo", "test", "[")
+_DEVICE = (
+    *("ethtool", "tc", "mii-tool", "ifenslave", "iw", "iwconfig", "vconfig", "wpa_supplicant"),
+    "modprobe",
+)
+_ADDRESSES = (
+    "ip",
+    "ifconfig",
+    "route",
+    "iptables",
+    "ip6tables",
+    "nft",
+    "sysctl",
+    "arp",
+    "echo",
+    "test",
+    "[",
+)
 """Programs that do their work for a bridge as for a NIC."""
 
 
@@ -44,7 +65,7 @@ class Ifupdown:
 
     def lasting(self, wanted: Handover, root: Path) -> Told:
         """Raises `OnestackError` for what cannot be told, and where ifupdown reads it otherwise."""
-        texts = {path: path.read_text() for path in places(root)}
+        texts = {path: text_of(path) for path in places(root)}
         path = _place(texts, wanted, root)
         edited = edit(texts[path], wanted)
         _need_read(texts, {**texts, path: edited}, wanted, root)
@@ -111,7 +132,7 @@ def places(root: Path) -> list[Path]:
         if path in found or not path.is_file():
             continue
         found.append(path)
-        for block in blocks(path.read_text()):
+        for block in blocks(text_of(path)):
             todo += _sourced(block, path, root)
     return found
 
@@ -138,6 +159,12 @@ def _place(texts: Mapping[Path, str], wanted: Handover, root: Path) -> Path:
                 found.append(path)
             if block.words[:1] == ["mapping"] and _maps(block, nic):
                 raise _unknown(wanted, f"{' '.join(block.words)} gives it another name")
+    if found[:1] and found[0].is_relative_to(root / "run"):
+        raise OnestackError(
+            f"{nic} is configured by {found[0]}",
+            "something writes that file anew at each boot",
+            f"write the same into {root / MAIN}, and have that something leave {nic} alone",
+        )
     if not found:
         raise OnestackError(
             f"{nic} is not in {root / MAIN}",
@@ -178,19 +205,23 @@ def edit(text: str, wanted: Handover) -> str:
                 made.append(head)
             made += [raw for raw, _ in block.lines]
             continue
+        last: list[str] = []
         if not told and block.words[1] == wanted.nic:
             told = True
             hot = any(wanted.nic in b.starts and b.words[0] == "allow-hotplug" for b in found)
             if not joined:
                 made.append(f"auto {'' if hot else wanted.nic + ' '}{wanted.bridge}")
             made += [f"iface {wanted.nic} inet manual", *own, ""]
-            made += [_name(block.head, wanted), *_lines(wanted, hot)]
+            made += [_name(block.head, wanted), *_first(wanted)]
+            last = _last(wanted, hot)
         else:
             made.append(_name(block.head, wanted))
         alias = block.words[1] != wanted.nic
-        for raw, line in block.lines:
+        end = max((n for n, (_, line) in enumerate(block.lines, 1) if line), default=0)
+        for raw, line in block.lines[:end]:
             if alias or not line or not _stays(line, wanted):
                 made.append(_name(raw, wanted) if line else raw)
+        made += [*last, *(raw for raw, _ in block.lines[end:])]
     return "\n".join(made) + "\n"
 
 
@@ -226,14 +257,21 @@ def _start(block: Block, wanted: Handover) -> str:
     return block.head if names == block.words[1:] else " ".join([first, *names])
 
 
-def _lines(wanted: Handover, hot: bool) -> list[str]:
-    nic, bridge = wanted.nic, wanted.bridge
-    add = f"address {wanted.mac} mtu {wanted.mtu} type bridge"
-    wait = f"for n in 1 2 3 4 5 6 7 8 9; do test -e /sys/class/net/{nic} && break; sleep 1; done"
+def _first(wanted: Handover) -> list[str]:
+    """The bridge is there for whatever the operator's lines do before it has addresses."""
+    bridge, add = wanted.bridge, f"address {wanted.mac} mtu {wanted.mtu} type bridge"
     return [
-        f"    {MARK} {bridge} has the place of {nic}, for the cloud's networks",
+        f"    {MARK} {bridge} has the place of {wanted.nic}, for the cloud's networks",
         f"    pre-up ip link show dev {bridge} >/dev/null 2>&1 || ip link add {bridge} {add} "
         "stp_state 0 forward_delay 0 mcast_snooping 0",
+    ]
+
+
+def _last(wanted: Handover, hot: bool) -> list[str]:
+    """The NIC is its port once these lines are done, one of which may have made the NIC."""
+    nic, bridge = wanted.nic, wanted.bridge
+    wait = f"for n in 1 2 3 4 5 6 7 8 9; do test -e /sys/class/net/{nic} && break; sleep 1; done"
+    return [
         *([f"    pre-up {wait}"] if hot else []),
         f"    pre-up ip link set dev {nic} mtu {wanted.mtu} up master {bridge}",
         f"    post-down ip link set dev {nic} nomaster || true",
@@ -253,7 +291,7 @@ def _name(text: str, wanted: Handover) -> str:
 
 def _stays(line: str, wanted: Handover) -> bool:
     """Whether it is about the NIC itself. Raises `OnestackError` where that cannot be told."""
-    word, _, rest = line.partition(" ")
+    word, rest = [*line.split(None, 1), ""][:2]
     if word not in _HOOKS:
         return bool(_NICS.match(word))
     kinds = {_kind(part.split(), wanted) for part in re.split(r"[;&|]+|\bthen\b|\bdo\b", rest)}
@@ -266,21 +304,27 @@ def _stays(line: str, wanted: Handover) -> bool:
 
 
 def _kind(words: list[str], wanted: Handover) -> str:
-    """``device``, ``addresses``, ``unknown``, or nothing where it is not about this NIC."""
+    """``device``, ``addresses``, ``unknown``, or nothing where it is not about this NIC.
+
+    What is about devices is so whether it names this one: it may be what this one is made of.
+    """
     words = [w for w in words if w not in ("if", "!", "{", "(", "sudo", "exec")]
     while words and re.match(r"\w+=", words[0]):
         del words[0]
-    text = " ".join(words)
-    if not words or not (_name(text, wanted) != text or re.search(r"\$\{?IFACE\b", text)):
+    if not words:
         return ""
+    text = " ".join(words)
     program = words[0].rpartition("/")[2].removesuffix("-legacy").removesuffix("-nft")
     if program == "ip":
-        what = next((w for w in words[1:] if not w.startswith("-")), "")
-        return "device" if "link".startswith(what) else "addresses"
-    if program == "ifconfig":
-        return "addresses" if re.search(r"\d\.\d|:", text.replace(wanted.nic, "")) else "device"
-    if program in _DEVICE:
+        what = next((w for w in words[1:] if not w.startswith("-")), "-")
+        if "link".startswith(what):
+            return "device"
+    if program == "ifconfig" and not re.search(r"\d\.\d|:", text.replace(wanted.nic, "")):
         return "device"
+    if program in _DEVICE or "/sys/class/net/" in text:
+        return "device"
+    if _name(text, wanted) == text and not re.search(r"\$\{?IFACE\b", text):
+        return ""
     return "addresses" if program in _ADDRESSES else "unknown"
 
 

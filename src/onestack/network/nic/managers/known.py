@@ -16,7 +16,7 @@ from onestack.network.nic.managers.networkmanager import (
     in_use,
     keyfile,
 )
-from onestack.network.nic.managers.told import Handover, Manager, Told
+from onestack.network.nic.managers.told import Handover, Manager, Told, text_of
 
 
 class Nobody:
@@ -49,7 +49,7 @@ def manager_of(nic: str, index: int, root: Path) -> Manager:
         return MANAGERS["NetworkManager"]
     if used and "ADMIN_STATE=unmanaged" not in networkd:
         return MANAGERS["systemd-networkd"]
-    if any(_stanza(path.read_text(), nic) for path in places(root)):
+    if any(_stanza(text_of(path), nic) for path in places(root)):
         return MANAGERS["ifupdown"]
     if ifcfg.configured(nic, root):
         return MANAGERS["network-scripts"]

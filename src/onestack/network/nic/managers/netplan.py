@@ -24,6 +24,7 @@ from onestack.network.nic.managers.told import (
     Manager,
     Told,
     note,
+    text_of,
     without_cloud_init,
 )
 
@@ -106,7 +107,7 @@ def place(wanted: Handover, root: Path, name: str) -> Path:
     """The one file that defines the NIC. Raises `OnestackError`."""
     files = {path.name: path for each in PLACES for path in sorted((root / each).glob("*.yaml"))}
     key = re.compile(rf"""(?m)^[^#\n]*?(?<![\w.:@-])["']?{re.escape(name)}["']?\s*:(\s|$)""")
-    found = [path for _, path in sorted(files.items()) if key.search(path.read_text())]
+    found = [path for _, path in sorted(files.items()) if key.search(text_of(path))]
     if not found:
         raise _undefined(name)
     if len(found) > 1:

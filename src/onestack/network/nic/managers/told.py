@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from onestack.model.errors import OnestackError
+
 Command = tuple[str, ...]
 
 
@@ -67,6 +69,18 @@ NOTE = "# {bridge} has the place of {nic}, for the cloud's networks. Made by one
 
 def note(wanted: Handover) -> str:
     return NOTE.format(bridge=wanted.bridge, nic=wanted.nic)
+
+
+def text_of(path: Path) -> str:
+    """Raises `OnestackError` for one that is not of UTF-8, which could not be put back as it is."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise OnestackError(
+            f"{path} cannot be read",
+            f"it is no text of UTF-8: {error}",
+            "write it as such: iconv -f latin1 -t utf-8",
+        ) from error
 
 
 CLOUD_INIT = "etc/cloud/cloud.cfg"
