@@ -241,10 +241,12 @@ def test_an_alias_that_would_have_too_long_a_name_is_refused(tmp_path: Path) -> 
 
 def test_a_bond_stays_a_bond(tmp_path: Path) -> None:
     path = tmp_path / "ifcfg-bond0"
-    path.write_text('DEVICE=bond0\nBONDING_OPTS="mode=1 miimon=100"\nIPADDR=192.0.2.5\n')
+    lines = 'DEVICE=bond0\nDEVICETYPE=Bond\nBONDING_OPTS="mode=1 miimon=100"\nIPADDR=192.0.2.5\n'
+    path.write_text(lines)
     wanted = Handover("bond0", "br-bond0", MAC, 1500)
     nic, bridge = ifcfg.split(path, wanted)
     assert 'BONDING_OPTS="mode=1 miimon=100"' in nic and "IPADDR" not in nic
+    assert "DEVICETYPE=Bond" in nic and "DEVICETYPE" not in bridge
     assert "BONDING" not in bridge and "IPADDR=192.0.2.5" in bridge
 
 

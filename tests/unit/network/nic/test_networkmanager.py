@@ -222,6 +222,9 @@ interface-name=bond0
 [bond]
 mode=active-backup
 
+[match]
+kernel-command-line=!rescue;
+
 [ipv4]
 method=manual
 address1=192.0.2.5/24
@@ -248,7 +251,8 @@ def test_nmcli_takes_what_is_written(tmp_path: Path, with_tools: Path, text: str
     assert "address1" in bridge["ipv4"] or bridge["ipv4"]["method"] == "auto"
     port = networkmanager.parse(networkmanager.for_nic(text, wanted))
     assert port["connection"]["master"] == wanted.bridge and "ipv4" not in port
-    assert ("bond" in port) == (text is BOND)
+    assert ("bond" in port) == ("match" in port) == (text is BOND)
+    assert "match" not in bridge
 
 
 def test_the_parts_of_a_bond_belong_to_its_new_connection(tmp_path: Path) -> None:

@@ -22,7 +22,10 @@ RUNTIME = "run/NetworkManager/system-connections"
 LASTING = "etc/NetworkManager/system-connections"
 DEVICES = "run/NetworkManager/devices"
 _FOLDERS = (LASTING, RUNTIME, "usr/lib/NetworkManager/system-connections")
-_NICS = ("ethernet", "802-3-ethernet", "bond", "vlan", "802-1x", "dcb", "ethtool", "sriov", "link")
+_NICS = (
+    *("ethernet", "802-3-ethernet", "bond", "vlan", "team", "802-1x", "dcb", "ethtool", "sriov"),
+    *("link", "match", "tc"),
+)
 """Sections that are about the NIC; all others go to the bridge."""
 _CARRIED = ("zone", "metered", "llmnr", "mdns", "dns-over-tls", "secondaries")
 """What a connection says of itself that is not about the NIC."""
