@@ -181,9 +181,12 @@ QUESTIONS = {
 
 
 def ask() -> dict[str, list[dict[str, Any]]]:
-    """What ip(8) answers in the calling thread's network namespace."""
+    """What ip(8) answers in the calling thread's network namespace.
+
+    Also where the operator has stopped the run: what was begun is put back then.
+    """
     return {
-        name: json.loads(run(["ip", "-json", *words.split()], timeout=20).out or "[]")
+        name: json.loads(run(["ip", "-json", *words.split()], timeout=20, finish=True).out or "[]")
         for name, words in QUESTIONS.items()
     }
 

@@ -1,16 +1,19 @@
-"""The dead man's switch: a program of its own that rolls a move back unless it is told not to.
+"""The dead man's switch: a program of its own that rolls a move back unless somebody keeps it.
 
-It reads from a pipe. ``kept`` ends it; when the writer is gone without a word, or the time is
-over, it rolls back. It has its own session, so that a lost terminal does not take it along.
+It waits at a pipe. Once the writer has closed it or is gone, or the time is over, it looks into
+the journal: what is kept there, or rolled back already, is left alone, and all else is rolled
+back. It has its own session, so that a lost terminal does not take it along.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,17 +24,20 @@ from onestack.host.command import environment
 from onestack.host.orphans import MARK
 from onestack.kernel.proc import ROOT_VARIABLE
 from onestack.model.errors import OnestackError
-from onestack.network.nic.journal import Journal
+from onestack.network.nic.journal import TRYING, Journal
 from onestack.network.nic.transaction import roll_back
 
-KEPT = b"kept"
+AGAIN, PERSISTS = 3.0, 300.0
+"""Seconds after which it tries what has failed once more, and for how long."""
+PATIENCE = 30.0
+"""Seconds that whoever typed the command waits for it."""
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Guardian:
     """``log`` is where it says what it did, for whoever's session was lost."""
 
     def __init__(self, journal: Journal, seconds: float, log: Path) -> None:
-        self.deadline = time.monotonic() + seconds
         log.parent.mkdir(parents=True, exist_ok=True)
         env = environment({"PYTHONPATH": str(Path(onestack.__file__).parents[1])})
         # Neither what ends what this run has started is to end it, nor a supervisor.
@@ -56,55 +62,83 @@ class Guardian:
                 f"look into {log}",
             )
 
-    @property
-    def left(self) -> float:
-        """Seconds until it acts."""
-        return max(0.0, self.deadline - time.monotonic())
-
     def rest(self) -> None:
-        """All is said: kept, or rolled back by us."""
+        """It is told that nobody works on it any more, and does what the journal wants of it."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(KEPT)
-            self._process.stdin.close()
-        except BrokenPipeError:
-            pass
-        self._process.wait(30)
+        if self._process.stdin.closed:
+            return
+        self._process.stdin.close()
+        # Where that takes long it goes on without us, and its log says how it ended.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(PATIENCE)
         self._process.stdout.close()
 
 
 @contextmanager
-def guarded(journal: Journal, seconds: float, log: Path) -> Iterator[Guardian]:
-    """What goes wrong inside is rolled back here; where we are killed, by the guardian."""
+def guarded(journal: Journal, seconds: float, log: Path) -> Iterator[None]:
+    """What goes wrong inside is rolled back here; what cannot be, or where we are killed, by it."""
     guardian = Guardian(journal, seconds, log)
     try:
         try:
-            yield guardian
+            yield
         except BaseException:
-            roll_back(journal)
+            with undisturbed():
+                _put_back(journal, guardian)
             raise
     finally:
         guardian.rest()
 
 
-def main(path: str, seconds: str) -> int:
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
-    journal, until = Journal(Path(path)), time.monotonic() + float(seconds)
-    os.write(1, b"ready\n")
-    while (left := until - time.monotonic()) > 0:
-        if select.select([0], [], [], left)[0]:
-            if os.read(0, len(KEPT)):
-                return 0
-            break
-    print(f"{time.strftime('%F %T')} {journal.nic}: nobody has kept it", file=sys.stderr)
+def _put_back(journal: Journal, guardian: Guardian) -> None:
     try:
-        done = roll_back(journal)
-    except OnestackError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{journal.nic}: {'put back' if done else 'there is nothing to undo'}", file=sys.stderr)
-    return 0
+        roll_back(journal)
+    except (OnestackError, OSError):
+        guardian.rest()
+        left = journal.read()
+        if left and left.state == TRYING:
+            raise
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Whoever wants to stop us has to wait. (Ignored signals would be so for what we start.)"""
+    if threading.current_thread() is not threading.main_thread():
+        # Those who have threads of theirs have their own handlers.
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: None) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(path: str, seconds: str) -> int:
+    with undisturbed():
+        os.write(1, b"ready\n")
+        select.select([0], [], [], float(seconds))
+        return _end(Journal(Path(path)))
+
+
+def _end(journal: Journal) -> int:
+    until = time.monotonic() + PERSISTS
+    while True:
+        try:
+            if roll_back(journal):
+                _say(f"{journal.nic}: put back, for nobody has kept it")
+            return 0
+        except (OnestackError, OSError) as error:
+            _say(f"{journal.nic}: {error}")
+        if time.monotonic() > until:
+            return 1
+        time.sleep(AGAIN)
+
+
+def _say(text: str) -> None:
+    # A full disk is no reason to stop.
+    with contextlib.suppress(OSError):
+        print(f"{time.strftime('%F %T')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -80,11 +80,6 @@ class Journal:
         assert found is not None
         self.write(replace(found, undo=(*found.undo, undo)))
 
-    def pop(self) -> None:
-        found = self.read()
-        assert found is not None
-        self.write(replace(found, undo=found.undo[:-1]))
-
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
 

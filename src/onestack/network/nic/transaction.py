@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -58,19 +59,39 @@ class Transaction:
 def roll_back(journal: Journal) -> bool:
     """Undo what was begun and not kept; whether there was any. Raises `OnestackError`.
 
-    Whoever calls it first does it; it may be killed and called again.
+    Whoever calls it first does it; it may be killed and called again. A step that cannot be
+    undone stays in the journal, and keeps none of the others from being undone.
     """
     with journal.held():
         found = journal.read()
         if found is None or found.state != TRYING:
             return False
-        same = found.boot == boot()
+        same, left, failed = found.boot == boot(), list(found.undo), []
         for undo in reversed(found.undo):
-            if same or undo.kind in LASTING:
-                UNDO[undo.kind](undo.data)
-            journal.pop()
+            try:
+                if same or undo.kind in LASTING:
+                    UNDO[undo.kind](undo.data)
+            except (OnestackError, OSError) as error:
+                failed.append(error)
+                continue
+            left.remove(undo)
+            # Undone once more it is the same: a full disk is no reason to stop here.
+            with contextlib.suppress(OSError):
+                journal.write(replace(found, undo=tuple(left)))
+        if failed:
+            raise _failure(journal, failed)
         if found.before:
             journal.write(record(dict(found.before)))
         else:
             journal.remove()
     return True
+
+
+def _failure(journal: Journal, failed: list[OnestackError | OSError]) -> OnestackError:
+    if len(failed) == 1 and isinstance(failed[0], OnestackError):
+        return failed[0]
+    return OnestackError(
+        f"not all of what was done with {journal.nic} could be put back",
+        "\n".join(map(str, failed)),
+        "mend what is said above, then run the same command again",
+    )

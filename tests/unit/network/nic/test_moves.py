@@ -16,9 +16,9 @@ import pytest
 from onestack.host.ledger import Ledger
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError, PreflightRefused
-from onestack.network.nic import kernel, operations, plan
+from onestack.network.nic import guardian, kernel, operations, plan
 from onestack.network.nic.facts import Device, gather
-from onestack.network.nic.journal import KEPT, TRYING, Journal, Record, Undo
+from onestack.network.nic.journal import KEPT, TRYING, Journal, Record, Undo, boot
 from onestack.network.nic.operations import Lost, Terms, attach, detach, recover
 from tests.support.needs import needs_root
 from tests.support.networks import soon
@@ -194,6 +194,10 @@ def test_an_operator_who_does_not_confirm_has_it_back(
     assert attach(cloud, NIC, terms(tmp_path, confirm=lambda _: True)) == BRIDGE
 
 
+def kill(attaching: subprocess.Popen[str]) -> None:
+    attaching.kill()
+
+
 PROGRAM = """
 import sys, time
 from pathlib import Path
@@ -209,7 +213,9 @@ attach(cloud, "eno1", Terms(confirm=ask, timeout=600.0, root=Path(sys.argv[2])))
 """
 
 
-def killed(cloud: Cloud, tmp_path: Path, also: Callable[[], None] = lambda: None) -> None:
+def killed(
+    cloud: Cloud, tmp_path: Path, how: Callable[[subprocess.Popen[str]], None] = kill
+) -> None:
     """An `attach` that has moved the NIC and is then killed."""
     empty = tmp_path / "nothing"
     empty.mkdir(exist_ok=True)
@@ -218,8 +224,7 @@ def killed(cloud: Cloud, tmp_path: Path, also: Callable[[], None] = lambda: None
     with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) as attaching:
         assert attaching.stdout and attaching.stdout.readline() == "asked\n"
         assert gather().link(BRIDGE) is not None
-        also()
-        attaching.kill()
+        how(attaching)
 
 
 def test_killed_half_way_the_guardian_puts_it_back(far: Wire, cloud: Cloud, tmp_path: Path) -> None:
@@ -228,6 +233,63 @@ def test_killed_half_way_the_guardian_puts_it_back(far: Wire, cloud: Cloud, tmp_
     assert soon(lambda: Journal.of(cloud, NIC).read() is None), (cloud.log / "nic.log").read_text()
     assert same(before, state(NIC)) == [] and gather().link(BRIDGE) is None
     assert "eno1: put back" in (cloud.log / "nic.log").read_text()
+
+
+@pytest.mark.parametrize("gap", [0.005, 0.03])
+def test_stopped_and_stopped_again_while_it_is_put_back_it_is_put_back(
+    far: Wire, cloud: Cloud, tmp_path: Path, gap: float
+) -> None:
+    before = state(NIC)
+
+    def stop(attaching: subprocess.Popen[str]) -> None:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            attaching.send_signal(number)
+            time.sleep(gap)
+        attaching.wait(30)
+
+    killed(cloud, tmp_path, stop)
+    assert Journal.of(cloud, NIC).read() is None
+    assert same(before, state(NIC)) == [] and gather().link(BRIDGE) is None
+    assert guardians(cloud) == []
+
+
+@pytest.mark.parametrize("error", [OnestackError("not now"), OSError(28, "full"), SystemExit()])
+def test_what_cannot_be_put_back_by_us_is_by_the_guardian(
+    far: Wire, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    before = state(NIC)
+
+    def fails(_: Journal) -> bool:
+        raise error
+
+    monkeypatch.setattr(guardian, "roll_back", fails)
+    with pytest.raises(SystemExit if isinstance(error, SystemExit) else Lost):
+        attach(cloud, NIC, terms(tmp_path, confirm=lambda _: False))
+    assert Journal.of(cloud, NIC).read() is None
+    assert same(before, state(NIC)) == [] and gather().link(BRIDGE) is None
+
+
+def test_a_step_that_cannot_be_undone_keeps_no_other_from_it(
+    far: Wire, cloud: Cloud, tmp_path: Path
+) -> None:
+    before, blocked = state(NIC), tmp_path / "blocked"
+    note = {"path": str(blocked / "file"), "before": "then\n", "after": None, "mode": 0o644}
+    told = {"verb": "attach", "device": before.plain, "nic": NIC, "bridge": BRIDGE}
+    stack = (Undo("kernel", told), Undo("files", {"files": [note], "back": []}))
+    journal = Journal.of(cloud, NIC)
+    journal.path.parent.mkdir(parents=True)
+    journal.write(Record(NIC, BRIDGE, TRYING, boot=boot(), undo=stack))
+    kernel.over(before, BRIDGE)
+    blocked.touch()
+    with pytest.raises(OnestackError, match=r"not all .* put back") as failed:
+        recover(cloud)
+    assert str(blocked) in failed.value.why
+    assert same(before, state(NIC)) == [] and gather().link(BRIDGE) is None
+    left = journal.read()
+    assert left and [undo.kind for undo in left.undo] == ["files"]
+    blocked.unlink()
+    assert recover(cloud) == [NIC]
+    assert (blocked / "file").read_text() == "then\n" and journal.read() is None
 
 
 def guardians(cloud: Cloud) -> list[int]:
@@ -247,9 +309,10 @@ def test_killed_together_with_its_guardian_the_next_start_puts_it_back(
 ) -> None:
     before = state(NIC)
 
-    def both() -> None:
+    def both(attaching: subprocess.Popen[str]) -> None:
         (guardian,) = guardians(cloud)
         os.kill(guardian, signal.SIGKILL)
+        attaching.kill()
 
     killed(cloud, tmp_path, both)
     assert operations.unfinished(cloud) == [NIC]
