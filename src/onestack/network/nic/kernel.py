@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from onestack.host.command import run
@@ -39,12 +40,17 @@ def over(device: Device, bridge: str) -> None:
     batch(plan.leftovers(gather().device(device.name)), force=True)
 
 
-def leave(device: Device, nic: str, bridge: str) -> None:
-    """As `back`; where ``nic`` has been given all by somebody else, it only leaves."""
-    if set(device.texts) <= set(gather().device(nic).texts):
-        batch([f"link set dev {nic} nomaster", f"link delete dev {bridge}"], force=True)
-    else:
-        back(device, nic, bridge)
+def complete(device: Device, target: str) -> list[str]:
+    """Routes and rules of ``device`` that ``target`` has lost again, once more.
+
+    What configures a network takes away what it does not know. Those that ``target`` cannot
+    have are told: a route with an address that is another one now.
+    """
+    wanting = replace(plan.missing(device, gather().device(target)), addresses=())
+    if not (wanting.routes or wanting.rules):
+        return []
+    batch(plan.transfer(wanting, target), force=True)
+    return plan.told(replace(plan.missing(wanting, gather().device(target)), addresses=()))
 
 
 def over_again(device: Device, nic: str, bridge: str) -> None:
@@ -66,8 +72,10 @@ def over_again(device: Device, nic: str, bridge: str) -> None:
 def back(device: Device, nic: str, bridge: str) -> None:
     """``nic`` is by itself again, with what ``device`` (itself once, or the bridge now) has.
 
-    Whatever of that is so already. Raises `OnestackError` where it does not come to be so.
+    Whatever of that is so already: of the bridge's what somebody has given ``nic`` meanwhile.
+    Raises `OnestackError` where it does not come to be so.
     """
+    once = device.name == nic
     until = time.monotonic() + PATIENCE
     while True:
         now = gather()
@@ -75,16 +83,17 @@ def back(device: Device, nic: str, bridge: str) -> None:
             raise _gone(nic)
         if GEN_MODE in device.settings:
             _set(GEN_MODE, nic, device.settings[GEN_MODE])
-        lines = plan.back(device, nic, bridge)
+        lines = plan.back(device, nic, bridge, None if once else now.device(nic))
         if now.link(bridge) is None:
             lines = [line for line in lines if f" dev {bridge}" not in line]
         batch(lines, force=True)
         there = gather().device(nic)
-        wrong = plan.difference(device, there)
-        # Whoever has it back may have routes of other metrics for it than for a bridge.
-        if device.name == bridge:
-            wrong = device.missing(there)
-        if not [each for each in wrong if " is new on " not in each]:
+        if once:
+            wrong = [w for w in plan.difference(device, there) if " is new on " not in w]
+        else:
+            ways = replace(plan.missing(device, there), addresses=())
+            wrong = [*device.missing(there), *plan.told(ways)]
+        if not wrong:
             return
         if time.monotonic() > until:
             raise OnestackError(

@@ -29,6 +29,8 @@ NIC, PAIR = "nic", "nic pair"
 """Of entries in the ledger."""
 BEFORE, AFTER = 3.0, 15.0
 """Seconds that whoever is asked on the wire has to answer, before the move and after it."""
+SETTLING = 1.0
+"""Seconds in which a program that configures the network takes away what it does not know."""
 WORK = 180.0
 """Seconds that a move may take, whatever configures the network, beside the operator's."""
 
@@ -120,12 +122,13 @@ class _Attaching:
             _clients(moving, running, self.nic, self.bridge)
             if self.manager.runs_clients and not self.cloud.netns:
                 dns.hand_over(self.nic, self.bridge)
-            _files(moving, self.manager.trial(self.wanted, self.terms.root))
-            _need_kept(self.device, asked, self.bridge, self.terms)
+            trial = self.manager.trial(self.wanted, self.terms.root)
+            _files(moving, trial)
+            _need_kept(self.device, asked, self.bridge, self.terms, trial)
             _need_confirmed(self.nic, self.terms)
             notes = _files(moving, lasting)
             if lasting.commands:
-                _need_kept(self.device, asked, self.bridge, self.terms)
+                _need_kept(self.device, asked, self.bridge, self.terms, lasting)
             kept = [note for note in notes if not note["path"].startswith(str(self._runtime))]
             moving.keep(lambda record: _kept(record, kept, lasting))
         return self.bridge
@@ -251,7 +254,7 @@ def _give_back(cloud: Cloud, journal: Journal, found: Record, facts: Facts, term
         _files(moving, told)
         _kernel(moving, "detach", device, nic, bridge)
         _clients(moving, clients.of(bridge), bridge, nic)
-        _need_kept(device, asked, nic, terms)
+        _need_kept(device, asked, nic, terms, told)
         _need_confirmed(nic, terms)
         moving.keep(lambda _: None)
 
@@ -261,7 +264,7 @@ def _kernel(moving: Transaction, verb: str, device: Device, nic: str, bridge: st
     if verb == "attach":
         moving.step("kernel", data, lambda: kernel.over(device, bridge))
     else:
-        moving.step("kernel", data, lambda: kernel.leave(device, nic, bridge))
+        moving.step("kernel", data, lambda: kernel.back(device, nic, bridge))
 
 
 def _clients(moving: Transaction, known: list[clients.Client], nic: str, device: str) -> None:
@@ -309,17 +312,24 @@ def _need_answers(asked: tuple[str, ...], nic: str) -> tuple[str, ...]:
     return answering
 
 
-def _need_kept(device: Device, asked: Iterable[str], now: str, terms: Terms) -> None:
+def _need_kept(device: Device, asked: Iterable[str], now: str, terms: Terms, told: Told) -> None:
     """Raises `Lost` unless all addresses come to be at ``now`` and who was asked answers there."""
     until = time.monotonic() + terms.after
-    while missing := device.missing(gather().device(now)):
-        if time.monotonic() > until:
+    # Programs that configure a network only begin with what their commands ask of them.
+    settled = time.monotonic() + (SETTLING if told.commands else 0.0)
+    while True:
+        missing = device.missing(gather().device(now))
+        if not missing and time.monotonic() > settled:
+            break
+        if missing and time.monotonic() > until:
             raise Lost(
                 f"{device.name} was put back: {now} did not get {', '.join(missing)}",
                 "what configures the host's network gave it something else",
                 f"look at {now} in its log",
             )
         time.sleep(0.3)
+    if left := kernel.complete(device, now):
+        terms.tell(f"{now} has not got: {'; '.join(left)}")
     if quiet := gateway.silent(asked, now, max(3.0, until - time.monotonic())):
         raise Lost(
             f"{device.name} was put back: {' and '.join(quiet)} did not answer at {now}",

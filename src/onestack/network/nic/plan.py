@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onestack.network.nic import words
 from onestack.network.nic.facts import Device, Entry, Facts
@@ -64,15 +64,20 @@ def over(device: Device, bridge: str) -> list[str]:
     ]
 
 
-def back(device: Device, nic: str, bridge: str) -> list[str]:
+def back(device: Device, nic: str, bridge: str, has: Device | None = None) -> list[str]:
     """``nic`` leaves ``bridge``, which goes, and has what ``device`` had: itself, or the bridge.
 
+    What ``has``, the NIC as it is, has by somebody else already stays as that made it.
     Raises `NotKnown`.
     """
+    moved = missing(device, has) if has else device
+    rules = {_selection(rule, device.name) for rule in moved.rules}
+    done = [rule for rule in device.rules if _selection(rule, device.name) not in rules]
     return [
         f"link set dev {nic} nomaster",
         f"link set dev {nic} up",
-        *transfer(device, nic, other=bridge if device.name == nic else device.name),
+        *transfer(moved, nic, other=bridge if device.name == nic else device.name),
+        *(words.rule(rule, "delete", device.name, device.name) for rule in done),
         f"link delete dev {bridge}",
         *neighbours(device, nic),
     ]
@@ -133,6 +138,45 @@ def _essence(device: Device) -> Iterator[str]:
     for neighbour in device.neighbours:
         if "PERMANENT" in neighbour.get("state", ()):
             yield f"the neighbour {neighbour['dst']}"
+
+
+def missing(device: Device, now: Device) -> Device:
+    """As much of ``device`` as ``now``, another one, has not.
+
+    Whoever has given it routes may have done so with other metrics, and as another protocol.
+    """
+    addresses = {(each["local"], each["prefixlen"]) for each in now.addresses}
+    routes = {_way(route, now.name) for route in now.routes}
+    rules = {_selection(rule, now.name) for rule in now.rules}
+    return replace(
+        device,
+        addresses=tuple(
+            each for each in device.addresses if (each["local"], each["prefixlen"]) not in addresses
+        ),
+        routes=tuple(r for r in device.routes if _way(r, device.name) not in routes),
+        rules=tuple(r for r in device.rules if _selection(r, device.name) not in rules),
+    )
+
+
+def told(device: Device) -> list[str]:
+    """Its addresses, routes and rules, for people."""
+    return [
+        *(f"the address {text}" for text in device.texts),
+        *(f"the route {_way(route, device.name, device.name)}" for route in device.routes),
+        *(f"the rule {_selection(rule, device.name, device.name)}" for rule in device.rules),
+    ]
+
+
+_OF_ITS_GIVER = ("metric", "protocol", "scope", "pref", "expires")
+
+
+def _way(route: Entry, name: str, shown: str = "NIC") -> str:
+    lasting = {k: v for k, v in route.items() if k not in _OF_ITS_GIVER}
+    return words.route(lasting, name, shown).partition(" replace ")[2]
+
+
+def _selection(rule: Entry, name: str, shown: str = "NIC") -> str:
+    return words.rule(rule, "add", name, shown).partition(" add ")[2]
 
 
 def mtu_of(facts: Facts, name: str) -> int:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -371,6 +372,63 @@ def test_destroy_gives_it_back(far: Wire, cloud: Cloud, tmp_path: Path) -> None:
     assert known.link(BRIDGE) is None and known.link("br-ex-eno1") is None
     for entry in reversed(Ledger.of(cloud).entries()):
         operations.UNDO[entry.kind](entry.data)
+
+
+UNNUMBERED = """
+link set eno1 up
+address add 198.51.100.7/32 dev lo
+route add default via 192.0.2.1 dev eno1 onlink src 198.51.100.7
+rule add iif eno1 lookup 100 pref 1000
+"""
+
+
+def test_a_nic_without_an_address_of_its_own_has_its_routes_back(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    """As servers with one address of their own on the loopback have it."""
+    with wire(UNNUMBERED) as far:
+        far.inside("ip", "route", "add", "198.51.100.7/32", "dev", "far")
+        before = state(NIC)
+        attach(cloud, NIC, terms(tmp_path))
+        assert same(before, state(BRIDGE)) == []
+        assert detach(cloud, NIC, terms(tmp_path))
+        assert same(before, state(NIC)) == [] and before.routes and before.rules
+
+
+def test_what_somebody_else_gives_back_is_left_so_and_the_rest_is_added(
+    far: Wire, cloud: Cloud, tmp_path: Path
+) -> None:
+    """What configures the network knows addresses and its default route, and nothing by hand."""
+    attach(cloud, NIC, terms(tmp_path))
+    had = state(BRIDGE)
+    for line in (
+        "address add 192.0.2.5/24 dev eno1",
+        "route add default via 192.0.2.1 dev eno1 metric 77 proto dhcp src 192.0.2.5 mtu 1300",
+        "rule add iif eno1 lookup 100 pref 1000",
+    ):
+        ip(line)
+    kernel.back(had, NIC, BRIDGE)
+    now = state(NIC)
+    assert plan.told(plan.missing(had, now)) == []
+    assert [r["metric"] for r in now.routes if r["dst"] == "default" and r["family"] == 4] == [77]
+    assert [r for r in show("rule") if BRIDGE in r.values()] == []
+
+
+def test_what_a_manager_sweeps_away_is_put_there_again(
+    far: Wire, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as networkd: routes and rules that its files do not have."""
+    before = state(NIC)
+    swept = iter(("route delete 10.0.0.0/8", "rule delete pref 1001"))
+
+    def sweep(*_: object) -> list[dict[str, Any]]:
+        for line in swept:
+            ip(line)
+        return []
+
+    monkeypatch.setattr(operations, "_files", sweep)
+    attach(cloud, NIC, terms(tmp_path))
+    assert next(swept, "") == "" and same(before, state(BRIDGE)) == []
 
 
 def test_what_others_have_put_into_the_bridge_is_not_cut_off(
