@@ -307,7 +307,8 @@ def _need_answers(asked: tuple[str, ...], nic: str) -> tuple[str, ...]:
         raise PreflightRefused(
             f"{' and '.join(quiet)} does not answer at {nic}",
             "it is who would tell whether the machine is still reached once the NIC has moved",
-            f"look at it: ip neigh show dev {nic}; mend the wire, or take the route away",
+            f"look at it: ip neigh show dev {nic}; mend the wire, or take the route away (one that "
+            "was written down there by hand must answer a ping)",
         )
     return answering
 

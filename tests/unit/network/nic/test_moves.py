@@ -172,6 +172,42 @@ def test_a_gateway_that_does_not_answer_even_now_is_said_before_anything_is_touc
     assert same(before, state(NIC)) == [] and Ledger.of(cloud).entries() == []
 
 
+def test_a_gateway_that_was_written_down_by_hand_stays_so_and_is_pinged(
+    far: Wire, cloud: Cloud, tmp_path: Path
+) -> None:
+    """It answers no ARP, as routers of some carriers do not."""
+    ip(f"neigh replace {GATEWAY} lladdr 02:00:00:00:00:01 dev {NIC}")
+    ip(f"-6 neigh replace 2001:db8::1 lladdr 02:00:00:00:00:01 dev {NIC}")
+    for line in (
+        "link set far arp off",
+        f"neigh replace 192.0.2.5 lladdr {MAC} dev far",
+        f"-6 neigh replace 2001:db8::5 lladdr {MAC} dev far",
+    ):
+        far.inside("ip", *line.split())
+    before = state(NIC)
+    attach(cloud, NIC, terms(tmp_path))
+    assert same(before, state(BRIDGE)) == [] and "1 received" in ip_ping()
+    detach(cloud, NIC, terms(tmp_path))
+    assert same(before, state(NIC)) == [] and "1 received" in ip_ping()
+    far.inside("ip", "address", "flush", "dev", "far")
+    with pytest.raises(PreflightRefused, match="does not answer at eno1"):
+        attach(cloud, NIC, terms(tmp_path))
+    assert same(before, state(NIC)) == []
+
+
+def known(device: str) -> dict[str, str]:
+    return {n["dst"]: n.get("lladdr", "") for n in show(f"neigh show dev {device}")}
+
+
+def test_a_refused_move_leaves_its_neighbours_too(far: Wire, cloud: Cloud, tmp_path: Path) -> None:
+    ip_ping()
+    before = known(NIC)
+    far.inside("ip", "link", "set", "far", "arp", "off")
+    with pytest.raises(PreflightRefused, match="does not answer at eno1"):
+        attach(cloud, NIC, terms(tmp_path))
+    assert known(NIC)[GATEWAY] == before[GATEWAY] == "02:00:00:00:00:01"
+
+
 def test_one_of_two_gateways_that_is_silent_even_now_tells_nothing(
     far: Wire, cloud: Cloud, tmp_path: Path
 ) -> None:
