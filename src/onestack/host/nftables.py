@@ -92,21 +92,34 @@ def _setter(rules: str) -> str:
     return ""
 
 
-def naming(ruleset: Mapping[str, Any], device: str) -> list[str]:
-    """Chains with rules about what comes by ``device`` or goes there, for people."""
-    found = {}
-    for rule in (part["rule"] for part in ruleset["nftables"] if "rule" in part):
-        if any(_names(part.get("match", {}).get("right"), device) for part in rule["expr"]):
-            found[f"{rule['chain']} of the table {rule['family']} {rule['table']}"] = True
-    return list(found)
+def naming(ruleset: Mapping[str, Any], device: str) -> Iterator[str]:
+    """The chain of each rule about what comes by ``device`` or goes there, for people.
+
+    And each set or map that has it. (A device is named in sets and maps of a rule's own, together
+    with ports, and by the beginning of its name, too.)
+    """
+    for part in ruleset["nftables"]:
+        for kind, in_it, name in (
+            ("rule", "expr", "chain"),
+            ("set", "elem", "name"),
+            ("map", "elem", "name"),
+        ):
+            if kind in part and _names(part[kind].get(in_it), device):
+                each = part[kind]
+                yield f"{each[name]} of the table {each['family']} {each['table']}"
 
 
-def _names(right: Any, device: str) -> bool:
-    if isinstance(right, dict):
-        return any(_names(each, device) for each in right.values())
-    if isinstance(right, list):
-        return any(_names(each, device) for each in right)
-    return bool(right == device)
+_NO_DEVICE = ("log", "comment", "jump", "goto")
+
+
+def _names(value: Any, device: str) -> bool:
+    if isinstance(value, dict):
+        return any(_names(each, device) for key, each in value.items() if key not in _NO_DEVICE)
+    if isinstance(value, list):
+        return any(_names(each, device) for each in value)
+    if isinstance(value, str) and value.endswith("*") and not value.endswith(r"\*"):
+        return device.startswith(value[:-1])
+    return bool(value == device)
 
 
 def has_table(ruleset: Mapping[str, Any], name: str) -> bool:

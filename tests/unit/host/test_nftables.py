@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
 
-from onestack.host import nftables
+from onestack.host import command, iptables, nftables
 from onestack.model.errors import OnestackError
+from tests.support import networks
+from tests.support.needs import needs_root
 
 
 def ruleset(policy: str, *rules: list[dict[str, Any]], family: str = "ip") -> dict[str, Any]:
@@ -47,6 +51,67 @@ def test_chains_at_another_hook() -> None:
     rules = ruleset("accept")
     (chain,) = nftables.closed_chains(rules, "input")
     assert chain.name == "INPUT of the table ip filter" and chain.drops("mg-toy")
+
+
+NAMED = """
+table inet f {
+  map verdicts { type ifname : verdict; elements = { eno1 : accept } }
+  set ports { type ifname . inet_service; elements = { eno1 . 22 } }
+  set some { type ifname; flags interval; elements = { "eno*" } }
+  set others { type ifname; elements = { eno11, "br-eno1" } }
+  chain eno1 { }
+  chain by_map { iifname vmap { lo : accept, eno1 : jump eno1 }; }
+  chain outward { oifname eno1 masquerade; }
+  chain by_port { iifname . tcp dport { eno1 . 22, "eno*" . 80 } accept; }
+  chain marked { meta mark set iifname map { eno1 : 5 }; iifname "eno1" accept; }
+  chain begun { iifname { "e*", "lo" } accept; }
+  chain no { iifname eno11 log prefix "eno1" jump eno1; iifname != @others drop comment "eno1"; }
+}
+table ip nat { chain post { oifname != "eno1" accept; }; }
+"""
+
+
+@needs_root
+def test_whatever_names_a_device_is_found() -> None:
+    with networks.alone():
+        subprocess.run(["nft", "-f", "-"], input=NAMED, text=True, check=True)
+        rules = nftables.ruleset()
+    names = [*("verdicts", "ports", "some"), *("by_map", "by_port", "marked", "marked", "begun")]
+    assert sorted(nftables.naming(rules, "eno1")) == sorted(
+        [
+            *(f"{name} of the table inet f" for name in (*names, "outward")),
+            "post of the table ip nat",
+        ]
+    )
+    assert list(nftables.naming(rules, "br-eno1")) == ["others of the table inet f"]
+
+
+@needs_root
+def test_the_older_filters_rules_are_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not shutil.which("iptables-legacy"):
+        pytest.skip("needs iptables")
+    with networks.alone():
+        assert iptables.saved() == {}
+        for line in (
+            "iptables-legacy -P INPUT DROP",
+            "iptables-legacy -A INPUT -i eno+ -p tcp -j ACCEPT",
+            "iptables-legacy -A INPUT -i eno11 -m comment --comment eno1 -j ACCEPT",
+            "iptables-legacy -t nat -A POSTROUTING ! -o eno1 -j RETURN",
+            "ip6tables-legacy -A FORWARD -o br-eno1 -j ACCEPT",
+        ):
+            subprocess.run(line.split(), check=True)
+        saved = iptables.saved()
+        assert sorted(iptables.naming(saved, "eno1")) == [
+            "INPUT of the table ip filter (iptables)",
+            "POSTROUTING of the table ip nat (iptables)",
+        ]
+        assert list(iptables.naming(saved, "br-eno1")) == [
+            "FORWARD of the table ip6 filter (iptables)"
+        ]
+        monkeypatch.setenv("PATH", "/nowhere")
+        monkeypatch.setattr(iptables, "run", lambda *_, **__: command.run(["/nowhere/program"]))
+        with pytest.raises(OnestackError, match="the rules of iptables cannot be looked at"):
+            iptables.saved()
 
 
 def test_tables() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onestack.host import netns, nftables
+from onestack.host import iptables, netns, nftables
 from onestack.host.ledger import Ledger
 from onestack.host.locks import Tell, silent
 from onestack.model.change import Change
@@ -158,17 +159,30 @@ class _Attaching:
 
     def _need_filter(self) -> None:
         """Whoever is asked on the wire answers whatever the filter does; the operator notices."""
-        filter_ = nftables.ruleset(self.cloud.netns)
-        rules = nftables.naming(filter_, self.nic)
-        done = nftables.naming(filter_, self.bridge)
-        if set(rules) - set(done) and not self.terms.confirm:
+        rules, old = nftables.ruleset(self.cloud.netns), dict[str, str]()
+        try:
+            old = iptables.saved()
+        except OnestackError as error:
+            if not self.terms.confirm:
+                raise
+            self.terms.tell(f"{error.what}: {error.why}")
+
+        def naming(device: str) -> Counter[str]:
+            return Counter([*nftables.naming(rules, device), *iptables.naming(old, device)])
+
+        # As many rules have to name the bridge.
+        if not (left := naming(self.nic) - naming(self.bridge)):
+            return
+        what = f"the machine's packet filter names {self.nic}: {', '.join(left)}"
+        if not self.terms.confirm:
             raise PreflightRefused(
-                f"the machine's packet filter names {self.nic}: {', '.join(rules)}",
+                what,
                 f"what reaches the machine will come by {self.bridge}, and the filter may not let "
                 "it in",
                 f"have these rules name {self.bridge} too, or confirm the move at a terminal: "
                 f"onestack nic attach {self.nic}",
             )
+        self.terms.tell(f"{what}; these rules must name {self.bridge} too")
 
     def _clients(self) -> list[clients.Client]:
         if not self.manager.runs_clients:

@@ -467,6 +467,24 @@ def test_what_a_manager_sweeps_away_is_put_there_again(
     assert next(swept, "") == "" and same(before, state(BRIDGE)) == []
 
 
+def test_a_filter_that_names_the_nic_is_for_the_operator_to_see(
+    far: Wire, cloud: Cloud, tmp_path: Path
+) -> None:
+    rules = 'chain in { iifname vmap { "eno1" : accept }; }'
+    subprocess.run(["nft", "-f", "-"], input=f"table inet f {{ {rules}; }}", text=True, check=True)
+    before = state(NIC)
+    with pytest.raises(PreflightRefused, match="names eno1: in of the table inet f"):
+        attach(cloud, NIC, terms(tmp_path))
+    assert same(before, state(NIC)) == []
+    said: list[str] = []
+    attach(cloud, NIC, terms(tmp_path, confirm=lambda _: True, tell=said.append))
+    assert "these rules must name br-eno1 too" in said[0]
+    detach(cloud, NIC, terms(tmp_path))
+    # one that names the bridge, and no more: another rule lets it in
+    subprocess.run(["nft", "add", "rule", "inet", "f", "in", "iifname", "br-eno1"], check=True)
+    attach(cloud, NIC, terms(tmp_path))
+
+
 def test_what_others_have_put_into_the_bridge_is_not_cut_off(
     far: Wire, cloud: Cloud, tmp_path: Path
 ) -> None:
