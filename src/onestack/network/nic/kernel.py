@@ -137,6 +137,19 @@ def _set(key: str, device: str, value: str) -> None:
         return
 
 
+def undo_of_another_boot(data: dict[str, Any]) -> None:
+    """What the boot since has made by files that are as before again: as it is, not as it was."""
+    nic, bridge = data["nic"], data["bridge"]
+    now = gather()
+    if data["verb"] == "attach" and now.link(bridge):
+        if now.link(nic):
+            back(look(bridge), nic, bridge)
+        else:
+            batch([f"link delete dev {bridge}"])
+    elif data["verb"] == "detach" and now.link(nic) and now.device(nic).needed:
+        over_again(look(nic), nic, bridge)
+
+
 def undo(data: dict[str, Any]) -> None:
     """Of the journal: what `over` or `back` had begun."""
     device, nic, bridge = Device.of(data["device"]), data["nic"], data["bridge"]

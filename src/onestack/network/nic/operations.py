@@ -225,6 +225,8 @@ def detach(cloud: Cloud, nic: str, terms: Terms) -> bool:
         # Gone with a reboot or by hand: files are all that is left.
         texts.restore(found.files)
         texts.carry_out(found.back, check=False)
+        if facts.link(found.bridge) and not facts.ports(found.bridge):
+            kernel.batch([f"link delete dev {found.bridge}"])
     else:
         _give_back(cloud, journal, found, facts, terms)
     journal.remove()

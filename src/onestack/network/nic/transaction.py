@@ -16,8 +16,12 @@ UNDO: Mapping[str, Callable[[dict[str, Any]], None]] = {
     "files": texts.undo,
     "clients": clients.undo,
 }
-LASTING = ("files",)
-"""What is there after another boot too."""
+UNDO_OF_ANOTHER_BOOT: Mapping[str, Callable[[dict[str, Any]], None]] = {
+    "kernel": kernel.undo_of_another_boot,
+    "files": texts.undo,
+    "clients": lambda data: clients.undo(data) if clients.of(data["device"]) else None,
+}
+"""What was done to devices went with it; but it may have come again, by the files."""
 
 
 class Transaction:
@@ -66,11 +70,11 @@ def roll_back(journal: Journal) -> bool:
         found = journal.read()
         if found is None or found.state != TRYING:
             return False
-        same, left, failed = found.boot == boot(), list(found.undo), []
+        undos = UNDO if found.boot == boot() else UNDO_OF_ANOTHER_BOOT
+        left, failed = list(found.undo), []
         for undo in reversed(found.undo):
             try:
-                if same or undo.kind in LASTING:
-                    UNDO[undo.kind](undo.data)
+                undos[undo.kind](undo.data)
             except (OnestackError, OSError) as error:
                 failed.append(error)
                 continue

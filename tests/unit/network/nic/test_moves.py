@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from onestack.model.errors import OnestackError, PreflightRefused
 from onestack.network.nic import guardian, kernel, operations, plan
 from onestack.network.nic.facts import Device, gather
 from onestack.network.nic.journal import KEPT, TRYING, Journal, Record, Undo, boot
+from onestack.network.nic.managers.told import Told
 from onestack.network.nic.operations import Lost, Terms, attach, detach, recover
+from onestack.network.nic.transaction import Transaction
 from tests.support.needs import needs_root
 from tests.support.networks import soon
 from tests.unit.network.nic.wire import GATEWAY, MAC, NIC, Wire, addresses, ip, show, wire
@@ -359,20 +362,60 @@ def test_killed_together_with_its_guardian_the_next_start_puts_it_back(
     assert recover(cloud) == []
 
 
-def test_after_a_power_cut_only_files_are_put_back(cloud: Cloud, tmp_path: Path) -> None:
-    """Devices are as the boot has made them: what they once had is nobody's business."""
-    edited = tmp_path / "interfaces"
-    edited.write_text("with the bridge\n")
-    note = {"path": str(edited), "before": "without\n", "after": "with the bridge\n", "mode": 0o644}
-    stack = (
-        Undo("kernel", {"not": "looked at"}),
-        Undo("files", {"files": [note], "back": []}),
-    )
-    journal = Journal.of(cloud, NIC)
-    journal.path.parent.mkdir(parents=True)
-    journal.write(Record(NIC, BRIDGE, TRYING, boot="another", undo=stack))
+@pytest.mark.parametrize("lasting", [False, True])
+def test_after_a_power_cut_what_the_boot_has_made_by_the_files_is_put_back(
+    far: Wire, cloud: Cloud, tmp_path: Path, lasting: bool
+) -> None:
+    """What the NIC has is what that boot gave it: not what it had when the move was begun."""
+    edited, journal = tmp_path / "interfaces", Journal.of(cloud, NIC)
+    told = Told({edited: "with the bridge\n"})
+    edited.write_text("without\n")
+    begun = Record(NIC, BRIDGE, TRYING, "attach", "", boot())
+    moving, device = Transaction(journal, begun), state(NIC)
+    operations._kernel(moving, "attach", device, NIC, BRIDGE)
+    if lasting:
+        operations._files(moving, told)
+    else:
+        kernel.back(device, NIC, BRIDGE)
+    cut(journal)
+    has = BRIDGE if lasting else NIC
+    ip(f"address delete 192.0.2.5/24 dev {has}")
+    ip(f"address add 192.0.2.9/24 dev {has}")
+    before = state(has)
     assert recover(cloud) == [NIC]
     assert edited.read_text() == "without\n" and journal.read() is None
+    assert same(before, state(NIC)) == [] and gather().link(BRIDGE) is None
+    assert attach(cloud, NIC, terms(tmp_path)) == BRIDGE
+
+
+def test_after_a_power_cut_while_it_is_given_back_it_has_not_been(
+    far: Wire, cloud: Cloud, tmp_path: Path
+) -> None:
+    edited, journal = tmp_path / "interfaces", Journal.of(cloud, NIC)
+    edited.write_text("with the bridge\n")
+    note = {"path": str(edited), "before": "without\n", "after": "with the bridge\n", "mode": 0o644}
+    attach(cloud, NIC, terms(tmp_path))
+    kept = journal.read()
+    assert kept
+    kept = replace(kept, files=(note,))
+    begun = Record(NIC, BRIDGE, TRYING, "detach", "", boot(), before=asdict(kept))
+    moving, device = Transaction(journal, begun), state(BRIDGE)
+    operations._files(moving, Told({edited: "without\n"}))
+    operations._kernel(moving, "detach", device, NIC, BRIDGE)
+    cut(journal)
+    before = state(NIC)
+    assert recover(cloud) == [NIC]
+    assert edited.read_text() == "with the bridge\n" and journal.read() == kept
+    assert same(before, state(BRIDGE)) == [] and addresses(NIC) == []
+    assert detach(cloud, NIC, terms(tmp_path))
+    assert edited.read_text() == "without\n" and same(before, state(NIC)) == []
+
+
+def cut(journal: Journal) -> None:
+    """As if the machine had been switched off, and had come up with the devices as they are."""
+    found = journal.read()
+    assert found
+    journal.write(replace(found, boot="another"))
 
 
 @pytest.mark.parametrize("step", range(6))
