@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from onestack.deploy import clouds
+from onestack.host import clouds
 from onestack.host.ledger import Ledger
 from onestack.model.cloud import Cloud
 from tests.deploy.known_errors import unexpected

@@ -11,9 +11,9 @@ import functools
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from onestack.deploy.clouds import ensure_registered
 from onestack.engine.progress import tell
 from onestack.engine.step import Step
+from onestack.host.clouds import ensure_registered
 from onestack.host.files import ensure_directory, ensure_file
 from onestack.host.ledger import Ledger
 from onestack.host.netns import ensure_netns

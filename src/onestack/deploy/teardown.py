@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onestack.deploy import clouds
 from onestack.deploy.supervisor import SupervisorClient
 from onestack.deploy.undo import undo_all, undos
 from onestack.deploy.unit import stop_unit, unit_at_work, unit_path
@@ -18,6 +17,7 @@ from onestack.engine import timing
 from onestack.engine.progress import Listener, Progress, tell
 from onestack.engine.runner import Runner
 from onestack.engine.step import RunReport, Step
+from onestack.host import clouds
 from onestack.host.files import remove_tree
 from onestack.host.ledger import Ledger, LedgerEntry
 from onestack.host.mounts import unmount

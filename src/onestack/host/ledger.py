@@ -82,7 +82,7 @@ class Ledger:
     def hand_over(self, successor: Path) -> None:
         """What other clouds use as well (``shared`` in its data) is undone by the last of them.
 
-        ``successor`` is the root of one that stays (`onestack.deploy.clouds.hand_over`).
+        ``successor`` is the root of one that stays (`onestack.host.clouds.hand_over`).
         """
         other = Ledger(successor / "etc" / "ledger.json")
         for entry in self.entries():

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from onestack.deploy import clouds, prepare, teardown, unit
+from onestack.deploy import prepare, teardown, unit
 from onestack.deploy.undo import undo, undos
 from onestack.engine import timing
-from onestack.host import files, locks, netns
+from onestack.host import clouds, files, locks, netns
 from onestack.host.command import Aborted, CommandResult
 from onestack.host.ledger import Ledger
 from onestack.kernel import proc

@@ -7,5 +7,6 @@ that runs: not on the supervisor, not on the switch.
 ``facts`` is what the kernel has, ``words`` and ``plan`` turn that into commands and start none,
 ``fitness`` says which NIC cannot be moved, ``managers`` how each of those who configure a
 machine's network is told, ``transaction`` does it with a way back, ``guardian`` goes that way
-when nobody else does, ``operations`` is what the rest of the program uses.
+when nobody else does, ``sharing`` keeps several clouds from working on one NIC at once,
+``operations`` is what the rest of the program uses.
 """

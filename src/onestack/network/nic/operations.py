@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,17 @@ from onestack.model.change import Undo as UndoOf
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError, PreflightRefused
 from onestack.model.findings import Finding, raise_refusals
-from onestack.network.nic import clients, dns, gateway, kernel, plan, texts
+from onestack.network.nic import clients, dns, gateway, kernel, plan, sharing, texts
 from onestack.network.nic.facts import Device, Facts, gather
 from onestack.network.nic.fitness import Fit, Way, is_wireless, judge
 from onestack.network.nic.guardian import guarded
 from onestack.network.nic.journal import KEPT, TRYING, Journal, Record, boot, journals
 from onestack.network.nic.managers.known import MANAGERS, manager_of
 from onestack.network.nic.managers.told import Handover, Told
+from onestack.network.nic.sharing import PAIR
 from onestack.network.nic.transaction import Transaction, roll_back
 
-NIC, PAIR = "nic", "nic pair"
+NIC = "nic"
 """Of entries in the ledger."""
 BEFORE, AFTER = 3.0, 15.0
 """Seconds that whoever is asked on the wire has to answer, before the move and after it."""
@@ -71,17 +72,37 @@ def attach(cloud: Cloud, nic: str, terms: Terms) -> str:
     Nothing, and ``""``, for one that the machine does not need. The caller is in the cloud's
     network namespace. Raises `OnestackError`, with all as it was.
     """
+    with sharing.alone(nic):
+        sharing.need_settled(cloud, nic)
+        facts = gather()
+        fit = fit_of(nic, facts)
+        if fit.way is not Way.MOVE:
+            return fit.bridge if fit.way is Way.BRIDGED else ""
+        return _Attaching(cloud, nic, facts, terms).run()
+
+
+def need_movable(cloud: Cloud, nic: str, terms: Terms) -> None:
+    """Raises what `attach` would, before anything is changed."""
+    sharing.need_settled(cloud, nic)
     facts = gather()
-    fit = fit_of(nic, facts)
-    if fit.way is not Way.MOVE:
-        return fit.bridge if fit.way is Way.BRIDGED else ""
-    return _Attaching(cloud, nic, facts, terms).run()
+    if fit_of(nic, facts).way is Way.MOVE:
+        _Attaching(cloud, nic, facts, terms).checked()
 
 
 def lines(nic: str) -> list[str]:
     """What a move would be told the kernel."""
     device, bridge = kernel.look(nic), plan.bridge_name(nic)
     return [*plan.make_bridge(device, bridge), *plan.over(device, bridge)]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What was found out before anything is changed."""
+
+    former: Record | None
+    lasting: Told
+    running: list[clients.Client]
+    asked: tuple[str, ...]
 
 
 class _Attaching:
@@ -99,15 +120,20 @@ class _Attaching:
         self.manager = manager_of(nic, self.wanted.index, terms.root) if here else MANAGERS[""]
         self.facts = facts
 
-    def run(self) -> str:
+    def checked(self) -> _Ready:
+        """Whatever cannot be moved or told is found before anything is changed."""
         former = self._former()
         self._need_room()
-        # Whatever cannot be moved or told is found before anything is changed.
         plan.over(self.device, self.bridge)
         lasting = self.manager.lasting(self.wanted, self.terms.root)
         running = self._clients()
         self._need_filter()
         asked = _need_answers(gateway.asked_of(self.device), self.nic)
+        return _Ready(former, lasting, running, asked)
+
+    def run(self) -> str:
+        ready = self.checked()
+        former, lasting, running, asked = ready.former, ready.lasting, ready.running, ready.asked
         tell = self.terms.tell
         ledger = Ledger.of(self.cloud)
         ledger.record(NIC, **_entry(self.cloud, self.nic))
@@ -197,15 +223,35 @@ class _Attaching:
         return clients.of(self.nic)
 
 
-def detach(cloud: Cloud, nic: str, terms: Terms) -> bool:
-    """Give it back what its bridge has; whether there was anything to give back.
+def detach(cloud: Cloud, nic: str, terms: Terms) -> str:
+    """Give it back what its bridge has; how, or nothing where there was nothing to give back.
 
     The caller is in the cloud's network namespace. Raises `OnestackError`, with all as it was.
     """
-    journal = Journal.of(cloud, nic)
-    found = journal.read()
-    if found is None:
-        return False
+    if Journal.of(cloud, nic).read() is None:
+        return ""
+    with sharing.alone(nic):
+        sharing.need_settled(cloud, nic)
+        return _detach(cloud, nic, terms)
+
+
+def need_returnable(cloud: Cloud, nic: str, terms: Terms, ours: Collection[str] = ()) -> None:
+    """Raises what `detach` would, before anything is changed; ``ours`` are ports that go before."""
+    sharing.need_settled(cloud, nic)
+    found, facts = Journal.of(cloud, nic).read(), gather()
+    if found is None or found.state == TRYING:
+        return
+    _restorable(cloud, found, terms)
+    if facts.link(found.bridge) and facts.link(nic):
+        others = [port for port in facts.ports(found.bridge) if port not in (nic, *ours)]
+        if not sharing.heir(cloud, others):
+            _need_alone(found, others)
+            plan.back(kernel.look(found.bridge), nic, found.bridge)
+
+
+def _restorable(cloud: Cloud, found: Record, terms: Terms) -> Record:
+    """Without files that somebody has edited since. Raises `OnestackError` for these."""
+    nic = found.nic
     edited = texts.changed(found.files)
     if edited and (later := _upon(cloud, found)) and not terms.keep_files:
         raise OnestackError(
@@ -219,8 +265,31 @@ def detach(cloud: Cloud, nic: str, terms: Terms) -> bool:
             "what stood there before would take the place of that change",
             f"onestack nic detach {nic} --keep-files leaves that as it is: set {nic} there by hand",
         )
-    found = replace(found, files=tuple(n for n in found.files if n["path"] not in edited))
+    return replace(found, files=tuple(n for n in found.files if n["path"] not in edited))
+
+
+def _need_alone(found: Record, others: Sequence[str]) -> None:
+    if others:
+        raise OnestackError(
+            f"{found.nic} cannot be given back: {', '.join(others)} is in {found.bridge} too",
+            "it would lose its wire",
+            f"take it out first: ip link set {others[0]} nomaster",
+        )
+
+
+def _detach(cloud: Cloud, nic: str, terms: Terms) -> str:
+    journal = Journal.of(cloud, nic)
+    kept = journal.read()
+    if kept is None:
+        return ""
     facts = gather()
+    said = f"{nic} is the machine's alone again."
+    if heir := sharing.heir(cloud, facts.ports(kept.bridge)):
+        _leave_to(heir, kept)
+        journal.remove()
+        Ledger.of(cloud).forget(NIC, **_entry(cloud, nic))
+        return f"{nic} stays in {kept.bridge} for the cloud {heir.name!r}, which gives it back."
+    found = _restorable(cloud, kept, terms)
     if facts.link(found.bridge) is None or facts.link(nic) is None:
         # Gone with a reboot or by hand: files are all that is left.
         texts.restore(found.files)
@@ -228,12 +297,12 @@ def detach(cloud: Cloud, nic: str, terms: Terms) -> bool:
         if facts.link(found.bridge) and not facts.ports(found.bridge):
             kernel.batch([f"link delete dev {found.bridge}"])
     else:
-        _give_back(cloud, journal, found, facts, terms)
+        _give_back(cloud, journal, found, kept, facts, terms)
     journal.remove()
     for note in found.files:
         texts.tidy(note)
     Ledger.of(cloud).forget(NIC, **_entry(cloud, nic))
-    return True
+    return said
 
 
 def _upon(cloud: Cloud, record: Record) -> str:
@@ -244,15 +313,20 @@ def _upon(cloud: Cloud, record: Record) -> str:
     return upon[0] if upon else ""
 
 
-def _give_back(cloud: Cloud, journal: Journal, found: Record, facts: Facts, terms: Terms) -> None:
+def _leave_to(heir: Cloud, kept: Record) -> None:
+    """Killed half way it is done once more: what the heir has of it already counts."""
+    journal = Journal.of(heir, kept.nic)
+    with journal.held():
+        if journal.read() is None:
+            journal.write(kept)
+    Ledger.of(heir).record(NIC, **_entry(heir, kept.nic))
+
+
+def _give_back(
+    cloud: Cloud, journal: Journal, found: Record, kept: Record, facts: Facts, terms: Terms
+) -> None:
     nic, bridge = found.nic, found.bridge
-    others = [port for port in facts.ports(bridge) if port != nic]
-    if others:
-        raise OnestackError(
-            f"{nic} cannot be given back: {', '.join(others)} is in {bridge} too",
-            "it would lose its wire",
-            f"take it out first: ip link set {others[0]} nomaster",
-        )
+    _need_alone(found, [port for port in facts.ports(bridge) if port != nic])
     device = kernel.look(bridge)
     plan.back(device, nic, bridge)
     asked = gateway.asked_of(device)
@@ -261,7 +335,7 @@ def _give_back(cloud: Cloud, journal: Journal, found: Record, facts: Facts, term
     asked = tuple(each for each in asked if each not in quiet)
     told = texts.taken_back(found.files, found.back)
     with guarded(journal, WORK + terms.timeout, cloud.log / "nic.log"):
-        begun = Record(nic, bridge, TRYING, "detach", found.manager, boot(), before=asdict(found))
+        begun = Record(nic, bridge, TRYING, "detach", found.manager, boot(), before=asdict(kept))
         moving = Transaction(journal, begun)
         terms.tell(f"{nic} gets back what {bridge} has")
         if MANAGERS[found.manager].runs_clients and not cloud.netns:
@@ -382,6 +456,14 @@ def recover(cloud: Cloud, tell: Tell = silent) -> list[str]:
     return found
 
 
+def at_work(cloud: Cloud, nic: str) -> bool:
+    """Whether somebody moves it, and is there to keep it."""
+    if cloud.netns and not netns.exists(cloud.netns):
+        return False
+    with netns.inside(cloud.netns):
+        return sharing.busy(nic)
+
+
 def recorded(cloud: Cloud, nic: str) -> Record | None:
     return Journal.of(cloud, nic).read()
 
@@ -411,7 +493,13 @@ def undo_nic(data: dict[str, Any]) -> None:
     if cloud.netns and not netns.exists(cloud.netns):
         return
     with netns.inside(cloud.netns):
-        roll_back(Journal.of(cloud, data["nic"]))
+        journal = Journal.of(cloud, data["nic"])
+        roll_back(journal)
+        # One that another cloud has left to us came after our wire in the ledger.
+        ports = gather().ports(found.bridge) if (found := journal.read()) else ()
+        for entry in Ledger.of(cloud).entries():
+            if entry.kind == PAIR and entry.data["outer"] in ports:
+                undo_pair(entry.data)
         detach(cloud, data["nic"], Terms())
 
 

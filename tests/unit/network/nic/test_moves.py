@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
+from onestack.deploy.undo import undo_all
+from onestack.host import clouds
 from onestack.host.ledger import Ledger
-from onestack.model.cloud import Cloud
+from onestack.model.cloud import FORMAT, Cloud, CloudRecord, record_path
 from onestack.model.errors import OnestackError, PreflightRefused
-from onestack.network.nic import guardian, kernel, operations, plan
+from onestack.network.nic import guardian, kernel, operations, plan, sharing
 from onestack.network.nic.facts import Device, gather
 from onestack.network.nic.journal import KEPT, TRYING, Journal, Record, Undo, boot
 from onestack.network.nic.managers.told import Told
@@ -170,8 +172,10 @@ def test_a_gateway_that_does_not_answer_even_now_is_said_before_anything_is_touc
 ) -> None:
     far.inside("ip", "address", "flush", "dev", "far")
     before = state(NIC)
-    with pytest.raises(PreflightRefused, match=r"192\.0\.2\.1 and .* does not answer at eno1"):
-        attach(cloud, NIC, terms(tmp_path))
+    # a dry run says it too
+    for refused in (attach, operations.need_movable):
+        with pytest.raises(PreflightRefused, match=r"192\.0\.2\.1 and .* not answer at eno1"):
+            refused(cloud, NIC, terms(tmp_path))
     assert same(before, state(NIC)) == [] and Ledger.of(cloud).entries() == []
 
 
@@ -265,6 +269,8 @@ def killed(
         assert attaching.stdout and attaching.stdout.readline() == "asked\n"
         assert gather().link(BRIDGE) is not None
         how(attaching)
+    # what the kernel had freed, and nobody took away
+    sharing._lock(NIC).unlink(missing_ok=True)
 
 
 def test_killed_half_way_the_guardian_puts_it_back(far: Wire, cloud: Cloud, tmp_path: Path) -> None:
@@ -444,13 +450,11 @@ def test_destroy_gives_it_back(far: Wire, cloud: Cloud, tmp_path: Path) -> None:
     ip("link add br-ex-eno1 type veth peer name eno1-br-ex")
     ip(f"link set br-ex-eno1 master {BRIDGE}")
     Ledger.of(cloud).record("nic pair", outer="br-ex-eno1", netns=None)
-    for entry in reversed(Ledger.of(cloud).entries()):
-        operations.UNDO[entry.kind](entry.data)
+    destroy(cloud)
     assert same(before, state(NIC)) == []
     known = gather()
     assert known.link(BRIDGE) is None and known.link("br-ex-eno1") is None
-    for entry in reversed(Ledger.of(cloud).entries()):
-        operations.UNDO[entry.kind](entry.data)
+    destroy(cloud)
 
 
 UNNUMBERED = """
@@ -528,14 +532,83 @@ def test_a_filter_that_names_the_nic_is_for_the_operator_to_see(
     attach(cloud, NIC, terms(tmp_path))
 
 
+@pytest.fixture
+def other(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """A second cloud in the machine's own network, which knows of the first."""
+    both = [cloud, Cloud("b", tmp_path / "b", None)]
+    for each in both:
+        each.etc.mkdir(parents=True, exist_ok=True)
+        record_path(each.root).write_text(CloudRecord(each.name, None, FORMAT).text)
+
+    def others(cloud: Cloud, _: Path) -> dict[str, dict[str, Any]]:
+        return {e.name: {"root": str(e.root)} for e in both if e.name != cloud.name}
+
+    monkeypatch.setattr(clouds, "_others", others)
+    return both[1]
+
+
+def test_one_works_on_a_nic_at_a_time(
+    far: Wire, cloud: Cloud, other: Cloud, tmp_path: Path
+) -> None:
+    before = state(NIC)
+
+    def meanwhile(attaching: subprocess.Popen[str]) -> None:
+        moved = state(BRIDGE)
+        for cloud_of in (other, cloud):
+            with pytest.raises(sharing.BeingMoved, match="another onestack works on eno1"):
+                attach(cloud_of, NIC, terms(tmp_path))
+        assert same(moved, state(BRIDGE)) == []
+        (guardian,) = guardians(cloud)
+        os.kill(guardian, signal.SIGKILL)
+        attaching.kill()
+
+    killed(cloud, tmp_path, meanwhile)
+    with pytest.raises(OnestackError, match="was begun for the cloud 'test'") as begun:
+        attach(other, NIC, terms(tmp_path))
+    assert f"onestack up --name test --root {cloud.root}" in begun.value.cure
+    assert recover(cloud) == [NIC]
+    assert same(before, state(NIC)) == []
+    assert attach(other, NIC, terms(tmp_path)) == BRIDGE
+    assert attach(cloud, NIC, terms(tmp_path)) == BRIDGE
+    assert Journal.of(cloud, NIC).read() is None
+    assert not sharing.busy(NIC) and not sharing._lock(NIC).exists()
+
+
+def test_the_last_of_two_clouds_gives_the_nic_back(
+    far: Wire, cloud: Cloud, other: Cloud, tmp_path: Path
+) -> None:
+    before = state(NIC)
+    attach(cloud, NIC, terms(tmp_path))
+    for each in (cloud, other):
+        pair = plan.Pair.of(NIC, f"br-ex-{each.name}")
+        for change in operations.ensure_pair_noted(each, pair):
+            change.do()
+        ip(f"link add {pair.outer} master {BRIDGE} type veth peer name {pair.inner}")
+    moved = state(BRIDGE)
+    destroy(cloud)
+    assert same(moved, state(BRIDGE)) == []
+    assert Journal.of(cloud, NIC).read() is None and Ledger.of(cloud).entries() == []
+    kept = Journal.of(other, NIC).read()
+    assert kept and (kept.state, kept.bridge) == (KEPT, BRIDGE)
+    destroy(other)
+    assert same(before, state(NIC)) == [] and gather().link(BRIDGE) is None
+    assert Ledger.of(other).entries() == [] and Journal.of(other, NIC).read() is None
+
+
+def destroy(cloud: Cloud) -> None:
+    undo_all(Ledger.of(cloud), operations.UNDO)
+
+
 def test_what_others_have_put_into_the_bridge_is_not_cut_off(
     far: Wire, cloud: Cloud, tmp_path: Path
 ) -> None:
     attach(cloud, NIC, terms(tmp_path))
     ip("link add other type veth peer name its-end")
     ip(f"link set other master {BRIDGE}")
-    with pytest.raises(OnestackError, match="other is in br-eno1 too"):
-        detach(cloud, NIC, terms(tmp_path))
+    for refused in (detach, operations.need_returnable):
+        with pytest.raises(OnestackError, match="other is in br-eno1 too"):
+            refused(cloud, NIC, terms(tmp_path))
+    operations.need_returnable(cloud, NIC, terms(tmp_path), ["other"])
     assert "192.0.2.5/24" in addresses(BRIDGE)
 
 

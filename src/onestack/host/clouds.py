@@ -52,11 +52,16 @@ def others(cloud: Cloud, cache: Path = CACHE) -> dict[str, Path]:
 
 def successor(cloud: Cloud, cache: Path = CACHE) -> tuple[str, Path] | None:
     """One of the others that stays, and to which things can be handed over."""
-    for name, entry in _others(cloud, cache).items():
-        root = Path(entry["root"])
-        if not entry.get(_REMOVING) and record_path(root).is_file():
-            return name, root
-    return None
+    return next(iter(staying(cloud, cache).items()), None)
+
+
+def staying(cloud: Cloud, cache: Path = CACHE) -> dict[str, Path]:
+    """As `others`, without those that are being removed or are not whole."""
+    return {
+        name: Path(entry["root"])
+        for name, entry in _others(cloud, cache).items()
+        if not entry.get(_REMOVING) and record_path(Path(entry["root"])).is_file()
+    }
 
 
 def removing(cloud: Cloud, cache: Path = CACHE) -> bool:
