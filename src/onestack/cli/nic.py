@@ -8,9 +8,11 @@ and unless you confirm in time (--yes: the gateway is enough).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import select as waiting
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,8 +74,27 @@ def run(args: argparse.Namespace) -> int:
             "this is no terminal",
             "say --yes: the gateway's answer is enough then",
         )
-    with lock.changing(cloud, "nic", args.dry_run):
+    with lock.changing(cloud, "nic", args.dry_run), told_to_stop():
         return attach(cloud, args) if args.what == "attach" else detach(cloud, args)
+
+
+@contextlib.contextmanager
+def told_to_stop() -> Iterator[None]:
+    """A terminal that is lost, or a kill, is as Ctrl-C: what was begun is put back, by us."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {}
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        # What a shell had us ignore (nohup) stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def context_of(cloud: Cloud, args: argparse.Namespace) -> Context:
@@ -96,9 +117,14 @@ def attach(cloud: Cloud, args: argparse.Namespace) -> int:
         fit = operations.fit_of(nic)
         nics.need_free(ctx, nic, bridge, fit)
         if args.dry_run:
+            operations.need_movable(cloud, nic, terms(args, nic))
             return would(cloud, nic, bridge, fit.way is Way.MOVE, nics.planned(ctx, nic, fit))
         own = operations.attach(cloud, nic, terms(args, nic))
-    joined(cloud, args, ctx, (bridge, nic))
+    answered = answering(args, ctx, (bridge, nic))
+    save(cloud, answered)
+    nics.write(context_of(cloud, answered))
+    if not join(cloud):
+        output.say("The cloud is down: its switch is joined by the next `onestack up`.")
     output.say(
         f"{nic} is in {own}, which has its addresses and is joined to {bridge}."
         if own
@@ -113,26 +139,52 @@ def detach(cloud: Cloud, args: argparse.Namespace) -> int:
     from onestack.network.nic import operations
 
     ctx, nic = context_of(cloud, args), str(args.nic)
-    pairs = nics.pairs(ctx)
-    here = [pair for pair in pairs if pair[1] == nic]
+    here = nics.joining(ctx, nic)
     if not here and not operations.recorded(cloud, nic):
         raise OnestackError(
             f"{nic} is in no bridge of the cloud {cloud.name!r}",
             "it was never attached, or given back already",
             "onestack nic show tells which are",
         )
+    with netns.inside(cloud.netns):
+        if not args.dry_run:
+            operations.recover(cloud, output.say)
+        ours = [wire.pair.outer for wire in here]
+        operations.need_returnable(cloud, nic, terms(args, nic), ours)
     if args.dry_run:
         output.say(f"{nic} would be given back to the machine; nothing was changed.")
         return 0
-    with netns.inside(cloud.netns):
-        operations.recover(cloud, output.say)
-    if here:
-        joined(cloud, args, ctx, gone=nic)
-    with netns.inside(cloud.netns):
-        nics.drop(ctx, here, nic)
-        operations.detach(cloud, nic, terms(args, nic))
-    output.say(f"{nic} is the machine's alone again.")
+    answered = answering(args, ctx, gone=nic)
+    apart = parted(cloud, nic, ctx, context_of(cloud, answered))
+    with apart if here else contextlib.nullcontext(), netns.inside(cloud.netns):
+        said = operations.detach(cloud, nic, terms(args, nic))
+    # What the answers do not name any more the next `up` would give back without a question.
+    save(cloud, answered)
+    output.say(said or f"{nic} is the machine's alone again.")
     return 0
+
+
+@contextlib.contextmanager
+def parted(cloud: Cloud, nic: str, ctx: Context, without: Context) -> Iterator[None]:
+    """The switch is not joined to ``nic``; where that is not given back, it is joined again."""
+    from onestack.components.openvswitch import nics
+    from onestack.host import netns
+    from onestack.network.nic.guardian import undisturbed
+
+    try:
+        nics.write(without)
+        join(cloud)
+        with netns.inside(cloud.netns):
+            nics.drop(ctx, nic)
+        yield
+    except BaseException:
+        with undisturbed():
+            try:
+                nics.write(ctx)
+                join(cloud)
+            except OnestackError as error:
+                output.note(f"{nic} is not joined to the switch again: {error}")
+        raise
 
 
 def terms(args: argparse.Namespace, nic: str) -> Any:
@@ -156,29 +208,34 @@ def confirmer(nic: str) -> Callable[[float], bool]:
     return ask
 
 
-def joined(
-    cloud: Cloud,
-    args: argparse.Namespace,
-    ctx: Context,
-    more: tuple[str, str] | None = None,
-    gone: str = "",
-) -> None:
-    """The answers say it, and the switch is told of it, as the next `up` would."""
+def answering(
+    args: argparse.Namespace, ctx: Context, more: tuple[str, str] | None = None, gone: str = ""
+) -> argparse.Namespace:
+    """As if the next `up` was told which NIC is in which bridge then."""
+    from onestack.components.openvswitch import nics
+
+    taken = {gone, more[1] if more else gone}
+    wanted = [pair for pair in nics.pairs(ctx) if nics.device_of(ctx, pair[1]) not in taken]
+    wanted += [more] if more else []
+    value = ",".join(f"{bridge}:{nic}" for bridge, nic in wanted)
+    return argparse.Namespace(**{**vars(args), "set": [f"{nics.key_of(ctx)}={value}"]})
+
+
+def save(cloud: Cloud, answered: argparse.Namespace) -> None:
+    packstack_file.save(cloud.etc / KEPT, keep(cloud, resolve_answers(cloud, answered)))
+
+
+def join(cloud: Cloud) -> bool:
+    """The switch's keeper does what its file says now; whether it runs."""
     from onestack.components.openvswitch import nics
     from onestack.supervise.client import Client
 
-    wanted = [pair for pair in nics.pairs(ctx) if pair[1] not in (gone, more[1] if more else gone)]
-    wanted += [more] if more else []
-    value = ",".join(f"{bridge}:{nic}" for bridge, nic in wanted)
-    answered = argparse.Namespace(**{**vars(args), "set": [f"{nics.key_of(ctx)}={value}"]})
-    packstack_file.save(cloud.etc / KEPT, keep(cloud, resolve_answers(cloud, answered)))
-    nics.write(context_of(cloud, args))
     supervisor = Client(cloud)
-    if supervisor.running():
-        supervisor.restart([nics.KEEPER])
-        supervisor.wait([nics.KEEPER], 60.0)
-    else:
-        output.say("The cloud is down: its switch is joined by the next `onestack up`.")
+    if not supervisor.running():
+        return False
+    supervisor.restart([nics.KEEPER])
+    supervisor.wait([nics.KEEPER], 60.0)
+    return True
 
 
 def would(cloud: Cloud, nic: str, bridge: str, moves: bool, lines: list[str]) -> int:

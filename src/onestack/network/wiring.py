@@ -162,7 +162,7 @@ class Wiring:
         if self._tunnels_in_bridge:
             yield (
                 f"{self.source('TUNNEL_IF')}={self._tunnel_end} counts for nothing: {cards} puts "
-                "that NIC into a bridge, where it has no address; tunnels on one machine need none"
+                "that NIC into a bridge; tunnels on one machine end at no NIC"
             )
         for bridge, nic in self._cards:
             if bridge not in self._of_use:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,9 @@ from onestack.cli.options import KEPT, keep, resolve_answers
 from onestack.components.openvswitch import nics
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
-from onestack.model.errors import BadAnswers
+from onestack.model.errors import BadAnswers, OnestackError
+from onestack.network.nic import operations
+from onestack.network.nic.operations import Lost
 
 
 @pytest.fixture
@@ -80,8 +83,7 @@ def test_the_answer_is_kept_as_up_would_write_it(
     kept.write_text("[general]\nCONFIG_NEUTRON_OVS_BRIDGE_IFACES=br-ex:eno1\nCONFIG_DEBUG_MODE=y\n")
     monkeypatch.setattr(nics, "pairs", lambda _: [("br-ex", "eno1")])
     monkeypatch.setattr(nics, "key_of", lambda _: "CONFIG_NEUTRON_OVS_BRIDGE_IFACES")
-    monkeypatch.setattr(nics, "write", lambda _: None)
-    monkeypatch.setattr(nic, "context_of", lambda *_: None)
+    monkeypatch.setattr(nics, "device_of", lambda _, name: name)
     _, args = main.parse(["nic", "show", "--name", "c", "--root", str(cloud.root)])
     ctx = cast(Context, None)
     for change, value in (
@@ -89,10 +91,88 @@ def test_the_answer_is_kept_as_up_would_write_it(
         ({"more": ("br-ex", "eno1")}, "br-ex:eno1"),
         ({"gone": "eno1"}, ""),
     ):
-        nic.joined(cloud, args, ctx, **change)
+        nic.save(cloud, nic.answering(args, ctx, **change))
         text = kept.read_text()
         assert (
             f"CONFIG_NEUTRON_OVS_BRIDGE_IFACES={value}\n" in text and "CONFIG_DEBUG_MODE=y" in text
         )
         assert text == keep(cloud, resolve_answers(cloud, args))
     assert kept.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What becomes of the keeper's file, the switch and the answers."""
+    said: list[str] = []
+
+    def join(_: Cloud) -> bool:
+        said.append("joined")
+        return True
+
+    monkeypatch.setattr(nics, "write", lambda named: said.append(f"written: {named}"))
+    monkeypatch.setattr(nics, "pairs", lambda _: [("br-ex", "eno1"), ("br-b", "eno2")])
+    monkeypatch.setattr(nics, "key_of", lambda _: "KEY")
+    monkeypatch.setattr(nics, "device_of", lambda _, name: name)
+    monkeypatch.setattr(nics, "drop", lambda *_: said.append("dropped"))
+    monkeypatch.setattr(nics, "joining", lambda *_: [nics.Wire("br-ex", "eno1")])
+    monkeypatch.setattr(nic, "context_of", lambda _, args: getattr(args, "set", ["as it is"])[0])
+    monkeypatch.setattr(nic, "join", join)
+    monkeypatch.setattr(nic, "save", lambda _, args: said.append(f"saved: {args.set[0]}"))
+    monkeypatch.setattr(operations, "recover", lambda *_: [])
+    monkeypatch.setattr(operations, "need_returnable", lambda *_: None)
+    return said
+
+
+def detach(cloud: Cloud, *words: str) -> int:
+    line = ["nic", "detach", "eno1", "--yes", "--name", "c", "--root", str(cloud.root), *words]
+    return nic.detach(cloud, main.parse(line)[1])
+
+
+PARTED = ["written: KEY=br-b:eno2", "joined", "dropped"]
+
+
+def test_what_is_given_back_goes_out_of_the_answers_last(
+    cloud: Cloud, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def given_back(*_: object) -> str:
+        told.append("given back")
+        return "so"
+
+    monkeypatch.setattr(operations, "detach", given_back)
+    assert detach(cloud) == 0
+    assert told == [*PARTED, "given back", "saved: KEY=br-b:eno2"]
+
+
+@pytest.mark.parametrize("error", [Lost("put back"), KeyboardInterrupt()])
+def test_what_is_not_given_back_is_joined_as_before(
+    cloud: Cloud, told: list[str], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Declined, stopped, or because the gateway does not answer."""
+
+    def lost(*_: object) -> str:
+        raise error
+
+    monkeypatch.setattr(operations, "detach", lost)
+    with pytest.raises(type(error)):
+        detach(cloud)
+    assert told == [*PARTED, "written: as it is", "joined"]
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_what_cannot_be_given_back_is_said_before_anything_is_touched(
+    cloud: Cloud, told: list[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    def refused(*_: object) -> None:
+        raise OnestackError("edited since")
+
+    monkeypatch.setattr(operations, "need_returnable", refused)
+    with pytest.raises(OnestackError, match="edited since"):
+        detach(cloud, *words)
+    assert told == []
+
+
+def test_a_terminal_that_is_lost_is_as_if_it_was_stopped() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with pytest.raises(KeyboardInterrupt), nic.told_to_stop():
+        signal.raise_signal(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) == before

@@ -13,6 +13,7 @@ from onestack.host import nftables, sysctl
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Severity
+from onestack.network.nic import sharing
 from onestack.network.nic.facts import Facts
 from onestack.network.nic.fitness import Fit, Way
 from onestack.network.nic.journal import KEPT, TRYING, Journal, Record
@@ -62,6 +63,8 @@ def said(ctx: Context, known: Facts, monkeypatch: pytest.MonkeyPatch) -> list[st
 def test_a_nic_that_is_not_where_it_is_to_be_is_found(
     ctx: Context, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    nics._file(ctx).parent.mkdir(parents=True)
+    nics._file(ctx).write_text(nics.text(ctx))
     wrong = "refuse: eno1 is to be in br-ex, and is not: "
     restart = wrong + "onestack restart openvswitch/external-bridge"
     assert said(ctx, IN_PLACE, monkeypatch) == []
@@ -75,6 +78,9 @@ def test_a_nic_that_is_not_where_it_is_to_be_is_found(
     assert gone.startswith("refuse: eno1 is to be in br-ex, and is not there: ")
     # one that the machine does not need is a port itself
     assert said(ctx, facts(link("eno1")), monkeypatch) == [restart]
+    # the keeper's file is as somebody left it who was killed while giving it back
+    nics._file(ctx).write_text("br-b\n")
+    assert said(ctx, facts(link("eno1")), monkeypatch) == [wrong + "onestack up"]
     ports["eno1"] = "br-ex"
     for here in (facts(link("eno1")), facts(link("eno1", "ovs-system", "openvswitch"))):
         assert said(ctx, here, monkeypatch) == []
@@ -101,7 +107,10 @@ def test_a_move_that_was_begun_and_not_kept_is_found(
     begun = Record("eno1", "br-eno1", TRYING)
     journal.write(begun)
     (found,) = said(ctx, IN_PLACE, monkeypatch)
-    assert "a move of eno1 was begun" in found
+    assert "refuse: a move of eno1 was begun" in found
+    with sharing.alone("eno1"):
+        (found,) = said(ctx, IN_PLACE, monkeypatch)
+    assert "info: eno1 is being moved" in found
     (place,) = nics.places(ctx)
     assert (place.state, place.by) == ("attach begun, not kept", "br-eno1")
     journal.write(replace(begun, state=KEPT, manager="ifupdown"))
@@ -136,15 +145,21 @@ def test_two_ways_into_one_network_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nics, "gather", lambda: facts(link("eno1"), eno1=ADDRESS))
+    host = replace(machine(kernel=True), cloud_devices={"eno1": ("192.0.2.5/24",)})
     for address, refused in (("192.0.2.1/24", True), ("10.50.14.1/24", False)):
         given = {**GIVEN, "CONFIG_ONESTACK_EXTERNAL_ADDRESS": address}
-        ctx = context_on(machine(kernel=True), tmp_path, **given)
+        ctx = context_on(host, tmp_path, **given)
         assert bool(nics.overlapping(ctx, ("192.0.2.5/24",))) == refused
         if refused:
             with pytest.raises(OnestackError, match=r"192\.0\.2\.1/24"):
                 nics.need_free(ctx, "eno1", "br-ex", Fit(Way.MOVE))
         else:
             nics.need_free(ctx, "eno1", "br-ex", Fit(Way.MOVE))
+        # and at `up`, whether the NIC is to move or has moved
+        for known in (facts(link("eno1"), eno1=ADDRESS), IN_PLACE):
+            monkeypatch.setattr(nics, "known", lambda _, known=known: known)
+            found = [f.what for f in nics.before(ctx) if f.severity is Severity.REFUSE]
+            assert [address in what for what in found] == [True] * refused
 
 
 def test_one_in_another_switch_is_refused_and_our_own_is_not(

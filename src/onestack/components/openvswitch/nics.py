@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from onestack.host import netns, nftables, sysctl
 from onestack.host.command import run
@@ -14,7 +15,7 @@ from onestack.host.telling import tell
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.errors import BadAnswers, NotInstalled, OnestackError, PreflightRefused
-from onestack.model.findings import Finding, refuse, warn
+from onestack.model.findings import Finding, info, refuse, warn
 from onestack.network.addresses import in_subnet
 from onestack.network.bridges import Bridges
 from onestack.network.nic import operations
@@ -99,7 +100,10 @@ def before(ctx: Context) -> Iterator[Finding]:
         fit = judge(facts, nic, is_wireless(nic)) if facts and facts.link(nic) else None
         if isinstance(fit, Finding):
             yield fit
-        elif (fit.way is Way.MOVE) if fit else present[nic]:
+            continue
+        if address := overlapping(ctx, _texts(facts, fit, nic)):
+            yield refuse(*_two_ways(bridge, nic, address))
+        if (fit.way is Way.MOVE) if fit else present[nic]:
             yield warn(
                 f"{nic} has the address {' and '.join(present[nic]) or 'of the machine'}",
                 f"{source} puts it into {bridge}: {bridge_name(nic)}, a bridge of the machine's "
@@ -137,7 +141,8 @@ def ensure_given_back(ctx: Context) -> Iterator[Change]:
 
 
 def _detach(ctx: Context, nic: str) -> None:
-    operations.detach(ctx.cloud, nic, operations.Terms(tell=tell))
+    if said := operations.detach(ctx.cloud, nic, operations.Terms(tell=tell)):
+        tell(said)
 
 
 def _attach(ctx: Context, nic: str) -> None:
@@ -147,6 +152,12 @@ def _attach(ctx: Context, nic: str) -> None:
 def after(ctx: Context) -> Iterator[Finding]:
     """What is wrong with NICs of a cloud that runs."""
     for nic in operations.unfinished(ctx.cloud):
+        if operations.at_work(ctx.cloud, nic):
+            yield info(
+                f"{nic} is being moved",
+                "somebody does that just now, or is asked whether it is to stay",
+            )
+            continue
         yield refuse(
             f"a move of {nic} was begun, and nobody has kept it",
             "whoever did it was killed",
@@ -157,6 +168,14 @@ def after(ctx: Context) -> Iterator[Finding]:
     if facts is not None:
         for wire in joined:
             yield from _after(ctx, wire, facts)
+
+
+def _written(ctx: Context, wire: Wire) -> bool:
+    """Whether the keeper knows of it: not where somebody was killed who gave it back."""
+    try:
+        return wire.line in _file(ctx).read_text().splitlines()
+    except FileNotFoundError:
+        return False
 
 
 def _after(ctx: Context, wire: Wire, facts: Facts) -> Iterator[Finding]:
@@ -187,7 +206,9 @@ def _after(ctx: Context, wire: Wire, facts: Facts) -> Iterator[Finding]:
         yield refuse(
             f"{nic} is to be in {wire.bridge}, and is not",
             f"{port} is no port of it" if joined else f"{pair.outer} is not in {fit.bridge}",
-            "onestack restart openvswitch/external-bridge",
+            "onestack restart openvswitch/external-bridge"
+            if _written(ctx, wire)
+            else "onestack up",
         )
     elif fit.bridge:
         yield from filtered(ctx, fit.bridge)
@@ -302,13 +323,23 @@ def need_free(ctx: Context, nic: str, bridge: str, fit: Fit) -> None:
         )
     has = gather().device(fit.bridge or nic).texts
     if address := overlapping(ctx, has):
-        raise PreflightRefused(
-            f"{bridge} has the address {address} of the machine's, which is in the network of "
-            f"{nic} too",
-            "the machine would have two ways there, and answer by the wrong one",
-            "onestack up --set CONFIG_ONESTACK_EXTERNAL_ADDRESS= (the machine has its own address "
-            "on that network)",
-        )
+        raise PreflightRefused(*_two_ways(bridge, nic, address))
+
+
+def _two_ways(bridge: str, nic: str, address: str) -> tuple[str, str, str]:
+    return (
+        f"{bridge} has the address {address} of the machine's, which is in the network of "
+        f"{nic} too",
+        "the machine would have two ways there, and answer by the wrong one",
+        "onestack up --set CONFIG_ONESTACK_EXTERNAL_ADDRESS= (the machine has its own address "
+        "on that network)",
+    )
+
+
+def _texts(facts: Facts | None, fit: Fit | None, nic: str) -> tuple[str, ...]:
+    """Addresses of the machine's on the NIC's network, as far as can be told."""
+    device = (fit.bridge if fit else "") or nic
+    return facts.device(device).texts if facts and facts.link(device) else ()
 
 
 def planned(ctx: Context, nic: str, fit: Fit) -> list[str]:
@@ -318,20 +349,36 @@ def planned(ctx: Context, nic: str, fit: Fit) -> list[str]:
 
 
 def write(ctx: Context) -> None:
-    """The keeper's file, and what destroy must know of the wires in it."""
-    file = ctx.cloud.etc / "openvswitch" / FILE
-    group = ctx.cloud.user("openvswitch")
-    for change in ensure_file(file, text(ctx), mode=0o640, group=group):
-        change.do()
+    """The keeper's file, and what destroy must know of the wires in it. No NIC moves."""
     with netns.inside(ctx.cloud.netns):
-        for change in ensure(ctx):
-            change.do()
+        facts = gather()
+        for wire in wires(ctx):
+            if wire.nic and _bridged(facts, wire.nic):
+                for change in operations.ensure_pair_noted(ctx.cloud, wire.pair):
+                    change.do()
+    group = ctx.cloud.user("openvswitch")
+    for change in ensure_file(_file(ctx), text(ctx), mode=0o640, group=group):
+        change.do()
 
 
-def drop(ctx: Context, here: list[tuple[str, str]], nic: str) -> None:
+def _bridged(facts: Facts, nic: str) -> bool:
+    fit = judge(facts, nic)
+    return isinstance(fit, Fit) and fit.way is Way.BRIDGED
+
+
+def _file(ctx: Context) -> Path:
+    return ctx.cloud.etc / "openvswitch" / FILE
+
+
+def joining(ctx: Context, nic: str) -> list[Wire]:
+    """What joins it to the switch, by the answers."""
+    return [wire for wire in wires(ctx) if wire.nic == nic]
+
+
+def drop(ctx: Context, nic: str) -> None:
     """The pair that joined it, where the switch has not taken it away."""
-    for bridge, _ in here:
-        operations.drop_pair(ctx.cloud, Wire(ctx.cloud.device(bridge), nic).pair)
+    for wire in joining(ctx, nic):
+        operations.drop_pair(ctx.cloud, wire.pair)
 
 
 def _bridge_of(ctx: Context, port: str) -> str:
