@@ -50,23 +50,32 @@ def complete(device: Device, target: str) -> list[str]:
     if not (wanting.routes or wanting.rules):
         return []
     batch(plan.transfer(wanting, target), force=True)
-    return plan.told(replace(plan.missing(wanting, gather().device(target)), addresses=()))
+    return plan.told(plan.missing(wanting, gather().device(target)))
 
 
 def over_again(device: Device, nic: str, bridge: str) -> None:
-    """The way back from `back`: ``bridge`` as it was, whatever of it is there."""
-    now = gather()
-    if now.link(nic) is None:
-        raise _gone(nic)
-    if now.link(bridge) is None:
-        batch(plan.make_bridge(device, bridge))
-    for key, value in device.settings.items():
-        if key != GEN_MODE:
-            _set(key, bridge, value)
+    """The way back from `back`: ``bridge`` as it was, whatever of it is there.
+
+    Raises `OnestackError` where it does not come to be so.
+    """
+    until = time.monotonic() + PATIENCE
     port = [f"link set dev {bridge} up", f"link set dev {nic} up master {bridge}"]
     lines = [*plan.transfer(device, bridge, other=nic), f"address flush dev {nic}"]
-    batch([*port, *lines, *plan.neighbours(device, bridge)], force=True)
-    batch(plan.leftovers(gather().device(nic)), force=True)
+    while True:
+        now = gather()
+        if now.link(nic) is None:
+            raise _gone(nic)
+        if now.link(bridge) is None:
+            batch(plan.make_bridge(device, bridge))
+        for key, value in device.settings.items():
+            if key != GEN_MODE:
+                _set(key, bridge, value)
+        batch([*port, *lines, *plan.neighbours(device, bridge)], force=True)
+        batch(plan.leftovers(gather().device(nic)), force=True)
+        left = _lacking(device, gather().device(bridge))
+        if not left:
+            return
+        _need_time(until, bridge, left)
 
 
 def back(device: Device, nic: str, bridge: str) -> None:
@@ -88,20 +97,28 @@ def back(device: Device, nic: str, bridge: str) -> None:
             lines = [line for line in lines if f" dev {bridge}" not in line]
         batch(lines, force=True)
         there = gather().device(nic)
-        if once:
-            wrong = [w for w in plan.difference(device, there) if " is new on " not in w]
-        else:
-            ways = replace(plan.missing(device, there), addresses=())
-            wrong = [*device.missing(there), *plan.told(ways)]
+        wrong = [w for w in plan.difference(device, there) if " is new on " not in w]
+        if not once:
+            wrong = _lacking(device, there)
         if not wrong:
             return
-        if time.monotonic() > until:
-            raise OnestackError(
-                f"{nic} is not as it was",
-                "\n".join(wrong),
-                f"set it by hand: ip address, ip route; look at it: ip address show {nic}",
-            )
-        time.sleep(0.5)
+        _need_time(until, nic, wrong)
+
+
+def _lacking(device: Device, now: Device) -> list[str]:
+    """What ``now``, another one, has not: whose own routes may have other metrics."""
+    ways = plan.told(replace(plan.missing(device, now), addresses=()))
+    return [*(f"the address {text}" for text in device.missing(now)), *ways]
+
+
+def _need_time(until: float, device: str, left: Sequence[str]) -> None:
+    if time.monotonic() > until:
+        raise OnestackError(
+            f"{device} is not as it was",
+            "\n".join(left),
+            f"set it by hand: ip address, ip route; look at it: ip address show {device}",
+        )
+    time.sleep(0.5)
 
 
 def _gone(nic: str) -> OnestackError:

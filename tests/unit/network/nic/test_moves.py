@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from onestack.host import clouds
 from onestack.host.ledger import Ledger
 from onestack.model.cloud import FORMAT, Cloud, CloudRecord, record_path
 from onestack.model.errors import OnestackError, PreflightRefused
+from onestack.model.run import Run
 from onestack.network.nic import guardian, kernel, operations, plan, sharing
 from onestack.network.nic.facts import Device, gather
 from onestack.network.nic.journal import KEPT, TRYING, Journal, Record, Undo, boot
@@ -455,6 +457,39 @@ def test_destroy_gives_it_back(far: Wire, cloud: Cloud, tmp_path: Path) -> None:
     known = gather()
     assert known.link(BRIDGE) is None and known.link("br-ex-eno1") is None
     destroy(cloud)
+
+
+def test_an_operator_who_does_not_confirm_that_it_is_given_back_keeps_the_bridge(
+    far: Wire, cloud: Cloud, tmp_path: Path
+) -> None:
+    attach(cloud, NIC, terms(tmp_path))
+    before, kept = state(BRIDGE), Journal.of(cloud, NIC).read()
+    with pytest.raises(Lost):
+        detach(cloud, NIC, terms(tmp_path, confirm=lambda _: False))
+    assert same(before, state(BRIDGE)) == [] and addresses(NIC) == []
+    assert Journal.of(cloud, NIC).read() == kept
+    assert detach(cloud, NIC, terms(tmp_path))
+
+
+def test_what_was_begun_is_put_back_in_a_run_that_was_stopped(
+    far: Wire, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine where ip(8) needs its time."""
+    before, slow = state(NIC), tmp_path / "slow" / "ip"
+    told = {"verb": "attach", "device": before.plain, "nic": NIC, "bridge": BRIDGE}
+    journal = Journal.of(cloud, NIC)
+    journal.path.parent.mkdir(parents=True)
+    journal.write(Record(NIC, BRIDGE, TRYING, boot=boot(), undo=(Undo("kernel", told),)))
+    kernel.over(before, BRIDGE)
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\nsleep 0.4\nexec {shutil.which("ip")} "$@"\n')
+    slow.chmod(0o755)
+    run = Run()
+    run.stop.set()
+    with monkeypatch.context() as patched, run.at_work():
+        patched.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+        assert recover(cloud) == [NIC]
+    assert same(before, state(NIC)) == [] and gather().link(BRIDGE) is None
 
 
 UNNUMBERED = """
