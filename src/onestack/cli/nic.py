@@ -33,6 +33,7 @@ from onestack.model.context import Context
 from onestack.model.errors import BadAnswers, OnestackError
 
 TIMEOUT = 60.0
+SHORTEST, LONGEST = 1.0, 3600.0
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     for parser in (attach, detach):
         parser.add_argument(
             "--timeout",
-            type=float,
+            type=seconds,
             default=TIMEOUT,
             metavar="SECONDS",
             help="time to confirm; then all is put back (default: %(default)g)",
@@ -61,6 +62,14 @@ def options(parser: argparse.ArgumentParser) -> None:
     show = what.add_parser("show", help="which NIC is where", allow_abbrev=False)
     json_option(show)
     cloud_options(show)
+
+
+def seconds(text: str) -> float:
+    """Of an operator's time. (No comparison is true of what is no number.)"""
+    found = float(text)
+    if not SHORTEST <= found <= LONGEST:
+        raise argparse.ArgumentTypeError(f"{text} is not within {SHORTEST:g} and {LONGEST:g}")
+    return found
 
 
 def run(args: argparse.Namespace) -> int:
@@ -276,7 +285,7 @@ def show(cloud: Cloud, args: argparse.Namespace) -> int:
             ("NIC", "BRIDGE", "BY", "STATE", "ADDRESSES", "GATEWAY", "MADE LASTING IN"),
             [
                 (
-                    *(row.nic, row.bridge, row.by or "-", row.state),
+                    *(row.nic, row.bridge or "-", row.by or "-", row.state),
                     *(", ".join(row.addresses) or "-", ", ".join(row.gateways) or "-"),
                     row.manager or "-",
                 )

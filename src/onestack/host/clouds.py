@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,13 @@ _REMOVING = "going"
 
 def path_of(cloud: Cloud, cache: Path = CACHE) -> Path:
     return cache / "clouds" / f"{cloud.name}.json"
+
+
+@contextmanager
+def alone(cache: Path | None = None) -> Iterator[None]:
+    """The lock of all clouds: none begins to be removed meanwhile."""
+    with directory_lock((cache or CACHE) / "clouds"):
+        yield
 
 
 def ensure_registered(cloud: Cloud, cache: Path = CACHE) -> Iterator[Change]:
@@ -79,7 +87,7 @@ def hand_over(cloud: Cloud, cache: Path = CACHE) -> None:
     it, and a ledger's own lock, taken inside, is only held to write a file: no
     two can wait for each other.
     """
-    with directory_lock(cache / "clouds"):
+    with alone(cache):
         place = path_of(cloud, cache)
         if place.exists():
             write_file(place, json.dumps({"root": str(cloud.root), _REMOVING: True}) + "\n")

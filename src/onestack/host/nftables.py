@@ -136,10 +136,21 @@ def ruleset(namespace: str | None = None) -> Mapping[str, Any]:
     """
     if namespace and not netns.exists(namespace):
         return {"nftables": []}
-    with contextlib.suppress(OnestackError, OSError, ValueError), netns.inside(namespace):
-        found: Mapping[str, Any] = json.loads(run(["nft", "-j", "list", "ruleset"], timeout=20).out)
-        return found
+    with contextlib.suppress(OnestackError, OSError), netns.inside(namespace):
+        return listed()
     return {"nftables": []}
+
+
+def listed() -> Mapping[str, Any]:
+    """All rules of the calling thread's network. Raises `OnestackError` where nft cannot say."""
+    said = run(["nft", "-j", "list", "ruleset"], timeout=20).out
+    try:
+        found: Mapping[str, Any] = json.loads(said)
+    except ValueError as error:
+        raise OnestackError(
+            "nft -j list ruleset said nothing that can be read", str(error)
+        ) from error
+    return found
 
 
 def undo_table(data: dict[str, Any]) -> None:

@@ -76,6 +76,16 @@ def test_yes_asks_nobody_and_the_time_is_the_operators() -> None:
     assert nic.terms(args, "eno1").confirm is not None and args.timeout == 60.0
 
 
+@pytest.mark.parametrize("said", ["inf", "nan", "1e300", "-200", "0", "soon"])
+def test_a_time_that_nobody_can_wait_is_refused(
+    said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.parse(["nic", "attach", "eno1", f"--timeout={said}"])
+    assert ended.value.code == 2 and "--timeout" in capsys.readouterr().err
+    assert main.parse(["nic", "detach", "eno1", "--timeout", "3600"])[1].timeout == 3600.0
+
+
 def test_the_answer_is_kept_as_up_would_write_it(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,9 +128,10 @@ def _lease(client: Client, nic: str, device: str) -> None:
             Path(word.replace(nic, device)).write_text(text)
 
 
-def undo(data: dict[str, Any]) -> None:
+def undo(data: dict[str, Any]) -> Sequence[str]:
     """Of the journal: nobody asks for the other device, and the same as before for this one."""
     stop(of(data["device"]))
     if not of(data["nic"]):
         for argv in data["started"]:
             start(argv)
+    return ()

@@ -20,7 +20,9 @@ from onestack.network.nic import words
 from onestack.network.nic.facts import Device, Entry
 
 DISCARD = 9
-_ANSWERED = {"REACHABLE", "DELAY", "PROBE"}
+_ANSWERED = {"REACHABLE"}
+"""Others come of what the neighbour asks of us: it does so all the time where it hears nothing."""
+_HEARSAY = {"STALE", "DELAY"}
 _BY_HAND = {"PERMANENT", "NOARP"}
 ECHO = 1.0
 """Seconds for one ping."""
@@ -50,7 +52,12 @@ def silent(who: Iterable[str], device: str, seconds: float) -> list[str]:
         for address in asked:
             _speak(address, device)
         time.sleep(0.1)
-        asked = [a for a in asked if not _ANSWERED & _states(_neighbour(a, device))]
+        states = {address: _states(_neighbour(address, device)) for address in asked}
+        asked = [address for address in asked if not _ANSWERED & states[address]]
+        for address in asked:
+            if _HEARSAY & states[address]:
+                # Left alone the kernel would only ask after five seconds.
+                run(["ip", "neigh", "change", address, "dev", device, "nud", "probe"], check=False)
         pinged = [a for a in pinged if not echoes(a, device)]
         if time.monotonic() > until:
             break

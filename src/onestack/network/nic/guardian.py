@@ -21,6 +21,7 @@ from pathlib import Path
 
 import onestack
 from onestack.host.command import environment
+from onestack.host.locks import Tell, silent
 from onestack.host.orphans import MARK
 from onestack.kernel.proc import ROOT_VARIABLE
 from onestack.model.errors import OnestackError
@@ -31,6 +32,8 @@ AGAIN, PERSISTS = 3.0, 300.0
 """Seconds after which it tries what has failed once more, and for how long."""
 PATIENCE = 30.0
 """Seconds that whoever typed the command waits for it."""
+LONGEST = 86400.0
+"""Seconds that it waits at most, whatever it is told."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -75,7 +78,7 @@ class Guardian:
 
 
 @contextmanager
-def guarded(journal: Journal, seconds: float, log: Path) -> Iterator[None]:
+def guarded(journal: Journal, seconds: float, log: Path, tell: Tell = silent) -> Iterator[None]:
     """What goes wrong inside is rolled back here; what cannot be, or where we are killed, by it."""
     guardian = Guardian(journal, seconds, log)
     try:
@@ -83,32 +86,60 @@ def guarded(journal: Journal, seconds: float, log: Path) -> Iterator[None]:
             yield
         except BaseException:
             with undisturbed():
-                _put_back(journal, guardian)
+                _put_back(journal, guardian, tell)
             raise
     finally:
         guardian.rest()
 
 
-def _put_back(journal: Journal, guardian: Guardian) -> None:
+def put_back(journal: Journal, seconds: float, log: Path, tell: Tell = silent) -> bool:
+    """`roll_back` of what somebody else has begun, to its end; whether there was any.
+
+    Whoever stops us meanwhile has to wait; where we are killed a guardian does it.
+    """
+    found = journal.read()
+    if found is None or found.state != TRYING:
+        return False
+    with undisturbed() as stopped:
+        guardian = None
+        # Where none can be had (a full disk), that is no reason to leave it half moved.
+        with contextlib.suppress(OnestackError, OSError):
+            guardian = Guardian(journal, seconds, log)
+        try:
+            _put_back(journal, guardian, tell)
+        finally:
+            if guardian:
+                guardian.rest()
+    for number in stopped[:1]:
+        signal.raise_signal(number)
+    return True
+
+
+def _put_back(journal: Journal, guardian: Guardian | None, tell: Tell) -> None:
     try:
-        roll_back(journal)
+        roll_back(journal, tell)
     except (OnestackError, OSError):
-        guardian.rest()
+        if guardian:
+            guardian.rest()
         left = journal.read()
         if left and left.state == TRYING:
             raise
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Whoever wants to stop us has to wait. (Ignored signals would be so for what we start.)"""
+def undisturbed() -> Iterator[list[int]]:
+    """Whoever wants to stop us has to wait: the signals that came.
+
+    (Ignored ones would be so for what we start.)
+    """
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         # Those who have threads of theirs have their own handlers.
-        yield
+        yield came
         return
-    before = {number: signal.signal(number, lambda *_: None) for number in STOPPING}
+    before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in STOPPING}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -116,8 +147,10 @@ def undisturbed() -> Iterator[None]:
 
 def main(path: str, seconds: str) -> int:
     with undisturbed():
+        # Whoever reads that counts on it: what could go wrong has to have done so by then.
+        wait = min(max(float(seconds), 0.0), LONGEST)
         os.write(1, b"ready\n")
-        select.select([0], [], [], float(seconds))
+        select.select([0], [], [], wait)
         return _end(Journal(Path(path)))
 
 
@@ -125,7 +158,7 @@ def _end(journal: Journal) -> int:
     until = time.monotonic() + PERSISTS
     while True:
         try:
-            if roll_back(journal):
+            if roll_back(journal, _say):
                 _say(f"{journal.nic}: put back, for nobody has kept it")
             return 0
         except (OnestackError, OSError) as error:

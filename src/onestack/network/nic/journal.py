@@ -14,6 +14,8 @@ from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
 
 TRYING, KEPT = "trying", "kept"
+_STARTED = 22 - 3
+"""Of what follows a process's name in its ``stat`` (proc_pid_stat(5))."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Record:
     verb: str = "attach"
     manager: str = ""
     boot: str = ""
-    """The boot that it was begun in: another one has nothing of what was done to devices."""
+    """The start that it was begun in: another one has nothing of what was done to devices."""
     undo: tuple[Undo, ...] = ()
     files: tuple[dict[str, Any], ...] = ()
     """What was written for the next boots: path, and what stood there before."""
@@ -97,8 +99,10 @@ def record(raw: dict[str, Any]) -> Record:
     return Record(**{**raw, "undo": undo, "files": tuple(raw["files"]), "back": back})
 
 
-def boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+def boot(proc: Path = Path("/proc")) -> str:
+    """Of this start of the machine; a container that is started anew is in the same boot."""
+    first = (proc / "1/stat").read_text().rpartition(")")[2].split()
+    return f"{(proc / 'sys/kernel/random/boot_id').read_text().strip()} {first[_STARTED]}"
 
 
 def folder(cloud: Cloud) -> Path:

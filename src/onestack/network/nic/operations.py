@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onestack.host import iptables, netns, nftables
+from onestack.host import clouds, iptables, netns, nftables
 from onestack.host.ledger import Ledger
 from onestack.host.locks import Tell, silent
 from onestack.model.change import Change
@@ -20,12 +21,12 @@ from onestack.model.findings import Finding, raise_refusals
 from onestack.network.nic import clients, dns, gateway, kernel, plan, sharing, texts
 from onestack.network.nic.facts import Device, Facts, gather
 from onestack.network.nic.fitness import Fit, Way, is_wireless, judge
-from onestack.network.nic.guardian import guarded
+from onestack.network.nic.guardian import guarded, put_back
 from onestack.network.nic.journal import KEPT, TRYING, Journal, Record, boot, journals
 from onestack.network.nic.managers.known import MANAGERS, manager_of
 from onestack.network.nic.managers.told import Handover, Told
 from onestack.network.nic.sharing import PAIR
-from onestack.network.nic.transaction import Transaction, roll_back
+from onestack.network.nic.transaction import Transaction
 
 NIC = "nic"
 """Of entries in the ledger."""
@@ -35,6 +36,9 @@ SETTLING = 1.0
 """Seconds in which a program that configures the network takes away what it does not know."""
 WORK = 180.0
 """Seconds that a move may take, whatever configures the network, beside the operator's."""
+
+LOG = "nic.log"
+"""What was put back, and why."""
 
 Confirm = Callable[[float], bool]
 """Asks the operator; the seconds that are left. False: put it back."""
@@ -101,6 +105,8 @@ class _Ready:
 
     former: Record | None
     lasting: Told
+    seen: Mapping[Path, str | None]
+    """What stood in its files: that is what it was made of."""
     running: list[clients.Client]
     asked: tuple[str, ...]
 
@@ -126,10 +132,11 @@ class _Attaching:
         self._need_room()
         plan.over(self.device, self.bridge)
         lasting = self.manager.lasting(self.wanted, self.terms.root)
+        seen = texts.present(lasting.files)
         running = self._clients()
         self._need_filter()
         asked = _need_answers(gateway.asked_of(self.device), self.nic)
-        return _Ready(former, lasting, running, asked)
+        return _Ready(former, lasting, seen, running, asked)
 
     def run(self) -> str:
         ready = self.checked()
@@ -137,8 +144,8 @@ class _Attaching:
         tell = self.terms.tell
         ledger = Ledger.of(self.cloud)
         ledger.record(NIC, **_entry(self.cloud, self.nic))
-        log = self.cloud.log / "nic.log"
-        with guarded(self.journal, WORK + self.terms.timeout, log):
+        log = self.cloud.log / LOG
+        with guarded(self.journal, WORK + self.terms.timeout, log, tell):
             # From here on whatever goes wrong is put back.
             before = asdict(former) if former else {}
             name = self.manager.name
@@ -153,7 +160,9 @@ class _Attaching:
             _files(moving, trial)
             _need_kept(self.device, asked, self.bridge, self.terms, trial)
             _need_confirmed(self.nic, self.terms)
-            notes = _files(moving, lasting)
+            # What was tried stands where nothing did.
+            seen = {path: text for path, text in ready.seen.items() if path not in trial.files}
+            notes = _files(moving, lasting, seen)
             if lasting.commands:
                 _need_kept(self.device, asked, self.bridge, self.terms, lasting)
             kept = [note for note in notes if not note["path"].startswith(str(self._runtime))]
@@ -185,13 +194,11 @@ class _Attaching:
 
     def _need_filter(self) -> None:
         """Whoever is asked on the wire answers whatever the filter does; the operator notices."""
-        rules, old = nftables.ruleset(self.cloud.netns), dict[str, str]()
-        try:
+        rules, old = dict[str, Any](nftables=[]), dict[str, str]()
+        with self._seen_by_the_operator():
+            rules = dict(nftables.listed())
+        with self._seen_by_the_operator():
             old = iptables.saved()
-        except OnestackError as error:
-            if not self.terms.confirm:
-                raise
-            self.terms.tell(f"{error.what}: {error.why}")
 
         def naming(device: str) -> Counter[str]:
             return Counter([*nftables.naming(rules, device), *iptables.naming(old, device)])
@@ -209,6 +216,24 @@ class _Attaching:
                 f"onestack nic attach {self.nic}",
             )
         self.terms.tell(f"{what}; these rules must name {self.bridge} too")
+
+    @contextlib.contextmanager
+    def _seen_by_the_operator(self) -> Iterator[None]:
+        """What cannot be looked at: without one at a terminal it is as if it named the NIC."""
+        try:
+            yield
+        except OnestackError as error:
+            if not self.terms.confirm:
+                raise PreflightRefused(
+                    f"the machine's packet filter cannot be looked at: {error.what}",
+                    error.why,
+                    "confirm the move at a terminal, or have that work: "
+                    f"onestack nic attach {self.nic}",
+                ) from error
+            self.terms.tell(
+                f"{error.what}: {error.why}; where the packet filter names {self.nic}, it must "
+                f"name {self.bridge} too"
+            )
 
     def _clients(self) -> list[clients.Client]:
         if not self.manager.runs_clients:
@@ -243,6 +268,9 @@ def need_returnable(cloud: Cloud, nic: str, terms: Terms, ours: Collection[str] 
         return
     _restorable(cloud, found, terms)
     if facts.link(found.bridge) and facts.link(nic):
+        if kernel.taken(facts, nic, found.bridge):
+            kernel.need_useless(facts, nic, found.bridge)
+            return
         others = [port for port in facts.ports(found.bridge) if port not in (nic, *ours)]
         if not sharing.heir(cloud, others):
             _need_alone(found, others)
@@ -284,15 +312,25 @@ def _detach(cloud: Cloud, nic: str, terms: Terms) -> str:
         return ""
     facts = gather()
     said = f"{nic} is the machine's alone again."
-    if heir := sharing.heir(cloud, facts.ports(kept.bridge)):
-        _leave_to(heir, kept)
+    # One that is being removed is no heir; so nobody begins to be while it becomes one.
+    with clouds.alone():
+        if heir := sharing.heir(cloud, facts.ports(kept.bridge)):
+            _leave_to(heir, kept)
+    if heir:
         journal.remove()
         Ledger.of(cloud).forget(NIC, **_entry(cloud, nic))
         return f"{nic} stays in {kept.bridge} for the cloud {heir.name!r}, which gives it back."
     found = _restorable(cloud, kept, terms)
-    if facts.link(found.bridge) is None or facts.link(nic) is None:
+    if taken := kernel.taken(facts, nic, found.bridge):
+        # Files are all that is ours; who was told of them would take it out there.
+        kernel.drop(facts, nic, found.bridge)
+        with texts.alone():
+            texts.restore(found.files)
+        said = f"{nic} stays in {taken}, where somebody has put it."
+    elif facts.link(found.bridge) is None or facts.link(nic) is None:
         # Gone with a reboot or by hand: files are all that is left.
-        texts.restore(found.files)
+        with texts.alone():
+            texts.restore(found.files)
         texts.carry_out(found.back, check=False)
         if facts.link(found.bridge) and not facts.ports(found.bridge):
             kernel.batch([f"link delete dev {found.bridge}"])
@@ -334,7 +372,7 @@ def _give_back(
     # Where nobody answers even now, nobody needs to afterwards.
     asked = tuple(each for each in asked if each not in quiet)
     told = texts.taken_back(found.files, found.back)
-    with guarded(journal, WORK + terms.timeout, cloud.log / "nic.log"):
+    with guarded(journal, WORK + terms.timeout, cloud.log / LOG, terms.tell):
         begun = Record(nic, bridge, TRYING, "detach", found.manager, boot(), before=asdict(kept))
         moving = Transaction(journal, begun)
         terms.tell(f"{nic} gets back what {bridge} has")
@@ -363,16 +401,28 @@ def _clients(moving: Transaction, known: list[clients.Client], nic: str, device:
         moving.step("clients", data, lambda: clients.hand_over(known, nic, device))
 
 
-def _files(moving: Transaction, told: Told) -> list[dict[str, Any]]:
-    notes = texts.note(told)
-    if not notes:
+def _files(
+    moving: Transaction, told: Told, seen: Mapping[Path, str | None] | None = None
+) -> list[dict[str, Any]]:
+    """Raises `Lost`, and writes none, where another text than ``seen`` stands in one by now."""
+    if not told.files:
         return []
+    with texts.alone():
+        notes = texts.note(told)
+        known = {str(path): text for path, text in (seen or {}).items()}
+        edited = [n["path"] for n in notes if known.get(n["path"], n["before"]) != n["before"]]
+        if edited:
+            raise Lost(
+                f"{moving.journal.nic} was put back: {', '.join(edited)} was changed meanwhile",
+                "what was to be written there had been made of what stood there before",
+                "run the same command again",
+            )
 
-    def write() -> None:
-        texts.write(notes)
-        texts.carry_out(told.commands, check=True)
+        def write() -> None:
+            texts.write(notes)
+            texts.carry_out(told.commands, check=True)
 
-    moving.step("files", {"files": notes, "back": [list(each) for each in told.back]}, write)
+        moving.step("files", {"files": notes, "back": [list(each) for each in told.back]}, write)
     return notes
 
 
@@ -449,7 +499,7 @@ def recover(cloud: Cloud, tell: Tell = silent) -> list[str]:
             journal.remove()
             continue
         with netns.inside(cloud.netns):
-            undone = roll_back(journal)
+            undone = put_back(journal, WORK, cloud.log / LOG, tell)
         if undone:
             tell(f"{journal.nic}: what was begun with it and not kept has been put back")
             found.append(journal.nic)
@@ -494,7 +544,7 @@ def undo_nic(data: dict[str, Any]) -> None:
         return
     with netns.inside(cloud.netns):
         journal = Journal.of(cloud, data["nic"])
-        roll_back(journal)
+        put_back(journal, WORK, cloud.log / LOG)
         # One that another cloud has left to us came after our wire in the ledger.
         ports = gather().ports(found.bridge) if (found := journal.read()) else ()
         for entry in Ledger.of(cloud).entries():

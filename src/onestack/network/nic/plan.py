@@ -123,6 +123,12 @@ def difference(before: Device, now: Device) -> list[str]:
     return found + [f"{text} is new on {now.name}" for text in sorted(is_now - was)]
 
 
+def lost(before: Device, now: Device) -> list[str]:
+    """What ``before`` had, and ``now``, the same device, has not; not what `Device.missing` has."""
+    known = {f"the address {text}" for text in before.missing(now)}
+    return sorted(set(_essence(before)) - set(_essence(now)) - known)
+
+
 def _essence(device: Device) -> Iterator[str]:
     """Without what passes: lifetimes, flags of the kernel's, found out neighbours."""
     yield f"MTU {device.mtu}"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 from onestack.host.command import run
 from onestack.host.files import write_file
+from onestack.host.locks import file_lock
 from onestack.kernel.files import sync_directory
 from onestack.model.errors import OnestackError
 from onestack.network.nic.managers.told import Command, Told
+
+LOCK = Path("/run/onestack-network-files.lock")
 
 
 def note(told: Told) -> list[dict[str, Any]]:
@@ -27,6 +30,20 @@ def note(told: Told) -> list[dict[str, Any]]:
         new = [str(folder) for folder in path.parents if not folder.exists()]
         found.append({**each, "folders": new, "mergeable": path in told.mergeable})
     return found
+
+
+def present(paths: Iterable[Path]) -> dict[Path, str | None]:
+    return {path: _now(path) for path in paths}
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """No other onestack writes files of the machine's network: one may configure several NICs."""
+    with file_lock(LOCK, "another onestack writes files of the machine's network"):
+        try:
+            yield
+        finally:
+            LOCK.unlink(missing_ok=True)
 
 
 def write(notes: Iterable[Mapping[str, Any]]) -> None:
@@ -114,10 +131,11 @@ def carry_out(commands: Iterable[Command], check: bool) -> None:
                 raise
 
 
-def undo(data: dict[str, Any]) -> None:
+def undo(data: dict[str, Any]) -> Sequence[str]:
     """Of the journal: the files as they were, and their readers told."""
     restore(data["files"])
     carry_out([tuple(words) for words in data["back"]], check=False)
+    return ()
 
 
 def _now(path: Path) -> str | None:

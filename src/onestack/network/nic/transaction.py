@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from onestack.host.locks import Tell, silent
 from onestack.model.errors import OnestackError
 from onestack.network.nic import clients, kernel, texts
 from onestack.network.nic.journal import KEPT, TRYING, Journal, Record, Undo, boot, record
 
-UNDO: Mapping[str, Callable[[dict[str, Any]], None]] = {
+Undoing = Callable[[dict[str, Any]], Sequence[str]]
+"""What could not be had again, and is no reason to fail."""
+UNDO: Mapping[str, Undoing] = {
     "kernel": kernel.undo,
     "files": texts.undo,
     "clients": clients.undo,
 }
-UNDO_OF_ANOTHER_BOOT: Mapping[str, Callable[[dict[str, Any]], None]] = {
+UNDO_OF_ANOTHER_BOOT: Mapping[str, Undoing] = {
     "kernel": kernel.undo_of_another_boot,
     "files": texts.undo,
-    "clients": lambda data: clients.undo(data) if clients.of(data["device"]) else None,
+    "clients": lambda data: clients.undo(data) if clients.of(data["device"]) else (),
 }
 """What was done to devices went with it; but it may have come again, by the files."""
 
@@ -60,7 +63,7 @@ class Transaction:
         return found
 
 
-def roll_back(journal: Journal) -> bool:
+def roll_back(journal: Journal, tell: Tell = silent) -> bool:
     """Undo what was begun and not kept; whether there was any. Raises `OnestackError`.
 
     Whoever calls it first does it; it may be killed and called again. A step that cannot be
@@ -71,10 +74,10 @@ def roll_back(journal: Journal) -> bool:
         if found is None or found.state != TRYING:
             return False
         undos = UNDO if found.boot == boot() else UNDO_OF_ANOTHER_BOOT
-        left, failed = list(found.undo), []
+        left, failed, lost = list(found.undo), [], list[str]()
         for undo in reversed(found.undo):
             try:
-                undos[undo.kind](undo.data)
+                lost += undos[undo.kind](undo.data)
             except (OnestackError, OSError) as error:
                 failed.append(error)
                 continue
@@ -88,6 +91,10 @@ def roll_back(journal: Journal) -> bool:
             journal.write(record(dict(found.before)))
         else:
             journal.remove()
+    if lost:
+        # A terminal that is gone is no reason to fail.
+        with contextlib.suppress(OSError):
+            tell(f"{journal.nic} was put back, and has not got again: {'; '.join(lost)}")
     return True
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -43,20 +43,6 @@ while True:
     while some := client.recv(100):
         client.sendall(some)
 """
-
-
-@pytest.fixture
-def far() -> Iterator[Wire]:
-    with wire() as found:
-        yield found
-
-
-@pytest.fixture
-def cloud(tmp_path: Path) -> Cloud:
-    """Nothing of this machine's own network is looked at: as in a namespace of its own."""
-    made = Cloud("test", tmp_path / "cloud", None)
-    made.etc.mkdir(parents=True)
-    return made
 
 
 def terms(root: Path, **more: object) -> Terms:
@@ -151,9 +137,9 @@ def test_where_the_gateway_does_not_answer_afterwards_all_is_as_before(
     monkeypatch.setattr(kernel, "over", cut)
     back = kernel.back
 
-    def mended(device: Device, nic: str, bridge: str) -> None:
+    def mended(device: Device, nic: str, bridge: str) -> list[str]:
         far.inside("ip", "link", "set", "far", "up")
-        back(device, nic, bridge)
+        return back(device, nic, bridge)
 
     monkeypatch.setattr(kernel, "back", mended)
     with pytest.raises(Lost, match="did not answer at br-eno1"):
@@ -307,7 +293,7 @@ def test_what_cannot_be_put_back_by_us_is_by_the_guardian(
 ) -> None:
     before = state(NIC)
 
-    def fails(_: Journal) -> bool:
+    def fails(*_: object) -> bool:
         raise error
 
     monkeypatch.setattr(guardian, "roll_back", fails)
