@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from onestack.components.openvswitch import nics
 from onestack.host import nftables, sysctl
+from onestack.host.ledger import Ledger
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Severity
@@ -17,6 +19,8 @@ from onestack.network.nic import sharing
 from onestack.network.nic.facts import Facts
 from onestack.network.nic.fitness import Fit, Way
 from onestack.network.nic.journal import KEPT, TRYING, Journal, Record
+from tests.support import networks
+from tests.support.needs import needs_root
 from tests.unit.components.rooms import context_on, machine
 
 GIVEN = {
@@ -118,6 +122,60 @@ def test_a_move_that_was_begun_and_not_kept_is_found(
     (place,) = nics.places(ctx)
     assert (place.state, place.manager) == ("in place", "ifupdown")
     assert place.addresses == ("192.0.2.5/24",)
+
+
+def test_a_nic_that_no_answer_names_is_found(
+    ctx: Context, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`nic attach` was killed when all had moved, and before it had written the answer."""
+    for nic in ("eno1", "eno2"):
+        journal = Journal.of(ctx.cloud, nic)
+        journal.path.parent.mkdir(parents=True, exist_ok=True)
+        journal.write(Record(nic, f"br-{nic}", KEPT, manager="ifupdown"))
+    other = {**BRIDGE, "ifname": "br-eno2"}
+    known = replace(IN_PLACE, links=(*IN_PLACE.links, other, link("eno2", "br-eno2")))
+    (found,) = said(ctx, known, monkeypatch)
+    assert found.startswith("warn: eno2 is in br-eno2, and no answer") and "attach eno2" in found
+    one, two = nics.places(ctx)
+    assert (one.nic, one.state) == ("eno1", "in place")
+    assert (two.nic, two.bridge, two.by, two.state) == ("eno2", "", "br-eno2", "not joined")
+    assert two.finding
+    with sharing.alone("eno2"):
+        assert said(ctx, known, monkeypatch) == []
+
+
+def test_a_port_of_the_switch_that_a_router_gave_an_address_stays_one(
+    tmp_path: Path, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below a switch in userspace the kernel sees the NIC's frames too."""
+    six = {**ADDRESS, "family": "inet6", "local": "2001:db8::5", "prefixlen": 64}
+    known = facts(link("eno1"), eno1=six)
+    host = replace(machine(kernel=True), cloud_devices={"eno1": ("2001:db8::5/64",)})
+    ctx = context_on(host, tmp_path, **GIVEN)
+    monkeypatch.setattr(nics, "gather", lambda: known)
+    monkeypatch.setattr(nics, "known", lambda _: known)
+    monkeypatch.setattr(sysctl, "read", lambda _: "1")
+    assert [change.what for change in nics.ensure(ctx)][-1:] == ["note the wire eno1-br-ex"]
+    ports["eno1"] = "br-ex"
+    assert list(nics.ensure(ctx)) == []
+    assert list(nics.before(ctx)) == [] and list(nics.after(ctx)) == []
+    monkeypatch.setattr(sysctl, "read", lambda _: "0")
+    (change,) = nics.ensure(ctx)
+    assert "net/ipv6/conf/eno1/disable_ipv6 to 1 (was 0)" in change.what
+
+
+@needs_root
+def test_a_port_of_the_switch_gets_no_address_of_its_own(ctx: Context, tmp_path: Path) -> None:
+    with networks.alone():
+        subprocess.run(["ip", "link", "add", "eno1", "type", "veth"], check=True)
+        for change in nics.ensure(ctx):
+            change.do()
+        assert sysctl.read(nics.quiet("eno1")) == "1" and list(nics.ensure(ctx)) == []
+        assert list(nics.ensure_given_back(ctx)) == []
+        without = {**GIVEN, "CONFIG_NEUTRON_OVS_BRIDGE_IFACES": ""}
+        for change in nics.ensure_given_back(context_on(machine(), tmp_path, **without)):
+            change.do()
+        assert sysctl.read(nics.quiet("eno1")) == "0" and Ledger.of(ctx.cloud).entries() == []
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +83,39 @@ def test_nics_that_nobody_needs_come_into_their_bridges_and_out_again(place: Pat
                 keeper.end()
         assert ports(ovs, "br-has") == [] and "br-other" in ovs("list-br").split()
         assert "has has addresses of the machine's, and is left to it" in keeper.log.read_text()
+
+
+def advertise(device: str) -> None:
+    """As a router of 2001:db8::/64 at ``device`` does (RFC 4861)."""
+    router = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+    prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 7200, 3600, 0)
+    network = socket.inet_pton(socket.AF_INET6, "2001:db8::")
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        sender.sendto(router + prefix + network, ("ff02::1", 0, 0, socket.if_nametoindex(device)))
+
+
+def test_a_router_gives_a_port_of_the_switch_no_address(place: Path) -> None:
+    """And one that has an address by whatever means is not taken out of the switch for it."""
+    with networks.alone(), switch(place / "ovs") as ovs:
+        ip("link add one type veth peer name one-far")
+        ip("link set one-far up")
+        keeper = Keeper(place, ovs, Wire("br-ex", "one"))
+        try:
+            soon(lambda: "tentative" not in ip("-6 address show dev one-far"))
+            advertise("one-far")
+            time.sleep(1)
+            assert addresses("one") == []
+        finally:
+            keeper.end()
+        Path("/proc/sys/net/ipv6/conf/one/disable_ipv6").write_text("0")
+        ip("-6 address add 2001:db8::77/64 dev one nodad")
+        keeper = Keeper(place, ovs, Wire("br-ex", "one"))
+        try:
+            assert ports(ovs, "br-ex") == ["one"] and addresses("one") == []
+        finally:
+            keeper.end()
 
 
 def reached(far: FarSide, address: str) -> bool:

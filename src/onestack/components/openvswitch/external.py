@@ -51,16 +51,25 @@ plug() {
         *" bridge_slave "* | *" bridge forward_delay "*)
             tie "$@" ;;
         *)
-            if [ -n "$(ip -oneline address show dev "$nic" scope global)" ]; then
+            # one that is a port stays one: a router may have given it an address
+            if [ -n "$(ip -oneline address show dev "$nic" scope global)" ] &&
+                [ "$("$@" --if-exists get port "$nic" external_ids:onestack)" != nic ]; then
                 echo "$nic has addresses of the machine's, and is left to it" >&2
                 return 0
             fi
             "$@" --may-exist add-port "$name" "$nic" -- \
                 set port "$nic" external_ids:onestack=nic
             plugged="$plugged $nic "
+            hush "$nic"
             ip link set "$nic" up
             echo "$nic is a port of $name" ;;
     esac
+}
+
+hush() {
+    # it is a wire, and no place for addresses; of a NIC the cloud's ledger has what was there
+    quiet=/proc/sys/net/ipv6/conf/$1/disable_ipv6
+    [ ! -w "$quiet" ] || echo 1 > "$quiet"
 }
 
 own_bridge() {
@@ -78,9 +87,7 @@ tie() {
         ip link add "$outer" mtu "$mtu" type veth peer name "$inner" mtu "$mtu"
     fi
     for end in "$inner" "$outer"; do
-        # they are a wire, and no place for addresses
-        quiet=/proc/sys/net/ipv6/conf/$end/disable_ipv6
-        [ ! -w "$quiet" ] || echo 1 > "$quiet"
+        hush "$end"
     done
     ip link set "$outer" master "$own" up
     ip link set "$inner" up

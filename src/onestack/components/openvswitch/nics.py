@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from onestack.host import netns, nftables, sysctl
 from onestack.host.command import run
 from onestack.host.files import ensure_file
+from onestack.host.ledger import Ledger
 from onestack.host.telling import tell
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -80,6 +82,47 @@ def known(ctx: Context) -> Facts | None:
         return None
 
 
+def fit_of(ctx: Context, wire: Wire, facts: Facts) -> Fit | Finding:
+    """As `judge` says, but what is a port of the bridge already stays that.
+
+    Below a switch in userspace it looks like any NIC: a router may have given it an address.
+    """
+    fit = judge(facts, wire.nic, is_wireless(wire.nic))
+    if isinstance(fit, Fit) and fit.way is Way.MOVE and _bridge_of(ctx, wire.nic) == wire.bridge:
+        return Fit(Way.DIRECT)
+    return fit
+
+
+def ensure_quiet(ctx: Context, nic: str) -> Iterator[Change]:
+    """A port of the switch gets no address of its own by a router's advertisement."""
+    wanted = {quiet(nic): "1"} if sysctl.read(quiet(nic)) is not None else {}
+    yield from sysctl.ensure_sysctl(wanted, Ledger.of(ctx.cloud), ctx.cloud.netns)
+
+
+def quiet(nic: str) -> str:
+    return f"net/ipv6/conf/{nic}/disable_ipv6"
+
+
+def let_speak(ctx: Context, nic: str) -> Iterator[Change]:
+    """What `ensure_quiet` has set is as before."""
+    ledger = Ledger.of(ctx.cloud)
+    for entry in ledger.entries()[::-1]:
+        if entry.kind == "sysctl" and entry.data["name"] == quiet(nic):
+
+            def undo(data: dict[str, Any] = entry.data) -> None:
+                sysctl.undo_sysctl(data)
+                ledger.forget("sysctl", **data)
+
+            yield Change(f"set the kernel's {quiet(nic)} back", undo)
+
+
+def _quieted(ctx: Context) -> list[str]:
+    """NICs that `ensure_quiet` has made so."""
+    found = [e.data["name"] for e in Ledger.of(ctx.cloud).entries() if e.kind == "sysctl"]
+    parts = [name.split("/") for name in found]
+    return [p[3] for p in parts if len(p) == 5 and "/".join(p) == quiet(p[3])]
+
+
 def before(ctx: Context) -> Iterator[Finding]:
     """What is to be said of NICs before anything is made."""
     found = ctx.once(Bridges).wiring
@@ -97,7 +140,8 @@ def before(ctx: Context) -> Iterator[Finding]:
                 "look at them: ip -br link",
             )
             continue
-        fit = judge(facts, nic, is_wireless(nic)) if facts and facts.link(nic) else None
+        there = facts and facts.link(nic)
+        fit = fit_of(ctx, Wire(ctx.cloud.device(bridge), nic), facts) if there else None
         if isinstance(fit, Finding):
             yield fit
             continue
@@ -122,7 +166,9 @@ def ensure(ctx: Context) -> Iterator[Change]:
         )
     for wire in (wire for wire in wires(ctx) if wire.nic):
         facts = gather()
-        fit = judge(facts, wire.nic) if facts.link(wire.nic) else None
+        fit = fit_of(ctx, wire, facts) if facts.link(wire.nic) else None
+        if isinstance(fit, Fit) and fit.way is Way.DIRECT:
+            yield from ensure_quiet(ctx, wire.nic)
         if isinstance(fit, Fit) and fit.way is Way.MOVE:
             yield Change(
                 f"give {bridge_name(wire.nic)} the place of {wire.nic}",
@@ -138,6 +184,9 @@ def ensure_given_back(ctx: Context) -> Iterator[Change]:
     for nic in operations.kept(ctx.cloud):
         if nic not in wanted:
             yield Change(f"give {nic} back to the machine", functools.partial(_detach, ctx, nic))
+    for nic in _quieted(ctx):
+        if nic not in wanted:
+            yield from let_speak(ctx, nic)
 
 
 def _detach(ctx: Context, nic: str) -> None:
@@ -164,10 +213,27 @@ def after(ctx: Context) -> Iterator[Finding]:
             "onestack up puts it back",
         )
     joined = [wire for wire in wires(ctx) if wire.nic]
+    for nic in unnamed(ctx):
+        if not operations.at_work(ctx.cloud, nic):
+            yield warn(*_unnamed(nic))
     facts = known(ctx) if joined else None
     if facts is not None:
         for wire in joined:
             yield from _after(ctx, wire, facts)
+
+
+def unnamed(ctx: Context) -> list[str]:
+    """NICs whose place a bridge has, and that the answers do not name."""
+    named = {wire.nic for wire in wires(ctx)}
+    return [nic for nic in operations.kept(ctx.cloud) if nic not in named]
+
+
+def _unnamed(nic: str) -> tuple[str, str, str]:
+    return (
+        f"{nic} is in {bridge_name(nic)}, and no answer puts it into a bridge of the cloud",
+        "whoever attached it was killed before that was written down, or the answer was changed",
+        f"onestack nic attach {nic} joins it; the next onestack up gives it back",
+    )
 
 
 def _written(ctx: Context, wire: Wire) -> bool:
@@ -188,7 +254,7 @@ def _after(ctx: Context, wire: Wire, facts: Facts) -> Iterator[Finding]:
             f"{nic}, onestack nic attach NIC",
         )
         return
-    fit = judge(facts, nic)
+    fit = fit_of(ctx, wire, facts)
     if isinstance(fit, Finding):
         yield fit
         return
@@ -246,7 +312,18 @@ class Place:
 
 def places(ctx: Context) -> list[Place]:
     facts = known(ctx)
-    return [_place(ctx, wire, facts) for wire in wires(ctx) if wire.nic and facts is not None]
+    if facts is None:
+        return []
+    found = [_place(ctx, wire, facts) for wire in wires(ctx) if wire.nic]
+    return [*found, *(_unjoined(ctx, nic, facts) for nic in unnamed(ctx))]
+
+
+def _unjoined(ctx: Context, nic: str, facts: Facts) -> Place:
+    record, by = operations.recorded(ctx.cloud, nic), bridge_name(nic)
+    device = facts.device(by) if facts.link(by) else None
+    wrong = ": ".join(_unnamed(nic)[:2])
+    has = (device.texts, device.gateways) if device else ((), ())
+    return Place(nic, "", by, "not joined", *has, record.manager if record else "", wrong)
 
 
 def _place(ctx: Context, wire: Wire, facts: Facts) -> Place:
@@ -352,18 +429,21 @@ def write(ctx: Context) -> None:
     """The keeper's file, and what destroy must know of the wires in it. No NIC moves."""
     with netns.inside(ctx.cloud.netns):
         facts = gather()
-        for wire in wires(ctx):
-            if wire.nic and _bridged(facts, wire.nic):
+        for wire in (wire for wire in wires(ctx) if wire.nic):
+            if _goes(facts, wire.nic, Way.BRIDGED):
                 for change in operations.ensure_pair_noted(ctx.cloud, wire.pair):
+                    change.do()
+            elif _goes(facts, wire.nic, Way.DIRECT):
+                for change in ensure_quiet(ctx, wire.nic):
                     change.do()
     group = ctx.cloud.user("openvswitch")
     for change in ensure_file(_file(ctx), text(ctx), mode=0o640, group=group):
         change.do()
 
 
-def _bridged(facts: Facts, nic: str) -> bool:
+def _goes(facts: Facts, nic: str, way: Way) -> bool:
     fit = judge(facts, nic)
-    return isinstance(fit, Fit) and fit.way is Way.BRIDGED
+    return isinstance(fit, Fit) and fit.way is way
 
 
 def _file(ctx: Context) -> Path:
@@ -379,10 +459,16 @@ def drop(ctx: Context, nic: str) -> None:
     """The pair that joined it, where the switch has not taken it away."""
     for wire in joining(ctx, nic):
         operations.drop_pair(ctx.cloud, wire.pair)
+    for change in let_speak(ctx, nic):
+        change.do()
 
 
 def _bridge_of(ctx: Context, port: str) -> str:
-    words = [str(ctx.cloud.bin / "ovs-vsctl"), "--timeout=10", "port-to-br", port]
+    program = ctx.cloud.bin / "ovs-vsctl"
+    if not program.exists():
+        # before the first `up`
+        return ""
+    words = [str(program), "--timeout=10", "port-to-br", port]
     with netns.inside(ctx.cloud.netns):
         return run(words, check=False, timeout=20).out.strip()
 
