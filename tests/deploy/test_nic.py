@@ -108,7 +108,7 @@ class TestNic:
             server.kill()
         assert lan.has("br-eno1", HERE) and not lan.has(NIC, HERE)
         assert lan.reaches(HERE)
-        assert lan.cloud.type("ovs-vsctl port-to-br eno1-br-ex").strip() == "br-ex"
+        assert lan.cloud.type("ovs-vsctl port-to-br to-br-ex-eno1").strip() == "br-ex"
         row = json.loads(nic(lan.cloud, "show", "--json"))[0]
         assert (row["nic"], row["bridge"], row["by"]) == (NIC, "br-ex", "br-eno1")
         assert (row["addresses"], row["gateways"]) == ([f"{HERE}/24"], [GATEWAY])
@@ -182,7 +182,7 @@ class TestNic:
         run(["ip", "-n", lan.namespace, "link", "set", "br-ex-eno1", "nomaster"])
         # the keeper puts it back
         wait_until("the guests' router", lambda: reaches_any(lan), 30)
-        lan.cloud.type("ovs-vsctl del-port eno1-br-ex")
+        lan.cloud.type("ovs-vsctl del-port to-br-ex-eno1")
         doctor = lan.cloud.onestack("doctor", expect=1).stdout
         assert "eno1 is to be in br-ex, and is not" in doctor
         assert "onestack restart openvswitch/external-bridge" in doctor

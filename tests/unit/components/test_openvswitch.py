@@ -107,7 +107,7 @@ def test_bridges_of_the_mapping_are_made_and_nics_put_in(tmp_path: Path) -> None
     }
     ctx = context_on(machine(kernel=True), tmp_path, **given)
     keeper = processes(ctx)["external-bridge"]
-    assert content(ctx, ROOM, "wires") == "br-eth1 eth1 eth1-br-eth1 br-eth1-eth1\n"
+    assert content(ctx, ROOM, "wires") == "br-eth1 eth1 to-br-eth1-eth1 br-eth1-eth1\n"
     assert keeper.argv[7] == str(ctx.cloud.etc / "openvswitch" / "wires")
     assert keeper.argv[7] in keeper.files
     ctx = context_on(machine(kernel=True), tmp_path, CONFIG_NEUTRON_L3_EXT_BRIDGE="br-wan")

@@ -53,7 +53,7 @@ def ctx(tmp_path: Path) -> Context:
 @pytest.fixture
 def ports(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The switch's, with their bridges."""
-    found = {"eno1-br-ex": "br-ex"}
+    found = {"to-br-ex-eno1": "br-ex"}
     monkeypatch.setattr(nics, "_bridge_of", lambda _, port: found.get(port, ""))
     monkeypatch.setattr(sysctl, "read", lambda _: "0")
     return found
@@ -155,7 +155,7 @@ def test_a_port_of_the_switch_that_a_router_gave_an_address_stays_one(
     monkeypatch.setattr(nics, "gather", lambda: known)
     monkeypatch.setattr(nics, "known", lambda _: known)
     monkeypatch.setattr(sysctl, "read", lambda _: "1")
-    assert [change.what for change in nics.ensure(ctx)][-1:] == ["note the wire eno1-br-ex"]
+    assert [change.what for change in nics.ensure(ctx)][-1:] == ["note the wire to-br-ex-eno1"]
     ports["eno1"] = "br-ex"
     assert list(nics.ensure(ctx)) == []
     assert list(nics.before(ctx)) == [] and list(nics.after(ctx)) == []

@@ -139,7 +139,7 @@ def test_the_machine_and_guests_share_the_nic_and_the_machine_needs_no_switch(
             assert soon(lambda: os.stat(f"/proc/{own.pid}/ns/net").st_ino != mine)
             inside = FarSide(own.pid)
             try:
-                assert ports(ovs, "br-ex") == [to.pair.inner] == ["eno1-br-ex"]
+                assert ports(ovs, "br-ex") == [to.pair.inner] == ["to-br-ex-eno1"]
                 ip(f"link add qg-1 mtu 1400 type veth peer name eth0 mtu 1400 netns {own.pid}")
                 ip("link set qg-1 up")
                 for line in ("link set eth0 up", f"address add {GUEST}/24 dev eth0"):
@@ -157,7 +157,7 @@ def test_the_machine_and_guests_share_the_nic_and_the_machine_needs_no_switch(
                 # the keeper twice is the keeper once
                 keeper.end()
                 keeper = Keeper(place, ovs, to)
-                assert ports(ovs, "br-ex") == ["eno1-br-ex", "qg-1"]
+                assert ports(ovs, "br-ex") == ["to-br-ex-eno1", "qg-1"]
                 # the switch is killed: guests wait for the next, the machine does not
                 pid = int((ovs.place / "v.pid").read_text())
                 os.kill(pid, signal.SIGKILL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.host import clouds, iptables, netns, nftables
+from onestack.host.files import ensure_file
 from onestack.host.ledger import Ledger
 from onestack.host.locks import Tell, silent
 from onestack.model.change import Change
@@ -23,6 +25,7 @@ from onestack.network.nic.facts import Device, Facts, gather
 from onestack.network.nic.fitness import Fit, Way, is_wireless, judge
 from onestack.network.nic.guardian import guarded, put_back
 from onestack.network.nic.journal import KEPT, TRYING, Journal, Record, boot, journals
+from onestack.network.nic.managers import ifupdown, networkd
 from onestack.network.nic.managers.known import MANAGERS, manager_of
 from onestack.network.nic.managers.told import Handover, Told
 from onestack.network.nic.sharing import PAIR
@@ -310,10 +313,10 @@ def _detach(cloud: Cloud, nic: str, terms: Terms) -> str:
     kept = journal.read()
     if kept is None:
         return ""
-    facts = gather()
     said = f"{nic} is the machine's alone again."
     # One that is being removed is no heir; so nobody begins to be while it becomes one.
     with clouds.alone():
+        facts = gather()
         if heir := sharing.heir(cloud, facts.ports(kept.bridge)):
             _leave_to(heir, kept)
     if heir:
@@ -337,6 +340,8 @@ def _detach(cloud: Cloud, nic: str, terms: Terms) -> str:
     else:
         _give_back(cloud, journal, found, kept, facts, terms)
     journal.remove()
+    if found.manager == ifupdown.Ifupdown.name:
+        ifupdown.forget(found.bridge, terms.root)
     for note in found.files:
         texts.tidy(note)
     Ledger.of(cloud).forget(NIC, **_entry(cloud, nic))
@@ -553,11 +558,23 @@ def undo_nic(data: dict[str, Any]) -> None:
         detach(cloud, data["nic"], Terms())
 
 
-def ensure_pair_noted(cloud: Cloud, pair: plan.Pair) -> Iterator[Change]:
-    """An entry for the devices between the machine's bridge and the switch's."""
+def ensure_pair_noted(cloud: Cloud, pair: plan.Pair, root: Path = Path("/")) -> Iterator[Change]:
+    """An entry for the devices between the machine's bridge and the switch's.
+
+    They are nobody's to configure. (NetworkManager leaves such devices alone by itself.)
+    """
     ledger, data = Ledger.of(cloud), _pair(cloud, pair)
     if not any(entry.kind == PAIR and entry.data == data for entry in ledger.entries()):
         yield Change(f"note the wire {pair.inner}", lambda: ledger.record(PAIR, **data))
+    if cloud.netns is None and networkd.running(root):
+        path, text = networkd.left_alone((pair.outer, pair.inner), root)
+        for change in ensure_file(path, text):
+            yield Change(change.what, functools.partial(_told_networkd, change))
+
+
+def _told_networkd(change: Change) -> None:
+    change.do()
+    texts.carry_out(networkd.RELOAD, check=False)
 
 
 def drop_pair(cloud: Cloud, pair: plan.Pair) -> None:
@@ -577,6 +594,8 @@ def undo_pair(data: dict[str, Any]) -> None:
     with netns.inside(data["netns"]):
         if gather().link(data["outer"]):
             kernel.batch([f"link delete dev {data['outer']}"])
+    if not data["netns"]:
+        networkd.left_alone((data["outer"],), Path("/"))[0].unlink(missing_ok=True)
 
 
 UNDO: Mapping[str, UndoOf] = {NIC: undo_nic, PAIR: undo_pair}

@@ -37,13 +37,13 @@ class Pair:
     """Two devices that are one wire, between the machine's own bridge and the switch's."""
 
     inner: str
-    """The switch's port."""
+    """The switch's port. (What configures NICs by a pattern of names is not to take it for one.)"""
     outer: str
     """The port of the machine's own bridge."""
 
     @classmethod
     def of(cls, nic: str, provider: str) -> Pair:
-        return cls(fitting(f"{nic}-{provider}"), fitting(f"{provider}-{nic}"))
+        return cls(fitting(f"to-{provider}-{nic}"), fitting(f"{provider}-{nic}"))
 
 
 def make_bridge(device: Device, bridge: str) -> list[str]:

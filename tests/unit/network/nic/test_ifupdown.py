@@ -20,7 +20,7 @@ from onestack.network.nic.operations import Terms, attach, detach
 from tests.support.managed import dhcp_server, empty_run, needs_networkd, own_places
 from tests.support.needs import needs_root
 from tests.support.networks import soon
-from tests.unit.network.nic.wire import GATEWAY, MAC, NIC, Wire, ip, show, wire
+from tests.unit.network.nic.wire import GATEWAY, MAC, NIC, Wire, addresses, ip, show, wire
 
 BRIDGE = "br-eno1"
 NEW = f"link set {NIC} address {MAC} mtu 1400"
@@ -221,6 +221,12 @@ def test_what_is_about_the_nic_stays_with_it(line: str, stays: bool) -> None:
         ("iface eno1\n  address 192.0.2.5/24\n", "the line: iface eno1"),
         ("iface eno1 inet dhcp\niface eno1:12345678 inet dhcp\n", "longer than names may be"),
         ("iface eno1 nonsense dhcp\n", "failed"),
+        ("auto eno1=home\niface home inet dhcp\niface eno1 inet6 auto\n", "eno1=home gives it"),
+        ("auto /eno*=home\niface eno1 inet6 auto\n", "another name"),
+        (
+            "iface eno1 inet dhcp\niface eno2 inet dhcp\n  up ip r add 10.0.0.0/8 dev eno1\n",
+            "stanza of eno2 names it: up ip r add",
+        ),
     ],
 )
 def test_what_ifupdown_cannot_be_told_is_refused(
@@ -228,6 +234,13 @@ def test_what_ifupdown_cannot_be_told_is_refused(
 ) -> None:
     with written(tmp_path, text) as root, pytest.raises(OnestackError, match=why):
         told(root, "eno1")
+
+
+def test_what_others_say_of_themselves_is_no_matter(tmp_path: Path, with_tools: Path) -> None:
+    text = "auto eno1\niface eno1 inet dhcp\nauto eno2=home /wl*=home\niface eno2 inet dhcp\n"
+    text += "  up ip route add 10.0.0.0/8 dev $IFACE; ip link set eno1 up\n"
+    with written(tmp_path, text + "iface eno1.5 inet dhcp\n  vlan-raw-device eno1\n") as root:
+        assert "br-eno1" in told(root, "eno1")
 
 
 def test_two_files_are_refused_as_they_cannot_be_changed_at_once(
@@ -334,6 +347,77 @@ def test_addresses_move_stay_and_come_back(tmp_path: Path, with_tools: Path, sta
         assert detach(cloud, NIC, Terms())
         assert MAIN.read_text() == before
         assert plan.difference(had, kernel.look(NIC)) == [] and ping()
+
+
+HOT = "auto lo\niface lo inet loopback\nallow-hotplug eno1\n"
+PLAIN = "iface eno1 inet static\n  address 192.0.2.5/24\n  gateway 192.0.2.1\n"
+
+
+@needs_root
+@needs_networkd
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_nic_that_comes_late_or_once_more_has_its_network(
+    tmp_path: Path, with_tools: Path, apart: bool
+) -> None:
+    """udev starts it then. It may have been up by itself, and have heard a router."""
+    texts = {MAIN: HOT + PLAIN}
+    if apart:
+        sourced = MAIN.parent / "interfaces.d" / "eno1"
+        texts = {MAIN: HOT + "source interfaces.d/*\n", sourced: PLAIN}
+
+    def ifup(*words: str) -> None:
+        subprocess.run(["ifup", "--no-scripts", *words], capture_output=True)
+
+    with machine(tmp_path):
+        # ifup has a PATH of its own for what it runs
+        subprocess.run(["mount", "--bind", str(with_tools), "/usr/local/sbin"], check=True)
+        for path, text in texts.items():
+            path.write_text(text)
+        for path, made in Ifupdown().lasting(WANTED, Path("/")).files.items():
+            path.write_text(made or "")
+        ip(f"link set {NIC} down")
+        ip(f"link set {NIC} name late0")
+        ifup("--all")
+        assert not ping()
+        ip(f"link set late0 name {NIC}")
+        ip(f"link set {NIC} up")
+        ip(f"-6 address add 2001:db8::77/64 dev {NIC} nodad")
+        ifup("--allow=hotplug", NIC)
+        assert soon(ping) and "192.0.2.5/24" in addresses(BRIDGE)
+        assert addresses(NIC) == []
+        # unplugged and plugged
+        subprocess.run(["ifdown", "--no-scripts", NIC], capture_output=True)
+        ip(f"link set {NIC} nomaster down")
+        assert not ping()
+        ifup("--allow=hotplug", NIC)
+        assert soon(ping)
+
+
+@needs_root
+@needs_networkd
+def test_what_it_believes_is_up_is(tmp_path: Path, with_tools: Path) -> None:
+    """So that the network can be restarted."""
+
+    def restarted() -> None:
+        for word in ("ifdown", "ifup"):
+            done = subprocess.run([word, "--no-scripts", "-a"], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+        assert soon(ping)
+
+    with machine(tmp_path) as (_, cloud):
+        text = "auto eno1\niface eno1 inet static\n  address 192.0.2.5/24\n  gateway 192.0.2.1\n"
+        MAIN.write_text(text)
+        state = Path("/run/network/ifstate")
+        restarted()
+        for _ in range(2):
+            attach(cloud, NIC, Terms())
+            assert state.read_text().count(f"{BRIDGE}={BRIDGE}\n") == 1
+            detach(cloud, NIC, Terms())
+            assert BRIDGE not in state.read_text()
+            assert not list(state.parent.glob("ifstate.br-*"))
+        restarted()
+        attach(cloud, NIC, Terms())
+        restarted()
 
 
 @needs_root

@@ -435,7 +435,7 @@ def test_destroy_gives_it_back(far: Wire, cloud: Cloud, tmp_path: Path) -> None:
     attach(cloud, NIC, terms(tmp_path))
     record = Journal.of(cloud, NIC).read()
     assert record and record.state == KEPT
-    ip("link add br-ex-eno1 type veth peer name eno1-br-ex")
+    ip("link add br-ex-eno1 type veth peer name to-br-ex-eno1")
     ip(f"link set br-ex-eno1 master {BRIDGE}")
     Ledger.of(cloud).record("nic pair", outer="br-ex-eno1", netns=None)
     destroy(cloud)
@@ -602,7 +602,7 @@ def test_the_last_of_two_clouds_gives_the_nic_back(
     attach(cloud, NIC, terms(tmp_path))
     for each in (cloud, other):
         pair = plan.Pair.of(NIC, f"br-ex-{each.name}")
-        for change in operations.ensure_pair_noted(each, pair):
+        for change in operations.ensure_pair_noted(each, pair, tmp_path):
             change.do()
         ip(f"link add {pair.outer} master {BRIDGE} type veth peer name {pair.inner}")
     moved = state(BRIDGE)

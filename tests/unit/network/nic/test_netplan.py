@@ -197,6 +197,15 @@ def test_a_file_of_a_package_is_hidden_by_one_of_its_name(tmp_path: Path, with_t
             },
             "means nothing without netplan's other files",
         ),
+        *(
+            ({"etc_50-a": TEXT.replace("eno1:\n", f"eno1:\n      match: {{{match}}}\n", 1)}, why)
+            for match, why in (
+                ('name: "e*"', r"whatever fits name: e\*"),
+                ("name: eno2", "whatever fits name: eno2"),
+                ("driver: e1000", "whatever fits driver: e1000"),
+                ("name: eno1, driver: e1000", "may be more devices than eno1"),
+            )
+        ),
     ],
 )
 def test_what_cannot_be_changed_at_once_is_refused(
@@ -204,6 +213,40 @@ def test_what_cannot_be_changed_at_once_is_refused(
 ) -> None:
     with pytest.raises(OnestackError, match=why):
         told(tree(tmp_path, **files))
+
+
+@pytest.mark.parametrize(
+    "match", ['macaddress: "02:00:00:00:00:05"}, set-name: eno1', "name: eno1}"]
+)
+def test_a_nic_of_another_name_in_netplan_is_found(
+    tmp_path: Path, with_tools: Path, match: str
+) -> None:
+    """By what networkd says of it, which goes on after that line."""
+    text = TEXT.replace("eno1:", "primary:", 1).replace("link: eno1", "link: primary")
+    match = match.replace("}, ", "}\n      ")
+    text = text.replace("primary:\n", f"primary:\n      match: {{{match}\n")
+    root = tree(tmp_path, **{"etc_50-a": text})
+    networkd_has(root)
+    state = root / "run/systemd/netif/links/0"
+    used = root / "run/systemd/network/10-netplan-eno1.network"
+    used.rename(used.with_name("10-netplan-primary.network"))
+    state.write_text(state.read_text().replace("eno1", "primary") + "DNS=192.0.2.53\nNTP=\n")
+    made = netplan.Netplan().lasting(WANTED, root).files[root / "etc/netplan/50-a.yaml"]
+    bridge = netplan.definition(made or "", netplan.BRIDGES, "br-eno1")
+    assert "primary" in bridge["interfaces"][0] + "".join(bridge["interfaces"])
+    assert "192.0.2.5/24" in "".join(bridge["addresses"])
+
+
+def test_a_client_of_dhcpv6_that_would_be_another_is_refused(
+    tmp_path: Path, with_tools: Path
+) -> None:
+    """NetworkManager's, behind netplan."""
+    root = tree(tmp_path, **{"etc_50-a": TEXT})
+    state = root / "run/NetworkManager/devices/0"
+    state.parent.mkdir(parents=True)
+    state.write_text("[device]\nmanaged=true\nconnection-uuid=1\ndhcp6.iaid=0a:0b:0c:0d\n")
+    with pytest.raises(OnestackError, match="address of eno1 by DHCPv6"):
+        netplan.Netplan().lasting(WANTED, root)
 
 
 @needs_root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from onestack.model.cloud import Cloud
-from onestack.network.nic import kernel, plan, texts
+from onestack.network.nic import kernel, operations, plan, texts
 from onestack.network.nic.facts import gather
 from onestack.network.nic.journal import KEPT, Journal
 from onestack.network.nic.managers.networkd import Networkd
@@ -240,3 +241,30 @@ def test_not_confirmed_networkd_has_its_nic_back_and_after_a_power_cut_too(
             assert not list(Path("/run/systemd/network").iterdir())
         # what is only tried is nowhere that a boot reads
         assert [path.name for path in machine.etc.iterdir()] == ["20-wired.network"]
+
+
+def test_a_pattern_of_the_operators_does_not_fit_the_wire_to_the_switch(tmp_path: Path) -> None:
+    pair = plan.Pair.of(NIC, "br-ex")
+    with server(tmp_path, STATIC.replace("eno*", "eno* to-*")) as machine:
+        with networkd(machine.log):
+            configured(NIC, machine.log)
+            attach(machine.cloud, NIC, Terms())
+            configured(BRIDGE, machine.log)
+            for change in operations.ensure_pair_noted(machine.cloud, pair):
+                change.do()
+            assert list(operations.ensure_pair_noted(machine.cloud, pair)) == []
+            ip(f"link add {pair.outer} type veth peer name {pair.inner}")
+            ip(f"link set {pair.outer} master {BRIDGE} up")
+            ip(f"link set {pair.inner} up")
+            assert soon(lambda: "unmanaged" in setup(pair.inner) + setup(pair.outer))
+            time.sleep(1)
+            has = [*kernel.look(pair.inner).texts, *kernel.look(pair.outer).texts]
+            assert has == [] and ping(), machine.lines
+            operations.drop_pair(machine.cloud, pair)
+            detach(machine.cloud, NIC, Terms())
+        assert [path.name for path in machine.etc.iterdir()] == ["20-wired.network"]
+
+
+def setup(device: str) -> str:
+    words = ["networkctl", "--no-legend", "--no-pager", "list", device]
+    return subprocess.run(words, capture_output=True, text=True).stdout

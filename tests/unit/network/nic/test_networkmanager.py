@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from onestack.model.cloud import Cloud
+from onestack.model.errors import OnestackError
 from onestack.network.nic import kernel, texts
 from onestack.network.nic.facts import gather
 from onestack.network.nic.journal import KEPT, Journal
@@ -273,3 +274,42 @@ def test_the_parts_of_a_bond_belong_to_its_new_connection(tmp_path: Path) -> Non
     assert f"master={networkmanager.port_uuid(wanted)}\n" in str(texts["eno1.nmconnection"])
     assert "eno2.nmconnection" not in texts
     assert "autoconnect=false" in str(texts["Bond.nmconnection"])
+
+
+OWN = "11111111-2222-3333-4444-555555555555"
+
+
+def kept(root: Path, **files: bytes) -> Path:
+    """Connections by their files' names, and the NIC has that of `OWN`."""
+    folder = root / networkmanager.LASTING
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name).write_bytes(text)
+    state = root / networkmanager.DEVICES / "7"
+    state.parent.mkdir(parents=True)
+    state.write_text(f"[device]\nmanaged=true\nconnection-uuid={OWN}\n")
+    return folder
+
+
+def test_a_connection_that_other_nics_have_too_starts_for_them_as_before(tmp_path: Path) -> None:
+    """As it is made in an initramfs."""
+    text = STATIC.replace("zone=public", "multi-connect=3")
+    folder = kept(tmp_path, **{"Wired.nmconnection": text.encode()})
+    wanted = Handover(NIC, BRIDGE, MAC, 1500, 7)
+    told = networkmanager.NetworkManager().lasting(wanted, tmp_path)
+    assert folder / "Wired.nmconnection" not in told.files
+    assert "multi-connect" not in str(told.files[folder / "onestack-br-eno1.nmconnection"])
+    assert told.back[-1][-4:] == ("uuid", OWN, "ifname", NIC)
+
+
+def test_what_networkmanager_passes_over_is_passed_over(tmp_path: Path) -> None:
+    """What an editor has open, and what it has kept."""
+    others = {".Wired.nmconnection.swp": b"b0VIM \xe9\xff", "Backup.nmconnection~": STATIC.encode()}
+    folder = kept(tmp_path, **others, **{"Wired.nmconnection": STATIC.encode()})
+    wanted = Handover(NIC, BRIDGE, MAC, 1500, 7)
+    told = networkmanager.NetworkManager().lasting(wanted, tmp_path)
+    assert "autoconnect=false" in str(told.files[folder / "Wired.nmconnection"])
+    assert not [path for path in told.files if path.name in others]
+    (folder / "Caf.nmconnection").write_bytes(b"[connection]\nid=caf\xe9\n")
+    with pytest.raises(OnestackError, match="no text of UTF-8"):
+        networkmanager.NetworkManager().lasting(wanted, tmp_path)

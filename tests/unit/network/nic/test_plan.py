@@ -149,7 +149,7 @@ def test_names_are_as_long_as_the_kernel_takes() -> None:
     assert plan.bridge_name("eno1.100") == "br-eno1-100"
     long = plan.bridge_name("enp129s0f0np0")
     assert len(long) == 15 and long != plan.bridge_name("enp129s0f0np1")
-    assert plan.Pair.of("eno1", "br-ex") == plan.Pair("eno1-br-ex", "br-ex-eno1")
+    assert plan.Pair.of("eno1", "br-ex") == plan.Pair("to-br-ex-eno1", "br-ex-eno1")
     pair = plan.Pair.of("enp129s0f0np0", "br-ex-second")
     assert len({pair.inner, pair.outer}) == 2 and len(pair.inner) == len(pair.outer) == 15
 

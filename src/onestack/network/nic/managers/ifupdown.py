@@ -67,14 +67,29 @@ class Ifupdown:
         """Raises `OnestackError` for what cannot be told, and where ifupdown reads it otherwise."""
         texts = {path: text_of(path) for path in places(root)}
         path = _place(texts, wanted, root)
-        edited = edit(texts[path], wanted)
+        edited = edit(
+            texts[path], wanted, any(_is_hot(text, wanted.nic) for text in texts.values())
+        )
         _need_read(texts, {**texts, path: edited}, wanted, root)
         files: dict[Path, str | None] = {**without_cloud_init(wanted, root), path: edited}
-        state = root / STATE
-        if state.is_file():
+        state, line = root / STATE, f"{wanted.bridge}={wanted.bridge}\n"
+        if state.is_file() and line not in (said := state.read_text()).splitlines(keepends=True):
             # What it believes is up: for ifdown until the next boot.
-            files[state] = state.read_text() + f"{wanted.bridge}={wanted.bridge}\n"
+            files[state] = said + line
+        if state.with_name(f"{state.name}.{wanted.nic}").is_file():
+            files[state.with_name(f"{state.name}.{wanted.bridge}")] = f"{wanted.bridge}\n"
         return Told(files, mergeable=frozenset({path}))
+
+
+def forget(bridge: str, root: Path) -> None:
+    """It does not believe any more that the bridge is up."""
+    state = root / STATE
+    state.with_name(f"{state.name}.{bridge}").unlink(missing_ok=True)
+    if state.is_file():
+        lines = state.read_text().splitlines(keepends=True)
+        left = [line for line in lines if line.partition("=")[0] != bridge]
+        if left != lines:
+            state.write_text("".join(left))
 
 
 @dataclass
@@ -157,8 +172,7 @@ def _place(texts: Mapping[Path, str], wanted: Handover, root: Path) -> Path:
             alias = any(_is_of(word, nic) and word != nic for word in block.starts)
             if (block.is_of(nic) or alias) and path not in found:
                 found.append(path)
-            if block.words[:1] == ["mapping"] and _maps(block, nic):
-                raise _unknown(wanted, f"{' '.join(block.words)} gives it another name")
+            _need_told(block, wanted)
     if found[:1] and found[0].is_relative_to(root / "run"):
         raise OnestackError(
             f"{nic} is configured by {found[0]}",
@@ -181,6 +195,43 @@ def _place(texts: Mapping[Path, str], wanted: Handover, root: Path) -> Path:
     return found[0]
 
 
+def _need_told(block: Block, wanted: Handover) -> None:
+    """Raises `OnestackError` where it is about the NIC, and not by a stanza of its name."""
+    nic = wanted.nic
+    if block.words[:1] == ["mapping"] and _maps(block, nic):
+        raise _unknown(wanted, f"{' '.join(block.words)} gives it another name")
+    for word in block.starts:
+        if "=" in word and _fits(word.partition("=")[0], nic):
+            raise _unknown(wanted, f"{word} gives it another name")
+    if not block.is_of(nic) and (line := _naming(block, wanted)):
+        raise _unknown(wanted, f"the stanza of {block.words[1]} names it: {line}")
+
+
+def _fits(word: str, nic: str) -> bool:
+    """A name that is to be started, or a pattern of such: ``/eno*``."""
+    if not word.startswith("/"):
+        return word == nic
+    return fnmatch.fnmatch(nic, word[1:].partition("/")[0])
+
+
+def _is_hot(text: str, nic: str) -> bool:
+    """Whether it is started once it is there."""
+    hot = [block for block in blocks(text) if block.words[:1] == ["allow-hotplug"]]
+    return any(_fits(word, nic) for block in hot for word in block.starts)
+
+
+def _naming(block: Block, wanted: Handover) -> str:
+    """A command of another device's that is about what moves."""
+    if block.words[:1] != ["iface"]:
+        return ""
+    for _, line in block.lines:
+        word, rest = [*line.split(None, 1), "", ""][:2]
+        parts = [p for p in re.split(r"[;&|]+|\bthen\b|\bdo\b", rest) if _name(p, wanted) != p]
+        if word in _HOOKS and any(_kind(part.split(), wanted) == "addresses" for part in parts):
+            return line
+    return ""
+
+
 def _maps(block: Block, nic: str) -> bool:
     return any(fnmatch.fnmatch(nic, pattern) for pattern in block.words[1:])
 
@@ -193,8 +244,12 @@ def _unknown(wanted: Handover, why: str) -> OnestackError:
     )
 
 
-def edit(text: str, wanted: Handover) -> str:
-    """The stanzas of ``wanted.nic`` and of its aliases, for the bridge. Raises `OnestackError`."""
+def edit(text: str, wanted: Handover, hot: bool | None = None) -> str:
+    """The stanzas of ``wanted.nic`` and of its aliases, for the bridge. Raises `OnestackError`.
+
+    ``hot``: the NIC is started once it is there, by what another file says.
+    """
+    hot = _is_hot(text, wanted.nic) if hot is None else hot
     found = blocks(text)
     _need_known(found, wanted)
     own, made, told = _own(found, wanted), list[str](), False
@@ -208,10 +263,10 @@ def edit(text: str, wanted: Handover) -> str:
         last: list[str] = []
         if not told and block.words[1] == wanted.nic:
             told = True
-            hot = any(wanted.nic in b.starts and b.words[0] == "allow-hotplug" for b in found)
             if not joined:
                 made.append(f"auto {'' if hot else wanted.nic + ' '}{wanted.bridge}")
-            made += [f"iface {wanted.nic} inet manual", *own, ""]
+            made += [f"iface {wanted.nic} inet manual", *own]
+            made += [*(_joining(wanted) if hot else []), ""]
             made += [_name(block.head, wanted), *_first(wanted)]
             last = _last(wanted, hot)
         else:
@@ -267,6 +322,15 @@ def _first(wanted: Handover) -> list[str]:
     ]
 
 
+def _joining(wanted: Handover) -> list[str]:
+    """The NIC may come when the bridge has waited long enough, or once more."""
+    nic, bridge = wanted.nic, wanted.bridge
+    return [
+        f"    up ifup {bridge} || true",
+        f"    up ip link set dev {nic} mtu {wanted.mtu} up master {bridge} || true",
+    ]
+
+
 def _last(wanted: Handover, hot: bool) -> list[str]:
     """The NIC is its port once these lines are done, one of which may have made the NIC."""
     nic, bridge = wanted.nic, wanted.bridge
@@ -274,6 +338,9 @@ def _last(wanted: Handover, hot: bool) -> list[str]:
     return [
         *([f"    pre-up {wait}"] if hot else []),
         f"    pre-up ip link set dev {nic} mtu {wanted.mtu} up master {bridge}",
+        # What a router may have given it before that, while it was up by itself.
+        f"    pre-up ip -6 address flush dev {nic} || true",
+        f"    pre-up ip -6 route flush dev {nic} || true",
         f"    post-down ip link set dev {nic} nomaster || true",
         f"    post-down ip link delete dev {bridge} || true",
     ]

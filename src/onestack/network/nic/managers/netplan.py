@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from onestack.host.command import CommandFailed, run
@@ -60,7 +60,15 @@ class Netplan:
 
     def lasting(self, wanted: Handover, root: Path) -> Told:
         """Raises `OnestackError` where netplan does not take it."""
-        backend, name = _backend(wanted, root), identifier(wanted, root)
+        backend = _backend(wanted, root)
+        if isinstance(backend, NetworkManager) and networkmanager.asks_six(wanted, root):
+            raise OnestackError(
+                f"NetworkManager has an address of {wanted.nic} by DHCPv6, and netplan its files",
+                f"netplan has no words for which client {wanted.bridge} is to be, and as another "
+                "one it would get another address",
+                f"give {wanted.nic} a static IPv6 address, or define it in NetworkManager itself",
+            )
+        name = identifier(wanted, root)
         source = place(wanted, root, name)
         texts: dict[Path, str | None] = without_cloud_init(wanted, root)
         known = networkd.identities(wanted, root)
@@ -166,7 +174,7 @@ def _backend(wanted: Handover, root: Path) -> Manager:
 def identifier(wanted: Handover, root: Path) -> str:
     """What netplan calls the NIC: another name than the kernel's where it matches by address."""
     state = _read(root / networkd.STATE / str(wanted.index))
-    found = re.search(r"^NETWORK_FILE=\S*?([^/]+)$", state, re.MULTILINE)
+    found = re.search(r"^NETWORK_FILE=\S*?([^/\n]+)$", state, re.MULTILINE)
     if found and (named := _NETWORKD.match(found[1])):
         return named[1]
     if isinstance(_backend(wanted, root), NetworkManager):
@@ -186,6 +194,7 @@ def edit(text: str, wanted: Handover, name: str) -> str:
             "it says more of them than netplan has words for, and writes them anew",
             "define the NIC in a file of your own",
         )
+    _need_one(entries, wanted, name)
     moving = [line for key, some in entries.items() if key in MOVES + BOTH for line in some]
     staying = [line for key, some in entries.items() if key not in MOVES for line in some]
     bridge = [
@@ -206,6 +215,21 @@ def edit(text: str, wanted: Handover, name: str) -> str:
     else:
         made += ["  bridges:", *bridge]
     return note(wanted) + "\n".join(made) + "\n"
+
+
+def _need_one(entries: Mapping[str, list[str]], wanted: Handover, name: str) -> None:
+    """Raises `OnestackError` where the definition may fit other devices: all become ports."""
+    pairs = [line.partition(":") for line in entries.get("match", [])[1:]]
+    match = {key.strip(): value.strip().strip("\"'") for key, _, value in pairs}
+    if not match or "macaddress" in match:
+        return
+    if match.keys() != {"name"} or match["name"] != wanted.nic:
+        fits = ", ".join(f"{key}: {value}" for key, value in match.items())
+        raise OnestackError(
+            f"netplan's {name} may be more devices than {wanted.nic}",
+            f"it is whatever fits {fits}, and each would become a port of {wanted.bridge}",
+            f"have it fit {wanted.nic} alone, by match: {{macaddress: ...}} or by the name",
+        )
 
 
 def definition(text: str, kinds: Iterable[str], name: str) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from onestack.model.errors import OnestackError
@@ -38,6 +38,16 @@ class Networkd:
     def lasting(self, wanted: Handover, root: Path) -> Told:
         for_now: dict[Path, str | None] = dict.fromkeys(files(wanted, root, root / RUNTIME))
         return Told({**files(wanted, root, root / LASTING), **for_now}, RELOAD, RELOAD)
+
+
+def running(root: Path) -> bool:
+    return (root / STATE).is_dir()
+
+
+def left_alone(names: Sequence[str], root: Path) -> tuple[Path, str]:
+    """A file for devices that a pattern of the operator's may fit, and what is in it."""
+    text = f"# A wire of onestack's.\n[Match]\nName={' '.join(names)}\n\n[Link]\nUnmanaged=yes\n"
+    return root / LASTING / f"00-onestack-{names[0]}.network", text
 
 
 def files(wanted: Handover, root: Path, folder: Path) -> dict[Path, str | None]:

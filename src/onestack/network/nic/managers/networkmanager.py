@@ -16,7 +16,13 @@ from pathlib import Path
 
 from onestack.model.errors import OnestackError
 from onestack.network.nic.managers import ifcfg
-from onestack.network.nic.managers.told import Command, Handover, Told, without_cloud_init
+from onestack.network.nic.managers.told import (
+    Command,
+    Handover,
+    Told,
+    text_of,
+    without_cloud_init,
+)
 
 RUNTIME = "run/NetworkManager/system-connections"
 LASTING = "etc/NetworkManager/system-connections"
@@ -44,7 +50,7 @@ class NetworkManager:
         made = _files(wanted, root, RUNTIME, text)
         own = in_use(wanted.index, root)
         start = (*RELOAD, up("uuid", bridge_uuid(wanted)), up("uuid", port_uuid(wanted)))
-        return Told(made, start, (*RELOAD, up("uuid", own)), dict.fromkeys(made, SECRET))
+        return Told(made, start, _again(wanted, text, own), dict.fromkeys(made, SECRET))
 
     def lasting(self, wanted: Handover, root: Path) -> Told:
         """The same connections at another place: they stay as active as they are."""
@@ -55,9 +61,11 @@ class NetworkManager:
             **_files(wanted, root, LASTING, text),
         }
         asleep = path if path.is_relative_to(root / LASTING) else root / LASTING / path.name
-        made |= {asleep: without_start(text), **_parts(wanted, root / LASTING, own)}
+        if not _of_several(text):
+            made[asleep] = without_start(text)
+        made |= _parts(wanted, root / LASTING, own)
         made |= dict.fromkeys(_files(wanted, root, RUNTIME, text))
-        return Told(made, RELOAD, (*RELOAD, up("uuid", own)), dict.fromkeys(made, SECRET))
+        return Told(made, RELOAD, _again(wanted, text, own), dict.fromkeys(made, SECRET))
 
 
 RELOAD: tuple[Command, ...] = (("nmcli", "connection", "reload"),)
@@ -67,11 +75,37 @@ def up(*which: str) -> Command:
     return ("nmcli", "--wait", "30", "connection", "up", *which)
 
 
+def _again(wanted: Handover, text: str, own: str) -> tuple[Command, ...]:
+    which = ("ifname", wanted.nic) if _of_several(text) else ()
+    return (*RELOAD, up("uuid", own, *which))
+
+
+def _of_several(text: str) -> bool:
+    """One that other NICs may have at the same time. (Ours comes before it by its priority.)"""
+    return parse(text)["connection"].get("multi-connect") in ("2", "3")
+
+
+def _connections(folder: Path) -> Iterator[Path]:
+    """Files that NetworkManager reads: an editor's of its own are none."""
+    for path in sorted(folder.glob("*")):
+        if path.is_file() and path.name[0] != "." and not path.name.endswith(_PASSED_OVER):
+            yield path
+
+
+_PASSED_OVER = ("~", ".swp", ".swpx", ".pem", ".der")
+
+
+def asks_six(wanted: Handover, root: Path) -> bool:
+    """Whether it has an address by DHCPv6."""
+    known = _identity(_state(wanted.index, root))
+    return any(section == "ipv6" for section, _, _ in known)
+
+
 def _parts(wanted: Handover, folder: Path, own: str) -> dict[Path, str | None]:
     """NICs of a bond that name it by the operator's connection would start that one again."""
     found: dict[Path, str | None] = {}
-    for path in sorted(folder.glob("*")):
-        if path.is_file() and own in (text := path.read_text()):
+    for path in _connections(folder):
+        if own in (text := text_of(path)):
             made = re.sub(
                 rf"^(master|controller)={re.escape(own)}$",
                 rf"\1={port_uuid(wanted)}",
@@ -132,7 +166,7 @@ def current(wanted: Handover, root: Path) -> tuple[Path, str]:
     """The connection that the NIC has, and where it is kept. Raises `OnestackError`."""
     used = in_use(wanted.index, root)
     if used and (found := keyfile(wanted.nic, used, root)):
-        return found, found.read_text()
+        return found, text_of(found)
     if used and ifcfg.configured(wanted.nic, root, used):
         raise OnestackError(
             f"NetworkManager keeps the connection of {wanted.nic} in {root / ifcfg.FOLDER}",
@@ -151,12 +185,8 @@ def current(wanted: Handover, root: Path) -> tuple[Path, str]:
 
 def keyfile(nic: str, used: str, root: Path) -> Path | None:
     """The one with that uuid; netplan writes none, and is known by the NIC's name."""
-    places = [path for folder in _FOLDERS for path in sorted((root / folder).glob("*"))]
-    texts = {
-        path: path.read_text()
-        for path in places
-        if path.is_file() and not path.name.startswith("onestack-")
-    }
+    places = [path for folder in _FOLDERS for path in _connections(root / folder)]
+    texts = {path: text_of(path) for path in places if not path.name.startswith("onestack-")}
     for line in (f"uuid={used}", f"interface-name={nic}"):
         for path, text in texts.items():
             without = not re.search(r"^uuid=", text, re.MULTILINE)
