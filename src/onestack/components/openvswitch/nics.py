@@ -140,8 +140,8 @@ def before(ctx: Context) -> Iterator[Finding]:
                 "look at them: ip -br link",
             )
             continue
-        there = facts and facts.link(nic)
-        fit = fit_of(ctx, Wire(ctx.cloud.device(bridge), nic), facts) if there else None
+        wire = Wire(ctx.cloud.device(bridge), nic)
+        fit = fit_of(ctx, wire, facts) if facts and facts.link(nic) else None
         if isinstance(fit, Finding):
             yield fit
             continue

@@ -35,7 +35,7 @@ class Transaction:
         with journal.held():
             journal.write(begun)
 
-    def step(self, kind: str, data: dict[str, Any], do: Callable[[], None]) -> None:
+    def step(self, kind: str, data: dict[str, Any], do: Callable[[], object]) -> None:
         """Raises `OnestackError` where it fails, or where somebody has rolled it back meanwhile."""
         with self.journal.held():
             self._need_trying()
