@@ -157,7 +157,7 @@ def test_the_machine_and_guests_share_the_nic_and_the_machine_needs_no_switch(
                 # the keeper twice is the keeper once
                 keeper.end()
                 keeper = Keeper(place, ovs, to)
-                assert ports(ovs, "br-ex") == ["to-br-ex-eno1", "qg-1"]
+                assert ports(ovs, "br-ex") == ["qg-1", "to-br-ex-eno1"]
                 # the switch is killed: guests wait for the next, the machine does not
                 pid = int((ovs.place / "v.pid").read_text())
                 os.kill(pid, signal.SIGKILL)
