@@ -194,6 +194,8 @@ class Answers(Mapping[str, Any]):
         self._values = {
             name: parse(key, self._given.get(name, key.default)) for name, key in keys.items()
         }
+        implied = {n for key in keys.values() if self._values[key.name] for n in key.implies}
+        self._values |= dict.fromkeys(implied, True)
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]

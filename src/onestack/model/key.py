@@ -47,5 +47,7 @@ class Key:
     """Older or other spellings, accepted and reported."""
     check: Callable[[str], str | None] | None = None
     """Returns what is wrong with a value, or ``None``."""
+    implies: tuple[str, ...] = ()
+    """Of a flag: others that are y where it is, whatever is said of them."""
     network_of: str = ""
     """For the network of a service's own guests: the flag that turns the service on."""
