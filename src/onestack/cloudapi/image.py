@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,10 +43,19 @@ class Images:
             )
 
     def describe(self, image: Item, properties: Mapping[str, str]) -> None:
-        patch = [
-            {"op": "replace" if name in image else "add", "path": f"/{name}", "value": value}
-            for name, value in properties.items()
-        ]
+        self._patch(
+            image,
+            [
+                {"op": "replace" if name in image else "add", "path": f"/{name}", "value": value}
+                for name, value in properties.items()
+            ],
+        )
+
+    def undescribe(self, image: Item, names: Iterable[str]) -> None:
+        """Without these of its properties."""
+        self._patch(image, [{"op": "remove", "path": f"/{name}"} for name in names])
+
+    def _patch(self, image: Item, patch: list[Item]) -> None:
         headers = {"Content-Type": _PATCH}
         self.session.patch(f"{self.url}/{image['id']}", data=json.dumps(patch), headers=headers)
 

@@ -228,6 +228,21 @@ def _enable_domain(keystone: KeystoneApi, domain: Item) -> None:
     keystone.update("domains", domain, {"enabled": True})
 
 
+def remove_domain(
+    keystone: KeystoneApi, name: str, description: str, users: str
+) -> Iterator[Change]:
+    """No domain that `ensure_domain` made, with all users and projects in it.
+
+    Another one of that name is somebody else's. ``users`` is what people are told of them.
+    """
+    found = keystone.domain(name)
+    if found and found["description"] == description:
+        yield Change(
+            f"remove the domain {name} with {users}",
+            functools.partial(keystone.remove_domain, found),
+        )
+
+
 def remove_user(ctx: Context, name: str) -> Iterator[Change]:
     """No service user ``name``."""
     known = keystone_of(ctx)

@@ -1,4 +1,4 @@
-"""Images of service guests: private ones of the project ``service``, named by their recipe."""
+"""Images of service guests: of the project ``service``, named by their recipe."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ def ensure_service_image(
     recipe: GuestImage,
     tags: tuple[str, ...] = (),
     properties: Mapping[str, str] | None = None,
+    visibility: str = "private",
     tell: Tell = silent,
 ) -> Iterator[Change]:
     """The image of ``recipe``, built if need be, uploaded whole.
 
-    Interrupted, an upload is begun anew. Who is not of the project neither sees it nor can
-    put another in its place: services find it by `service_image`, or by tag and `service_project`.
+    Interrupted, an upload is begun anew. A ``private`` one who is not of the project does not
+    see. Nobody can put another in its place: services find it by `service_image`, or by tag and
+    `service_project`.
     """
     images, name, cache = images_of(ctx), image_name(recipe), CACHE / "images"
     present = [each for each in _ours(ctx, recipe) if each["name"] == name]
@@ -52,7 +54,7 @@ def ensure_service_image(
     body = {
         "name": name,
         "owner": service_project(ctx),
-        "visibility": "private",
+        "visibility": visibility,
         "disk_format": "qcow2",
         "container_format": "bare",
         "min_disk": recipe.min_disk_gib,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 
 from onestack.cloudapi import keystone
@@ -28,14 +27,7 @@ def ensure_domain(ctx: Context) -> Iterator[Change]:
 
 
 def remove_domain(ctx: Context) -> Iterator[Change]:
-    """The domain that `ensure_domain` made, with all users and projects of stacks.
-
-    Another one of that name is somebody else's.
-    """
-    known, name = keystone_of(ctx), str(ctx.answers["CONFIG_HEAT_DOMAIN"])
-    domain = known.domain(name)
-    if domain and domain["description"] == DESCRIPTION:
-        yield Change(
-            f"remove the domain {name} with the users that stacks made",
-            functools.partial(known.remove_domain, domain),
-        )
+    """The domain that `ensure_domain` made, with all users and projects of stacks."""
+    name = str(ctx.answers["CONFIG_HEAT_DOMAIN"])
+    users = "the users that stacks made"
+    yield from keystone.remove_domain(keystone_of(ctx), name, DESCRIPTION, users)
