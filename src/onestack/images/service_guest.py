@@ -27,6 +27,7 @@ from onestack.images.boot import boot_config, make_initrd
 from onestack.images.builder import check_machine
 from onestack.images.content import contents, files_below
 from onestack.images.disk import MIB, write_disk
+from onestack.images.sources import Archive
 from onestack.kernel.files import sync_directory
 from onestack.model.change import Change
 from onestack.release.lock import closure, parse
@@ -44,6 +45,8 @@ UNITS = (
 )
 """Started at boot in every guest."""
 FAILED = "the image of a service's machine cannot be made"
+SCRIPTS = Path("usr/lib/guest/scripts")
+"""While it is there, ``service/usr/lib/guest/configure`` runs scripts."""
 KEPT = r"-[0-9a-f]{12}\.(qcow2|parts)"
 """How what is kept of a recipe is named, after the recipe's name."""
 
@@ -68,6 +71,10 @@ class Recipe:
     """Of what those need, what the guest never imports; and what only that needs."""
     sources: tuple[str, ...] = ()
     """Distributions whose source archive ``finish`` finds unpacked in ``usr/src/NAME``."""
+    archives: tuple[Archive, ...] = ()
+    """Others, which no lock has; ``finish`` finds each unpacked in ``usr/src/NAME-VERSION``."""
+    scripts: bool = False
+    """Whether a script in its user data is run, by root, once: where the guest is a user's own."""
     units: tuple[str, ...] = ()
     """Started at boot, each as its ``[Install]`` says."""
     modules: tuple[str, ...] = ()
@@ -131,6 +138,9 @@ class Recipe:
             pinned = {one.name: one for one in parse(release().services.lock.read_text())}
             for name in self.sources:
                 sources.fetch(pinned[name], made / "sources", work)
+            for archive in self.archives:
+                tell(f"fetching {archive.name} {archive.version}")
+                sources.fetch_archive(archive, made / "sources", work)
             run(["sync", "-f", str(made)], timeout=300)
             made.rename(parts)
             sync_directory(cache)
@@ -176,10 +186,12 @@ class Recipe:
         debian_root.add_modules(root, modules, (*debian_root.MODULES, *self.modules))
         if self.distributions:
             agents.install(parts / "python", root)
-        if self.sources:
+        if self.sources or self.archives:
             shutil.copytree(parts / "sources", root / "usr/src", dirs_exist_ok=True)
         debian_root.prune(root, (*debian_root.LEFT_OUT, *self.pruned))
         agents.compile_all(root)
+        if self.scripts:
+            (root / SCRIPTS).touch()
         debian_root.enable(root, (*UNITS, *self.units))
         if self.finish:
             self.finish(root)
