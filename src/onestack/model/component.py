@@ -200,6 +200,9 @@ class Component(Part):
     for those who change Python itself, and would change what the others have imported."""
     clients: tuple[str, ...] = ()
     """Commands of the clients' environment for it."""
+    foreign_commands: Mapping[str, str] = {}
+    """First word of commands of ``openstack`` whose client is in an environment of its own, to
+    that environment: while the component is on, they are sent there."""
     guest_images: tuple[GuestImage, ...] = ()
     """Of machines that it starts: `onestack image` builds each, also where it is off."""
     flavors: tuple[Flavor, ...] = ()

@@ -17,6 +17,18 @@ from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile, Directory
 from onestack.model.key import Key, Kind
 
+FIRST_WORD = """value=
+for word in "$@"; do
+    [ -z "$value" ] || { value=; continue; }
+    case $word in
+    --os-*=* | --os-beta-command) ;;
+    --os-* | --log-file) value=1 ;;
+    -* | help) ;;
+"""
+"""Looks for the command's first word, past the options before it; `help` stands before one."""
+OLDER = "unset OS_VOLUME_API_VERSION"
+"""Clients of earlier releases do not know today's."""
+
 
 class Clients(Component):
     name = "clients"
@@ -122,7 +134,7 @@ def wrapper(ctx: Context, tool: str) -> str:
         if name
         else ""
     )
-    program = shlex.quote(str(ctx.release.clients.command(tool)))
+    program = _program(ctx, tool)
     ca, clouds = (shlex.quote(str(p)) for p in (ctx.authority, ctx.cloud.etc / "clouds.yaml"))
     return (
         "#!/bin/sh\n"
@@ -133,5 +145,22 @@ def wrapper(ctx: Context, tool: str) -> str:
         f"export OS_CLIENT_CONFIG_FILE={clouds}\n"
         # No proxy of the operator's leads to this cloud.
         f'export no_proxy="${{no_proxy:-${{NO_PROXY-}}}},{ctx.public}"\n'
-        f'set -- {program} "$@"\n{enter}exec "$@"\n'
+        f'{program}set -- "$program" "$@"\n{enter}exec "$@"\n'
     )
+
+
+def _program(ctx: Context, tool: str) -> str:
+    """Sets ``program``: the clients' own, or one of an environment that some commands are in."""
+    own = f"program={shlex.quote(str(ctx.release.clients.command(tool)))}\n"
+    elsewhere = {
+        word: ctx.release.environment(name).command(tool)
+        for room in ctx.components
+        for word, name in room.foreign_commands.items()
+    }
+    if tool not in Clients.clients or not elsewhere:
+        return own
+    cases = "".join(
+        f"    {shlex.quote(word)}) program={shlex.quote(str(path))}; {OLDER}; break ;;\n"
+        for word, path in sorted(elsewhere.items())
+    )
+    return f"{own}{FIRST_WORD}{cases}    *) break ;;\n    esac\ndone\n"
