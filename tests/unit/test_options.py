@@ -27,6 +27,8 @@ from onestack.model.declarations import ConfigFile
 from onestack.model.host import Host
 from onestack.model.ini import MultiOpt
 from onestack.model.key import Kind
+from onestack.model.process import SERVICES
+from onestack.release.environment import Environment
 from onestack.release.release import Release
 from tests.support.ini import Parser
 from tests.support.machines import machine, with_datapath
@@ -89,6 +91,7 @@ def context(
             "CONFIG_LBAAS_INSTALL": "y",
             "CONFIG_TROVE_INSTALL": "y",
             "CONFIG_ONESTACK_BARBICAN_INSTALL": "y",
+            "CONFIG_SAHARA_INSTALL": "y",
             "CONFIG_HEAT_CLOUDWATCH_INSTALL": "y",
             **(EVERYTHING if everything else {}),
         }
@@ -132,10 +135,10 @@ def sections(file: ConfigFile) -> dict[str, dict[str, str]]:
     return {name: dict(parser[name]) for name in parser.sections()}
 
 
-def complaints(found: Release, files: list[dict[str, Any]]) -> list[str]:
+def complaints(environment: Environment, files: list[dict[str, Any]]) -> list[str]:
     """A process for each component: upstream's services share one set of options."""
     done = subprocess.run(
-        [found.services.python, HERE / "registry.py"],
+        [environment.python, HERE / "registry.py"],
         input=json.dumps(files),
         env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "ignore"},
         capture_output=True,
@@ -145,6 +148,15 @@ def complaints(found: Release, files: list[dict[str, Any]]) -> list[str]:
     )
     assert done.returncode == 0, done.stderr
     return list(dict.fromkeys(json.loads(done.stdout)))
+
+
+def environment_of(ctx: Context, component: Component) -> Environment:
+    """Where the code of ``component`` is, installed if it is not."""
+    names = {database.environment for database in component.databases(ctx)} or {SERVICES}
+    environment = ctx.release.environment(names.pop())
+    for change in environment.ensure():
+        change.do()
+    return environment
 
 
 STILL_NEEDED = (
@@ -173,7 +185,7 @@ def test_options_are_the_releases_own(root: Path, installed: Release, component:
         for file in checked(ctx, component)
     }
     if files:
-        found = complaints(installed, list(files.values()))
+        found = complaints(environment_of(contexts[0], component), list(files.values()))
         wrong = [each for each in found if not each.endswith(STILL_NEEDED)]
         assert not wrong, "\n".join(wrong)
 
@@ -240,7 +252,7 @@ def test_the_check_itself_finds_what_is_wrong(installed: Release) -> None:
             "database": {"sql_connection": "x", "connection": "mysql://x"},
         },
     }
-    found = complaints(installed, [file])
+    found = complaints(installed.services, [file])
     assert len(found) == 4, found
     assert "is no value for it" in found[0]
     assert "no such option" in found[1]

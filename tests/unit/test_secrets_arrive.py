@@ -94,11 +94,13 @@ GOES = {
         (
             *("aodh/aodh.conf", "ceilometer/ceilometer.conf", "cinder/cinder.conf"),
             *("glance/glance-api.conf", "heat/heat.conf", "octavia/octavia.conf"),
-            *("trove/trove.conf", *SEES_NOVA),
+            *("sahara/sahara.conf", "trove/trove.conf", *SEES_NOVA),
             # imported at the broker's start
             "rabbitmq/definitions.json",
         )
     ),
+    "sahara_db": Goes(("sahara/sahara.conf",), ("database:sahara",)),
+    "sahara_keystone": Goes(("sahara/sahara.conf",), ("identity:sahara",)),
     "swift_hash_suffix": Goes(("swift/swift.conf",), refused="swift"),
     "swift_keystone": Goes(("swift/proxy-server.conf",), ("identity:swift",)),
     "trove_bus": Goes(("trove/trove.conf", "rabbitmq/definitions.json")),

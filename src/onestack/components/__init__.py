@@ -26,6 +26,7 @@ from onestack.components.ovn import Ovn
 from onestack.components.placement import Placement
 from onestack.components.provision import Provision
 from onestack.components.rabbitmq import Rabbitmq
+from onestack.components.sahara import Sahara
 from onestack.components.swift import Swift
 from onestack.components.tempest import Tempest
 from onestack.components.trove import Trove
@@ -51,6 +52,7 @@ ALL: tuple[Component, ...] = (
     Heat(),
     Octavia(),
     Trove(),
+    Sahara(),
     Horizon(),
     Gnocchi(),
     Ceilometer(),

@@ -12,6 +12,7 @@ from onestack.model.declarations import Database, KnownError
 from onestack.model.host import Role
 from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
+from onestack.model.process import SERVICES
 from onestack.model.secret import CONTROLLER, Secret
 
 NAMESPACES = (
@@ -46,10 +47,12 @@ def _key(what: str, service: str, whose: str) -> Key:
     return Key(name, "PW_PLACEHOLDER", f"Password of {service}'s {whose}.", Kind.SECRET)
 
 
-def own_database(service: str, versions: str, config: Path) -> Database:
+def own_database(
+    service: str, versions: str, config: Path, environment: str = SERVICES
+) -> Database:
     """The database of a service that has one, with a user and a job ``sync`` of its own."""
     sync = f"onestack.components.{service}.inside.jobs:sync"
-    return Database(service, service, sync, (versions,), (config,))
+    return Database(service, service, sync, (versions,), (config,), environment=environment)
 
 
 def denied(service: str) -> KnownError:

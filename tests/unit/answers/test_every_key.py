@@ -151,6 +151,8 @@ _NETAPP = {
     "CONFIG_CINDER_NETAPP_NFS_SHARES": "n:/x",
 }
 _UNDER = (
+    # which it is not asked for while data processing is on
+    ("CONFIG_HEAT_INSTALL", {"CONFIG_SAHARA_INSTALL": "n"}),
     ("CONFIG_KEYSTONE_LDAP_", _LDAP),
     ("CONFIG_NEUTRON_ML2_TUNNEL_ID", {**_OVS, "CONFIG_NEUTRON_ML2_TYPE_DRIVERS": "gre,vxlan"}),
     ("CONFIG_NEUTRON_OVN_", {**_OVN, "CONFIG_NEUTRON_OVN_EXTERNAL_PHYSNET": ""}),

@@ -56,8 +56,8 @@ def test_a_refused_key_at_its_default_is_no_matter() -> None:
 
 
 def test_services_of_later_are_refused_with_the_reason() -> None:
-    (found,) = problems("CONFIG_SAHARA_INSTALL=y")
-    assert "retired" in found and "set it to n" in found
+    (found,) = problems("CONFIG_MANILA_INSTALL=y")
+    assert "not part of onestack" in found and "set it to n" in found
 
 
 def test_later_layers_win_but_one_layer_must_agree_with_itself() -> None:

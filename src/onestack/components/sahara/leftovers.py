@@ -1,0 +1,133 @@
+"""What clusters leave in other services when sahara is gone for good.
+
+Sahara does not run by then, and heat may have gone with it; with sahara's tables nobody would
+know which machines were a cluster's.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from onestack.cloudapi.compute import compute_of
+from onestack.cloudapi.image import images_of
+from onestack.cloudapi.keystone import keystone_of, remove_domain
+from onestack.cloudapi.neutron import NeutronApi, neutron_of
+from onestack.cloudapi.service_images import remove_all
+from onestack.cloudapi.session import admin_session
+from onestack.components.sahara import config, domain
+from onestack.components.sahara.guest import RECIPE
+from onestack.database.server import server_of
+from onestack.database.upstream_tables import sahara as tables
+from onestack.model.change import Change
+from onestack.model.context import Context
+from onestack.model.errors import OnestackError
+
+MARK = "Data Processing Cluster by Sahara"
+"""In the description of what heat makes for a cluster."""
+REGISTERED = "_sahara_"
+"""How the names of properties begin by which sahara knows an image."""
+GONE_SECONDS = 300.0
+
+
+def remove(ctx: Context) -> Iterator[Change]:
+    # Asked first: a stack takes its servers along, and sahara's tables go last.
+    machines = _machines(ctx)
+    if ctx.offers("orchestration"):
+        yield from _stacks(ctx)
+    if ctx.offers("network"):
+        yield from _network(neutron_of(ctx), machines)
+    if ctx.offers("compute"):
+        yield from _servers(ctx, machines)
+    if ctx.offers("image"):
+        yield from remove_all(ctx, RECIPE)
+        yield from _registrations(ctx)
+    if ctx.offers("identity"):
+        users = "the users of jobs and clusters"
+        yield from remove_domain(keystone_of(ctx), config.DOMAIN, domain.DESCRIPTION, users)
+
+
+def _machines(ctx: Context) -> list[tables.MachineRow]:
+    if not ctx.offers("database"):
+        return []
+    server = server_of(ctx)
+    if not tables.TABLES <= server.tables(tables.DATABASE):
+        return []
+    return [
+        machine
+        for cluster in tables.clusters(server)
+        for machine in tables.machines(server, cluster.identity)
+        if machine.server
+    ]
+
+
+def _stacks(ctx: Context) -> Iterator[Change]:
+    """Each cluster is one, whoever's it is."""
+    session = admin_session(ctx)
+    url = f"{ctx.url('orchestration')}/{session.get_project_id()}/stacks"
+    query = {"global_tenant": "True", "tags": config.STACK_TAG}
+
+    def there() -> list[Any]:
+        return list(session.get(url, params=query).json()["stacks"])
+
+    if stacks := there():
+
+        def delete() -> None:
+            for stack in stacks:
+                session.delete(f"{url}/{stack['stack_name']}/{stack['id']}")
+            until = time.monotonic() + GONE_SECONDS
+            while left := there():
+                if time.monotonic() > until:
+                    raise OnestackError(
+                        f"{len(left)} stacks of clusters do not go",
+                        ", ".join(f"{s['stack_name']}: {s['stack_status']}" for s in left),
+                        "see onestack logs heat, then run the same command again",
+                    )
+                time.sleep(2)
+
+        yield Change(f"remove {len(stacks)} clusters with all that they have", delete)
+
+
+def _network(api: NeutronApi, machines: list[tables.MachineRow]) -> Iterator[Change]:
+    ports = [p for m in machines for p in api.all("port", device_id=m.server)]
+    for port in ports:
+        for address in api.all("floatingip", port_id=port["id"]):
+            yield Change(
+                f"remove the floating IP {address['floating_ip_address']} of a cluster",
+                functools.partial(api.delete, "floatingip", address["id"]),
+            )
+        yield Change(
+            f"remove the port {port['name']}", functools.partial(api.delete, "port", port["id"])
+        )
+    for group in api.all("security-group"):
+        if MARK in group["description"]:
+            yield Change(
+                f"remove the security group {group['name']}",
+                functools.partial(api.delete, "security-group", group["id"]),
+            )
+
+
+def _servers(ctx: Context, machines: list[tables.MachineRow]) -> Iterator[Change]:
+    compute = compute_of(ctx)
+    for machine in machines:
+        if compute.server(machine.server):
+            yield Change(
+                f"remove the server {machine.name} of a cluster",
+                functools.partial(compute.remove_server, machine.server),
+            )
+    if flavor := compute.flavors().get(config.NODE.name):
+        what = f"remove the flavor {config.NODE.name}"
+        yield Change(what, functools.partial(compute.delete_flavor, flavor))
+
+
+def _registrations(ctx: Context) -> Iterator[Change]:
+    """Of images that people brought: they stay, without what sahara wrote on them."""
+    images = images_of(ctx)
+    for image in images.all(visibility="all", limit="1000"):
+        if names := sorted(name for name in image if name.startswith(REGISTERED)):
+            yield Change(
+                f"take sahara's properties off the image {image['name']}",
+                functools.partial(images.undescribe, image, names),
+            )

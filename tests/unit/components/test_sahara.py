@@ -1,0 +1,329 @@
+"""Sahara's room: what it asks for, what it is told, who may what, and what stays behind."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from onestack.answers.registry import registry
+from onestack.cloudapi.image import Images
+from onestack.components import service_guests
+from onestack.components.clients import Clients, wrapper
+from onestack.components.glance import Glance
+from onestack.components.heat import Heat
+from onestack.components.keystone import Keystone
+from onestack.components.neutron import Neutron
+from onestack.components.nova import Nova
+from onestack.components.provision import Provision
+from onestack.components.rabbitmq import Rabbitmq
+from onestack.components.sahara import Sahara, config, hops, keys, leftovers, offered
+from onestack.components.sahara.guest import PLUGIN, VERSION
+from onestack.components.swift import Swift
+from onestack.database.upstream_tables import sahara as tables
+from onestack.database.upstream_tables.sahara import ClusterRow, MachineRow
+from onestack.model.component import Component
+from onestack.model.context import Context
+from tests.unit.components.rooms import answered, content, context
+
+OTHERS: tuple[Component, ...] = (Keystone(), Glance(), Nova(), Neutron(), Heat(), Rabbitmq())
+
+
+@pytest.fixture
+def sahara() -> Sahara:
+    return Sahara()
+
+
+def cloud(root: Path, sahara: Sahara, *more: Component, **given: str) -> Context:
+    return context(root, *OTHERS, *more, sahara, name="a", CONFIG_SAHARA_INSTALL="y", **given)
+
+
+def option(text: str, name: str) -> str:
+    return str(re.findall(rf"^{name} = (.*)$", text, re.MULTILINE)[0])
+
+
+# -- answers -----------------------------------------------------------------------
+
+
+def test_it_is_asked_for_and_brings_heat_along(sahara: Sahara) -> None:
+    assert not sahara.enabled(registry().answers())
+    answers = registry().answers({"CONFIG_SAHARA_INSTALL": "y", "CONFIG_HEAT_INSTALL": "n"})
+    assert sahara.enabled(answers) and Heat().enabled(answers)
+    assert any("CONFIG_HEAT_INSTALL=n" in said for said in sahara.remarks(answers))
+    assert not list(sahara.remarks(registry().answers({"CONFIG_SAHARA_INSTALL": "y"})))
+    assert not Heat().enabled(registry().answers({"CONFIG_SAHARA_INSTALL": "n"}))
+
+
+@pytest.mark.parametrize("service", ["NOVA", "NEUTRON", "GLANCE"])
+def test_not_without_what_a_cluster_is_made_of(sahara: Sahara, service: str) -> None:
+    off = {f"CONFIG_{service}_INSTALL": "n"}
+    answers = registry().answers({"CONFIG_SAHARA_INSTALL": "y", **off})
+    assert any(f"CONFIG_{service}_INSTALL" in said for said in sahara.validate(answers))
+    assert not list(sahara.validate(registry().answers({"CONFIG_SAHARA_INSTALL": "y"})))
+    assert not list(sahara.validate(registry().answers(off)))
+
+
+def test_packstacks_keys_are_taken() -> None:
+    answers, wrong = answered(
+        CONFIG_SAHARA_INSTALL="y", CONFIG_SAHARA_DB_PW="a", CONFIG_SAHARA_KS_PW="b"
+    )
+    assert answers is not None and not wrong
+
+
+def test_the_way_to_the_machines_is_asked_for(tmp_path: Path, sahara: Sahara) -> None:
+    (found,) = sahara.preflight_checks(cloud(tmp_path, sahara))
+    assert "CONFIG_ONESTACK_EXTERNAL_ADDRESS" in found.cure
+    own = {"CONFIG_ONESTACK_EXTERNAL_ADDRESS": "10.50.14.1/24"}
+    assert not list(sahara.preflight_checks(cloud(tmp_path, sahara, **own)))
+
+
+# -- what it is told ---------------------------------------------------------------
+
+
+def test_it_is_alone_and_nobody(tmp_path: Path, sahara: Sahara) -> None:
+    ctx = cloud(tmp_path, sahara)
+    (own,) = sahara.processes(ctx)
+    assert own.environment == "sahara" and own.user == "onestack-a-sahara"
+    assert not own.capabilities and not own.groups
+    for target in own.sockets.values():
+        assert target.startswith(f"tcp:{ctx.internal}:")
+    modes = {place.path: place.mode for place in sahara.directories(ctx)}
+    # There each cluster's key is made.
+    assert modes[Path(own.env["TMPDIR"])] == 0o700
+    assert not sahara.privsep(ctx) and not sahara.root_commands(ctx)
+    (database,) = sahara.databases(ctx)
+    assert database.environment == "sahara"
+
+
+def test_everything_is_below_the_clouds_root(tmp_path: Path, sahara: Sahara) -> None:
+    text = content(cloud(tmp_path, sahara, Swift()), sahara, "sahara.conf")
+    for path in re.findall(r"(?<![\w:/.])/[\w./-]+", text):
+        if not path.startswith(("/v3", "/v1", "/sahara")):
+            assert path.startswith(str(tmp_path)), path
+
+
+def test_data_lies_only_where_there_is_a_place(tmp_path: Path, sahara: Sahara) -> None:
+    without = content(cloud(tmp_path, sahara), sahara, "sahara.conf")
+    assert option(without, "data_source_types") == "hdfs,maprfs"
+    assert option(without, "job_binary_types") == "internal-db"
+    assert "ca_file" not in without
+    stored = content(cloud(tmp_path, sahara, Swift()), sahara, "sahara.conf")
+    assert option(stored, "data_source_types") == "swift,hdfs,maprfs"
+    assert "swift" in option(stored, "job_binary_types")
+    # Of these the user would say where they are.
+    for text in (without, stored):
+        assert "s3" not in text and "manila" not in text
+
+
+def test_fake_is_for_tests(tmp_path: Path, sahara: Sahara) -> None:
+    named = option(content(cloud(tmp_path, sahara), sahara, "sahara.conf"), "plugins")
+    assert named.split(",") == ["spark3", "spark", "vanilla", "storm", "ambari", "cdh", "mapr"]
+    tested = cloud(tmp_path, sahara, **{keys.FAKE: "y"})
+    assert "fake" in option(content(tested, sahara, "sahara.conf"), "plugins").split(",")
+
+
+def test_nobody_may_write_who_may_only_read() -> None:
+    assert not set(config.READING) & set(config.WRITING)
+    for name in config.READING:
+        assert not re.search(r"create|delete|modify|update|scale|register|execute|cancel", name)
+        assert f'"data-processing:{name}": "role:admin or role:reader"' in config.policy()
+    for name in config.WRITING:
+        assert f'"data-processing:{name}": "role:admin or role:member"' in config.policy()
+
+
+def test_an_image_costs_nothing_unless_it_is_asked_for(tmp_path: Path, sahara: Sahara) -> None:
+    ctx = cloud(tmp_path, sahara)
+    assert [task.name for task in sahara.tasks(ctx)] == ["domain"]
+    assert not list(sahara.downloads(ctx))
+    whole = cloud(tmp_path, sahara, Provision(), **{keys.IMAGE: "y"})
+    names = [task.name for task in sahara.tasks(whole)]
+    assert names == ["domain", "image", "flavor", "templates"]
+    assert [task.name for task in sahara.downloads(whole)] == ["guest"]
+
+
+def test_an_image_is_known_by_its_properties() -> None:
+    assert offered.PROPERTIES[f"_sahara_tag_{PLUGIN}"] == "True"
+    assert offered.PROPERTIES[f"_sahara_tag_{VERSION}"] == "True"
+    assert PLUGIN in config.PLUGINS
+
+
+# -- the client --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "which"),
+    [
+        ("dataprocessing plugin list", "sahara"),
+        ("--os-cloud a --debug dataprocessing cluster show x", "sahara"),
+        ("--os-cloud=a -q dataprocessing plugin list", "sahara"),
+        ("help dataprocessing plugin list", "sahara"),
+        ("server create dataprocessing", "clients"),
+        ("--os-project-name dataprocessing server list", "clients"),
+        ("", "clients"),
+        ("--version", "clients"),
+    ],
+)
+def test_its_commands_go_to_the_client_of_its_day(
+    tmp_path: Path, sahara: Sahara, words: str, which: str
+) -> None:
+    ctx = cloud(tmp_path, sahara, Clients())
+    for name in ("clients", "sahara"):
+        program = ctx.release.environment(name).command("openstack")
+        program.parent.mkdir(parents=True)
+        program.write_text(f'#!/bin/sh\necho {name} "${{OS_VOLUME_API_VERSION-}}" "$@"\n')
+        program.chmod(0o755)
+    script = tmp_path / "openstack"
+    script.write_text(wrapper(ctx, "openstack"))
+    ran = subprocess.run(
+        ["sh", script, *words.split()],
+        env={"PATH": "/usr/bin:/bin", "OS_VOLUME_API_VERSION": "3.70"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    version = "3.70" if which == "clients" else ""
+    assert ran.stdout == " ".join((which, version, *words.split())) + "\n"
+
+
+def test_where_it_is_off_the_client_is_the_one_of_all(tmp_path: Path) -> None:
+    ctx = context(tmp_path, *OTHERS, Clients())
+    assert "dataprocessing" not in wrapper(ctx, "openstack")
+    assert "dataprocessing" not in wrapper(ctx, "nova")
+
+
+# -- what stays behind -------------------------------------------------------------
+
+
+class Session:
+    """Answers with ``pages`` by their URL's last word, and keeps what is asked."""
+
+    def __init__(self, **pages: Any) -> None:
+        self.pages, self.asked = pages, list[tuple[str, str]]()
+
+    def get_project_id(self) -> str:
+        return "p"
+
+    def get(self, url: str, **_: Any) -> Any:
+        return SimpleNamespace(json=lambda: self.pages[url.rpartition("/")[2]])
+
+    def delete(self, url: str, **_: Any) -> None:
+        self.asked.append(("DELETE", url))
+        self.pages["stacks"] = {"stacks": []}
+
+    def patch(self, url: str, data: str, **_: Any) -> None:
+        self.asked.append(("PATCH", f"{url} {data}"))
+
+
+def test_clusters_go_with_their_stacks(
+    tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = {"id": "1", "stack_name": "c-1", "stack_status": "CREATE_COMPLETE"}
+    session = Session(stacks={"stacks": [stack]})
+    monkeypatch.setattr(leftovers, "admin_session", lambda ctx: session)
+    (change,) = leftovers._stacks(cloud(tmp_path, sahara))
+    assert "1 clusters" in change.what
+    change.do()
+    (asked,) = session.asked
+    assert asked[1].endswith("/v1/p/stacks/c-1/1")
+    assert not list(leftovers._stacks(cloud(tmp_path, sahara)))
+
+
+def test_without_heat_each_machine_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {
+        ("port", "s1"): [{"id": "p1", "name": "c-worker-0-port"}],
+        ("floatingip", "p1"): [{"id": "f1", "floating_ip_address": "192.0.2.9"}],
+    }
+    groups = [
+        {"id": "g1", "name": "c-worker", "description": f"{leftovers.MARK}\nSahara cluster"},
+        {"id": "g2", "name": "mine", "description": "of a person's"},
+    ]
+
+    class Api:
+        gone: list[str]
+
+        def __init__(self) -> None:
+            self.gone = []
+
+        def all(self, kind: str, **query: str) -> list[dict[str, str]]:
+            if kind == "security-group":
+                return groups
+            return here.get((kind, next(iter(query.values()))), [])
+
+        def delete(self, kind: str, identity: str) -> None:
+            self.gone.append(f"{kind} {identity}")
+
+    api = Api()
+    machines = [MachineRow("c-worker-0", "s1", "192.0.2.9"), MachineRow("c-x", "s2", "")]
+    for change in leftovers._network(cast(Any, api), machines):
+        change.do()
+    assert api.gone == ["floatingip f1", "port p1", "security-group g1"]
+
+
+def test_images_of_people_stay_without_the_registration(
+    tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"id": "1", "name": "mine", "_sahara_tag_spark": "True", "_sahara_username": "u"}
+    session = Session(images={"images": [known, {"id": "2", "name": "other", "os_type": "linux"}]})
+    images = Images(cast(Any, session), "http://x/v2/images")
+    monkeypatch.setattr(leftovers, "images_of", lambda ctx: images)
+    (change,) = leftovers._registrations(cloud(tmp_path, sahara))
+    change.do()
+    ((method, said),) = session.asked
+    assert method == "PATCH" and said.startswith("http://x/v2/images/1 ")
+    assert said.count('"remove"') == 2 and "/_sahara_username" in said
+
+
+# -- where it ends -----------------------------------------------------------------
+
+
+def said_of(
+    ctx: Context,
+    monkeypatch: pytest.MonkeyPatch,
+    row: ClusterRow,
+    machine: MachineRow,
+    port: dict[str, str] | None,
+) -> list[Any]:
+    monkeypatch.setattr(hops, "server_of", lambda ctx: None)
+    monkeypatch.setattr(tables, "clusters", lambda server: [row])
+    monkeypatch.setattr(tables, "machines", lambda server, cluster: [machine])
+    monkeypatch.setattr(service_guests, "no_server", lambda *_, **__: None)
+    api = SimpleNamespace(find=lambda kind, **query: port)
+    monkeypatch.setattr(hops, "neutron_of", lambda ctx: api)
+    return list(hops.examine(ctx))
+
+
+def test_a_machine_that_does_not_come_is_told_of(
+    tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = cloud(tmp_path, sahara)
+    up = {"id": "p", "status": "ACTIVE"}
+
+    def told(address: str, port: dict[str, str] | None = up, silent: int = 1000) -> list[Any]:
+        row = ClusterRow("1", "c", "Waiting", "", silent)
+        return said_of(ctx, monkeypatch, row, MachineRow("c-m-0", "s", address), port)
+
+    assert told("", silent=10) == []
+    assert "no address" in told("")[0].why
+    assert "no port" in told("", None)[0].why
+    assert "DOWN" in told("", {"id": "p", "status": "DOWN"})[0].why
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setattr(hops, "SSH", listening.getsockname()[1])
+        assert "does not let sahara in" in told("127.0.0.1")[0].why
+    assert "not reached by ssh" in told("127.0.0.1")[0].why
+
+
+def test_a_cluster_in_error_says_why(
+    tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = ClusterRow("1", "c", "Error", "Quota exceeded for floating ips", 5)
+    (found,) = said_of(
+        cloud(tmp_path, sahara), monkeypatch, row, MachineRow("m", "s", ""), {"status": ""}
+    )
+    assert found.why == "Quota exceeded for floating ips"
+    assert "cluster delete 1" in found.cure
