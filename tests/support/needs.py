@@ -16,8 +16,18 @@ def services_python() -> Path:
     return Path(given) / "bin" / "python" if given else release().services.python
 
 
+def sahara_python() -> Path:
+    """Sahara's environment: ``ONESTACK_SAHARA``, or the one that `up` installed."""
+    given = os.environ.get("ONESTACK_SAHARA")
+    return Path(given) / "bin" / "python" if given else release().environment("sahara").python
+
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="run as root")
 needs_services = pytest.mark.skipif(
     not services_python().exists(),
     reason="the services' environment is not installed (onestack up, or ONESTACK_SERVICES)",
+)
+needs_sahara = pytest.mark.skipif(
+    not sahara_python().exists(),
+    reason="sahara's environment is not installed (onestack up, or ONESTACK_SAHARA)",
 )

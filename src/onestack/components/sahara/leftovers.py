@@ -53,7 +53,7 @@ def _machines(ctx: Context) -> list[tables.MachineRow]:
     if not ctx.offers("database"):
         return []
     server = server_of(ctx)
-    if not tables.TABLES <= server.tables(tables.DATABASE):
+    if not server.tables(tables.DATABASE) >= tables.TABLES:
         return []
     return [
         machine

@@ -73,7 +73,8 @@ def _was_whole(cluster: Any) -> bool:
 @ops.ops_error_handler("{reason}")  # type: ignore[untyped-decorator]
 def _end(cluster_id: str) -> None:
     raise Interrupted(
-        "the service ended in the middle of this; a cluster in Error can only be deleted"
+        "the service ended in the middle of it: what is in Error can be deleted, what is Active "
+        "has what it had"
     )
 
 

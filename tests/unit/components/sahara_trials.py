@@ -1,0 +1,306 @@
+"""Trials of sahara's room inside upstream, run by the Python of sahara's environment.
+
+``sahara_trials.py TRIAL FOLDER`` prints what it found as JSON, as its last line. In the folder is
+``policy.yaml``, and a database is made there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from onestack.components.sahara.inside import run, sessions
+
+PROJECT = "0" * 32
+LATER = 30
+
+
+def configured(folder: Path, data_sources: str = "hdfs,maprfs") -> Any:
+    """Upstream, as `run.all_in_one` makes it, with a database in ``folder``; its WSGI application
+    without what asks keystone."""
+    paste = folder / "api-paste.ini"
+    paste.write_text(
+        "[composite:sahara]\nuse = egg:Paste#urlmap\n/: api\n"
+        "[app:api]\npaste.app_factory = sahara.api.middleware.sahara_middleware:RouterV2.factory\n"
+    )
+    places: dict[str, dict[str, Any]] = {
+        "database": {"connection": f"sqlite:///{folder}/sahara.sqlite"},
+        "trustee": dict.fromkeys(("username", "password", "project_name"), "x")
+        | {"user_domain_name": "Default", "project_domain_name": "Default"}
+        | {"auth_url": "http://127.0.0.1:1/v3"},
+        "oslo_policy": {"policy_file": folder / "policy.yaml"},
+        "DEFAULT": {
+            "transport_url": "fake://",
+            "remote": "onestack",
+            "plugins": "fake,spark3,spark,vanilla,storm,ambari,cdh,mapr",
+            "data_source_types": data_sources,
+            "job_binary_types": "internal-db",
+            "api_paste_config": paste,
+        },
+    }
+    config = folder / "sahara.conf"
+    config.write_text(
+        "".join(
+            f"[{name}]\n" + "".join(f"{option} = {value}\n" for option, value in options.items())
+            for name, options in places.items()
+        )
+    )
+    run.configure(str(config))
+    import sahara.main as server
+
+    server.setup_common(os.devnull, run.NAME)
+    run._mend()
+    from sahara.db.sqlalchemy import api, models
+
+    models.mb.SaharaBase.metadata.create_all(api.get_engine())
+    application = server.make_app()
+    server.setup_sahara_api(run.NAME)
+    server.setup_sahara_engine()
+    server.setup_auth_policy()
+    return application
+
+
+def asked(
+    application: Any, method: str, path: str, body: Any = None, roles: str = "member,reader"
+) -> tuple[int, Any]:
+    from webob import Request
+
+    request = Request.blank(f"/v1.1/{PROJECT}{path}", method=method)
+    named = ("User-Id", "Auth-Token", "User-Name", "Tenant-Name")
+    request.headers.update({f"X-{name}": "x" for name in named})
+    request.headers.update({"X-Tenant-Id": PROJECT, "X-Service-Catalog": "[]", "X-Roles": roles})
+    if isinstance(body, bytes):
+        request.body = body
+    elif body is not None:
+        request.json = body
+    answer = request.get_response(application)
+    return answer.status_int, answer.json if answer.body else None
+
+
+# -- trials ------------------------------------------------------------------------
+
+
+def api(folder: Path) -> Any:
+    """What people read and write, without anything that another service has."""
+    application = configured(folder)
+    source = {"name": "in", "type": "hdfs", "url": "/data/in"}
+    stored = {"name": "s", "type": "swift", "url": "swift://c.sahara/o"}
+    plugins = asked(application, "GET", "/plugins")[1]["plugins"]
+    found: dict[str, Any] = {
+        "plugins": {each["name"]: each["versions"] for each in plugins},
+        "one": asked(application, "GET", "/plugins/spark3/3.5")[0],
+        "made": asked(application, "POST", "/data-sources", source),
+        "stored": asked(application, "POST", "/data-sources", stored),
+        "listed": asked(application, "GET", "/data-sources"),
+        "read": asked(application, "GET", "/data-sources", roles="reader"),
+        "written": asked(
+            application, "POST", "/data-sources", {**source, "name": "r"}, roles="reader"
+        ),
+        "nobody": asked(application, "GET", "/data-sources", roles="other"),
+        "hidden": asked(application, "PATCH", "/plugins/spark3", {}, roles="member,reader"),
+    }
+    found["binary"] = asked(application, "PUT", "/job-binary-internals/pi.py", b"print(1)")
+    return found
+
+
+def policy(folder: Path) -> Any:
+    from sahara.common import policies
+
+    return sorted(
+        (rule.name.removeprefix("data-processing:"), rule.check_str)
+        for rule in policies.list_rules()
+    )
+
+
+def session(folder: Path) -> Any:
+    """Of a session: it is a process of its own, what it is asked it does, and how it ends."""
+    sessions.begin(run._warm, run._session)
+    from sahara.utils import patches
+
+    patches.patch_all()
+    from eventlet import timeout
+    from sahara import context, exceptions
+    from sahara.utils import procutils
+
+    from onestack.components.sahara.inside import remote
+
+    context.set_ctx(context.get_admin_context())
+    one, two = procutils.start_subprocess(), procutils.start_subprocess()
+    pids = [procutils.run_in_subprocess(each, os.getpid) for each in (one, two)]
+    parents = {procutils.run_in_subprocess(each, os.getppid) for each in (one, two)}
+    try:
+        procutils.run_in_subprocess(one, remote.described)
+        wrong = ""
+    except exceptions.SubprocessException as error:
+        wrong = str(error)
+    began = time.monotonic()
+    try:
+        with timeout.Timeout(1):
+            procutils.run_in_subprocess(two, time.sleep, (LATER,))
+        late = False
+    except timeout.Timeout:
+        late = True
+    for each in (one, two):
+        procutils.kill_subprocess(each)
+    until = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < until:
+        time.sleep(0.05)
+    return {
+        "pids": len(set(pids)),
+        "parents": len(parents),
+        "own": os.getpid() in parents,
+        "wrong": wrong,
+        "late": late,
+        "seconds": time.monotonic() - began,
+        "left": [pid for pid in pids if Path(f"/proc/{pid}").exists()],
+        "parent": parents.pop(),
+    }
+
+
+def guests(folder: Path) -> Any:
+    """What guests say of themselves, and of HDFS."""
+    from types import SimpleNamespace
+
+    from sahara.utils import patches
+
+    patches.patch_all()
+    from sahara.utils import ssh_remote
+
+    from onestack.components.sahara.inside import remote
+
+    said: dict[str, str] = {}
+    ssh_remote._execute_command = lambda command, **_: (0, said["text"])
+    kinds = {}
+    for name, text in (
+        ("debian", 'ID=debian\nVERSION_ID="12"\n'),
+        ("red hat", 'ID="rhel"\nVERSION_ID="9.4"\n'),
+        ("nothing", ""),
+    ):
+        said["text"] = text
+        kinds[name] = [ssh_remote._get_os_distrib(), ssh_remote._get_os_version()]
+    assert remote.Driver.__mro__[1] is ssh_remote.SshRemoteDriver
+
+    put: dict[str, bytes] = {}
+    sftp = SimpleNamespace(putfo=lambda file, place: put.update({place: file.read()}))
+    ssh_remote._write_file(sftp, "a", "\u00fc", False)
+    ssh_remote._write_file(sftp, "b", b"\x00", False)
+    return {"kinds": kinds, "files": {name: list(raw) for name, raw in put.items()}}
+
+
+REPORT = """Configured Capacity: 1 (1 B)
+
+-------------------------------------------------
+Live datanodes (2):
+
+Name: 10.0.0.5:50010 (one)
+Hostname: one
+Decommission Status : {one}
+Configured Capacity: 1 (1 B)
+
+Name: 10.0.0.6:50010 (two)
+Hostname: two
+Decommission Status : Normal
+Configured Capacity: 1 (1 B)
+"""
+
+
+def spark(folder: Path) -> Any:
+    configured(folder)
+    from types import SimpleNamespace
+
+    from sahara.plugins.base import PLUGINS
+    from sahara_plugin_spark.plugins.spark import run_scripts, scaling
+    from sahara_plugin_vanilla.plugins.vanilla.hadoop2 import run_scripts as vanilla
+
+    commands: list[str] = []
+    report = {"text": REPORT.format(one="Decommission in progress")}
+
+    def execute(command: str, **_: Any) -> tuple[int, str]:
+        commands.append(command)
+        return 0, report["text"]
+
+    there = SimpleNamespace(execute_command=execute)
+    gone = [SimpleNamespace(internal_ip=ip) for ip in ("10.0.0.5", "10.0.0.9")]
+    moving = scaling._is_decommissioned(there, gone)
+    report["text"] = REPORT.format(one="Decommissioned")
+    plugin = PLUGINS.get_plugin("spark3")
+    return {
+        "versions": plugin.get_versions(),
+        "processes": plugin.get_node_processes("3.5"),
+        "jobs": sorted(plugin.get_edp_job_types()["3.5"]),
+        "live": [
+            run_scripts._check_datanodes_count(remote=there, count=count) for count in (1, 2, 0)
+        ],
+        "vanilla": bool(vanilla._check_datanodes_count(remote=there, count=2)),
+        "users": sorted({command.split()[-1] for command in commands if "su -lc" in command}),
+        "moving": moving,
+        "moved": scaling._is_decommissioned(there, gone),
+        "plugins": sorted(PLUGINS.plugins),
+    }
+
+
+def interrupted(folder: Path) -> Any:
+    """What a start makes of clusters and jobs that are in the middle of something."""
+    configured(folder)
+    import eventlet
+    from sahara import conductor, context
+    from sahara.service import ops, trusts
+
+    from onestack.components.sahara.inside import interrupted as settling
+
+    told: list[str] = []
+    trusts.use_os_admin_auth_token = lambda cluster: told.append(f"as the owner of {cluster.name}")
+    trusts.create_trust_for_cluster = lambda cluster: None
+    ops.terminate_cluster = lambda identity, force=False: told.append("deleted")
+
+    class Engine:
+        def rollback_cluster(self, cluster: Any, reason: Any) -> bool:
+            told.append(f"rolled back {cluster.name}: {cluster.rollback_info}")
+            return "rollback_count" in (cluster.rollback_info or {})
+
+    ops.INFRA = Engine()
+    context.set_ctx(context.Context(tenant_id=PROJECT, user_id="u"))
+    base = {"plugin_name": "fake", "hadoop_version": "0.1", "node_groups": []}
+    rows = {
+        "ready": ("Active", {}),
+        "made": ("Waiting", {"shutdown": True}),
+        "started": ("Starting", {}),
+        "scaled": ("Scaling: Waiting", {"rollback_count": {"1": 1}, "target_count": {"1": 2}}),
+        "grown": ("Configuring", {}),
+        "leaving": ("Deleting", {}),
+    }
+    api, ids = conductor.API, {}
+    for name, (status, rollback) in rows.items():
+        cluster = api.cluster_create(context.ctx(), {**base, "name": name})
+        update = {"status": status, "rollback_info": rollback}
+        api.cluster_update(context.ctx(), cluster, update)
+        ids[name] = cluster.id
+    step = {"step_name": "s", "step_type": "Plugin: scale cluster", "total": 1}
+    api.cluster_provision_step_add(context.ctx(), ids["grown"], step)
+    job = api.job_create(context.ctx(), {"name": "j", "type": "Spark"})
+    execution = {"job_id": job.id, "cluster_id": ids["ready"], "info": {"status": "PENDING"}}
+    lost = api.job_execution_create(context.ctx(), {**execution, "job_configs": {}})
+    known = {**execution, "engine_job_id": "1@2", "info": {"status": "RUNNING"}}
+    going = api.job_execution_create(context.ctx(), {**known, "job_configs": {}})
+    settling.settle()
+    eventlet.sleep(1)
+    context.set_ctx(context.Context(tenant_id=PROJECT, user_id="u"))
+    found = {}
+    for name, identity in ids.items():
+        now = api.cluster_get(context.ctx(), identity)
+        found[name] = [now.status, now.status_description or ""]
+    jobs = [api.job_execution_get(context.ctx(), each.id).info["status"] for each in (lost, going)]
+    return {"clusters": found, "jobs": jobs, "told": told}
+
+
+TRIALS = (api, policy, session, guests, spark, interrupted)
+
+if __name__ == "__main__":
+    chosen = next(trial for trial in TRIALS if trial.__name__ == sys.argv[1])
+    place = Path(sys.argv[2])
+    sys.stdout.flush()
+    print(json.dumps(chosen(place)))

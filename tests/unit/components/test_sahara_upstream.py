@@ -1,0 +1,121 @@
+"""Sahara's room inside upstream: its API, its guests, what is settled at a start."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import onestack
+from onestack.components.sahara import config
+from onestack.release import program
+from tests.support.needs import needs_sahara, sahara_python
+
+TRIALS = Path(__file__).with_name("sahara_trials.py")
+OURS = "the service ended in the middle of it"
+
+pytestmark = needs_sahara
+
+
+def trial(name: str, folder: Path) -> Any:
+    """What it found."""
+    (folder / "policy.yaml").write_text(config.policy())
+    # By which upstream finds our driver and our plugin.
+    information = folder / "found" / program.DISTRIBUTION
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: onestack\nVersion: 0\n")
+    shutil.copyfile(program.SOURCE / program.ENTRY_POINTS, information / "entry_points.txt")
+    paths = (Path(onestack.__file__).parents[1], information.parent)
+    done = subprocess.run(
+        [sahara_python(), "-W", "ignore", TRIALS, name, folder],
+        env={**os.environ, "PYTHONPATH": ":".join(map(str, paths)), "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_what_is_asked_is_answered(tmp_path: Path) -> None:
+    """On libraries of today, which upstream never saw."""
+    found = trial("api", tmp_path)
+    assert found["plugins"]["spark3"] == ["3.5"]
+    assert set(found["plugins"]) == {*config.PLUGINS, "fake"}
+    assert found["one"] == 200
+    status, made = found["made"]
+    assert status == 202 and made["data_source"]["url"] == "/data/in"
+    status, listed = found["listed"]
+    assert [each["name"] for each in listed["data_sources"]] == ["in"]
+    assert found["binary"][0] == 202
+    # Without the object store nobody can name something in it.
+    status, told = found["stored"]
+    assert status == 400 and "'swift' is not one of" in told["error_message"]
+
+
+def test_a_reader_may_not_write(tmp_path: Path) -> None:
+    found = trial("api", tmp_path)
+    assert found["read"][0] == 200
+    for who in ("written", "nobody", "hidden"):
+        assert found[who][0] == 403, (who, found[who])
+
+
+def test_every_rule_is_given(tmp_path: Path) -> None:
+    rules = trial("policy", tmp_path)
+    left_to_all = {name for name, rule in rules if rule == ""}
+    assert left_to_all == {*config.READING, *config.WRITING}
+
+
+def test_a_session_is_a_process_that_ends_with_its_channel(tmp_path: Path) -> None:
+    found = trial("session", tmp_path)
+    assert found["pids"] == 2 and found["parents"] == 1 and not found["own"]
+    assert "get_transport" in found["wrong"]
+    # One that hangs in a guest is not waited for.
+    assert found["late"] and found["seconds"] < 10 and found["left"] == []
+    assert not Path(f"/proc/{found['parent']}/exe").exists()
+
+
+def test_guests_of_today_are_understood(tmp_path: Path) -> None:
+    found = trial("guests", tmp_path)
+    assert found["kinds"] == {
+        "debian": ["debian", "12"],
+        "red hat": ["redhat", "9.4"],
+        "nothing": ["", ""],
+    }
+    assert bytes(found["files"]["a"]) == "ü".encode()
+    assert bytes(found["files"]["b"]) == b"\0"
+
+
+def test_hdfs_of_today_is_understood(tmp_path: Path) -> None:
+    found = trial("spark", tmp_path)
+    assert found["versions"] == ["3.5"]
+    assert "Spark" in found["jobs"]
+    assert found["live"] == [False, True, True]
+    assert found["vanilla"] and found["users"] == ["hadoop", "hdfs"]
+    # Until what it has is copied, a node is not taken away.
+    assert not found["moving"] and found["moved"]
+
+
+def test_what_was_interrupted_is_brought_to_an_end(tmp_path: Path) -> None:
+    found = trial("interrupted", tmp_path)
+    states = {name: status for name, (status, _) in found["clusters"].items()}
+    assert states == {
+        "ready": "Active",
+        "made": "Error",
+        "started": "Error",
+        "scaled": "Active",
+        "grown": "Active",
+        "leaving": "Deleting",
+    }
+    for name in ("made", "started", "scaled"):
+        assert OURS in found["clusters"][name][1]
+    assert "scale it again" in found["clusters"]["grown"][1]
+    assert found["jobs"] == ["FAILED", "RUNNING"]
+    assert found["told"].count("deleted") == 1
+    for name in ("made", "started", "scaled", "grown", "leaving"):
+        assert f"as the owner of {name}" in found["told"]
+    assert "as the owner of ready" not in found["told"]
