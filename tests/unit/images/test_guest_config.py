@@ -7,6 +7,7 @@ import gzip
 import importlib.machinery
 import importlib.util
 import json
+import subprocess
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from pathlib import Path
@@ -317,3 +318,61 @@ def test_without_a_drive_it_says_so(
     monkeypatch.setattr(configure, "PATIENCE", 0.0)
     assert configure.main() == 0
     assert "no configuration drive; nothing is told" in capsys.readouterr().out
+
+
+# -- scripts -----------------------------------------------------------------------
+
+
+def packed(script: str) -> bytes:
+    """As the orchestration service packs a script."""
+    whole = MIMEMultipart()
+    for content, name, kind in (
+        ("#cloud-config\nuser: x\n", "cloud-config", "cloud-config"),
+        (script, "cfn-userdata", "x-cfninitdata"),
+        ("#!/usr/bin/python\nraise SystemExit(1)\n", "loguserdata.py", "x-shellscript"),
+    ):
+        part = MIMEText(content, _subtype=kind, _charset="us-ascii")
+        part.add_header("Content-Disposition", "attachment", filename=name)
+        whole.attach(part)
+    return whole.as_string().encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"#!/bin/sh\ntrue\n", [b"#!/bin/sh\ntrue\n"]),
+        (packed("#!/bin/sh\ntrue\n"), [b"#!/bin/sh\ntrue\n"]),
+        (packed("no script\n"), []),
+        (b"#cloud-config\n", []),
+        (b"", []),
+    ],
+)
+def test_which_script_is_run(configure: ModuleType, data: bytes, found: list[bytes]) -> None:
+    assert configure.scripts(data) == found
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_script_is_run_only_where_the_guest_is_its_owners(
+    configure: ModuleType,
+    guest: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    allowed: bool,
+) -> None:
+    guest.mkdir()
+    mark = guest / "mark"
+    read = configure.read
+    text = packed(f"#!/bin/sh\necho done >>{mark}\nexit 3\n")
+    monkeypatch.setattr(configure, "read", lambda n: text if n == "user_data" else read(n))
+    monkeypatch.setattr(configure, "SCRIPTS", str(guest / "allowed"))
+    monkeypatch.setattr(
+        configure.os, "system", lambda path: subprocess.call([f"{guest}{path}"]) << 8
+    )
+    if allowed:
+        (guest / "allowed").touch()
+    assert configure.main() == 0
+    assert mark.exists() is allowed
+    assert ("ended with 3" in capsys.readouterr().out) is allowed
+    # Once: not at the next start of the same instance.
+    assert configure.main() == 0
+    assert not allowed or mark.read_text() == "done\n"

@@ -8,6 +8,8 @@ import shutil
 import struct
 import subprocess
 import sys
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +159,49 @@ def test_scripts_are_a_shells(script: Path) -> None:
 def test_the_recipe_is_stable() -> None:
     assert guest.recipe() == guest.recipe()
     assert len(guest.recipe()) == 12
+
+
+# -- what a cluster's machine is asked for ------------------------------------------
+
+
+def test_the_script_of_user_data_in_parts() -> None:
+    whole = MIMEMultipart()
+    script = "#!/bin/bash\necho one\n\necho two\n"
+    for content, name, kind in (
+        ("#cloud-config\nuser: x\n", "cloud-config", "cloud-config"),
+        (script, "cfn-userdata", "x-cfninitdata"),
+        ("#!/usr/bin/python\n", "loguserdata.py", "x-shellscript"),
+    ):
+        part = MIMEText(content, _subtype=kind, _charset="us-ascii")
+        part.add_header("Content-Disposition", "attachment", filename=name)
+        whole.attach(part)
+    for text in (whole.as_string(), whole.as_string().replace("\n", "\r\n")):
+        done = subprocess.run(
+            [shutil.which("awk") or "awk", "-f", ROOTFS / "usr/lib/guest/script.awk"],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+        assert done.stdout.strip() == script.strip()
+
+
+def test_another_shell(tmp_path: Path) -> None:
+    """Only one that is there: with another nobody could log in any more."""
+    for name in ("passwd", "shells"):
+        shutil.copyfile(ROOTFS / "etc" / name, tmp_path / name)
+    program = (ROOTFS / "sbin/usermod").read_text().replace("/etc/", f"{tmp_path}/")
+
+    def usermod(*words: str) -> int:
+        return subprocess.run(
+            ["sh", "-c", program, "usermod", *words], capture_output=True, check=False
+        ).returncode
+
+    assert usermod("-s", "/bin/bash", "cirros") == 0
+    lines = (tmp_path / "passwd").read_text().splitlines()
+    assert "cirros:x:1000:1000:cirros:/home/cirros:/bin/bash" in lines
+    assert "root:x:0:0:root:/root:/bin/sh" in lines and len(lines) == 4
+    assert usermod("-s", "/bin/zsh", "cirros") == 3
+    assert usermod("-s", "/bin/sh", "nobody-here") == 6
+    assert usermod("-L", "cirros") == 2
