@@ -323,7 +323,7 @@ def test_without_a_drive_it_says_so(
 # -- scripts -----------------------------------------------------------------------
 
 
-def packed(script: str) -> bytes:
+def packed_script(script: str) -> bytes:
     """As the orchestration service packs a script."""
     whole = MIMEMultipart()
     for content, name, kind in (
@@ -341,8 +341,8 @@ def packed(script: str) -> bytes:
     ("data", "found"),
     [
         (b"#!/bin/sh\ntrue\n", [b"#!/bin/sh\ntrue\n"]),
-        (packed("#!/bin/sh\ntrue\n"), [b"#!/bin/sh\ntrue\n"]),
-        (packed("no script\n"), []),
+        (packed_script("#!/bin/sh\ntrue\n"), [b"#!/bin/sh\ntrue\n"]),
+        (packed_script("no script\n"), []),
         (b"#cloud-config\n", []),
         (b"", []),
     ],
@@ -362,7 +362,7 @@ def test_a_script_is_run_only_where_the_guest_is_its_owners(
     guest.mkdir()
     mark = guest / "mark"
     read = configure.read
-    text = packed(f"#!/bin/sh\necho done >>{mark}\nexit 3\n")
+    text = packed_script(f"#!/bin/sh\necho done >>{mark}\nexit 3\n")
     monkeypatch.setattr(configure, "read", lambda n: text if n == "user_data" else read(n))
     monkeypatch.setattr(configure, "SCRIPTS", str(guest / "allowed"))
     monkeypatch.setattr(
