@@ -23,25 +23,37 @@ from onestack.database.upstream_tables import (
     neutron,
     nova,
     octavia,
+    sahara,
     trove,
 )
 from onestack.model.errors import OnestackError
+from onestack.model.process import SERVICES
 from onestack.release.release import Release
 from tests.support.mariadb import installed as needs_mariadb
 from tests.support.mariadb import running
 from tests.support.needs import needs_root
 
 pytestmark = [needs_mariadb, needs_root]
-DECLARED = [Path(__file__).with_name(name) for name in ("declared_tables.py", "migrated_tables.py")]
+DECLARED = {
+    "declared_tables.py": SERVICES,
+    "migrated_tables.py": SERVICES,
+    "sahara_tables.py": "sahara",
+}
+"""Programs that print tables, each with the environment that has them."""
 
 
 @pytest.fixture(scope="module")
 def declared(installed: Release) -> dict[str, dict[str, str]]:
     """Database to table to the statement that makes it."""
-    python = installed.services.python
     found: dict[str, dict[str, str]] = {}
-    for program in DECLARED:
-        ran = subprocess.run([python, program], check=True, capture_output=True, text=True)
+    for name, where in DECLARED.items():
+        environment = installed.environment(where)
+        for change in environment.ensure():
+            change.do()
+        program = Path(__file__).with_name(name)
+        ran = subprocess.run(
+            [environment.python, program], check=True, capture_output=True, text=True
+        )
         found |= json.loads(ran.stdout)
     return found
 
@@ -246,6 +258,40 @@ def test_what_trove_has_on_its_way(server: Server) -> None:
     assert found["w1"].kind == "database instance" and found["w1"].name == "way1"
     assert found["w1"].state == "RESIZING" and found["w1"].since > 3600
     assert found["SAVING"].kind == "database backup"
+
+
+def test_saharas_clusters(server: Server) -> None:
+    for number, status, told in (("1", "Active", None), ("2", "Waiting", ""), ("3", "Error", "no")):
+        put(
+            server,
+            "sahara",
+            "clusters",
+            id=number,
+            name=f"c{number}",
+            status=status,
+            status_description=told,
+        )
+        put(server, "sahara", "node_groups", id=f"g{number}", cluster_id=number, name="g")
+    server.query(
+        "UPDATE clusters SET created_at = UTC_TIMESTAMP() - INTERVAL 60 SECOND", (), "sahara"
+    )
+    for name, group, identity, address in (
+        ("c2-g-1", "g2", "s2", None),
+        ("c2-g-0", "g2", "s1", "192.0.2.9"),
+        ("c1-g-0", "g1", "s3", "192.0.2.8"),
+    ):
+        row = {"instance_name": name, "instance_id": identity, "management_ip": address}
+        put(server, "sahara", "instances", id=identity, node_group_id=group, **row)
+    found = {row.identity: row for row in sahara.clusters(server)}
+    assert [found[n].status for n in sorted(found)] == ["Active", "Waiting", "Error"]
+    assert [found[n].description for n in sorted(found)] == ["", "", "no"]
+    assert all(60 <= row.silent < 90 for row in found.values())
+    assert sahara.machines(server, "2") == [
+        sahara.MachineRow("c2-g-0", "s1", "192.0.2.9"),
+        sahara.MachineRow("c2-g-1", "s2", ""),
+    ]
+    assert sahara.machines(server, "3") == []
+    assert server.tables(sahara.DATABASE) >= sahara.TABLES
 
 
 def test_signs_are_tables(declared: dict[str, dict[str, str]]) -> None:
