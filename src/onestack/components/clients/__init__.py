@@ -134,7 +134,7 @@ def wrapper(ctx: Context, tool: str) -> str:
         if name
         else ""
     )
-    program = _program(ctx, tool)
+    choice, program = _program(ctx, tool)
     ca, clouds = (shlex.quote(str(p)) for p in (ctx.authority, ctx.cloud.etc / "clouds.yaml"))
     return (
         "#!/bin/sh\n"
@@ -145,22 +145,25 @@ def wrapper(ctx: Context, tool: str) -> str:
         f"export OS_CLIENT_CONFIG_FILE={clouds}\n"
         # No proxy of the operator's leads to this cloud.
         f'export no_proxy="${{no_proxy:-${{NO_PROXY-}}}},{ctx.public}"\n'
-        f'{program}set -- "$program" "$@"\n{enter}exec "$@"\n'
+        f'{choice}set -- {program} "$@"\n{enter}exec "$@"\n'
     )
 
 
-def _program(ctx: Context, tool: str) -> str:
-    """Sets ``program``: the clients' own, or one of an environment that some commands are in."""
-    own = f"program={shlex.quote(str(ctx.release.clients.command(tool)))}\n"
+def _program(ctx: Context, tool: str) -> tuple[str, str]:
+    """Lines that choose, and the word for what is started.
+
+    It is the clients' own, or for some commands one of an environment of theirs.
+    """
+    own = shlex.quote(str(ctx.release.clients.command(tool)))
     elsewhere = {
         word: ctx.release.environment(name).command(tool)
         for room in ctx.components
         for word, name in room.foreign_commands.items()
     }
     if tool not in Clients.clients or not elsewhere:
-        return own
+        return "", own
     cases = "".join(
         f"    {shlex.quote(word)}) program={shlex.quote(str(path))}; {OLDER}; break ;;\n"
         for word, path in sorted(elsewhere.items())
     )
-    return f"{own}{FIRST_WORD}{cases}    *) break ;;\n    esac\ndone\n"
+    return f"program={own}\n{FIRST_WORD}{cases}    *) break ;;\n    esac\ndone\n", '"$program"'
