@@ -1,0 +1,255 @@
+"""Data processing with upstream's plugin `fake`: clusters of the test guest, whole but for Hadoop.
+
+Stacks, trusts, ssh, scaling and ends are real; the client is upstream's, unmodified.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy.known_errors import unexpected
+from tests.support.clouds import CloudUnderTest, CommandFailed, wait_until
+
+pytestmark = pytest.mark.timeout(3600)
+NAME = os.environ.get("ONESTACK_TEST_NAME", "hadoop")
+ANSWERS = (
+    "CONFIG_SAHARA_INSTALL=y",
+    # which is on all the same
+    "CONFIG_HEAT_INSTALL=n",
+    "CONFIG_ONESTACK_SAHARA_FAKE=y",
+    "CONFIG_ONESTACK_IMAGE=y",
+    "CONFIG_ONESTACK_EXTERNAL_ADDRESS=10.50.14.1/24",
+    "CONFIG_CINDER_VOLUMES_SIZE=4G",
+)
+NETWORKS = (
+    "set -e; "
+    "openstack network create dp-ext --external --provider-network-type local; "
+    "openstack subnet create dp-ext-sub --network dp-ext --subnet-range 10.50.14.0/24 "
+    "--allocation-pool start=10.50.14.71,end=10.50.14.89 --no-dhcp; "
+    "openstack network create dp-net; "
+    "openstack subnet create dp-sub --network dp-net --subnet-range 192.168.71.0/24; "
+    "openstack router create dp-router --external-gateway dp-ext; "
+    "openstack router add subnet dp-router dp-sub"
+)
+DONE = ("Active", "Error")
+
+
+class Clusters:
+    def __init__(self, cloud: CloudUnderTest) -> None:
+        self.cloud = cloud
+
+    def json(self, command: str, **more: Any) -> Any:
+        return json.loads(self.cloud.type(f"openstack {command} -f json", **more))
+
+    def ask(self, command: str, **more: Any) -> Any:
+        return self.json(f"dataprocessing {command}", **more)
+
+    def refused(self, command: str) -> str:
+        """What is said of a command that fails."""
+        done = self.cloud.inside(f"openstack {command}", expect=None)
+        assert done.returncode != 0, done.stdout
+        return done.stdout + done.stderr
+
+    def create(self, name: str) -> None:
+        self.ask(
+            f"cluster create --name {name} --cluster-template dp-fake --image cirros "
+            "--neutron-network dp-net"
+        )
+
+    def status(self, name: str) -> str:
+        return str(self.ask(f"cluster show {name}")["Status"])
+
+    def active(self, name: str, seconds: float = 900) -> dict[str, Any]:
+        """Waited for; fails at once where sahara has given up."""
+
+        def look() -> dict[str, Any] | None:
+            found: dict[str, Any] = self.ask(f"cluster show {name}")
+            if found["Status"] == "Error":
+                raise CommandFailed(f"{name} is in Error: {found['Status description']}")
+            return found if found["Status"] == "Active" else None
+
+        found: dict[str, Any] = wait_until(f"the cluster {name}", look, seconds, 5)
+        return found
+
+    def servers(self) -> list[str]:
+        return sorted(server["Name"] for server in self.json("server list"))
+
+
+@pytest.fixture(scope="module")
+def clusters() -> Iterator[Clusters]:
+    layout = os.environ.get("ONESTACK_TEST_LAYOUT", "ovn")
+    cloud = CloudUnderTest(NAME, answers=(f"CONFIG_NEUTRON_L2_AGENT={layout}", *ANSWERS))
+    with cloud.living(timeout=1800):
+        cloud.type(NETWORKS)
+        cloud.type(
+            "set -e; openstack project create dp-project; "
+            "openstack user create dp-member --password of-a-test; "
+            "openstack user create dp-reader --password of-a-test; "
+            "openstack role add --project dp-project --user dp-member member; "
+            "openstack role add --project dp-project --user dp-reader reader"
+        )
+        yield Clusters(cloud)
+
+
+def test_a_second_up_changes_nothing(clusters: Clusters) -> None:
+    assert "0 changes" in clusters.cloud.up(timeout=1800).stdout
+
+
+def test_what_there_is(clusters: Clusters) -> None:
+    found = {each["Name"]: each["Versions"] for each in clusters.ask("plugin list")}
+    assert found["spark3"] == "3.5"
+    assert set(found) == {"spark3", "spark", "vanilla", "storm", "ambari", "cdh", "mapr", "fake"}
+    types = {each["Type"] for each in clusters.json("catalog list")}
+    assert {"data-processing", "orchestration"} <= types
+    # Clients of today go on as they are.
+    assert "cirros" in clusters.cloud.type("openstack image list -f value -c Name")
+    assert clusters.json("dataprocessing job type list")
+
+
+def test_it_is_nobody_and_alone(clusters: Clusters) -> None:
+    cloud = clusters.cloud
+    (own,) = [each for each in cloud.status() if each["name"] == "sahara"]
+    status = Path(f"/proc/{own['pid']}/status").read_text()
+    assert "CapEff:\t0000000000000000" in status
+    assert "Uid:\t0\t" not in status
+
+
+def as_user(clusters: Clusters, name: str, command: str) -> str:
+    done = clusters.cloud.inside(
+        f"OS_USERNAME={name} OS_PASSWORD=of-a-test OS_PROJECT_NAME=dp-project "
+        f"openstack dataprocessing {command}",
+        expect=None,
+    )
+    return done.stdout.strip() if done.returncode == 0 else f"refused: {done.stderr}"
+
+
+def test_a_reader_may_not_write(clusters: Clusters) -> None:
+    make = "data source create --type hdfs --url /in dp-in -f json"
+    assert as_user(clusters, "dp-reader", "data source list -f json") == "[]"
+    assert "refused" in as_user(clusters, "dp-reader", make)
+    assert json.loads(as_user(clusters, "dp-member", make))["Name"] == "dp-in"
+    seen = json.loads(as_user(clusters, "dp-reader", "data source list -f json"))
+    assert [each["Name"] for each in seen] == ["dp-in"]
+    assert "refused" in as_user(clusters, "dp-reader", "data source delete dp-in")
+    assert as_user(clusters, "dp-member", "data source delete dp-in").startswith("data source")
+    # Nobody else's project.
+    assert clusters.ask("data source list") == []
+
+
+def test_what_lies_nowhere_is_refused(clusters: Clusters) -> None:
+    """The object store is off."""
+    said = clusters.refused(
+        "dataprocessing data source create --type swift --url swift://c.sahara/o dp-no"
+    )
+    assert "'swift' is not one of" in said
+
+
+def test_an_image_is_registered(clusters: Clusters) -> None:
+    clusters.ask("image register cirros --username cirros")
+    clusters.ask("image tags add cirros --tags fake 0.1")
+    (found,) = clusters.ask("image list")
+    assert found["Name"] == "cirros" and "fake" in found["Tags"]
+    shown = clusters.json("image show cirros")
+    assert shown["properties"]["_sahara_username"] == "cirros"
+
+
+def test_a_cluster_comes(clusters: Clusters) -> None:
+    for name, processes in (("master", "namenode jobtracker"), ("worker", "datanode tasktracker")):
+        clusters.ask(
+            f"node group template create --name dp-{name} --plugin fake --plugin-version 0.1 "
+            f"--processes {processes} --flavor m1.nano --floating-ip-pool dp-ext "
+            "--auto-security-group"
+        )
+    clusters.ask("cluster template create --name dp-fake --node-groups dp-master:1 dp-worker:1")
+    clusters.create("dp-one")
+    clusters.active("dp-one")
+    assert clusters.servers() == ["dp-one-dp-master-0", "dp-one-dp-worker-0"]
+    (stack,) = clusters.json("stack list")
+    assert stack["Stack Status"] == "CREATE_COMPLETE"
+    # Sahara was let in by a key of the cluster's, and did what it does there.
+    assert "dp-one" in clusters.cloud.type("openstack security group list -f value -c Name")
+
+
+def test_it_is_scaled_and_back(clusters: Clusters) -> None:
+    for count in (2, 1):
+        clusters.ask(f"cluster scale dp-one --instances dp-worker:{count}")
+        wait_until("the scaling to begin", lambda: clusters.status("dp-one") != "Active", 60)
+        clusters.active("dp-one")
+        workers = [name for name in clusters.servers() if "worker" in name]
+        assert len(workers) == count, workers
+    (stack,) = clusters.json("stack list")
+    assert stack["Stack Status"] == "UPDATE_COMPLETE"
+
+
+def test_a_job_is_run(clusters: Clusters) -> None:
+    """Of `fake` every job succeeds at once; what leads there is sahara's own."""
+    cloud = clusters.cloud
+    cloud.type("echo 'print(1)' >/tmp/dp-pi.py")
+    clusters.ask("job binary create --name dp-pi.py --data /tmp/dp-pi.py")
+    clusters.ask("job template create --name dp-job --type Shell --mains dp-pi.py")
+    made = clusters.ask("job execute --job-template dp-job --cluster dp-one")
+    wait_until(
+        "the job",
+        lambda: clusters.ask(f"job show {made['ID']}")["Status"] == "SUCCEEDED",
+        120,
+        5,
+    )
+
+
+def test_what_was_interrupted_is_settled(clusters: Clusters) -> None:
+    cloud = clusters.cloud
+    clusters.create("dp-two")
+    wait_until("its machines", lambda: len(clusters.servers()) > 2, 300, 2)
+    (own,) = [each for each in cloud.status() if each["name"] == "sahara"]
+    os.kill(own["pid"], signal.SIGKILL)
+    wait_until("sahara", lambda: clusters.ask("plugin list"), 180, 3)
+    wait_until("an end", lambda: clusters.status("dp-two") in DONE, 300, 3)
+    told = clusters.ask("cluster show dp-two")
+    assert told["Status"] == "Error"
+    assert "ended in the middle" in told["Status description"]
+    # Its machines are gone with its stack; the other's are as they were.
+    wait_until("its machines' end", lambda: len(clusters.servers()) == 2, 120, 3)
+    assert clusters.status("dp-one") == "Active"
+    said = cloud.onestack("doctor", expect=None).stdout
+    assert "dp-two" in said and "cluster delete" in said
+    cloud.type("openstack dataprocessing cluster delete dp-two --wait", timeout=300)
+
+
+def test_it_goes_with_all_that_it_had(clusters: Clusters) -> None:
+    cloud = clusters.cloud
+    cloud.type("openstack dataprocessing cluster delete dp-one --wait", timeout=300)
+    assert clusters.servers() == [] == clusters.json("stack list")
+    assert "dp-one" not in cloud.type("openstack port list -f value -c Name")
+    assert "dp-one" not in cloud.type("openstack security group list -f value -c Name")
+    assert clusters.json("floating ip list") == []
+    trusts = cloud.type("openstack trust list -f value")
+    assert trusts.strip() == ""
+
+
+def test_nothing_else_went_wrong(clusters: Clusters) -> None:
+    assert unexpected(clusters.cloud.error_lines()) == []
+
+
+def test_switched_off_for_good_nothing_is_left(clusters: Clusters) -> None:
+    """Heat goes along; the machines of a cluster that was forgotten too."""
+    cloud = clusters.cloud
+    clusters.create("dp-three")
+    clusters.active("dp-three")
+    cloud.answers = tuple(a.replace("SAHARA_INSTALL=y", "SAHARA_INSTALL=n") for a in cloud.answers)
+    cloud.onestack("up", *cloud.up_words(), "--purge", timeout=1800)
+    assert clusters.servers() == []
+    assert "dp-three" not in cloud.type("openstack port list -f value -c Name")
+    assert clusters.json("floating ip list") == []
+    types = {each["Type"] for each in clusters.json("catalog list")}
+    assert not types & {"data-processing", "orchestration"}
+    assert "sahara" not in cloud.type("openstack user list -f value -c Name").split()
+    assert "sahara" not in cloud.type("openstack domain list -f value -c Name").split()
+    assert "_sahara" not in cloud.type("openstack image show cirros")
+    assert not (cloud.root / "etc" / "sahara").exists()
