@@ -14,6 +14,7 @@ import pytest
 from onestack.answers.registry import registry
 from onestack.cloudapi.image import Images
 from onestack.components import service_guests
+from onestack.components.cinder import Cinder
 from onestack.components.clients import Clients, wrapper
 from onestack.components.glance import Glance
 from onestack.components.heat import Heat
@@ -25,6 +26,7 @@ from onestack.components.rabbitmq import Rabbitmq
 from onestack.components.sahara import Sahara, config, hops, keys, leftovers, offered
 from onestack.components.sahara.guest import PLUGIN, VERSION
 from onestack.components.swift import Swift
+from onestack.database.upstream_tables import heat
 from onestack.database.upstream_tables import sahara as tables
 from onestack.database.upstream_tables.sahara import ClusterRow, MachineRow
 from onestack.model.component import Component
@@ -214,7 +216,6 @@ class Session:
 
     def delete(self, url: str, **_: Any) -> None:
         self.asked.append(("DELETE", url))
-        self.pages["stacks"] = {"stacks": []}
 
     def patch(self, url: str, data: str, **_: Any) -> None:
         self.asked.append(("PATCH", f"{url} {data}"))
@@ -223,9 +224,10 @@ class Session:
 def test_clusters_go_with_their_stacks(
     tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack = {"id": "1", "stack_name": "c-1", "stack_status": "CREATE_COMPLETE"}
-    session = Session(stacks={"stacks": [stack]})
+    session, stacks = Session(), [heat.StackRow("1", "c-1", "CREATE COMPLETE")]
     monkeypatch.setattr(leftovers, "admin_session", lambda ctx: session)
+    monkeypatch.setattr(leftovers, "server_of", lambda ctx: None)
+    monkeypatch.setattr(heat, "tagged", lambda server, tag: stacks[len(session.asked) :])
     (change,) = leftovers._stacks(cloud(tmp_path, sahara))
     assert "1 clusters" in change.what
     change.do()
@@ -263,6 +265,18 @@ def test_without_heat_each_machine_is_removed(monkeypatch: pytest.MonkeyPatch) -
     for change in leftovers._network(cast(Any, api), machines):
         change.do()
     assert api.gone == ["floatingip f1", "port p1", "security-group g1"]
+
+
+def test_volumes_of_clusters_go_and_no_others(
+    tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = {"id": "1", "name": "c-0-volume-0", "description": f"{leftovers.MARK}\nx"}
+    others = [{"id": "2", "name": "c-0-volume-0", "description": None}]
+    session = Session(detail={"volumes": [mine, *others]})
+    monkeypatch.setattr(leftovers, "admin_session", lambda ctx: session)
+    for change in leftovers._volumes(cloud(tmp_path, sahara, Cinder())):
+        change.do()
+    assert [url.rpartition("/")[2] for _, url in session.asked] == ["1"]
 
 
 def test_images_of_people_stay_without_the_registration(

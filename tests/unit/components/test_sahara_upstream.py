@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,26 @@ OURS = "the service ended in the middle of it"
 pytestmark = needs_sahara
 
 
-def trial(name: str, folder: Path) -> Any:
-    """What it found."""
-    (folder / "policy.yaml").write_text(config.policy())
-    # By which upstream finds our driver and our plugin.
+def environment(folder: Path) -> dict[str, str]:
+    """With what upstream finds our driver and our plugin by."""
     information = folder / "found" / program.DISTRIBUTION
-    information.mkdir(parents=True)
+    information.mkdir(parents=True, exist_ok=True)
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: onestack\nVersion: 0\n")
     shutil.copyfile(program.SOURCE / program.ENTRY_POINTS, information / "entry_points.txt")
     paths = (Path(onestack.__file__).parents[1], information.parent)
+    return {**os.environ, "PYTHONPATH": ":".join(map(str, paths)), "HOME": str(folder)}
+
+
+def command(name: str, folder: Path) -> list[str]:
+    return [str(part) for part in (sahara_python(), "-W", "ignore", TRIALS, name, folder)]
+
+
+def trial(name: str, folder: Path) -> Any:
+    """What it found."""
+    (folder / "policy.yaml").write_text(config.policy())
     done = subprocess.run(
-        [sahara_python(), "-W", "ignore", TRIALS, name, folder],
-        env={**os.environ, "PYTHONPATH": ":".join(map(str, paths)), "HOME": str(folder)},
+        command(name, folder),
+        env=environment(folder),
         capture_output=True,
         text=True,
         timeout=180,
@@ -119,3 +129,37 @@ def test_what_was_interrupted_is_brought_to_an_end(tmp_path: Path) -> None:
     for name in ("made", "started", "scaled", "grown", "leaving"):
         assert f"as the owner of {name}" in found["told"]
     assert "as the owner of ready" not in found["told"]
+
+
+def test_it_serves_and_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
+    trial("spark", tmp_path)  # makes the database
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen(
+            command("serve", tmp_path), env=environment(tmp_path), stdout=log, stderr=log
+        )
+        try:
+            status = answered(tmp_path / "log")
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        finally:
+            process.kill()
+            process.wait(20)
+    # Without the pipeline's token nobody is told who asks.
+    assert status == 500, (tmp_path / "log").read_text()[-4000:]
+    assert len(children) == 1
+    until = time.monotonic() + 10
+    while Path(f"/proc/{children[0]}/exe").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{children[0]}/exe").exists(), "the sessions' parent outlived it"
+
+
+def answered(log: Path) -> int:
+    """The status of a first answer, at the port that is the log's first line."""
+    until = time.monotonic() + 90
+    while time.monotonic() < until:
+        lines = log.read_text().splitlines()
+        if lines and lines[0].isdigit():
+            connection = http.client.HTTPConnection("127.0.0.1", int(lines[0]), timeout=60)
+            connection.request("GET", "/v1.1/p/plugins")
+            return connection.getresponse().status
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())

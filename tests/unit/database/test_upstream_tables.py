@@ -260,6 +260,16 @@ def test_what_trove_has_on_its_way(server: Server) -> None:
     assert found["SAVING"].kind == "database backup"
 
 
+def test_heats_tagged_stacks(server: Server) -> None:
+    for number, owner, gone in (("1", None, None), ("2", "1", None), ("3", None, "2026-01-01")):
+        more = {"owner_id": owner, "deleted_at": gone, "action": "CREATE", "status": "COMPLETE"}
+        put(server, "heat", "stack", id=number, name=f"s{number}", **more)
+        put(server, "heat", "stack_tag", stack_id=number, tag="mine")
+    put(server, "heat", "stack", id="4", name="s4", action="CREATE", status="COMPLETE")
+    put(server, "heat", "stack_tag", stack_id="4", tag="other")
+    assert heat.tagged(server, "mine") == [heat.StackRow("1", "s1", "CREATE COMPLETE")]
+
+
 def test_saharas_clusters(server: Server) -> None:
     for number, status, told in (("1", "Active", None), ("2", "Waiting", ""), ("3", "Error", "no")):
         put(

@@ -6,10 +6,12 @@ know which machines were a cluster's.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Iterator
-from typing import Any
+
+from keystoneauth1.exceptions import NotFound
 
 from onestack.cloudapi.compute import compute_of
 from onestack.cloudapi.image import images_of
@@ -20,6 +22,7 @@ from onestack.cloudapi.session import admin_session
 from onestack.components.sahara import config, domain
 from onestack.components.sahara.guest import RECIPE
 from onestack.database.server import server_of
+from onestack.database.upstream_tables import heat
 from onestack.database.upstream_tables import sahara as tables
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -27,6 +30,8 @@ from onestack.model.errors import OnestackError
 
 MARK = "Data Processing Cluster by Sahara"
 """In the description of what heat makes for a cluster."""
+FORCED = {"OpenStack-API-Version": "volume 3.23"}
+"""Since this version cinder heeds `force`; a request that names none is of the first."""
 REGISTERED = "_sahara_"
 """How the names of properties begin by which sahara knows an image."""
 GONE_SECONDS = 300.0
@@ -35,12 +40,14 @@ GONE_SECONDS = 300.0
 def remove(ctx: Context) -> Iterator[Change]:
     # Asked first: a stack takes its servers along, and sahara's tables go last.
     machines = _machines(ctx)
-    if ctx.offers("orchestration"):
+    if ctx.offers("orchestration") and ctx.offers("database"):
         yield from _stacks(ctx)
     if ctx.offers("network"):
         yield from _network(neutron_of(ctx), machines)
     if ctx.offers("compute"):
         yield from _servers(ctx, machines)
+    if ctx.offers("block-storage"):
+        yield from _volumes(ctx)
     if ctx.offers("image"):
         yield from remove_all(ctx, RECIPE)
         yield from _registrations(ctx)
@@ -65,24 +72,20 @@ def _machines(ctx: Context) -> list[tables.MachineRow]:
 
 def _stacks(ctx: Context) -> Iterator[Change]:
     """Each cluster is one, whoever's it is."""
-    session = admin_session(ctx)
+    session, server = admin_session(ctx), server_of(ctx)
     url = f"{ctx.url('orchestration')}/{session.get_project_id()}/stacks"
-    query = {"global_tenant": "True", "tags": config.STACK_TAG}
-
-    def there() -> list[Any]:
-        return list(session.get(url, params=query).json()["stacks"])
-
-    if stacks := there():
+    if stacks := heat.tagged(server, config.STACK_TAG):
 
         def delete() -> None:
             for stack in stacks:
-                session.delete(f"{url}/{stack['stack_name']}/{stack['id']}")
+                with contextlib.suppress(NotFound):
+                    session.delete(f"{url}/{stack.name}/{stack.identity}")
             until = time.monotonic() + GONE_SECONDS
-            while left := there():
+            while left := heat.tagged(server, config.STACK_TAG):
                 if time.monotonic() > until:
                     raise OnestackError(
                         f"{len(left)} stacks of clusters do not go",
-                        ", ".join(f"{s['stack_name']}: {s['stack_status']}" for s in left),
+                        ", ".join(f"{stack.name}: {stack.status}" for stack in left),
                         "see onestack logs heat, then run the same command again",
                     )
                 time.sleep(2)
@@ -120,6 +123,24 @@ def _servers(ctx: Context, machines: list[tables.MachineRow]) -> Iterator[Change
     if flavor := compute.flavors().get(config.NODE.name):
         what = f"remove the flavor {config.NODE.name}"
         yield Change(what, functools.partial(compute.delete_flavor, flavor))
+
+
+def _volumes(ctx: Context) -> Iterator[Change]:
+    """In whatever state they are: what was mounted on machines that are gone."""
+    session, url = admin_session(ctx), f"{ctx.url('block-storage')}/volumes"
+    listed = session.get(f"{url}/detail", params={"all_tenants": "1"}).json()
+    for volume in listed["volumes"]:
+        if MARK in str(volume["description"]):
+
+            def delete(volume: str = volume["id"]) -> None:
+                with contextlib.suppress(NotFound):
+                    session.delete(
+                        f"{url}/{volume}",
+                        params={"cascade": "true", "force": "true"},
+                        headers=FORCED,
+                    )
+
+            yield Change(f"remove the volume {volume['name']} of a cluster", delete)
 
 
 def _registrations(ctx: Context) -> Iterator[Change]:
