@@ -26,7 +26,7 @@ SCALED = "scale cluster"
 """In the kind of a step that only a cluster comes to which was made whole."""
 
 
-class Interrupted(Exception):
+class CutShort(Exception):
     """What upstream is told went wrong."""
 
 
@@ -72,7 +72,7 @@ def _was_whole(cluster: Any) -> bool:
 
 @ops.ops_error_handler("{reason}")  # type: ignore[untyped-decorator]
 def _end(cluster_id: str) -> None:
-    raise Interrupted(
+    raise CutShort(
         "the service ended in the middle of it: what is in Error can be deleted, what is Active "
         "has what it had"
     )
