@@ -114,13 +114,17 @@ def _tools(options: list[str]) -> Iterable[str]:
 # -- on this machine ---------------------------------------------------------------
 
 
-def unpack(debs: Path, root: Path) -> None:
-    """``root`` with the contents of all packages in ``debs`` but `NOT_UNPACKED`."""
+def unpack(debs: Path, root: Path, besides: Collection[str] = ()) -> None:
+    """``root`` with the contents of all packages in ``debs`` but `NOT_UNPACKED`.
+
+    ``besides`` are those of these that are unpacked all the same.
+    """
+    skipped = NOT_UNPACKED.difference(besides)
     root.mkdir()
     for name in MERGED:
         (root / "usr" / name).mkdir(parents=True)
         (root / name).symlink_to(f"usr/{name}")
-    chosen = [deb for deb in sorted(debs.glob("*.deb")) if name_of(deb) not in NOT_UNPACKED]
+    chosen = [deb for deb in sorted(debs.glob("*.deb")) if name_of(deb) not in skipped]
     left_out = [f"--exclude=./{pattern}" for pattern in LEFT_OUT if "*" not in pattern]
     tar = shlex.join(["tar", "-x", "-p", "--keep-directory-symlink", *left_out, "-C", str(root)])
     _each(chosen, f'dpkg-deb --fsys-tarfile "$deb" | {tar}')

@@ -65,6 +65,8 @@ class Recipe:
     """Debian 12's names; what they depend on comes along."""
     tree: Path
     """Files of its own, copied over the root."""
+    unpacked: tuple[str, ...] = ()
+    """Of what other guests do without (`debian_root.NOT_UNPACKED`), what this one has."""
     distributions: tuple[str, ...] = ()
     """Of the services' lock; with all that they need they go to ``/opt/venv``."""
     left_out: tuple[str, ...] = ()
@@ -175,7 +177,7 @@ class Recipe:
     def _build(self, parts: Path, work: Path, image: Path) -> None:
         """``image`` of what `fetch` has brought to ``parts``."""
         root, tools = work / "root", work / "tools"
-        debian_root.unpack(parts / "root", root)
+        debian_root.unpack(parts / "root", root, self.unpacked)
         tools.mkdir()
         debs.extract(parts / "tools", tools)
         kernel = next((tools / "boot").glob("vmlinuz-*"))

@@ -21,6 +21,8 @@ RECIPE = Recipe(
         *("bash", "sudo", "passwd", "login", "openssh-server", "openssh-client", "curl"),
         *("netcat-openbsd", "procps", "cron", "ncurses-base", "sysvinit-utils"),
     ),
+    # sudo and su ask it.
+    unpacked=("libpam-modules",),
     tree=Path(__file__).parent / "tree",
     archives=(
         Archive(

@@ -7,9 +7,12 @@ has its servers. It runs on Java 17 if what it looks for on its class path lies 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import stat
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from onestack.images.debian_root import inside, prune
@@ -42,13 +45,33 @@ PASSWORD = "changeit"
 """Of Java's own store of certificates, as everybody has it; sahara says it too."""
 
 
+DEVICES = {"null": 3, "zero": 5, "random": 8, "urandom": 9}
+"""Of the kernel's memory, by number. They are only there while programs run in the root."""
+
+
 def finish(root: Path) -> None:
+    make_devices(root)
     place_java(root)
     place_hadoop(root)
     place_spark(root)
     place_swift(root)
     place_users(root)
     try_programs(root)
+
+
+def make_devices(root: Path) -> None:
+    """Without them a Java has no random numbers for seconds, and sudo ends."""
+    for name, number in DEVICES.items():
+        place = root / "dev" / name
+        if not place.exists():
+            os.mknod(place, 0o666 | stat.S_IFCHR, os.makedev(1, number))
+            place.chmod(0o666)
+
+
+def java(root: Path, argv: Sequence[str], timeout: float = 120.0) -> None:
+    """A program of Java's, in the root. There is no /proc, by which it would find its libraries."""
+    libraries = f"LD_LIBRARY_PATH=/{JAVA}/lib:/{JAVA}/lib/server"
+    inside(root, ["env", libraries, f"JAVA_HOME=/{JAVA}", *argv], timeout=timeout)
 
 
 def place_java(root: Path) -> None:
@@ -60,8 +83,8 @@ def place_java(root: Path) -> None:
     # An empty one: what guests trust they are told.
     common = ["-keystore", f"/{store.relative_to(root)}", "-storepass", PASSWORD, "-alias", "none"]
     tool = f"/{JAVA}/bin/keytool"
-    inside(root, [tool, "-genkeypair", "-keyalg", "EC", "-dname", "CN=none", *common])
-    inside(root, [tool, "-delete", *common])
+    java(root, [tool, "-genkeypair", "-keyalg", "EC", "-dname", "CN=none", *common])
+    java(root, [tool, "-delete", *common])
 
 
 def jars(folder: Path) -> dict[str, Path]:
@@ -125,11 +148,11 @@ def place_swift(root: Path) -> None:
     (root / "usr/src/sources").write_text("".join(f"{path}\n" for path in sources))
     words = ["-nowarn", "-Xlint:none", "-proc:none", "-encoding", "UTF-8"]
     where = ["-cp", f"/{PLACE}/jars/*", "-d", "/usr/src/classes", "@/usr/src/sources"]
-    inside(root, [f"/{JAVA}/bin/javac", *words, *where], timeout=600)
+    java(root, [f"/{JAVA}/bin/javac", *words, *where], timeout=600)
     if (root / SWIFT / "resources").is_dir():
         shutil.copytree(root / SWIFT / "resources", classes, dirs_exist_ok=True)
     (root / SWIFT_JAR).parent.mkdir(parents=True)
-    inside(root, [f"/{JAVA}/bin/jar", "-cf", f"/{SWIFT_JAR}", "-C", "/usr/src/classes", "."])
+    java(root, [f"/{JAVA}/bin/jar", "-cf", f"/{SWIFT_JAR}", "-C", "/usr/src/classes", "."])
     # Its programs are not needed any more; the virtual machine is.
     kept = ("java", "keytool", "jstack", "jps")
     for path in (root / JAVA / "bin").iterdir():
@@ -157,6 +180,7 @@ def place_users(root: Path) -> None:
 
 def try_programs(root: Path) -> None:
     """Each starts, and finds what it loads. Raises `CommandFailed`."""
-    inside(root, ["sudo", "-u", "debian", "true"])
-    inside(root, ["sudo", "su", "-lc", "hdfs version", "hdfs"])
-    inside(root, ["sudo", "-u", "debian", "env", "-i", "/opt/spark/bin/spark-submit", "--version"])
+    inside(root, ["sudo", "-u", "debian", "sudo", "su", "-lc", "true", "hdfs"])
+    java(root, ["hdfs", "version"])
+    classes = ["-cp", f"/{PLACE}/jars/*", "org.apache.spark.deploy.SparkSubmit", "--version"]
+    java(root, [f"/{JAVA}/bin/java", *classes])
