@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,10 +197,11 @@ def test_a_job_is_run(clusters: Clusters) -> None:
     cloud.type("echo 'print(1)' >/tmp/dp-pi.py")
     clusters.ask("job binary create --name dp-pi.py --data /tmp/dp-pi.py")
     clusters.ask("job template create --name dp-job --type Shell --mains dp-pi.py")
-    made = clusters.ask("job execute --job-template dp-job --cluster dp-one")
+    said = cloud.type("openstack dataprocessing job execute --job-template dp-job --cluster dp-one")
+    job = re.findall(r'Job "([^"]+)" has been started', said)[0]
     wait_until(
         "the job",
-        lambda: clusters.ask(f"job show {made['Id']}")["Status"] == "SUCCEEDED",
+        lambda: clusters.ask(f"job show {job}")["Status"] == "SUCCEEDED",
         120,
         5,
     )
