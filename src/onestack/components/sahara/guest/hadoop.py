@@ -171,7 +171,7 @@ def place_users(root: Path) -> None:
     inside(root, ["chown", "-R", "debian:debian", f"/{PLACE}", "/etc/hadoop"])
     (root / "var/log/hadoop").mkdir(parents=True)
     inside(root, ["chown", "hdfs:hadoop", "/var/log/hadoop"])
-    for path in (root / "etc/sudoers.d").iterdir():
+    for path in (root / "etc/sudoers", *(root / "etc/sudoers.d").iterdir()):
         path.chmod(0o440)
     # ssh takes an account with a "!" for locked; none has a password.
     shadow = root / "etc/shadow"
