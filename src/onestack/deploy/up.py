@@ -290,9 +290,11 @@ class _Builder:
     def _schemas(self, environment: str) -> Schemas:
         """With the migrations, and the schemas kept of them, of this environment."""
         found = self.ctx.release.environment(environment)
+        # A dry run may come here before it is made.
+        packages = found.path("")
         folder = CACHE / "schemas" / found.digest
         dumps = dataclasses.replace(self.schemas.dumps, folder=folder)
-        return dataclasses.replace(self.schemas, dumps=dumps, site_packages=found.site_packages)
+        return dataclasses.replace(self.schemas, dumps=dumps, site_packages=packages)
 
     def process_steps(self) -> Iterator[Step]:
         running = self.processes.at_work()
