@@ -162,10 +162,11 @@ def test_an_image_is_registered(clusters: Clusters) -> None:
 
 
 def test_a_cluster_comes(clusters: Clusters) -> None:
+    pool = clusters.cloud.type("openstack network show dp-ext -f value -c id").strip()
     for name, processes in (("master", "namenode jobtracker"), ("worker", "datanode tasktracker")):
         clusters.ask(
             f"node group template create --name dp-{name} --plugin fake --plugin-version 0.1 "
-            f"--processes {processes} --flavor m1.nano --floating-ip-pool dp-ext "
+            f"--processes {processes} --flavor m1.nano --floating-ip-pool {pool} "
             "--auto-security-group"
         )
     clusters.ask("cluster template create --name dp-fake --node-groups dp-master:1 dp-worker:1")

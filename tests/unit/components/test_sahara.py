@@ -152,6 +152,8 @@ def test_an_image_is_known_by_its_properties() -> None:
     assert offered.PROPERTIES[f"_sahara_tag_{PLUGIN}"] == "True"
     assert offered.PROPERTIES[f"_sahara_tag_{VERSION}"] == "True"
     assert PLUGIN in config.PLUGINS
+    # Without a configuration drive the guest is told nothing, not even who may log in.
+    assert offered.PROPERTIES["img_config_drive"] == "mandatory"
 
 
 # -- the client --------------------------------------------------------------------

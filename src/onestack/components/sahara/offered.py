@@ -20,8 +20,10 @@ PROPERTIES = {
     "_sahara_description": "Spark and HDFS on Debian",
     f"_sahara_tag_{PLUGIN}": "True",
     f"_sahara_tag_{VERSION}": "True",
+    # The guest reads what it is told from there, and heat does not ask for one.
+    "img_config_drive": "mandatory",
 }
-"""By which sahara knows an image: for which plugin it is, and who logs in."""
+"""By which sahara knows an image, for which plugin it is and who logs in; and what nova does."""
 MASTER, WORKER, CLUSTER = "spark-master", "spark-worker", "spark"
 PROCESSES = {MASTER: ("master", "namenode"), WORKER: ("slave", "datanode")}
 Item = dict[str, Any]
