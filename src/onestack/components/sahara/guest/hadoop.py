@@ -69,9 +69,14 @@ def make_devices(root: Path) -> None:
 
 
 def java(root: Path, argv: Sequence[str], timeout: float = 120.0) -> None:
-    """A program of Java's, in the root. There is no /proc, by which it would find its libraries."""
+    """A program of Java's, in the root.
+
+    There is no /proc, by which it would find its libraries, and the name that the building
+    machine goes by is nobody's there, of which Spark asks for the address.
+    """
     libraries = f"LD_LIBRARY_PATH=/{JAVA}/lib:/{JAVA}/lib/server"
-    inside(root, ["env", libraries, f"JAVA_HOME=/{JAVA}", *argv], timeout=timeout)
+    name = "SPARK_LOCAL_HOSTNAME=localhost"
+    inside(root, ["env", libraries, f"JAVA_HOME=/{JAVA}", name, *argv], timeout=timeout)
 
 
 def place_java(root: Path) -> None:
