@@ -40,11 +40,6 @@ KNOWN_ERRORS = (
         "a machine has no xfs: its volumes get ext4",
     ),
     KnownError(
-        r"Could not load 'cinder\.keymgr",
-        "of the cloud's key managers one is cinder's own, which is not in this environment; "
-        "nothing here needs it",
-    ),
-    KnownError(
         "was interrupted",
         "the service ended in the middle of that",
         "what is in Error can be deleted, a job that FAILED run again, and a cluster that is "
