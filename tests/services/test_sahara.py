@@ -11,12 +11,12 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.deploy.known_errors import unexpected
-from tests.support.clouds import CloudUnderTest, CommandFailed, wait_until
+from tests.support.clouds import CloudUnderTest, wait_until
+from tests.support.clusters import Clusters
 
 pytestmark = pytest.mark.timeout(3600)
 NAME = os.environ.get("ONESTACK_TEST_NAME", "hadoop")
@@ -40,47 +40,6 @@ NETWORKS = (
     "openstack router add subnet dp-router dp-sub"
 )
 DONE = ("Active", "Error")
-
-
-class Clusters:
-    def __init__(self, cloud: CloudUnderTest) -> None:
-        self.cloud = cloud
-
-    def json(self, command: str, **more: Any) -> Any:
-        return json.loads(self.cloud.type(f"openstack {command} -f json", **more))
-
-    def ask(self, command: str, **more: Any) -> Any:
-        return self.json(f"dataprocessing {command}", **more)
-
-    def refused(self, command: str) -> str:
-        """What is said of a command that fails."""
-        done = self.cloud.inside(f"openstack {command}", expect=None)
-        assert done.returncode != 0, done.stdout
-        return done.stdout + done.stderr
-
-    def create(self, name: str) -> None:
-        self.ask(
-            f"cluster create --name {name} --cluster-template dp-fake --image cirros "
-            "--neutron-network dp-net"
-        )
-
-    def status(self, name: str) -> str:
-        return str(self.ask(f"cluster show {name}")["Status"])
-
-    def active(self, name: str, seconds: float = 900) -> dict[str, Any]:
-        """Waited for; fails at once where sahara has given up."""
-
-        def look() -> dict[str, Any] | None:
-            found: dict[str, Any] = self.ask(f"cluster show {name}")
-            if found["Status"] == "Error":
-                raise CommandFailed(f"{name} is in Error: {found['Status description']}")
-            return found if found["Status"] == "Active" else None
-
-        found: dict[str, Any] = wait_until(f"the cluster {name}", look, seconds, 5)
-        return found
-
-    def servers(self) -> list[str]:
-        return sorted(server["Name"] for server in self.json("server list"))
 
 
 @pytest.fixture(scope="module")
@@ -152,9 +111,8 @@ def test_what_lies_nowhere_is_refused(clusters: Clusters) -> None:
     assert "'swift' is not one of" in said
 
 
-def test_an_image_is_registered(clusters: Clusters) -> None:
-    clusters.ask("image register cirros --username cirros")
-    clusters.ask("image tags add cirros --tags fake 0.1")
+def test_what_clusters_are_made_of(clusters: Clusters) -> None:
+    clusters.offer("dp-ext")
     (found,) = clusters.ask("image list")
     assert found["Name"] == "cirros" and "fake" in found["Tags"]
     shown = clusters.json("image show cirros")
@@ -162,14 +120,6 @@ def test_an_image_is_registered(clusters: Clusters) -> None:
 
 
 def test_a_cluster_comes(clusters: Clusters) -> None:
-    pool = clusters.cloud.type("openstack network show dp-ext -f value -c id").strip()
-    for name, processes in (("master", "namenode jobtracker"), ("worker", "datanode tasktracker")):
-        clusters.ask(
-            f"node group template create --name dp-{name} --plugin fake --plugin-version 0.1 "
-            f"--processes {processes} --flavor m1.nano --floating-ip-pool {pool} "
-            "--auto-security-group"
-        )
-    clusters.ask("cluster template create --name dp-fake --node-groups dp-master:1 dp-worker:1")
     clusters.create("dp-one")
     clusters.active("dp-one")
     assert clusters.servers() == ["dp-one-dp-master-0", "dp-one-dp-worker-0"]
