@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from selenium.webdriver.common.by import By
 
 from tests.deploy.known_errors import unexpected
 from tests.guide.sitting import BALANCER, OFFICE, AsInTheNotes, Sitting
@@ -33,7 +34,10 @@ CHOSEN = {
     *("metric", "alarming"),
 }
 """Types of what the notes' file switches on."""
-PANELS = ("stacks", "load_balancer", "firewalls_v2", "containers")
+PANELS = (
+    *("stacks", "load_balancer", "firewalls_v2", "containers", "data_processing.clusters"),
+    *("data_processing.data_plugins", "data_processing.jobs"),
+)
 """What their services bring to the dashboard."""
 ENDS = ("available", "error")
 of_the_notes = pytest.mark.parametrize("sitting", ["openvswitch"], indirect=True)
@@ -449,7 +453,17 @@ class TestWhatTheNotesSwitchOn:
             assert seat.driver.current_url.startswith(f"https://{public}/dashboard/")
             for panel in PANELS:
                 assert f"/dashboard/project/{panel}" in seat.driver.page_source, panel
-            seat.open(f"https://{public}/dashboard/project/instances/")
+            pages = f"https://{public}/dashboard/project"
+            for panel in PANELS:
+                seat.open(f"{pages}/{panel}")
+                seat.find("#content_body")
+                assert "Error" not in seat.driver.title, panel
+                assert not seat.driver.find_elements(By.CSS_SELECTOR, ".alert-danger"), panel
+            form = "data_processing.clusters/configure-nodegroup-template"
+            seat.open(f"{pages}/{form}?plugin_name=spark3&hadoop_version=3.5")
+            seat.find("#id_nodegroup_name")
+            assert 'value="HDFS:namenode"' in seat.driver.page_source
+            seat.open(f"{pages}/instances/")
             seat.says("three")
 
     def test_an_object(self, sitting: Sitting) -> None:

@@ -331,6 +331,8 @@ class Panel:
 
     package: str
     policies: Mapping[str, str] = field(default_factory=dict)
+    application: str = ""
+    """One of Django's, in the room's ``inside``, that gives them what the dashboard lacks."""
 
 
 @dataclass(frozen=True)

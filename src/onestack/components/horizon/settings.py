@@ -59,7 +59,7 @@ def local_settings(
     data: Path,
     packages: Path,
     names: list[str],
-    panels: Iterable[Panel],
+    panels: Sequence[Panel],
 ) -> dict[str, Any]:
     """All that differs from upstream's defaults.
 
@@ -87,6 +87,7 @@ def local_settings(
         # would have to trust the cloud's CA there, and be allowed to by that service.
         "HORIZON_IMAGES_UPLOAD_MODE": "legacy",
         "CONSOLE_TYPE": "VNC",
+        "ADD_INSTALLED_APPS": [panel.application for panel in panels if panel.application],
         **_policies(panels, packages),
         "LOGGING": _logging(bool(ctx.answers["CONFIG_DEBUG_MODE"])),
     }

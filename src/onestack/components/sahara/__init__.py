@@ -25,6 +25,7 @@ from onestack.model.declarations import (
     Endpoint,
     Frontend,
     Identity,
+    Panel,
     Scope,
     Task,
     ini_file,
@@ -137,6 +138,9 @@ class Sahara(Component):
                 f"http://{ctx.internal}:{config.PORT}/v1.1/{{project_id}}/plugins", seconds=120
             ),
         )
+
+    def dashboard(self, ctx: Context) -> Iterable[Panel]:
+        yield Panel("sahara_dashboard", application=config.PAGES)
 
     def downloads(self, ctx: Context) -> Iterable[Task]:
         if ctx.answers[IMAGE]:

@@ -15,6 +15,8 @@ PORT = 8386
 TYPE = "data-processing"
 DOMAIN = "sahara"
 """Of the users that sahara makes for jobs and clusters, which live as long as those."""
+PAGES = "onestack.components.sahara.inside.pages"
+"""What gives the dashboard's pages what they lack there."""
 STACK_TAG = "data-processing-cluster"
 """Of heat's stacks: each cluster is one, in its owner's project."""
 NAMESPACES = (*openstack.NAMESPACES, "oslo.policy", "oslo.service.wsgi", "sahara.config")

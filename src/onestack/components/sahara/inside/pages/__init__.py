@@ -1,0 +1,1 @@
+"""An application of the dashboard's: `apps` has what it is for."""
