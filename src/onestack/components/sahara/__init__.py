@@ -28,9 +28,11 @@ from onestack.model.declarations import (
     Panel,
     Scope,
     Task,
+    TempestResources,
     ini_file,
 )
 from onestack.model.findings import Finding, warn
+from onestack.model.ini import Ini
 from onestack.model.process import ApiProbe, Process
 from onestack.network import demo
 
@@ -45,6 +47,7 @@ NEEDED = {
 class Sahara(Component):
     name = "sahara"
     title = "Data processing"
+    tempest_service = "sahara"
     foreign_commands: Mapping[str, str] = {"dataprocessing": config.ENVIRONMENT}
     provides = (Capability(config.TYPE, ("sahara",), port=config.PORT, path="/v1.1"),)
     guest_images = (RECIPE,)
@@ -138,6 +141,16 @@ class Sahara(Component):
                 f"http://{ctx.internal}:{config.PORT}/v1.1/{{project_id}}/plugins", seconds=120
             ),
         )
+
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        return {
+            "data-processing": {
+                "test_image_name": str(ctx.answers["CONFIG_PROVISION_IMAGE_NAME"]),
+                "test_ssh_user": str(ctx.answers["CONFIG_PROVISION_IMAGE_SSH_USER"]),
+            },
+            # Of several it takes the one that makes clusters without software, if that is on.
+            "data-processing-feature-enabled": {"plugins": list(config.plugins(ctx))},
+        }
 
     def dashboard(self, ctx: Context) -> Iterable[Panel]:
         yield Panel("sahara_dashboard", application=config.PAGES)
