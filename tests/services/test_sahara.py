@@ -119,14 +119,40 @@ def test_what_clusters_are_made_of(clusters: Clusters) -> None:
     assert shown["properties"]["_sahara_username"] == "cirros"
 
 
-def test_a_cluster_comes(clusters: Clusters) -> None:
-    clusters.create("dp-one")
-    clusters.active("dp-one")
-    assert clusters.servers() == ["dp-one-dp-master-0", "dp-one-dp-worker-0"]
-    (stack,) = clusters.json("stack list")
-    assert stack["Stack Status"] == "CREATE_COMPLETE"
+def test_two_clusters_come_at_once(clusters: Clusters) -> None:
+    for name in ("dp-one", "dp-other"):
+        clusters.create(name)
+    for name in ("dp-one", "dp-other"):
+        clusters.active(name)
+    parts = ("dp-master-0", "dp-worker-0")
+    assert clusters.servers() == [f"dp-{c}-{part}" for c in ("one", "other") for part in parts]
+    stacks = clusters.json("stack list")
+    assert [stack["Stack Status"] for stack in stacks] == ["CREATE_COMPLETE"] * 2
     # Sahara was let in by a key of the cluster's, and did what it does there.
     assert "dp-one" in clusters.cloud.type("openstack security group list -f value -c Name")
+    clusters.cloud.type("openstack dataprocessing cluster delete dp-other --wait", timeout=300)
+    assert clusters.servers() == [f"dp-one-{part}" for part in parts]
+
+
+def test_a_quota_that_is_too_small(clusters: Clusters) -> None:
+    """The cluster says so, can be deleted, and has left nothing."""
+    cloud = clusters.cloud
+    cloud.type("openstack quota set --instances 3 admin")
+    clusters.create("dp-big")
+    wait_until("the refusal", lambda: clusters.status("dp-big") == "Error", 120, 3)
+    assert "Quota exceeded" in clusters.ask("cluster show dp-big")["Status description"]
+    assert "dp-big" in cloud.onestack("doctor", expect=None).stdout
+    cloud.type("openstack quota set --instances 10 admin")
+    cloud.type("openstack dataprocessing cluster delete dp-big --wait", timeout=120)
+    assert len(clusters.servers()) == 2
+
+
+def test_passwords_are_changed(clusters: Clusters) -> None:
+    cloud = clusters.cloud
+    cloud.answers += ("CONFIG_SAHARA_KS_PW=of-a-test-1", "CONFIG_SAHARA_DB_PW=of-a-test-2")
+    assert "0 changes" not in cloud.up(timeout=1800).stdout
+    assert clusters.status("dp-one") == "Active"
+    assert "0 changes" in cloud.up(timeout=1800).stdout
 
 
 def test_it_is_scaled_and_back(clusters: Clusters) -> None:
