@@ -13,7 +13,8 @@ SERVICES := $(addprefix tests/services/,test_chrony.py test_fwaas.py test_heat.p
 DEPLOY := tests/deploy/test_two_clouds.py tests/deploy/test_changes.py
 DONE := tests/deploy/test_life.py $(DEPLOY) $(SERVICES)
 # Guests that services start: minutes for each boot without KVM.
-GUESTS := tests/guests tests/services/test_octavia_amphora.py tests/services/test_trove_guests.py
+GUESTS := tests/guests tests/services/test_octavia_amphora.py tests/services/test_trove_guests.py \
+	tests/services/test_sahara_spark.py
 
 .PHONY: test test-unit test-full test-guests test-server lint prepare environment clean
 
@@ -33,7 +34,7 @@ test-full: test
 	$(COMPLETE) $(PYTEST) tests/deploy tests/services tests/tempest \
 		$(foreach one,$(DONE) $(GUESTS),--ignore $(one))
 
-# Databases and balancers that are guests. `-s`: they say how long each step took.
+# Databases, balancers and clusters that are guests. `-s`: they say how long each step took.
 test-guests: prepare
 	$(COMPLETE) $(PYTEST) -s $(GUESTS)
 
