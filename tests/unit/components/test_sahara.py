@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import socket
 import subprocess
@@ -31,7 +32,9 @@ from onestack.database.upstream_tables import sahara as tables
 from onestack.database.upstream_tables.sahara import ClusterRow, MachineRow
 from onestack.model.component import Component
 from onestack.model.context import Context
-from tests.unit.components.rooms import answered, content, context
+from onestack.network.bridges import Bridges
+from tests.support import machines
+from tests.unit.components.rooms import answered, content, context, context_on
 
 OTHERS: tuple[Component, ...] = (Keystone(), Glance(), Nova(), Neutron(), Heat(), Rabbitmq())
 
@@ -82,6 +85,12 @@ def test_the_way_to_the_machines_is_asked_for(tmp_path: Path, sahara: Sahara) ->
     assert "CONFIG_ONESTACK_EXTERNAL_ADDRESS" in found.cure
     own = {"CONFIG_ONESTACK_EXTERNAL_ADDRESS": "10.50.14.1/24"}
     assert not list(sahara.preflight_checks(cloud(tmp_path, sahara, **own)))
+    # Or by hand, as the guide does it.
+    bare = cloud(tmp_path, sahara)
+    bridge = bare.once(Bridges).external
+    host = dataclasses.replace(machines.machine(), cloud_devices={bridge: ("10.50.14.50/24",)})
+    by_hand = context_on(host, tmp_path, *OTHERS, sahara, name="a", CONFIG_SAHARA_INSTALL="y")
+    assert not list(sahara.preflight_checks(by_hand))
 
 
 # -- what it is told ---------------------------------------------------------------

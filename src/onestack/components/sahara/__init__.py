@@ -35,6 +35,7 @@ from onestack.model.findings import Finding, warn
 from onestack.model.ini import Ini
 from onestack.model.process import ApiProbe, Process
 from onestack.network import demo
+from onestack.network.bridges import Bridges
 
 NEEDED = {
     "CONFIG_NOVA_INSTALL": "compute",
@@ -74,7 +75,9 @@ class Sahara(Component):
                 yield f"{name}={answers.given[name]} counts for nothing: {INSTALL} needs it"
 
     def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
-        if not demo.machine_addresses(ctx.answers):
+        # Somebody may have given the bridge one by hand.
+        by_hand = ctx.facts.cloud_devices.get(ctx.once(Bridges).external)
+        if not demo.machine_addresses(ctx.answers) and not by_hand:
             yield warn(
                 "data processing may not reach the machines of a cluster",
                 "this machine has no address on the external network, and floating IPs answer "
