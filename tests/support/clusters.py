@@ -48,13 +48,20 @@ class Clusters:
     def status(self, name: str) -> str:
         return str(self.ask(f"cluster show {name}")["Status"])
 
+    def why(self, name: str) -> str:
+        """What is said of a cluster in Error; the client does not show it."""
+        told = json.loads(self.cloud.onestack("doctor", "--json", expect=None).stdout)
+        found = [one["why"] for one in told["remarks"] if name in one["what"]]
+        return str(found[0]) if found else "nothing is said of it"
+
     def active(self, name: str, seconds: float = 900) -> dict[str, Any]:
         """Waited for; fails at once where sahara has given up."""
 
         def look() -> dict[str, Any] | None:
             found: dict[str, Any] = self.ask(f"cluster show {name}")
             if found["Status"] == "Error":
-                raise CommandFailed(f"{name} is in Error: {found['Status description']}")
+                ends = self.cloud.log_ends("sahara", "heat")
+                raise CommandFailed(f"{name} is in Error: {self.why(name)}\n{ends}")
             return found if found["Status"] == "Active" else None
 
         found: dict[str, Any] = wait_until(f"the cluster {name}", look, seconds, 5)

@@ -28,7 +28,7 @@ KNOWN_ERRORS = (
     KnownError(
         "Heat stack failed with status",
         "a machine, a port or a volume of a cluster could not be made",
-        "`openstack dataprocessing cluster show CLUSTER` has the reason of heat's; delete the "
+        "`onestack doctor` has the reason, which the client does not show; delete the "
         "cluster, and make it again",
     ),
     KnownError(
