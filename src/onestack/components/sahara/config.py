@@ -21,6 +21,8 @@ STACK_TAG = "data-processing-cluster"
 """Of heat's stacks: each cluster is one, in its owner's project."""
 NAMESPACES = (*openstack.NAMESPACES, "oslo.policy", "oslo.service.wsgi", "sahara.config")
 
+CALLED = ("keystone", "nova", "neutron", "glance", "cinder", "heat")
+"""Whose calls go to a public endpoint now and then: trusts are made at keystone's."""
 PLUGINS = ("spark3", "spark", "vanilla", "storm", "ambari", "cdh", "mapr")
 """The first is ours, for the image that is made here; the others are upstream's own."""
 
@@ -192,6 +194,7 @@ def sections(ctx: Context) -> Ini:
         "keystone_authtoken": openstack.authtoken(ctx, "sahara", TYPE),
         "trustee": {name: credentials[name] for name in trustee},
         "object_store_access": _trusted(ctx),
+        **{name: {"ca_file": str(ctx.authority)} for name in CALLED},
         "oslo_policy": {"policy_file": str(policy_file(ctx))},
         **openstack.messaging(ctx),
         **openstack.proxied(),
