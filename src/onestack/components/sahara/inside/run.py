@@ -72,4 +72,6 @@ def _mend() -> None:
     from oslo_config import cfg
     from sahara.service.validations.edp import base
 
+    import onestack.components.sahara.inside.disks  # noqa: F401
+
     base.data_source_type["enum"][:] = cfg.CONF.data_source_types
