@@ -21,7 +21,7 @@ STACK_TAG = "data-processing-cluster"
 """Of heat's stacks: each cluster is one, in its owner's project."""
 NAMESPACES = (*openstack.NAMESPACES, "oslo.policy", "oslo.service.wsgi", "sahara.config")
 
-CALLED = ("keystone", "nova", "neutron", "glance", "cinder", "heat")
+CALLED = ("keystone", "nova", "neutron", "glance", "cinder", "heat", "swift")
 """Whose calls go to a public endpoint now and then: trusts are made at keystone's."""
 PLUGINS = ("spark3", "spark", "vanilla", "storm", "ambari", "cdh", "mapr")
 """The first is ours, for the image that is made here; the others are upstream's own."""
