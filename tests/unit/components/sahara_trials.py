@@ -191,6 +191,65 @@ def guests(folder: Path) -> Any:
     return {"kinds": kinds, "files": {name: list(raw) for name, raw in put.items()}}
 
 
+MOUNTS = """dev /dev devtmpfs rw 0 0
+/dev/vda2 / ext4 rw 0 0
+tmpfs /run tmpfs rw 0 0
+"""
+LISTED = "/dev/vda\n/dev/vda1\n/dev/vda2\n/dev/vdb\n/dev/vdc\n/dev/vdc1\n"
+DRIVE = "/dev/vdd"
+"""Where nova says what a guest is told."""
+
+
+class Guest:
+    """Answers as one with a boot partition, a bare volume and one with a partition."""
+
+    def __init__(self) -> None:
+        self.typed: list[str] = []
+
+    def remote(self) -> Guest:
+        return self
+
+    def __enter__(self) -> Guest:
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        pass
+
+    def execute_command(self, command: str, **more: Any) -> tuple[int, str]:
+        self.typed.append(command)
+        if command.startswith("lsblk"):
+            return 0, f"{LISTED}{DRIVE}\n"
+        if command.startswith("mount |"):
+            return 0, "/dev/vda2\n"
+        if "config-2" in command:
+            return 0, f"{DRIVE}\n"
+        return (0, MOUNTS) if "/proc/mounts" in command else (0, "")
+
+
+def disks(folder: Path) -> Any:
+    """Which of a guest's disks are the cluster's, and how one is mounted."""
+    from sahara.utils import patches
+
+    patches.patch_all()
+    from sahara.service import volumes
+
+    upstream = volumes._find_instance_devices
+    alone = upstream(Guest())
+
+    from onestack.components.sahara.inside import disks
+
+    found = volumes._find_instance_devices(Guest())
+    for xfs in (False, True):
+        volumes._mount_volume(guest := Guest(), "/dev/vdb", "/volumes/disk1", xfs)
+    names = ("/dev/vda", "/dev/vda12", "/dev/nvme0n1", "/dev/nvme0n1p2", "/dev/mmcblk0p1")
+    return {
+        "upstream": alone,
+        "found": found,
+        "mounted": guest.typed,
+        "disks": [disks.disk_of(name) for name in names],
+    }
+
+
 REPORT = """Configured Capacity: 1 (1 B)
 
 -------------------------------------------------
@@ -311,7 +370,7 @@ def serve(folder: Path) -> None:
     )
 
 
-TRIALS = (serve, api, policy, session, guests, spark, interrupted)
+TRIALS = (serve, api, policy, session, guests, disks, spark, interrupted)
 
 if __name__ == "__main__":
     chosen = next(trial for trial in TRIALS if trial.__name__ == sys.argv[1])

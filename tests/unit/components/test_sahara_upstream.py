@@ -100,6 +100,16 @@ def test_guests_of_today_are_understood(tmp_path: Path) -> None:
     assert bytes(found["files"]["b"]) == b"\0"
 
 
+def test_a_machines_own_disk_is_none_of_the_clusters(tmp_path: Path) -> None:
+    """Upstream would make a file system over its boot loader; the last line shows that it does."""
+    found = trial("disks", tmp_path)
+    assert found["found"] == ["/dev/vdb", "/dev/vdc"]
+    whole = ["/dev/vda", "/dev/vda", "/dev/nvme0n1", "/dev/nvme0n1", "/dev/mmcblk0"]
+    assert found["disks"] == whole
+    assert "sudo mount -t xfs -o noatime,nodiratime /dev/vdb /volumes/disk1" in found["mounted"]
+    assert "/dev/vda1" in found["upstream"]
+
+
 def test_hdfs_of_today_is_understood(tmp_path: Path) -> None:
     found = trial("spark", tmp_path)
     assert found["versions"] == ["3.5"]

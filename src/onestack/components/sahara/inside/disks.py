@@ -15,11 +15,13 @@ from typing import Any
 from sahara.service import volumes
 
 Find = Callable[[Any], list[str]]
+PARTITION = re.compile(r"(.*\d)p\d+|(/dev/(?:s|h|v|xv)d[a-z]+)\d+")
 
 
 def disk_of(device: str) -> str:
     """``/dev/vda`` of ``/dev/vda2``; the device itself where it is no partition."""
-    return re.sub(r"(?<=\d)p\d+$|(?<=[a-z])\d+$", "", device)
+    found = PARTITION.fullmatch(device)
+    return (found[1] or found[2]) if found else device
 
 
 def unused(devices: Iterable[str], mounted: Iterable[str]) -> list[str]:
