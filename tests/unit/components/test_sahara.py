@@ -122,7 +122,9 @@ def test_data_lies_only_where_there_is_a_place(tmp_path: Path, sahara: Sahara) -
     without = content(cloud(tmp_path, sahara), sahara, "sahara.conf")
     assert option(without, "data_source_types") == "hdfs,maprfs"
     assert option(without, "job_binary_types") == "internal-db"
-    assert "ca_file" not in without
+    assert "public_object_store_ca_file" not in without
+    # Trusts are made at keystone's public endpoint.
+    assert re.search(r"^\[keystone\]\nca_file = /", without, re.MULTILINE)
     stored = content(cloud(tmp_path, sahara, Swift()), sahara, "sahara.conf")
     assert option(stored, "data_source_types") == "swift,hdfs,maprfs"
     assert "swift" in option(stored, "job_binary_types")
