@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,65 @@ def guests(folder: Path) -> Any:
     return {"kinds": kinds, "files": {name: list(raw) for name, raw in put.items()}}
 
 
+def files(folder: Path) -> Any:
+    """How many servers of files a guest starts, over ssh with a guest of ours."""
+    import socket
+
+    import paramiko
+    from sahara.utils import ssh_remote
+
+    from onestack.components.sahara.inside import remote
+
+    begun: list[Any] = []
+
+    class Guest(paramiko.ServerInterface):  # type: ignore[misc]
+        def get_allowed_auths(self, username: str) -> str:
+            return "password"
+
+        def check_auth_password(self, username: str, password: str) -> int:
+            return int(paramiko.AUTH_SUCCESSFUL)
+
+        def check_channel_request(self, kind: str, chanid: int) -> int:
+            return int(paramiko.OPEN_SUCCEEDED)
+
+    class Files(paramiko.SFTPServerInterface):  # type: ignore[misc]
+        def session_started(self) -> None:
+            begun.append(self)
+
+        def open(self, path: str, flags: int, attr: Any) -> Any:
+            handle = paramiko.SFTPHandle(flags)
+            mode = "ab" if flags & os.O_APPEND else "wb" if flags & os.O_WRONLY else "rb"
+            handle.readfile = handle.writefile = (folder / Path(path).name).open(mode)
+            return handle
+
+        def stat(self, path: str) -> Any:
+            return paramiko.SFTPAttributes.from_stat((folder / Path(path).name).stat())
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    client = ssh_remote.paramiko.SSHClient()
+    client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+    address = listener.getsockname()
+    ours = socket.create_connection(address)
+    server = paramiko.Transport(listener.accept()[0])
+    server.add_server_key(paramiko.ECDSAKey.generate())
+    server.set_subsystem_handler("sftp", paramiko.SFTPServer, Files)
+    server.start_server(server=Guest(), event=threading.Event())
+    client.connect("guest", username="u", password="p", sock=ours, look_for_keys=False)
+    ssh_remote._ssh = client
+    for text in ("one", "two"):
+        ssh_remote._write_file_to("a", text)
+    ssh_remote._append_to_file("a", ", three")
+    read = ssh_remote._read_file_from("a")
+    kept = len(begun)
+    # One that ended on its own is none of the connection's end.
+    client.open_sftp().close()
+    again = ssh_remote._read_file_from("a")
+    client.close()
+    server.close()
+    assert isinstance(client, remote.Client)
+    return {"read": read, "again": again, "kept": kept, "in all": len(begun)}
+
+
 MOUNTS = """dev /dev devtmpfs rw 0 0
 /dev/vda2 / ext4 rw 0 0
 tmpfs /run tmpfs rw 0 0
@@ -370,7 +430,7 @@ def serve(folder: Path) -> None:
     )
 
 
-TRIALS = (serve, api, policy, session, guests, disks, spark, interrupted)
+TRIALS = (serve, api, policy, session, guests, files, disks, spark, interrupted)
 
 if __name__ == "__main__":
     chosen = next(trial for trial in TRIALS if trial.__name__ == sys.argv[1])

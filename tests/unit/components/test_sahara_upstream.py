@@ -100,6 +100,13 @@ def test_guests_of_today_are_understood(tmp_path: Path) -> None:
     assert bytes(found["files"]["b"]) == b"\0"
 
 
+def test_a_connection_has_one_session_for_files(tmp_path: Path) -> None:
+    """Upstream opens one for each file; while the last one ends, dropbear takes no other."""
+    found = trial("files", tmp_path)
+    assert found["read"] == found["again"] == "two, three"
+    assert found["kept"] == 1 and found["in all"] == 2
+
+
 def test_a_machines_own_disk_is_none_of_the_clusters(tmp_path: Path) -> None:
     """Upstream would make a file system over its boot loader; the last line shows that it does."""
     found = trial("disks", tmp_path)

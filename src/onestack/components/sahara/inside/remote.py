@@ -1,9 +1,9 @@
 """Sahara's way to guests, for guests and libraries of today (sahara's environment).
 
 Upstream's driver asks a guest's Python which distribution it is, by a function that Python has
-no more; it writes files by a part of paramiko that is gone; and it starts a program for
-each session. Each of the three is put right in upstream's module: functions that a session is
-sent are sent by name, so that both ends must know the same.
+no more; it writes files by a part of paramiko that is gone; it has the guest start a server for
+each file; and it starts a program for each session. Each of them is put right in upstream's
+module: functions that a session is sent are sent by name, so that both ends must know the same.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import paramiko
 from sahara.utils import procutils, ssh_remote
 
 from onestack.components.sahara.inside import sessions
@@ -41,10 +42,27 @@ def write(sftp: Any, remote_file: str, data: str | bytes) -> None:
     sftp.putfo(io.BytesIO(raw), remote_file)
 
 
+class Client(paramiko.SSHClient):  # type: ignore[misc]
+    """A connection with one session for files, for as long as it is there.
+
+    Upstream opens one for each file and leaves it to Python to close it. While a guest's server
+    of files ends, some ssh servers (dropbear's of 2022) close whatever channel is being opened,
+    and the cluster is in error.
+    """
+
+    _files: paramiko.SFTPClient | None = None
+
+    def open_sftp(self) -> paramiko.SFTPClient:
+        if self._files is None or self._files.get_channel().closed:
+            self._files = super().open_sftp()
+        return self._files
+
+
 def mend() -> None:
     ssh_remote._get_os_distrib = distribution
     ssh_remote._get_os_version = version
     ssh_remote._write_fl = write
+    ssh_remote.paramiko.SSHClient = Client
     procutils.start_subprocess = sessions.Session
 
 
