@@ -280,6 +280,21 @@ def test_without_heat_each_machine_is_removed(monkeypatch: pytest.MonkeyPatch) -
     assert api.gone == ["floatingip f1", "port p1", "security-group g1"]
 
 
+def test_groups_of_servers_go_and_no_others(
+    tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the clusters' own projects, which bear their names."""
+    named = ("c.one-aa-group-1", "c.one-aa-group-12", "c.one-aa-group-", "cxone-aa-group-1", "mine")
+    there = {"p": [{"id": str(n), "name": name} for n, name in enumerate(named)], "q": []}
+    gone: list[str] = []
+    compute = SimpleNamespace(server_groups=lambda p: there[p], delete_server_group=gone.append)
+    monkeypatch.setattr(leftovers, "compute_of", lambda ctx: compute)
+    rows = [ClusterRow(p, name, "Active", "", 5, p) for p, name in (("p", "C.One"), ("q", "mine"))]
+    for change in leftovers._groups_of_servers(cloud(tmp_path, sahara), rows):
+        change.do()
+    assert gone == ["0", "1"]
+
+
 def test_volumes_of_clusters_go_and_no_others(
     tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,7 +347,7 @@ def test_a_machine_that_does_not_come_is_told_of(
     up = {"id": "p", "status": "ACTIVE"}
 
     def told(address: str, port: dict[str, str] | None = up, silent: int = 1000) -> list[Any]:
-        row = ClusterRow("1", "c", "Waiting", "", silent)
+        row = ClusterRow("1", "c", "Waiting", "", silent, "p")
         return said_of(ctx, monkeypatch, row, MachineRow("c-m-0", "s", address), port)
 
     assert told("", silent=10) == []
@@ -348,7 +363,7 @@ def test_a_machine_that_does_not_come_is_told_of(
 def test_a_cluster_in_error_says_why(
     tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = ClusterRow("1", "c", "Error", "Quota exceeded for floating ips", 5)
+    row = ClusterRow("1", "c", "Error", "Quota exceeded for floating ips", 5, "p")
     (found,) = said_of(
         cloud(tmp_path, sahara), monkeypatch, row, MachineRow("m", "s", ""), {"status": ""}
     )

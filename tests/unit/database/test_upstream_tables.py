@@ -280,6 +280,7 @@ def test_saharas_clusters(server: Server) -> None:
             name=f"c{number}",
             status=status,
             status_description=told,
+            tenant_id=f"p{number}",
         )
         put(server, "sahara", "node_groups", id=f"g{number}", cluster_id=number, name="g")
     server.query(
@@ -296,6 +297,7 @@ def test_saharas_clusters(server: Server) -> None:
     assert [found[n].status for n in sorted(found)] == ["Active", "Waiting", "Error"]
     assert [found[n].description for n in sorted(found)] == ["", "", "no"]
     assert all(60 <= row.silent < 90 for row in found.values())
+    assert [found[n].project for n in sorted(found)] == ["p1", "p2", "p3"]
     assert sahara.machines(server, "2") == [
         sahara.MachineRow("c2-g-0", "s1", "192.0.2.9"),
         sahara.MachineRow("c2-g-1", "s2", ""),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import time
 from collections.abc import Iterator
 
@@ -39,13 +40,15 @@ GONE_SECONDS = 300.0
 
 def remove(ctx: Context) -> Iterator[Change]:
     # Asked first: a stack takes its servers along, and sahara's tables go last.
-    machines = _machines(ctx)
+    clusters = _clusters(ctx)
+    machines = _machines(ctx, clusters)
     if ctx.offers("orchestration") and ctx.offers("database"):
         yield from _stacks(ctx)
     if ctx.offers("network"):
         yield from _network(neutron_of(ctx), machines)
     if ctx.offers("compute"):
         yield from _servers(ctx, machines)
+        yield from _groups_of_servers(ctx, clusters)
     if ctx.offers("block-storage"):
         yield from _volumes(ctx)
     if ctx.offers("image"):
@@ -56,16 +59,19 @@ def remove(ctx: Context) -> Iterator[Change]:
         yield from remove_domain(keystone_of(ctx), config.DOMAIN, domain.DESCRIPTION, users)
 
 
-def _machines(ctx: Context) -> list[tables.MachineRow]:
+def _clusters(ctx: Context) -> list[tables.ClusterRow]:
     if not ctx.offers("database"):
         return []
     server = server_of(ctx)
-    if not server.tables(tables.DATABASE) >= tables.TABLES:
-        return []
+    there = server.tables(tables.DATABASE) >= tables.TABLES
+    return tables.clusters(server) if there else []
+
+
+def _machines(ctx: Context, clusters: list[tables.ClusterRow]) -> list[tables.MachineRow]:
     return [
         machine
-        for cluster in tables.clusters(server)
-        for machine in tables.machines(server, cluster.identity)
+        for cluster in clusters
+        for machine in tables.machines(server_of(ctx), cluster.identity)
         if machine.server
     ]
 
@@ -123,6 +129,19 @@ def _servers(ctx: Context, machines: list[tables.MachineRow]) -> Iterator[Change
     if flavor := compute.flavors().get(config.NODE.name):
         what = f"remove the flavor {config.NODE.name}"
         yield Change(what, functools.partial(compute.delete_flavor, flavor))
+
+
+def _groups_of_servers(ctx: Context, clusters: list[tables.ClusterRow]) -> Iterator[Change]:
+    """By which machines of a cluster are kept on different hosts."""
+    compute = compute_of(ctx)
+    for project in sorted({cluster.project for cluster in clusters}):
+        names = [re.escape(c.name.lower()) for c in clusters if c.project == project]
+        for group in compute.server_groups(project):
+            if re.fullmatch(rf"({'|'.join(names)})-aa-group-\d+", group["name"]):
+                yield Change(
+                    f"remove the server group {group['name']} of a cluster",
+                    functools.partial(compute.delete_server_group, group["id"]),
+                )
 
 
 def _volumes(ctx: Context) -> Iterator[Change]:

@@ -23,6 +23,8 @@ class ClusterRow:
     """What sahara says of it, if it says anything."""
     silent: int
     """Seconds since anything of it changed."""
+    project: str
+    """Whose it is: keystone's id."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,14 @@ def clusters(server: Server) -> list[ClusterRow]:
     """All that there are, of everybody."""
     rows = server.query(
         "SELECT id, name, COALESCE(status, ''), COALESCE(status_description, ''),"
-        " TIMESTAMPDIFF(SECOND, COALESCE(updated_at, created_at), UTC_TIMESTAMP())"
-        " FROM clusters ORDER BY created_at",
+        " TIMESTAMPDIFF(SECOND, COALESCE(updated_at, created_at), UTC_TIMESTAMP()),"
+        " COALESCE(tenant_id, '') FROM clusters ORDER BY created_at",
         (),
         DATABASE,
     )
     return [
-        ClusterRow(str(i), str(name), str(status), str(told), int(silent))
-        for i, name, status, told, silent in rows
+        ClusterRow(str(i), str(name), str(status), str(told), int(silent), str(project))
+        for i, name, status, told, silent, project in rows
     ]
 
 
