@@ -23,11 +23,6 @@ KNOWN: tuple[tuple[str, str], ...] = (
         "how barbican logs whom it refuses: a test asks for what is another project's",
     ),
     (
-        r"^sahara\.log: .* ERROR sahara\.utils\.api .*"
-        r"(error_code=403|error_code=400, .*'swift' is not one of)",
-        "how sahara logs whom and what it refuses: a test asks for it",
-    ),
-    (
         r"^horizon\.log: .*(error invoking apiclient|"
         r"Internal Server Error: /dashboard/api/glance/metadefs/namespaces/)$",
         "the form for a new instance asks for definitions of OS::Cinder::Volumes, a slip of "

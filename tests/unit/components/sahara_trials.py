@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,13 @@ def asked(
 
 def api(folder: Path) -> Any:
     """What people read and write, without anything that another service has."""
+    import logging
+
     application = configured(folder)
+    logged: list[tuple[str, str]] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: logged.append((record.levelname, record.getMessage()))  # type: ignore[method-assign]
+    logging.getLogger("sahara").addHandler(handler)
     source = {"name": "in", "type": "hdfs", "url": "/data/in"}
     stored = {"name": "s", "type": "swift", "url": "swift://c.sahara/o"}
     plugins = asked(application, "GET", "/plugins")[1]["plugins"]
@@ -105,6 +112,9 @@ def api(folder: Path) -> Any:
         "hidden": asked(application, "PATCH", "/plugins/spark3", {}, roles="member,reader"),
     }
     found["binary"] = asked(application, "PUT", "/job-binary-internals/pi.py", b"print(1)")
+    found["gone"] = asked(application, "GET", f"/data-sources/{uuid.uuid4()}")[0]
+    found["logged"] = [(level, said) for level, said in logged if "error_code=" in said]
+    found["errors"] = [said for level, said in logged if level in ("ERROR", "CRITICAL")]
     return found
 
 

@@ -72,6 +72,11 @@ def test_a_reader_may_not_write(tmp_path: Path) -> None:
     assert found["read"][0] == 200
     for who in ("written", "nobody", "hidden"):
         assert found[who][0] == 403, (who, found[who])
+    # It is logged, and as no error: not found, not allowed, not taken.
+    assert found["gone"] == 404
+    codes = {int(said.partition("error_code=")[2][:3]) for _, said in found["logged"]}
+    assert codes == {400, 403, 404}
+    assert {level for level, _ in found["logged"]} == {"INFO"} and found["errors"] == []
 
 
 def test_every_rule_is_given(tmp_path: Path) -> None:

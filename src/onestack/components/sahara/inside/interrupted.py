@@ -55,6 +55,7 @@ def _alone(work: Callable[[Any], None], item: Any) -> None:
 
 
 def _settle_cluster(cluster: Any) -> None:
+    context.set_current_cluster_id(cluster.id)
     # As its owner, who trusted sahara with it: its machines are in that one's project.
     trusts.use_os_admin_auth_token(cluster)
     if cluster.status in LEAVING:
