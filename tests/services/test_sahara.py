@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.known_errors import unexpected
 from tests.support.clouds import CloudUnderTest, wait_until
 from tests.support.clusters import Clusters
 
@@ -135,11 +134,12 @@ def test_two_clusters_come_at_once(clusters: Clusters) -> None:
 
 
 def test_a_quota_that_is_too_small(clusters: Clusters) -> None:
-    """The cluster says so, can be deleted, and has left nothing."""
+    """It is said, and the cluster says so, can be deleted, and has left nothing."""
     cloud = clusters.cloud
     cloud.type("openstack quota set --instances 3 admin")
-    clusters.create("dp-big")
-    wait_until("the refusal", lambda: clusters.status("dp-big") == "Error", 120, 3)
+    said = clusters.refused(f"dataprocessing {clusters.creation('dp-big')}")
+    assert "Quota exceeded for instance" in said
+    assert clusters.status("dp-big") == "Error"
     assert "Quota exceeded" in clusters.why("dp-big")
     assert "dp-big" in cloud.onestack("doctor", expect=None).stdout
     cloud.type("openstack quota set --instances 10 admin")
@@ -160,7 +160,7 @@ def test_it_is_scaled_and_back(clusters: Clusters) -> None:
         clusters.cloud.type(
             f"openstack dataprocessing cluster scale dp-one --instances dp-worker:{count}"
         )
-        wait_until("the scaling to begin", lambda: clusters.status("dp-one") != "Active", 60)
+        # Before that has an answer, the cluster is none that is Active.
         clusters.active("dp-one")
         workers = [name for name in clusters.servers() if "worker" in name]
         assert len(workers) == count, workers
@@ -186,7 +186,7 @@ def test_a_job_is_run(clusters: Clusters) -> None:
 
 def test_what_was_interrupted_is_settled(clusters: Clusters) -> None:
     cloud = clusters.cloud
-    clusters.create("dp-two")
+    clusters.cut.add(clusters.create("dp-two"))
     wait_until("its machines", lambda: len(clusters.servers()) > 2, 300, 2)
     (own,) = [each for each in cloud.status() if each["name"] == "sahara"]
     os.kill(own["pid"], signal.SIGKILL)
@@ -214,7 +214,7 @@ def test_it_goes_with_all_that_it_had(clusters: Clusters) -> None:
 
 
 def test_nothing_else_went_wrong(clusters: Clusters) -> None:
-    assert unexpected(clusters.cloud.error_lines()) == []
+    assert clusters.wrong() == []
 
 
 def test_switched_off_for_good_nothing_is_left(clusters: Clusters) -> None:

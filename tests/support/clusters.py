@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.deploy.known_errors import unexpected
 from tests.support.clouds import CloudUnderTest, CommandFailed, wait_until
 
 PROCESSES = {"master": "namenode jobtracker", "worker": "datanode tasktracker"}
@@ -13,6 +14,8 @@ PROCESSES = {"master": "namenode jobtracker", "worker": "datanode tasktracker"}
 class Clusters:
     def __init__(self, cloud: CloudUnderTest) -> None:
         self.cloud = cloud
+        self.cut = set[str]()
+        """Those that a test brought to an error, by their ids."""
 
     def json(self, command: str, **more: Any) -> Any:
         return json.loads(self.cloud.type(f"openstack {command} -f json", **more))
@@ -39,11 +42,20 @@ class Clusters:
             )
         self.ask("cluster template create --name dp-fake --node-groups dp-master:1 dp-worker:1")
 
-    def create(self, name: str, network: str = "dp-net") -> None:
-        self.ask(
+    def create(self, name: str, network: str = "dp-net") -> str:
+        """Its id."""
+        return str(self.ask(self.creation(name, network))["Id"])
+
+    def creation(self, name: str, network: str = "dp-net") -> str:
+        return (
             f"cluster create --name {name} --cluster-template dp-fake --image cirros "
             f"--neutron-network {network}"
         )
+
+    def wrong(self) -> list[str]:
+        """Lines of errors in the logs that nobody asked for."""
+        lines = unexpected(self.cloud.error_lines())
+        return [line for line in lines if not any(cluster in line for cluster in self.cut)]
 
     def status(self, name: str) -> str:
         return str(self.ask(f"cluster show {name}")["Status"])
