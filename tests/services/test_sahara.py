@@ -223,7 +223,7 @@ def test_switched_off_for_good_nothing_is_left(clusters: Clusters) -> None:
     clusters.create("dp-three")
     clusters.active("dp-three")
     cloud.answers = tuple(a.replace("SAHARA_INSTALL=y", "SAHARA_INSTALL=n") for a in cloud.answers)
-    cloud.onestack("up", *cloud.up_words(), "--purge", timeout=1800)
+    cloud.onestack("up", *cloud.up_words(), "--purge", "--yes", timeout=1800)
     assert clusters.servers() == []
     assert "dp-three" not in cloud.type("openstack port list -f value -c Name")
     assert clusters.json("floating ip list") == []

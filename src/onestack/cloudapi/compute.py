@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +13,13 @@ from keystoneauth1.session import Session
 
 from onestack.cloudapi.session import admin_session
 from onestack.model.declarations import Flavor
+from onestack.model.errors import OnestackError
 
 if TYPE_CHECKING:
     from onestack.model.context import Context
 
 Item = dict[str, Any]
+_GONE_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
@@ -86,3 +90,18 @@ class Compute:
 
 def compute_of(ctx: Context) -> Compute:
     return Compute(admin_session(ctx), ctx.url("compute"))
+
+
+def remove_servers(compute: Compute, those: Sequence[str]) -> None:
+    """All of them, and the wait for their end. Raises `OnestackError` for those that do not go."""
+    for server in those:
+        compute.remove_server(server)
+    until = time.monotonic() + _GONE_SECONDS
+    while left := [server for server in those if compute.server(server)]:
+        if time.monotonic() > until:
+            raise OnestackError(
+                f"the servers {', '.join(left)} are not gone after {_GONE_SECONDS:.0f} s",
+                "nova was told to delete them",
+                "see `onestack logs nova-compute`, then run up --purge again",
+            )
+        time.sleep(0.5)

@@ -7,13 +7,12 @@ rules hold in it: what guests may do, and what this host's end may.
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
-from onestack.cloudapi.compute import compute_of
+from onestack.cloudapi.compute import compute_of, remove_servers
 from onestack.cloudapi.identity import service_project
 from onestack.cloudapi.neutron import Item, NeutronApi, neutron_of
 from onestack.model.change import Change
@@ -32,7 +31,6 @@ _RULE = (
 )
 """What makes a rule: neutron refuses two that are alike in these."""
 _FAILED = ("unbound", "binding_failed")
-_GONE_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def remove(ctx: Context, name: str) -> Iterator[Change]:
         if guests and ctx.offers("compute"):
             yield Change(
                 f"remove all servers in the network {name} ({len(guests)})",
-                functools.partial(_remove_servers, ctx, guests),
+                functools.partial(remove_servers, compute_of(ctx), guests),
             )
 
         def remove_network() -> None:
@@ -158,22 +156,6 @@ def remove(ctx: Context, name: str) -> Iterator[Change]:
                 f"remove the security group {group}",
                 functools.partial(api.delete, "security-group", str(found["id"])),
             )
-
-
-def _remove_servers(ctx: Context, guests: Sequence[str]) -> None:
-    """Raises `OnestackError` for those that do not go."""
-    compute = compute_of(ctx)
-    for guest in guests:
-        compute.remove_server(guest)
-    until = time.monotonic() + _GONE_SECONDS
-    while left := [guest for guest in guests if compute.server(guest)]:
-        if time.monotonic() > until:
-            raise OnestackError(
-                f"the servers {', '.join(left)} are not gone after {_GONE_SECONDS:.0f} s",
-                "nova was told to delete them",
-                "see `onestack logs nova-compute`, then run up --purge again",
-            )
-        time.sleep(0.5)
 
 
 def _present(group: Item) -> set[tuple[object, ...]]:

@@ -280,6 +280,28 @@ def test_without_heat_each_machine_is_removed(monkeypatch: pytest.MonkeyPatch) -
     assert api.gone == ["floatingip f1", "port p1", "security-group g1"]
 
 
+def test_servers_are_gone_before_their_volumes_go(
+    tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cinder removes none that a server has."""
+    there = ["s1", "s1", "s1", "s2"]
+    removed: list[str] = []
+
+    def server(identity: str) -> dict[str, str] | None:
+        if identity not in there:
+            return None
+        if identity in removed:
+            there.remove(identity)
+        return {"id": identity}
+
+    compute = SimpleNamespace(server=server, remove_server=removed.append, flavors=dict)
+    monkeypatch.setattr(leftovers, "compute_of", lambda ctx: compute)
+    machines = [MachineRow("a", "s1", ""), MachineRow("b", "s2", ""), MachineRow("c", "s3", "")]
+    (change,) = leftovers._servers(cloud(tmp_path, sahara), machines)
+    change.do()
+    assert removed == ["s1", "s2"] and there == []
+
+
 def test_groups_of_servers_go_and_no_others(
     tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
 ) -> None:

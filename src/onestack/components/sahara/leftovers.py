@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from keystoneauth1.exceptions import NotFound
 
-from onestack.cloudapi.compute import compute_of
+from onestack.cloudapi.compute import compute_of, remove_servers
 from onestack.cloudapi.image import images_of
 from onestack.cloudapi.keystone import keystone_of, remove_domain
 from onestack.cloudapi.neutron import NeutronApi, neutron_of
@@ -119,13 +119,11 @@ def _network(api: NeutronApi, machines: list[tables.MachineRow]) -> Iterator[Cha
 
 
 def _servers(ctx: Context, machines: list[tables.MachineRow]) -> Iterator[Change]:
+    """Their volumes can go when they are gone."""
     compute = compute_of(ctx)
-    for machine in machines:
-        if compute.server(machine.server):
-            yield Change(
-                f"remove the server {machine.name} of a cluster",
-                functools.partial(compute.remove_server, machine.server),
-            )
+    if there := [m.server for m in machines if compute.server(m.server)]:
+        what = f"remove the servers of clusters ({len(there)})"
+        yield Change(what, functools.partial(remove_servers, compute, there))
     if flavor := compute.flavors().get(config.NODE.name):
         what = f"remove the flavor {config.NODE.name}"
         yield Change(what, functools.partial(compute.delete_flavor, flavor))
