@@ -1,4 +1,4 @@
-"""Trials of ours inside upstream: programs beside the tests, run in the services' environment."""
+"""Trials of ours inside upstream: programs beside the tests, run in upstream's environment."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ def tried(
     trials: Path,
     name: str,
     *further: str | Path,
+    python: Path | None = None,
     env: dict[str, str] | None = None,
     timeout: float = 120,
 ) -> subprocess.CompletedProcess[str]:
     """The trial ``name`` of the file ``trials``, once it has ended well.
 
-    ``env`` is all of its environment; by default this one's, with ours to be imported.
+    ``python`` is the services' own by default. ``env`` is all of its environment; by default this
+    one's, with ours to be imported.
     """
     done = subprocess.run(
-        [services_python(), "-W", "ignore", trials, name, *further],
+        [python or services_python(), "-W", "ignore", trials, name, *further],
         env=env or {**os.environ, "PYTHONPATH": str(OURS)},
         capture_output=True,
         text=True,

@@ -15,6 +15,7 @@ import onestack
 from onestack.components.sahara import config
 from onestack.release import program
 from tests.support.needs import needs_sahara, sahara_python
+from tests.support.trials import tried
 
 TRIALS = Path(__file__).with_name("sahara_trials.py")
 OURS = "the service ended in the middle of it"
@@ -32,22 +33,10 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": ":".join(map(str, paths)), "HOME": str(folder)}
 
 
-def command(name: str, folder: Path) -> list[str]:
-    return [str(part) for part in (sahara_python(), "-W", "ignore", TRIALS, name, folder)]
-
-
 def trial(name: str, folder: Path) -> Any:
     """What it found."""
     (folder / "policy.yaml").write_text(config.policy())
-    done = subprocess.run(
-        command(name, folder),
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    done = tried(TRIALS, name, folder, python=sahara_python(), env=environment(folder), timeout=180)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -157,7 +146,10 @@ def test_it_serves_and_ends_with_all_that_it_has_started(tmp_path: Path) -> None
     trial("spark", tmp_path)  # makes the database
     with (tmp_path / "log").open("w+") as log:
         process = subprocess.Popen(
-            command("serve", tmp_path), env=environment(tmp_path), stdout=log, stderr=log
+            [sahara_python(), "-W", "ignore", TRIALS, "serve", tmp_path],
+            env=environment(tmp_path),
+            stdout=log,
+            stderr=log,
         )
         try:
             status = answered(tmp_path / "log")
@@ -180,7 +172,7 @@ def answered(log: Path) -> int:
     while time.monotonic() < until:
         lines = log.read_text().splitlines()
         if lines and lines[0].isdigit():
-            connection = http.client.HTTPConnection("127.0.0.1", int(lines[0]), timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", int(lines[0]), timeout=120)
             connection.request("GET", "/v1.1/p/plugins")
             return connection.getresponse().status
         time.sleep(0.1)
