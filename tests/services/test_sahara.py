@@ -163,7 +163,7 @@ def test_it_is_scaled_and_back(clusters: Clusters) -> None:
         # Before that has an answer, the cluster is none that is Active.
         clusters.active("dp-one")
         workers = [name for name in clusters.servers() if "worker" in name]
-        assert len(workers) == count, workers
+        assert len(workers) == count, clusters.why("dp-one")
     (stack,) = clusters.json("stack list")
     assert stack["Stack Status"] == "UPDATE_COMPLETE"
 

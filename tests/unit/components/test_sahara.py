@@ -391,3 +391,18 @@ def test_a_cluster_in_error_says_why(
     )
     assert found.why == "Quota exceeded for floating ips"
     assert "cluster delete 1" in found.cure
+
+
+def test_a_cluster_that_could_not_be_scaled_says_why(
+    tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is Active as before: without a word of ours nobody knows."""
+    ctx = cloud(tmp_path, sahara)
+
+    def told(description: str) -> list[Any]:
+        row = ClusterRow("1", "c", "Active", description, 5, "p")
+        return said_of(ctx, monkeypatch, row, MachineRow("m", "s", ""), None)
+
+    (found,) = told("No valid host was found")
+    assert "not changed" in found.what and found.why == "No valid host was found"
+    assert told("") == []

@@ -24,6 +24,8 @@ LOG = "onestack logs sahara"
 def examine(ctx: Context) -> Iterator[Finding]:
     """What is said of each cluster that is in error, or waits for its machines too long.
 
+    Of one that could not be changed upstream says nothing but in its description.
+
     Raises `OnestackError` when the database, nova or neutron do not answer.
     """
     server = server_of(ctx)
@@ -33,6 +35,9 @@ def examine(ctx: Context) -> Iterator[Finding]:
         if row.status == "Error":
             why = row.description or "it could not be made, or changed"
             yield warn(f"{title} is in Error", why, f"{LOG}; then {delete}")
+        elif row.status == "Active" and row.description:
+            again = "see what it has (openstack dataprocessing cluster show), and try again"
+            yield warn(f"{title} was not changed as it was asked", row.description, again)
         elif _overdue(row):
             for machine in tables.machines(server, row.identity):
                 with netns.inside(ctx.cloud.netns):
