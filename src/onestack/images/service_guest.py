@@ -45,8 +45,8 @@ UNITS = (
 )
 """Started at boot in every guest."""
 FAILED = "the image of a service's machine cannot be made"
-SCRIPTS = Path("usr/lib/guest/scripts")
-"""While it is there, ``service/usr/lib/guest/configure`` runs scripts."""
+OWNER = Path("usr/lib/guest/owner")
+"""In which ``service/usr/lib/guest/configure`` finds `Recipe.owner`."""
 KEPT = r"-[0-9a-f]{12}\.(qcow2|parts)"
 """How what is kept of a recipe is named, after the recipe's name."""
 
@@ -75,8 +75,9 @@ class Recipe:
     """Distributions whose source archive ``finish`` finds unpacked in ``usr/src/NAME``."""
     archives: tuple[Archive, ...] = ()
     """Others, which no lock has; ``finish`` finds each unpacked in ``usr/src/NAME-VERSION``."""
-    scripts: bool = False
-    """Whether a script in its user data is run, by root, once: where the guest is a user's own."""
+    owner: str = ""
+    """Who logs in where the guest is a user's own: that one gets the keys that nova was given, and
+    a script in the user data is run, by root, once."""
     units: tuple[str, ...] = ()
     """Started at boot, each as its ``[Install]`` says."""
     modules: tuple[str, ...] = ()
@@ -192,8 +193,8 @@ class Recipe:
             shutil.copytree(parts / "sources", root / "usr/src", dirs_exist_ok=True)
         debian_root.prune(root, (*debian_root.LEFT_OUT, *self.pruned))
         agents.compile_all(root)
-        if self.scripts:
-            (root / SCRIPTS).touch()
+        if self.owner:
+            (root / OWNER).write_text(f"{self.owner}\n")
         debian_root.enable(root, (*UNITS, *self.units))
         if self.finish:
             self.finish(root)

@@ -211,4 +211,4 @@ def test_what_a_service_starts_with_is_there() -> None:
         assert f"ExecStart=/usr/bin/hdfs {name}" in unit and "User=hdfs" in unit
     for user in hadoop.HOMES:
         assert f"u {user} " in users
-    assert RECIPE.scripts
+    assert RECIPE.owner in hadoop.HOMES

@@ -320,7 +320,7 @@ def test_without_a_drive_it_says_so(
     assert "no configuration drive; nothing is told" in capsys.readouterr().out
 
 
-# -- scripts -----------------------------------------------------------------------
+# -- whose the guest is ------------------------------------------------------------
 
 
 def packed_script(script: str) -> bytes:
@@ -352,7 +352,7 @@ def test_which_script_is_run(configure: ModuleType, data: bytes, found: list[byt
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_a_script_is_run_only_where_the_guest_is_its_owners(
+def test_keys_and_a_script_are_taken_only_where_the_guest_is_its_owners(
     configure: ModuleType,
     guest: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -360,19 +360,25 @@ def test_a_script_is_run_only_where_the_guest_is_its_owners(
     allowed: bool,
 ) -> None:
     guest.mkdir()
-    mark = guest / "mark"
+    mark, kept = guest / "mark", guest / "root/.ssh/authorized_keys"
+    meta = {"uuid": "one", "hostname": "a", "public_keys": {"k": "ssh-rsa AAAA k\n", "l": "l"}}
+    (Path(configure.PLACE) / "openstack/latest/meta_data.json").write_text(json.dumps(meta))
     read = configure.read
-    text = packed_script(f"#!/bin/sh\necho done >>{mark}\nexit 3\n")
+    text = packed_script(f"#!/bin/sh\necho done >>{mark}\necho sahara >>{kept}\nexit 3\n")
     monkeypatch.setattr(configure, "read", lambda n: text if n == "user_data" else read(n))
-    monkeypatch.setattr(configure, "SCRIPTS", str(guest / "allowed"))
+    monkeypatch.setattr(configure, "OWNER", str(guest / "owner"))
+    monkeypatch.setattr(configure.os.path, "expanduser", lambda path: path.replace("~", "/"))
     monkeypatch.setattr(
         configure.os, "system", lambda path: subprocess.call([f"{guest}{path}"]) << 8
     )
     if allowed:
-        (guest / "allowed").touch()
+        (guest / "owner").write_text("root\n")
     assert configure.main() == 0
     assert mark.exists() is allowed
     assert ("ended with 3" in capsys.readouterr().out) is allowed
     # Once: not at the next start of the same instance.
     assert configure.main() == 0
-    assert not allowed or mark.read_text() == "done\n"
+    if allowed:
+        assert mark.read_text() == "done\n"
+        assert kept.read_text() == "ssh-rsa AAAA k\nl\nsahara\n"
+        assert kept.stat().st_mode & 0o777 == 0o600

@@ -46,7 +46,7 @@ RECIPE = Recipe(
         ),
     ),
     units=("ssh.service", "guest-hostkeys.service", "cron.service"),
-    scripts=True,
+    owner=USER,
     pruned=(
         "usr/share/man",
         "usr/lib/jvm/*/jmods",
