@@ -88,7 +88,7 @@ class Spark(Clusters):
 
     def scale(self, workers: int) -> None:
         self.cloud.type(
-            f"openstack dataprocessing cluster scale words --instances worker:{workers}"
+            f"openstack dataprocessing cluster scale words --instances spark-worker:{workers}"
         )
         # Before that has an answer, the cluster is none that is Active.
         self.active("words", 2400)
