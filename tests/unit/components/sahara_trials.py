@@ -251,14 +251,14 @@ def files(folder: Path) -> Any:
         ssh_remote._write_file_to("a", text)
     ssh_remote._append_to_file("a", ", three")
     read = ssh_remote._read_file_from("a")
-    kept = len(begun)
+    kept, waits = len(begun), client.get_transport().banner_timeout
     # One that ended on its own is none of the connection's end.
     client.open_sftp().close()
     again = ssh_remote._read_file_from("a")
     client.close()
     server.close()
     assert isinstance(client, remote.Client)
-    return {"read": read, "again": again, "kept": kept, "in all": len(begun)}
+    return {"read": read, "again": again, "kept": kept, "in all": len(begun), "waits": waits}
 
 
 MOUNTS = """dev /dev devtmpfs rw 0 0

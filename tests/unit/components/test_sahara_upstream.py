@@ -99,6 +99,8 @@ def test_a_connection_has_one_session_for_files(tmp_path: Path) -> None:
     found = trial("files", tmp_path)
     assert found["read"] == found["again"] == "two, three"
     assert found["kept"] == 1 and found["in all"] == 2
+    # Where processors are emulated a first word takes its time.
+    assert found["waits"] == 60
 
 
 def test_a_machines_own_disk_is_none_of_the_clusters(tmp_path: Path) -> None:

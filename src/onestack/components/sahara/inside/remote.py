@@ -16,6 +16,9 @@ from sahara.utils import procutils, ssh_remote
 
 from onestack.components.sahara.inside import sessions
 
+PATIENCE = 60.0
+"""Seconds for a guest's first word, and for its letting in: its processor may be emulated, and busy
+with all that it starts. A session that is not had in time brings the whole cluster to an error."""
 LIKE_UPSTREAM = {"rhel": "redhat"}
 """What upstream calls a distribution that calls itself otherwise."""
 
@@ -51,6 +54,9 @@ class Client(paramiko.SSHClient):  # type: ignore[misc]
     """
 
     _files: paramiko.SFTPClient | None = None
+
+    def connect(self, *where: Any, **how: Any) -> None:
+        super().connect(*where, **{"banner_timeout": PATIENCE, "auth_timeout": PATIENCE, **how})
 
     def open_sftp(self) -> paramiko.SFTPClient:
         if self._files is None or self._files.get_channel().closed:
