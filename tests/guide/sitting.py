@@ -15,8 +15,6 @@ SSH = (
     "ssh -i {key} -p {port} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
     "-o ConnectTimeout=5 -o LogLevel=ERROR cirros@{address} '{command}'"
 )
-LAYOUT = "--os-neutron-l2-agent=openvswitch"
-"""The notes' own, also where onestack would choose the other."""
 OFFICE = """set -e
 ip netns add office
 ip link add eno1 type veth peer name uplink netns office
@@ -34,7 +32,7 @@ class AsInTheNotes(CloudUnderTest):
 
     def up(self, **more: Any) -> subprocess.CompletedProcess[str]:
         words = [str(notes.PACKSTACK), "--name", self.name, "--netns"]
-        words += ["--answer-file", str(self.answer_file), LAYOUT, *self.answers]
+        words += ["--answer-file", str(self.answer_file), *self.answers]
         return run(words, timeout=more.pop("timeout", 1800), **more)
 
 

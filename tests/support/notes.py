@@ -1,4 +1,4 @@
-"""The answer file of the notes of 2016: packstack's own, with their edits and nothing else.
+"""The answer file of the notes of 2016: their packstack's own, with their edits and nothing else.
 
 ``PYTHONPATH=src:. python -m tests.support.notes`` writes ``examples/notes.answers`` anew, after a
 key has come or has another comment.
@@ -17,6 +17,8 @@ from tests.support.clouds import REPOSITORY, run
 
 PACKSTACK = REPOSITORY / "packstack"
 FILE = REPOSITORY / "examples" / "notes.answers"
+RELEASE = "mitaka"
+"""Whose defaults the notes edited: Open vSwitch's agents are among them."""
 EDITS = {
     "CONFIG_HEAT_INSTALL": "y",
     "CONFIG_SAHARA_INSTALL": "y",
@@ -65,12 +67,13 @@ def of_any_machine(text: str) -> str:
 
 
 def generated() -> str:
-    """As ``packstack --gen-answer-file`` writes it today."""
+    """As ``packstack --gen-answer-file`` writes it, with the defaults of the notes' time."""
     # Not pytest's own place: a cloud's root must be short.
     with tempfile.TemporaryDirectory(prefix="notes-") as work:
         file = Path(work) / "answer-file.txt"
         # A cloud that is there would lend the file its own answers.
-        run([str(PACKSTACK), "--gen-answer-file", str(file), "--root", f"{work}/none"])
+        words = ["--release", RELEASE, "--gen-answer-file", str(file), "--root", f"{work}/none"]
+        run([str(PACKSTACK), *words])
         return file.read_text()
 
 

@@ -1,4 +1,4 @@
-"""``examples/notes.answers``: what packstack writes today, the notes' edits, and nothing else."""
+"""``examples/notes.answers``: what the notes' packstack wrote, their edits, and nothing else."""
 
 from __future__ import annotations
 
@@ -35,6 +35,14 @@ def test_nothing_of_it_is_refused() -> None:
     keys = registry().keys
     for name in notes.EDITS:
         assert keys[name].outcome is not Class.REFUSED
+
+
+def test_it_makes_the_notes_layout() -> None:
+    """Of itself: without an option, and whatever would be safer on the machine."""
+    said = {line.name: line.text for line in packstack_file.read(notes.FILE).entries}
+    assert said["CONFIG_NEUTRON_L2_AGENT"] == "openvswitch"
+    assert said["CONFIG_NEUTRON_L3_EXT_BRIDGE"] == "br-ex"
+    assert said["CONFIG_NEUTRON_ML2_TENANT_NETWORK_TYPES"] == "vxlan"
 
 
 def test_a_service_that_is_switched_on_in_a_file_of_packstacks_has_what_it_needs(
