@@ -170,7 +170,9 @@ class TestGuide:
         cloud.type("ip address add 10.50.14.50/24 dev br-ex")
         router = f"ip netns exec qrouter-{sitting.ids['router1']}"
         for who in ("", router):
-            cloud.type(f"{who} ping -c 3 -W 2 10.50.14.1")
+            ping = f"{who} ping -c 3 -W 2 10.50.14.1"
+            # The router's leg comes when the agent gets to it.
+            wait_until(f"an answer to {ping}", functools.partial(cloud.type, ping), 60)
 
     def test_row_12_wiring(self, sitting: Sitting) -> None:
         cloud = sitting.cloud
@@ -232,24 +234,28 @@ class TestGuide:
         assert made["id"] in messages
         doctor = cloud.onestack("doctor", expect=None).stdout
         assert "pool has no room" in doctor and "pool grow" in doctor
-        cloud.type(f"cinder delete {made['id']}")
+        cloud.type("cinder delete test-volume")
+        wait_until("its end", lambda: "test-volume" not in cloud.type("cinder list"), 60)
 
     def test_row_15_enlarge_the_pool(self, sitting: Sitting) -> None:
         """What did not fit before does then."""
         cloud = sitting.cloud
-        cloud.onestack("pool", "grow", "+5G")
-        assert re.search(r"^size +25G$", cloud.onestack("pool", "show").stdout, re.MULTILINE)
+        for more, size in (("+5G", "25G"), ("55G", "55G")):
+            cloud.onestack("pool", "grow", more)
+            shown = cloud.onestack("pool", "show").stdout
+            assert re.search(rf"^size +{size}$", shown, re.MULTILINE)
 
         def made() -> bool:
-            cloud.type("cinder create --display-name larger 22")
-            wait_until("an end", lambda: sitting.value("volume show larger", "status") in ENDS, 60)
-            fits = sitting.value("volume show larger", "status") == "available"
-            cloud.type("cinder delete larger")
-            wait_until("its end", lambda: "larger" not in cloud.type("cinder list"), 60)
+            cloud.type("cinder create --display-name test-volume 50")
+            status = functools.partial(sitting.value, "volume show test-volume", "status")
+            wait_until("an end", lambda: status() in ENDS, 60)
+            fits = status() == "available"
+            cloud.type("cinder delete test-volume")
+            wait_until("its end", lambda: "test-volume" not in cloud.type("cinder list"), 60)
             return fits
 
         # The scheduler hears of the new size with the service's next report.
-        wait_until("a volume of 22 GB", made, 180)
+        wait_until("a volume of 50 GB", made, 180)
 
     def test_row_16_instance(self, sitting: Sitting) -> None:
         """Boot from an image, reach it by floating IP with ssh."""
@@ -553,12 +559,15 @@ class TestWhatTheNotesSwitchOn:
         sitting.balanced(1200)
         address = sitting.value("server show one", "addresses")
         inside = re.findall(r"192\.168\.10\.\d+", address)[0]
-        for words in (
-            f"listener create {BALANCER} --name ssh --protocol TCP --protocol-port 2222",
-            "pool create --name servers --listener ssh --protocol TCP --lb-algorithm ROUND_ROBIN",
-            f"member create servers --address {inside} --protocol-port 22 --subnet-id sub-int",
+        for line in (
+            f"openstack loadbalancer listener create {BALANCER} --name ssh --protocol TCP "
+            "--protocol-port 2222",
+            "openstack loadbalancer pool create --name servers --listener ssh --protocol TCP "
+            "--lb-algorithm ROUND_ROBIN",
+            f"openstack loadbalancer member create servers --address {inside} --protocol-port 22 "
+            "--subnet-id sub-int",
         ):
-            sitting.cloud.type(f"openstack loadbalancer {words}", timeout=180)
+            sitting.cloud.type(line, timeout=180)
             sitting.balanced(300)
         port = sitting.value(f"loadbalancer show {BALANCER}", "vip_port_id")
         shown = sitting.value(f"floating ip create --port {port} net-ext", "floating_ip_address")
