@@ -31,7 +31,8 @@ TWO_KINDS = """
 
 `onestack up` makes a lean cloud. `./packstack` has packstack's own defaults, those of
 its last release or, with `--release mitaka`, of the one that the guide was written for:
-a file that `--gen-answer-file` makes has them. Those in bold also count where a file for
+a file that `--gen-answer-file` makes has them (`examples/notes.answers` is one of Mitaka's, with
+the guide's edits). Those in bold also count where a file for
 `--answer-file` lacks the key; the others follow from the rest of such a file.
 `onestack up --defaults latest` (or `mitaka`) has them too.
 
