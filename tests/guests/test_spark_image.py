@@ -24,6 +24,8 @@ from tests.support.service_guest import ADDRESS, MAC, ServiceGuest, free_port, w
 pytestmark = [needs_root, pytest.mark.timeout(3600)]
 
 NAME = "one"
+SERVER = "10.0.2.3"
+"""QEMU's own name server."""
 CORE = {"fs.defaultFS": f"hdfs://{NAME}.novalocal:8020"}
 HDFS = {
     "dfs.namenode.name.dir": "/mnt/dfs/nn",
@@ -106,10 +108,11 @@ def guest() -> Iterator[SparkGuest]:
     with tempfile.TemporaryDirectory(prefix="spark-guest-") as folder:
         place = Path(folder)
         key, port = place / "key", free_port()
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "rsa", "-m", "PEM", "-N", "", "-f", str(key)], check=True
-        )
-        drive = write_drive(place, user_data(key.with_suffix(".pub").read_text().strip()), NAME)
+        words = ["ssh-keygen", "-q", "-t", "rsa", "-m", "PEM", "-N", ""]
+        for file in (key, place / "owners"):
+            subprocess.run([*words, "-f", str(file)], check=True)
+        sahara, owner = (file.with_suffix(".pub").read_text() for file in (key, place / "owners"))
+        drive = write_drive(place, user_data(sahara.strip()), NAME, {"mine": owner}, [SERVER])
         forward = f"user,id=n,hostfwd=tcp:127.0.0.1:{port}-{ADDRESS}:22"
         devices = ["-netdev", forward, "-device", f"virtio-net-pci,netdev=n,mac={MAC}"]
         image = RECIPE.build(CACHE / "images")
@@ -125,6 +128,11 @@ def guest() -> Iterator[SparkGuest]:
 def test_its_owner_is_let_in(guest: SparkGuest) -> None:
     guest.wait("the script of the user data was run")
     guest.let_in()
+    # The keypair's owner too.
+    key = guest.key
+    guest.key = key.with_name("owners")
+    assert guest.type("id -un").strip() == USER
+    guest.key = key
     assert guest.type("sudo id -u").strip() == "0"
     assert guest.type("sudo su -lc 'id -un' hdfs").strip() == "hdfs"
     # What sahara does to every machine.
@@ -135,6 +143,12 @@ def test_its_owner_is_let_in(guest: SparkGuest) -> None:
     )
     guest.type("lsblk -r | awk '$6 ~ /disk/ || /part/ {print \"/dev/\" $1}'; /sbin/blkid --version")
     assert "ID=debian" in guest.type("cat /etc/os-release")
+
+
+def test_it_asks_the_name_servers_that_it_was_told(guest: SparkGuest) -> None:
+    assert f"nameserver {SERVER}" in guest.type("cat /etc/resolv.conf").splitlines()
+    # Where nobody knows a name, that is said soon.
+    guest.type("! getent hosts no-such-name.invalid", 60)
 
 
 def test_hdfs_comes(guest: SparkGuest) -> None:
@@ -186,5 +200,6 @@ def test_after_a_restart_hdfs_is_back(guest: SparkGuest) -> None:
     guest.let_in()
     guest.live()
     assert guest.type("hdfs dfs -cat words", 600) == "a b a c a b\n"
-    # The script of its user data was run once.
-    assert guest.type("wc -l <.ssh/authorized_keys").strip() == "1"
+    # The script of its user data was run once, after the owner's key was written.
+    assert guest.type("wc -l <.ssh/authorized_keys").strip() == "2"
+    assert f"nameserver {SERVER}" in guest.type("cat /etc/resolv.conf").splitlines()

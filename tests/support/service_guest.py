@@ -24,11 +24,22 @@ def cloud_config(files: Mapping[str, str]) -> str:
     return "\n".join([*lines, "runcmd:", "-   systemctl restart rsyslog", ""])
 
 
-def write_drive(place: Path, user_data: str, name: str) -> Path:
-    """A configuration drive as nova writes it, for a guest with one NIC of a fixed address."""
+def write_drive(
+    place: Path,
+    user_data: str,
+    name: str,
+    keys: Mapping[str, str] | None = None,
+    servers: Sequence[str] = (),
+) -> Path:
+    """A configuration drive as nova writes it, for a guest with one NIC of a fixed address.
+
+    ``keys`` are of its owner's keypairs, by name; ``servers`` are the subnet's name servers.
+    """
     latest = place / "drive/openstack/latest"
     latest.mkdir(parents=True, exist_ok=True)
-    meta = {"uuid": UUID, "hostname": f"{name}.novalocal", "name": name}
+    meta: dict[str, Any] = {"uuid": UUID, "hostname": f"{name}.novalocal", "name": name}
+    if keys:
+        meta["public_keys"] = dict(keys)
     route = {"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "10.0.2.2"}
     network = {
         "id": "network0",
@@ -39,7 +50,8 @@ def write_drive(place: Path, user_data: str, name: str) -> Path:
         "routes": [route],
     }
     link = {"id": "tap1", "type": "ovs", "mtu": 1442, "ethernet_mac_address": MAC}
-    networks = {"links": [link], "networks": [network], "services": []}
+    services = [{"type": "dns", "address": server} for server in servers]
+    networks = {"links": [link], "networks": [network], "services": services}
     (latest / "user_data").write_text(user_data)
     (latest / "meta_data.json").write_text(json.dumps(meta))
     (latest / "network_data.json").write_text(json.dumps(networks))

@@ -99,7 +99,7 @@ def root(tmp_path: Path) -> Path:
     for path in tmp_path.rglob("*"):
         if path.is_file() and not path.is_symlink():
             text = path.read_text()
-            for place in ("/etc/", "/opt/", "/usr/lib/"):
+            for place in ("/etc/", "/opt/", "/run/", "/usr/lib/"):
                 text = text.replace(place, f"{tmp_path}{place}")
             path.write_text(text)
     java = tmp_path / hadoop.JAVA / "bin/java"
@@ -187,6 +187,38 @@ def test_a_worker_knows_its_master(root: Path) -> None:
     text = (TREE / "opt/spark/sbin/start-worker.sh").read_text()
     assert '"spark://$SPARK_MASTER_HOST:$SPARK_MASTER_PORT"' in text
     assert ". /usr/lib/spark/defaults.sh" in (Path(hadoop.__file__).read_text())
+
+
+NETWORKD = """# This is private data. Do not parse.
+OPER_STATE=routable
+DNS={}
+NTP=192.0.2.1
+DOMAINS=
+"""
+
+
+@pytest.mark.parametrize("servers", ["192.0.2.53 10.9.0.2", ""])
+def test_programs_find_the_name_servers_that_networkd_knows(root: Path, servers: str) -> None:
+    state = root / "run/systemd/netif/state"
+    state.parent.mkdir(parents=True)
+    state.write_text(NETWORKD.format(servers))
+    subprocess.run(["sh", root / "usr/lib/guest/resolv"], check=True, timeout=10)
+    lines = (root / "etc/resolv.conf").read_text().splitlines()
+    assert lines == ["options timeout:2", *(f"nameserver {each}" for each in servers.split())]
+    assert (root / "etc/resolv.conf").stat().st_mode & 0o777 == 0o644
+
+
+def test_names_are_asked_for_where_hosts_do_not_have_them() -> None:
+    """What differs from other guests', and that it is kept up to date."""
+    common, own = (
+        place.joinpath("etc/nsswitch.conf").read_text().splitlines()
+        for place in (guest.HERE / "service", TREE)
+    )
+    assert set(own) - set(common) == {"hosts: files dns"}
+    assert {"guest-resolv.path", "guest-resolv.service"} <= set(RECIPE.units)
+    units = TREE / "usr/lib/systemd/system"
+    assert "PathChanged=/run/systemd/netif/state" in (units / "guest-resolv.path").read_text()
+    assert "StartLimitIntervalSec=0" in (units / "guest-resolv.service").read_text()
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,10 @@ RECIPE = Recipe(
             ("hadoop-swiftfs/src/main/*",),
         ),
     ),
-    units=("ssh.service", "guest-hostkeys.service", "cron.service"),
+    units=(
+        *("ssh.service", "guest-hostkeys.service", "cron.service"),
+        *("guest-resolv.path", "guest-resolv.service"),
+    ),
     owner=USER,
     pruned=(
         "usr/share/man",
