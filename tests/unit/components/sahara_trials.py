@@ -83,18 +83,24 @@ def asked(
     return answer.status_int, answer.json if answer.body else None
 
 
+def logged_by(name: str) -> list[tuple[str, str]]:
+    """Level and text of each record of this logger and of those below it, as they come."""
+    import logging
+
+    found: list[tuple[str, str]] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append((record.levelname, record.getMessage()))  # type: ignore[method-assign]
+    logging.getLogger(name).addHandler(handler)
+    return found
+
+
 # -- trials ------------------------------------------------------------------------
 
 
 def api(folder: Path) -> Any:
     """What people read and write, without anything that another service has."""
-    import logging
-
     application = configured(folder)
-    logged: list[tuple[str, str]] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: logged.append((record.levelname, record.getMessage()))  # type: ignore[method-assign]
-    logging.getLogger("sahara").addHandler(handler)
+    logged = logged_by("sahara")
     source = {"name": "in", "type": "hdfs", "url": "/data/in"}
     stored = {"name": "s", "type": "swift", "url": "swift://c.sahara/o"}
     plugins = asked(application, "GET", "/plugins")[1]["plugins"]
@@ -373,57 +379,91 @@ def spark(folder: Path) -> Any:
 
 
 def interrupted(folder: Path) -> Any:
-    """What a start makes of clusters and jobs that are in the middle of something."""
+    """What a start makes of clusters and jobs that are in the middle of something.
+
+    By upstream's own engine and tables; what it asks of heat and of keystone is noted.
+    """
     configured(folder)
-    import eventlet
     from sahara import conductor, context
-    from sahara.service import ops, trusts
+    from sahara.service import trusts
+    from sahara.service.health import verification_base
+    from sahara.utils.openstack import heat
 
     from onestack.components.sahara.inside import interrupted as settling
 
     told: list[str] = []
-    trusts.use_os_admin_auth_token = lambda cluster: told.append(f"as the owner of {cluster.name}")
-    trusts.create_trust_for_cluster = lambda cluster: None
-    ops.terminate_cluster = lambda identity, force=False: told.append("deleted")
-
-    class Engine:
-        def rollback_cluster(self, cluster: Any, reason: Any) -> bool:
-            told.append(f"rolled back {cluster.name}: {cluster.rollback_info}")
-            return "rollback_count" in (cluster.rollback_info or {})
-
-    ops.INFRA = Engine()
+    trusts.use_os_admin_auth_token = lambda cluster: told.append("as its owner")
+    trusts.delete_trust = lambda trustee, identity: told.append(f"gone: {identity}")
+    trusts.keystone.auth_for_admin = lambda **named: None
+    heat.delete_stack = lambda cluster: told.append(f"gone: {cluster.stack_name}")
+    said = logged_by("onestack.sahara")
     context.set_ctx(context.Context(tenant_id=PROJECT, user_id="u"))
-    base = {"plugin_name": "fake", "hadoop_version": "0.1", "node_groups": []}
-    rows = {
-        "ready": ("Active", {}),
-        "made": ("Waiting", {"shutdown": True}),
-        "started": ("Starting", {}),
-        "scaled": ("Scaling: Waiting", {"rollback_count": {"1": 1}, "target_count": {"1": 2}}),
-        "grown": ("Configuring", {}),
-        "leaving": ("Deleting", {}),
+    worker = {"name": "w", "flavor_id": "1", "node_processes": ["datanode"], "count": 0}
+    base = {"plugin_name": "fake", "hadoop_version": "0.1", "node_groups": [worker]}
+    made, scaled = "Plugin: configure cluster", "Engine: scale cluster"
+    growth = {"rollback_count": {"1": 1}, "target_count": {"1": 2}}
+    rows: dict[str, tuple[str, dict[str, Any], tuple[str, ...], int]] = {
+        # Status, what to roll back, steps, machines that are known.
+        "ready": ("Active", {}, (made,), 1),
+        "asked": ("Validating", {}, (), 0),
+        "spawning": ("Spawning", {"shutdown": True}, ("Engine: create cluster",), 0),
+        "waiting": ("Waiting", {"shutdown": True}, ("Engine: create cluster",), 1),
+        "configuring": ("Configuring", {}, (made,), 1),
+        "starting": ("Starting", {}, (made, "Plugin: start cluster"), 1),
+        "to-scale": ("Validating", {}, (made,), 1),
+        "shrinking": ("Decommissioning", {}, (made, "Plugin: decommission cluster"), 1),
+        "scaling": ("Scaling", {}, (made, "Plugin: decommission cluster"), 1),
+        "growing": ("Scaling: Spawning", growth, (made, scaled), 1),
+        "grown": ("Configuring", {}, (made, scaled), 2),
+        "rolled": ("Rollback: Spawning", {}, (made, scaled), 1),
+        "leaving": ("Deleting", {}, (made,), 1),
+        "left": ("Deleting", {}, (made,), 0),
     }
     api, ids = conductor.API, {}
-    for name, (status, rollback) in rows.items():
+    for name, (status, rollback, steps, machines) in rows.items():
         cluster = api.cluster_create(context.ctx(), {**base, "name": name})
-        update = {"status": status, "rollback_info": rollback}
-        api.cluster_update(context.ctx(), cluster, update)
+        known = {} if name == "asked" else {"heat_stack_name": f"{name}-stack"}
+        update = {"status": status, "rollback_info": rollback, "extra": known}
+        update |= {} if name in ("asked", "left") else {"trust_id": f"{name}-trust"}
+        cluster = api.cluster_update(context.ctx(), cluster, update)
+        for step in steps:
+            body = {"step_name": "s", "step_type": step, "total": 1}
+            api.cluster_provision_step_add(context.ctx(), cluster.id, body)
+        for each in range(machines):
+            body = {"instance_id": f"{name}-{each}", "instance_name": f"{name}-w-{each}"}
+            api.instance_add(context.ctx(), cluster.node_groups[0], body)
         ids[name] = cluster.id
-    step = {"step_name": "s", "step_type": "Plugin: scale cluster", "total": 1}
-    api.cluster_provision_step_add(context.ctx(), ids["grown"], step)
+    for name in ("ready", "grown"):
+        api.cluster_verification_add(context.ctx(), ids[name], {"status": "CHECKING"})
     job = api.job_create(context.ctx(), {"name": "j", "type": "Spark"})
     execution = {"job_id": job.id, "cluster_id": ids["ready"], "info": {"status": "PENDING"}}
     lost = api.job_execution_create(context.ctx(), {**execution, "job_configs": {}})
     known = {**execution, "engine_job_id": "1@2", "info": {"status": "RUNNING"}}
     going = api.job_execution_create(context.ctx(), {**known, "job_configs": {}})
+    # One after the other: SQLite lets one write at a time, and waits without eventlet's leave.
+    context.spawn = lambda title, work, *args: begun.append((work, args))
+    begun: list[tuple[Any, Any]] = []
     settling.settle()
-    eventlet.sleep(1)
+    for work, args in begun:
+        context.set_ctx(context.get_admin_context())
+        work(*args)
     context.set_ctx(context.Context(tenant_id=PROJECT, user_id="u"))
-    found = {}
+    found: dict[str, Any] = {}
     for name, identity in ids.items():
-        now = api.cluster_get(context.ctx(), identity)
-        found[name] = [now.status, now.status_description or ""]
+        if now := api.cluster_get(context.ctx(), identity):
+            machines = sum(len(group.instances) for group in now.node_groups)
+            why, back = now.status_description or "", now.rollback_info.to_dict()
+            found[name] = [now.status, why, machines, back]
     jobs = [api.job_execution_get(context.ctx(), each.id).info["status"] for each in (lost, going)]
-    return {"clusters": found, "jobs": jobs, "told": told}
+    checked = [verification_base.validate_verification_start(ids[n]) for n in ("ready", "grown")]
+    return {
+        "clusters": found,
+        "jobs": jobs,
+        "told": told,
+        "said": said,
+        "checked": checked,
+        "ids": ids,
+    }
 
 
 def serve(folder: Path) -> None:

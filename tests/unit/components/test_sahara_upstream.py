@@ -5,14 +5,18 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import onestack
 from onestack.components.sahara import config
+from onestack.components.sahara.known_errors import KNOWN_ERRORS
 from onestack.release import program
 from tests.support.needs import needs_sahara, sahara_python
 from tests.support.trials import tried
@@ -123,25 +127,48 @@ def test_hdfs_of_today_is_understood(tmp_path: Path) -> None:
     assert not found["moving"] and found["moved"]
 
 
-def test_what_was_interrupted_is_brought_to_an_end(tmp_path: Path) -> None:
-    found = trial("interrupted", tmp_path)
-    states = {name: status for name, (status, _) in found["clusters"].items()}
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return trial("interrupted", tmp_path_factory.mktemp("interrupted"))
+
+
+def test_what_was_interrupted_is_brought_to_an_end(settled: Any) -> None:
+    """A cluster that was whole is never in Error: from there is no way back to what is on it."""
+    clusters, told = settled["clusters"], settled["told"]
+    states = {name: status for name, (status, *_) in clusters.items()}
+    made = ("spawning", "waiting", "configuring", "starting")
+    whole = ("to-scale", "shrinking", "scaling", "growing", "grown", "rolled")
     assert states == {
         "ready": "Active",
-        "made": "Error",
-        "started": "Error",
-        "scaled": "Active",
-        "grown": "Active",
-        "leaving": "Deleting",
+        "asked": "Error",
+        **dict.fromkeys(made, "Error"),
+        **dict.fromkeys(whole, "Active"),
     }
-    for name in ("made", "started", "scaled"):
-        assert OURS in found["clusters"][name][1]
-    assert "scale it again" in found["clusters"]["grown"][1]
-    assert found["jobs"] == ["FAILED", "RUNNING"]
-    assert found["told"].count("deleted") == 1
-    for name in ("made", "started", "scaled", "grown", "leaving"):
-        assert f"as the owner of {name}" in found["told"]
-    assert "as the owner of ready" not in found["told"]
+    for name in ("asked", *made, *whole):
+        assert OURS in clusters[name][1], clusters[name]
+        # Nothing that a later failure would go back to.
+        assert clusters[name][3] == {}
+    # Machines are removed of those that were never whole, and of no others.
+    assert {name: clusters[name][2] for name in made} == dict.fromkeys(made, 0)
+    gone = [each.removeprefix("gone: ") for each in told if each.startswith("gone")]
+    assert sorted(gone) == sorted((*(f"{n}-stack" for n in (*made, "leaving")), "leaving-trust"))
+    for name in whole:
+        assert "scale it again" in clusters[name][1] and clusters[name][2] == (name == "grown") + 1
+    assert told.count("as its owner") == len(made) + 1
+    assert settled["jobs"] == ["FAILED", "RUNNING"]
+
+
+def test_what_was_interrupted_is_told(settled: Any) -> None:
+    """As errors: of nothing else doctor tells."""
+    text = "\n".join(said for level, said in settled["said"] if level == "ERROR")
+    for name, identity in settled["ids"].items():
+        assert (identity in text) == (name != "ready")
+    assert "job" in text
+    for _, said in settled["said"]:
+        explained = [known for known in KNOWN_ERRORS if re.search(known.pattern, said)]
+        assert len(explained) == 1, said
+    # And a check that the end cut short may begin again.
+    assert settled["checked"] == [True, True]
 
 
 def test_it_serves_and_ends_with_all_that_it_has_started(tmp_path: Path) -> None:

@@ -32,18 +32,10 @@ KNOWN_ERRORS = (
         "cluster, and make it again",
     ),
     KnownError(
-        "Unable to configure NTP service",
-        "a machine has no `ntp`, as today's have none: its clock is the hypervisor's",
-    ),
-    KnownError(
-        "Cannot verify installation of XFS tools|Cannot install xfsprogs",
-        "a machine has no xfs: its volumes get ext4",
-    ),
-    KnownError(
-        "was interrupted",
-        "the service ended in the middle of that",
-        "what is in Error can be deleted, a job that FAILED run again, and a cluster that is "
-        "Active scaled again",
+        "was interrupted|the service ended in the middle of it",
+        "the service ended in the middle of that, and its next start settled it",
+        "`onestack doctor` names the clusters: one in Error can be deleted, one that is Active "
+        "scaled again; a job that FAILED can be run again",
     ),
     KnownError(
         "The parent of ssh sessions has ended",

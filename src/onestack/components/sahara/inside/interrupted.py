@@ -2,9 +2,10 @@
 
 The engine works for minutes on what a client was promised in a moment. What it leaves undone
 when it ends, upstream keeps for ever as it is. This process is the only one that works, so what it
-finds begun at its start is nobody's: it is brought to an end as upstream does after an error.
-A cluster that was being made loses its machines and is in Error; one that was being scaled
-goes back to what it had and is Active; one that was being deleted is deleted.
+finds begun at its start is nobody's, and it is brought to an end. A cluster that was being made
+loses its machines and is in Error, as after an error of upstream's. One that had been whole is
+Active again, whatever was asked of it: from Error there is no way back to what is on it. One that
+was being deleted is deleted.
 """
 
 from __future__ import annotations
@@ -14,16 +15,23 @@ from collections.abc import Callable
 from typing import Any
 
 from sahara import conductor, context
-from sahara.service import ops, trusts
+from sahara.service import ops
 from sahara.service.edp import job_manager
+from sahara.service.health import common as health
+from sahara.service.health import verification_base as checks
 from sahara.utils import cluster as clusters
 from sahara.utils import edp
 
 LOG = logging.getLogger("onestack.sahara")
 SETTLED = (clusters.CLUSTER_STATUS_ACTIVE, clusters.CLUSTER_STATUS_ERROR)
 LEAVING = (clusters.CLUSTER_STATUS_DELETING, clusters.CLUSTER_STATUS_AWAITINGTERMINATION)
+OF_WHOLE = (clusters.CLUSTER_STATUS_DECOMMISSIONING, "Scaling", "Rollback")
+"""How states begin in which only a cluster is that was made whole."""
 SCALED = "scale cluster"
-"""In the kind of a step that only a cluster comes to which was made whole."""
+"""In the kind of a step that only such a one comes to."""
+STACK = "heat_stack_name"
+"""Among what upstream notes of a cluster before it asks for its stack."""
+CUT_SHORT = "the service ended in the middle of it"
 
 
 class CutShort(Exception):
@@ -35,12 +43,15 @@ def settle() -> None:
     context.set_ctx(context.get_admin_context())
     try:
         for cluster in conductor.API.cluster_get_all(context.ctx()):
+            if checks.verification_exists(cluster) and _checked(cluster):
+                # Upstream would never check it again.
+                checks.clean_verification_data(cluster.id)
             if cluster.status not in SETTLED:
-                LOG.warning("The cluster %s was interrupted in %s", cluster.id, cluster.status)
+                LOG.error("The cluster %s was interrupted in %s", cluster.id, cluster.status)
                 context.spawn(f"settle {cluster.id}", _alone, _settle_cluster, cluster)
         for execution in conductor.API.job_execution_get_all(context.ctx(), end_time=None):
             if not execution.engine_job_id:
-                LOG.warning("The job %s was interrupted before it ran", execution.id)
+                LOG.error("The job %s was interrupted before it ran", execution.id)
                 context.spawn(f"settle {execution.id}", _alone, _fail_job, execution)
     finally:
         context.set_ctx(None)
@@ -56,27 +67,48 @@ def _alone(work: Callable[[Any], None], item: Any) -> None:
 
 def _settle_cluster(cluster: Any) -> None:
     context.set_current_cluster_id(cluster.id)
-    # As its owner, who trusted sahara with it: its machines are in that one's project.
-    trusts.use_os_admin_auth_token(cluster)
-    if cluster.status in LEAVING:
+    if cluster.status in LEAVING and not cluster.trust_id:
+        # Its owner's trust came before its stack, and goes after it: there is none.
+        ops.INFRA._clean_job_executions(cluster)
+        ops.INFRA._remove_db_objects(cluster)
+        conductor.API.cluster_destroy(context.ctx(), cluster)
+    elif cluster.status in LEAVING:
         ops.terminate_cluster(cluster.id)
-    elif cluster.rollback_info or not _was_whole(cluster):
+    elif _was_whole(cluster):
+        # Not scaled back: that asks each machine by ssh, and after a reboot none may answer yet.
+        conductor.API.cluster_update(context.ctx(), cluster, {"rollback_info": {}})
+        clusters.clean_cluster_from_empty_ng(cluster)
+        clusters.change_cluster_status(
+            cluster,
+            clusters.CLUSTER_STATUS_ACTIVE,
+            f"{CUT_SHORT}: see what it has, and scale it again. A machine that was being added may "
+            "be without software: it goes when the cluster is scaled in",
+        )
+    elif STACK in (cluster.extra or {}):
+        # Which upstream forgets once machines are there, before anything is on them.
+        made = {"rollback_info": {"shutdown": True}}
+        conductor.API.cluster_update(context.ctx(), cluster, made)
         _end(cluster.id)
     else:
-        told = "it was interrupted while it was scaled: see what it has, and scale it again"
-        clusters.change_cluster_status(cluster, clusters.CLUSTER_STATUS_ACTIVE, told)
+        told = f"{CUT_SHORT}: it has no machines yet, and can be deleted"
+        clusters.change_cluster_status(cluster, clusters.CLUSTER_STATUS_ERROR, told)
 
 
 def _was_whole(cluster: Any) -> bool:
-    return any(SCALED in (step.step_type or "") for step in cluster.provision_progress)
+    if cluster.status == clusters.CLUSTER_STATUS_VALIDATING:
+        return bool(clusters.get_instances(cluster))
+    return cluster.status.startswith(OF_WHOLE) or any(
+        SCALED in (step.step_type or "") for step in cluster.provision_progress
+    )
+
+
+def _checked(cluster: Any) -> bool:
+    return bool(cluster.verification.status == health.HEALTH_STATUS_CHECKING)
 
 
 @ops.ops_error_handler("{reason}")  # type: ignore[untyped-decorator]
 def _end(cluster_id: str) -> None:
-    raise CutShort(
-        "the service ended in the middle of it: what is in Error can be deleted, what is Active "
-        "has what it had"
-    )
+    raise CutShort(f"{CUT_SHORT}: its machines are removed, and it can be deleted")
 
 
 def _fail_job(execution: Any) -> None:
