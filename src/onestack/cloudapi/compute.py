@@ -73,14 +73,15 @@ class Compute:
         answer = self.session.get(f"{self.url}/servers", params=query)
         return bool(answer.json()["servers"])
 
-    def server_groups(self, project: str) -> list[Item]:
-        """A project's. Nova says whose one is since its version 2.13."""
+    def server_groups(self, project: str = "") -> list[Item]:
+        """A project's, or all. Nova says whose one is since its version 2.13."""
         answer = self.session.get(
             f"{self.url}/os-server-groups",
             params={"all_projects": "True"},
             headers={"OpenStack-API-Version": "compute 2.13"},
         )
-        return [each for each in answer.json()["server_groups"] if each["project_id"] == project]
+        found: list[Item] = answer.json()["server_groups"]
+        return [each for each in found if project in ("", each["project_id"])]
 
     def delete_server_group(self, identity: str) -> None:
         """Its servers stay."""

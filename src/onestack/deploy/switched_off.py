@@ -120,6 +120,12 @@ def purge_steps(ctx: Context, server: Server, needs: tuple[str, ...]) -> Iterato
     for declared in those:
         after = declared.feature.after if declared.feature else ()
         before = [f"{declared.component.name}:{name}" for name in after]
+        offered = {offer.name for offer in declared.provides}
+        before += [
+            other.name
+            for other in those
+            if not other.feature and offered.intersection(other.component.purged_before)
+        ]
         yield Step(
             f"purge:{declared.name}",
             f"{declared.title} (switched off): what it left",

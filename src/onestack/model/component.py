@@ -209,6 +209,9 @@ class Component(Part):
     """Those that it makes for its own guests: people's are made beside them."""
     holdings: tuple[Holding, ...] = ()
     """What people make with it in a project, by its first capability's URL."""
+    purged_before: tuple[str, ...] = ()
+    """Capabilities whose own data its `purge` reads: where their provider is switched off too,
+    that one's purge comes after it."""
     undo: Mapping[str, Undo] = {}
     """What undoes the kinds of entries that it alone writes into the ledger."""
     meters: tuple[str, ...] = ()

@@ -38,6 +38,7 @@ def configured(folder: Path, data_sources: str = "hdfs,maprfs") -> Any:
         "DEFAULT": {
             "transport_url": "fake://",
             "remote": "onestack",
+            "heat_enable_wait_condition": "false",
             "plugins": "fake,spark3,spark,vanilla,storm,ambari,cdh,mapr",
             "data_source_types": data_sources,
             "job_binary_types": "internal-db",
@@ -466,6 +467,47 @@ def interrupted(folder: Path) -> Any:
     }
 
 
+def stack(folder: Path) -> Any:
+    """What upstream tells heat of a cluster with all that a cluster may have."""
+    configured(folder)
+    from sahara import conductor, context
+    from sahara.service.heat import heat_engine, templates
+
+    templates.neutron.get_private_network_cidrs = lambda cluster: ["192.0.2.0/24"]
+    templates.nova.get_flavor = lambda id: type("Flavor", (), {"disk": 1})
+    context.set_ctx(context.Context(tenant_id=PROJECT, user_id="u"))
+    common = {
+        "flavor_id": "1",
+        "image_username": "u",
+        "image_id": "i",
+        "floating_ip_pool": "pool",
+        "auto_security_group": True,
+        "volumes_size": 1,
+        "volumes_per_node": 2,
+        "open_ports": [],
+    }
+    groups = [
+        {**common, "name": "m", "count": 1, "node_processes": ["namenode"]},
+        {**common, "name": "w", "count": 2, "node_processes": ["datanode"]}
+        | {"boot_from_volume": True},
+    ]
+    cluster = conductor.API.cluster_create(
+        context.ctx(),
+        {
+            "plugin_name": "fake",
+            "hadoop_version": "0.1",
+            "name": "words",
+            "node_groups": groups,
+            "anti_affinity": ["datanode"],
+            "anti_affinity_ratio": 1,
+            "neutron_management_network": "net",
+        },
+    )
+    engine, made = heat_engine.HeatEngine(), templates.ClusterStack(cluster)
+    engine._update_instance_count(made, cluster, engine._get_ng_counts(cluster))
+    return {"template": made._get_main_template(), "files": made.files}
+
+
 def serve(folder: Path) -> None:
     """As the supervisor starts it, with the configuration that another trial made."""
     import socket
@@ -480,7 +522,7 @@ def serve(folder: Path) -> None:
     )
 
 
-TRIALS = (serve, api, policy, session, guests, files, disks, spark, interrupted)
+TRIALS = (serve, api, policy, session, guests, files, disks, spark, interrupted, stack)
 
 if __name__ == "__main__":
     chosen = next(trial for trial in TRIALS if trial.__name__ == sys.argv[1])

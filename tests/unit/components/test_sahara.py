@@ -14,8 +14,8 @@ import pytest
 
 from onestack.answers.registry import registry
 from onestack.cloudapi.image import Images
+from onestack.cloudapi.service_images import KIND
 from onestack.components import service_guests
-from onestack.components.cinder import Cinder
 from onestack.components.clients import Clients, wrapper
 from onestack.components.glance import Glance
 from onestack.components.heat import Heat
@@ -25,7 +25,7 @@ from onestack.components.nova import Nova
 from onestack.components.provision import Provision
 from onestack.components.rabbitmq import Rabbitmq
 from onestack.components.sahara import Sahara, config, hops, keys, leftovers, offered
-from onestack.components.sahara.guest import PLUGIN, VERSION
+from onestack.components.sahara.guest import PLUGIN, RECIPE, VERSION
 from onestack.components.swift import Swift
 from onestack.database.upstream_tables import heat
 from onestack.database.upstream_tables import sahara as tables
@@ -249,37 +249,6 @@ def test_clusters_go_with_their_stacks(
     assert not list(leftovers._stacks(cloud(tmp_path, sahara)))
 
 
-def test_without_heat_each_machine_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = {
-        ("port", "s1"): [{"id": "p1", "name": "c-worker-0-port"}],
-        ("floatingip", "p1"): [{"id": "f1", "floating_ip_address": "192.0.2.9"}],
-    }
-    groups = [
-        {"id": "g1", "name": "c-worker", "description": f"{leftovers.MARK}\nSahara cluster"},
-        {"id": "g2", "name": "mine", "description": "of a person's"},
-    ]
-
-    class Api:
-        gone: list[str]
-
-        def __init__(self) -> None:
-            self.gone = []
-
-        def all(self, kind: str, **query: str) -> list[dict[str, str]]:
-            if kind == "security-group":
-                return groups
-            return here.get((kind, next(iter(query.values()))), [])
-
-        def delete(self, kind: str, identity: str) -> None:
-            self.gone.append(f"{kind} {identity}")
-
-    api = Api()
-    machines = [MachineRow("c-worker-0", "s1", "192.0.2.9"), MachineRow("c-x", "s2", "")]
-    for change in leftovers._network(cast(Any, api), machines):
-        change.do()
-    assert api.gone == ["floatingip f1", "port p1", "security-group g1"]
-
-
 def test_servers_are_gone_before_their_volumes_go(
     tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,53 +263,34 @@ def test_servers_are_gone_before_their_volumes_go(
             there.remove(identity)
         return {"id": identity}
 
-    compute = SimpleNamespace(server=server, remove_server=removed.append, flavors=dict)
+    compute = SimpleNamespace(server=server, remove_server=removed.append)
     monkeypatch.setattr(leftovers, "compute_of", lambda ctx: compute)
-    machines = [MachineRow("a", "s1", ""), MachineRow("b", "s2", ""), MachineRow("c", "s3", "")]
-    (change,) = leftovers._servers(cloud(tmp_path, sahara), machines)
+    (change,) = leftovers._servers(cloud(tmp_path, sahara), {"s1", "s2", "s3"})
     change.do()
     assert removed == ["s1", "s2"] and there == []
-
-
-def test_groups_of_servers_go_and_no_others(
-    tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those of the clusters' own projects, which bear their names."""
-    named = ("c.one-aa-group-1", "c.one-aa-group-12", "c.one-aa-group-", "cxone-aa-group-1", "mine")
-    there = {"p": [{"id": str(n), "name": name} for n, name in enumerate(named)], "q": []}
-    gone: list[str] = []
-    compute = SimpleNamespace(server_groups=lambda p: there[p], delete_server_group=gone.append)
-    monkeypatch.setattr(leftovers, "compute_of", lambda ctx: compute)
-    rows = [ClusterRow(p, name, "Active", "", 5, p) for p, name in (("p", "C.One"), ("q", "mine"))]
-    for change in leftovers._groups_of_servers(cloud(tmp_path, sahara), rows):
-        change.do()
-    assert gone == ["0", "1"]
-
-
-def test_volumes_of_clusters_go_and_no_others(
-    tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mine = {"id": "1", "name": "c-0-volume-0", "description": f"{leftovers.MARK}\nx"}
-    others = [{"id": "2", "name": "c-0-volume-0", "description": None}]
-    session = Session(detail={"volumes": [mine, *others]})
-    monkeypatch.setattr(leftovers, "admin_session", lambda ctx: session)
-    for change in leftovers._volumes(cloud(tmp_path, sahara, Cinder())):
-        change.do()
-    assert [url.rpartition("/")[2] for _, url in session.asked] == ["1"]
 
 
 def test_images_of_people_stay_without_the_registration(
     tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {"id": "1", "name": "mine", "_sahara_tag_spark": "True", "_sahara_username": "u"}
-    session = Session(images={"images": [known, {"id": "2", "name": "other", "os_type": "linux"}]})
+    """Our own goes whole, of which a dry run says so once; another's only says that it is ours."""
+    registered = {"_sahara_tag_spark": "True", "_sahara_username": "u"}
+    ours = {"id": "3", "name": "guest", KIND: RECIPE.name, **registered}
+    listed = [
+        {"id": "1", "name": "mine", "owner": "p", **registered},
+        {"id": "2", "name": "other", "owner": "p", "os_type": "linux"},
+        {**ours, "owner": "service"},
+        {**ours, "id": "4", "owner": "p"},
+    ]
+    session = Session(images={"images": listed})
     images = Images(cast(Any, session), "http://x/v2/images")
     monkeypatch.setattr(leftovers, "images_of", lambda ctx: images)
-    (change,) = leftovers._registrations(cloud(tmp_path, sahara))
-    change.do()
-    ((method, said),) = session.asked
-    assert method == "PATCH" and said.startswith("http://x/v2/images/1 ")
-    assert said.count('"remove"') == 2 and "/_sahara_username" in said
+    monkeypatch.setattr(leftovers, "service_project", lambda ctx: "service")
+    for change in leftovers._registrations(cloud(tmp_path, sahara)):
+        change.do()
+    assert [said.partition(" ")[0][-1] for _, said in session.asked] == ["1", "4"]
+    for method, said in session.asked:
+        assert method == "PATCH" and said.count('"remove"') == 2 and "/_sahara_username" in said
 
 
 # -- where it ends -----------------------------------------------------------------

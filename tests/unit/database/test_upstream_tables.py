@@ -268,6 +268,29 @@ def test_heats_tagged_stacks(server: Server) -> None:
     put(server, "heat", "stack", id="4", name="s4", action="CREATE", status="COMPLETE")
     put(server, "heat", "stack_tag", stack_id="4", tag="other")
     assert heat.tagged(server, "mine") == [heat.StackRow("1", "s1", "CREATE COMPLETE")]
+    assert heat.untagged(server, "mine") == [heat.StackRow("4", "s4", "CREATE COMPLETE")]
+    assert server.tables("heat") >= heat.TABLES
+
+
+def test_what_heats_stacks_hold(server: Server) -> None:
+    for number, kind in ((1, "OS::Nova::Server"), (2, "OS::Neutron::Port")):
+        template = json.dumps({"resources": {"one": {"type": kind}}})
+        put(server, "heat", "raw_template", id=number, template=template)
+    roots = {"h1": None, "h2": "h1", "h3": None}
+    for name, owner in roots.items():
+        put(server, "heat", "stack", id=name, name=name, owner_id=owner, raw_template_id=1)
+    for name in ("h1", "h2"):
+        put(server, "heat", "stack_tag", stack_id=name, tag="held")
+    for stack, root, identity, template_id in (
+        ("h1", "h1", "a", None),
+        ("h2", "h1", "b", 2),
+        ("h2", "h1", None, 2),
+        ("h3", "h3", "c", 1),
+    ):
+        more = {"nova_instance": identity, "current_template_id": template_id, "uuid": identity}
+        put(server, "heat", "resource", name="one", stack_id=stack, root_stack_id=root, **more)
+    found = heat.held(server, "held")
+    assert found == {"OS::Nova::Server": {"a"}, "OS::Neutron::Port": {"b"}}
 
 
 def test_saharas_clusters(server: Server) -> None:
@@ -303,7 +326,6 @@ def test_saharas_clusters(server: Server) -> None:
         sahara.MachineRow("c2-g-1", "s2", ""),
     ]
     assert sahara.machines(server, "3") == []
-    assert server.tables(sahara.DATABASE) >= sahara.TABLES
 
 
 def test_signs_are_tables(declared: dict[str, dict[str, str]]) -> None:

@@ -51,6 +51,8 @@ class Sahara(Component):
     tempest_service = "sahara"
     foreign_commands: Mapping[str, str] = {"dataprocessing": config.ENVIRONMENT}
     provides = (Capability(config.TYPE, ("sahara",), port=config.PORT, path="/v1.1"),)
+    # What a cluster has is known to its stack alone.
+    purged_before = ("orchestration",)
     guest_images = (RECIPE,)
     flavors = (config.NODE,)
     keys = KEYS

@@ -1,28 +1,29 @@
 """What clusters leave in other services when sahara is gone for good.
 
-Sahara does not run by then, and heat may have gone with it; with sahara's tables nobody would
-know which machines were a cluster's.
+Sahara does not run by then, and heat mostly goes with it. What a cluster has its stack knows from
+the moment that it is made; sahara itself, and what is made, mostly do not. So heat's own tables are
+asked while they are there: heat is purged after it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import re
 import time
 from collections.abc import Iterator
 
 from keystoneauth1.exceptions import NotFound
 
 from onestack.cloudapi.compute import compute_of, remove_servers
+from onestack.cloudapi.identity import service_project
 from onestack.cloudapi.image import images_of
 from onestack.cloudapi.keystone import keystone_of, remove_domain
-from onestack.cloudapi.neutron import NeutronApi, neutron_of
-from onestack.cloudapi.service_images import remove_all
+from onestack.cloudapi.neutron import Item, NeutronApi, neutron_of
+from onestack.cloudapi.service_images import KIND, remove_all
 from onestack.cloudapi.session import admin_session
 from onestack.components.sahara import config, domain
 from onestack.components.sahara.guest import RECIPE
-from onestack.database.server import server_of
+from onestack.database.server import Server, server_of
 from onestack.database.upstream_tables import heat
 from onestack.database.upstream_tables import sahara as tables
 from onestack.model.change import Change
@@ -30,27 +31,41 @@ from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 
 MARK = "Data Processing Cluster by Sahara"
-"""In the description of what heat makes for a cluster."""
+"""How the description begins of a security group that was made for a cluster."""
+PORT_NAME = "-port"
+"""How the name ends of a port of a cluster's machine."""
 FORCED = {"OpenStack-API-Version": "volume 3.23"}
 """Since this version cinder heeds `force`; a request that names none is of the first."""
 REGISTERED = "_sahara_"
 """How the names of properties begin by which sahara knows an image."""
 GONE_SECONDS = 300.0
+SHOWN = 5
+SERVER, SERVER_GROUP = "OS::Nova::Server", "OS::Nova::ServerGroup"
+PORT, GROUP = "OS::Neutron::Port", "OS::Neutron::SecurityGroup"
+ADDRESS, VOLUME = "OS::Neutron::FloatingIP", "OS::Cinder::Volume"
+Held = dict[str, set[str]]
+"""By heat's name of a type, the ids of what clusters' stacks made."""
 
 
 def remove(ctx: Context) -> Iterator[Change]:
-    # Asked first: a stack takes its servers along, and sahara's tables go last.
-    clusters = _clusters(ctx)
-    machines = _machines(ctx, clusters)
-    if ctx.offers("orchestration") and ctx.offers("database"):
+    """Raises `OnestackError` where it would take heat away from others."""
+    alone = not ctx.offers("orchestration")
+    if alone and ctx.offers("database"):
+        _refuse_for_others(ctx)
+    known = _held(ctx) if ctx.offers("database") else {}
+    if ctx.offers("network"):
+        yield from _lost(ctx, known)
+    if alone:
+        yield from _each(ctx, known)
+    elif ctx.offers("database"):
         yield from _stacks(ctx)
     if ctx.offers("network"):
-        yield from _network(neutron_of(ctx), machines)
+        yield from _groups(neutron_of(ctx), known, alone)
     if ctx.offers("compute"):
-        yield from _servers(ctx, machines)
-        yield from _groups_of_servers(ctx, clusters)
-    if ctx.offers("block-storage"):
-        yield from _volumes(ctx)
+        compute = compute_of(ctx)
+        if flavor := compute.flavors().get(config.NODE.name):
+            what = f"remove the flavor {config.NODE.name}"
+            yield Change(what, functools.partial(compute.delete_flavor, flavor))
     if ctx.offers("image"):
         yield from remove_all(ctx, RECIPE)
         yield from _registrations(ctx)
@@ -59,21 +74,31 @@ def remove(ctx: Context) -> Iterator[Change]:
         yield from remove_domain(keystone_of(ctx), config.DOMAIN, domain.DESCRIPTION, users)
 
 
-def _clusters(ctx: Context) -> list[tables.ClusterRow]:
-    if not ctx.offers("database"):
-        return []
+def _refuse_for_others(ctx: Context) -> None:
+    """Heat was on for sahara, and goes with it: not with what others have made by it."""
     server = server_of(ctx)
-    there = server.tables(tables.DATABASE) >= tables.TABLES
-    return tables.clusters(server) if there else []
+    if not server.exists(tables.DATABASE) or not _has_stacks(server):
+        return
+    if others := heat.untagged(server, config.STACK_TAG):
+        names = ", ".join(stack.name for stack in others[:SHOWN])
+        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+        raise OnestackError(
+            "data processing is not removed: the orchestration service would go with it",
+            f"it has {len(others)} stacks that are no cluster's ({names}{more}): what they made "
+            "would run on, and nobody could change or delete it by its stack",
+            "keep it: CONFIG_HEAT_INSTALL=y beside up --purge; to be rid of it too, delete those "
+            "stacks before, or run up --purge once more with CONFIG_HEAT_INSTALL=n afterwards",
+        )
 
 
-def _machines(ctx: Context, clusters: list[tables.ClusterRow]) -> list[tables.MachineRow]:
-    return [
-        machine
-        for cluster in clusters
-        for machine in tables.machines(server_of(ctx), cluster.identity)
-        if machine.server
-    ]
+def _has_stacks(server: Server) -> bool:
+    return server.tables(heat.STACKS.database) >= heat.TABLES
+
+
+def _held(ctx: Context) -> Held:
+    """All that clusters have, also while they are being made: their stacks know it first."""
+    server = server_of(ctx)
+    return heat.held(server, config.STACK_TAG) if _has_stacks(server) else {}
 
 
 def _stacks(ctx: Context) -> Iterator[Change]:
@@ -99,71 +124,143 @@ def _stacks(ctx: Context) -> Iterator[Change]:
         yield Change(f"remove {len(stacks)} clusters with all that they have", delete)
 
 
-def _network(api: NeutronApi, machines: list[tables.MachineRow]) -> Iterator[Change]:
-    ports = [p for m in machines for p in api.all("port", device_id=m.server)]
-    for port in ports:
-        for address in api.all("floatingip", port_id=port["id"]):
-            yield Change(
-                f"remove the floating IP {address['floating_ip_address']} of a cluster",
-                functools.partial(api.delete, "floatingip", address["id"]),
-            )
-        yield Change(
-            f"remove the port {port['name']}", functools.partial(api.delete, "port", port["id"])
+def _lost(ctx: Context, known: Held) -> Iterator[Change]:
+    """What heat asked for, and did not hear of any more when it was ended: no stack has it.
+
+    A server is known by its port, and a port by the cluster's group, which it would keep.
+    """
+    api = neutron_of(ctx)
+    groups = {group["id"] for group in _ours(api, known)}
+    if not groups and not known.get(PORT):
+        return
+    ports = api.all("port")
+    if ctx.offers("compute"):
+        yield from _servers(
+            ctx,
+            {
+                str(port["device_id"])
+                for port in ports
+                if port["id"] in known.get(PORT, ()) and port["device_owner"].startswith("compute:")
+            }.difference(known.get(SERVER, ())),
         )
-    for group in api.all("security-group"):
-        if MARK in group["description"]:
-            yield Change(
-                f"remove the security group {group['name']}",
-                functools.partial(api.delete, "security-group", group["id"]),
-            )
+    for port in ports:
+        unused = port["name"].endswith(PORT_NAME) and not port["device_id"]
+        mine = not groups.isdisjoint(port["security_groups"])
+        if unused and mine and port["id"] not in known.get(PORT, ()):
+            yield _removal(api, "port", port)
 
 
-def _servers(ctx: Context, machines: list[tables.MachineRow]) -> Iterator[Change]:
-    """Their volumes can go when they are gone."""
+def _each(ctx: Context, known: Held) -> Iterator[Change]:
+    """What heat would remove with the stacks; it is not there any more."""
+    if ctx.offers("compute"):
+        yield from _servers(ctx, known.get(SERVER, set()))
+        yield from _server_groups(ctx, known.get(SERVER_GROUP, set()))
+    if ctx.offers("network"):
+        api, ports = neutron_of(ctx), known.get(PORT, set())
+        for address in api.all("floatingip") if ports else ():
+            if address["id"] in known.get(ADDRESS, ()) or address["port_id"] in ports:
+                yield _removal(api, "floatingip", address)
+        for port in api.all("port") if ports else ():
+            if port["id"] in ports:
+                yield _removal(api, "port", port)
+    if ctx.offers("block-storage"):
+        yield from _volumes(ctx, known.get(VOLUME, set()))
+
+
+def _removal(api: NeutronApi, kind: str, item: Item) -> Change:
+    name = item.get("floating_ip_address") or item["name"]
+    title = {"floatingip": "floating IP"}.get(kind, kind)
+    what = f"remove the {title} {name} of a cluster"
+    return Change(what, functools.partial(api.delete, kind, item["id"]))
+
+
+def _servers(ctx: Context, known: set[str]) -> Iterator[Change]:
+    """Their ports and volumes can go when they are gone."""
     compute = compute_of(ctx)
-    if there := [m.server for m in machines if compute.server(m.server)]:
+    if there := [server for server in sorted(known) if compute.server(server)]:
         what = f"remove the servers of clusters ({len(there)})"
         yield Change(what, functools.partial(remove_servers, compute, there))
-    if flavor := compute.flavors().get(config.NODE.name):
-        what = f"remove the flavor {config.NODE.name}"
-        yield Change(what, functools.partial(compute.delete_flavor, flavor))
 
 
-def _groups_of_servers(ctx: Context, clusters: list[tables.ClusterRow]) -> Iterator[Change]:
+def _server_groups(ctx: Context, known: set[str]) -> Iterator[Change]:
     """By which machines of a cluster are kept on different hosts."""
     compute = compute_of(ctx)
-    for project in sorted({cluster.project for cluster in clusters}):
-        names = [re.escape(c.name.lower()) for c in clusters if c.project == project]
-        for group in compute.server_groups(project):
-            if re.fullmatch(rf"({'|'.join(names)})-aa-group-\d+", group["name"]):
-                yield Change(
-                    f"remove the server group {group['name']} of a cluster",
-                    functools.partial(compute.delete_server_group, group["id"]),
-                )
+    for group in compute.server_groups() if known else ():
+        if group["id"] in known:
+            what = f"remove the server group {group['name']} of a cluster"
+            yield Change(what, functools.partial(compute.delete_server_group, group["id"]))
 
 
-def _volumes(ctx: Context) -> Iterator[Change]:
-    """In whatever state they are: what was mounted on machines that are gone."""
-    session, url = admin_session(ctx), f"{ctx.url('block-storage')}/volumes"
-    listed = session.get(f"{url}/detail", params={"all_tenants": "1"}).json()
-    for volume in listed["volumes"]:
-        if MARK in str(volume["description"]):
+def _groups(api: NeutronApi, known: Held, alone: bool) -> Iterator[Change]:
+    """With heat, those that no stack takes along."""
+    for group in _ours(api, known):
+        if alone or group["id"] not in known.get(GROUP, ()):
+            what = f"remove the security group {group['name']} of a cluster"
+            yield Change(what, functools.partial(_remove_group, api, group))
 
-            def delete(volume: str = volume["id"]) -> None:
-                with contextlib.suppress(NotFound):
-                    session.delete(
-                        f"{url}/{volume}",
-                        params={"cascade": "true", "force": "true"},
-                        headers=FORCED,
-                    )
 
-            yield Change(f"remove the volume {volume['name']} of a cluster", delete)
+def _ours(api: NeutronApi, known: Held) -> list[Item]:
+    """Security groups that were made for clusters."""
+    return [
+        group
+        for group in api.all("security-group")
+        if group["id"] in known.get(GROUP, ()) or str(group["description"]).startswith(MARK)
+    ]
+
+
+def _remove_group(api: NeutronApi, group: Item) -> None:
+    """Raises `OnestackError` where somebody has given it to a port of his own."""
+    if users := [p for p in api.all("port") if group["id"] in p["security_groups"]]:
+        raise OnestackError(
+            f"the security group {group['name']} of a cluster is not removed",
+            f"ports that are not the cluster's have it: {', '.join(p['id'] for p in users)}",
+            "take it off them (openstack port unset --security-group "
+            f"{group['id']} PORT), then run up --purge again",
+        )
+    api.delete("security-group", group["id"])
+
+
+def _volumes(ctx: Context, known: set[str]) -> Iterator[Change]:
+    """In whatever state they are; what machines started from is gone with them."""
+    url = f"{ctx.url('block-storage')}/volumes"
+    for identity in sorted(known):
+        if volume := _volume(ctx, f"{url}/{identity}"):
+            what = f"remove the volume {volume['name'] or identity} of a cluster"
+            yield Change(what, functools.partial(_remove_volume, ctx, f"{url}/{identity}"))
+
+
+def _volume(ctx: Context, url: str) -> Item | None:
+    with contextlib.suppress(NotFound):
+        found: Item = admin_session(ctx).get(url).json()["volume"]
+        return found
+    return None
+
+
+def _remove_volume(ctx: Context, url: str) -> None:
+    """Raises `OnestackError` where somebody has attached it to a server of his own."""
+    session, volume = admin_session(ctx), _volume(ctx, url)
+    used = [str(each["server_id"]) for each in volume["attachments"]] if volume else []
+    compute = compute_of(ctx) if ctx.offers("compute") else None
+    if there := [server for server in used if compute and compute.server(server)]:
+        raise OnestackError(
+            f"the volume {url.rpartition('/')[2]} of a cluster is not removed",
+            f"it is attached to a server that is not the cluster's: {', '.join(there)}",
+            "detach it (openstack server remove volume), then run up --purge again",
+        )
+    with contextlib.suppress(NotFound):
+        if used:
+            # By servers that are there no more.
+            free = {"status": "error", "attach_status": "detached"}
+            session.post(f"{url}/action", json={"os-reset_status": free})
+        session.delete(url, params={"cascade": "true", "force": "true"}, headers=FORCED)
 
 
 def _registrations(ctx: Context) -> Iterator[Change]:
     """Of images that people brought: they stay, without what sahara wrote on them."""
-    images = images_of(ctx)
+    images, service = images_of(ctx), service_project(ctx)
     for image in images.all(visibility="all", limit="1000"):
+        if image["owner"] == service and image.get(KIND) == RECIPE.name:
+            continue
         if names := sorted(name for name in image if name.startswith(REGISTERED)):
             yield Change(
                 f"take sahara's properties off the image {image['name']}",

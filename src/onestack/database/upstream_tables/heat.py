@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 STACKS = Table("heat", "stack")
 """There once heat's database was migrated."""
+TABLES = frozenset({"stack", "stack_tag", "resource", "raw_template"})
+"""Those that are asked."""
 
 
 def in_passing(server: Server) -> list[Passing]:
@@ -46,3 +49,39 @@ def tagged(server: Server, tag: str) -> list[StackRow]:
         STACKS.database,
     )
     return [StackRow(str(identity), str(name), str(status)) for identity, name, status in rows]
+
+
+def untagged(server: Server, tag: str) -> list[StackRow]:
+    """Everybody's stacks without this tag, nested ones apart."""
+    rows = server.query(
+        "SELECT s.id, s.name, CONCAT(COALESCE(s.action, ''), ' ', COALESCE(s.status, ''))"
+        " FROM stack s LEFT JOIN stack_tag t ON t.stack_id = s.id AND t.tag = %s"
+        " WHERE t.id IS NULL AND s.deleted_at IS NULL AND s.owner_id IS NULL ORDER BY s.name",
+        (tag,),
+        STACKS.database,
+    )
+    return [StackRow(str(identity), str(name), str(status)) for identity, name, status in rows]
+
+
+def held(server: Server, tag: str) -> dict[str, set[str]]:
+    """What everybody's stacks with this tag, and those within them, have made elsewhere.
+
+    By type, such as ``OS::Nova::Server``, the ids that the services know them by. A resource's
+    own row does not say what it is; the template that it was made by does.
+    """
+    rows = server.query(
+        "SELECT r.name, r.nova_instance, t.template"
+        " FROM resource r JOIN stack s ON s.id = r.stack_id"
+        " JOIN stack root ON root.id = r.root_stack_id"
+        " JOIN stack_tag g ON g.stack_id = root.id"
+        " JOIN raw_template t ON t.id = COALESCE(r.current_template_id, s.raw_template_id)"
+        " WHERE g.tag = %s AND root.deleted_at IS NULL AND root.owner_id IS NULL"
+        " AND r.nova_instance <> ''",
+        (tag,),
+        STACKS.database,
+    )
+    found: dict[str, set[str]] = {}
+    for name, identity, template in rows:
+        resource = json.loads(template).get("resources", {}).get(str(name), {})
+        found.setdefault(str(resource.get("type", "")), set()).add(str(identity))
+    return found

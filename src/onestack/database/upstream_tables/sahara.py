@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from onestack.database.server import Server
 
 DATABASE = "sahara"
-TABLES = frozenset({"clusters", "node_groups", "instances"})
-"""Those that are asked."""
 
 
 @dataclass(frozen=True)
