@@ -194,8 +194,8 @@ class Answers(Mapping[str, Any]):
         self._values = {
             name: parse(key, self._given.get(name, key.default)) for name, key in keys.items()
         }
-        implied = {n for key in keys.values() if self._values[key.name] for n in key.implies}
-        self._values |= dict.fromkeys(implied, True)
+        self._implied = {n for k in keys.values() if self._values[k.name] for n in k.implies}
+        self._values |= dict.fromkeys(self._implied, True)
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -219,6 +219,10 @@ class Answers(Mapping[str, Any]):
         """Whether the operator gave ``name`` (even if the value is the default's)."""
         return name in self._given
 
+    def is_implied(self, name: str) -> bool:
+        """Whether it is y because of another key that is, whatever the operator gave."""
+        return name in self._implied
+
     def key(self, name: str) -> Key:
         return self._keys[name]
 
@@ -227,7 +231,9 @@ class Answers(Mapping[str, Any]):
         return self._given.get(name, self._keys[name].default)
 
     def shown(self, name: str) -> str:
-        """The value for people: a secret is never shown."""
+        """The value for people, as it counts: a secret is never shown."""
+        if self.is_implied(name):
+            return "y"
         text = self.text(name)
         secret = self._keys[name].kind is Kind.SECRET and text not in ("", PLACEHOLDER)
         return "********" if secret else text

@@ -10,7 +10,7 @@ from pathlib import Path
 from onestack.answers import packstack_file, stock
 from onestack.answers.hosts import CONTROLLER
 from onestack.answers.registry import registry
-from onestack.answers.values import PLACEHOLDER
+from onestack.answers.values import PLACEHOLDER, Answers
 from onestack.cli import output
 from onestack.cli.options import (
     KEPT,
@@ -147,7 +147,13 @@ def show(wanted: ResolvedAnswers, everything: bool, as_json: bool) -> None:
         return
     output.table(
         ("KEY", "VALUE", ""),
-        [(n, answers.shown(n), "given" if answers.is_given(n) else "default") for n in names],
+        [(name, answers.shown(name), origin(answers, name)) for name in names],
     )
     for notice in wanted.notices:
         output.note(f"note: {notice}")
+
+
+def origin(answers: Answers, name: str) -> str:
+    if answers.is_implied(name):
+        return "implied"
+    return "given" if answers.is_given(name) else "default"

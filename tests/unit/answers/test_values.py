@@ -110,3 +110,17 @@ def test_answers_know_what_was_given_and_hide_secrets() -> None:
     assert "centos" not in repr(answers)
     assert answers.shown("CONFIG_PW") == "********"
     assert not Answers(keys, {"CONFIG_PW": "PW_PLACEHOLDER"}).is_given("CONFIG_PW")
+
+
+def test_what_another_key_implies_is_shown_as_it_counts() -> None:
+    keys = {
+        "CONFIG_A": Key("CONFIG_A", "n", "", Kind.FLAG, implies=("CONFIG_B",)),
+        "CONFIG_B": Key("CONFIG_B", "n", "", Kind.FLAG),
+    }
+    for given in ({}, {"CONFIG_B": "n"}):
+        answers = Answers(keys, {"CONFIG_A": "y", **given})
+        assert answers["CONFIG_B"] is True and answers.shown("CONFIG_B") == "y"
+        # What is written down is what was said, and no more.
+        assert answers.text("CONFIG_B") == "n"
+        assert answers.is_implied("CONFIG_B") and not answers.is_implied("CONFIG_A")
+    assert Answers(keys).shown("CONFIG_B") == "n"

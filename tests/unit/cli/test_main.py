@@ -103,6 +103,12 @@ def test_set_counts_more_than_a_file_and_a_file_more_than_before(
     assert shown["CONFIG_KEYSTONE_ADMIN_USERNAME"]["value"] == "boss"
 
 
+def test_what_another_key_brings_along_is_shown(root: Path) -> None:
+    words = ["answers", "--root", str(root), "--set", "CONFIG_SAHARA_INSTALL=y"]
+    (line,) = (said for said in onestack(*words).stdout.splitlines() if "CONFIG_HEAT_INST" in said)
+    assert line.split() == ["CONFIG_HEAT_INSTALL", "y", "implied"]
+
+
 def test_what_is_kept_reads_back(root: Path) -> None:
     from argparse import Namespace
 
