@@ -167,6 +167,32 @@ def test_an_image_is_known_by_its_properties() -> None:
     assert offered.PROPERTIES["img_config_drive"] == "mandatory"
 
 
+def test_what_a_member_made_is_not_offered_to_all(
+    tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any member may make a template that all see, by any name."""
+    theirs = {"id": "9", "tenant_id": "of-a-member"}
+    ours = {"id": "1", "tenant_id": "p"}
+    names = (offered.MASTER, offered.WORKER)
+    pages = {
+        "node-group-templates": {
+            "node_group_templates": [{**who, "name": n} for who in (ours, theirs) for n in names]
+        },
+        "cluster-templates": {"cluster_templates": [{**theirs, "name": offered.CLUSTER}]},
+    }
+    session, made = Session(**pages), list[dict[str, Any]]()
+    monkeypatch.setattr(offered, "admin_session", lambda ctx: session)
+    monkeypatch.setattr(session, "post", lambda url, json: made.append(json), raising=False)
+    net = [{"name": "public", "id": "n"}]
+    api = SimpleNamespace(all=lambda kind, **query: net)
+    monkeypatch.setattr(offered, "neutron_of", lambda ctx: api)
+    for change in offered.ensure_templates(cloud(tmp_path, sahara)):
+        change.do()
+    (template,) = made
+    assert template["name"] == offered.CLUSTER and template["is_public"]
+    assert {group["node_group_template_id"] for group in template["node_groups"]} == {"1"}
+
+
 # -- the client --------------------------------------------------------------------
 
 
@@ -340,6 +366,22 @@ def test_a_cluster_in_error_says_why(
         cloud(tmp_path, sahara), monkeypatch, row, MachineRow("m", "s", ""), {"status": ""}
     )
     assert found.why == "Quota exceeded for floating ips"
+    # Sahara lets nobody else, be it the administrator.
+    assert "cluster delete 1, by whoever is a member of its project p" in found.cure
+
+
+def test_a_cluster_that_does_not_go_is_told_of(
+    tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upstream gives up without a word where its stack cannot be deleted."""
+    ctx, machine = cloud(tmp_path, sahara), MachineRow("m", "s", "")
+
+    def told(silent: int) -> list[Any]:
+        row = ClusterRow("1", "c", "Deleting", "", silent, "p")
+        return said_of(ctx, monkeypatch, row, machine, None)
+
+    assert told(5) == []
+    (found,) = told(hops.PATIENCE + 1)
     assert "cluster delete 1" in found.cure
 
 

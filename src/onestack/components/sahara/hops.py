@@ -22,7 +22,7 @@ LOG = "onestack logs sahara"
 
 
 def examine(ctx: Context) -> Iterator[Finding]:
-    """What is said of each cluster that is in error, or waits for its machines too long.
+    """What is said of each cluster in error, and of one that waits too long for anything.
 
     Of one that could not be changed upstream says nothing but in its description.
 
@@ -31,13 +31,20 @@ def examine(ctx: Context) -> Iterator[Finding]:
     server = server_of(ctx)
     for row in tables.clusters(server):
         title = f"the cluster {row.name} ({row.identity})"
-        delete = f"openstack dataprocessing cluster delete {row.identity}"
+        # Sahara shows it to nobody else, be it the administrator.
+        member = f"whoever is a member of its project {row.project}"
+        delete = f"openstack dataprocessing cluster delete {row.identity}, by {member}"
         if row.status == "Error":
             why = row.description or "it could not be made, or changed"
             yield warn(f"{title} is in Error", why, f"{LOG}; then {delete}")
         elif row.status == "Active" and row.description:
-            again = "see what it has (openstack dataprocessing cluster show), and try again"
+            again = f"openstack dataprocessing cluster show {row.identity}, by {member}"
             yield warn(f"{title} was not changed as it was asked", row.description, again)
+        elif row.status == "Deleting" and row.silent > PATIENCE:
+            # Of this upstream says nothing at all.
+            why = "sahara waits for the end of its stack, or has given up"
+            cure = f"{LOG} and onestack logs heat say why its stack does not go; then {delete}"
+            yield warn(f"{title} is not gone {PATIENCE} s after it was deleted", why, cure)
         elif _overdue(row):
             for machine in tables.machines(server, row.identity):
                 with netns.inside(ctx.cloud.netns):

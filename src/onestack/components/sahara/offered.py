@@ -95,6 +95,8 @@ def _make(ctx: Context, kind: str, body: Mapping[str, Any]) -> None:
 
 
 def _listed(ctx: Context, kind: str) -> dict[str, str]:
-    """Name to id."""
-    answer = admin_session(ctx).get(_place(ctx, kind)).json()
-    return {str(each["name"]): str(each["id"]) for each in answer[kind.replace("-", "_")]}
+    """Name to id, of the administrator's own: any member may make one that all see."""
+    session = admin_session(ctx)
+    found = session.get(_place(ctx, kind)).json()[kind.replace("-", "_")]
+    own = (each for each in found if each["tenant_id"] == session.get_project_id())
+    return {str(each["name"]): str(each["id"]) for each in own}
