@@ -151,10 +151,11 @@ def test_what_was_interrupted_is_brought_to_an_end(settled: Any) -> None:
     # Machines are removed of those that were never whole, and of no others.
     assert {name: clusters[name][2] for name in made} == dict.fromkeys(made, 0)
     gone = [each.removeprefix("gone: ") for each in told if each.startswith("gone")]
-    assert sorted(gone) == sorted((*(f"{n}-stack" for n in (*made, "leaving")), "leaving-trust"))
+    trusts = [f"{name}-trust" for name in ("leaving", "refused")]
+    assert sorted(gone) == sorted((*(f"{n}-stack" for n in (*made, "leaving")), *trusts))
     for name in whole:
         assert "scale it again" in clusters[name][1] and clusters[name][2] == (name == "grown") + 1
-    assert told.count("as its owner") == len(made) + 1
+    assert told.count("as its owner") == len(made) + len(trusts)
     assert settled["jobs"] == ["FAILED", "RUNNING"]
 
 

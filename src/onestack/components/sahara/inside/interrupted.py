@@ -22,6 +22,8 @@ from sahara.service.health import verification_base as checks
 from sahara.utils import cluster as clusters
 from sahara.utils import edp
 
+from onestack.components.sahara.inside import stacks
+
 LOG = logging.getLogger("onestack.sahara")
 SETTLED = (clusters.CLUSTER_STATUS_ACTIVE, clusters.CLUSTER_STATUS_ERROR)
 LEAVING = (clusters.CLUSTER_STATUS_DELETING, clusters.CLUSTER_STATUS_AWAITINGTERMINATION)
@@ -29,8 +31,6 @@ OF_WHOLE = (clusters.CLUSTER_STATUS_DECOMMISSIONING, "Scaling", "Rollback")
 """How states begin in which only a cluster is that was made whole."""
 SCALED = "scale cluster"
 """In the kind of a step that only such a one comes to."""
-STACK = "heat_stack_name"
-"""Among what upstream notes of a cluster before it asks for its stack."""
 CUT_SHORT = "the service ended in the middle of it"
 
 
@@ -84,7 +84,7 @@ def _settle_cluster(cluster: Any) -> None:
             f"{CUT_SHORT}: see what it has, and scale it again. A machine that was being added may "
             "be without software: it goes when the cluster is scaled in",
         )
-    elif STACK in (cluster.extra or {}):
+    elif stacks.has_one(cluster):
         # Which upstream forgets once machines are there, before anything is on them.
         made = {"rollback_info": {"shutdown": True}}
         conductor.API.cluster_update(context.ctx(), cluster, made)
