@@ -86,7 +86,7 @@ def fill(stack: Any, made: Made) -> None:
 
 def held(folder: Path) -> Any:
     """What stacks hold by our reading of the tables, and what they were given."""
-    import yaml
+    from heat.common import template_format
     from heat.engine import stack as stacks
     from heat.engine import template
     from heat.objects import stack as objects
@@ -94,7 +94,7 @@ def held(folder: Path) -> Any:
     asked, made = engine(folder), dict[str, Made]()
     told = json.loads((folder / "stack.json").read_text())
     for name, tags in (("cluster", [TAG]), ("other", []), ("gone", [TAG])):
-        main = template.Template(yaml.safe_load(told["template"]), files=told["files"])
+        main = template.Template(template_format.parse(told["template"]), files=told["files"])
         stack = stacks.Stack(asked, name, main, tags=tags, convergence=True)
         stack.store()
         fill(stack, made.setdefault(name, []))

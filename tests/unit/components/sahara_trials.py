@@ -430,8 +430,8 @@ def interrupted(folder: Path) -> Any:
     api, ids = conductor.API, {}
     for name, (status, rollback, steps, machines) in rows.items():
         cluster = api.cluster_create(context.ctx(), {**base, "name": name})
-        known = {} if name in ("asked", "refused") else {"heat_stack_name": f"{name}-stack"}
-        update = {"status": status, "rollback_info": rollback, "extra": known}
+        named = {} if name in ("asked", "refused") else {"heat_stack_name": f"{name}-stack"}
+        update = {"status": status, "rollback_info": rollback, "extra": named}
         update |= {} if name in ("asked", "left") else {"trust_id": f"{name}-trust"}
         cluster = api.cluster_update(context.ctx(), cluster, update)
         for step in steps:

@@ -34,10 +34,10 @@ from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
-from tests.support.needs import needs_services
+from tests.support.needs import needs_sahara, needs_services
 from tests.support.trials import tried
 from tests.unit.components.rooms import context
-from tests.unit.components.test_sahara_upstream import needs_sahara, trial
+from tests.unit.components.test_sahara_upstream import trial
 
 TRIALS = Path(__file__).with_name("heat_trials.py")
 KNOWN: Held = {
