@@ -11,6 +11,7 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -202,6 +203,25 @@ def test_what_was_interrupted_is_settled(clusters: Clusters) -> None:
     cloud.type("openstack dataprocessing cluster delete dp-two --wait", timeout=300)
 
 
+def test_a_whole_cluster_that_was_interrupted_is_active(clusters: Clusters) -> None:
+    """In Error there would be no way back to what is on it."""
+    cloud = clusters.cloud
+    scale = "openstack dataprocessing cluster scale dp-one --instances dp-worker:{}"
+    cloud.type(scale.format(2))
+    wait_until("its machine", lambda: len(clusters.servers()) == 3, 300, 2)
+    (own,) = [each for each in cloud.status() if each["name"] == "sahara"]
+    os.kill(own["pid"], signal.SIGKILL)
+    wait_until("sahara", lambda: clusters.ask("plugin list"), 180, 3)
+    wait_until("an end", lambda: clusters.status("dp-one") in DONE, 300, 3)
+    assert clusters.status("dp-one") == "Active"
+    assert "scale it again" in clusters.why("dp-one")
+    for count in (2, 1):
+        cloud.type(scale.format(count))
+        clusters.active("dp-one")
+        workers = [name for name in clusters.servers() if "worker" in name]
+        assert len(workers) == count, clusters.why("dp-one")
+
+
 def test_it_goes_with_all_that_it_had(clusters: Clusters) -> None:
     cloud = clusters.cloud
     cloud.type("openstack dataprocessing cluster delete dp-one --wait", timeout=300)
@@ -217,16 +237,62 @@ def test_nothing_else_went_wrong(clusters: Clusters) -> None:
     assert clusters.wrong() == []
 
 
-def test_switched_off_for_good_nothing_is_left(clusters: Clusters) -> None:
-    """Heat goes along; the machines of a cluster that was forgotten too."""
+def switched(cloud: CloudUnderTest, **answers: str) -> None:
+    """These, instead of what was said of them."""
+    kept = (each for each in cloud.answers if each.partition("=")[0] not in answers)
+    cloud.answers = (*kept, *(f"{name}={value}" for name, value in answers.items()))
+
+
+def purged(cloud: CloudUnderTest, **more: Any) -> str:
+    words = ("up", *cloud.up_words(), "--purge", "--yes")
+    done = cloud.onestack(*words, timeout=1800, **more)
+    return done.stdout + done.stderr
+
+
+def test_heat_is_not_taken_from_others(clusters: Clusters) -> None:
+    """It is on for data processing alone, and somebody has a stack of his own."""
     cloud = clusters.cloud
+    template = "{heat_template_version: 2021-04-16, resources: {r: {type: OS::Heat::RandomString}}}"
+    cloud.type(f"echo '{template}' >/tmp/dp-own.yaml")
+    cloud.type("openstack stack create --wait -t /tmp/dp-own.yaml dp-own", timeout=300)
+    switched(cloud, CONFIG_SAHARA_INSTALL="n")
+    said = purged(cloud, expect=None)
+    assert "dp-own" in said and "CONFIG_HEAT_INSTALL=y" in said
+    switched(cloud, CONFIG_HEAT_INSTALL="y")
+    purged(cloud)
+    assert [stack["Stack Name"] for stack in clusters.json("stack list")] == ["dp-own"]
+    types = {each["Type"] for each in clusters.json("catalog list")}
+    assert "orchestration" in types and "data-processing" not in types
+    cloud.type("openstack stack delete --yes --wait dp-own", timeout=300)
+
+
+def test_switched_off_for_good_nothing_is_left(clusters: Clusters) -> None:
+    """Heat goes along, and knows best what clusters have: one of these is being made."""
+    cloud = clusters.cloud
+    switched(cloud, CONFIG_SAHARA_INSTALL="y", CONFIG_HEAT_INSTALL="n")
+    cloud.up(timeout=1800)
+    clusters.offer("dp-ext")
     clusters.create("dp-three")
     clusters.active("dp-three")
-    cloud.answers = tuple(a.replace("SAHARA_INSTALL=y", "SAHARA_INSTALL=n") for a in cloud.answers)
-    cloud.onestack("up", *cloud.up_words(), "--purge", "--yes", timeout=1800)
-    assert clusters.servers() == []
-    assert "dp-three" not in cloud.type("openstack port list -f value -c Name")
+    pool = cloud.type("openstack network show dp-ext -f value -c id").strip()
+    clusters.ask(
+        "node group template create --name dp-store --plugin fake --plugin-version 0.1 "
+        f"--processes datanode --flavor m1.nano --floating-ip-pool {pool} "
+        "--auto-security-group --volumes-per-node 2 --volumes-size 1"
+    )
+    clusters.ask("cluster template create --name dp-stored --node-groups dp-master:1 dp-store:1")
+    clusters.ask(
+        "cluster create --name dp-four --cluster-template dp-stored --image cirros "
+        "--neutron-network dp-net"
+    )
+    wait_until("its volumes", lambda: len(clusters.json("volume list")) == 2, 300, 1)
+    switched(cloud, CONFIG_SAHARA_INSTALL="n")
+    purged(cloud)
+    assert clusters.servers() == [] == clusters.json("volume list")
+    for kind in ("port", "security group"):
+        assert "dp-" not in cloud.type(f"openstack {kind} list -f value -c Name")
     assert clusters.json("floating ip list") == []
+    assert cloud.type("openstack trust list -f value").strip() == ""
     types = {each["Type"] for each in clusters.json("catalog list")}
     assert not types & {"data-processing", "orchestration"}
     assert "sahara" not in cloud.type("openstack user list -f value -c Name").split()
