@@ -416,7 +416,7 @@ def interrupted(folder: Path) -> Any:
         "waiting": ("Waiting", {"shutdown": True}, ("Engine: create cluster",), 1),
         "configuring": ("Configuring", {}, (made,), 1),
         "starting": ("Starting", {}, (made, "Plugin: start cluster"), 1),
-        "to-scale": ("Validating", {}, (made,), 1),
+        "to-scale": ("Validating", {}, (), 1),
         "shrinking": ("Decommissioning", {}, (made, "Plugin: decommission cluster"), 1),
         "scaling": ("Scaling", {}, (made, "Plugin: decommission cluster"), 1),
         "growing": ("Scaling: Spawning", growth, (made, scaled), 1),

@@ -96,7 +96,8 @@ def _settle_cluster(cluster: Any) -> None:
 
 def _was_whole(cluster: Any) -> bool:
     if cluster.status == clusters.CLUSTER_STATUS_VALIDATING:
-        return bool(clusters.get_instances(cluster))
+        # One that is to be made has neither.
+        return bool(cluster.provision_progress or clusters.get_instances(cluster))
     return cluster.status.startswith(OF_WHOLE) or any(
         SCALED in (step.step_type or "") for step in cluster.provision_progress
     )
