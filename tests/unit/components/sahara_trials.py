@@ -388,7 +388,7 @@ def interrupted(folder: Path) -> Any:
     from types import SimpleNamespace
 
     from sahara import conductor, context
-    from sahara.service import trusts
+    from sahara.service import ops, trusts
     from sahara.service.health import verification_base
     from sahara.utils.openstack import heat
 
@@ -456,6 +456,9 @@ def interrupted(folder: Path) -> Any:
         context.set_ctx(context.get_admin_context())
         work(*args)
     context.set_ctx(context.Context(tenant_id=PROJECT, user_id="u"))
+    # What comes before a scaling fails, as while the image service is away.
+    api.cluster_update(context.ctx(), ids["ready"], {"status": "Validating"})
+    ops._provision_scaled_cluster(ids["ready"], {})
     found: dict[str, Any] = {}
     for name, identity in ids.items():
         if now := api.cluster_get(context.ctx(), identity):

@@ -144,6 +144,8 @@ def test_what_was_interrupted_is_brought_to_an_end(settled: Any) -> None:
         **dict.fromkeys(made, "Error"),
         **dict.fromkeys(whole, "Active"),
     }
+    # Upstream's own failures too.
+    assert "Scaling cluster failed" in clusters["ready"][1]
     for name in ("asked", *made, *whole):
         assert OURS in clusters[name][1], clusters[name]
         # Nothing that a later failure would go back to.

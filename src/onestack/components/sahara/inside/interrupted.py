@@ -4,8 +4,7 @@ The engine works for minutes on what a client was promised in a moment. What it 
 when it ends, upstream keeps for ever as it is. This process is the only one that works, so what it
 finds begun at its start is nobody's, and it is brought to an end. A cluster that was being made
 loses its machines and is in Error, as after an error of upstream's. One that had been whole is
-Active again, whatever was asked of it: from Error there is no way back to what is on it. One that
-was being deleted is deleted.
+Active again, whatever was asked of it. One that was being deleted is deleted.
 """
 
 from __future__ import annotations
@@ -22,15 +21,11 @@ from sahara.service.health import verification_base as checks
 from sahara.utils import cluster as clusters
 from sahara.utils import edp
 
-from onestack.components.sahara.inside import stacks
+from onestack.components.sahara.inside import stacks, whole
 
 LOG = logging.getLogger("onestack.sahara")
 SETTLED = (clusters.CLUSTER_STATUS_ACTIVE, clusters.CLUSTER_STATUS_ERROR)
 LEAVING = (clusters.CLUSTER_STATUS_DELETING, clusters.CLUSTER_STATUS_AWAITINGTERMINATION)
-OF_WHOLE = (clusters.CLUSTER_STATUS_DECOMMISSIONING, "Scaling", "Rollback")
-"""How states begin in which only a cluster is that was made whole."""
-SCALED = "scale cluster"
-"""In the kind of a step that only such a one comes to."""
 CUT_SHORT = "the service ended in the middle of it"
 
 
@@ -74,10 +69,8 @@ def _settle_cluster(cluster: Any) -> None:
         conductor.API.cluster_destroy(context.ctx(), cluster)
     elif cluster.status in LEAVING:
         ops.terminate_cluster(cluster.id)
-    elif _was_whole(cluster):
-        # Not scaled back: that asks each machine by ssh, and after a reboot none may answer yet.
-        conductor.API.cluster_update(context.ctx(), cluster, {"rollback_info": {}})
-        clusters.clean_cluster_from_empty_ng(cluster)
+    elif whole.is_whole(cluster):
+        whole.keep(cluster)
         clusters.change_cluster_status(
             cluster,
             clusters.CLUSTER_STATUS_ACTIVE,
@@ -92,15 +85,6 @@ def _settle_cluster(cluster: Any) -> None:
     else:
         told = f"{CUT_SHORT}: it has no machines yet, and can be deleted"
         clusters.change_cluster_status(cluster, clusters.CLUSTER_STATUS_ERROR, told)
-
-
-def _was_whole(cluster: Any) -> bool:
-    if cluster.status == clusters.CLUSTER_STATUS_VALIDATING:
-        # One that is to be made has neither.
-        return bool(cluster.provision_progress or clusters.get_instances(cluster))
-    return cluster.status.startswith(OF_WHOLE) or any(
-        SCALED in (step.step_type or "") for step in cluster.provision_progress
-    )
 
 
 def _checked(cluster: Any) -> bool:

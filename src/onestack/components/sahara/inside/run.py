@@ -84,7 +84,8 @@ def _mend() -> None:
     from sahara.service.validations.edp import base
 
     import onestack.components.sahara.inside.disks
-    import onestack.components.sahara.inside.stacks  # noqa: F401
+    import onestack.components.sahara.inside.stacks
+    import onestack.components.sahara.inside.whole  # noqa: F401
 
     logging.getLogger("sahara.utils.api").addFilter(_as_it_weighs)
     # A kind of data source that is off is refused; upstream takes it, and its jobs fail.
