@@ -252,8 +252,9 @@ def purged(cloud: CloudUnderTest, **more: Any) -> str:
 def test_heat_is_not_taken_from_others(clusters: Clusters) -> None:
     """It is on for data processing alone, and somebody has a stack of his own."""
     cloud = clusters.cloud
-    template = "{heat_template_version: 2021-04-16, resources: {r: {type: OS::Heat::RandomString}}}"
-    cloud.type(f"echo '{template}' >/tmp/dp-own.yaml")
+    # Braces first would be JSON for the client.
+    template = "heat_template_version: 2021-04-16\\nresources: {r: {type: OS::Heat::RandomString}}"
+    cloud.type(f"printf '{template}' >/tmp/dp-own.yaml")
     cloud.type("openstack stack create --wait -t /tmp/dp-own.yaml dp-own", timeout=300)
     switched(cloud, CONFIG_SAHARA_INSTALL="n")
     said = purged(cloud, expect=None)
