@@ -202,6 +202,9 @@ def unknown(folder: Path) -> Any:  # noqa: C901 - a section for each kind of swi
             modules = [*common, *more.get(name, ()), *more.get(name.partition("-")[0], ())]
             if kind in ("filter", "app"):
                 modules.append(eggs[used] if used else factory)
+                # One of ours reads what upstream's of that name does, too.
+                if factory.startswith("onestack.") and name in eggs:
+                    modules.append(eggs[name])
             elif section in WORKERS:
                 modules.append(WORKERS[section].partition(":")[0])
             elif section == "pipeline:main":

@@ -19,6 +19,7 @@ from onestack.network.nic import sharing
 from onestack.network.nic.facts import Facts
 from onestack.network.nic.fitness import Fit, Way
 from onestack.network.nic.journal import KEPT, TRYING, Journal, Record
+from onestack.network.nic.managers import networkd
 from tests.support import networks
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import context_on, machine
@@ -155,6 +156,7 @@ def test_a_port_of_the_switch_that_a_router_gave_an_address_stays_one(
     monkeypatch.setattr(nics, "gather", lambda: known)
     monkeypatch.setattr(nics, "known", lambda _: known)
     monkeypatch.setattr(sysctl, "read", lambda _: "1")
+    monkeypatch.setattr(networkd, "running", lambda _: False)
     assert [change.what for change in nics.ensure(ctx)][-1:] == ["note the wire to-br-ex-eno1"]
     ports["eno1"] = "br-ex"
     assert list(nics.ensure(ctx)) == []

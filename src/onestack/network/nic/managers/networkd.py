@@ -41,7 +41,8 @@ class Networkd:
 
 
 def running(root: Path) -> bool:
-    return (root / STATE).is_dir()
+    """Whether it has links, as it has from its first moment on; the folder stays without it."""
+    return any((root / STATE).glob("*"))
 
 
 def left_alone(names: Sequence[str], root: Path) -> tuple[Path, str]:
