@@ -242,8 +242,8 @@ class TestGuide:
         """What did not fit before does then."""
         cloud = sitting.cloud
         for more, size in (("+5G", "25G"), ("55G", "55G")):
-            cloud.onestack("pool", "grow", more)
-            shown = cloud.onestack("pool", "show").stdout
+            run([str(LAUNCHER), "pool", "grow", more, "--name", cloud.name])
+            shown = run([str(LAUNCHER), "pool", "show", "--name", cloud.name]).stdout
             assert re.search(rf"^size +{size}$", shown, re.MULTILINE)
 
         def made() -> bool:
