@@ -36,8 +36,8 @@ CHOSEN = {
 }
 """Types of what the notes' file switches on."""
 PANELS = (
-    *("stacks", "load_balancer", "firewalls_v2", "containers", "data_processing.clusters"),
-    *("data_processing.data_plugins", "data_processing.jobs"),
+    *("stacks", "load_balancer", "firewalls_v2", "containers", "data_processing/clusters"),
+    *("data_processing/data_plugins", "data_processing/jobs"),
 )
 """What their services bring to the dashboard."""
 ENDS = ("available", "error")
@@ -471,7 +471,7 @@ class TestWhatTheNotesSwitchOn:
                 seat.find("#content_body")
                 assert "Error" not in seat.driver.title, panel
                 assert not seat.driver.find_elements(By.CSS_SELECTOR, ".alert-danger"), panel
-            form = "data_processing.clusters/configure-nodegroup-template"
+            form = "data_processing/clusters/configure-nodegroup-template"
             seat.open(f"{pages}/{form}?plugin_name=spark3&hadoop_version=3.5")
             seat.find("#id_nodegroup_name")
             assert 'value="HDFS:namenode"' in seat.driver.page_source

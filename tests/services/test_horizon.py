@@ -37,7 +37,7 @@ PANELS = {
     "CONFIG_HEAT_INSTALL=y": "/dashboard/project/stacks",
     "CONFIG_LBAAS_INSTALL=y": "/dashboard/project/load_balancer",
     "CONFIG_NEUTRON_FWAAS=y": "/dashboard/project/firewalls_v2",
-    "CONFIG_SAHARA_INSTALL=y": "/dashboard/project/data_processing.clusters",
+    "CONFIG_SAHARA_INSTALL=y": "/dashboard/project/data_processing/clusters",
     "CONFIG_SWIFT_INSTALL=y": "/dashboard/project/containers",
 }
 """What a service that is on brings."""
