@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -159,12 +159,13 @@ def logging(ctx: Context) -> dict[str, Value]:
     return {"debug": bool(ctx.answers["CONFIG_DEBUG_MODE"]), "use_stderr": True}
 
 
+QUEUES: Mapping[str, Value] = {"rabbit_quorum_queue": False, "amqp_durable_queues": False}
+"""Small classic ones. All who share an exchange make it alike, or the broker refuses it."""
+
+
 def messaging(ctx: Context) -> Ini:
-    """Small classic queues on the cloud's own broker."""
-    return {
-        "oslo_messaging_rabbit": {"rabbit_quorum_queue": False, "amqp_durable_queues": False},
-        **notifications(ctx),
-    }
+    """Queues on the cloud's own broker."""
+    return {"oslo_messaging_rabbit": dict(QUEUES), **notifications(ctx)}
 
 
 def notifications(ctx: Context) -> Ini:

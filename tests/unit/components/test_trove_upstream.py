@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from onestack.components import openstack
+from onestack.components.ceilometer import Ceilometer
+from onestack.components.rabbitmq import Rabbitmq
 from onestack.components.trove import Trove, config
 from onestack.model.ini import Ini, ini_text
 from tests.support.needs import needs_services
@@ -180,6 +183,16 @@ def test_keys_of_guests(place: Path) -> None:
 
 def test_a_guests_queue_is_made(place: Path) -> None:
     assert trial("queue", place) == {"made": True}
+
+
+def test_what_it_tells_goes_to_exchanges_as_all_others_make_them(tmp_path: Path) -> None:
+    """The broker refuses one that is there with other arguments, and its own bus has others."""
+    trove = Trove()
+    given = {"CONFIG_TROVE_INSTALL": "y", "CONFIG_CEILOMETER_INSTALL": "y"}
+    ctx = context(tmp_path, trove, Ceilometer(), Rabbitmq(), **given)
+    (tmp_path / "trove.conf").write_text(content(ctx, trove, "trove.conf"))
+    found = json.loads(tried(TRIALS, "exchanges", tmp_path).stdout)
+    assert found == {"own": True, "told": openstack.QUEUES["amqp_durable_queues"]}
 
 
 def test_what_is_believed_of_guests_answers(place: Path) -> None:

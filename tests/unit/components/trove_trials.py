@@ -763,5 +763,22 @@ def serving(folder: Path) -> Any:
     return {"answers": found, "patched": socket.socket.__module__, "ended": ended > 0}
 
 
+def exchanges(folder: Path) -> Any:
+    """Whether those of its own bus are durable, and those that it tells the cloud by."""
+    import oslo_messaging
+    from oslo_config import cfg
+
+    conf = cfg.ConfigOpts()
+    conf(["--config-file", str(folder / "trove.conf")])
+    made = {
+        "own": oslo_messaging.get_rpc_transport(conf),
+        "told": oslo_messaging.get_notification_transport(conf),
+    }
+    return {
+        name: bool(transport._driver.conf.oslo_messaging_rabbit.amqp_durable_queues)
+        for name, transport in made.items()
+    }
+
+
 if __name__ == "__main__":
     print(json.dumps(globals()[sys.argv[1]](Path(sys.argv[2]))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlencode
 
 from onestack.components import openstack
 from onestack.components.trove import keys
@@ -180,7 +181,9 @@ def sections(ctx: Context) -> Ini:
     domains = ("user_domain_name", "project_domain_name")
     listened = openstack.notifications(ctx)["oslo_messaging_notifications"]
     if openstack.listened_to(ctx):
-        listened["transport_url"] = openstack.transport_url(ctx)
+        # Options of the file are those of its own bus; an address has its own.
+        queues = urlencode({name: str(value).lower() for name, value in openstack.QUEUES.items()})
+        listened["transport_url"] = f"{openstack.transport_url(ctx)}?{queues}"
     return {
         "DEFAULT": {
             **openstack.logging(ctx),
