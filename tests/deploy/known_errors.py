@@ -41,6 +41,10 @@ KNOWN: tuple[tuple[str, str], ...] = (
         "placement of its host: upstream tells it again at once, up to four times, and logs each",
     ),
     (
+        r"^ceilometer\.log: .* ERROR ceilometer\.compute\.virt\.libvirt\.utils .*Domain not found",
+        "a server is deleted while it is measured: libvirt does not know it any more",
+    ),
+    (
         r"^aodh\.log: .*Could not load 'prometheus': .*metric-storage",
         "Aodh tries all kinds of alarms there are; this one needs a Prometheus, which nobody has",
     ),
