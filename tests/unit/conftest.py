@@ -22,8 +22,8 @@ def installed() -> Release:
 @pytest.fixture(autouse=True)
 def as_at_a_terminal() -> Iterator[None]:
     """Started in the background, or by nohup, we and all that we start would not hear these."""
-    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
+    lost = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGHUP, lost)
