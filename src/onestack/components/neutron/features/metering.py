@@ -37,4 +37,6 @@ class Metering(Feature):
         yield agent_config(ctx, "metering", sections, *names, roles=GATEWAY)
 
     def processes(self, ctx: Context) -> Iterable[Process]:
-        yield agent(ctx, "metering", ("external-bridge", *BUS), roles=GATEWAY)
+        # Which routers are this host's, neutron knows by the agent that has them.
+        needs = ("neutron-l3-agent", "external-bridge", *BUS)
+        yield agent(ctx, "metering", needs, roles=GATEWAY)
