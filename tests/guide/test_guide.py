@@ -390,8 +390,9 @@ class TestGuide:
         states = {p["name"]: p["state"] for p in cloud.status() if p["component"] == "neutron"}
         assert states and set(states.values()) == {"READY"}, states
 
+    @of_the_notes
     def test_volumes_of_all_kinds(self, sitting: Sitting) -> None:
-        """Extend, snapshot, clone, from image, to image, boot from volume."""
+        """Extend, snapshot, clone, from image, to image, boot from volume: in one layout."""
         cloud = sitting.cloud
 
         def available(kind: str, name: str, wanted: str = "available") -> None:
