@@ -8,7 +8,7 @@ import re
 from tests.support.clouds import CloudUnderTest
 
 PATHS = {
-    "identity": ("/v3", "/v3/projects", "/v3/users", "/v3/services"),
+    "identity": ("", "/projects", "/users", "/services"),
     "compute": ("", "/images/detail", "/servers/detail", "/flavors/detail", "/os-services"),
     "image": ("", "/v2/images", "/v2/schemas/image"),
     "network": ("", "/v2.0", "/v2.0/networks", "/v2.0/ports?limit=2", "/v2.0/extensions"),
@@ -49,5 +49,6 @@ def test_no_answer_links_to_the_inside(cloud: CloudUnderTest) -> None:
     found = {answer.split()[0]: m[0] for answer in answers if (m := inside.search(answer))}
     # keystone's own lists of endpoints, which are the administrator's, tell both
     assert {url: link for url, link in found.items() if "/v3/endpoints" not in url} == {}
-    unanswered = [a.split()[0] for a in answers if not re.search(r"HTTP/1.1 (2|300)", a)]
-    assert unanswered == []
+    said = {answer.split()[0]: re.findall(r"HTTP/1.1 (\d+)", answer)[-1:] for answer in answers}
+    # what is sent elsewhere is sent by a link, too
+    assert {url: code for url, code in said.items() if not code or code[0][0] not in "23"} == {}

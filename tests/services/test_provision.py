@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,9 @@ def test_user_data_arrives_byte_for_byte(demo: Demo) -> None:
         wait_until("ssh", lambda: demo.ssh("hostname").strip() == "two", 300, 3)
         asked = "wget -q -O - http://169.254.169.254/openstack/latest/user_data | sha256sum"
         assert demo.ssh(asked).split()[0] == hashlib.sha256(given.read_bytes()).hexdigest()
-        # the other kind of a neighbour's address is nobody's, and that is answered at once
-        assert "one.openstack.internal" in demo.ssh("timeout 4 nslookup one")
+        # of the other kind of address the machine's own resolver says what it likes, but at once
+        found = demo.ssh("timeout 4 nslookup one; [ $? -le 1 ]")
+        assert re.search(r"Name:\s+one\.openstack\.internal\s+Address: 10\.", found)
     finally:
         demo.type("openstack server delete --wait two", timeout=120)
         demo.type(f"openstack server add floating ip one {demo.address}", expect=None)

@@ -39,7 +39,7 @@ def home(cloud: CloudUnderTest, tmp_path: Path) -> Iterator[Path]:
 
 def test_the_ten_lines(cloud: CloudUnderTest, home: Path) -> None:
     up, openrc, *lines = LINES
-    assert up.startswith("./onestack up") and "admin-openrc" in openrc and len(lines) == 8
+    assert up.startswith("./onestack up") and "admin-openrc" in openrc and len(lines) == 9
     for line in lines:
         cloud.type(f"export HOME={home}; {line}", timeout=300)
     (address,) = json.loads(cloud.type("openstack floating ip list --network net-ext -f json"))
