@@ -11,7 +11,7 @@ PATHS = {
     "identity": ("", "/projects", "/users", "/services"),
     "compute": ("", "/images/detail", "/servers/detail", "/flavors/detail", "/os-services"),
     "image": ("", "/v2/images", "/v2/schemas/image"),
-    "network": ("", "/v2.0", "/v2.0/networks", "/v2.0/ports?limit=2", "/v2.0/extensions"),
+    "network": ("", "/v2.0/", "/v2.0/networks", "/v2.0/ports?limit=2", "/v2.0/extensions"),
     "block-storage": ("", "/volumes/detail?limit=1", "/types", "/os-services"),
     "placement": ("", "/resource_providers"),
     "orchestration": ("/stacks?limit=1", "/resource_types"),
