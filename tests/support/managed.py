@@ -87,13 +87,8 @@ def bus() -> Iterator[None]:
 def networkd(log: Path) -> Iterator[None]:
     """In the calling thread's namespaces."""
     env = {**os.environ, "SYSTEMD_LOG_TARGET": "console", "SYSTEMD_LOG_LEVEL": "info"}
-    with bus(), log.open("ab") as output:
-        daemon = subprocess.Popen([str(NETWORKD)], env=env, stdout=output, stderr=output)
-        try:
-            yield
-        finally:
-            daemon.terminate()
-            daemon.wait(20)
+    with bus(), _daemon([str(NETWORKD)], log, env):
+        yield
 
 
 @contextmanager
@@ -101,9 +96,15 @@ def network_manager(log: Path, tools: Path) -> Iterator[None]:
     """In the calling thread's namespaces, of the programs that `unpacked` has."""
     state = Path("/run/nm-state")
     state.mkdir()
-    with bus(), log.open("ab") as output:
-        words = [str(tools / "NetworkManager"), "--debug", f"--state-file={state}/state"]
-        daemon = subprocess.Popen(words, stdout=output, stderr=output)
+    words = [str(tools / "NetworkManager"), "--debug", f"--state-file={state}/state"]
+    with bus(), _daemon(words, log):
+        yield
+
+
+@contextmanager
+def _daemon(words: list[str], log: Path, env: dict[str, str] | None = None) -> Iterator[None]:
+    with log.open("ab") as output:
+        daemon = subprocess.Popen(words, env=env, stdout=output, stderr=output)
         try:
             yield
         finally:

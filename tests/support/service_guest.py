@@ -7,6 +7,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,20 @@ def cloud_config(files: Mapping[str, str]) -> str:
         lines += [f"-   path: {path}", "    content: |"]
         lines += [f"        {line}" for line in content.splitlines()]
     return "\n".join([*lines, "runcmd:", "-   systemctl restart rsyslog", ""])
+
+
+def in_parts(script: str) -> str:
+    """User data as the orchestration service packs a script."""
+    whole = MIMEMultipart()
+    for content, name, kind in (
+        ("#cloud-config\nuser: x\n", "cloud-config", "cloud-config"),
+        (script, "cfn-userdata", "x-cfninitdata"),
+        ("#!/usr/bin/python\nraise SystemExit(1)\n", "loguserdata.py", "x-shellscript"),
+    ):
+        part = MIMEText(content, _subtype=kind, _charset="us-ascii")
+        part.add_header("Content-Disposition", "attachment", filename=name)
+        whole.attach(part)
+    return whole.as_string()
 
 
 def write_drive(

@@ -25,8 +25,20 @@ def tried(
     ``python`` is the services' own by default. ``env`` is all of its environment; by default this
     one's, with ours to be imported.
     """
+    words = [trials, name, *further]
+    return _ended([python or services_python(), "-W", "ignore", *words], env, timeout)
+
+
+def tried_text(program: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """A short one, of the test's own text, in the services' environment."""
+    return _ended([services_python(), "-W", "ignore", "-c", program], None, timeout)
+
+
+def _ended(
+    words: list[str | Path], env: dict[str, str] | None, timeout: float
+) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [python or services_python(), "-W", "ignore", trials, name, *further],
+        words,
         env=env or {**os.environ, "PYTHONPATH": str(OURS)},
         capture_output=True,
         text=True,

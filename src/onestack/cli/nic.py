@@ -13,7 +13,7 @@ import select as waiting
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from onestack.answers import packstack_file
@@ -258,26 +258,11 @@ def would(cloud: Cloud, nic: str, bridge: str, moves: bool, lines: list[str]) ->
     return 0
 
 
-@dataclass(frozen=True)
-class Row:
-    nic: str
-    bridge: str
-    """The switch's."""
-    by: str
-    """The machine's own bridge in between, or nothing."""
-    state: str
-    addresses: tuple[str, ...]
-    gateways: tuple[str, ...]
-    manager: str
-    finding: str
-    """What is wrong."""
-
-
 def show(cloud: Cloud, args: argparse.Namespace) -> int:
     """Exit code 1 where one is not where it is to be."""
     from onestack.components.openvswitch import nics
 
-    rows = [Row(**vars(place)) for place in nics.places(context_of(cloud, args))]
+    rows = nics.places(context_of(cloud, args))
     if args.json:
         output.as_json([asdict(row) for row in rows])
     elif rows:

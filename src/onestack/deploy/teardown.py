@@ -126,7 +126,7 @@ class _Destruction:
         if entries:
             yield Change(
                 f"undo {len(entries)} things made outside {self.cloud.root}",
-                lambda: _ignore(undo_all(self.ledger, undos(), tell=tell)),
+                lambda: undo_all(self.ledger, undos(), tell=tell),
             )
 
     def _sharing(self, entries: Sequence[LedgerEntry]) -> str:
@@ -175,7 +175,7 @@ def _leftovers(cloud: Cloud) -> Iterator[Change]:
     if left:
         yield Change(
             f"end {len(left)} processes that were left running",
-            lambda: _ignore(proc.end_leftovers(cloud.root)),
+            lambda: proc.end_leftovers(cloud.root),
         )
 
 
@@ -206,7 +206,3 @@ def _remove_root(cloud: Cloud) -> None:
 def _purge(done: Destroyed) -> None:
     purge(list(done.packages))
     done.packages = ()
-
-
-def _ignore(result: object) -> None:
-    """A change has no result."""

@@ -17,7 +17,10 @@ is gone already. Raises `onestack.model.errors.OnestackError`."""
 
 @dataclass(frozen=True)
 class Change:
-    """``what`` is a sentence for people, ``do`` makes it true (and may be repeated)."""
+    """``what`` is a sentence for people, ``do`` makes it true (and may be repeated).
+
+    What ``do`` returns counts for nothing.
+    """
 
     what: str
-    do: Callable[[], None]
+    do: Callable[[], object]

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from onestack.images import service_guest
+from tests.support.service_guest import in_parts
 
 PROGRAM = service_guest.HERE / "service/usr/lib/guest/configure"
 
@@ -323,26 +324,12 @@ def test_without_a_drive_it_says_so(
 # -- whose the guest is ------------------------------------------------------------
 
 
-def packed_script(script: str) -> bytes:
-    """As the orchestration service packs a script."""
-    whole = MIMEMultipart()
-    for content, name, kind in (
-        ("#cloud-config\nuser: x\n", "cloud-config", "cloud-config"),
-        (script, "cfn-userdata", "x-cfninitdata"),
-        ("#!/usr/bin/python\nraise SystemExit(1)\n", "loguserdata.py", "x-shellscript"),
-    ):
-        part = MIMEText(content, _subtype=kind, _charset="us-ascii")
-        part.add_header("Content-Disposition", "attachment", filename=name)
-        whole.attach(part)
-    return whole.as_string().encode()
-
-
 @pytest.mark.parametrize(
     ("data", "found"),
     [
         (b"#!/bin/sh\ntrue\n", [b"#!/bin/sh\ntrue\n"]),
-        (packed_script("#!/bin/sh\ntrue\n"), [b"#!/bin/sh\ntrue\n"]),
-        (packed_script("no script\n"), []),
+        (in_parts("#!/bin/sh\ntrue\n").encode(), [b"#!/bin/sh\ntrue\n"]),
+        (in_parts("no script\n").encode(), []),
         (b"#cloud-config\n", []),
         (b"", []),
     ],
@@ -364,7 +351,7 @@ def test_keys_and_a_script_are_taken_only_where_the_guest_is_its_owners(
     meta = {"uuid": "one", "hostname": "a", "public_keys": {"k": "ssh-rsa AAAA k\n", "l": "l"}}
     (Path(configure.PLACE) / "openstack/latest/meta_data.json").write_text(json.dumps(meta))
     read = configure.read
-    text = packed_script(f"#!/bin/sh\necho done >>{mark}\necho sahara >>{kept}\nexit 3\n")
+    text = in_parts(f"#!/bin/sh\necho done >>{mark}\necho sahara >>{kept}\nexit 3\n").encode()
     monkeypatch.setattr(configure, "read", lambda n: text if n == "user_data" else read(n))
     monkeypatch.setattr(configure, "OWNER", str(guest / "owner"))
     monkeypatch.setattr(configure.os.path, "expanduser", lambda path: path.replace("~", "/"))

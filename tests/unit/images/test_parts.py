@@ -8,8 +8,6 @@ import shutil
 import struct
 import subprocess
 import sys
-from email.mime.multipart import MIMEMultipart
-from email.mime.text import MIMEText
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from onestack.components.octavia.amphora import AMPHORA
 from onestack.images import disk, elf, guest, kernel
 from onestack.images.cpio import Archive
 from onestack.model.errors import OnestackError
+from tests.support.service_guest import in_parts
 
 ROOTFS = guest.HERE / "rootfs"
 
@@ -165,17 +164,9 @@ def test_the_recipe_is_stable() -> None:
 
 
 def test_the_script_of_user_data_in_parts() -> None:
-    whole = MIMEMultipart()
     script = "#!/bin/bash\necho one\n\necho two\n"
-    for content, name, kind in (
-        ("#cloud-config\nuser: x\n", "cloud-config", "cloud-config"),
-        (script, "cfn-userdata", "x-cfninitdata"),
-        ("#!/usr/bin/python\n", "loguserdata.py", "x-shellscript"),
-    ):
-        part = MIMEText(content, _subtype=kind, _charset="us-ascii")
-        part.add_header("Content-Disposition", "attachment", filename=name)
-        whole.attach(part)
-    for text in (whole.as_string(), whole.as_string().replace("\n", "\r\n")):
+    packed = in_parts(script)
+    for text in (packed, packed.replace("\n", "\r\n")):
         done = subprocess.run(
             [shutil.which("awk") or "awk", "-f", ROOTFS / "usr/lib/guest/script.awk"],
             input=text,

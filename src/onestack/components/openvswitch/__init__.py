@@ -263,6 +263,6 @@ def _noted(ledger: Ledger, kind: str, name: str, namespace: str | None) -> Itera
         yield Change(f"note the {kind} {name}", lambda: ledger.record(kind, **data))
 
 
-def _outside(do: Callable[[], None]) -> None:
+def _outside(do: Callable[[], object]) -> None:
     with netns.outside():
         do()

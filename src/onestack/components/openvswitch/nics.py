@@ -162,7 +162,7 @@ def ensure(ctx: Context) -> Iterator[Change]:
     cloud = ctx.cloud
     for nic in operations.unfinished(cloud):
         yield Change(
-            f"put back what was begun with {nic}", lambda: _ignore(operations.recover(cloud))
+            f"put back what was begun with {nic}", functools.partial(operations.recover, cloud)
         )
     for wire in (wire for wire in wires(ctx) if wire.nic):
         facts = gather()
@@ -302,12 +302,15 @@ class Place:
 
     nic: str
     bridge: str
+    """The switch's."""
     by: str
+    """The machine's own bridge in between, or nothing."""
     state: str
     addresses: tuple[str, ...]
     gateways: tuple[str, ...]
     manager: str
     finding: str
+    """What is wrong."""
 
 
 def places(ctx: Context) -> list[Place]:
@@ -485,7 +488,3 @@ def overlapping(ctx: Context, addresses: tuple[str, ...]) -> str:
         if any(net.version == each.version and net.overlaps(each) for each in own):
             return text
     return ""
-
-
-def _ignore(result: object) -> None:
-    """A change has no result."""

@@ -41,22 +41,19 @@ class StackRow:
 
 def tagged(server: Server, tag: str) -> list[StackRow]:
     """Everybody's stacks with this tag, nested ones apart. The API lists them for nobody."""
-    rows = server.query(
-        "SELECT s.id, s.name, CONCAT(COALESCE(s.action, ''), ' ', COALESCE(s.status, ''))"
-        " FROM stack s JOIN stack_tag t ON t.stack_id = s.id"
-        " WHERE t.tag = %s AND s.deleted_at IS NULL AND s.owner_id IS NULL ORDER BY s.name",
-        (tag,),
-        STACKS.database,
-    )
-    return [StackRow(str(identity), str(name), str(status)) for identity, name, status in rows]
+    return _stacks(server, tag, "t.id IS NOT NULL")
 
 
 def untagged(server: Server, tag: str) -> list[StackRow]:
     """Everybody's stacks without this tag, nested ones apart."""
+    return _stacks(server, tag, "t.id IS NULL")
+
+
+def _stacks(server: Server, tag: str, wanted: str) -> list[StackRow]:
     rows = server.query(
         "SELECT s.id, s.name, CONCAT(COALESCE(s.action, ''), ' ', COALESCE(s.status, ''))"
         " FROM stack s LEFT JOIN stack_tag t ON t.stack_id = s.id AND t.tag = %s"
-        " WHERE t.id IS NULL AND s.deleted_at IS NULL AND s.owner_id IS NULL ORDER BY s.name",
+        f" WHERE {wanted} AND s.deleted_at IS NULL AND s.owner_id IS NULL ORDER BY s.name",
         (tag,),
         STACKS.database,
     )

@@ -19,6 +19,7 @@ from onestack.network.nic.managers.told import (
     Told,
     note,
     renamed,
+    text_if_any,
     text_of,
     without_cloud_init,
 )
@@ -51,7 +52,7 @@ class Ifcfg:
         folder = root / FOLDER
         path = place(folder, wanted)
         _need_scripts(path, wanted, root)
-        gateway = values(_read(root / COMMON)).get("GATEWAYDEV") == wanted.nic
+        gateway = values(text_if_any(root / COMMON)).get("GATEWAYDEV") == wanted.nic
         nic, bridge = split(path, wanted, gateway)
         files: dict[Path, str | None] = {
             **without_cloud_init(wanted, root),
@@ -75,14 +76,14 @@ class Ifcfg:
 def configured(nic: str, root: Path, uuid: str = "") -> bool:
     """Whether a file is about it, or is the connection ``uuid``."""
     paths = list((root / FOLDER).glob("ifcfg-*"))
-    known = [values(_read(path)).get("UUID", "").lower() for path in paths]
+    known = [values(text_if_any(path)).get("UUID", "").lower() for path in paths]
     return uuid.lower() in filter(None, known) or any(_is_of(path, nic) for path in paths)
 
 
 def _is_of(path: Path, nic: str) -> bool:
     if _ASIDE.search(path.name):
         return False
-    return path.name == f"ifcfg-{nic}" or values(_read(path)).get("DEVICE") == nic
+    return path.name == f"ifcfg-{nic}" or values(text_if_any(path)).get("DEVICE") == nic
 
 
 def _running(root: Path) -> bool:
@@ -183,10 +184,3 @@ def _key(line: str, path: Path) -> str:
         "it is not a setting like KEY=VALUE",
         "write it as one, or set the bridge there by hand",
     )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

@@ -16,7 +16,7 @@ from onestack.network.nic.managers.networkmanager import (
     in_use,
     keyfile,
 )
-from onestack.network.nic.managers.told import Handover, Manager, Told, text_of
+from onestack.network.nic.managers.told import Handover, Manager, Told, text_if_any, text_of
 
 
 class Nobody:
@@ -40,7 +40,7 @@ MANAGERS: dict[str, Manager] = {
 
 def manager_of(nic: str, index: int, root: Path) -> Manager:
     """netplan has another one work for it, so it comes first."""
-    networkd = _read(root / STATE / str(index))
+    networkd = text_if_any(root / STATE / str(index))
     used = re.search(r"^NETWORK_FILE=(\S+)$", networkd, re.MULTILINE)
     managed = bool(in_use(index, root))
     if (used and "/10-netplan-" in used[1]) or (managed and _of_netplan(nic, index, root)):
@@ -65,10 +65,3 @@ def _stanza(text: str, nic: str) -> bool:
     """One that configures it; ``manual`` leaves it to others."""
     stanzas = [block.words for block in blocks(text) if block.words[:2] == ["iface", nic]]
     return any(words[-1] != "manual" for words in stanzas)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

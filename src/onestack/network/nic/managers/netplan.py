@@ -24,6 +24,7 @@ from onestack.network.nic.managers.told import (
     Manager,
     Told,
     note,
+    text_if_any,
     text_of,
     without_cloud_init,
 )
@@ -166,14 +167,14 @@ def _ask(*words: str) -> str:
 
 def _backend(wanted: Handover, root: Path) -> Manager:
     manager = root / "run/NetworkManager/devices" / str(wanted.index)
-    if "managed=true" in _read(manager):
+    if "managed=true" in text_if_any(manager):
         return NetworkManager()
     return Networkd()
 
 
 def identifier(wanted: Handover, root: Path) -> str:
     """What netplan calls the NIC: another name than the kernel's where it matches by address."""
-    state = _read(root / networkd.STATE / str(wanted.index))
+    state = text_if_any(root / networkd.STATE / str(wanted.index))
     found = re.search(r"^NETWORK_FILE=\S*?([^/\n]+)$", state, re.MULTILINE)
     if found and (named := _NETWORKD.match(found[1])):
         return named[1]
@@ -274,10 +275,3 @@ def _entries(lines: list[str]) -> Iterator[list[str]]:
         entry.append(line)
     if entry:
         yield entry
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from onestack.model.errors import OnestackError
-from onestack.network.nic.managers.told import Command, Handover, Told, note, renamed
+from onestack.network.nic.managers.told import Command, Handover, Told, note, renamed, text_if_any
 
 RUNTIME, LASTING = "run/systemd/network", "etc/systemd/network"
 RELOAD: tuple[Command, ...] = (("networkctl", "reload"),)
@@ -66,11 +66,11 @@ def current(wanted: Handover, root: Path) -> str:
     """What it configures the NIC by, with drop-ins. Raises `OnestackError`."""
     state = dict(
         line.split("=", 1)
-        for line in _read(root / STATE / str(wanted.index)).splitlines()
+        for line in text_if_any(root / STATE / str(wanted.index)).splitlines()
         if "=" in line
     )
     named = [state.get("NETWORK_FILE", ""), *shlex.split(state.get("NETWORK_FILE_DROPINS", ""))]
-    texts = [_read(root / name.strip('"').lstrip("/")) for name in named if name]
+    texts = [text_if_any(root / name.strip('"').lstrip("/")) for name in named if name]
     if not texts or not texts[0]:
         raise OnestackError(
             f"systemd-networkd does not say what it configures {wanted.nic} by",
@@ -167,8 +167,8 @@ def identities(wanted: Handover, root: Path) -> dict[str, int]:
 
     From the device's name it would make another client of itself, with another address.
     """
-    lease = _read(root / LEASES / str(wanted.index))
-    state = _read(root / STATE / str(wanted.index))
+    lease = text_if_any(root / LEASES / str(wanted.index))
+    state = text_if_any(root / STATE / str(wanted.index))
     four = re.search(r"^CLIENTID=ff([0-9a-f]{8})", lease, re.MULTILINE | re.IGNORECASE)
     six = re.search(r"^DHCP6_CLIENT_IAID=0x([0-9a-f]+)$", state, re.MULTILINE | re.IGNORECASE)
     found = {"DHCPv4": four or six, "DHCPv6": six or four}
@@ -183,10 +183,3 @@ def _says(text: str, section: str, key: str) -> bool:
 
 def _key(line: str) -> str:
     return line.partition("=")[0].strip()
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

@@ -83,6 +83,14 @@ def text_of(path: Path) -> str:
         ) from error
 
 
+def text_if_any(path: Path) -> str:
+    """Nothing for what is not there, or not to be read."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
 CLOUD_INIT = "etc/cloud/cloud.cfg"
 
 
