@@ -40,12 +40,18 @@ def write(name: str, value: str) -> None:
 
 
 def ensure_sysctl(
-    wanted: Mapping[str, str], ledger: Ledger, namespace: str | None = None
+    wanted: Mapping[str, str],
+    ledger: Ledger,
+    namespace: str | None = None,
+    *,
+    shared: bool = False,
 ) -> Iterator[Change]:
     """Each setting with its value, until destroy puts back what was there.
 
-    ``namespace`` is the network namespace that the caller is in.
+    ``namespace`` is the network namespace that the caller is in. Where that is the machine's
+    own and the setting ``shared`` by all clouds in it, the last of them puts it back.
     """
+    mark = {"shared": True} if shared and namespace is None else {}
     for name, value in wanted.items():
         present = read(name)
         if present == value:
@@ -53,7 +59,8 @@ def ensure_sysctl(
 
         def put(name: str = name, value: str = value, present: str | None = present) -> None:
             if present is not None:
-                ledger.record("sysctl", name=name, old=present, new=value, netns=namespace)
+                was = {"name": name, "old": present, "new": value, "netns": namespace}
+                ledger.record("sysctl", **was, **mark)
             write(name, value)
 
         yield Change(f"set the kernel's {name} to {value} (was {present})", put)

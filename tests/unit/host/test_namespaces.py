@@ -125,6 +125,36 @@ def test_settings_are_put_back(namespace: str, ledger: Ledger) -> None:
         assert sysctl.read(name) == old
 
 
+def test_the_last_cloud_puts_back_what_all_share(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other found it as it wanted it, and noted nothing."""
+    monkeypatch.setattr(sysctl, "PROC", tmp_path)
+    (tmp_path / "core").write_text("1\n")
+    (tmp_path / "nic").write_text("0\n")
+    for change in (
+        *sysctl.ensure_sysctl({"core": "2"}, ledger, shared=True),
+        *sysctl.ensure_sysctl({"nic": "1"}, ledger),
+    ):
+        change.do()
+    successor = Ledger(tmp_path / "other" / "etc" / "ledger.json")
+    assert list(sysctl.ensure_sysctl({"core": "2"}, successor, shared=True)) == []
+    ledger.hand_over(tmp_path / "other")
+    undo_all(ledger, undos())
+    assert sysctl.read("core") == "2" and sysctl.read("nic") == "0"
+    undo_all(successor, undos())
+    assert sysctl.read("core") == "1"
+
+
+def test_what_is_of_one_namespace_is_no_other_clouds(namespace: str, ledger: Ledger) -> None:
+    with netns.inside(namespace):
+        (change,) = sysctl.ensure_sysctl(
+            {"net.ipv4.conf.lo.log_martians": "1"}, ledger, namespace, shared=True
+        )
+        change.do()
+    assert "shared" not in ledger.entries()[-1].data
+
+
 def test_a_setting_that_is_not_there(ledger: Ledger) -> None:
     (change,) = sysctl.ensure_sysctl({"net.no.such": "1"}, ledger)
     with pytest.raises(OnestackError, match=r"net\.no\.such cannot be set to 1"):

@@ -25,7 +25,7 @@ from onestack.model.process import (
     Probe,
 )
 from onestack.supervise import prober
-from onestack.supervise.probes import orders
+from onestack.supervise.probes import connect, orders
 from onestack.supervise.probes.agent import judge
 from onestack.supervise.probes.attempt import Attempts
 from onestack.supervise.probes.base import ProbeResult, Wrong
@@ -135,6 +135,35 @@ def test_a_connection_is_asked_something(
     assert found.ok == (not says) and not found.unreachable
     assert says in found.text
     assert heard == ([] if speaks else [b"version\r\n"])
+
+
+@pytest.mark.parametrize("say", ["", "version\r\n"])
+def test_what_was_said_before_the_connection_ended_is_heard(
+    tmp_path: Path, say: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes no more connections says so and goes, before it is asked anything."""
+    gone = threading.Event()
+    opened = connect.open_connection
+
+    def open_late(target: str, timeout: float) -> socket.socket:
+        connection = opened(target, timeout)
+        assert gone.wait(5)
+        return connection
+
+    monkeypatch.setattr(connect, "open_connection", open_late)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "door"))
+        server.listen()
+
+        def serve() -> None:
+            connection = server.accept()[0]
+            connection.sendall(b"Too many connections")
+            connection.close()
+            gone.set()
+
+        threading.Thread(target=serve, daemon=True).start()
+        found = once(ConnectProbe(f"unix:{tmp_path}/door", say=say, hear="VERSION "))
+    assert not found.ok and "answers 'Too many connections'" in found.text
 
 
 def test_http(api: Any) -> None:

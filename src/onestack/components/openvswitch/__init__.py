@@ -218,7 +218,7 @@ class Openvswitch(Component):
                     and os.access(sysctl.path_of(f"net.core.{name}"), os.W_OK)
                 }
                 # Of the machine as a whole: no other namespace may write it.
-                changes = list(sysctl.ensure_sysctl(wanted, ledger))
+                changes = list(sysctl.ensure_sysctl(wanted, ledger, shared=True))
             for change in changes:
                 yield Change(change.what, functools.partial(_outside, change.do))
             if ctx.facts.systemd:
@@ -228,7 +228,8 @@ class Openvswitch(Component):
                 yield from ensure_file(kept, lines, ledger=ledger)
         if demo.machine_addresses(ctx.answers):
             yield from nftables.ensure_noted(ctx.cloud, _table(ctx))
-            yield from sysctl.ensure_sysctl({"net.ipv4.ip_forward": "1"}, ledger, here)
+            forward = {"net.ipv4.ip_forward": "1"}
+            yield from sysctl.ensure_sysctl(forward, ledger, here, shared=True)
 
 
 def _etc(ctx: Context) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 
@@ -22,7 +23,9 @@ def _ask(connection: socket.socket, probe: ConnectProbe, timeout: float) -> None
     """Raises `Wrong` for another answer, and for none."""
     until, wanted, heard = time.monotonic() + timeout, probe.hear.encode("latin-1"), b""
     try:
-        connection.sendall(probe.say.encode("latin-1"))
+        # One that has ended the connection may have said why: that is still to be heard.
+        with contextlib.suppress(BrokenPipeError):
+            connection.sendall(probe.say.encode("latin-1"))
         while wanted not in heard and len(heard) < LONGEST:
             connection.settimeout(max(0.01, until - time.monotonic()))
             if not (part := connection.recv(LONGEST)):

@@ -206,7 +206,7 @@ def _ensure_filters(ctx: Context) -> Iterator[Change]:
     if not sysctl.path_of(BRIDGE_FILTERS[0]).exists():
         yield Change("load the kernel's module br_netfilter", _load_br_netfilter)
     wanted = dict.fromkeys(BRIDGE_FILTERS, "1")
-    yield from sysctl.ensure_sysctl(wanted, Ledger.of(ctx.cloud), ctx.cloud.netns)
+    yield from sysctl.ensure_sysctl(wanted, Ledger.of(ctx.cloud), ctx.cloud.netns, shared=True)
 
 
 def _load_br_netfilter() -> None:
