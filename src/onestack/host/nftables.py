@@ -122,11 +122,26 @@ def _names(value: Any, device: str) -> bool:
     return bool(value == device)
 
 
-def has_table(ruleset: Mapping[str, Any], name: str) -> bool:
-    """Whether ``inet NAME`` is there; taken so where nobody could say."""
+def missing(ruleset: Mapping[str, Any], name: str) -> list[str]:
+    """Tables ``NAME`` that are not there, of one in each of `FAMILIES`, for people.
+
+    None where nobody could say.
+    """
     parts = ruleset["nftables"]
-    wanted = {"family": "inet", "name": name}
-    return not parts or any(wanted.items() <= part.get("table", {}).items() for part in parts)
+    if not parts:
+        return []
+    there = {(part["table"]["family"], part["table"]["name"]) for part in parts if "table" in part}
+    return [f"table {family} {name}" for family in FAMILIES if (family, name) not in there]
+
+
+def elements(ruleset: Mapping[str, Any], table: str, name: str) -> dict[str, set[str]]:
+    """Family to what the set ``name`` of the table has."""
+    sets = (part["set"] for part in ruleset["nftables"] if "set" in part)
+    return {
+        each["family"]: set(each.get("elem", ()))
+        for each in sets
+        if (each["table"], each["name"]) == (table, name)
+    }
 
 
 def ruleset(namespace: str | None = None) -> Mapping[str, Any]:

@@ -200,11 +200,11 @@ class Management:
     def health_checks(self) -> Iterator[Finding]:
         """What of the machine's packet filter is not as guests and their guard want it."""
         rules = nftables.ruleset(self.ctx.cloud.netns)
-        if not nftables.has_table(rules, self._table):
+        if gone := nftables.missing(rules, self._table):
             yield refuse(
                 f"nothing but neutron keeps the guests of {self.service} from this machine",
-                f"the packet filter's table inet {self._table} is gone: other rules were loaded "
-                "in the place of all",
+                f"gone from the packet filter: {', '.join(gone)}; other rules were loaded in the "
+                "place of all",
                 f"onestack restart {self.process_name}",
             )
         for chain in nftables.closed_chains(rules, "input"):

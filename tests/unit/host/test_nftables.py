@@ -115,12 +115,19 @@ def test_the_older_filters_rules_are_found_too(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_tables() -> None:
-    rules = {
-        "nftables": [{"metainfo": {}}, {"table": {"family": "inet", "name": "a", "handle": 1}}]
-    }
-    assert nftables.has_table(rules, "a")
-    assert not nftables.has_table(rules, "b")
-    assert nftables.has_table({"nftables": []}, "b")
+    both = [{"table": {"family": family, "name": "a", "handle": 1}} for family in ("inet", "arp")]
+    sets = [
+        {"set": {"family": "inet", "table": "a", "name": "s", "elem": ["eth0", "eth1"]}},
+        {"set": {"family": "arp", "table": "a", "name": "s"}},
+        {"set": {"family": "inet", "table": "b", "name": "s", "elem": ["eth2"]}},
+        {"set": {"family": "inet", "table": "a", "name": "t", "elem": ["eth3"]}},
+    ]
+    rules = {"nftables": [{"metainfo": {}}, *both, *sets]}
+    assert nftables.missing(rules, "a") == []
+    assert nftables.missing(rules, "b") == ["table inet b", "table arp b"]
+    assert nftables.missing({"nftables": [{"metainfo": {}}, both[0]]}, "a") == ["table arp a"]
+    assert nftables.missing({"nftables": []}, "b") == []
+    assert nftables.elements(rules, "a", "s") == {"inet": {"eth0", "eth1"}, "arp": set()}
 
 
 def test_where_nobody_can_say(monkeypatch: pytest.MonkeyPatch) -> None:

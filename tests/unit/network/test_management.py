@@ -150,7 +150,7 @@ def test_the_table_is_noted_once_and_forgotten(ctx: Context) -> None:
 
 def test_a_guard_that_is_gone_is_told(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     made = management(ctx)
-    table = {"table": {"family": "inet", "name": "onestack_toy"}}
+    inet, arp = ({"table": {"family": f, "name": "onestack_toy"}} for f in ("inet", "arp"))
     place = {"family": "ip", "table": "filter", "name": "INPUT"}
     closed = {"chain": {**place, "hook": "input", "policy": "drop"}}
 
@@ -158,9 +158,10 @@ def test_a_guard_that_is_gone_is_told(ctx: Context, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(nftables, "ruleset", lambda _: {"nftables": [{"metainfo": {}}, *parts]})
         return [finding.cure.partition(" (")[0] for finding in made.health_checks()]
 
-    assert told(table) == []
-    assert told() == ["onestack restart toy-management"]
-    assert told(table, closed) == ["iptables -I INPUT -i mg-toy -j ACCEPT"]
+    assert told(inet, arp) == []
+    for left in ((), (inet,), (arp,)):
+        assert told(*left) == ["onestack restart toy-management"]
+    assert told(inet, arp, closed) == ["iptables -I INPUT -i mg-toy -j ACCEPT"]
 
 
 # -- the keeper ---------------------------------------------------------------
