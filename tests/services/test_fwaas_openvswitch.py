@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support import firewalls
+from tests.support import firewalls, unheard
 from tests.support.clouds import CloudUnderTest, wait_until
 
 ANSWERS = (
@@ -32,6 +33,10 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[firewalls.Net
     yield made
     if not os.environ.get("ONESTACK_TEST_KEEP"):
         cloud.destroy()
+
+
+def test_only_the_switch_hears_what_a_guest_sends(networks: firewalls.Networks) -> None:
+    unheard.tried(networks.cloud, functools.partial(networks.inside, "a"))
 
 
 def test_what_groups_stop(networks: firewalls.Networks) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.known_errors import unexpected
+from tests.support import unheard
 from tests.support.clouds import CloudUnderTest, run, wait_until
 
 TESTS = (
@@ -106,6 +107,10 @@ def test_a_server_is_reached_by_its_floating_address(demo: Demo) -> None:
     wait_until("ssh", lambda: demo.ssh("hostname").strip() == "one", 300, 3)
     # the outside answers it: the machine's own address there
     assert " 0% packet loss" in demo.ssh("ping -c 2 -W 5 172.24.4.1")
+
+
+def test_only_the_switch_hears_what_it_sends(demo: Demo) -> None:
+    unheard.tried(demo.cloud, demo.ssh)
 
 
 def test_user_data_arrives_byte_for_byte(demo: Demo) -> None:

@@ -17,7 +17,7 @@ from tests.unit.components.rooms import context
 from tests.unit.components.upstream import write_upstream
 from tests.unit.deploy import toys
 
-SWITCH = {"ovsdb-server", "ovs-vswitchd", "external-bridge"}
+SWITCH = {"ovsdb-server", "ovs-vswitchd", "external-bridge", "guests-unheard"}
 STORAGE = {
     *("cinder-volume", "cinder-backup"),
     *("swift-storage", "swift-rsync", "swift-upkeep"),

@@ -287,7 +287,7 @@ class Nova(Component):
         )
         yield process(
             "compute",
-            (*bus, "guests", "identity", "placement", "nova-api"),
+            (*bus, "guests", "switch", "identity", "placement", "nova-api"),
             AgentProbe(services, ("nova-compute",)),
             groups=(ctx.at("hypervisor").group, ctx.at("switch").group),
             stop_seconds=30.0,

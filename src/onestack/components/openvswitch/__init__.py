@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.values import Answers
-from onestack.components.openvswitch import forwarding, nics
+from onestack.components.openvswitch import forwarding, nics, unheard
 from onestack.components.openvswitch.external import KEEPER, translation
 from onestack.components.openvswitch.undo import DATAPATH, UNDO
 from onestack.host import netns, nftables, sysctl
@@ -57,7 +57,7 @@ class Openvswitch(Component):
     undo = UNDO
     title = "Open vSwitch"
     roles = frozenset({Role.COMPUTE, Role.GATEWAY})
-    features = (Translation(),)
+    features = (Translation(), unheard.Unheard())
     known_errors = (
         KnownError(
             r"could not open network device[\s\S]*No such device",
@@ -98,6 +98,7 @@ class Openvswitch(Component):
         closed = nftables.closed_chains(nftables.ruleset(ctx.cloud.netns), "forward")
         for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx), closed):
             yield refuse(what, why, cure)
+        yield from unheard.heard(ctx)
         yield from nics.after(ctx)
 
     def packages(self, ctx: Context) -> Iterable[str]:
@@ -157,7 +158,8 @@ class Openvswitch(Component):
             env=env,
             # It makes network devices, and reads and writes raw frames.
             capabilities=() if userspace else ("net_admin", "net_raw"),
-            needs=("ovsdb-server",),
+            # No port of a guest's before this machine is deaf to it.
+            needs=("ovsdb-server", *((unheard.NAME,) if userspace else ())),
             prepare=(*self._kernel(ctx), as_user(user, *vsctl, "--no-wait", *settings(ctx))),
             probe=ExecProbe(
                 (made.program("ovs-appctl"), "-t", f"{run}/ovs-vswitchd.ctl", "version"),
