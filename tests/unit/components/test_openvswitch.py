@@ -271,6 +271,9 @@ def test_the_address_comes_back_with_the_bridge(tmp_path: Path, alone: None) -> 
         subprocess.run(["ip", "link", "delete", "br-ex"], check=True)
         subprocess.run(["ip", "link", "add", "br-ex", "type", "bridge"], check=True)
         assert soon(lambda: " 10.50.14.1/24 " in addresses()), keeper.log.read_text()
+        # for another of the machine's addresses nobody answers there
+        only = Path("/proc/sys/net/ipv4/conf/br-ex/arp_ignore")
+        assert soon(lambda: only.read_text() == "1\n")
         # somebody's mistake
         subprocess.run(["ip", "address", "delete", "10.50.14.1/24", "dev", "br-ex"], check=True)
         assert soon(lambda: " 10.50.14.1/24 " in addresses()), keeper.log.read_text()

@@ -179,6 +179,24 @@ def test_the_machine_and_guests_share_the_nic_and_the_machine_needs_no_switch(
                 own.kill()
 
 
+def answering(device: str, address: str) -> set[str]:
+    """MAC addresses that say by ``device`` that they have it (RFC 826)."""
+    own, found = bytes.fromhex("020000000001"), set()
+    ends = own + socket.inet_aton("192.0.2.9") + bytes(6) + socket.inet_aton(address)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as wire:
+        wire.bind((device, 0))
+        wire.settimeout(1)
+        head = struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, 1)
+        wire.send(bytes.fromhex("ffffffffffff") + own + head + ends)
+        try:
+            while True:
+                frame = wire.recv(100)
+                if frame[20:22] == b"\0\2":
+                    found.add(frame[22:28].hex(":"))
+        except TimeoutError:
+            return found
+
+
 def test_a_bridge_of_the_operators_is_joined_as_it_is(place: Path) -> None:
     """Such as vmbr0 or br0: named itself, or by a NIC in it."""
     with networks.alone(), switch(place / "ovs") as ovs:
@@ -186,6 +204,7 @@ def test_a_bridge_of_the_operators_is_joined_as_it_is(place: Path) -> None:
         ip("link set vmbr0 up")
         ip("address add 192.0.2.5/24 dev vmbr0")
         ip("link add eth0 mtu 1400 type veth peer name far")
+        ip("link set far up")
         ip("link set eth0 up master vmbr0")
         for named in ("eth0", "vmbr0"):
             to = Wire("br-ex", named)
@@ -195,5 +214,8 @@ def test_a_bridge_of_the_operators_is_joined_as_it_is(place: Path) -> None:
                 assert "master vmbr0" in ip(f"link show {to.pair.outer}")
                 assert "mtu 1400" in ip(f"link show {to.pair.outer}")
                 assert addresses("vmbr0")[0] == "192.0.2.5/24"
+                # on its network it has one place, as before
+                own = ip("-brief link show vmbr0").split()[2]
+                assert answering("far", "192.0.2.5") == {own}, ip("-brief link")
             finally:
                 keeper.end()

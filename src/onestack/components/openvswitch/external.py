@@ -22,6 +22,9 @@ shift 6
 keep() {
     # not there at all: somebody restarts the switch, and the kernel will tell
     shown=$(ip -oneline address show dev "$bridge" 2>/dev/null) || return 0
+    # on its network the machine has these addresses; for others another device may answer there
+    only=/proc/sys/net/ipv4/conf/$bridge/arp_ignore
+    [ ! -w "$only" ] || [ "$(cat "$only")" = 1 ] || echo 1 > "$only" || :
     for address in $addresses; do
         case $shown in
             *" $address "*) ;;
@@ -90,7 +93,8 @@ tie() {
         hush "$end"
     done
     ip link set "$outer" master "$own" up
-    ip link set "$inner" up
+    # for the machine's addresses its own bridge answers, and nobody else
+    ip link set "$inner" arp off up
     # as a port the NIC itself would be a second way, and all would go round
     "$@" --if-exists del-port "$name" "$nic" -- --may-exist add-port "$name" "$inner" -- \
         set port "$inner" external_ids:onestack=pair
