@@ -22,7 +22,7 @@ from onestack.host.files import remove_tree
 from onestack.host.ledger import Ledger, LedgerEntry
 from onestack.host.mounts import unmount
 from onestack.host.orphans import end_orphans
-from onestack.host.packages import purge
+from onestack.host.packages import PACKAGES, purge
 from onestack.host.roots import LOST, foreign
 from onestack.kernel import mounts, proc
 from onestack.model.change import Change
@@ -115,19 +115,29 @@ class _Destruction:
     def undo(self) -> Iterator[Change]:
         done, entries = self.done, self.ledger.entries()
         done.packages = tuple(
-            sorted({n for e in entries if e.kind == "packages" for n in e.data["names"]})
+            sorted({n for e in entries if e.kind == PACKAGES for n in e.data["names"]})
         )
-        if self.remove_packages and done.packages and not done.others:
-            yield Change(f"remove {len(done.packages)} packages", lambda: _purge(done))
         if what := self._sharing(entries):
             yield Change(what, lambda: clouds.hand_over(self.cloud, self.cache))
             # Nobody can leave it anything from now on.
             entries = self.ledger.entries()
-        if entries:
+        going = self.remove_packages and done.packages and not done.others
+        keep = (PACKAGES,) if going else ()
+        if count := sum(entry.kind not in keep for entry in entries):
             yield Change(
-                f"undo {len(entries)} things made outside {self.cloud.root}",
-                lambda: undo_all(self.ledger, undos(), tell=tell),
+                f"undo {count} things made outside {self.cloud.root}",
+                lambda: undo_all(self.ledger, undos(), keep=keep, tell=tell),
             )
+        # Undoing takes programs that came with them.
+        if going:
+            yield Change(f"remove {len(done.packages)} packages", self._purge)
+
+    def _purge(self) -> None:
+        purge(list(self.done.packages))
+        self.done.packages = ()
+        for entry in self.ledger.entries():
+            if entry.kind == PACKAGES:
+                self.ledger.forget(PACKAGES, **entry.data)
 
     def _sharing(self, entries: Sequence[LedgerEntry]) -> str:
         """What is to be said to other clouds before anything is undone, if it was not yet."""
@@ -201,8 +211,3 @@ def _remove_root(cloud: Cloud) -> None:
     # A root that is a file system of its own stays as an empty directory.
     if not cloud.root.is_mount():
         cloud.root.rmdir()
-
-
-def _purge(done: Destroyed) -> None:
-    purge(list(done.packages))
-    done.packages = ()

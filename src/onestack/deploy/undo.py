@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from onestack.components import ALL
@@ -48,17 +48,20 @@ class Undone:
     packages: tuple[str, ...]
 
 
-def undo_all(ledger: Ledger, known: Mapping[str, Undo], *, tell: Tell = silent) -> Undone:
+def undo_all(
+    ledger: Ledger, known: Mapping[str, Undo], *, keep: Collection[str] = (), tell: Tell = silent
+) -> Undone:
     """Undo all entries, the last made first; each is struck out when it is undone.
 
-    ``known`` is as `undos` gives it. What cannot be undone stays in the ledger, and does
-    not keep the rest from being undone. Raises `OnestackError` that lists it.
+    ``known`` is as `undos` gives it; entries of a kind in ``keep`` stay. What cannot be
+    undone stays in the ledger, and does not keep the rest from being undone. Raises
+    `OnestackError` that lists it.
     """
     failed: list[tuple[LedgerEntry, OnestackError]] = []
     kept: list[str] = []
     count = 0
-    for entry in reversed(ledger.entries()):
-        if entry.kind == "packages":
+    for entry in reversed([each for each in ledger.entries() if each.kind not in keep]):
+        if entry.kind == packages.PACKAGES:
             kept += entry.data["names"]
         else:
             tell(f"undo: {entry}")

@@ -18,6 +18,8 @@ from onestack.model.change import Change, Undo
 from onestack.model.cloud import CACHE
 from onestack.model.errors import OnestackError
 
+PACKAGES = "packages"
+"""What the ledger calls those that were installed."""
 POLICY = Path("/usr/sbin/policy-rc.d")
 SAVED = POLICY.with_name("policy-rc.d.onestack-saved")
 POLICY_TEXT = """#!/bin/sh
@@ -92,7 +94,7 @@ def _install(names: list[str], ledger: Ledger, systemd: bool, tell: Tell) -> Non
         new = sorted(name for name in coming if name not in present)
         if systemd:
             ledger.record("package-units", names=new)
-        ledger.record("packages", names=new)
+        ledger.record(PACKAGES, names=new)
         tell(f"installing {len(coming)} packages")
         done = _apt(["apt-get", *OPTIONS, "install", *names], 3600, check=False)
         if not done.ok and outdated(done):
@@ -257,5 +259,5 @@ def purge(names: list[str]) -> None:
 UNDO: Mapping[str, Undo] = {
     "policy-rc.d": undo_policy,
     "package-units": undo_package_units,
-    "packages": undo_packages,
+    PACKAGES: undo_packages,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,14 @@ import pytest
 from onestack.deploy import prepare, teardown, unit
 from onestack.deploy.undo import undo, undos
 from onestack.engine import timing
-from onestack.host import clouds, files, locks, netns
-from onestack.host.command import Aborted, CommandResult
+from onestack.host import clouds, command, files, locks, netns, nftables
+from onestack.host.command import Aborted, CommandResult, environment
 from onestack.host.ledger import Ledger
 from onestack.kernel import proc
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
 from onestack.model.run import Run
+from tests.support import networks
 from tests.support.needs import needs_root
 from tests.unit.deploy.toys import Supervisor, context
 
@@ -44,9 +46,13 @@ def supervisor(tmp_path: Path) -> Supervisor:
     return Supervisor(context(tmp_path / "ctx"))
 
 
-def destroy(cloud: Cloud, supervisor: Supervisor, keep_cache: bool = False) -> teardown.Destroyed:
+def destroy(
+    cloud: Cloud, supervisor: Supervisor, keep_cache: bool = False, remove_packages: bool = False
+) -> teardown.Destroyed:
     cache = cloud.root.parent / "cache"
-    return teardown.destroy(cloud, supervisor, cache=cache, keep_cache=keep_cache)
+    return teardown.destroy(
+        cloud, supervisor, cache=cache, keep_cache=keep_cache, remove_packages=remove_packages
+    )
 
 
 def test_down_stops_what_runs(cloud: Cloud, supervisor: Supervisor) -> None:
@@ -96,6 +102,44 @@ def test_destroy_leaves_nothing(cloud: Cloud, supervisor: Supervisor, tmp_path: 
     assert not (tmp_path / "cache").exists()
     again = destroy(cloud, supervisor)
     assert again.report.changes == [] and again.packages == ()
+
+
+@pytest.mark.skipif(not shutil.which("nft", path=environment()["PATH"]), reason="needs nftables")
+def test_packages_go_after_what_their_programs_undo(
+    cloud: Cloud, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever it is cut short, and run again."""
+    nft = str(shutil.which("nft", path=environment()["PATH"]))
+    came, removed = tmp_path / "came" / "nft", []
+    came.parent.mkdir()
+    came.symlink_to(nft)
+    ended = True
+
+    def purge(names: list[str]) -> None:
+        if ended:
+            raise OnestackError("stopped", "killed")
+        removed.append(names)
+        came.unlink()
+
+    def tables() -> str:
+        return subprocess.run([nft, "list", "tables"], capture_output=True, text=True).stdout
+
+    monkeypatch.setattr(teardown, "purge", purge)
+    monkeypatch.setattr(command, "environment", lambda extra=None: {"PATH": str(came.parent)})
+    monkeypatch.setenv("PATH", str(came.parent))
+    Ledger.of(cloud).record(nftables.TABLE, name="toy", netns=None)
+    Ledger.of(cloud).record("packages", names=["nftables"])
+    with networks.alone():
+        for family in nftables.FAMILIES:
+            subprocess.run([nft, "add", "table", family, "toy"], check=True)
+        with pytest.raises(OnestackError, match="stopped"):
+            destroy(cloud, supervisor, remove_packages=True)
+        assert tables() == "" and cloud.root.is_dir()
+        assert [entry.kind for entry in Ledger.of(cloud).entries()] == ["packages"]
+        ended = False
+        done = destroy(cloud, supervisor, remove_packages=True)
+    assert [what for _, what in done.report.changes][0] == "remove 1 packages"
+    assert removed == [["nftables"]] and done.packages == () and not cloud.root.exists()
 
 
 def test_the_cache_stays_for_others_or_when_asked(

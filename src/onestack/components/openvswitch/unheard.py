@@ -10,6 +10,7 @@ address, and os-vif gives the device the same one.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -111,9 +112,9 @@ class Unheard(Feature):
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
-        yield Task(
-            "unheard", lambda: nftables.ensure_noted(ctx.cloud, table(ctx)), before_start=True
-        )
+        # what is noted wants nft to be undone
+        noted = functools.partial(nftables.ensure_noted, ctx.cloud, table(ctx))
+        yield Task("unheard", noted, ("packages",), before_start=True)
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         """The kernel has a datapath now."""
