@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,18 @@ from onestack.model.errors import OnestackError
 TABLE = "nftables table"
 FAMILIES = ("inet", "arp")
 """In which a table of ours may be, under one name."""
+SHELL = r"""
+has_arp() {
+    # a kernel may have nftables without (CONFIG_NF_TABLES_ARP)
+    case $(LC_ALL=C nft -c add table arp onestack 2>&1) in *" supported"*) return 1 ;; esac
+}
+
+rules_of() {
+    # the last table of such a file is ARP's
+    if has_arp; then cat "$1"; else sed '/^table arp /,$d' "$1"; fi
+}
+"""
+"""For keepers that load a file of tables of ours."""
 
 
 def ensure_noted(cloud: Cloud, name: str) -> Iterator[Change]:
@@ -122,8 +134,17 @@ def _names(value: Any, device: str) -> bool:
     return bool(value == device)
 
 
-def missing(ruleset: Mapping[str, Any], name: str) -> list[str]:
-    """Tables ``NAME`` that are not there, of one in each of `FAMILIES`, for people.
+def families(namespace: str | None = None) -> tuple[str, ...]:
+    """Those of `FAMILIES` that this kernel has."""
+    with contextlib.suppress(OnestackError, OSError), netns.inside(namespace):
+        tried = run(["nft", "-c", "add", "table", "arp", "onestack"], check=False, timeout=20)
+        if " supported" in tried.err:
+            return ("inet",)
+    return FAMILIES
+
+
+def missing(ruleset: Mapping[str, Any], name: str, families: Iterable[str] = FAMILIES) -> list[str]:
+    """Tables ``NAME`` that are not there, of one in each of ``families``, for people.
 
     None where nobody could say.
     """
@@ -131,7 +152,7 @@ def missing(ruleset: Mapping[str, Any], name: str) -> list[str]:
     if not parts:
         return []
     there = {(part["table"]["family"], part["table"]["name"]) for part in parts if "table" in part}
-    return [f"table {family} {name}" for family in FAMILIES if (family, name) not in there]
+    return [f"table {family} {name}" for family in families if (family, name) not in there]
 
 
 def elements(ruleset: Mapping[str, Any], table: str, name: str) -> dict[str, set[str]]:

@@ -10,9 +10,19 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv4Interface, IPv4Network
 
+from onestack.host import nftables
 from onestack.model.declarations import Port
 
-KEEPER = r"""# keeps DEVICE a port of BRIDGE, as neutron knows it, with ADDRESS, behind RULES
+TELL = r"""
+tell() {
+    # what has it already is not told of once more
+    [ ! -w "$1" ] || [ "$(cat "$1")" = 1 ] || echo 1 > "$1"
+}
+"""
+"""Sets a setting of the kernel's to 1, where there is such a one and it may be set."""
+
+KEEPER = (
+    r"""# keeps DEVICE a port of BRIDGE, as neutron knows it, with ADDRESS, behind RULES
 # arguments: BRIDGE DEVICE ADDRESS PORT RULES READY ovs-vsctl [OPTION...]
 # PORT is a file: neutron's id of the port, its MAC address, its MTU
 set -eu
@@ -59,12 +69,14 @@ keep() {
     : > "$ready"
 }
 
-tell() {
-    [ ! -w "$1" ] || [ "$(cat "$1")" = 1 ] || echo 1 > "$1"
-}
+"""
+    + TELL
+    + nftables.SHELL
+    + r"""
 
 # before there is an address that guests could ask
-nft -f "$rules"
+text=$(rules_of "$rules")
+echo "$text" | nft -f -
 plug "$@"
 ip -oneline monitor link address | {
     # without it "ip" would be waited for, until it has something to tell
@@ -81,6 +93,7 @@ ip -oneline monitor link address | {
     echo "the kernel's messages have ended" >&2
 }
 """
+)
 
 
 def guard(table: str, device: str, address: IPv4Interface, reached: Iterable[Port]) -> str:

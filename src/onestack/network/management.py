@@ -200,7 +200,8 @@ class Management:
     def health_checks(self) -> Iterator[Finding]:
         """What of the machine's packet filter is not as guests and their guard want it."""
         rules = nftables.ruleset(self.ctx.cloud.netns)
-        if gone := nftables.missing(rules, self._table):
+        families = nftables.families(self.ctx.cloud.netns)
+        if gone := nftables.missing(rules, self._table, families):
             yield refuse(
                 f"nothing but neutron keeps the guests of {self.service} from this machine",
                 f"gone from the packet filter: {', '.join(gone)}; other rules were loaded in the "

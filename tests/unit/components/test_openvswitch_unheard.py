@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -66,7 +67,7 @@ def alone() -> Iterator[None]:
 class Keeper:
     """The script, as the supervisor starts it."""
 
-    def __init__(self, place: Path, table: str = TABLE) -> None:
+    def __init__(self, place: Path, table: str = TABLE, seconds: int = unheard.SECONDS) -> None:
         self.ready, self.log = place / "ready", place / "log"
         self.ready.unlink(missing_ok=True)
         script, rules = place / "keeper.sh", place / "rules"
@@ -74,7 +75,7 @@ class Keeper:
         rules.write_text(unheard.rules(table))
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                ["/bin/sh", str(script), table, str(rules), str(self.ready)],
+                ["/bin/sh", str(script), table, str(rules), str(self.ready), str(seconds)],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -329,18 +330,19 @@ def test_guests_run_on_while_the_keeper_is_started_anew(
 def test_without_rules_there_is_no_success(
     tmp_path: Path, plug: Plug, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Keeper(tmp_path) as keeper:
-
-        def ended() -> bool:
-            subprocess.run(["nft", "flush", "ruleset"], check=True)
-            ip(f"link set {TAP} down")
-            ip(f"link set {TAP} up")
-            return keeper.process.poll() is not None
-
-        # somebody loads other rules: when a guest's device changes it ends, and is started anew
-        plug(TAP)
-        assert soon(ended)
-        assert "No such file or directory" in keeper.log.read_text()
+    guest = plug(TAP)
+    with Keeper(tmp_path, seconds=1):
+        # somebody loads other rules: by the next look ours are there, and by the next device
+        subprocess.run(["nft", "flush", "ruleset"], check=True)
+        assert guest.heard() == ALL
+        assert soon(lambda: nftables.missing(nftables.listed(), TABLE) == [])
+        assert kept() == kept("arp") == {TAP} and guest.heard() == set()
+    with Keeper(tmp_path):
+        time.sleep(1.2)
+        subprocess.run(["nft", "flush", "ruleset"], check=True)
+        other = plug("tap5f6a7b8c-9d")
+        assert soon(lambda: nftables.missing(nftables.listed(), TABLE) == [])
+        assert kept() == kept("arp") == {TAP, other.near} and guest.heard() == set()
     broken = tmp_path / "bin" / "nft"
     broken.parent.mkdir()
     broken.write_text("#!/bin/sh\necho not permitted >&2\nexit 1\n")
@@ -350,6 +352,68 @@ def test_without_rules_there_is_no_success(
     assert keeper.process.wait(5) == 1 and not keeper.ready.exists()
     (why,) = (known for known in ROOM.known_errors if "nft" in known.pattern)
     assert re.search(why.pattern, keeper.log.read_text())
+
+
+NO_ARP = """#!/bin/sh
+# as on a kernel without nftables for ARP
+said=$([ "$1" != -f ] || cat)
+case "$* $said" in
+    *"table arp "* | *"set arp "* | *"element arp "*)
+        echo "Error: Could not process rule: Operation not supported" >&2
+        exit 1 ;;
+esac
+if [ "$1" = -f ]; then echo "$said" | {nft} -f -; else exec {nft} "$@"; fi
+"""
+
+
+@needs_root
+def test_a_kernel_without_rules_for_arp(
+    tmp_path: Path, plug: Plug, alone: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then devices answer no ARP, and the rest is dropped."""
+    program = tmp_path / "bin" / "nft"
+    program.parent.mkdir()
+    program.write_text(NO_ARP.replace("{nft}", str(shutil.which("nft"))))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    assert nftables.families() == ("inet",)
+    ip(f"link add qvb{PORT} type veth peer name qvo{PORT}")
+    first = plug(TAP)
+    with Keeper(tmp_path, unheard.table(context(tmp_path))) as keeper:
+        late = plug("tap5f6a7b8c-9d")
+        ip(f"link add qbr{PORT} type bridge")
+        assert soon(lambda: "NOARP" in ip(f"link show qbr{PORT}")), keeper.log.read_text()
+        assert "NOARP" in ip(f"link show qvo{PORT}")
+        assert first.heard() == set() and late.heard() == set()
+        assert list(unheard.heard(context_on(machine(kernel=False), tmp_path))) == []
+
+
+@needs_root
+def test_many_devices_come_and_go_at_once(tmp_path: Path, alone: None) -> None:
+    """However often the kernel tells of each, one call of nft is for many."""
+    names = {f"tap{number:08x}-00" for number in range(100)}
+
+    def all_of_them(line: str) -> None:
+        said = "".join(f"link {line.format(name)}\n" for name in names)
+        subprocess.run(["ip", "-batch", "-"], input=said, text=True, check=True)
+
+    # slower than devices come
+    program = tmp_path / "bin" / "nft"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nsleep 0.1\nexec {shutil.which("nft")} "$@"\n')
+    program.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        keeper = Keeper(tmp_path)
+    with keeper:
+        time.sleep(1.2)
+        all_of_them("add {} type bridge")
+        all_of_them("set {} up")
+        assert soon(lambda: kept() == kept("arp") == names), keeper.log.read_text()
+        all_of_them("set {} down")
+        all_of_them("delete {}")
+        assert soon(lambda: kept() == kept("arp") == set()), keeper.log.read_text()
+        assert keeper.process.poll() is None
 
 
 @needs_root
@@ -404,7 +468,7 @@ def test_the_tables_are_noted_first_and_destroyed(tmp_path: Path, alone: None) -
     ctx = context_on(machine(kernel=False), tmp_path)
     ctx.cloud.etc.mkdir(parents=True)
     (task,) = (task for task in Declared(ROOM, ctx).tasks if task.name == "unheard")
-    assert task.before_start
+    assert task.before_start and "packages" in task.needs
     for change in task.ensure():
         change.do()
     assert list(task.ensure()) == []
@@ -422,8 +486,9 @@ def test_the_tables_are_noted_first_and_destroyed(tmp_path: Path, alone: None) -
 
 @needs_root
 def test_what_is_heard_is_told(tmp_path: Path, alone: None) -> None:
-    def told(*devices: str, kernel: bool = False) -> list[str]:
-        present = {"lo": (), **dict.fromkeys(devices, ())}
+    def told(kernel: bool = False) -> list[str]:
+        # it is gone since these were gathered
+        present = {"lo": (), TAP: (), "tap99999999-99": ()}
         facts = dataclasses.replace(machine(kernel=kernel), cloud_devices=present)
         found = list(unheard.heard(context_on(facts, tmp_path)))
         assert {each.severity for each in found} <= {Severity.REFUSE}
@@ -431,7 +496,7 @@ def test_what_is_heard_is_told(tmp_path: Path, alone: None) -> None:
         return [each.why for each in found]
 
     cure = "onestack up"
-    assert len(told(TAP)) == 1
+    assert len(told()) == 1
     etc = context(tmp_path).cloud.etc / "openvswitch"
     etc.mkdir(parents=True)
     (etc / "guests-unheard.sh").touch()
@@ -441,17 +506,28 @@ def test_what_is_heard_is_told(tmp_path: Path, alone: None) -> None:
         subprocess.run(["nft", *line.split(" ", 3)], check=True)
 
     table = unheard.table(context(tmp_path))
-    ip(f"link add {TAP} type bridge")
+    for name in (TAP, "tap0"):
+        ip(f"link add {name} type bridge")
     with Keeper(tmp_path, table):
-        assert told(TAP, "tap0") == []
+        assert told() == []
     for family in nftables.FAMILIES:
         nft(f"delete element {family} {table} guests {{ {TAP} }}")
         lacking = f"not in the set guests of the packet filter's table {family} {table}"
-        assert told(TAP, "tap0") == [f"{TAP}: {lacking}"]
+        assert told() == [f"{TAP}: {lacking}"]
         nft(f"add element {family} {table} guests {{ {TAP} }}")
+    # it came a moment ago
+    delete, add = (
+        [f"{verb} element {family} {table} guests {{ {TAP} }}" for family in nftables.FAMILIES]
+        for verb in ("delete", "add")
+    )
+    for line in delete:
+        nft(line)
+    adding = f"sleep 0.4; nft '{'; '.join(add)}'"
+    with subprocess.Popen(["/bin/sh", "-c", adding]):
+        assert told() == []
     gone: list[str] = []
     for family in reversed(nftables.FAMILIES):
         nft(f"delete table {family} {table}")
         gone.insert(0, f"table {family} {table}")
-        assert told(TAP)[0].startswith(f"gone from the packet filter: {', '.join(gone)}; other")
-    assert told(TAP, kernel=True) == []
+        assert told()[0].startswith(f"gone from the packet filter: {', '.join(gone)}; other")
+    assert told(kernel=True) == []

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from onestack.host import nftables
+from onestack.host import netns, nftables
 from onestack.model.change import Change
 from onestack.model.component import Feature
 from onestack.model.context import Context
@@ -25,61 +28,140 @@ from onestack.model.process import FileProbe, Process
 from onestack.network.bridges import Bridges
 
 NAME, SET = "guests-unheard", "guests"
+SECONDS = 30
+"""In which rules are back that went with somebody's ``flush ruleset``."""
 DEVICE = r"tap[0-9a-f]{8}-[0-9a-f]{2}"
 """What nova and neutron call the device of a port: by the first eleven characters of its id."""
 
-KEEPER = r"""# keeps this machine from hearing guests: their devices are in the sets of TABLE
-# arguments: TABLE RULES READY
+KEEPER = (
+    r"""# keeps this machine from hearing guests: their devices are in the sets of TABLE
+# arguments: TABLE RULES READY SECONDS, in which it looks whether its rules are there
 set -eu
-table=$1 rules=$2 ready=$3
+"""
+    + nftables.SHELL
+    + r"""
+table=$1 rules=$2 ready=$3 seconds=$4
 hex='[0-9a-f]'
-device="tap$hex$hex$hex$hex$hex$hex$hex$hex-$hex$hex"
+port="$hex$hex$hex$hex$hex$hex$hex$hex-$hex$hex"
+families=inet known=" "
+# of this network, told before the kernel tells of the device, and without a program
+devices=/proc/sys/net/ipv4/conf
 
-fill() {
-    # all at once, rules too: guests that run are not heard for a moment either
-    shown=$(ip -oneline link show)
-    found=$(echo "$shown" | sed -n "s/^[0-9]*: \($device\)[:@].*/\"\1\"/p" | paste -sd ,)
-    said=$({
-        cat "$rules"
-        [ -z "$found" ] || elements add "$found"
-    } | nft -f - 2>&1) || { echo "nft: $said" >&2; exit 1; }
-}
-
-elements() {
-    for family in inet arp; do
-        echo "$1 element $family $table guests { $2 };"
+look() {
+    now=" "
+    for each in $devices/tap$port; do
+        ! here "${each##*/}" || now="$now${each##*/} "
     done
 }
 
+here() {
+    [ -d "$devices/$1" ]
+}
+
+load() {
+    # all at once, rules too: guests that run are not heard for a moment either
+    look
+    text=$(rules_of "$rules")
+    said=$({ echo "$text"; elements add $now; } | nft -f - 2>&1) || {
+        echo "nft: $said" >&2
+        exit 1
+    }
+    known=$now
+    silence $devices/*
+}
+
+follow() {
+    # NAME at once, then all else that has come and gone by now: each is told of by itself
+    ! here "$1" || [ "$known" != "${known#*" $1 "}" ] || change "$1" ""
+    look
+    come= gone=
+    for each in $now; do
+        case $known in *" $each "*) ;; *) come="$come $each" ;; esac
+    done
+    for each in $known; do
+        case $now in *" $each "*) ;; *) here "$each" || gone="$gone $each" ;; esac
+    done
+    [ -z "$come$gone" ] || change "$come" "$gone"
+}
+
+change() {
+    if { elements add $1; elements delete $2; } | nft -f -; then
+        for each in $1; do
+            known="$known$each "
+        done
+        for each in $2; do
+            known="${known%%" $each "*} ${known#*" $each "}"
+        done
+        silence $1
+    else
+        load
+    fi
+}
+
+elements() {
+    what=$1 list=
+    shift
+    for each; do
+        list="$list\"$each\", "
+    done
+    for family in ${list:+$families}; do
+        echo "$what element $family $table guests { $list};"
+    done
+}
+
+silence() {
+    # without rules for ARP the device itself takes none: no bridge and no switch minds
+    [ "$families" = inet ] || return 0
+    for each; do
+        each=${each##*/}
+        case $each in
+            tap$port | qvo$port | qbr$port) ip link set dev "$each" arp off 2>/dev/null || : ;;
+        esac
+    done
+}
+
+loaded() {
+    # not where somebody has loaded other rules in the place of all, of which nobody tells
+    for family in $families; do
+        echo "list set $family $table guests"
+    done | nft -f - >/dev/null 2>&1
+}
+
+! has_arp || families="inet arp"
 # before there is a guest
-fill
+load
 {
     # once more when ip surely listens: no device goes unseen
-    { sleep 1; echo again; } &
-    exec ip -oneline monitor link
+    { sleep 1; echo load; while sleep "$seconds"; do echo look; done; } &
+    ip -oneline monitor link || :
+    echo ended
 } | {
     # without it "ip" would be waited for, until it has something to tell
     trap 'kill $$ 2>/dev/null || :' EXIT
     : > "$ready"
     echo "what guests send is heard by the switch alone"
+    [ "$families" != inet ] || echo "the kernel has no rules for ARP: devices are without it"
     while read -r line; do
-        [ "$line" != again ] || fill
+        case $line in
+            load) load; continue ;;
+            look) loaded || load; continue ;;
+            ended) break ;;
+        esac
         name=${line#*: }
         name=${name%%[:@]*}
-        case $name in $device) ;; *) continue ;; esac
-        case $line in
-            Deleted*)
-                # another of the name may be there already
-                ! ip link show dev "$name" >/dev/null 2>&1 || continue
-                # what is not in it cannot be deleted from it
-                nft "$(elements add "\"$name\""; elements delete "\"$name\"")"
-                ;;
-            *) nft "$(elements add "\"$name\"")" ;;
+        # a device changes often, and is known already
+        case $known in
+            *" $name "*) case $line in Deleted*) ;; *) continue ;; esac ;;
+        esac
+        case $name in
+            tap$port) follow "$name" ;;
+            *) silence "$name" ;;
         esac
     done
     echo "the kernel's messages have ended" >&2
 }
 """
+)
 
 
 class Unheard(Feature):
@@ -104,7 +186,7 @@ class Unheard(Feature):
             name=NAME,
             component="openvswitch",
             user=ctx.cloud.user("openvswitch"),
-            argv=("/bin/sh", script, table(ctx), filters, str(ready)),
+            argv=("/bin/sh", script, table(ctx), filters, str(ready), str(SECONDS)),
             files=(script, filters),
             capabilities=("net_admin",),
             prepare=(("rm", "-f", str(ready)),),
@@ -185,7 +267,8 @@ def heard(ctx: Context) -> Iterator[Finding]:
     known = _script(ctx).exists()
     cure = f"onestack restart openvswitch/{NAME}" if known else "onestack up"
     found = nftables.ruleset(ctx.cloud.netns)
-    if gone := nftables.missing(found, table(ctx)):
+    families = nftables.families(ctx.cloud.netns)
+    if gone := nftables.missing(found, table(ctx), families):
         yield refuse(
             what,
             f"gone from the packet filter: {', '.join(gone)}; other rules were loaded in the "
@@ -193,12 +276,29 @@ def heard(ctx: Context) -> Iterator[Finding]:
             cure,
         )
         return
-    for family, names in nftables.elements(found, table(ctx), SET).items():
-        present = (name for name in ctx.facts.cloud_devices if re.fullmatch(DEVICE, name))
-        if lacking := sorted(set(present) - names):
+    lacking = _lacking(ctx, found)
+    if lacking:
+        # one that has just come is in it in a moment
+        time.sleep(1)
+        lacking &= _lacking(ctx, nftables.ruleset(ctx.cloud.netns))
+    for family in families:
+        if names := sorted(name for name, of in lacking if of == family):
             yield refuse(
                 what,
-                f"{', '.join(lacking)}: not in the set {SET} of the packet filter's table "
+                f"{', '.join(names)}: not in the set {SET} of the packet filter's table "
                 f"{family} {table(ctx)}",
                 cure,
             )
+
+
+def _lacking(ctx: Context, found: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Guests' devices and the families whose set they are not in, by the rules ``found``.
+
+    Devices are looked at afterwards: one that has gone meanwhile is none.
+    """
+    if ctx.cloud.netns and not netns.exists(ctx.cloud.netns):
+        return set()
+    with netns.inside(ctx.cloud.netns):
+        present = {name for _, name in socket.if_nameindex() if re.fullmatch(DEVICE, name)}
+    sets = nftables.elements(found, table(ctx), SET)
+    return {(name, family) for family, names in sets.items() for name in present - names}
