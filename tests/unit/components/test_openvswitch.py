@@ -108,7 +108,7 @@ def test_bridges_of_the_mapping_are_made_and_nics_put_in(tmp_path: Path) -> None
     ctx = context_on(machine(kernel=True), tmp_path, **given)
     keeper = processes(ctx)["external-bridge"]
     assert content(ctx, ROOM, "wires") == "br-eth1 eth1 to-br-eth1-eth1 br-eth1-eth1\n"
-    assert keeper.argv[7] == str(ctx.cloud.etc / "openvswitch" / "wires")
+    assert keeper.argv[8] == str(ctx.cloud.etc / "openvswitch" / "wires")
     assert keeper.argv[7] in keeper.files
     ctx = context_on(machine(kernel=True), tmp_path, CONFIG_NEUTRON_L3_EXT_BRIDGE="br-wan")
     assert processes(ctx)["external-bridge"].argv[2] == "br-wan"
@@ -212,6 +212,7 @@ def alone() -> Iterator[None]:
         yield
 
 
+TABLE = "onestack_test"
 SWITCH = """#!/bin/sh
 # as much of ovs-vsctl as the keeper uses
 case $1$2 in
@@ -229,15 +230,15 @@ class Keeper:
         script, rules, switch = place / "keeper.sh", place / "rules", place / "vsctl"
         script.write_text(external.KEEPER)
         if address:
-            rules.write_text(external.translation("onestack_test", "br-ex", address.split()))
+            rules.write_text(external.filters(TABLE, "br-ex", address.split()))
         switch.write_text(SWITCH)
         wires = place / "wires"
         wires.touch()
         switch.chmod(0o755)
-        words = ("br-ex", "netdev", address, str(rules), str(self.ready), str(wires), str(switch))
+        places = (rules, self.ready, wires, switch)
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                ["/bin/sh", str(script), *words],
+                ["/bin/sh", script, "br-ex", "netdev", address, TABLE, *places],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -272,8 +273,9 @@ def test_the_address_comes_back_with_the_bridge(tmp_path: Path, alone: None) -> 
         subprocess.run(["ip", "link", "add", "br-ex", "type", "bridge"], check=True)
         assert soon(lambda: " 10.50.14.1/24 " in addresses()), keeper.log.read_text()
         # for another of the machine's addresses nobody answers there
-        only = Path("/proc/sys/net/ipv4/conf/br-ex/arp_ignore")
-        assert soon(lambda: only.read_text() == "1\n")
+        only = Path("/proc/sys/net/ipv4/conf/br-ex")
+        assert soon(lambda: (only / "arp_announce").read_text() == "1\n")
+        assert (only / "arp_ignore").read_text() == "1\n"
         # somebody's mistake
         subprocess.run(["ip", "address", "delete", "10.50.14.1/24", "dev", "br-ex"], check=True)
         assert soon(lambda: " 10.50.14.1/24 " in addresses()), keeper.log.read_text()
@@ -312,7 +314,7 @@ def test_two_addresses_and_only_what_has_gone_goes(tmp_path: Path, alone: None) 
 def test_a_bridge_that_cannot_be_made_is_no_success(tmp_path: Path, alone: None) -> None:
     script = tmp_path / "keeper.sh"
     script.write_text(external.KEEPER)
-    words = ["br-ex", "netdev", "", "/none", str(tmp_path / "ready"), "/dev/null", "true"]
+    words = ["br-ex", "netdev", "", TABLE, "/none", str(tmp_path / "ready"), "/dev/null", "true"]
     done = subprocess.run(["/bin/sh", str(script), *words], capture_output=True, text=True)
     assert done.returncode == 1
     assert "could not make br-ex" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
@@ -40,12 +41,19 @@ def place() -> Iterator[Path]:
 
 
 class Keeper:
-    def __init__(self, place: Path, switch: Switch, *wires: Wire) -> None:
-        self.ready, self.log = place / "ready", place / "keeper.log"
+    def __init__(
+        self, place: Path, switch: Switch, *wires: Wire, bridge: str = "br-ex", address: str = ""
+    ) -> None:
+        place = place / bridge
+        place.mkdir(exist_ok=True)
+        self.ready, self.log, rules = place / "ready", place / "keeper.log", place / "rules"
         self.ready.unlink(missing_ok=True)
+        table = f"onestack_{bridge}".replace("-", "_")
+        rules.write_text(external.filters(table, bridge, address.split()))
         (place / "keeper.sh").write_text(external.KEEPER)
         (place / "wires").write_text("".join(f"{wire.line}\n" for wire in wires))
-        words = ["/bin/sh", str(place / "keeper.sh"), "br-ex", "netdev", "", "", str(self.ready)]
+        words = ["/bin/sh", str(place / "keeper.sh"), bridge, "netdev", address, table, str(rules)]
+        words.append(str(self.ready))
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 [*words, str(place / "wires"), *switch.vsctl],
@@ -179,10 +187,10 @@ def test_the_machine_and_guests_share_the_nic_and_the_machine_needs_no_switch(
                 own.kill()
 
 
-def answering(device: str, address: str) -> set[str]:
+def answering(device: str, address: str, sender: str = "192.0.2.9") -> set[str]:
     """MAC addresses that say by ``device`` that they have it (RFC 826)."""
-    own, found = bytes.fromhex("020000000001"), set()
-    ends = own + socket.inet_aton("192.0.2.9") + bytes(6) + socket.inet_aton(address)
+    own, found = bytes.fromhex("0200") + socket.inet_aton(sender), set()
+    ends = own + socket.inet_aton(sender) + bytes(6) + socket.inet_aton(address)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as wire:
         wire.bind((device, 0))
         wire.settimeout(1)
@@ -218,4 +226,135 @@ def test_a_bridge_of_the_operators_is_joined_as_it_is(place: Path) -> None:
                 own = ip("-brief link show vmbr0").split()[2]
                 assert answering("far", "192.0.2.5") == {own}, ip("-brief link")
             finally:
+                keeper.end()
+
+
+def mac(device: str) -> str:
+    return ip(f"-brief link show {device}").split()[2]
+
+
+def strictly(reversed_paths: int) -> None:
+    """Devices that are made from now on, too."""
+    for which in ("all", "default"):
+        Path(f"/proc/sys/net/ipv4/conf/{which}/rp_filter").write_text(str(reversed_paths))
+
+
+def far_end(device: str, nic: str) -> None:
+    """Somebody else's, though in this network: it answers for no address."""
+    ip(f"link add {nic} type veth peer name {device}")
+    ip(f"link set {device} arp off up")
+
+
+@pytest.mark.parametrize("rp_filter", [0, 1])
+@pytest.mark.parametrize("joined_by", ["bridge", "port"])
+def test_the_external_address_is_answered_for_by_the_external_bridge_alone(
+    place: Path, joined_by: str, rp_filter: int
+) -> None:
+    with networks.alone(), switch(place / "ovs") as ovs:
+        strictly(rp_filter)
+        ip("link set lo up")
+        far_end("far", "eno1")
+        # a router's outside leg
+        far_end("leg", "qg-1")
+        ip("link set qg-1 arp off up")
+        own = "vmbr0"
+        ip(f"link add {own} type bridge")
+        ip(f"link set {own} up")
+        ip(f"address add 192.0.2.5/24 dev {own}")
+        if joined_by == "bridge":
+            ip(f"link set eno1 up master {own}")
+        keeper = Keeper(place, ovs, Wire("br-ex", "eno1"), address="172.24.4.1/24")
+        try:
+            ovs("add-port", "br-ex", "qg-1")
+            router = "leg", "172.24.4.1", "172.24.4.100"
+            assert soon(lambda: answering(*router) == {mac("br-ex")}), answering(*router)
+            wire = "far", "172.24.4.1", "172.24.4.77"
+            assert soon(lambda: answering(*wire) == {mac("br-ex")}), answering(*wire)
+            # a sender that is elsewhere has no answer where its path is looked at
+            asked = answering("far", "172.24.4.1", "192.0.2.9")
+            assert asked == (set() if rp_filter else {mac("br-ex")})
+            # what the machine has by its own bridge is answered for by that
+            asked = answering("far", "192.0.2.5", "192.0.2.9")
+            assert asked == ({mac(own)} if joined_by == "bridge" else set())
+            if joined_by == "bridge":
+                ip("link add vmbr1 type bridge")
+                ip("link set vmbr1 up")
+                ip("link set eno1 master vmbr1")
+                ip("link delete vmbr0")
+                pair = Wire("br-ex", "eno1").pair.outer
+                assert soon(lambda: "master vmbr1" in ip(f"link show {pair}"))
+                assert soon(lambda: answering(*wire) == {mac("br-ex")}), answering(*wire)
+        finally:
+            keeper.end()
+
+
+def test_what_comes_by_a_wire_of_the_switch_is_heard_by_its_bridge_alone(place: Path) -> None:
+    """By the bridge, and not by the NIC or the pair as well, where a userspace switch reads."""
+    with networks.alone(), switch(place / "ovs") as ovs:
+        strictly(0)
+        far_end("far", "eno1")
+        ip("link add eno2 type bridge")
+        ip("link set eno2 up")
+        # a bridge of the machine's own is on that network itself
+        for nic, places in {"eno1": 1, "eno2": 2}.items():
+            keeper = Keeper(place, ovs, Wire("br-ex", nic), address="172.24.4.1/24")
+            try:
+                if nic == "eno2":
+                    ip("link set eno1 up master eno2")
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here:
+                    here.bind(("", 5000))
+                    here.settimeout(1)
+                    assert soon(functools.partial(shouted, here)), keeper.log.read_text()
+                    time.sleep(1)
+                    assert shouted(here) == places
+            finally:
+                keeper.end()
+
+
+def shouted(here: socket.socket) -> int:
+    """How often a datagram to all is heard that comes by the wire."""
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 29, 1, 0, 64, socket.IPPROTO_UDP, 0)
+    ends = socket.inet_aton("172.24.4.77") + b"\xff" * 4
+    words = struct.unpack("!10H", head + ends)
+    total = sum(words)
+    total = (total & 0xFFFF) + (total >> 16)
+    head = head[:10] + struct.pack("!H", ~total & 0xFFFF)
+    packet = head + ends + struct.pack("!HHHH", 4000, 5000, 9, 0) + b"x"
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
+        wire.bind(("far", 0))
+        wire.send(b"\xff" * 6 + bytes.fromhex("020000000077") + b"\x08\0" + packet)
+    found = 0
+    try:
+        while here.recv(10):
+            found += 1
+    except TimeoutError:
+        return found
+    return found
+
+
+def test_clouds_on_one_nic_answer_each_for_their_own(place: Path) -> None:
+    """Also where both have the same external network."""
+    with networks.alone(), switch(place / "ovs") as ovs:
+        strictly(0)
+        far_end("far", "eno1")
+        ip("link add vmbr0 type bridge")
+        ip("link set vmbr0 up")
+        ip("address add 192.0.2.5/24 dev vmbr0")
+        ip("link set eno1 up master vmbr0")
+        clouds = {"br-ex": "172.24.4.1", "a-br-ex": "172.24.5.1", "b-br-ex": "172.24.5.1"}
+        keepers = []
+        try:
+            for bridge, address in clouds.items():
+                to = Wire(bridge, "eno1")
+                keepers.append(Keeper(place, ovs, to, bridge=bridge, address=f"{address}/24"))
+            first, others = (
+                ("far", "172.24.4.1", "172.24.4.77"),
+                ("far", "172.24.5.1", "172.24.5.77"),
+            )
+            assert soon(lambda: answering(*first) == {mac("br-ex")}), answering(*first)
+            both = {mac("a-br-ex"), mac("b-br-ex")}
+            assert soon(lambda: answering(*others) == both), answering(*others)
+            assert answering("far", "192.0.2.5") == {mac("vmbr0")}
+        finally:
+            for keeper in keepers:
                 keeper.end()

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components.openvswitch import forwarding, nics, unheard
-from onestack.components.openvswitch.external import KEEPER, translation
+from onestack.components.openvswitch.external import KEEPER, filters
 from onestack.components.openvswitch.undo import DATAPATH, UNDO
 from onestack.host import netns, nftables, sysctl
 from onestack.host.files import ensure_file
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
-from onestack.model.component import Component, Feature
+from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
 from onestack.model.findings import Finding, refuse, warn
@@ -33,23 +33,8 @@ TOOLS = ("ovs-vsctl", "ovs-ofctl", "ovs-appctl", "ovsdb-client")
 BUFFER = 8 << 20
 """Bytes of a socket's buffer, so that segments of 64 KiB pass a userspace switch."""
 BUFFERS = ("rmem_default", "wmem_default")
-KEEPER_NAME, RULES_NAME = "external-bridge.sh", "translation.nft"
+KEEPER_NAME, RULES_NAME = "external-bridge.sh", "external-bridge.nft"
 SETTINGS = Path("/etc/sysctl.d")
-
-
-class Translation(Feature):
-    """Guests reach the outside as the machine, which has an address on the external network."""
-
-    name = "translation"
-    title = "Address translation"
-
-    def on(self, ctx: Context) -> bool:
-        return bool(demo.machine_addresses(ctx.answers))
-
-    def files(self, ctx: Context) -> Iterable[ConfigFile]:
-        addresses = demo.machine_addresses(ctx.answers)
-        rules = translation(_table(ctx), external_bridge(ctx), addresses)
-        yield ConfigFile(_etc(ctx) / RULES_NAME, rules, ctx.cloud.user("openvswitch"))
 
 
 class Openvswitch(Component):
@@ -57,7 +42,7 @@ class Openvswitch(Component):
     undo = UNDO
     title = "Open vSwitch"
     roles = frozenset({Role.COMPUTE, Role.GATEWAY})
-    features = (Translation(), unheard.Unheard())
+    features = (unheard.Unheard(),)
     known_errors = (
         KnownError(
             r"could not open network device[\s\S]*No such device",
@@ -117,6 +102,8 @@ class Openvswitch(Component):
         yield script(ctx)
         yield from tools(ctx, TOOLS)
         yield ConfigFile(_etc(ctx) / KEEPER_NAME, KEEPER, ctx.cloud.user(self.name))
+        rules = filters(_table(ctx), external_bridge(ctx), demo.machine_addresses(ctx.answers))
+        yield ConfigFile(_etc(ctx) / RULES_NAME, rules, ctx.cloud.user(self.name))
         yield wires_file(ctx)
 
     def processes(self, ctx: Context) -> Iterable[Process]:
@@ -170,14 +157,13 @@ class Openvswitch(Component):
         bridge, kind = external_bridge(ctx), ctx.once(Bridges).datapath
         addresses = demo.machine_addresses(ctx.answers)
         files = [file.path for file in self.files(ctx)]
-        files += [etc / RULES_NAME] if addresses else []
         yield Process(
             name=nics.KEEPER,
             component=self.name,
             user=user,
             argv=(
                 *("/bin/sh", str(etc / KEEPER_NAME), bridge, kind),
-                " ".join(addresses),
+                *(" ".join(addresses), _table(ctx)),
                 *(str(etc / RULES_NAME), str(ready), str(etc / nics.FILE), *vsctl),
             ),
             env=env,
@@ -228,8 +214,8 @@ class Openvswitch(Component):
                 lines = "".join(f"net.core.{name} = {BUFFER}\n" for name in BUFFERS)
                 kept = SETTINGS / f"60-{ctx.cloud.prefix}.conf"
                 yield from ensure_file(kept, lines, ledger=ledger)
+        yield from nftables.ensure_noted(ctx.cloud, _table(ctx))
         if demo.machine_addresses(ctx.answers):
-            yield from nftables.ensure_noted(ctx.cloud, _table(ctx))
             forward = {"net.ipv4.ip_forward": "1"}
             yield from sysctl.ensure_sysctl(forward, ledger, here, shared=True)
 

@@ -11,20 +11,28 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-KEEPER = r"""# keeps BRIDGE up, and ADDRESSES on it (nothing: no address of the machine's own)
-# arguments: BRIDGE DATAPATH ADDRESSES RULES READY WIRES ovs-vsctl [OPTION...]
+from onestack.host import nftables
+from onestack.network.keeper import TELL
+
+KEEPER = (
+    r"""# keeps BRIDGE up, and ADDRESSES on it (nothing: no address of the machine's own)
+# arguments: BRIDGE DATAPATH ADDRESSES TABLE RULES READY WIRES ovs-vsctl [OPTION...]
 # ADDRESSES are words with blanks in between; WIRES is a file with a line for each:
 # BRIDGE NIC INNER OUTER, or BRIDGE alone
 set -eu
-bridge=$1 datapath=$2 addresses=$3 rules=$4 ready=$5 wires=$6
-shift 6
-
+bridge=$1 datapath=$2 addresses=$3 table=$4 rules=$5 ready=$6 wires=$7
+shift 7
+"""
+    + TELL
+    + nftables.SHELL
+    + r"""
 keep() {
     # not there at all: somebody restarts the switch, and the kernel will tell
     shown=$(ip -oneline address show dev "$bridge" 2>/dev/null) || return 0
     # on its network the machine has these addresses; for others another device may answer there
-    only=/proc/sys/net/ipv4/conf/$bridge/arp_ignore
-    [ ! -w "$only" ] || [ "$(cat "$only")" = 1 ] || echo 1 > "$only" || :
+    # nor is it to say that it has one there
+    tell "/proc/sys/net/ipv4/conf/$bridge/arp_ignore" || :
+    tell "/proc/sys/net/ipv4/conf/$bridge/arp_announce" || :
     for address in $addresses; do
         case $shown in
             *" $address "*) ;;
@@ -71,8 +79,7 @@ plug() {
 
 hush() {
     # it is a wire, and no place for addresses; of a NIC the cloud's ledger has what was there
-    quiet=/proc/sys/net/ipv6/conf/$1/disable_ipv6
-    [ ! -w "$quiet" ] || echo 1 > "$quiet"
+    tell "/proc/sys/net/ipv6/conf/$1/disable_ipv6"
 }
 
 own_bridge() {
@@ -99,7 +106,25 @@ tie() {
     "$@" --if-exists del-port "$name" "$nic" -- --may-exist add-port "$name" "$inner" -- \
         set port "$inner" external_ids:onestack=pair
     plugged="$plugged $inner "
+    joined="$joined $own"
+    [ -z "$loaded" ] || fill
     echo "$nic reaches $name by $own"
+}
+
+fill() {
+    # the kernel's datapath takes what comes by a wire; in userspace this machine would hear it
+    alone=$plugged
+    [ "$datapath" = netdev ] || alone=
+    families=inet
+    ! has_arp || families="inet arp"
+    for family in $families; do
+        for each in $alone; do
+            echo "add element $family $table wires { \"$each\" }"
+        done
+        for each in $joined; do
+            echo "add element $family $table joined { \"$each\" }"
+        done
+    done | nft -f -
 }
 
 mend() {
@@ -117,7 +142,7 @@ mend() {
 }
 
 before=$(cat "$ready.address" 2>/dev/null) || before=
-plugged=
+plugged= joined= loaded=
 name=$bridge
 make_bridge "$@"
 while read -r name nic inner outer; do
@@ -144,7 +169,12 @@ if [ -n "$addresses" ]; then
     # guests reach the outside as the machine itself, if it has an outside
     forward=/proc/sys/net/ipv4/ip_forward
     [ "$(cat $forward)" = 1 ] || echo 1 > $forward
-    nft -f "$rules"
+fi
+if [ -n "$addresses$plugged" ]; then
+    text=$(rules_of "$rules")
+    echo "$text" | nft -f -
+    loaded=yes
+    fill
 fi
 watched=$(tr '\n' ' ' < "$wires")
 ip -oneline monitor link address | {
@@ -170,30 +200,62 @@ ip -oneline monitor link address | {
 echo "the kernel's messages have ended" >&2
 exit 1
 """
+)
 
 
-def translation(table: str, bridge: str, addresses: Iterable[str]) -> str:
-    """nftables rules: what leaves from the external network goes as the machine itself.
+def filters(table: str, bridge: str, addresses: Iterable[str]) -> str:
+    """nftables rules for the external network; loading them again replaces them.
 
-    Not so what only passes neutron's ``qbr`` bridges (iptables_hybrid), where
-    br_netfilter shows bridged packets to these rules as well: the answer of a
-    guest would come from another address than was asked.
+    What leaves from it goes as the machine itself. Not so what only passes neutron's ``qbr``
+    bridges (iptables_hybrid), where br_netfilter shows bridged packets to these rules as well:
+    the answer of a guest would come from another address than was asked.
 
-    ``addresses`` are the machine's, with their prefix lengths. Loading them
-    again replaces them.
+    The kernel would answer by ARP for the machine's ``addresses`` there (with their prefix
+    lengths) on every device that the question comes by: also on the bridges of NICs that are
+    ``joined`` to the switch's. And what comes by one of ``wires`` is for the switch alone.
     """
-    networks = [ipaddress.ip_interface(address).network for address in addresses]
-    lines = "\n".join(
-        f"    {'ip' if network.version == 4 else 'ip6'} saddr {network} "
+    interfaces = [ipaddress.ip_interface(address) for address in addresses]
+    out = "\n".join(
+        f"    {'ip' if each.version == 4 else 'ip6'} saddr {each.network} "
         f'oifname != "{bridge}" oifname != "qbr*" masquerade'
-        for network in networks
+        for each in interfaces
+    )
+    own = "\n".join(
+        f"    iifname @joined arp daddr ip {each.ip} drop"
+        for each in interfaces
+        if each.version == 4
     )
     return f"""table inet {table}
 delete table inet {table}
 table inet {table} {{
+  set wires {{
+    type ifname
+  }}
+  set joined {{
+    type ifname
+  }}
+  chain prerouting {{
+    type filter hook prerouting priority -450; policy accept;
+    iifname @wires drop
+  }}
   chain postrouting {{
     type nat hook postrouting priority srcnat;
-{lines}
+{out}
+  }}
+}}
+table arp {table}
+delete table arp {table}
+table arp {table} {{
+  set wires {{
+    type ifname
+  }}
+  set joined {{
+    type ifname
+  }}
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    iifname @wires drop
+{own}
   }}
 }}
 """
