@@ -109,7 +109,7 @@ def test_bridges_of_the_mapping_are_made_and_nics_put_in(tmp_path: Path) -> None
     keeper = processes(ctx)["external-bridge"]
     assert content(ctx, ROOM, "wires") == "br-eth1 eth1 to-br-eth1-eth1 br-eth1-eth1\n"
     assert keeper.argv[8] == str(ctx.cloud.etc / "openvswitch" / "wires")
-    assert keeper.argv[7] in keeper.files
+    assert keeper.argv[8] in keeper.files
     ctx = context_on(machine(kernel=True), tmp_path, CONFIG_NEUTRON_L3_EXT_BRIDGE="br-wan")
     assert processes(ctx)["external-bridge"].argv[2] == "br-wan"
 
@@ -143,7 +143,9 @@ def test_who_drops_what_guests_send_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chain = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward"}
-    rules = {"nftables": [{"chain": {**chain, "policy": "drop"}}, {"chain": {"name": "DOCKER"}}]}
+    own = [{"table": {"family": each, "name": "onestack"}} for each in nftables.FAMILIES]
+    closing = {"chain": {**chain, "policy": "drop"}}
+    rules = {"nftables": [closing, {"chain": {"name": "DOCKER"}}, *own]}
     monkeypatch.setattr(nftables, "ruleset", lambda _: rules)
     closed = tuple(nftables.closed_chains(rules, "forward"))
     here = dataclasses.replace(machine(), closed_forwarding=closed)

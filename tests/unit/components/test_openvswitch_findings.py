@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from onestack.components.openvswitch import nics
+from onestack.components.openvswitch import Openvswitch, external, nics
 from onestack.host import nftables, sysctl
 from onestack.host.ledger import Ledger
 from onestack.model.context import Context
@@ -238,3 +238,29 @@ def test_severities_are_those_of_doctor(
     ports.clear()
     monkeypatch.setattr(nics, "known", lambda _: IN_PLACE)
     assert [f.severity for f in nics.after(ctx)] == [Severity.REFUSE]
+
+
+@needs_root
+def test_rules_of_the_external_network_that_are_gone_are_told_of(tmp_path: Path) -> None:
+    address = "172.24.4.1/24"
+    ctx = context_on(machine(kernel=True), tmp_path, CONFIG_ONESTACK_EXTERNAL_ADDRESS=address)
+    room = Openvswitch()
+
+    def told() -> list[tuple[str, str]]:
+        return [(each.why, each.cure) for each in room.health_checks(ctx)]
+
+    with networks.alone():
+        gone = "gone from the packet filter: {}; other rules were loaded in the place of all"
+        table = "onestack"
+        # no rules at all are what they are as well
+        both = f"table inet {table}, table arp {table}"
+        assert told() == [(gone.format(both), "onestack up")]
+        rules = external.filters(table, "br-ex", [address])
+        subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+        assert told() == []
+        subprocess.run(["nft", "delete", "table", "arp", table], check=True)
+        place = ctx.cloud.etc / "openvswitch"
+        place.mkdir(parents=True)
+        (place / "external-bridge.nft").touch()
+        cure = "onestack restart openvswitch/external-bridge"
+        assert told() == [(gone.format(f"table arp {table}"), cure)]

@@ -80,9 +80,21 @@ class Openvswitch(Component):
             yield warn(what, why, cure)
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
-        closed = nftables.closed_chains(nftables.ruleset(ctx.cloud.netns), "forward")
+        rules = nftables.ruleset(ctx.cloud.netns)
+        closed = nftables.closed_chains(rules, "forward")
         for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx), closed):
             yield refuse(what, why, cure)
+        families = nftables.families(ctx.cloud.netns)
+        gone = nftables.missing(rules, _table(ctx), families)
+        if gone and demo.machine_addresses(ctx.answers):
+            # a cloud that an older program has started has not all of them yet
+            known = (_etc(ctx) / RULES_NAME).exists()
+            yield refuse(
+                "guests do not reach the outside as this machine, by its external bridge alone",
+                f"gone from the packet filter: {', '.join(gone)}; other rules were loaded in the "
+                "place of all",
+                f"onestack restart {self.name}/{nics.KEEPER}" if known else "onestack up",
+            )
         yield from unheard.heard(ctx)
         yield from nics.after(ctx)
 
