@@ -1,0 +1,63 @@
+"""What is to be removed, told by each thing itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+Item = dict[str, Any]
+PAUSE = 1.0
+"""Seconds between two looks at what is to go."""
+
+
+class Belongs:
+    """What is to be removed: `fits` looks at each thing."""
+
+    project = ""
+
+    def fits(self, item: Item, owner: str) -> bool:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class OfProject(Belongs):
+    """All that is in the project with this id."""
+
+    project: str
+
+    def fits(self, item: Item, owner: str) -> bool:
+        return bool(self.project) and item.get(owner) == self.project
+
+
+@dataclass(frozen=True)
+class Named(Belongs):
+    """What has such a name, in whatever project, and none of these ids."""
+
+    pattern: re.Pattern[str]
+    but: frozenset[str] = frozenset()
+
+    def fits(self, item: Item, owner: str) -> bool:
+        return bool(self.pattern.fullmatch(item.get("name") or "")) and item["id"] not in self.but
+
+
+@dataclass(frozen=True)
+class Noted(Belongs):
+    """Nothing; what would fit ``like`` is noted in ``ids``."""
+
+    like: Belongs
+    ids: set[str] = field(default_factory=set)
+
+    def fits(self, item: Item, owner: str) -> bool:
+        if self.like.fits(item, owner):
+            self.ids.add(str(item["id"]))
+        return False
+
+
+def name_of(item: Item) -> str:
+    names = ("name", "stack_name", "floating_ip_address", "id")
+    return str(next(item[name] for name in names if item.get(name)))
+
+
+def taken(status: int) -> bool:
+    return status < 400 or status == 404

@@ -1,0 +1,84 @@
+"""What is listed to a member of the project alone: objects, secrets, groups of servers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from keystoneauth1.session import Session
+
+from onestack.cloudapi.emptying.belonging import PAUSE, Item
+from onestack.model.errors import OnestackError
+
+if TYPE_CHECKING:
+    from onestack.model.context import Context
+
+_LAGS = 20.0
+"""Seconds for which a listing may show what is gone."""
+
+
+def server_groups(ctx: Context, own: Session) -> None:
+    url = f"{ctx.url('compute')}/os-server-groups"
+    for group in own.get(url).json()["server_groups"]:
+        own.delete(f"{url}/{group['id']}", raise_exc=False)
+
+
+def secrets(ctx: Context, own: Session, listed: str) -> None:
+    """Barbican names them by where they are, which is its public address."""
+    url = f"{ctx.url('key-manager')}/v1/{listed}"
+
+    def there() -> list[Item]:
+        found: list[Item] = own.get(url, params={"limit": "100"}).json()[listed]
+        return found
+
+    def remove(item: Item) -> None:
+        identity = item[f"{listed.removesuffix('s')}_ref"].rpartition("/")[2]
+        own.delete(f"{url}/{identity}", raise_exc=False)
+
+    _drain(there, remove)
+
+
+def objects(ctx: Context, own: Session, project: str) -> None:
+    account = f"{ctx.url('object-store')}/v1/AUTH_{project}"
+
+    def containers() -> list[Item]:
+        return _listed(own, account, {"format": "json"})
+
+    def remove(container: Item) -> None:
+        place = f"{account}/{quote(container['name'])}"
+        # The objects, then what is kept of earlier ones.
+        for more in ({}, {"versions": "true"}):
+            asked = {"format": "json", **more}
+            _drain(lambda asked=asked: _listed(own, place, asked), lambda o: _object(own, place, o))  # type: ignore[misc]
+        own.delete(place, raise_exc=False)
+
+    _drain(containers, remove)
+
+
+def _listed(own: Session, place: str, asked: Mapping[str, str]) -> list[Item]:
+    answer = own.get(place, params=asked, raise_exc=False)
+    found: list[Item] = answer.json() if answer.status_code == 200 else []
+    return found
+
+
+def _object(own: Session, place: str, item: Item) -> None:
+    of = {"version-id": item["version_id"]} if "version_id" in item else {}
+    own.delete(f"{place}/{quote(item.get('name') or item['subdir'])}", params=of, raise_exc=False)
+
+
+def _drain(there: Callable[[], list[Item]], remove: Callable[[Item], None]) -> None:
+    """Until nothing is there; a listing may lag behind. Raises `OnestackError` if it stays."""
+    until = time.monotonic() + _LAGS
+    before: list[Item] = []
+    while found := there():
+        if found != before:
+            until = time.monotonic() + _LAGS
+        elif time.monotonic() > until:
+            raise OnestackError(f"{len(found)} are still there")
+        else:
+            time.sleep(PAUSE)
+        before = found
+        for item in found:
+            remove(item)

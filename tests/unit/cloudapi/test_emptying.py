@@ -1,0 +1,286 @@
+"""What is removed of a project, or by names, and above all what is not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from keystoneauth1.exceptions import NotFound
+
+from onestack.cloudapi import emptying
+from onestack.cloudapi.emptying import belonging, drained, kinds, network
+from onestack.cloudapi.emptying.belonging import Named, Noted, OfProject
+from onestack.components.barbican import Barbican
+from onestack.components.cinder import Cinder
+from onestack.components.glance import Glance
+from onestack.components.heat import Heat
+from onestack.components.keystone import Keystone
+from onestack.components.neutron import Neutron
+from onestack.components.nova import Nova
+from onestack.components.swift import Swift
+from onestack.model.context import Context
+from tests.unit.components.rooms import context_on, machine
+
+OURS, THEIRS = "p1", "p2"
+Item = dict[str, Any]
+
+
+class Answer:
+    def __init__(self, status: int, body: Any) -> None:
+        self.status_code, self.body, self.text = status, body, json.dumps(body)
+
+    def json(self) -> Any:
+        return self.body
+
+
+class Cloud:
+    """APIs by path: what they list, and what they were told to remove.
+
+    A service filters by nothing: that what it says is looked at is what is tested.
+    ``refuses`` are paths whose removal is refused.
+    """
+
+    def __init__(self, lists: dict[str, list[Item]], refuses: tuple[str, ...] = ()) -> None:
+        self.lists, self.refuses = lists, refuses
+        self.told: list[str] = []
+        self.asked: list[tuple[str, Item]] = []
+        self.versions: dict[str, str] = {}
+
+    def get_user_id(self) -> str:
+        return "admin"
+
+    def get(self, url: str, params: Item | None = None, **more: Any) -> Answer:
+        path = urlsplit(url).path
+        self.asked.append((path, dict(params or {})))
+        self.versions[path] = (more.get("headers") or {}).get("OpenStack-API-Version", "")
+        if path.endswith("/roles"):
+            return Answer(200, {"roles": [{"id": "member"}]})
+        found = next((items for name, items in self.lists.items() if path.endswith(name)), None)
+        if found is None:
+            if more.get("raise_exc") is False:
+                return Answer(404, None)
+            raise NotFound(path)
+        if "AUTH_" in path:
+            wanted = bool((params or {}).get("versions"))
+            return Answer(200, [item for item in found if wanted == ("version_id" in item)])
+        if (params or {}).get("marker"):
+            return Answer(200, {self._key(path): []})
+        return Answer(200, {self._key(path): list(found)})
+
+    @staticmethod
+    def _key(path: str) -> str:
+        return path.removesuffix("/detail").rpartition("/")[2].removeprefix("os-").replace("-", "_")
+
+    def delete(self, url: str, **more: Any) -> Answer:
+        path = urlsplit(url).path
+        self.told.append(f"DELETE {path}{json.dumps(more['params']) if more.get('params') else ''}")
+        if path in self.refuses:
+            return Answer(409, {"message": "in use"})
+        if "/objects/" in path or "AUTH_" in path:
+            name = path.rpartition("/")[2]
+            version = (more.get("params") or {}).get("version-id")
+            for items in self.lists.values():
+                items[:] = [
+                    i for i in items if (i.get("name"), i.get("version_id")) != (name, version)
+                ]
+        identity = path.rpartition("/")[2]
+        for items in self.lists.values():
+            items[:] = [item for item in items if item.get("id") != identity]
+        return Answer(204, None)
+
+    def post(self, url: str, json: Any = None, **_: Any) -> Answer:
+        path = urlsplit(url).path
+        self.told.append(f"POST {path} {next(iter(json))}")
+        identity = path.split("/")[-2]
+        for items in self.lists.values():
+            items[:] = [item for item in items if item.get("id") != identity]
+        return Answer(202, None)
+
+    def put(self, url: str, json: Any = None, **_: Any) -> Answer:
+        self.told.append(f"PUT {urlsplit(url).path}")
+        return Answer(200, None)
+
+    def patch(self, url: str, **_: Any) -> Answer:
+        self.told.append(f"PATCH {urlsplit(url).path}")
+        return Answer(200, None)
+
+    @property
+    def removed(self) -> list[str]:
+        return [told for told in self.told if told.startswith(("DELETE", "POST"))]
+
+
+Play = Callable[..., Context]
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+    def on(cloud: Cloud, *rooms: Any, **answers: str) -> Context:
+        for module in (emptying, network):
+            monkeypatch.setattr(module, "admin_session", lambda ctx: cloud)
+        monkeypatch.setattr(emptying, "_own_session", lambda ctx, project: cloud)
+        for module in (belonging, kinds, drained):
+            monkeypatch.setattr(module, "PAUSE", 0.0, raising=False)
+        return context_on(machine(), tmp_path, Keystone(), *rooms, **answers)
+
+    return on
+
+
+def of(owner: str, project: str, *ids: str, **more: Any) -> list[Item]:
+    return [{"id": identity, "name": f"n-{identity}", owner: project, **more} for identity in ids]
+
+
+def test_only_what_is_of_the_project_goes(play: Play) -> None:
+    """Also where a service lists more than it was asked for."""
+    cloud = Cloud(
+        {
+            "/servers/detail": of("tenant_id", OURS, "s1") + of("tenant_id", THEIRS, "s2"),
+            "/os-server-groups": [],
+            "/backups/detail": [],
+            "/snapshots/detail": of("os-extended-snapshot-attributes:project_id", THEIRS, "b2"),
+            "/volumes/detail": of("os-vol-tenant-attr:tenant_id", OURS, "v1")
+            + of("os-vol-tenant-attr:tenant_id", THEIRS, "v2")
+            + [{"id": "v3", "name": "nobody's"}],
+            "/v2/images": of("owner", OURS, "i1") + of("owner", THEIRS, "i2"),
+            "/networks": of("project_id", OURS, "n1") + of("project_id", THEIRS, "n2"),
+            "/ports": of("project_id", OURS, "q1", device_owner="")
+            + of("project_id", OURS, "q2", device_owner="network:dhcp")
+            + of("project_id", THEIRS, "q3", device_owner=""),
+        }
+    )
+    ctx = play(cloud, Nova(), Cinder(), Glance(), Neutron())
+    assert emptying.empty(ctx, OfProject(OURS)) == []
+    assert [told.rpartition("/")[2] for told in cloud.removed] == ["s1", "v1", "i1", "q1", "n1"]
+    servers = next(asked for path, asked in cloud.asked if path.endswith("/servers/detail"))
+    assert servers == {"all_tenants": "1", "project_id": OURS}
+    # Without it cinder does not say whose a backup is.
+    assert cloud.versions["/v3/backups/detail"] == "volume 3.18"
+
+
+def test_nothing_is_the_project_of_nobody(play: Play) -> None:
+    cloud = Cloud({"/v2/images": of("owner", "", "i1"), "/networks": of("project_id", "", "n1")})
+    assert emptying.empty(play(cloud, Glance(), Neutron()), OfProject("")) == []
+    assert cloud.removed == []
+
+
+def test_what_stays_is_told_and_the_rest_goes_on(play: Play) -> None:
+    cloud = Cloud(
+        {
+            "/routers": of("project_id", OURS, "r1"),
+            "/ports": [],
+            "/networks": of("project_id", OURS, "n1"),
+            "/security-groups": of("project_id", OURS, "g1"),
+        },
+        refuses=("/v2.0/networks/n1",),
+    )
+    (said,) = emptying.empty(play(cloud, Neutron()), OfProject(OURS))
+    assert said.startswith("networks: 1 are still there") and "in use" in said
+    assert "DELETE /v2.0/security-groups/g1" in cloud.removed
+
+
+def test_a_router_lets_go_first(play: Play) -> None:
+    ports = of("project_id", OURS, "q1", device_owner="network:router_interface")
+    router = of("project_id", OURS, "r1", routes=[{"destination": "a", "nexthop": "b"}])
+    cloud = Cloud({"/routers": router, "/ports": ports})
+    assert emptying.empty(play(cloud, Neutron()), OfProject(OURS)) == []
+    assert cloud.told == [
+        "PUT /v2.0/routers/r1",
+        "PUT /v2.0/routers/r1/remove_router_interface",
+        "DELETE /v2.0/routers/r1",
+    ]
+
+
+def test_a_volume_that_is_stuck_is_forced(play: Play) -> None:
+    owner = "os-vol-tenant-attr:tenant_id"
+    cloud = Cloud(
+        {
+            "/backups/detail": [],
+            "/snapshots/detail": [],
+            "/volumes/detail": of(owner, OURS, "v1", status="error_deleting"),
+        },
+        refuses=("/v3/volumes/v1",),
+    )
+    assert emptying.empty(play(cloud, Cinder()), OfProject(OURS)) == []
+    told = "DELETE /v3/volumes/v1"
+    # A second time, for another of the kind may have held it.
+    assert cloud.removed == [told, told, "POST /v3/volumes/v1/action os-force_delete"]
+
+
+def test_stacks_secrets_and_objects(play: Play) -> None:
+    """Listed to the project's own token, so that nothing else can be among them."""
+    secret = {"id": "x1", "secret_ref": "https://cloud:9311/v1/secrets/x1"}
+    lists: dict[str, list[Item]] = {
+        "/stacks": [{"id": "k1", "stack_name": "a b"}],
+        "/v1/containers": [],
+        "/secrets": [secret],
+        "/AUTH_p1": [{"name": "box"}],
+        "/AUTH_p1/box": [{"name": "one"}, {"name": "one", "version_id": "7"}],
+    }
+    cloud = Cloud(lists)
+    on = ("CONFIG_HEAT_INSTALL", "CONFIG_SWIFT_INSTALL", "CONFIG_ONESTACK_BARBICAN_INSTALL")
+    ctx = play(cloud, Heat(), Swift(), Barbican(), **dict.fromkeys(on, "y"))
+    assert emptying.empty(ctx, OfProject(OURS)) == []
+    assert cloud.removed == [
+        "DELETE /v1/p1/stacks/a%20b/k1",
+        "DELETE /v1/secrets/x1",
+        "DELETE /v1/AUTH_p1/box/one",
+        'DELETE /v1/AUTH_p1/box/one{"version-id": "7"}',
+        "DELETE /v1/AUTH_p1/box",
+    ]
+
+
+def test_by_name_and_not_what_was_there_before(play: Play) -> None:
+    pattern = re.compile(r"tempest-.+-\d+")
+    images: list[Item] = [
+        {"id": "i1", "name": "tempest-image-123", "owner": THEIRS},
+        {"id": "i2", "name": "tempest-image-124", "owner": THEIRS},
+        {"id": "i3", "name": "my-tempest-image-125", "owner": THEIRS},
+        {"id": "i4", "name": None, "owner": THEIRS},
+    ]
+    cloud = Cloud({"/v2/images": images})
+    ctx = play(cloud, Glance())
+    noted = Noted(Named(pattern))
+    assert emptying.empty(ctx, noted) == []
+    assert noted.ids == {"i1", "i2"} and cloud.removed == []
+    assert emptying.empty(ctx, Named(pattern, frozenset({"i2"}))) == []
+    assert cloud.removed == ["DELETE /v2/images/i1"]
+
+
+def test_a_project_stays_while_something_of_it_does(play: Play) -> None:
+    cloud = Cloud({"/networks": of("project_id", OURS, "n1")}, refuses=("/v2.0/networks/n1",))
+    ctx = play(cloud, Neutron())
+    assert len(emptying.remove_project(ctx, OURS)) == 1
+    assert "DELETE /v3/projects/p1" not in cloud.removed
+    cloud.refuses = ()
+    assert emptying.remove_project(ctx, OURS) == []
+    assert cloud.removed[-1] == "DELETE /v3/projects/p1"
+
+
+def test_a_user_goes_with_its_keys(play: Play) -> None:
+    cloud = Cloud({"/os-keypairs": [{"keypair": {"name": "a b"}}]})
+    monkey = play(cloud, Nova())
+    cloud.get = lambda url, **_: Answer(200, {"keypairs": [{"keypair": {"name": "a b"}}]})  # type: ignore[method-assign]
+    emptying.remove_user(monkey, "u1")
+    assert cloud.removed == [
+        'DELETE /v2.1/os-keypairs/a%20b{"user_id": "u1"}',
+        "DELETE /v3/users/u1",
+    ]
+
+
+def test_a_listing_comes_in_pages() -> None:
+    class Paged:
+        def get(self, url: str, params: Item, headers: Item) -> Answer:
+            start = int(params.get("marker", 0))
+            return Answer(200, {"things": [{"id": n} for n in range(start + 1, min(start + 3, 6))]})
+
+    assert [i["id"] for i in kinds.pages(Paged(), "u", "things", {})] == [1, 2, 3, 4, 5]  # type: ignore[arg-type]
+
+    class Deaf:
+        def get(self, url: str, params: Item, headers: Item) -> Answer:
+            return Answer(200, {"things": [{"id": 1}, {"id": 2}]})
+
+    assert [i["id"] for i in kinds.pages(Deaf(), "u", "things", {})] == [1, 2]  # type: ignore[arg-type]
