@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import select as waiting
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -28,6 +27,7 @@ from onestack.cli.options import (
     resolve_answers,
     yes_option,
 )
+from onestack.cli.stopping import told_to_stop
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.errors import BadAnswers, OnestackError
@@ -85,25 +85,6 @@ def run(args: argparse.Namespace) -> int:
         )
     with lock.changing(cloud, "nic", args.dry_run), told_to_stop():
         return attach(cloud, args) if args.what == "attach" else detach(cloud, args)
-
-
-@contextlib.contextmanager
-def told_to_stop() -> Iterator[None]:
-    """A terminal that is lost, or a kill, is as Ctrl-C: what was begun is put back, by us."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {}
-    for number in (signal.SIGHUP, signal.SIGTERM):
-        # What a shell had us ignore (nohup) stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def context_of(cloud: Cloud, args: argparse.Namespace) -> Context:

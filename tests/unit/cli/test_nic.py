@@ -14,6 +14,7 @@ import pytest
 
 from onestack.cli import main, nic
 from onestack.cli.options import KEPT, keep, resolve_answers
+from onestack.cli.stopping import told_to_stop
 from onestack.components.openvswitch import nics
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
@@ -183,6 +184,6 @@ def test_what_cannot_be_given_back_is_said_before_anything_is_touched(
 
 def test_a_terminal_that_is_lost_is_as_if_it_was_stopped() -> None:
     before = signal.getsignal(signal.SIGHUP)
-    with pytest.raises(KeyboardInterrupt), nic.told_to_stop():
+    with pytest.raises(KeyboardInterrupt), told_to_stop():
         signal.raise_signal(signal.SIGHUP)
     assert signal.getsignal(signal.SIGHUP) == before
