@@ -15,8 +15,10 @@ DONE := tests/deploy/test_life.py $(DEPLOY) $(SERVICES)
 # Guests that services start: minutes for each boot without KVM.
 GUESTS := tests/guests tests/services/test_octavia_amphora.py tests/services/test_trove_guests.py \
 	tests/services/test_sahara_spark.py
+# Upstream's API tests, all of them.
+HOURS := tests/tempest/test_api.py
 
-.PHONY: test test-unit test-full test-guests test-server lint prepare environment clean
+.PHONY: test test-unit test-full test-guests test-conformance test-server lint prepare environment clean
 
 # What CI runs, within an hour on 2 cores. A cloud's life comes first: on a fresh
 # machine it is what installs the packages. What the others need is then prepared.
@@ -29,14 +31,18 @@ test: lint
 test-unit: lint prepare
 	$(COMPLETE) $(UNIT)
 
-# All there is but what takes hours: the two below.
+# All there is but what takes hours: the three below.
 test-full: test
 	$(COMPLETE) $(PYTEST) tests/deploy tests/services tests/tempest \
-		$(foreach one,$(DONE) $(GUESTS),--ignore $(one))
+		$(foreach one,$(DONE) $(GUESTS) $(HOURS),--ignore $(one))
 
 # Databases, balancers and clusters that are guests. `-s`: they say how long each step took.
 test-guests: prepare
 	$(COMPLETE) $(PYTEST) -s $(GUESTS)
+
+# For one layout of the network: ONESTACK_TEST_AGENT=ovn or openvswitch.
+test-conformance: prepare
+	$(COMPLETE) $(PYTEST) -s $(HOURS)
 
 # An ordinary server, where systemd runs the machine: in a container, then in a guest
 # with a kernel of its own. The guest's part takes an hour and more without KVM.
@@ -44,8 +50,8 @@ test-server: prepare
 	$(PYTEST) -s tests/server
 
 lint: environment
-	$(PYTHON) -m ruff check src tests bench/run bench/services bench/figures.py
-	$(PYTHON) -m ruff format --check src tests bench/run bench/services bench/figures.py
+	$(PYTHON) -m ruff check src tests bench/run bench/services bench/conformance bench/figures.py
+	$(PYTHON) -m ruff format --check src tests bench/run bench/services bench/conformance bench/figures.py
 	$(PYTHON) -m mypy
 
 # Packages and the release, for tests that do not bring up a cloud.

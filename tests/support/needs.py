@@ -22,6 +22,12 @@ def sahara_python() -> Path:
     return Path(given) / "bin" / "python" if given else release().environment("sahara").python
 
 
+def tempest_python() -> Path:
+    """Tempest's environment: ``ONESTACK_TEMPEST``, or the one that `up` installed."""
+    given = os.environ.get("ONESTACK_TEMPEST")
+    return Path(given) / "bin" / "python" if given else release().environment("tempest").python
+
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="run as root")
 needs_services = pytest.mark.skipif(
     not services_python().exists(),
@@ -30,4 +36,8 @@ needs_services = pytest.mark.skipif(
 needs_sahara = pytest.mark.skipif(
     not sahara_python().exists(),
     reason="sahara's environment is not installed (onestack up, or ONESTACK_SAHARA)",
+)
+needs_tempest = pytest.mark.skipif(
+    not tempest_python().exists(),
+    reason="Tempest's environment is not installed (onestack up, or ONESTACK_TEMPEST)",
 )

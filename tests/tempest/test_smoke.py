@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
 import xml.etree.ElementTree as xml
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from onestack.components.tempest import skips
+from onestack.components.tempest.inside.results import SKIPPED, Verdict
 from tests.deploy.known_errors import unexpected
-from tests.support.clouds import CloudUnderTest
+from tests.support.clouds import LAUNCHER, CloudUnderTest, wait_until
 
 VISIBLE = "tempest.api.network.test_networks.NetworksTest.test_external_network_visibility"
 ANSWERS = (
@@ -114,10 +118,45 @@ def test_what_nobody_can_run(cloud: CloudUnderTest) -> None:
     assert "--tempest" in without.stderr
 
 
+def test_a_run_that_is_killed_is_cleaned_up_after(cloud: CloudUnderTest, tmp_path: Path) -> None:
+    """Its tests do not go on; what they had made is removed by the next one, or by --clean."""
+    running = "tempest.api.volume.test_volumes_actions"
+    said = tmp_path / "said"
+    with said.open("w") as output:
+        subprocess.Popen(
+            [LAUNCHER, "verify", "--name", cloud.name, "--tempest", running, "--concurrency", "1"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    # also where the output is a file
+    wait_until("tests run", lambda: f"running: {running}" in said.read_text(), 600)
+    own = "openstack project list -f value -c Name"
+    wait_until("a project", lambda: "tempest-VolumesActionsTest" in cloud.type(own), 300)
+    pid = int((cloud.root / "run" / "up.lock").read_text().split()[0])
+    os.kill(pid, signal.SIGKILL)
+    wait_until("the lock", lambda: not Path(f"/proc/{pid}/exe").exists(), 60)
+    assert (cloud.root / "etc" / "tempest-before.json").exists()
+    told = cloud.onestack("verify", "--clean", timeout=900).stdout
+    assert "removing the project tempest-VolumesActionsTest" in told
+    assert "tempest-VolumesActionsTest" not in cloud.type(own)
+    assert "tempest-VolumesActionsTest" not in cloud.type("openstack user list -f value -c Name")
+    assert "Nothing is left" in cloud.onestack("verify", "--clean", timeout=900).stdout
+    # what was not Tempest's is there
+    assert "public" in cloud.type("openstack network list -f value -c Name").split()
+    shutil.rmtree(kept(cloud)[-1])
+
+
 @pytest.fixture(scope="module")
 def smoke(cloud: CloudUnderTest) -> tuple[dict[str, Any], str]:
     done = cloud.onestack("verify", "--tempest", "smoke", "--json", timeout=LONG, expect=None)
     return json.loads(done.stdout), done.stderr
+
+
+def test_each_reason_to_skip_is_listed(smoke: tuple[dict[str, Any], str]) -> None:
+    tests = [Verdict(**test) for test in smoke[0]["tests"] if test["outcome"] == SKIPPED]
+    assert [group for group in skips.grouped(tests) if not group.why] == []
 
 
 def test_smoke_passes(smoke: tuple[dict[str, Any], str]) -> None:
@@ -125,7 +164,7 @@ def test_smoke_passes(smoke: tuple[dict[str, Any], str]) -> None:
     failed = {t["name"]: t["reason"] for t in answer["tests"] if t["outcome"] == "failed"}
     assert failed == {}
     assert answer["well"] is True and answer["counts"]["passed"] > 100
-    assert " tests\n" in progress
+    assert " tests\n" in progress and "; running: " in progress
     suite = xml.parse(Path(answer["results"]) / "junit.xml").getroot()
     assert suite.get("failures") == "0" and suite.get("tests") == str(len(answer["tests"]))
     assert (Path(answer["results"]) / "tests.subunit").stat().st_size > 0

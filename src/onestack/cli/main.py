@@ -46,7 +46,8 @@ VERBS: dict[str, Verb] = {
     "logs": Verb("show logs"),
     "doctor": Verb("find out what is wrong, and what would mend it", outside=True),
     "verify": Verb(
-        "try whether the cloud works; with --tempest by upstream's own tests", outside=True
+        "try whether the cloud works; --end-to-end makes a server, --tempest runs upstream's tests",
+        outside=True,
     ),
     "answers": Verb("show, check or write answers", bare=True, root=False),
     "openrc": Verb("print the administrator's environment for a shell", bare=True, root=False),

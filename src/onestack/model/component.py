@@ -218,6 +218,8 @@ class Component(Part):
     """What metering asks of it: upstream's names of Ceilometer's meters."""
     tempest_service: str = ""
     """What Tempest and its plugins call it."""
+    tempest_plugin: str = ""
+    """The package of its own tests, beside Tempest's: no test of another's begins like it."""
 
     def enabled(self, answers: Answers) -> bool:
         return True

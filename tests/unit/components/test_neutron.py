@@ -156,7 +156,7 @@ def test_a_physical_network_without_a_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("agent", AGENTS)
 def test_guests_know_each_other_by_name(tmp_path: Path, agent: str) -> None:
     ctx = made(tmp_path, agent)
-    assert "dns" in ini(ctx, "ml2.ini")["ml2"]["extension_drivers"].split(",")
+    assert "subnet_dns_publish_fixed_ip" in ini(ctx, "ml2.ini")["ml2"]["extension_drivers"]
     domain = ini(ctx, "neutron.conf")["DEFAULT"]["dns_domain"]
     # with its default upstream keeps no names
     assert domain not in ("", "openstacklocal")

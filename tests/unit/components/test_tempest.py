@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import xml.etree.ElementTree as xml
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,22 @@ from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.heat import Heat
 from onestack.components.horizon import Horizon
+from onestack.components.keystone import Keystone
 from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
 from onestack.components.octavia import Octavia
 from onestack.components.provision import Provision
 from onestack.components.swift import Swift
-from onestack.components.tempest import Tempest, config, paths, runner, selection
+from onestack.components.tempest import (
+    Tempest,
+    config,
+    conformance,
+    leftovers,
+    paths,
+    runner,
+    selection,
+    skips,
+)
 from onestack.components.tempest.inside import results
 from onestack.components.tempest.inside.results import FAILED, PASSED, SKIPPED, Results, Verdict
 from onestack.components.tempest.selection import Selection
@@ -38,6 +49,7 @@ from tests.unit.components.rooms import context, context_on, machine
 
 ROOM = Tempest()
 WANTED = {"CONFIG_PROVISION_TEMPEST": "y"}
+BENCH = Path(__file__).resolve().parents[3] / "bench" / "conformance"
 RUN = {**WANTED, "CONFIG_RUN_TEMPEST": "y"}
 FOUND = TempestResources(
     image="i",
@@ -88,20 +100,49 @@ def test_nothing_is_left_of_it(tmp_path: Path) -> None:
     ctx = context(tmp_path, ROOM, **WANTED)
     assert list(ROOM.purge(ctx)) == []
     ctx.cloud.etc.mkdir()
-    paths.configuration(ctx).touch()
-    (change,) = ROOM.purge(ctx)
-    change.do()
-    assert not paths.configuration(ctx).exists()
+    files = (paths.configuration(ctx), paths.before(ctx))
+    for file in files:
+        file.touch()
+    for change in list(ROOM.purge(ctx)):
+        change.do()
+    assert not any(file.exists() for file in files)
+
+
+def test_what_its_runs_have_left_goes_before_the_note_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[Path] = []
+    wrong: list[str] = []
+
+    def remove(ctx: Context) -> list[str]:
+        removed.append(paths.before(ctx))
+        return wrong
+
+    monkeypatch.setattr(leftovers, "remove", remove)
+    ctx = context_on(machine(), tmp_path, Keystone())
+    ctx.cloud.etc.mkdir()
+    paths.before(ctx).write_text("[]")
+    first, _ = ROOM.purge(ctx)
+    assert first.what == "remove what a run of Tempest's has left"
+    first.do()
+    assert removed == [paths.before(ctx)]
+    wrong.append("the user x: so it is")
+    with pytest.raises(OnestackError) as stays:
+        first.do()
+    assert stays.value.why == "the user x: so it is"
 
 
 class TestSelection:
     SMOKE = "tempest.api.a.B.test_c[id-1,smoke]"
     SLOW = "tempest.scenario.a.B.test_d[id-2,slow]"
     OTHER = "neutron_tempest_plugin.api.test_smoke.B.test_e[id-3]"
+    HEAT = "heat_tempest_plugin.tests.functional.a.B.test_f[id-4]"
+    OFF = "trove_tempest_plugin.tests.api.a.B.test_g[id-5]"
 
     def fits(self, wanted: Selection) -> set[str]:
-        tests = {self.SMOKE, self.SLOW, self.OTHER}
-        kept = {t for t in tests if any(re.search(each, t) for each in wanted.filters)}
+        tests = {self.SMOKE, self.SLOW, self.OTHER, self.HEAT, self.OFF}
+        filters = wanted.filters(("heat_tempest_plugin", "neutron_tempest_plugin"))
+        kept = {t for t in tests if any(re.search(each, t) for each in filters)}
         return {t for t in kept if not (wanted.exclude and re.search(wanted.exclude, t))}
 
     @pytest.mark.parametrize(
@@ -109,7 +150,8 @@ class TestSelection:
         [
             ("smoke", "", {SMOKE}),
             ("", "", {SMOKE}),
-            ("full", "", {SMOKE}),
+            ("api", "", {SMOKE, OTHER, HEAT}),
+            ("full", "", {SMOKE, SLOW, OTHER, HEAT}),
             ("smoke neutron_tempest", "", {SMOKE, OTHER}),
             (r"test_[cd]", r"scenario api\.x", {SMOKE}),
             ("smoke", "test_c", set()),
@@ -137,7 +179,12 @@ class TestSelection:
         for expression, reason in selection.left_out().items():
             re.compile(expression)
             assert len(reason) > 10, expression
-        assert selection.left_out("# a\n\n^b\\.c  # it is so\n") == {"^b\\.c": "it is so"}
+        assert selection.reasons("# a\n\n^b\\.c  # it is so\n") == {"^b\\.c": "it is so"}
+
+    def test_plugins_of_what_is_on(self, tmp_path: Path) -> None:
+        rooms = (Neutron(), Cinder(), Heat(), ROOM)
+        found = runner.plugins(context_on(machine(), tmp_path, *rooms, **WANTED))
+        assert found == [f"{name}_tempest_plugin" for name in ("neutron", "cinder", "heat")]
 
 
 class TestFile:
@@ -147,6 +194,7 @@ class TestFile:
         ctx = context_on(machine(), tmp_path, *rooms, **given)
         found = config.sections(ctx, FOUND)
         assert found["validation"]["image_ssh_user"] == "me"
+        assert "tempest_roles" not in found["auth"]
         assert found["compute"]["flavor_ref_alt"] == "g"
         assert found["compute"]["fixed_network_name"] == "private"
         assert found["network"]["public_network_id"] == "p"
@@ -179,9 +227,25 @@ class TestFile:
         objects = found["object-storage-feature-enabled"]
         assert objects["discoverable_apis"] == ("slo", "versioned_writes")
         assert (objects["object_versioning"], objects["container_sync"]) == (True, False)
-        assert found["volume-feature-enabled"] == {"backup": True, "volume_revert": True}
+        volumes = found["volume-feature-enabled"]
+        assert (volumes["backup"], volumes["volume_revert"]) == (True, True)
+        assert found["enforce_scope"] == dict.fromkeys(
+            ("glance", "nova", "neutron", "cinder"), True
+        )
+        neutron = found["neutron_plugin_options"]
+        assert neutron["dns_domain"] == "openstack.internal"
+        assert "geneve" in str(neutron["available_type_drivers"])
+        assert not {"provider_vlans", "agent_availability_zone"} & neutron.keys()
         assert found["volume"]["storage_protocol"] == "file"
         assert found["service_available"]["load_balancer"] is True
+        vlans = {
+            "CONFIG_NEUTRON_L2_AGENT": "openvswitch",
+            "CONFIG_NEUTRON_ML2_VLAN_RANGES": "one:1:100,two",
+        }
+        ctx = context_on(machine(), tmp_path, Neutron(), **WANTED, **vlans)
+        neutron = config.sections(ctx, FOUND)["neutron_plugin_options"]
+        assert neutron["provider_vlans"] == ("one", "two")
+        assert neutron["agent_availability_zone"] == "nova"
         without = config.sections(context_on(machine(), tmp_path, Cinder(), **WANTED), FOUND)
         assert without["volume-feature-enabled"]["backup"] is False
 
@@ -229,14 +293,20 @@ class TestFile:
             "CONFIG_HORIZON_SSL_CERT": str(made.certificate),
             "CONFIG_HORIZON_SSL_KEY": str(made.key),
         }
-        given = {**WANTED, **own, "CONFIG_NEUTRON_L2_AGENT": "ovn"}
-        ctx = context_on(machine(), tmp_path, *ALL, **given)
-        strangers = [
-            f"[{section}] {option}"
-            for section, options in config.sections(ctx, FOUND).items()
-            for option in options
-            if option not in known.get(section, ())
-        ]
+        vlans = {"CONFIG_NEUTRON_ML2_VLAN_RANGES": "one:1:9"}
+        strangers = []
+        for layout in (
+            {"CONFIG_NEUTRON_L2_AGENT": "ovn"},
+            {"CONFIG_NEUTRON_L2_AGENT": "openvswitch"},
+        ):
+            given = {**WANTED, **own, **vlans, **layout}
+            ctx = context_on(machine(), tmp_path, *ALL, **given)
+            strangers += [
+                f"[{section}] {option}"
+                for section, options in config.sections(ctx, FOUND).items()
+                for option in options
+                if option not in known.get(section, ())
+            ]
         assert strangers == []
 
 
@@ -369,6 +439,9 @@ class TestTake:
     def ctx(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
         made = context_on(machine(), tmp_path, ROOM, **WANTED)
         monkeypatch.setattr(paths, "user", lambda ctx: "root")
+        self.cleaned: list[str] = []
+        monkeypatch.setattr(leftovers, "remove", lambda ctx: self.cleaned.append("removed"))
+        monkeypatch.setattr(leftovers, "note", lambda ctx: self.cleaned.append("noted"))
         paths.kept(made).mkdir(parents=True)
         python = paths.environment(made).python
         python.parent.mkdir(parents=True)
@@ -394,7 +467,9 @@ class TestTake:
         monkeypatch.setattr(runner, "tell", told.append)
         lines = [
             {"total": 2},
+            {"running": {"a.B.c[id-1]": 4.9, "a.B.d": 61.2}},
             {"test": "a.B.c[id-1]", "outcome": PASSED, "reason": ""},
+            {"running": {"a.B.d": 66.2}},
             {"test": "a.B.d", "outcome": FAILED, "reason": "so"},
         ]
         printing = f"for line in {lines!r}: print(json.dumps(line), flush=True)\nprint('noise')\n"
@@ -402,7 +477,13 @@ class TestTake:
         self.says(ctx, monkeypatch, printing + self.leaves([test]))
         found = runner.take(ctx, Selection())
         assert [t.name for t in found.tests] == ["a.B.c[id-1]"]
-        assert told == ["2 tests", "1 of 2, 0 failed; a.B.c", "failed: a.B.d: so"]
+        # The second word on what is running comes too soon after the first.
+        assert told == [
+            "2 tests",
+            "0 of 2, 0 failed; running: a.B.c (5 s), a.B.d (61 s)",
+            "failed: a.B.d: so",
+        ]
+        assert self.cleaned == ["removed", "noted", "removed"]
 
     def test_none_fits(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
         self.says(ctx, monkeypatch, self.leaves([]))
@@ -415,6 +496,14 @@ class TestTake:
         with pytest.raises(OnestackError) as broken:
             runner.take(ctx, Selection("by hand"))
         assert json.loads(broken.value.why) == runner.taken_with(ctx, Selection("smoke"))
+        assert self.cleaned[-1] == "removed"
+
+    def test_how_many_at_once(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.says(ctx, monkeypatch, "sys.exit(str(order['workers']))")
+        for wanted, workers in ((Selection(workers=7), 7), (Selection(), runner.workers(ctx))):
+            with pytest.raises(OnestackError) as broken:
+                runner.take(ctx, wanted)
+            assert broken.value.why == str(workers)
 
     def test_it_breaks(self, ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
         self.says(ctx, monkeypatch, "sys.exit('there is no such file')")
@@ -437,3 +526,82 @@ class TestTake:
         with pytest.raises(OnestackError) as broken:
             runner.take(ctx, Selection())
         assert "HOME" in broken.value.why and "OS_PASSWORD" not in broken.value.why
+
+
+class TestSkips:
+    TESTS = (
+        Verdict("a.B.c[id-1]", SKIPPED, 0.0, "Skipped until bug: 1 is resolved."),
+        Verdict("a.B.d[id-2]", SKIPPED, 0.0, "Skipped until bug: 2 is resolved."),
+        Verdict("a.B.e[id-3]", SKIPPED, 0.0, "the moon is full\nand red"),
+    )
+
+    def test_what_is_not_listed_is_told_first(self) -> None:
+        new, known = skips.grouped(self.TESTS)
+        assert (new.count, new.sentence) == (1, "NEW: the moon is full")
+        assert known.count == 2 and known.why.startswith("Upstream skips it")
+
+    def test_each_of_the_list_has_its_reason(self) -> None:
+        lines = [
+            line
+            for line in skips.LISTED.read_text().splitlines()
+            if line.strip() and not line.startswith("#")
+        ]
+        # None stands there twice, none is without one, and none fits everything.
+        assert len(lines) == len(skips.listed())
+        for expression, reason in skips.listed().items():
+            assert not re.search(expression, "tempest.api.a.B.test_c: "), expression
+            assert len(reason) > 8, expression
+
+    def test_names_count_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(skips, "listed", lambda: {r"^a\.B\.e: ": "it is so"})
+        assert [group.why for group in skips.grouped(self.TESTS[2:])] == ["it is so"]
+
+
+class TestConformance:
+    def found(self, folder: Path) -> Results:
+        tests = (
+            Verdict("tempest.api.compute.a.B.c[id-1]", PASSED),
+            Verdict("neutron_tempest_plugin.fwaas.api.a.B.d", FAILED, 0.0, TRACEBACK),
+            *TestSkips.TESTS,
+            Verdict("tearDownClass (tempest.scenario.a.B)", FAILED, 0.0, "left behind"),
+        )
+        with_ = {"tests": "full", "release": "r", "tempest": "t"}
+        found = taken(folder, with_, *tests)
+        return dataclasses.replace(found, left_out={"tempest.api.compute.a.B.x[id-9]": "never"})
+
+    def test_the_page(self, tmp_path: Path) -> None:
+        said = conformance.runs({"OVN": self.found(tmp_path / "1")})
+        for line in (
+            "| tempest.api.compute | 1 | 0 | 0 | 1 |",
+            "| neutron_tempest_plugin (api) | 0 | 1 | 0 | 0 |",
+            "| tempest.scenario | 0 | 1 | 0 | 0 |",
+            "| all | 1 | 2 | 3 | 1 |",
+            "| NEW: the moon is full | 1 |",
+            "| OVN | `neutron_tempest_plugin.fwaas.api.a.B.d` | tempest.lib.exceptions.Conflict: "
+            "Conflict with state of target resource |",
+        ):
+            assert line in said.splitlines()
+        page = "a\n<!-- runs: made by bench/conformance -->\nold\n<!-- end of runs -->\nb\n"
+        put = conformance.put(page, conformance.RUNS, "new")
+        assert "new" in put and "old" not in put and put.startswith("a\n") and put.endswith("\nb\n")
+        assert conformance.put(put, conformance.RUNS, "new") == put
+        with pytest.raises(ValueError, match="no part 'lists'"):
+            conformance.put(page, conformance.LISTS, "")
+
+    def test_the_page_has_the_lists_of_today(self) -> None:
+        done = subprocess.run(
+            [sys.executable, str(BENCH), "--check"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"run bench/conformance\n{done.stdout}{done.stderr}"
+
+    def test_what_is_new_is_told(self, tmp_path: Path) -> None:
+        self.found(tmp_path / "1")
+        words = [sys.executable, str(BENCH), "--check"]
+        done = subprocess.run(
+            [*words, f"OVN={tmp_path / '1'}"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "OVN: failed: neutron_tempest_plugin.fwaas.api.a.B.d\n" in done.stdout
+        assert "1 skipped, and the reason is not listed: the moon is full\n" in done.stdout
+        none = subprocess.run([*words, f"OVN={tmp_path}"], capture_output=True, check=False)
+        assert none.returncode == 2

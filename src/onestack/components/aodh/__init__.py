@@ -41,6 +41,7 @@ class Aodh(Component):
     name = "aodh"
     title = "Alarms"
     tempest_service = "aodh"
+    tempest_plugin = "telemetry_tempest_plugin"
     provides = (Capability("alarming", ("aodh",), port=PORT),)
     keys = (
         Key(

@@ -22,6 +22,7 @@ from onestack.model.declarations import (
     KnownError,
     Scope,
     Task,
+    TempestResources,
     ini_file,
 )
 from onestack.model.findings import Finding, refuse
@@ -47,7 +48,8 @@ NAMESPACES = (
 class Barbican(Component):
     name = "barbican"
     title = "Key manager"
-    # Tempest is not told of it: what it would try besides are encrypted volumes.
+    tempest_service = "barbican"
+    tempest_plugin = "barbican_tempest_plugin"
     provides = (Capability("key-manager", ("barbican",), port=PORT),)
     keys = (
         Key(
@@ -124,6 +126,14 @@ class Barbican(Component):
             needs=("database", "cache"),
             probe=ApiProbe(f"http://{ctx.internal}:{PORT}/v1/secrets?limit=1"),
         )
+
+    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
+        return {
+            "key_manager": {"region": openstack.region(ctx), "max_microversion": "latest"},
+            # Nova boots an image whatever signature it has.
+            "image_signature_verification": {"enforced": False, "certificate_validation": False},
+            "enforce_scope": {"barbican": True},
+        }
 
     def preload(self, ctx: Context) -> Iterable[str]:
         return (

@@ -48,6 +48,7 @@ class Ceilometer(Component):
     name = "ceilometer"
     title = "Metering"
     tempest_service = "ceilometer"
+    tempest_plugin = "telemetry_tempest_plugin"
     provides = (Capability("notifications", ("ceilometer",)),)
     keys = (
         Key(

@@ -104,6 +104,7 @@ class Cinder(Component):
     clients = ("cinder",)
     meters = ("volume.size", "volume.snapshot.size", "volume.backup.size")
     tempest_service = "cinder"
+    tempest_plugin = "cinder_tempest_plugin"
     provides = (Capability("block-storage", ("cinder-api",), port=PORT, path="/v3"),)
     holdings = (Holding("/volumes", {"all_tenants": "1", "project_id": "{project}"}),)
     keys = (
@@ -297,7 +298,9 @@ class Cinder(Component):
             "volume-feature-enabled": {
                 "backup": False,
                 "volume_revert": pooled,
+                "concurrency_tests": True,
             },
+            "enforce_scope": {"cinder": True},
         }
 
     def purge(self, ctx: Context) -> Iterator[Change]:

@@ -195,7 +195,7 @@ class Glance(Component):
         }
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:
-        return {"image": {"region": openstack.region(ctx)}}
+        return {"image": {"region": openstack.region(ctx)}, "enforce_scope": {"glance": True}}
 
     @staticmethod
     def _config(ctx: Context) -> Path:

@@ -45,6 +45,7 @@ class Gnocchi(Component):
     name = "gnocchi"
     title = "Metrics"
     tempest_service = "gnocchi"
+    tempest_plugin = "telemetry_tempest_plugin"
     provides = (Capability("metric", ("gnocchi",), port=PORT),)
     keys = (
         Key(

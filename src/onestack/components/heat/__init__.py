@@ -68,6 +68,7 @@ class Heat(Component):
     title = "Orchestration"
     clients = ("heat",)
     tempest_service = "heat"
+    tempest_plugin = "heat_tempest_plugin"
     provides = (Capability("orchestration", ("heat",), port=PORT, path="/v1"),)
     keys = (
         Key("CONFIG_HEAT_INSTALL", "n", "Turn the orchestration service on.", Kind.FLAG),

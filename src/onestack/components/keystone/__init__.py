@@ -53,6 +53,7 @@ _DATABASE = openstack.database_password("keystone")
 class Keystone(Component):
     name = "keystone"
     title = "Identity"
+    tempest_plugin = "keystone_tempest_plugin"
     provides = (
         Capability(
             "identity", ("keystone-api",), port=PORT, path="/v3", tasks=("keystone:project",)
@@ -232,6 +233,7 @@ class Keystone(Component):
             },
             # Users of a directory elsewhere are not the cloud's to change.
             "identity-feature-enabled": {"immutable_user_source": ldap.wanted(ctx.answers)},
+            "enforce_scope": {"keystone": True},
         }
 
     def tasks(self, ctx: Context) -> Iterable[Task]:

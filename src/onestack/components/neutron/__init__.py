@@ -48,6 +48,7 @@ class Neutron(Component):
     clients = ("neutron",)
     meters = ("ip.floating",)
     tempest_service = "neutron"
+    tempest_plugin = "neutron_tempest_plugin"
     provides = (Capability("network", ("neutron-api",), port=PORT),)
     roles = OF_AGENTS
     secrets = keys.SECRETS
@@ -169,7 +170,8 @@ class Neutron(Component):
                 "ipv6_subnet_attributes": True,
                 "port_security": "port-security" in found.extensions,
             },
-            "neutron_plugin_options": {"firewall_driver": ctx.once(Bridges).agent},
+            "neutron_plugin_options": config.tested(ctx),
+            "enforce_scope": {"neutron": True},
         }
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,8 @@ from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile, ini_file
 from onestack.model.errors import BadAnswers
 from onestack.model.host import Role
-from onestack.model.ini import Ini, read_option
+from onestack.model.ini import Ini, Value, read_option
+from onestack.network.bridges import Bridges
 
 PRIVSEP = {
     "privsep": "neutron.privileged.default",
@@ -40,6 +41,15 @@ _COMMON = (
 )
 
 _DRIVERS = "mechanism_drivers"
+EXTENSION_DRIVERS = (
+    *("port_security", "qos"),
+    # Names of ports, with what a subnet says of them; it brings what "dns" has.
+    "subnet_dns_publish_fixed_ip",
+    *("tag_ports_during_bulk_creation", "port_trusted"),
+)
+"""What networks, subnets and ports may have besides; who asks for nothing of it gets nothing."""
+ZONE = "nova"
+"""Upstream's availability zone of agents that are given none."""
 
 
 def carrier(ctx: Context) -> str:
@@ -118,7 +128,7 @@ def _ml2(ctx: Context, chosen: Mechanism) -> Ini:
             "type_drivers": keys.network_types(answers, chosen.name),
             "project_network_types": projects or chosen.project_types,
             _DRIVERS: keys.mechanism_drivers(answers, chosen.name),
-            "extension_drivers": ("port_security", "qos", "dns"),
+            "extension_drivers": EXTENSION_DRIVERS,
             "overlay_ip_version": 4,
         },
         "ml2_type_flat": {"flat_networks": answers["CONFIG_NEUTRON_ML2_FLAT_NETWORKS"]},
@@ -126,3 +136,24 @@ def _ml2(ctx: Context, chosen: Mechanism) -> Ini:
         "securitygroup": {"enable_security_group": True},
         "ovs": {"ovsdb_connection": ctx.at("switch").target},
     }
+
+
+def tested(ctx: Context) -> dict[str, Value]:
+    """What Tempest's tests of neutron have to know."""
+    # Imported late: it writes a part of these files.
+    from onestack.components.neutron.features.openvswitch import firewall_driver
+
+    agent = ctx.once(Bridges).agent
+    types = keys.network_types(ctx.answers, agent)
+    ranges = [each.partition(":")[0] for each in ctx.answers[keys.VLAN_RANGES]]
+    found: dict[str, Value] = {
+        "firewall_driver": agent if agent == "ovn" else firewall_driver(ctx),
+        "dns_domain": DNS_DOMAIN,
+        "available_type_drivers": types,
+        "create_shared_resources": True,
+    }
+    if "vlan" in types and ranges:
+        found["provider_vlans"] = tuple(dict.fromkeys(ranges))
+    if agent == "openvswitch":
+        found["agent_availability_zone"] = ZONE
+    return found

@@ -337,10 +337,13 @@ class Nova(Component):
                 "live_migration": False,
                 "cold_migration": False,
                 "resize": True,
+                "stable_rescue": True,
+                "hostname_fqdn_sanitization": True,
                 # Both want a key manager.
                 "attach_encrypted_volume": False,
                 "volume_multiattach": False,
             },
+            "enforce_scope": {"nova": True},
         }
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:

@@ -80,6 +80,7 @@ class Octavia(Component):
     name = "octavia"
     title = "Load balancers"
     tempest_service = "load_balancer"
+    tempest_plugin = "octavia_tempest_plugin"
     features = PROVIDERS
     known_errors = (
         KnownError(

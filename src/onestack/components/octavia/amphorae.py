@@ -19,6 +19,8 @@ from onestack.model.process import Process
 
 _LOOK_SECONDS, _KNOCK_SECONDS = 2, 5
 """From one look at a server to the next, and from one try to reach its agent to the next."""
+ZONE = "nova"
+"""Upstream's availability zone of hosts that are in no other."""
 
 
 class AmphoraProvider(Provider):
@@ -105,8 +107,12 @@ class AmphoraProvider(Provider):
 
     def tested(self, ctx: Context) -> Ini:
         return {
-            "load_balancer": {"loadbalancer_topology": str(ctx.answers[keys.TOPOLOGY])},
-            "loadbalancer-feature-enabled": {"terminated_tls_enabled": False},
+            "load_balancer": {
+                "loadbalancer_topology": str(ctx.answers[keys.TOPOLOGY]),
+                "availability_zone": ZONE,
+            },
+            # Certificates are there.
+            "loadbalancer-feature-enabled": {"terminated_tls_enabled": ctx.offers("key-manager")},
         }
 
     def purge(self, ctx: Context) -> Iterator[Change]:

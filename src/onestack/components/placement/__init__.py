@@ -86,7 +86,10 @@ class Placement(Component):
         )
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:
-        return {"placement": {"region": openstack.region(ctx), "max_microversion": "latest"}}
+        return {
+            "placement": {"region": openstack.region(ctx), "max_microversion": "latest"},
+            "enforce_scope": {"placement": True},
+        }
 
     @staticmethod
     def _config(ctx: Context) -> Path:

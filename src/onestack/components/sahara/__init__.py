@@ -49,6 +49,7 @@ class Sahara(Component):
     name = "sahara"
     title = "Data processing"
     tempest_service = "sahara"
+    tempest_plugin = "sahara_tempest_plugin"
     foreign_commands: Mapping[str, str] = {"dataprocessing": config.ENVIRONMENT}
     provides = (Capability(config.TYPE, ("sahara",), port=config.PORT, path="/v1.1"),)
     # What a cluster has is known to its stack alone.

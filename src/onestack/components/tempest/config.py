@@ -76,8 +76,8 @@ def sections(ctx: Context, found: TempestResources) -> Ini:
             "admin_password": ctx.secrets["admin_keystone"],
             "admin_project_name": "admin",
             "admin_domain_name": "Default",
+            # Roles that all its users had would make members of those who may only read.
             "use_dynamic_credentials": True,
-            "tempest_roles": "member",
         },
         "validation": {
             "run_validation": True,

@@ -25,6 +25,11 @@ def kept(ctx: Context) -> Path:
     return place(ctx) / "results"
 
 
+def before(ctx: Context) -> Path:
+    """What was there before a run of which something may be left; gone once nothing is."""
+    return ctx.cloud.etc / "tempest-before.json"
+
+
 def configuration(ctx: Context) -> Path:
     return ctx.cloud.etc / "tempest.conf"
 

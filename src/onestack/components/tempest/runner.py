@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from onestack.components.provision.keys import TEMPEST
-from onestack.components.tempest import paths, selection
+from onestack.components.tempest import leftovers, paths, selection
 from onestack.components.tempest.inside import results
 from onestack.components.tempest.inside.results import FAILED, PASSED, SKIPPED, Results
 from onestack.components.tempest.selection import SKIP, TESTS, Selection
@@ -26,8 +26,8 @@ WORKERS = 2
 LONGEST = 1200
 """Seconds that one test may take, as upstream has it."""
 SHOWN = 10
-PAUSE = 5.0
-"""Seconds between two sentences of progress, when nothing has failed."""
+PAUSE = 10.0
+"""Seconds between two sentences of what is running."""
 
 
 def ensure_passed(ctx: Context) -> Iterator[Change]:
@@ -94,33 +94,39 @@ def take(ctx: Context, wanted: Selection) -> Results:
     folder = paths.kept(ctx) / time.strftime("%Y%m%d-%H%M%S")
     order = {
         "configuration": str(file),
-        "filters": wanted.filters,
+        "filters": wanted.filters(plugins(ctx)),
         "exclude": wanted.exclude,
         "left_out": selection.left_out(),
-        "workers": workers(ctx),
+        "workers": wanted.workers or workers(ctx),
         "taken_with": taken_with(ctx, wanted),
         # A run by hand must not be what `up` takes the tests again for.
         "needed": taken_with(ctx, of_answers(ctx)),
     }
     environment = paths.environment(ctx)
-    done = follow(
-        [environment.python, "-P", paths.program(ctx), folder],
-        _Progress(),
-        user=user,
-        stdin=json.dumps(order),
-        cwd=paths.place(ctx),
-        env={
-            "HOME": str(paths.place(ctx)),
-            "PATH": f"{environment.place}/bin:/usr/bin:/bin",
-            "LC_ALL": "C.UTF-8",
-            "PYTHONPATH": str(ctx.release.program),
-            "OS_TEST_TIMEOUT": str(LONGEST),
-            # Counts more than the file's, whose locks may be of another that ran a Tempest.
-            "OS_OSLO_CONCURRENCY__LOCK_PATH": str(folder / "lock"),
-            # The dashboard's test has no option for an authority.
-            "SSL_CERT_FILE": str(ctx.authority),
-        },
-    )
+    leftovers.remove(ctx)
+    leftovers.note(ctx)
+    try:
+        done = follow(
+            [environment.python, "-P", paths.program(ctx), folder],
+            _Progress(),
+            user=user,
+            stdin=json.dumps(order),
+            cwd=paths.place(ctx),
+            env={
+                "HOME": str(paths.place(ctx)),
+                "PATH": f"{environment.place}/bin:/usr/bin:/bin",
+                "LC_ALL": "C.UTF-8",
+                "PYTHONPATH": str(ctx.release.program),
+                "OS_TEST_TIMEOUT": str(LONGEST),
+                # Counts more than the file's, whose locks may be of another that ran a Tempest.
+                "OS_OSLO_CONCURRENCY__LOCK_PATH": str(folder / "lock"),
+                # The dashboard's test has no option for an authority.
+                "SSL_CERT_FILE": str(ctx.authority),
+            },
+        )
+    finally:
+        # Also of a run that is stopped; what is killed is cleaned up after by the next one.
+        leftovers.remove(ctx)
     found = results.load(folder)
     if found is None:
         raise OnestackError(
@@ -134,9 +140,14 @@ def take(ctx: Context, wanted: Selection) -> Results:
             f"there is no test of Tempest's to run for {wanted.tests!r}"
             + (f" without {wanted.skip!r}" if wanted.skip else ""),
             f"{len(found.left_out)} that fit are never run here" if found.left_out else "",
-            "use smoke, full, or a regular expression such as tempest.api.identity",
+            "use smoke, api, full, or a regular expression such as tempest.api.identity",
         )
     return found
+
+
+def plugins(ctx: Context) -> list[str]:
+    """The packages of tests, beside Tempest's own, of what is on."""
+    return [room.tempest_plugin for room in ctx.components if room.tempest_plugin]
 
 
 def workers(ctx: Context) -> int:
@@ -149,7 +160,7 @@ class _Progress:
     def __init__(self) -> None:
         self.total = 0
         self.counts = {PASSED: 0, FAILED: 0, SKIPPED: 0}
-        self.told = 0.0
+        self.told: float | None = None
 
     def __call__(self, line: str) -> None:
         with contextlib.suppress(ValueError):
@@ -159,15 +170,26 @@ class _Progress:
         if "total" in what:
             self.total = what["total"]
             tell(f"{self.total} tests")
-            return
-        self.counts[what["outcome"]] += 1
-        name = what["test"].partition("[")[0]
-        if what["outcome"] == FAILED:
-            tell(f"failed: {name}: {what['reason'][:200]}")
-        elif time.monotonic() - self.told > PAUSE:
-            self.told = time.monotonic()
+        elif "outcome" in what:
+            self.counts[what["outcome"]] += 1
+            if what["outcome"] == FAILED:
+                tell(f"failed: {short(what['test'])}: {what['reason'][:200]}")
+        elif "running" in what and self._due():
             ended = sum(self.counts.values())
-            tell(f"{ended} of {self.total}, {self.counts[FAILED]} failed; {name}")
+            now = ", ".join(f"{short(test)} ({s:.0f} s)" for test, s in what["running"].items())
+            tell(f"{ended} of {self.total}, {self.counts[FAILED]} failed; running: {now or 'none'}")
+
+    def _due(self) -> bool:
+        now = time.monotonic()
+        if self.told is not None and now - self.told < PAUSE:
+            return False
+        self.told = now
+        return True
+
+
+def short(test: str) -> str:
+    """The test's name without its marks."""
+    return test.partition("[")[0]
 
 
 def summary(found: Results) -> str:
@@ -178,7 +200,7 @@ def summary(found: Results) -> str:
 def failure(ctx: Context, found: Results) -> OnestackError:
     """What `up` ends with; the cloud stays as it is."""
     failed = found.of(FAILED)
-    lines = [f"{test.name.partition('[')[0]}\n  {test.first_line}" for test in failed[:SHOWN]]
+    lines = [f"{short(test.name)}\n  {test.first_line}" for test in failed[:SHOWN]]
     if len(failed) > SHOWN:
         lines.append(f"… and {len(failed) - SHOWN} more")
     if not failed:

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 RUN, TESTS = "CONFIG_RUN_TEMPEST", "CONFIG_RUN_TEMPEST_TESTS"
 SKIP = "CONFIG_SKIP_TEMPEST_TESTS"
-SMOKE, FULL = "smoke", "full"
-# What upstream's own gate calls full: all but what it marks as slow.
-_FULL = r"(?!.*\[.*\bslow\b.*\])^tempest\.(api|scenario|serial_tests)\."
+SMOKE, API, FULL = "smoke", "api", "full"
+WORDS = (SMOKE, API, FULL)
 LEFT_OUT = Path(__file__).with_name("left_out.txt")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """``tests`` and ``skip`` are words: `SMOKE` (where there are none), `FULL` or expressions."""
+    """``tests`` and ``skip`` are words: `SMOKE` (where there are none), `API`, `FULL`, expressions.
+
+    ``workers`` is how many run at once; 0: as many as the machine is fit for.
+    """
 
     tests: str = SMOKE
     skip: str = ""
+    workers: int = 0
 
-    @property
-    def filters(self) -> list[str]:
-        """Expressions of which one must fit."""
-        named = {SMOKE: r"\[.*\bsmoke\b.*\]", FULL: _FULL}
+    def filters(self, plugins: Iterable[str]) -> list[str]:
+        """Expressions of which one must fit; ``plugins`` are those of services that are on."""
+        every = "|".join(map(re.escape, ("tempest", *sorted(set(plugins)))))
+        named = {
+            SMOKE: r"\[.*\bsmoke\b.*\]",
+            # Heat's plugin calls them functional.
+            API: rf"^(?:{every})\.(?:\w+\.)*(?:api|functional)\.",
+            FULL: rf"^(?:{every})\.",
+        }
         return [named.get(word, word) for word in self.tests.split() or (SMOKE,)]
 
     @property
@@ -51,11 +60,15 @@ def _wrong(expression: str) -> str | None:
     return None
 
 
-def left_out(text: str | None = None) -> dict[str, str]:
+def left_out() -> dict[str, str]:
     """Expression -> why the tests that it fits are of no use here (`LEFT_OUT`)."""
-    lines = (LEFT_OUT.read_text() if text is None else text).splitlines()
+    return reasons(LEFT_OUT.read_text())
+
+
+def reasons(text: str) -> dict[str, str]:
+    """Expression -> reason, of lines of the two, with ``#`` between them."""
     found = {}
-    for line in lines:
+    for line in text.splitlines():
         expression, _, reason = line.partition("  # ")
         if expression.strip() and not line.startswith("#"):
             found[expression.strip()] = reason.strip()

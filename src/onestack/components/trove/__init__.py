@@ -48,6 +48,7 @@ class Trove(Component):
     title = "Databases"
     clients = ("trove",)
     tempest_service = "trove"
+    tempest_plugin = "trove_tempest_plugin"
     # The catalog's type is "database", which is the name of the cloud's own server here.
     provides = (Capability("databases", ("trove",), port=config.PORT, path="/v1.0"),)
     holdings = (Holding("/{own}/mgmt/instances", {"project_id": "{project}", "deleted": "false"}),)

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from onestack.components.tempest.inside.results import FAILED, PASSED, SKIPPED, 
 
 KEPT = 10
 """Runs whose results are kept; beside them, those that `up` goes by."""
+PULSE = 5.0
+"""Seconds between two lines on what is running."""
 OUTCOMES = {"success": PASSED, "xfail": PASSED, "skip": SKIPPED}
 """What is none of these has failed."""
 
@@ -64,7 +67,9 @@ def main(folder: Path, order: dict[str, Any]) -> int:
 
 
 def tell(**what: object) -> None:
-    print(json.dumps(what), flush=True)
+    # In one piece: two threads tell.
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
 
 
 def listing(command: list[str], order: dict[str, Any]) -> list[str]:
@@ -83,6 +88,7 @@ def listing(command: list[str], order: dict[str, Any]) -> list[str]:
 
 def follow(command: list[str], seen: dict[str, Verdict]) -> None:
     """Run it, keep its stream of results, and tell of each test."""
+    running = Running()
 
     def ended(told: dict[str, Any]) -> None:
         test = result(told)
@@ -93,11 +99,44 @@ def follow(command: list[str], seen: dict[str, Verdict]) -> None:
     tempest = subprocess.Popen(command, stdout=subprocess.PIPE)
     tee = ["tee", results.STREAM]
     kept = subprocess.Popen(tee, stdin=tempest.stdout, stdout=subprocess.PIPE)
-    with tempest, kept:
-        stream = testtools.StreamToDict(ended)
+    with tempest, kept, running:
+        stream = testtools.CopyStreamResult([testtools.StreamToDict(ended), running])
         stream.startTestRun()
         subunit.ByteStreamToStreamResult(kept.stdout, non_subunit_name="said").run(stream)
         stream.stopTestRun()
+
+
+class Running(testtools.StreamResult):  # type: ignore[misc]
+    """What has begun and not ended, told every `PULSE` seconds: a test may take minutes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Running:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def status(self, test_id: str | None = None, test_status: str | None = None, **_: Any) -> None:
+        with self._lock:
+            if test_id and test_status == "inprogress":
+                self._since[test_id] = time.monotonic()
+            elif test_id and test_status:
+                self._since.pop(test_id, None)
+
+    def _beat(self) -> None:
+        while not self._over.wait(PULSE):
+            now = time.monotonic()
+            with self._lock:
+                running = {test: round(now - since, 1) for test, since in self._since.items()}
+            tell(running=running)
 
 
 def result(told: dict[str, Any]) -> Verdict | None:
