@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from keystoneauth1.exceptions import NotFound
+from keystoneauth1.exceptions import BadRequest, Forbidden, HttpError, NotFound
 
 from onestack.cloudapi import emptying
 from onestack.cloudapi.emptying import belonging, drained, kinds, network
@@ -24,6 +24,7 @@ from onestack.components.neutron import Neutron
 from onestack.components.nova import Nova
 from onestack.components.swift import Swift
 from onestack.model.context import Context
+from onestack.model.errors import OnestackError
 from tests.unit.components.rooms import context_on, machine
 
 OURS, THEIRS = "p1", "p2"
@@ -42,11 +43,23 @@ class Cloud:
     """APIs by path: what they list, and what they were told to remove.
 
     A service filters by nothing: that what it says is looked at is what is tested.
-    ``refuses`` are paths whose removal is refused.
+    ``refuses`` are paths whose removal is refused. ``fails`` are those that are answered badly.
+    ``between`` is called before what begins after a marker is told.
     """
 
-    def __init__(self, lists: dict[str, list[Item]], refuses: tuple[str, ...] = ()) -> None:
-        self.lists, self.refuses = lists, refuses
+    def __init__(
+        self,
+        lists: dict[str, list[Item]],
+        refuses: tuple[str, ...] = (),
+        fails: dict[str, int] | None = None,
+    ) -> None:
+        self.lists, self.refuses, self.fails = lists, refuses, fails or {}
+        # Which no cloud is without.
+        for path in ("/ports", "/networks"):
+            lists.setdefault(path, [])
+        self.between: Callable[[], object] = lambda: None
+        self.gone: type[HttpError] = NotFound
+        self.page = 1000
         self.told: list[str] = []
         self.asked: list[tuple[str, Item]] = []
         self.versions: dict[str, str] = {}
@@ -65,12 +78,21 @@ class Cloud:
             if more.get("raise_exc") is False:
                 return Answer(404, None)
             raise NotFound(path)
+        if status := self.fails.get(path):
+            if more.get("raise_exc") is False:
+                return Answer(status, {"message": "so it is"})
+            raise {400: BadRequest, 404: NotFound}.get(status, Forbidden)(path)
         if "AUTH_" in path:
             wanted = bool((params or {}).get("versions"))
             return Answer(200, [item for item in found if wanted == ("version_id" in item)])
-        if (params or {}).get("marker"):
-            return Answer(200, {self._key(path): []})
-        return Answer(200, {self._key(path): list(found)})
+        begin = 0
+        if marker := (params or {}).get("marker"):
+            self.between()
+            ids = [item["id"] for item in found]
+            if marker not in ids:
+                raise self.gone(f"{marker} could not be found")
+            begin = ids.index(marker) + 1
+        return Answer(200, {self._key(path): found[begin : begin + self.page]})
 
     @staticmethod
     def _key(path: str) -> str:
@@ -89,9 +111,12 @@ class Cloud:
                     i for i in items if (i.get("name"), i.get("version_id")) != (name, version)
                 ]
         identity = path.rpartition("/")[2]
+        self.forget(identity)
+        return Answer(204, None)
+
+    def forget(self, identity: str) -> None:
         for items in self.lists.values():
             items[:] = [item for item in items if item.get("id") != identity]
-        return Answer(204, None)
 
     def post(self, url: str, json: Any = None, **_: Any) -> Answer:
         path = urlsplit(url).path
@@ -215,6 +240,7 @@ def test_stacks_secrets_and_objects(play: Play) -> None:
     secret = {"id": "x1", "secret_ref": "https://cloud:9311/v1/secrets/x1"}
     lists: dict[str, list[Item]] = {
         "/stacks": [{"id": "k1", "stack_name": "a b"}],
+        "/v1/orders": [{"id": "o1", "order_ref": "https://cloud:9311/v1/orders/o1"}],
         "/v1/containers": [],
         "/secrets": [secret],
         "/AUTH_p1": [{"name": "box"}],
@@ -226,6 +252,7 @@ def test_stacks_secrets_and_objects(play: Play) -> None:
     assert emptying.empty(ctx, OfProject(OURS)) == []
     assert cloud.removed == [
         "DELETE /v1/p1/stacks/a%20b/k1",
+        "DELETE /v1/orders/o1",
         "DELETE /v1/secrets/x1",
         "DELETE /v1/AUTH_p1/box/one",
         'DELETE /v1/AUTH_p1/box/one{"version-id": "7"}',
@@ -269,6 +296,113 @@ def test_a_user_goes_with_its_keys(play: Play) -> None:
         'DELETE /v2.1/os-keypairs/a%20b{"user_id": "u1"}',
         "DELETE /v3/users/u1",
     ]
+
+
+VOLUMES = "os-vol-tenant-attr:tenant_id"
+
+
+def volumes(*ids: str, **more: Any) -> Cloud:
+    lists: dict[str, list[Item]] = {"/backups/detail": [], "/snapshots/detail": []}
+    return Cloud({**lists, "/volumes/detail": of(VOLUMES, OURS, *ids, status="available")}, **more)
+
+
+@pytest.mark.parametrize("word", [NotFound, BadRequest])
+def test_what_goes_while_it_is_listed_hides_nothing(play: Play, word: type[HttpError]) -> None:
+    """One volume is refused, another ends between two pages: the first is not forgotten."""
+    cloud = volumes("v1", "v2", refuses=("/v3/volumes/v1",))
+    cloud.gone = word
+    deleted = cloud.delete
+
+    def delete(url: str, **more: Any) -> Answer:
+        if not url.endswith("/v2"):
+            return deleted(url, **more)
+        # It takes a while: it is still there when the list is asked for.
+        cloud.between = lambda: cloud.forget("v2")
+        return Answer(202, None)
+
+    cloud.delete = delete  # type: ignore[method-assign]
+    cloud.post = lambda url, **_: Answer(409, None)  # type: ignore[method-assign]
+    (said,) = emptying.remove_project(play(cloud, Cinder()), OURS)
+    assert said.startswith("volumes: 1 of 2 are still there") and "v1" in said
+    assert "DELETE /v3/projects/p1" not in cloud.told
+
+
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize(
+    ("rooms", "on", "path"),
+    [
+        ((Cinder(),), "", "/v3/volumes/detail"),
+        ((Nova(),), "", "/v2.1/os-server-groups"),
+        ((Neutron(),), "", "/v2.0/networks"),
+        ((Heat(),), "CONFIG_HEAT_INSTALL", "/v1/p1/stacks"),
+        ((Barbican(),), "CONFIG_ONESTACK_BARBICAN_INSTALL", "/v1/secrets"),
+    ],
+)
+def test_what_cannot_be_listed_may_be_there(
+    play: Play, rooms: tuple[Any, ...], on: str, path: str, status: int
+) -> None:
+    lists: dict[str, list[Item]] = {
+        name: []
+        for name in (
+            *("/servers/detail", "/os-server-groups", "/backups/detail", "/snapshots/detail"),
+            *("/volumes/detail", "/stacks", "/v1/orders", "/v1/containers", "/v1/secrets"),
+        )
+    }
+    ctx = play(cloud := Cloud(lists, fails={path: status}), *rooms, **({on: "y"} if on else {}))
+    assert len(emptying.remove_project(ctx, OURS)) == 1
+    assert cloud.removed == []
+    cloud.fails = {}
+    assert emptying.remove_project(ctx, OURS) == []
+    assert cloud.removed == ["DELETE /v3/projects/p1"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+@pytest.mark.parametrize("path", ["/v1/AUTH_p1", "/v1/AUTH_p1/box"])
+def test_objects_that_cannot_be_listed_may_be_there(play: Play, path: str, status: int) -> None:
+    cloud = Cloud({"/AUTH_p1": [{"name": "box"}], "/AUTH_p1/box": [{"name": "one"}]})
+    cloud.fails = {path: status}
+    ctx = play(cloud, Swift(), CONFIG_SWIFT_INSTALL="y")
+    (said,) = emptying.remove_project(ctx, OURS)
+    assert said.startswith(f"objects: GET {path} answers {status}")
+    assert cloud.removed == []
+
+
+@pytest.mark.parametrize("status", [204, 404, 410])
+def test_an_account_without_objects(play: Play, status: int) -> None:
+    cloud = Cloud({"/AUTH_p1": []}, fails={"/v1/AUTH_p1": status})
+    assert emptying.remove_project(play(cloud, Swift(), CONFIG_SWIFT_INSTALL="y"), OURS) == []
+
+
+def test_groups_of_servers_and_keys_that_stay_are_told(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drained, "_LAGS", 0.0)
+    group = "/v2.1/os-server-groups/g1"
+    lists: dict[str, list[Item]] = {"/servers/detail": [], "/os-server-groups": [{"id": "g1"}]}
+    cloud = Cloud(lists, refuses=(group,))
+    ctx = play(cloud, Nova())
+    assert emptying.empty(ctx, OfProject(OURS)) == ["groups of servers: 1 are still there"]
+    cloud.get = lambda url, **_: Answer(200, {"keypairs": [{"keypair": {"name": "k"}}]})  # type: ignore[method-assign]
+
+    def refused(url: str, **_: Any) -> Answer:
+        raise Forbidden(url)
+
+    cloud.delete = refused  # type: ignore[method-assign]
+    with pytest.raises(Forbidden, match="os-keypairs/k"):
+        emptying.remove_user(ctx, "u1")
+
+
+def test_a_list_that_is_never_told_whole() -> None:
+    cloud = volumes("v1", "v2")
+    cloud.page = 1
+
+    def between() -> None:
+        cloud.lists["/volumes/detail"][:] = of(VOLUMES, OURS, f"v{len(cloud.asked)}")
+
+    cloud.between = between
+    with pytest.raises(OnestackError, match="volumes go faster"):
+        kinds.pages(cloud, "u/volumes/detail", "volumes", {})  # type: ignore[arg-type]
+    assert len(cloud.asked) == 2 * kinds.READINGS
 
 
 def test_a_listing_comes_in_pages() -> None:

@@ -32,13 +32,11 @@ Work = tuple[str, Callable[[], object]]
 
 
 def empty(ctx: Context, belongs: Belongs, tell: Tell = silent) -> list[str]:
-    """Remove all of it; returns a sentence for each kind that could not be."""
+    """Remove all of it; returns a sentence for each kind that could not be, or not be listed."""
     wrong: list[str] = []
     for what, work in _works(ctx, belongs, tell):
         try:
             work()
-        except NotFound:
-            pass  # of an extension that is not there
         except (ClientException, OnestackError) as error:
             wrong.append(f"{what}: {error}")
     return wrong
@@ -57,7 +55,7 @@ def _works(ctx: Context, belongs: Belongs, tell: Tell) -> Iterator[Work]:
         for path in network.KINDS:
             yield path, lambda path=path: network.remove(ctx, path, belongs, tell)  # type: ignore[misc]
     if own and ctx.offers("key-manager"):
-        for listed in ("containers", "secrets"):
+        for listed in ("orders", "containers", "secrets"):
             yield listed, lambda listed=listed: drained.secrets(ctx, own, listed)  # type: ignore[misc]
     if own and ctx.offers("object-store"):
         yield "objects", lambda: drained.objects(ctx, own, project)
@@ -85,7 +83,8 @@ def remove_user(ctx: Context, user: str) -> None:
         url, of = f"{ctx.url('compute')}/os-keypairs", {"user_id": user}
         for each in session.get(url, params=of, headers=_KEYPAIRS).json()["keypairs"]:
             place = f"{url}/{quote(each['keypair']['name'])}"
-            session.delete(place, params=of, headers=_KEYPAIRS, raise_exc=False)
+            with contextlib.suppress(NotFound):
+                session.delete(place, params=of, headers=_KEYPAIRS)
     _gone(session, f"{ctx.url('identity')}/users/{user}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from keystoneauth1.session import Session
 
@@ -15,14 +15,22 @@ from onestack.model.errors import OnestackError
 if TYPE_CHECKING:
     from onestack.model.context import Context
 
+_NOTHING = (204, 404, 410)
+"""Swift's answers for an account, or a container, without anything, that is not there, or that
+it is removing by itself. Any other that brings no list tells nothing.
+"""
 _LAGS = 20.0
 """Seconds for which a listing may show what is gone."""
 
 
 def server_groups(ctx: Context, own: Session) -> None:
     url = f"{ctx.url('compute')}/os-server-groups"
-    for group in own.get(url).json()["server_groups"]:
-        own.delete(f"{url}/{group['id']}", raise_exc=False)
+
+    def there() -> list[Item]:
+        found: list[Item] = own.get(url).json()["server_groups"]
+        return found
+
+    _drain(there, lambda group: own.delete(f"{url}/{group['id']}", raise_exc=False))
 
 
 def secrets(ctx: Context, own: Session, listed: str) -> None:
@@ -59,7 +67,12 @@ def objects(ctx: Context, own: Session, project: str) -> None:
 
 def _listed(own: Session, place: str, asked: Mapping[str, str]) -> list[Item]:
     answer = own.get(place, params=asked, raise_exc=False)
-    found: list[Item] = answer.json() if answer.status_code == 200 else []
+    if answer.status_code in _NOTHING:
+        return []
+    if answer.status_code != 200:
+        said = answer.text[:200].strip()
+        raise OnestackError(f"GET {urlsplit(place).path} answers {answer.status_code}", said)
+    found: list[Item] = answer.json()
     return found
 
 
@@ -68,7 +81,7 @@ def _object(own: Session, place: str, item: Item) -> None:
     own.delete(f"{place}/{quote(item.get('name') or item['subdir'])}", params=of, raise_exc=False)
 
 
-def _drain(there: Callable[[], list[Item]], remove: Callable[[Item], None]) -> None:
+def _drain(there: Callable[[], list[Item]], remove: Callable[[Item], object]) -> None:
     """Until nothing is there; a listing may lag behind. Raises `OnestackError` if it stays."""
     until = time.monotonic() + _LAGS
     before: list[Item] = []

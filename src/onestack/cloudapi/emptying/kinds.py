@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from keystoneauth1.exceptions import BadRequest, NotFound
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.emptying.belonging import PAUSE, Belongs, Item, name_of, taken
@@ -43,6 +45,8 @@ class Kind:
     """Of the API, without which things do not name their project."""
 
 
+READINGS = 10
+"""Tries to read a list of which things go meanwhile."""
 _EVERYBODYS = {"all_tenants": "1"}
 _LONG = 300.0
 KINDS = (
@@ -126,7 +130,8 @@ class Removal:
         again = [item for item in refused if self._remove(item)]
         left += [item for item in refused if item not in again] + self._wait(again)
         if left and self.kind.force:
-            left = [item for item in left if not self._forced(item)] + self._wait(left)
+            forced = [item for item in left if self._forced(item)]
+            left = [item for item in left if item not in forced] + self._wait(forced)
         if left:
             ids = dict.fromkeys(str(item["id"]) for item in left)
             raise OnestackError(
@@ -183,16 +188,38 @@ def _stuck(item: Item) -> bool:
 
 def pages(
     session: Session, url: str, listed: str, asked: Mapping[str, str], version: str = ""
-) -> Iterator[Item]:
-    """All of a listing, of which a service gives so many at once."""
+) -> list[Item]:
+    """All of a listing, of which a service gives so many at once.
+
+    Each page begins after a thing of the one before. When that has gone meanwhile, the service
+    knows no such place: all is asked for anew. What is returned was told in one go.
+    """
+    for _ in range(READINGS):
+        with contextlib.suppress(_MarkerGone):
+            return _read(session, url, listed, asked, version)
+    raise OnestackError(f"{listed} go faster than their list can be read")
+
+
+class _MarkerGone(Exception):
+    pass
+
+
+def _read(
+    session: Session, url: str, listed: str, asked: Mapping[str, str], version: str
+) -> list[Item]:
     headers = {"OpenStack-API-Version": version} if version else {}
-    query, seen = dict(asked), set[str]()
+    query, found = dict(asked), dict[str, Item]()
     while True:
-        found: list[Item] = session.get(url, params=query, headers=headers).json()[listed]
-        fresh = [item for item in found if item["id"] not in seen]
-        yield from fresh
-        seen |= {item["id"] for item in fresh}
+        try:
+            page: list[Item] = session.get(url, params=query, headers=headers).json()[listed]
+        except (NotFound, BadRequest) as error:
+            # Cinder's word for it, and the others'.
+            if "marker" in query:
+                raise _MarkerGone from error
+            raise
+        fresh = [item for item in page if item["id"] not in found]
         # One that does not know of markers answers with what was seen.
         if not fresh:
-            return
-        query["marker"] = fresh[-1]["id"]
+            return list(found.values())
+        found |= {item["id"]: item for item in fresh}
+        query["marker"] = page[-1]["id"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keystoneauth1.exceptions import NotFound
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.emptying.belonging import Belongs, Item, name_of, taken
@@ -19,15 +20,23 @@ KINDS = (
     *("trunks", "floatingips", "routers", "ports", "networks", "security-groups"),
     *("address-groups", "subnetpools", "address-scopes", "qos/policies"),
 )
-"""In the order in which they let go of one another; some are of extensions."""
+"""In the order in which they let go of one another."""
+_ALWAYS = ("ports", "networks")
+"""What neutron has without any extension."""
 
 
 def remove(ctx: Context, path: str, belongs: Belongs, tell: Tell) -> None:
     session, url = admin_session(ctx), f"{ctx.url('network')}/v2.0"
     asked = {"project_id": belongs.project} if belongs.project else {}
     listed = path.rpartition("/")[2].replace("-", "_")
+    try:
+        there: list[Item] = session.get(f"{url}/{path}", params=asked).json()[listed]
+    except NotFound:
+        if path in _ALWAYS:
+            raise
+        return  # of an extension that is not there
     wrong = []
-    for item in session.get(f"{url}/{path}", params=asked).json()[listed]:
+    for item in there:
         # What neutron made for itself goes with its network, or with its router.
         owned = path == "ports" and item["device_owner"].startswith("network:")
         if owned or not belongs.fits(item, "project_id"):
