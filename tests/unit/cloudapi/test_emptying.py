@@ -273,7 +273,7 @@ def test_by_name_and_not_what_was_there_before(play: Play) -> None:
     noted = Noted(Named(pattern))
     assert emptying.empty(ctx, noted) == []
     assert noted.ids == {"i1", "i2"} and cloud.removed == []
-    assert emptying.empty(ctx, Named(pattern, frozenset({"i2"}))) == []
+    assert emptying.empty(ctx, Named(pattern, frozenset({"i1", "i3"}))) == []
     assert cloud.removed == ["DELETE /v2/images/i1"]
 
 

@@ -8,7 +8,7 @@ project's, and of a member: it can remove nothing of anybody else's.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -17,7 +17,7 @@ from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.emptying import drained, network
-from onestack.cloudapi.emptying.belonging import Belongs, OfProject
+from onestack.cloudapi.emptying.belonging import Belongs, Noted, OfProject, PutInto
 from onestack.cloudapi.emptying.kinds import KINDS, Removal
 from onestack.cloudapi.session import CloudSession, admin_session
 from onestack.host.locks import Tell, silent
@@ -100,6 +100,27 @@ def remove_project(ctx: Context, project: str, tell: Tell = silent) -> list[str]
     except (ClientException, OnestackError) as error:
         wrong = [str(error)]
     return wrong
+
+
+def remove_unused_project(
+    ctx: Context, project: str, but: Collection[str] = (), tell: Tell = silent
+) -> list[str]:
+    """The project with this id, if there is nothing in it, and nobody but those users may use it.
+
+    Who may use it could have put there what is listed to members alone.
+    """
+    session, url = admin_session(ctx), ctx.url("identity")
+    asked = {"scope.project.id": project, "effective": "true"}
+    given = session.get(f"{url}/role_assignments", params=asked).json()["role_assignments"]
+    if users := {each["user"]["id"] for each in given} - set(but):
+        return [f"{len(users)} may use it, and it does not say that it is to be removed"]
+    inside = Noted(PutInto(project))
+    if wrong := empty(ctx, inside, tell):
+        return wrong
+    if inside.ids:
+        return [f"{len(inside.ids)} things are in it, and it does not say that it is to be removed"]
+    _gone(session, f"{url}/projects/{project}")
+    return []
 
 
 def _gone(session: Session, url: str) -> None:

@@ -30,15 +30,24 @@ class OfProject(Belongs):
         return bool(self.project) and item.get(owner) == self.project
 
 
-@dataclass(frozen=True)
-class Named(Belongs):
-    """What has such a name, in whatever project, and none of these ids."""
-
-    pattern: re.Pattern[str]
-    but: frozenset[str] = frozenset()
+class PutInto(OfProject):
+    """What somebody has put into it; neutron makes a security group of its own."""
 
     def fits(self, item: Item, owner: str) -> bool:
-        return bool(self.pattern.fullmatch(item.get("name") or "")) and item["id"] not in self.but
+        own = "security_group_rules" in item and item.get("name") == "default"
+        return not own and super().fits(item, owner)
+
+
+@dataclass(frozen=True)
+class Named(Belongs):
+    """What has such a name, in whatever project; of these ids, where there are any given."""
+
+    pattern: re.Pattern[str]
+    only: frozenset[str] | None = None
+
+    def fits(self, item: Item, owner: str) -> bool:
+        wanted = self.only is None or item["id"] in self.only
+        return wanted and bool(self.pattern.fullmatch(item.get("name") or ""))
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,12 @@ def _stuck(item: Item) -> bool:
 
 
 def pages(
-    session: Session, url: str, listed: str, asked: Mapping[str, str], version: str = ""
+    session: Session,
+    url: str,
+    listed: str,
+    asked: Mapping[str, str],
+    version: str = "",
+    identity: str = "id",
 ) -> list[Item]:
     """All of a listing, of which a service gives so many at once.
 
@@ -196,7 +201,7 @@ def pages(
     """
     for _ in range(READINGS):
         with contextlib.suppress(_MarkerGone):
-            return _read(session, url, listed, asked, version)
+            return _read(session, url, listed, asked, version, identity)
     raise OnestackError(f"{listed} go faster than their list can be read")
 
 
@@ -205,7 +210,7 @@ class _MarkerGone(Exception):
 
 
 def _read(
-    session: Session, url: str, listed: str, asked: Mapping[str, str], version: str
+    session: Session, url: str, listed: str, asked: Mapping[str, str], version: str, identity: str
 ) -> list[Item]:
     headers = {"OpenStack-API-Version": version} if version else {}
     query, found = dict(asked), dict[str, Item]()
@@ -217,9 +222,9 @@ def _read(
             if "marker" in query:
                 raise _MarkerGone from error
             raise
-        fresh = [item for item in page if item["id"] not in found]
+        fresh = [item for item in page if item[identity] not in found]
         # One that does not know of markers answers with what was seen.
         if not fresh:
             return list(found.values())
-        found |= {item["id"]: item for item in fresh}
-        query["marker"] = page[-1]["id"]
+        found |= {item[identity]: item for item in fresh}
+        query["marker"] = page[-1][identity]

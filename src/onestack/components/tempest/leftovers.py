@@ -2,25 +2,24 @@
 
 Two things tell it from what people have: its names, for Tempest and its plugins begin all of
 theirs alike and end them in random digits; and that it was not there before. What was there with
-such a name is noted before a run, and the note stays until nothing is left of the run.
+such a name is noted before a run. When the run has ended, what has come since is noted in its
+place, and only that is the run's: what is made later is somebody's.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keystoneauth1.exceptions import ClientException, NotFound
+from keystoneauth1.exceptions import ClientException
 
 from onestack.cloudapi import emptying
-from onestack.cloudapi.emptying.belonging import Belongs, Named, Noted
+from onestack.cloudapi.emptying.belonging import Named, Noted
 from onestack.cloudapi.session import admin_session
-from onestack.components.tempest import paths
+from onestack.components.tempest import paths, shared
+from onestack.components.tempest.names import NAME, describes, is_tempests
 from onestack.host.files import write_file
 from onestack.host.locks import Tell
 from onestack.host.telling import tell
@@ -28,56 +27,67 @@ from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 
 Item = dict[str, Any]
-NAME = re.compile(
-    r"tempest-.+-\d{1,10}"
-    # What is made for a class of tests is called by what it is, and a user by what it may, too.
-    r"(-(project|domain|system)(-.+)?|-(network|subnet|router))?"
-)
-IDENTITY = ("domains", "users", "groups", "roles")
-SHARED: tuple[tuple[str, str, str, Item], ...] = (
-    ("compute", "/flavors", "flavors", {"is_public": "None"}),
-    ("block-storage", "/types", "volume_types", {"is_public": "None"}),
-    ("block-storage", "/group_types", "group_types", {"is_public": "None"}),
-    ("block-storage", "/qos-specs", "qos_specs", {}),
-)
-"""What belongs to no project: service, path, key of the list, query."""
-_HEADERS = {"OpenStack-API-Version": "volume 3.11"}
-"""Since then there are types of groups."""
+_CURE = "see `onestack doctor`, then run the same command again"
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One with such a name."""
+class Note:
+    """``before`` is what was there when a run began; ``left``, once it has ended, what is its."""
 
-    what: str
-    identity: str
-    remove: Callable[[], object]
+    before: frozenset[str] = frozenset()
+    left: frozenset[str] | None = None
+
+    def keep(self, place: Path) -> None:
+        content = {"before": sorted(self.before)}
+        if self.left is not None:
+            content = {"left": sorted(self.left)}
+        write_file(place, json.dumps(content) + "\n", mode=0o600)
+
+
+def known(place: Path) -> Note | None:
+    """What was noted; ``None`` where there is no note. Raises `OnestackError`."""
+    try:
+        said = json.loads(place.read_text())
+        if "left" in said:
+            return Note(left=frozenset(map(str, said["left"])))
+        return Note(frozenset(map(str, said["before"])))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise OnestackError(
+            f"{place} cannot be read",
+            str(error),
+            f"remove {place}; what runs of Tempest's have left is then nobody's but yours",
+        ) from error
 
 
 def note(ctx: Context) -> None:
-    """Have what a run leaves from now on told from what is there; an earlier run's note stays."""
-    if (place := paths.before(ctx)).exists():
+    """Have what a run leaves from now on told from what is there.
+
+    What an earlier one has left stays a run's. Where that could not be told yet, its note stays.
+    """
+    earlier = known(paths.before(ctx))
+    if earlier and earlier.left is None:
         return
-    noted = Noted(Named(NAME))
-    wrong = emptying.empty(ctx, noted)
-    if wrong:
-        raise OnestackError("what is in the cloud cannot be listed", "\n".join(wrong), _CURE)
-    ids = noted.ids | {item["id"] for item in _projects(ctx)} | {t.identity for t in _things(ctx)}
-    write_file(place, json.dumps(sorted(ids)) + "\n", mode=0o600)
-
-
-_CURE = "see `onestack doctor`, then run the same command again"
+    own = (earlier.left if earlier else None) or frozenset()
+    Note(_there(ctx) - own).keep(paths.before(ctx))
 
 
 def remove(ctx: Context, heard: Tell = tell) -> list[str]:
     """Remove what a run has left, if there is a note of one; a sentence for each that stays."""
-    before = known(paths.before(ctx))
-    if before is None:
+    noted = known(paths.before(ctx))
+    if noted is None:
         return []
+    wrong: list[str] = []
     try:
-        wrong = _remove(ctx, before, heard)
+        if noted.left is None:
+            noted = Note(left=_there(ctx) - noted.before)
+            noted.keep(paths.before(ctx))
+        wrong += _remove(ctx, noted.left or frozenset(), heard)
+        if wrong:
+            Note(left=(noted.left or frozenset()) & _there(ctx)).keep(paths.before(ctx))
     except (ClientException, OnestackError) as error:
-        wrong = [str(error)]
+        wrong.append(str(error))
     if not wrong:
         paths.before(ctx).unlink(missing_ok=True)
     for sentence in wrong:
@@ -95,81 +105,44 @@ def remove_all(ctx: Context) -> None:
         )
 
 
-def known(place: Path) -> frozenset[str] | None:
-    """The ids that were noted; ``None`` where there is no note."""
-    try:
-        return frozenset(map(str, json.loads(place.read_text())))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise OnestackError(f"{place} cannot be read", str(error), f"remove {place}") from error
+def _there(ctx: Context) -> frozenset[str]:
+    """Ids of all that has such a name. Raises `OnestackError` where one list is not to be had."""
+    noted = Noted(Named(NAME))
+    if wrong := emptying.empty(ctx, noted):
+        raise OnestackError("what is in the cloud cannot be listed", "\n".join(wrong), _CURE)
+    projects = {project["id"] for project in _projects(ctx)}
+    return frozenset(noted.ids | projects | {thing.identity for thing in shared.things(ctx)})
 
 
-def _remove(ctx: Context, before: frozenset[str], heard: Tell) -> list[str]:
+def _remove(ctx: Context, left: frozenset[str], heard: Tell) -> list[str]:
     wrong: list[str] = []
     # What two projects share goes at the second try, once the other has let go of it.
     for _ in range(2):
         wrong = []
         for project in _projects(ctx):
-            if project["id"] not in before:
-                heard(f"removing the project {project['name']}")
-                left = emptying.remove_project(ctx, project["id"], heard)
-                wrong += [f"the project {project['name']}: {sentence}" for sentence in left]
+            if project["id"] in left:
+                wrong += _remove_project(ctx, project, left, heard)
         if not wrong:
             break
-    named: Belongs = Named(NAME, before)
-    wrong += emptying.empty(ctx, named, heard)
-    for thing in _things(ctx):
-        if thing.identity in before:
-            continue
-        heard(f"removing {thing.what}")
-        try:
-            thing.remove()
-        except NotFound:
-            pass
-        except (ClientException, OnestackError) as error:
-            wrong.append(f"{thing.what}: {error}")
+    wrong += emptying.empty(ctx, Named(NAME, left), heard)
+    for thing in shared.things(ctx):
+        if thing.identity in left:
+            heard(f"removing {thing.what}")
+            wrong += filter(None, [shared.remove(thing)])
     return wrong
 
 
+def _remove_project(ctx: Context, project: Item, left: frozenset[str], heard: Tell) -> list[str]:
+    """With all that is in it if its description is Tempest's, too; else only if it is unused."""
+    heard(f"removing the project {project['name']}")
+    if describes(project):
+        stays = emptying.remove_project(ctx, project["id"], heard)
+    else:
+        users = {each.partition(" ")[2] for each in left if each.startswith("users ")}
+        stays = emptying.remove_unused_project(ctx, project["id"], users)
+    return [f"the project {project['name']}: {sentence}" for sentence in stays]
+
+
 def _projects(ctx: Context) -> list[Item]:
-    return _identity(ctx, "projects")
-
-
-def _identity(ctx: Context, kind: str) -> list[Item]:
-    answer = admin_session(ctx).get(f"{ctx.url('identity')}/{kind}")
-    return [item for item in answer.json()[kind] if NAME.fullmatch(item["name"])]
-
-
-def _things(ctx: Context) -> Iterator[Thing]:
-    """Users and the like, and what is of no project."""
-    session, identity = admin_session(ctx), ctx.url("identity")
-    for kind in IDENTITY:
-        for item in _identity(ctx, kind):
-            place = f"{identity}/{kind}/{item['id']}"
-
-            def delete(kind: str = kind, item: Item = item, place: str = place) -> None:
-                if kind == "users":
-                    emptying.remove_user(ctx, item["id"])
-                    return
-                if kind == "domains":
-                    # Keystone deletes only those in which nobody can log in any more.
-                    session.patch(place, json={"domain": {"enabled": False}})
-                session.delete(place)
-
-            yield Thing(f"the {kind.removesuffix('s')} {item['name']}", item["id"], delete)
-    for service, path, listed, query in SHARED:
-        if not ctx.offers(service):
-            continue
-        url = f"{ctx.url(service)}{path}"
-        there: list[Item] = []
-        with contextlib.suppress(NotFound):
-            there = session.get(url, params=query, headers=_HEADERS).json()[listed]
-        for item in there:
-            if NAME.fullmatch(item["name"]):
-                place = f"{url}/{item['id']}"
-                yield Thing(
-                    f"the {listed.removesuffix('s').replace('_', ' ')} {item['name']}",
-                    str(item["id"]),
-                    lambda place=place: session.delete(place, headers=_HEADERS),  # type: ignore[misc]
-                )
+    answer = admin_session(ctx).get(f"{ctx.url('identity')}/projects")
+    return [item for item in answer.json()["projects"] if is_tempests(item["name"])]
