@@ -72,8 +72,8 @@ class Runner:
         """Run ``steps``.
 
         Raises `StepsFailed` when a step failed (those running then have
-        ended, nothing new was started), `Interrupted` after Ctrl-C or
-        SIGTERM, and `onestack.engine.graph.GraphError`.
+        ended, nothing new was started), `Interrupted` after Ctrl-C,
+        SIGTERM or SIGHUP, and `onestack.engine.graph.GraphError`.
         """
         graph = Graph(steps, self.results)
         ended: queue.SimpleQueue[StepResult | None] = queue.SimpleQueue()
@@ -175,7 +175,7 @@ class Runner:
 
 @contextlib.contextmanager
 def _signals(run: Run, wake: Callable[[], None]) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM ask to stop; the list grows with each that came.
+    """Ctrl-C, SIGTERM and a lost terminal ask to stop; the list grows with each that came.
 
     They raise nothing: an exception could come in between a step's being
     counted as running and its thread. Only the main thread may have handlers.
@@ -189,8 +189,8 @@ def _signals(run: Run, wake: Callable[[], None]) -> Iterator[list[int]]:
 
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # What a shell had us ignore (a job in the background) stays ignored.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # What a shell had us ignore (a job in the background, nohup) stays ignored.
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 before[number] = signal.signal(number, handle)
     try:

@@ -36,7 +36,7 @@ class Cloud:
     """Keystone's things and shared ones, by the last word of their path."""
 
     def __init__(self, **lists: list[str]) -> None:
-        self.lists = {
+        self.lists: dict[str, list[Item]] = {
             kind: [{"id": f"{kind}:{name}", "name": name} for name in names]
             for kind, names in lists.items()
         }
@@ -187,14 +187,14 @@ def test_a_project_that_is_not_described_goes_only_if_it_is_unused(
     place = {"id": "theirs", "name": name}
     cloud.lists["projects"].append(place)
     left(cloud, {"users": ["tempest-user-543210"]})
-    roles = [{"id": "", "name": "", "project": "theirs", "user": {"id": "jane"}}]
+    roles: list[Item] = [{"id": "", "name": "", "project": "theirs", "user": {"id": "jane"}}]
     cloud.lists["role_assignments"] = roles
     (wrong,) = leftovers.remove(ctx)
     assert wrong.startswith(f"the project {name}: 1 may use it")
     # The run's own users are nobody.
     roles[0]["user"] = {"id": user}
     left(cloud, {"users": ["tempest-user-543210"]})
-    inside = [{"id": "v", "name": "data", "project_id": "theirs"}]
+    inside: list[Item] = [{"id": "v", "name": "data", "project_id": "theirs"}]
 
     def empty(ctx: Context, belongs: Any, tell: Any = None) -> list[str]:
         for item in inside:
@@ -208,7 +208,7 @@ def test_a_project_that_is_not_described_goes_only_if_it_is_unused(
     assert "DELETE theirs" not in cloud.told and not any("project" in t for t in cloud.told)
     # The user has gone, and its role with it. Neutron makes a group by itself.
     roles.clear()
-    inside[:] = [{"id": "g", "name": "default", "project_id": "theirs", "security_group_rules": []}]  # type: ignore[dict-item]
+    inside[:] = [{"id": "g", "name": "default", "project_id": "theirs", "security_group_rules": []}]
     assert leftovers.remove(ctx) == []
     assert "DELETE theirs" in cloud.told
 
@@ -275,7 +275,7 @@ def test_where_it_cannot_be_told_apart_nothing_goes(cloud: Cloud, ctx: Context) 
 
 def test_an_aggregate_lets_go_of_its_hosts(cloud: Cloud, ctx: Context) -> None:
     leftovers.note(ctx)
-    aggregate = {"id": 7, "name": "tempest-test_aggregate-1234567", "hosts": ["one"]}
+    aggregate: Item = {"id": 7, "name": "tempest-test_aggregate-1234567", "hosts": ["one"]}
     cloud.lists["aggregates"] = [aggregate, {"id": 8, "name": "mine", "hosts": ["one"]}]
     cloud.lists["regions"] = [
         {"id": "tempest-region-1234567", "name": ""},

@@ -246,7 +246,7 @@ except Interrupted as error:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped_by_the_operator(number: int) -> None:
     """The change at work ends, a command is cut short, nothing new begins, exit 1."""
     process = subprocess.Popen(

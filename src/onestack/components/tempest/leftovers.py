@@ -8,6 +8,7 @@ place, and only that is the run's: what is made later is somebody's.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,13 @@ def note(ctx: Context) -> None:
     Note(_there(ctx) - own).keep(paths.before(ctx))
 
 
-def remove(ctx: Context, heard: Tell = tell) -> list[str]:
+def _said(sentence: str) -> None:
+    """Told to whoever still listens: a terminal that is lost keeps nothing from being removed."""
+    with contextlib.suppress(OSError):
+        tell(sentence)
+
+
+def remove(ctx: Context, heard: Tell = _said) -> list[str]:
     """Remove what a run has left, if there is a note of one; a sentence for each that stays."""
     noted = known(paths.before(ctx))
     if noted is None:
