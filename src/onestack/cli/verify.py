@@ -142,30 +142,42 @@ def show_tried(one: Tried) -> None:
 
 def clean(ctx: Context, as_json: bool) -> int:
     """Both kinds of runs' leavings."""
+    from keystoneauth1.exceptions import ClientException
+
     from onestack.components.tempest import leftovers
     from onestack.diagnose.trial import account
     from onestack.diagnose.trial.made import Made
 
     told: list[str] = []
+    well = True
 
     def heard(sentence: str) -> None:
         told.append(sentence)
         if not as_json:
             output.say(sentence)
 
-    inside = netns.inside(ctx.cloud.netns)
-    with lock.changing(ctx.cloud, "verify"), inside:
-        end_orphans()
+    def of_a_trial() -> bool:
         made = Made(ctx)
         if account.left(made):
             heard("removing what a trial from end to end has left")
             account.remove(made)
-        wrong = leftovers.remove(ctx, heard)
+        return True
+
+    inside = netns.inside(ctx.cloud.netns)
+    with lock.changing(ctx.cloud, "verify"), inside, told_to_stop():
+        end_orphans()
+        for work in (of_a_trial, lambda: not leftovers.remove(ctx, heard)):
+            try:
+                well = work() and well
+            except (ClientException, OnestackError) as error:
+                # The other kind is another's matter.
+                heard(f"not removed: {error}")
+                well = False
     if as_json:
-        output.as_json({"well": not wrong, "said": told})
+        output.as_json({"well": well, "said": told})
     elif not told:
         output.say("Nothing is left of an earlier run.")
-    return 1 if wrong else 0
+    return 0 if well else 1
 
 
 def tempest(ctx: Context, wanted: selection.Selection, as_json: bool) -> int:
@@ -174,8 +186,9 @@ def tempest(ctx: Context, wanted: selection.Selection, as_json: bool) -> int:
     from onestack.diagnose import verify
 
     runner.need_installed(ctx)
+
     inside = netns.inside(ctx.cloud.netns)
-    with lock.changing(ctx.cloud, "verify"), inside, screen.choose() as show:
+    with lock.changing(ctx.cloud, "verify"), inside, told_to_stop(), screen.choose() as show:
         # Tests of a run that was killed would go on beside these.
         end_orphans()
         found = verify.tempest(ctx, wanted, [show])

@@ -482,3 +482,32 @@ def test_what_is_left_of_both_kinds_is_removed(
     wrong.append("the project x: networks: 1 are still there")
     assert verb.clean(ctx, as_json=True) == 1
     assert json.loads(capsys.readouterr().out) == {"well": False, "said": []}
+
+
+def test_one_kind_that_stays_does_not_keep_the_other(
+    ctx: Context,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    unlocked: None,
+) -> None:
+    tried: list[str] = []
+
+    def stays(made: Made) -> str:
+        raise OnestackError("something stays", "servers: 1", "see doctor")
+
+    def unread(ctx: Context, heard: Any) -> list[str]:
+        tried.append("tempest")
+        raise OnestackError("the note cannot be read")
+
+    monkeypatch.setattr(account, "left", lambda made: True)
+    monkeypatch.setattr(account, "remove", stays)
+    monkeypatch.setattr(leftovers, "remove", lambda ctx, heard: tried.append("tempest") or [])
+    assert verb.clean(ctx, as_json=True) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said["well"] is False and tried == ["tempest"]
+    assert said["said"][1].startswith("not removed: something stays")
+    monkeypatch.setattr(account, "left", lambda made: False)
+    monkeypatch.setattr(leftovers, "remove", unread)
+    assert verb.clean(ctx, as_json=True) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said == {"well": False, "said": ["not removed: the note cannot be read"]}
