@@ -230,7 +230,7 @@ def show_results(found: Results) -> None:
         output.say()
         output.table(
             ("FAILED", "BECAUSE"),
-            [(test.name.partition("[")[0], test.first_line[:300]) for test in failed],
+            [(test.short, test.first_line[:300]) for test in failed],
         )
     elif not found.well:
         output.say()

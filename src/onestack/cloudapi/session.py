@@ -51,6 +51,21 @@ def admin_session(ctx: Context) -> Session:
     )
 
 
+def member_session(
+    auth_url: str,
+    user: str,
+    password: str,
+    project: str,
+    *,
+    timeout: float,
+    verify: bool | str = True,
+    kind: type[Session] = Session,
+) -> Session:
+    """The user's with this id, in the project with that, and with the roles there alone."""
+    auth = Password(auth_url=auth_url, user_id=user, password=password, project_id=project)
+    return _of(kind, auth, verify, timeout)
+
+
 def new_session(
     ctx: Context,
     auth_url: str,
@@ -68,6 +83,10 @@ def new_session(
         user_domain_name="Default",
         project_domain_name="Default",
     )
+    return _of(kind, auth, verify, timeout)
+
+
+def _of(kind: type[Session], auth: Password, verify: bool | str, timeout: float) -> Session:
     session = kind(auth, verify=verify, timeout=timeout)
     # The operator's proxy is for what is elsewhere.
     session.session.trust_env = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def _extensions(agent: str) -> list[str]:
+    plugins = ("ovn-router" if agent == "ovn" else "router", "qos", "trunk", "segments")
+    answer = tried(TRIALS, "extensions", ",".join((*plugins, "port_forwarding")), _drivers())
+    found: list[str] = json.loads(answer.stdout.splitlines()[-1])
+    return found
+
+
+@needs_services
+def test_what_ovn_is_said_not_to_offer_it_does_not() -> None:
+    said = [e for e, why in skips.listed().items() if why == "OVN's driver does not offer it"]
+    names = {name for each in said for name in re.findall(r"[a-z]+(?:-[a-z]+)+", each)}
+    assert len(names) >= 5
+    assert names & set(_extensions("ovn")) == set()
+
+
 @needs_tempest
 @needs_services
 @pytest.mark.timeout(1200)
@@ -59,9 +75,7 @@ def test_each_reason_to_skip_is_listed(
 ) -> None:
     """As far as Tempest's own checks go without a cloud: by its options alone."""
     given = {**WANTED, **dict.fromkeys(on, "y"), "CONFIG_NEUTRON_L2_AGENT": agent}
-    plugins = ("ovn-router" if agent == "ovn" else "router", "qos", "trunk", "segments")
-    answer = tried(TRIALS, "extensions", ",".join((*plugins, "port_forwarding")), _drivers())
-    extensions = tuple(json.loads(answer.stdout.splitlines()[-1]))
+    extensions = tuple(_extensions(agent))
     found = dataclasses.replace(FOUND, extensions=extensions, objects=OBJECTS)
     answers = registry().answers(given)
     rooms = [room for room in ALL if room.enabled(answers)]

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from keystoneauth1.exceptions import ClientException, NotFound
-from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.emptying import drained, network
 from onestack.cloudapi.emptying.belonging import Belongs, Noted, OfProject, PutInto
 from onestack.cloudapi.emptying.kinds import KINDS, Removal
-from onestack.cloudapi.session import CloudSession, admin_session
+from onestack.cloudapi.session import CloudSession, admin_session, member_session
 from onestack.host.locks import Tell, silent
 from onestack.model.errors import OnestackError
 
@@ -68,12 +67,8 @@ def _own_session(ctx: Context, project: str) -> Session:
     roles = admin.get(f"{url}/roles", params={"name": "member"}).json()["roles"]
     user = admin.get_user_id()
     admin.put(f"{url}/projects/{project}/users/{user}/roles/{roles[0]['id']}")
-    auth = Password(
-        auth_url=url, user_id=user, password=ctx.secrets["admin_keystone"], project_id=project
-    )
-    session = CloudSession(auth, timeout=60)
-    session.session.trust_env = False
-    return session
+    password = ctx.secrets["admin_keystone"]
+    return member_session(url, user, password, project, timeout=60, kind=CloudSession)
 
 
 def remove_user(ctx: Context, user: str) -> None:

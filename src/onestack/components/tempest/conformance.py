@@ -54,13 +54,9 @@ def runs(taken: Mapping[str, Results]) -> str:
     parts.append(_reasons(taken))
     failed = [(name, test) for name, found in taken.items() for test in found.of(FAILED)]
     if failed:
-        rows = [(name, _code(short(t.name)), t.first_line[:200]) for name, t in failed]
+        rows = [(name, _code(t.short), t.first_line[:200]) for name, t in failed]
         parts.append(_table(("run", "failed", "because"), rows))
     return "\n\n".join(parts) + "\n"
-
-
-def short(test: str) -> str:
-    return test.partition("[")[0]
 
 
 def suite(test: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from onestack.components.provision.keys import TEMPEST
 from onestack.components.tempest import leftovers, paths, selection
 from onestack.components.tempest.inside import results
-from onestack.components.tempest.inside.results import FAILED, PASSED, SKIPPED, Results
+from onestack.components.tempest.inside.results import FAILED, PASSED, SKIPPED, Results, short
 from onestack.components.tempest.selection import SKIP, TESTS, Selection
 from onestack.host.command import follow
 from onestack.host.telling import tell
@@ -187,11 +187,6 @@ class _Progress:
         return True
 
 
-def short(test: str) -> str:
-    """The test's name without its marks."""
-    return test.partition("[")[0]
-
-
 def summary(found: Results) -> str:
     counts = {outcome: len(found.of(outcome)) for outcome in (PASSED, FAILED, SKIPPED)}
     return ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
@@ -200,7 +195,7 @@ def summary(found: Results) -> str:
 def failure(ctx: Context, found: Results) -> OnestackError:
     """What `up` ends with; the cloud stays as it is."""
     failed = found.of(FAILED)
-    lines = [f"{short(test.name)}\n  {test.first_line}" for test in failed[:SHOWN]]
+    lines = [f"{test.short}\n  {test.first_line}" for test in failed[:SHOWN]]
     if len(failed) > SHOWN:
         lines.append(f"… and {len(failed) - SHOWN} more")
     if not failed:

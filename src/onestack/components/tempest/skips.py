@@ -37,7 +37,7 @@ def listed() -> dict[str, str]:
 
 def why(test: Verdict) -> str:
     """What the list says of a test that was skipped."""
-    said = f"{test.name.partition('[')[0]}: {test.first_line}"
+    said = f"{test.short}: {test.first_line}"
     return next(
         (reason for expression, reason in listed().items() if re.search(expression, said)), ""
     )

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import secrets
 
-from keystoneauth1.identity.v3 import Password
-from keystoneauth1.session import Session
-
 from onestack.cloudapi import emptying
 from onestack.cloudapi.compute import compute_of
-from onestack.cloudapi.session import admin_session
+from onestack.cloudapi.session import admin_session, member_session
 from onestack.diagnose.trial.made import NAME, Item, Made
 from onestack.host.files import remove_tree
 from onestack.model.errors import OnestackError
@@ -39,12 +36,8 @@ def token(made: Made) -> str:
     roles = session.get(f"{url}/roles", params={"name": ROLE}).json()["roles"]
     who = user["user"]["id"]
     session.put(f"{url}/projects/{project}/users/{who}/roles/{roles[0]['id']}")
-    auth = Password(
-        auth_url=ctx.public_url("identity"), user_id=who, password=password, project_id=project
-    )
-    own = Session(auth, verify=str(ctx.authority), timeout=TIMEOUT)
-    # The operator's proxy is for what is elsewhere.
-    own.session.trust_env = False
+    public, authority = ctx.public_url("identity"), str(ctx.authority)
+    own = member_session(public, who, password, project, timeout=TIMEOUT, verify=authority)
     own.get_token()
     made.session, made.project = own, project
     return "of a project and a user made for it"

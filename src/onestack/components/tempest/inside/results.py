@@ -29,8 +29,17 @@ class Verdict:
     reason: str = ""
 
     @property
+    def short(self) -> str:
+        return short(self.name)
+
+    @property
     def first_line(self) -> str:
         return first_line(self.reason)
+
+
+def short(test: str) -> str:
+    """The test's name without its marks."""
+    return test.partition("[")[0]
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,7 @@ def whole(listed: Iterable[str], seen: dict[str, Verdict]) -> list[Verdict]:
     }
     told: set[str] = set()
     for name in listed:
-        of_class = name.partition("[")[0].rpartition(".")[0]
+        of_class = short(name).rpartition(".")[0]
         if name in seen:
             found.append(seen[name])
         elif test := classes.get(of_class):
@@ -157,7 +166,7 @@ def junit(found: Results) -> str:
         skipped=str(len(found.of(SKIPPED))),
     )
     for test in found.tests:
-        place, _, name = test.name.partition("[")[0].rpartition(".")
+        place, _, name = test.short.rpartition(".")
         case = xml.SubElement(
             suite, "testcase", classname=place, name=name, time=f"{test.seconds:.3f}"
         )
