@@ -78,12 +78,13 @@ def test_from_a_token_to_a_server_that_is_reached(cloud: CloudUnderTest) -> None
     assert not (cloud.root / "run" / "verify").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_stopped_it_removes_what_it_has_made(
-    cloud: CloudUnderTest, begun: Callable[[str], tuple[int, Path]]
+    cloud: CloudUnderTest, begun: Callable[[str], tuple[int, Path]], number: signal.Signals
 ) -> None:
     before = contents(cloud)
     pid, said = begun("a router to the outside")
-    os.kill(pid, signal.SIGINT)
+    os.kill(pid, number)
     wait_until("it to end", lambda: gone(pid), LONG)
     assert "all of it removed" in said.read_text()
     assert contents(cloud) == before

@@ -15,6 +15,7 @@ from keystoneauth1.exceptions import BadRequest, Forbidden, HttpError, NotFound
 from onestack.cloudapi import emptying
 from onestack.cloudapi.emptying import belonging, drained, kinds, network
 from onestack.cloudapi.emptying.belonging import Named, Noted, OfProject
+from onestack.components.aodh import Aodh
 from onestack.components.barbican import Barbican
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
@@ -258,6 +259,29 @@ def test_stacks_secrets_and_objects(play: Play) -> None:
         'DELETE /v1/AUTH_p1/box/one{"version-id": "7"}',
         "DELETE /v1/AUTH_p1/box",
     ]
+
+
+def test_alarms(play: Play) -> None:
+    ours: Item = {"id": "a1", "alarm_id": "a1", "project_id": OURS}
+    alarms = [ours, {"id": "a2", "alarm_id": "a2", "project_id": THEIRS}]
+    cloud = Cloud({})
+    ctx = play(cloud, Aodh(), CONFIG_AODH_INSTALL="y")
+    get = cloud.get
+
+    def answer(url: str, params: Item | None = None, **more: Any) -> Answer:
+        return Answer(200, list(alarms)) if url.endswith("/alarms") else get(url, params, **more)
+
+    cloud.get = answer  # type: ignore[method-assign]
+    cloud.lists["/alarms"] = alarms
+    assert emptying.empty(ctx, OfProject(OURS)) == []
+    assert cloud.removed == ["DELETE /v2/alarms/a1"]
+    cloud.refuses = ("/v2/alarms/a1",)
+    alarms.append(ours)
+    drained._LAGS, lags = 0.0, drained._LAGS
+    try:
+        assert emptying.empty(ctx, OfProject(OURS)) == ["alarms: 1 are still there"]
+    finally:
+        drained._LAGS = lags
 
 
 def test_by_name_and_not_what_was_there_before(play: Play) -> None:

@@ -48,6 +48,8 @@ def _works(ctx: Context, belongs: Belongs, tell: Tell) -> Iterator[Work]:
         session = admin_session(ctx) if kind.owner else own
         if session and ctx.offers(kind.service):
             yield f"{kind.what}s", Removal(ctx, session, kind, belongs, tell)
+    if own and ctx.offers("alarming"):
+        yield "alarms", lambda: drained.alarms(ctx, own, project)
     if own and ctx.offers("compute"):
         yield "groups of servers", lambda: drained.server_groups(ctx, own)
     if ctx.offers("network"):

@@ -1,4 +1,4 @@
-"""What is listed to a member of the project alone: objects, secrets, groups of servers."""
+"""What is listed to a member of the project alone: objects, secrets, groups of servers, alarms."""
 
 from __future__ import annotations
 
@@ -31,6 +31,16 @@ def server_groups(ctx: Context, own: Session) -> None:
         return found
 
     _drain(there, lambda group: own.delete(f"{url}/{group['id']}", raise_exc=False))
+
+
+def alarms(ctx: Context, own: Session, project: str) -> None:
+    """They would be looked after for ever."""
+    url = f"{ctx.url('alarming')}/v2/alarms"
+
+    def there() -> list[Item]:
+        return [alarm for alarm in own.get(url).json() if alarm["project_id"] == project]
+
+    _drain(there, lambda alarm: own.delete(f"{url}/{alarm['alarm_id']}", raise_exc=False))
 
 
 def secrets(ctx: Context, own: Session, listed: str) -> None:
