@@ -148,6 +148,39 @@ def test_a_run_that_is_killed_is_cleaned_up_after(cloud: CloudUnderTest, tmp_pat
     shutil.rmtree(kept(cloud)[-1])
 
 
+def test_while_something_stays_what_is_made_is_peoples(cloud: CloudUnderTest) -> None:
+    """A run that was killed, by what it would leave: a host in a zone of its, and a project."""
+    own, flavors = (
+        "openstack project list -f value -c Name",
+        "openstack flavor list -f value -c Name",
+    )
+    stays, zone = "tempest-Stays-123456", "tempest-test_az-1234567"
+    (cloud.root / "etc" / "tempest-before.json").write_text('{"before": []}')
+    cloud.type(f"openstack project create {stays}")
+    cloud.type(f"openstack role add --project {stays} --user admin member")
+    cloud.type(f"openstack aggregate create --zone {zone} tempest-test_aggregate-1234567")
+    hosts = json.loads(cloud.type("openstack compute service list -f json"))
+    host = next(each["Host"] for each in hosts if each["Binary"] == "nova-compute")
+    cloud.type(f"openstack aggregate add host tempest-test_aggregate-1234567 {host}")
+    cloud.type("openstack service create --name tempest-service-1234567 tempest-type-1234567")
+    told = cloud.onestack("verify", "--clean", expect=1, timeout=900).stdout
+    assert f"not removed: the project {stays}: 1 may use it" in told
+    assert zone not in cloud.type("openstack availability zone list -f value")
+    assert "tempest-service-1234567" not in cloud.type("openstack service list -f value -c Name")
+    cloud.type("openstack project create tempest-team-222222")
+    cloud.type("openstack flavor create --ram 64 --disk 1 --vcpus 1 tempest-big-1111111")
+    cloud.type(f"openstack role remove --project {stays} --user admin member")
+    try:
+        assert stays in cloud.onestack("verify", "--clean", timeout=900).stdout
+        assert "Nothing is left" in cloud.onestack("verify", "--clean", timeout=900).stdout
+        projects = cloud.type(own).split()
+        assert stays not in projects and "tempest-team-222222" in projects
+        assert "tempest-big-1111111" in cloud.type(flavors).split()
+    finally:
+        cloud.type("openstack project delete tempest-team-222222")
+        cloud.type("openstack flavor delete tempest-big-1111111")
+
+
 @pytest.fixture(scope="module")
 def smoke(cloud: CloudUnderTest) -> tuple[dict[str, Any], str]:
     done = cloud.onestack("verify", "--tempest", "smoke", "--json", timeout=LONG, expect=None)
