@@ -495,13 +495,16 @@ def test_one_kind_that_stays_does_not_keep_the_other(
     def stays(made: Made) -> str:
         raise OnestackError("something stays", "servers: 1", "see doctor")
 
-    def unread(ctx: Context, heard: Any) -> list[str]:
+    def gone(ctx: Context, heard: Any) -> list[str]:
         tried.append("tempest")
+        return []
+
+    def unread(ctx: Context, heard: Any) -> list[str]:
         raise OnestackError("the note cannot be read")
 
     monkeypatch.setattr(account, "left", lambda made: True)
     monkeypatch.setattr(account, "remove", stays)
-    monkeypatch.setattr(leftovers, "remove", lambda ctx, heard: tried.append("tempest") or [])
+    monkeypatch.setattr(leftovers, "remove", gone)
     assert verb.clean(ctx, as_json=True) == 1
     said = json.loads(capsys.readouterr().out)
     assert said["well"] is False and tried == ["tempest"]

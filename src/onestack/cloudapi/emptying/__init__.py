@@ -67,7 +67,7 @@ def _own_session(ctx: Context, project: str) -> Session:
     admin = admin_session(ctx)
     url = ctx.url("identity")
     roles = admin.get(f"{url}/roles", params={"name": "member"}).json()["roles"]
-    user = admin.get_user_id()
+    user = str(admin.get_user_id())
     admin.put(f"{url}/projects/{project}/users/{user}/roles/{roles[0]['id']}")
     password = ctx.secrets["admin_keystone"]
     return member_session(url, user, password, project, timeout=60, kind=CloudSession)
