@@ -172,6 +172,8 @@ def test_only_what_is_of_the_project_goes(play: Play) -> None:
             + of("os-vol-tenant-attr:tenant_id", THEIRS, "v2")
             + [{"id": "v3", "name": "nobody's"}],
             "/v2/images": of("owner", OURS, "i1") + of("owner", THEIRS, "i2"),
+            "/metering/metering-labels": of("project_id", OURS, "m1")
+            + of("project_id", THEIRS, "m2"),
             "/networks": of("project_id", OURS, "n1") + of("project_id", THEIRS, "n2"),
             "/ports": of("project_id", OURS, "q1", device_owner="")
             + of("project_id", OURS, "q2", device_owner="network:dhcp")
@@ -180,7 +182,9 @@ def test_only_what_is_of_the_project_goes(play: Play) -> None:
     )
     ctx = play(cloud, Nova(), Cinder(), Glance(), Neutron())
     assert emptying.empty(ctx, OfProject(OURS)) == []
-    assert [told.rpartition("/")[2] for told in cloud.removed] == ["s1", "v1", "i1", "q1", "n1"]
+    assert [told.rpartition("/")[2] for told in cloud.removed] == [
+        *("s1", "v1", "i1", "m1", "q1", "n1")
+    ]
     servers = next(asked for path, asked in cloud.asked if path.endswith("/servers/detail"))
     assert servers == {"all_tenants": "1", "project_id": OURS}
     # Without it cinder does not say whose a backup is.

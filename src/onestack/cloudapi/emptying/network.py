@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 KINDS = (
     *("fwaas/firewall_groups", "fwaas/firewall_policies", "fwaas/firewall_rules"),
-    *("trunks", "floatingips", "routers", "ports", "networks", "security-groups"),
+    *(
+        "metering/metering-labels",
+        "trunks",
+        "floatingips",
+        "routers",
+        "ports",
+        "networks",
+        "security-groups",
+    ),
     *("address-groups", "subnetpools", "address-scopes", "qos/policies"),
 )
 """In the order in which they let go of one another."""
