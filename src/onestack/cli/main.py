@@ -55,6 +55,7 @@ VERBS: dict[str, Verb] = {
     "blame": Verb("where the time of the last `up` went", bare=True, root=False),
     "pool": Verb("show the pool of volumes, or let it grow", outside=True),
     "nic": Verb("have a NIC of the machine's carry the cloud's networks, too", outside=True),
+    "net": Verb("show how the networks are wired, from the outside to each port", outside=True),
     "image": Verb("build the images of guests: the test guest, machines of services"),
 }
 

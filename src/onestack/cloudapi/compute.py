@@ -67,6 +67,18 @@ class Compute:
         answer = self.session.get(f"{self.url}/servers", params=query)
         return list(answer.json()["servers"])
 
+    def names(self, **only: str) -> dict[str, str]:
+        """ID to name of everybody's servers; ``only`` those that nova's query is true of."""
+        found: dict[str, str] = {}
+        query = {**only, "all_tenants": "True"}
+        while True:
+            answer = self.session.get(f"{self.url}/servers", params=query).json()
+            found |= {each["id"]: each["name"] for each in answer["servers"]}
+            # Nova gives a thousand at a time.
+            if not answer["servers"] or not answer.get("servers_links"):
+                return found
+            query["marker"] = answer["servers"][-1]["id"]
+
     def has_servers(self, image: str) -> bool:
         """Whether there is a server of anybody's that was made from the image with this id."""
         query = {"image": image, "all_tenants": "True", "limit": "1"}

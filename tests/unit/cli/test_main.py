@@ -280,7 +280,8 @@ def test_what_works_on_the_machine_is_not_typed_inside_a_cloud(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(program.INSIDE, "a")
-    words = {"pool": ["show"], "nic": ["show"], "image": ["list"], "restart": ["nova"]}
+    shown = {verb: ["show"] for verb in ("pool", "nic", "net")}
+    words = {**shown, "image": ["list"], "restart": ["nova"]}
     more = words.get(name, [])
     inside = name in ("status", "logs", "answers", "openrc", "shell", "blame", "image")
     assert program.VERBS[name].outside is not inside

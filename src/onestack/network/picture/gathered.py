@@ -1,0 +1,203 @@
+"""What the services, the switch and the kernel say, asked with few calls, however much there is.
+
+Without neutron nothing can be drawn; what else does not answer is said, and what it would have
+told is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from onestack.host.command import run
+from onestack.kernel.namespaces import NAMES
+from onestack.model.context import Context
+from onestack.model.errors import OnestackError
+from onestack.model.findings import Finding, refuse
+from onestack.network.bridges import Bridges
+from onestack.network.picture import ovn as ovns
+from onestack.network.picture import switch as switches
+from onestack.network.picture import tables
+from onestack.network.picture.ovn import Ovn
+from onestack.network.picture.switch import Switch
+
+T = TypeVar("T")
+Item = Mapping[str, Any]
+FIELDS = {
+    "network": (
+        *("id", "name", "status", "admin_state_up", "shared", "router:external"),
+        *("provider:network_type", "provider:physical_network", "provider:segmentation_id"),
+    ),
+    "subnet": (
+        *("id", "name", "network_id", "cidr", "gateway_ip", "ip_version"),
+        *("enable_dhcp", "allocation_pools"),
+    ),
+    "port": (
+        *("id", "name", "network_id", "status", "admin_state_up", "mac_address", "fixed_ips"),
+        *("device_id", "device_owner", "binding:host_id", "binding:vif_type"),
+        *("binding:vif_details", "allowed_address_pairs"),
+    ),
+    "router": ("id", "name", "status", "admin_state_up", "routes"),
+    "floatingip": (
+        *("id", "floating_ip_address", "floating_network_id", "fixed_ip_address", "port_id"),
+        *("router_id", "status", "port_forwardings"),
+    ),
+}
+"""What is asked of each kind; less is answered sooner."""
+BALANCER = ("id", "name", "vip_port_id")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """``None`` stands for what could not be asked."""
+
+    networks: Sequence[Item]
+    subnets: Sequence[Item]
+    ports: Sequence[Item]
+    routers: Sequence[Item]
+    floating: Sequence[Item]
+    servers: Mapping[str, str] | None = None
+    active: frozenset[str] | None = None
+    """Servers that are to have their network; asked where a port is down or has no device."""
+    balancers: Sequence[Item] = ()
+    switch: Switch | None = None
+    ovn: Ovn | None = None
+    addresses: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The machine's, by device."""
+    namespaces: frozenset[str] = frozenset()
+    silent: tuple[Finding, ...] = ()
+    """Who did not answer."""
+
+
+def gather(ctx: Context) -> Gathered:
+    """Of a cloud that runs, in its network. Raises `OnestackError` where neutron does not tell."""
+    silent: list[Finding] = []
+    switch = _unless_silent(silent, "Open vSwitch", SWITCH, lambda: _switch(ctx))
+    layer = None
+    if ctx.once(Bridges).agent == "ovn":
+        layer = _unless_silent(silent, "OVN", OVN, lambda: _ovn(ctx))
+    found = _neutron(ctx)
+    ports = found["port"]
+    servers: dict[str, str] | None = {}
+    running: dict[str, str] | None = None
+    own = [port for port in ports if of_server(port)] if ctx.offers("compute") else []
+    if own:
+        servers = _unless_silent(silent, "nova", SERVERS, lambda: _servers(ctx))
+    if servers and _out_of_order(own, switch):
+        running = _unless_silent(silent, "nova", RUNNING, lambda: _servers(ctx, "ACTIVE"))
+    balancers: Sequence[Item] | None = ()
+    if ctx.offers("load-balancer"):
+        balancers = _unless_silent(silent, "Octavia", BALANCERS, lambda: _balancers(ctx))
+    return Gathered(
+        networks=found["network"],
+        subnets=found["subnet"],
+        ports=ports,
+        routers=found["router"],
+        floating=found["floatingip"],
+        servers=servers,
+        active=None if running is None else frozenset(running),
+        balancers=balancers or (),
+        switch=switch,
+        ovn=layer,
+        addresses=_addresses(),
+        namespaces=_namespaces(ctx),
+        silent=tuple(silent),
+    )
+
+
+def _out_of_order(ports: Sequence[Item], switch: Switch | None) -> bool:
+    """Whether a server's port is down or has no device: right where the server is off."""
+    plugs = switch.plugs() if switch else {}
+    return any(port["status"] != "ACTIVE" or port["id"] not in plugs for port in ports)
+
+
+def _unless_silent(
+    silent: list[Finding], who: str, otherwise: tuple[str, str], ask: Callable[[], T]
+) -> T | None:
+    """What it says, or nothing and a finding of what is not known then, with a cure."""
+    # Imported late: the verb's options are read where only the standard library is.
+    from keystoneauth1.exceptions import ClientException
+
+    try:
+        return ask()
+    except OnestackError as error:
+        why = ": ".join(filter(None, (error.what, error.why)))
+    except (ClientException, ValueError, KeyError) as error:
+        why = f"{type(error).__name__}: {error}"
+    unknown, cure = otherwise
+    silent.append(refuse(f"{who} does not tell {unknown}", why, cure))
+    return None
+
+
+SWITCH = ("what is plugged in where", "onestack restart ovsdb-server")
+OVN = ("which chassis has what", "onestack restart ovn")
+SERVERS = ("the names of servers: they have their ids here", "onestack restart nova-api")
+RUNNING = ("which servers run: whether a port of theirs is to work", "onestack restart nova-api")
+BALANCERS = ("the names of load balancers", "onestack restart octavia")
+
+
+def _neutron(ctx: Context) -> dict[str, list[Any]]:
+    from keystoneauth1.exceptions import ClientException
+
+    from onestack.cloudapi.neutron import neutron_of
+
+    api = neutron_of(ctx)
+    try:
+        return {kind: api.all(kind, fields=fields) for kind, fields in FIELDS.items()}
+    except ClientException as error:
+        raise OnestackError(
+            "neutron does not tell of the networks", str(error), "see onestack logs neutron-api"
+        ) from error
+
+
+def _servers(ctx: Context, status: str = "") -> dict[str, str]:
+    from onestack.cloudapi.compute import compute_of
+
+    return compute_of(ctx).names(**({"status": status} if status else {}))
+
+
+def _balancers(ctx: Context) -> list[dict[str, Any]]:
+    from onestack.cloudapi.balancers import balancers
+
+    return balancers(ctx, *BALANCER)
+
+
+def of_server(port: Item) -> bool:
+    return str(port["device_owner"]).startswith("compute:")
+
+
+def _switch(ctx: Context) -> Switch:
+    return switches.switch(_told(ctx, "ovs-vsctl", switches.QUESTIONS))
+
+
+def _ovn(ctx: Context) -> Ovn:
+    north = _told(ctx, "ovn-nbctl", ovns.NORTHBOUND)
+    return ovns.ovn(north, _told(ctx, "ovn-sbctl", ovns.SOUTHBOUND))
+
+
+def _told(ctx: Context, tool: str, questions: Sequence[tables.Question]) -> Any:
+    """By one of the tools in ``ROOT/bin``, which know the cloud's own sockets."""
+    said = run([ctx.cloud.bin / tool, *tables.words(questions)], timeout=20)
+    return tables.read(said.out, questions)
+
+
+def _addresses() -> dict[str, list[str]]:
+    """Of the machine's devices here, those of the link left out."""
+    said = json.loads(run(["ip", "-json", "address", "show"], timeout=20).out or "[]")
+    return {
+        device["ifname"]: [
+            f"{each['local']}/{each['prefixlen']}"
+            for each in device["addr_info"]
+            if each.get("scope") != "link"
+        ]
+        for device in said
+        if device
+    }
+
+
+def _namespaces(ctx: Context) -> frozenset[str]:
+    """As this cloud's agents see them; see `onestack.kernel.namespaces`."""
+    place = ctx.cloud.run / "netns" if ctx.cloud.netns else NAMES
+    return frozenset(path.name for path in place.iterdir()) if place.is_dir() else frozenset()

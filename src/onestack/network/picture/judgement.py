@@ -1,0 +1,302 @@
+"""What of a picture is not as it should be, each with its cause and a cure.
+
+Only what is sure counts: a port of a server that is switched off is DOWN as it should be.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from onestack.model.findings import Finding, refuse
+from onestack.network.picture.drawing import DEAD, OTHER, OUTSIDE, TUNNELS, Setting
+from onestack.network.picture.gathered import Gathered
+from onestack.network.picture.model import Bridge, Kind, Network, Picture, Port, Router, Wrong
+
+KEEPER = "external-bridge"
+SWITCH_AGENT, DHCP_AGENT, L3_AGENT = (
+    "neutron-openvswitch-agent",
+    "neutron-dhcp-agent",
+    "neutron-l3-agent",
+)
+CONTROLLER, OVN_AGENT, WORKERS = "ovn-controller", "neutron-ovn-agent", "neutron-workers"
+FAILED = "binding_failed"
+OF_AGENTS = {Kind.DHCP: DHCP_AGENT, Kind.GATEWAY: L3_AGENT, Kind.INTERFACE: L3_AGENT}
+"""Who makes the devices of which ports."""
+
+
+def judge(
+    setting: Setting, found: Gathered, picture: Picture, unready: Mapping[str, str]
+) -> Picture:
+    """``picture`` with what is wrong in it.
+
+    ``unready`` are the processes of networks that are not ready, and what is said of each.
+    """
+    wrong = list(_Judge(setting, found, picture, unready).all())
+    causes = "\n".join(each.finding.why for each in wrong)
+    for process, said in unready.items():
+        # One that is no cause of anything yet.
+        if f"{process}: {said}" not in causes:
+            cure = _restart(process)
+            wrong.append(Wrong("", refuse(f"{process} is not ready", f"{process}: {said}", cure)))
+    return replace(picture, wrong=tuple(wrong))
+
+
+@dataclass(frozen=True)
+class _Judge:
+    setting: Setting
+    found: Gathered
+    picture: Picture
+    unready: Mapping[str, str]
+
+    def all(self) -> Iterator[Wrong]:
+        for silent in self.found.silent:
+            yield Wrong("", silent)
+        for bridge in self.picture.bridges:
+            for finding in self.bridge(bridge):
+                yield Wrong(bridge.name, finding)
+        for network in self.picture.networks:
+            for finding in self.network(network):
+                yield Wrong(network.id, finding)
+            for port in network.ports:
+                if found := self.port(port, network):
+                    yield Wrong(port.id, found)
+        for router in self.picture.routers:
+            for finding in self.router(router):
+                yield Wrong(router.id, finding)
+        yield from self.floating()
+
+    def undone(self, what: str, process: str, why: str = "") -> Finding:
+        """Something that ``process`` has not done, or not yet."""
+        if said := self.unready.get(process):
+            return refuse(what, f"{process}: {said}", _restart(process))
+        return refuse(
+            what,
+            why or f"{process} does that, and is ready: it has not got to it yet, or failed",
+            f"look again in a moment; if it stays so: onestack restart {process}",
+        )
+
+    # -- bridges -------------------------------------------------------------
+
+    def bridge(self, bridge: Bridge) -> Iterator[Finding]:
+        if bridge.role == OTHER:
+            return
+        if not bridge.there:
+            yield self.undone(f"there is no bridge {bridge.name}", self._maker(bridge))
+            return
+        if bridge.connected is False:
+            yield self.undone(
+                f"nobody tells {bridge.name} what to do with packets",
+                SWITCH_AGENT,
+                f"its controller {bridge.controller} does not answer it",
+            )
+        present = {ipaddress.ip_interface(address) for address in bridge.addresses}
+        for address in self.setting.own.get(bridge.name, ()):
+            if ipaddress.ip_interface(address) not in present:
+                yield self.undone(f"the machine has no address {address} on {bridge.name}", KEEPER)
+        for patch in bridge.patches:
+            if not patch.to:
+                what = f"{patch.port} in {bridge.name} leads nowhere: there is no {patch.peer}"
+                yield self.undone(what, self._patcher)
+        yield from self._unjoined(bridge)
+
+    def _maker(self, bridge: Bridge) -> str:
+        return KEEPER if bridge.role == OUTSIDE else self._patcher
+
+    @property
+    def _patcher(self) -> str:
+        return CONTROLLER if self.setting.ovn else SWITCH_AGENT
+
+    def _unjoined(self, bridge: Bridge) -> Iterator[Finding]:
+        middle = self.picture.bridge(self.setting.integration)
+        joins = (bridge.role == OUTSIDE and bridge.physical) or bridge.role == TUNNELS
+        if not (self.found.switch and middle and middle.there and joins):
+            return
+        if any(patch.to == middle.name for patch in bridge.patches):
+            return
+        if self.setting.ovn and not self._is_needed(bridge):
+            return
+        what = f"no patch port joins {bridge.name} to {middle.name}"
+        # one that leads nowhere has been told of
+        if not any(not patch.to for patch in bridge.patches):
+            yield self.undone(what, self._patcher)
+
+    def _is_needed(self, bridge: Bridge) -> bool:
+        """OVN joins a bridge when something here uses a network of it."""
+        used = [each for each in self.picture.networks if each.bridge == bridge.name]
+        ports = [port for each in used if each.localnet for port in each.ports]
+        return any(
+            port.host == self.setting.host
+            and (port.kind is Kind.GATEWAY or (port.kind is Kind.SERVER and port.plug))
+            for port in ports
+        )
+
+    # -- networks and routers ------------------------------------------------
+
+    def network(self, network: Network) -> Iterator[Finding]:
+        if network.physical and not network.bridge:
+            yield refuse(
+                f"the network {network.name} leads nowhere",
+                f"no bridge is mapped to its physical network {network.physical}",
+                f"onestack up --set {self.setting.key}=…,{network.physical}:BRIDGE",
+            )
+        if self.setting.ovn:
+            yield from self._in_ovn(network)
+        elif network.enabled and any(subnet.dhcp for subnet in network.subnets):
+            yield from self._served(network)
+
+    def _served(self, network: Network) -> Iterator[Finding]:
+        servers = [port for port in network.ports if port.kind is Kind.DHCP]
+        if not servers:
+            yield self.undone(f"the network {network.name} has no DHCP server", DHCP_AGENT)
+        for space in sorted({port.namespace for port in servers if self._is_here(port)}):
+            if space not in self.found.namespaces:
+                yield self.undone(f"the namespace {space} of {network.name} is missing", DHCP_AGENT)
+
+    def _in_ovn(self, network: Network) -> Iterator[Finding]:
+        ovn = self.found.ovn
+        if ovn is None:
+            return
+        if network.switch not in ovn.switches:
+            yield self.undone(f"OVN has no logical switch of the network {network.name}", WORKERS)
+            return
+        for subnet in network.subnets:
+            if subnet.dhcp and subnet.version == 4 and subnet.options is None:
+                what = f"OVN answers no DHCP on {subnet.name or subnet.cidr} of {network.name}"
+                yield self.undone(what, WORKERS)
+        yield from self._metadata(network)
+
+    def _metadata(self, network: Network) -> Iterator[Finding]:
+        """It is there from the network's first server on this host."""
+        servers = (port for port in network.ports if port.kind is Kind.SERVER and port.addresses)
+        used = any(port.plug and self._is_here(port) for port in servers)
+        for port in network.ports if used else ():
+            if port.kind is not Kind.METADATA or not any("." in each for each in port.addresses):
+                continue
+            if port.namespace not in self.found.namespaces or not port.plug:
+                yield self.undone(f"servers of {network.name} get no metadata", OVN_AGENT)
+
+    def router(self, router: Router) -> Iterator[Finding]:
+        legs = (*router.gateways, *router.interfaces)
+        if not self.setting.ovn:
+            if router.enabled and legs and router.place not in self.found.namespaces:
+                what = f"the namespace {router.place} of the router {router.name} is missing"
+                yield self.undone(what, L3_AGENT)
+            return
+        ovn = self.found.ovn
+        if ovn is None:
+            return
+        if router.place not in ovn.routers:
+            yield self.undone(f"OVN has no logical router of {router.name}", WORKERS)
+            return
+        for leg in router.gateways if router.enabled else ():
+            if leg.host:
+                continue
+            what = f"no chassis has the gateway {leg.logical} of the router {router.name}"
+            if not ovn.hosts:
+                yield self.undone(what, CONTROLLER, "no chassis is known to OVN at all")
+            elif not ovn.scheduled.get(leg.logical):
+                yield self.undone(what, WORKERS, "neutron has chosen none for it")
+            else:
+                yield self.undone(what, CONTROLLER, "the one that neutron has chosen does not act")
+
+    # -- ports -----------------------------------------------------------------
+
+    def _is_here(self, port: Port) -> bool:
+        return port.host == self.setting.host
+
+    def port(self, port: Port, network: Network) -> Finding | None:
+        """At most one thing: the first that explains the others."""
+        what = _called(port, network)
+        if port.binding == FAILED:
+            return self._unbound(what, port)
+        if not self._is_to_work(port):
+            return None
+        here = self.found.switch and self._is_here(port)
+        if here and (found := self._unplugged(what, port)):
+            return found
+        if port.status == "DOWN":
+            return self.undone(f"neutron says that {what} is DOWN", self._wirer)
+        return None
+
+    def _unbound(self, what: str, port: Port) -> Finding:
+        """Neutron tries anew only for another host than before, so for none in between."""
+        words = [f"port unset --host {port.id}", f"port set --host {port.host} {port.id}"]
+        words += [f"server reboot --hard {port.of}"] if port.kind is Kind.SERVER else []
+        said = self.unready.get(self._wirer)
+        why = f"{self._wirer}: {said}" if said else "onestack logs neutron-api says why"
+        return refuse(
+            f"neutron could not bind {what} to {port.host} (binding_failed)",
+            f"nothing on that host takes such a port, or did not when it was made; {why}",
+            f"once that is mended: {'; '.join(f'openstack {each}' for each in words)}",
+        )
+
+    def _unplugged(self, what: str, port: Port) -> Finding | None:
+        plug, maker = port.plug, OF_AGENTS.get(port.kind, "")
+        if port.kind is Kind.HOST:
+            # as `onestack.network.management` calls a network and who keeps this machine's port
+            maker = f"{port.name.removesuffix('-mgmt')}-management"
+        if plug is None:
+            device = f"{port.device} is missing" if port.device else "no device is"
+            return self._absent(f"{device} in the switch for {what}", port, maker)
+        if plug.problem:
+            return self._absent(
+                f"{plug.device} of {what} does not work: {plug.problem}", port, maker
+            )
+        if plug.tag == DEAD:
+            return self.undone(
+                f"{plug.device} of {what} is in VLAN {DEAD}, which leads nowhere", SWITCH_AGENT
+            )
+        return None
+
+    def _absent(self, what: str, port: Port, maker: str) -> Finding:
+        if port.kind is Kind.SERVER:
+            return refuse(
+                what,
+                "the server runs without it, or has just been started or ended",
+                f"look again in a moment; if it stays so: openstack server reboot --hard {port.of}",
+            )
+        return self.undone(what, maker)
+
+    def _is_to_work(self, port: Port) -> bool:
+        if not (port.enabled and port.host):
+            return False
+        if port.kind is Kind.SERVER:
+            return port.binding == "ovs" and self._runs(port)
+        if self.setting.ovn:
+            return port.kind is Kind.HOST
+        return port.kind in (*OF_AGENTS, Kind.HOST)
+
+    def _runs(self, port: Port) -> bool:
+        """A server that is switched off may be without its device, whatever neutron says."""
+        if self.found.active is None:
+            return port.status == "ACTIVE" and port.plug is not None
+        return port.of in self.found.active
+
+    @property
+    def _wirer(self) -> str:
+        return CONTROLLER if self.setting.ovn else SWITCH_AGENT
+
+    def floating(self) -> Iterator[Wrong]:
+        """OVN's have no status that tells anything."""
+        for each in () if self.setting.ovn else self.found.floating:
+            if each["port_id"] and each["router_id"] and each["status"] in ("DOWN", "ERROR"):
+                what = f"the floating address {each['floating_ip_address']} is {each['status']}"
+                yield Wrong(each["port_id"], self.undone(what, L3_AGENT))
+
+
+def _restart(process: str) -> str:
+    return f"onestack logs {process} tells why; then onestack restart {process}"
+
+
+def _called(port: Port, network: Network) -> str:
+    """For people."""
+    match port.kind:
+        case Kind.SERVER:
+            return f"the port of the server {port.name} in {network.name}"
+        case Kind.GATEWAY | Kind.INTERFACE:
+            return f"the port of the router {port.name} in {network.name}"
+        case Kind.DHCP:
+            return f"the DHCP server of {network.name}"
+    return f"the port {port.name} in {network.name}"
