@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import notes
-from tests.support.clouds import CloudUnderTest, run, wait_until
+from tests.support.clouds import LAUNCHER, CloudUnderTest, run, wait_until
 
 SSH = (
     "ssh -i {key} -p {port} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
@@ -45,6 +45,12 @@ class Sitting:
         self.work = work
         self.key = work / "key"
         self.ids: dict[str, str] = {}
+
+    def wiring(self, *words: str) -> str:
+        """What `onestack net show` prints, once it finds nothing wrong."""
+        line = [str(LAUNCHER), "net", "show", *words, "--name", self.cloud.name]
+        shown: str = wait_until("the wiring", lambda: run(line).stdout, 90)
+        return shown
 
     def ssh(self, address: str, command: str, timeout: float = 60, port: int = 22) -> str:
         line = SSH.format(key=self.key, address=address, command=command, port=port)

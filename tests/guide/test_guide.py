@@ -153,10 +153,18 @@ class TestGuide:
             ):
                 served = functools.partial(sitting.dhcp_has, net, pattern)
                 wait_until(f"the DHCP server's address on {net}", served, 60)
+                device = rf"DHCP +{pattern} at tap[0-9a-f-]{{11}}, qdhcp-{ids[net]}\n"
+                assert re.search(device, sitting.wiring(net))
+            assert f"router1  router, qrouter-{ids['router1']}\n" in sitting.wiring("router1")
         else:
             wiring = cloud.type("ovn-nbctl show")
             assert f"neutron-{ids['net-int']}" in wiring
             assert f"neutron-{ids['router1']}" in wiring
+            shown = sitting.wiring("router1")
+            assert f"router1  router, neutron-{ids['router1']}\n" in shown
+            assert f"switch    neutron-{ids['net-int']}\n" in shown
+            assert re.search(r"DHCP +by OVN as [0-9.]+ on sub-int, router 192\.168\.10\.1,", shown)
+            assert re.search(rf"metadata +192\.168\.10\.10, ovnmeta-{ids['net-int']}", shown)
 
     def test_row_10_a_card_in_the_bridge(self, sitting: Sitting) -> None:
         """``eno1`` becomes a port of br-ex, which takes its address."""
@@ -180,6 +188,7 @@ class TestGuide:
         if sitting.backend == "ovn":
             wiring = cloud.type("ovs-vsctl show")
             assert "Bridge br-int" in wiring and "Bridge br-ex" in wiring
+            self._all_of_it_has_names(sitting)
             return
 
         def bridges() -> dict[str, str]:
@@ -199,6 +208,18 @@ class TestGuide:
             )
 
         wait_until("the wiring of the notes", complete, 60)
+        self._all_of_it_has_names(sitting)
+
+    def _all_of_it_has_names(self, sitting: Sitting) -> None:
+        """Each bridge, port and namespace that the notes look at is in `onestack net show`."""
+        cloud, shown = sitting.cloud, sitting.wiring()
+        bridges = cloud.type("ovs-vsctl list-br").split()
+        ports = cloud.type(f"for b in {' '.join(bridges)}; do ovs-vsctl list-ports $b; done")
+        # The office's of row 10 is not the cloud's.
+        spaces = re.findall(r"^q\w+-\S+", cloud.type("ip netns"), re.MULTILINE)
+        words = set(re.findall(r"[\w-]+", shown))
+        assert {*bridges, *ports.split(), *spaces} <= words
+        assert {"net-ext", "net-int", "sub-ext", "sub-int", "router1"} <= words
 
     def test_row_13_router_addresses(self, sitting: Sitting) -> None:
         if sitting.backend == "ovn":
@@ -293,6 +314,17 @@ class TestGuide:
         for name in ("one", "two"):
             wait_until(f"a ping from {name}", functools.partial(sitting.pings, name), 240, 2)
             wait_until(f"ssh to {name}", functools.partial(sitting.lets_in, name), 240, 3)
+
+    def test_row_12_instances_in_the_wiring(self, sitting: Sitting) -> None:
+        """By their names, with both addresses and the device that they have in br-int."""
+        shown = sitting.wiring("net-int")
+        ports = sitting.cloud.type("ovs-vsctl list-ports br-int").split()
+        for name in ("one", "two"):
+            row = rf"─ {name} +server +192\.168\.10\.\d+ +{sitting.ids[name]} +(\S+)\n"
+            (device,) = re.findall(row, shown)
+            assert device in ports and re.match("(qvo|tap)", device)
+        if sitting.backend == "ovn":
+            assert f"ovnmeta-{sitting.ids['net-int']}\n" in shown
 
     def test_metadata_and_user_data(self, sitting: Sitting) -> None:
         """The guest itself fetched its name, key and user-data from 169.254.169.254."""
