@@ -124,7 +124,9 @@ class _Drawing:
         logical = f"lrp-{port['id']}" if self._setting.ovn and kind in _LEGS else ""
         host = port.get("binding:host_id") or ""
         if logical and kind is Kind.GATEWAY and self._found.ovn:
-            host = self._found.ovn.places.get(f"cr-{logical}", "")
+            places = self._found.ovn.places
+            # A router that is pinned to a chassis whole has no port of that name.
+            host = places.get(f"cr-{logical}") or places.get(logical, "")
         return Port(
             id=port["id"],
             kind=kind,
@@ -264,11 +266,12 @@ class _Drawing:
         )
 
     def _bridge_of(self, network: Item) -> str:
-        """Where it leads out: by its physical network, or as routers' legs on it are plugged."""
+        """Where it leads out: by its physical network, or as the agent plugs routers' legs."""
         physical = network.get("provider:physical_network")
         if physical:
             return self._setting.mappings.get(physical, "")
-        return self._setting.external if network["router:external"] else ""
+        legs = network["router:external"] and not self._setting.ovn
+        return self._setting.external if legs else ""
 
     def _tag(self, plugs: Iterable[Plug | None]) -> int | None:
         counted = Counter(

@@ -10,8 +10,8 @@ from onestack.network.picture.tables import Question, Row, one, several
 NORTHBOUND = (
     Question("Logical_Switch", ("name", "ports")),
     Question("Logical_Switch_Port", ("_uuid", "name", "type")),
-    Question("Logical_Router", ("name",)),
-    Question("Logical_Router_Port", ("name", "gateway_chassis", "ha_chassis_group")),
+    Question("Logical_Router", ("name", "ports", "options")),
+    Question("Logical_Router_Port", ("_uuid", "name", "gateway_chassis", "ha_chassis_group")),
     Question("DHCP_Options", ("options", "external_ids")),
 )
 SOUTHBOUND = (
@@ -26,7 +26,7 @@ class Ovn:
     """Logical switches to their ports to the outside, or nothing."""
     routers: frozenset[str]
     scheduled: Mapping[str, bool]
-    """Logical router ports, and whether any chassis may be their gateway."""
+    """Logical router ports, and whether any chassis is chosen: for the port or its whole router."""
     options: Mapping[str, Mapping[str, str]]
     """Neutron's subnets to what is answered by DHCP."""
     hosts: frozenset[str]
@@ -42,6 +42,12 @@ def ovn(north: Mapping[str, Sequence[Row]], south: Mapping[str, Sequence[Row]]) 
         if row["type"] == "localnet"
     }
     hosts = {row["_uuid"]: row["hostname"] or row["name"] for row in south["Chassis"]}
+    pinned = {
+        port
+        for row in north["Logical_Router"]
+        if row["options"].get("chassis")
+        for port in several(row["ports"])
+    }
     return Ovn(
         {
             row["name"]: next((localnet[p] for p in several(row["ports"]) if p in localnet), "")
@@ -50,7 +56,9 @@ def ovn(north: Mapping[str, Sequence[Row]], south: Mapping[str, Sequence[Row]]) 
         frozenset(row["name"] for row in north["Logical_Router"]),
         {
             row["name"]: bool(
-                several(row["gateway_chassis"]) or one(row["ha_chassis_group"]) is not None
+                several(row["gateway_chassis"])
+                or one(row["ha_chassis_group"]) is not None
+                or row["_uuid"] in pinned
             )
             for row in north["Logical_Router_Port"]
         },

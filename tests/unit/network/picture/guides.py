@@ -205,6 +205,34 @@ def gathered(layout: str, **other: Any) -> Gathered:
     return Gathered(**{**found, **other})
 
 
+def pinned(chassis: bool = True) -> Gathered:
+    """OVN's cloud where the external network is tunnelled: neutron pins its router whole.
+
+    Without a ``chassis``, none has been chosen.
+    """
+    north = tables.read(said("ovn.ovn-nbctl"), ovn.NORTHBOUND)
+    south = tables.read(said("ovn.ovn-sbctl"), ovn.SOUTHBOUND)
+    (known,) = south["Chassis"]
+    (router,) = north["Logical_Router"]
+    if chassis:
+        router["options"] = {**router["options"], "chassis": known["name"]}
+    for row in north["Logical_Router_Port"]:
+        row["ha_chassis_group"] = []
+    places = [r for r in south["Port_Binding"] if not r["logical_port"].startswith(("cr-", "prov"))]
+    for row in places if chassis else ():
+        if row["logical_port"].removeprefix("lrp-") in (GATEWAY, INTERFACE):
+            row["chassis"] = known["_uuid"]
+    south["Port_Binding"] = places
+    north["Logical_Switch_Port"] = []
+    networks = answers("ovn")["network"]
+    networks[0] |= {
+        "provider:network_type": "geneve",
+        "provider:physical_network": None,
+        "provider:segmentation_id": 7,
+    }
+    return gathered("ovn", ovn=ovn.ovn(north, south), networks=networks)
+
+
 def setting(layout: str, **other: Any) -> Setting:
     own: Sequence[str] = ("10.50.14.1/24",) if layout == "ovn" else ()
     given: dict[str, Any] = {

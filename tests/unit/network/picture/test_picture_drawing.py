@@ -120,6 +120,11 @@ def test_networks_lead_out_by_their_physical_network() -> None:
     assert outside and (outside.physical, outside.bridge) == ("", "br-ex")
 
 
+def test_an_external_network_that_is_tunnelled_is_in_no_bridge() -> None:
+    found = picture("ovn", guides.pinned()).network(EXT)
+    assert found and (found.kind, found.bridge, found.localnet) == ("geneve", "", "")
+
+
 def test_what_is_told_of_only_half_is_drawn_all_the_same() -> None:
     """Between two questions somebody may delete what the first answer named, or make more."""
     given = gathered("openvswitch", networks=[], routers=[], servers={})

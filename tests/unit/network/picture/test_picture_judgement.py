@@ -238,11 +238,11 @@ def test_a_router_that_is_off_or_empty_has_no_namespace() -> None:
 def test_a_gateway_without_a_chassis() -> None:
     asked = gathered("ovn")
     assert asked.ovn
-    lost = replace(asked.ovn, places={})
+    lost, none = replace(asked.ovn, places={}), dict.fromkeys(asked.ovn.scheduled, False)
     what = f"no chassis has the gateway lrp-{guides.GATEWAY} of the router router1"
     for layer, why, who in (
         (lost, "the one that neutron has chosen does not act", "ovn-controller"),
-        (replace(lost, scheduled={}), "neutron has chosen none for it", "neutron-workers"),
+        (replace(lost, scheduled=none), "neutron has chosen none for it", "neutron-workers"),
         (replace(lost, hosts=frozenset()), "no chassis is known to OVN at all", "ovn-controller"),
     ):
         found = picture("ovn", replace(asked, ovn=layer))
@@ -250,6 +250,20 @@ def test_a_gateway_without_a_chassis() -> None:
         assert only(found)[3].endswith(f"onestack restart {who}")
     off = [{**each, "admin_state_up": False} for each in asked.routers]
     assert said(picture("ovn", replace(asked, ovn=lost, routers=off))) == []
+
+
+def test_a_router_that_is_pinned_to_a_chassis_whole() -> None:
+    """One behind an external network that is tunnelled, as OVN's are by default."""
+    found = picture("ovn", guides.pinned())
+    assert said(found) == []
+    assert [leg.host for leg in found.routers[0].gateways] == [guides.HOST]
+    what = f"no chassis has the gateway lrp-{guides.GATEWAY} of the router router1"
+    free = guides.pinned(chassis=False)
+    assert only(picture("ovn", free))[1:3] == (what, "neutron has chosen none for it")
+    idle = guides.pinned()
+    assert idle.ovn
+    idle = replace(idle, ovn=replace(idle.ovn, places={}))
+    assert only(picture("ovn", idle))[2] == "the one that neutron has chosen does not act"
 
 
 def test_what_ovn_lacks() -> None:
