@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from onestack.model.findings import Finding, refuse
 from onestack.network.picture.drawing import DEAD, OTHER, OUTSIDE, TUNNELS, Setting
@@ -22,6 +23,8 @@ SWITCH_AGENT, DHCP_AGENT, L3_AGENT = (
 )
 CONTROLLER, OVN_AGENT, WORKERS = "ovn-controller", "neutron-ovn-agent", "neutron-workers"
 FAILED = "binding_failed"
+RESERVED = "reserved_dhcp_port"
+"""``device_id`` of a DHCP server's port that keeps an address until there is a server again."""
 OF_AGENTS = {Kind.DHCP: DHCP_AGENT, Kind.GATEWAY: L3_AGENT, Kind.INTERFACE: L3_AGENT}
 """Who makes the devices of which ports."""
 
@@ -143,11 +146,14 @@ class _Judge:
             )
         if self.setting.ovn:
             yield from self._in_ovn(network)
-        elif network.enabled and any(subnet.dhcp for subnet in network.subnets):
+        elif self._is_served(network):
             yield from self._served(network)
 
+    def _is_served(self, network: Network) -> bool:
+        return network.enabled and any(subnet.dhcp for subnet in network.subnets)
+
     def _served(self, network: Network) -> Iterator[Finding]:
-        servers = [port for port in network.ports if port.kind is Kind.DHCP]
+        servers = [p for p in network.ports if p.kind is Kind.DHCP and p.of != RESERVED]
         if not servers:
             yield self.undone(f"the network {network.name} has no DHCP server", DHCP_AGENT)
         for space in sorted({port.namespace for port in servers if self._is_here(port)}):
@@ -211,7 +217,7 @@ class _Judge:
         what = _called(port, network)
         if port.binding == FAILED:
             return self._unbound(what, port)
-        if not self._is_to_work(port):
+        if not self._is_to_work(port, network):
             return None
         here = self.found.switch and self._is_here(port)
         if here and (found := self._unplugged(what, port)):
@@ -259,14 +265,24 @@ class _Judge:
             )
         return self.undone(what, maker)
 
-    def _is_to_work(self, port: Port) -> bool:
+    def _is_to_work(self, port: Port, network: Network) -> bool:
         if not (port.enabled and port.host):
             return False
-        if port.kind is Kind.SERVER:
-            return port.binding == "ovs" and self._runs(port)
-        if self.setting.ovn:
-            return port.kind is Kind.HOST
-        return port.kind in (*OF_AGENTS, Kind.HOST)
+        match port.kind:
+            case Kind.SERVER:
+                return port.binding == "ovs" and self._runs(port)
+            case Kind.HOST:
+                return True
+            case Kind.GATEWAY | Kind.INTERFACE if not self.setting.ovn:
+                return port.of in self._on
+            case Kind.DHCP:
+                return self._is_served(network) and port.of != RESERVED
+        return False
+
+    @cached_property
+    def _on(self) -> frozenset[str]:
+        """Routers that are not switched off: of one that is, the agent leaves nothing."""
+        return frozenset(router.id for router in self.picture.routers if router.enabled)
 
     def _runs(self, port: Port) -> bool:
         """A server that is switched off may be without its device, whatever neutron says."""
@@ -281,7 +297,8 @@ class _Judge:
     def floating(self) -> Iterator[Wrong]:
         """OVN's have no status that tells anything."""
         for each in () if self.setting.ovn else self.found.floating:
-            if each["port_id"] and each["router_id"] and each["status"] in ("DOWN", "ERROR"):
+            led = each["port_id"] and each["router_id"] in self._on
+            if led and each["status"] in ("DOWN", "ERROR"):
                 what = f"the floating address {each['floating_ip_address']} is {each['status']}"
                 yield Wrong(each["port_id"], self.undone(what, L3_AGENT))
 

@@ -226,13 +226,48 @@ def test_a_network_without_a_dhcp_server() -> None:
     assert said(picture("openvswitch", replace(given, networks=off))) == []
 
 
-def test_a_router_that_is_off_or_empty_has_no_namespace() -> None:
-    given = gathered("openvswitch", namespaces=frozenset({f"qdhcp-{EXT}", f"qdhcp-{INT}"}))
+def test_of_a_router_that_is_off_the_agent_leaves_nothing() -> None:
+    """The agent is told of those alone that are on, and takes away all that it had made."""
+    legs = {guides.GATEWAY: "qg-244e25b0-ea", guides.INTERFACE: "qr-d698c4e6-e3"}
+    gone = without("openvswitch", "Interface", lambda row: row["name"] in legs.values())
+    items = guides.answers("openvswitch")
+    down = [{**p, "status": "DOWN"} if p["id"] in legs else p for p in items["port"]]
+    given = gathered(
+        "openvswitch",
+        namespaces=frozenset({f"qdhcp-{EXT}", f"qdhcp-{INT}"}),
+        switch=gone,
+        ports=down,
+        floating=[{**each, "status": "DOWN"} for each in items["floatingip"]],
+    )
+    assert {each.about for each in picture("openvswitch", given).wrong} == {
+        *(ROUTER, *legs, guides.PORT_ONE)
+    }
     off = [{**each, "admin_state_up": False} for each in given.routers]
     assert said(picture("openvswitch", replace(given, routers=off))) == []
+    # One that was deleted while the others were asked for.
+    assert said(picture("openvswitch", replace(given, routers=[]))) == []
+
+
+def test_a_router_without_legs_has_no_namespace() -> None:
+    given = gathered("openvswitch", namespaces=frozenset({f"qdhcp-{EXT}", f"qdhcp-{INT}"}))
     legs = (guides.GATEWAY, guides.INTERFACE)
     left = [each for each in given.ports if each["id"] not in legs]
     assert said(picture("openvswitch", replace(given, ports=left))) == []
+
+
+def test_a_network_that_gets_no_dhcp_any_more() -> None:
+    """Its server's port is left where the agent was away when it was switched off."""
+    gone = without("openvswitch", "Interface", lambda row: row["name"] == "tap2e5be949-d4")
+    given = gathered("openvswitch", switch=gone)
+    assert only(picture("openvswitch", given))[0] == guides.DHCP_INT
+    off = [{**n, "admin_state_up": n["id"] != INT} for n in given.networks]
+    assert said(picture("openvswitch", replace(given, networks=off))) == []
+    quiet = [{**s, "enable_dhcp": s["network_id"] != INT} for s in given.subnets]
+    assert said(picture("openvswitch", replace(given, subnets=quiet))) == []
+    # Kept for the next server, with its address; a server it is not.
+    kept = ports("openvswitch", guides.DHCP_INT, device_id="reserved_dhcp_port")
+    found = picture("openvswitch", replace(given, ports=kept))
+    assert said(found) == ["the network net-int has no DHCP server"]
 
 
 def test_a_gateway_without_a_chassis() -> None:
