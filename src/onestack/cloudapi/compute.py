@@ -67,13 +67,13 @@ class Compute:
         answer = self.session.get(f"{self.url}/servers", params=query)
         return list(answer.json()["servers"])
 
-    def names(self, **only: str) -> dict[str, str]:
-        """ID to name of everybody's servers; ``only`` those that nova's query is true of."""
-        found: dict[str, str] = {}
-        query = {**only, "all_tenants": "True"}
+    def everybodys(self) -> list[Item]:
+        """All that nova tells of each server that there is."""
+        found: list[Item] = []
+        query = {"all_tenants": "True"}
         while True:
-            answer = self.session.get(f"{self.url}/servers", params=query).json()
-            found |= {each["id"]: each["name"] for each in answer["servers"]}
+            answer = self.session.get(f"{self.url}/servers/detail", params=query).json()
+            found += answer["servers"]
             # Nova gives a thousand at a time.
             if not answer["servers"] or not answer.get("servers_links"):
                 return found

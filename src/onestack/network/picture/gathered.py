@@ -46,6 +46,8 @@ FIELDS = {
     ),
 }
 """What is asked of each kind; less is answered sooner."""
+STATES = ("vm_state", "task_state", "power_state")
+SETTLED = ("active", None, 1)
 BALANCER = ("id", "name", "vip_port_id")
 
 
@@ -59,8 +61,9 @@ class Gathered:
     routers: Sequence[Item]
     floating: Sequence[Item]
     servers: Mapping[str, str] | None = None
-    active: frozenset[str] | None = None
-    """Servers that are to have their network; asked where a port is down or has no device."""
+    """Their names."""
+    active: frozenset[str] = frozenset()
+    """Servers that are to have their network: they run, and nothing is being done with them."""
     balancers: Sequence[Item] = ()
     switch: Switch | None = None
     ovn: Ovn | None = None
@@ -72,32 +75,34 @@ class Gathered:
 
 
 def gather(ctx: Context) -> Gathered:
-    """Of a cloud that runs, in its network. Raises `OnestackError` where neutron does not tell."""
+    """Of a cloud that runs, in its network. Raises `OnestackError` where neutron does not tell.
+
+    What is made later is asked for later: a server runs once it has its port and device, a port
+    is there before its device is. So what is made meanwhile is seldom missed.
+    """
     silent: list[Finding] = []
+    servers: Sequence[Item] | None = ()
+    if ctx.offers("compute"):
+        servers = _unless_silent(silent, "nova", SERVERS, lambda: _servers(ctx))
+    found = _neutron(ctx)
+    if not any(map(of_server, found["port"])):
+        # Nothing would be told of nova's either.
+        silent.clear()
     switch = _unless_silent(silent, "Open vSwitch", SWITCH, lambda: _switch(ctx))
     layer = None
     if ctx.once(Bridges).agent == "ovn":
         layer = _unless_silent(silent, "OVN", OVN, lambda: _ovn(ctx))
-    found = _neutron(ctx)
-    ports = found["port"]
-    servers: dict[str, str] | None = {}
-    running: dict[str, str] | None = None
-    own = [port for port in ports if of_server(port)] if ctx.offers("compute") else []
-    if own:
-        servers = _unless_silent(silent, "nova", SERVERS, lambda: _servers(ctx))
-    if servers and _out_of_order(own, switch):
-        running = _unless_silent(silent, "nova", RUNNING, lambda: _servers(ctx, "ACTIVE"))
     balancers: Sequence[Item] | None = ()
     if ctx.offers("load-balancer"):
         balancers = _unless_silent(silent, "Octavia", BALANCERS, lambda: _balancers(ctx))
     return Gathered(
         networks=found["network"],
         subnets=found["subnet"],
-        ports=ports,
+        ports=found["port"],
         routers=found["router"],
         floating=found["floatingip"],
-        servers=servers,
-        active=None if running is None else frozenset(running),
+        servers=None if servers is None else {each["id"]: each["name"] for each in servers},
+        active=frozenset(each["id"] for each in servers or () if _is_settled(each)),
         balancers=balancers or (),
         switch=switch,
         ovn=layer,
@@ -107,10 +112,9 @@ def gather(ctx: Context) -> Gathered:
     )
 
 
-def _out_of_order(ports: Sequence[Item], switch: Switch | None) -> bool:
-    """Whether a server's port is down or has no device: right where the server is off."""
-    plugs = switch.plugs() if switch else {}
-    return any(port["status"] != "ACTIVE" or port["id"] not in plugs for port in ports)
+def _is_settled(server: Item) -> bool:
+    """Nova calls it ACTIVE also while it is stopped, rebooted or deleted, or has just ended."""
+    return tuple(server[f"OS-EXT-STS:{state}"] for state in STATES) == SETTLED
 
 
 def _unless_silent(
@@ -133,8 +137,10 @@ def _unless_silent(
 
 SWITCH = ("what is plugged in where", "onestack restart ovsdb-server")
 OVN = ("which chassis has what", "onestack restart ovn")
-SERVERS = ("the names of servers: they have their ids here", "onestack restart nova-api")
-RUNNING = ("which servers run: whether a port of theirs is to work", "onestack restart nova-api")
+SERVERS = (
+    "the names of servers and which run: they have their ids here, and no port of theirs is missed",
+    "onestack restart nova-api",
+)
 BALANCERS = ("the names of load balancers", "onestack restart octavia")
 
 
@@ -152,10 +158,10 @@ def _neutron(ctx: Context) -> dict[str, list[Any]]:
         ) from error
 
 
-def _servers(ctx: Context, status: str = "") -> dict[str, str]:
+def _servers(ctx: Context) -> list[dict[str, Any]]:
     from onestack.cloudapi.compute import compute_of
 
-    return compute_of(ctx).names(**({"status": status} if status else {}))
+    return compute_of(ctx).everybodys()
 
 
 def _balancers(ctx: Context) -> list[dict[str, Any]]:

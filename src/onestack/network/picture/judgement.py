@@ -270,7 +270,7 @@ class _Judge:
             return False
         match port.kind:
             case Kind.SERVER:
-                return port.binding == "ovs" and self._runs(port)
+                return port.binding == "ovs" and port.of in self.found.active
             case Kind.HOST:
                 return True
             case Kind.GATEWAY | Kind.INTERFACE if not self.setting.ovn:
@@ -283,12 +283,6 @@ class _Judge:
     def _on(self) -> frozenset[str]:
         """Routers that are not switched off: of one that is, the agent leaves nothing."""
         return frozenset(router.id for router in self.picture.routers if router.enabled)
-
-    def _runs(self, port: Port) -> bool:
-        """A server that is switched off may be without its device, whatever neutron says."""
-        if self.found.active is None:
-            return port.status == "ACTIVE" and port.plug is not None
-        return port.of in self.found.active
 
     @property
     def _wirer(self) -> str:

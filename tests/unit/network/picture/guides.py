@@ -95,6 +95,12 @@ def server_port(identity: str, server: str, address: str, hybrid: bool) -> Item:
     return port(identity, INT, "compute:nova", server, address, **{"binding:vif_details": details})
 
 
+def server(identity: str, name: str, **other: Any) -> Item:
+    """As much of nova's as is looked at."""
+    states = {"vm_state": "active", "task_state": None, "power_state": 1, **other}
+    return {"id": identity, "name": name, **{f"OS-EXT-STS:{k}": v for k, v in states.items()}}
+
+
 def floating(address: str, **other: Any) -> Item:
     return {
         "id": address,
@@ -196,6 +202,7 @@ def gathered(layout: str, **other: Any) -> Gathered:
         "routers": kinds["router"],
         "floating": kinds["floatingip"],
         "servers": {ONE: "one", TWO: "two"},
+        "active": frozenset({ONE, TWO}),
         "balancers": [{"id": "lb-1", "name": "web", "vip_port_id": PORT_WEB}],
         "switch": switch.switch(asked),
         "ovn": layer,
