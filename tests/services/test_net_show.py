@@ -157,6 +157,15 @@ def test_what_the_agents_have_made_and_is_gone(cloud: CloudUnderTest) -> None:
 
 
 @of_ovn
+def test_a_routers_leg_that_ovn_lacks(cloud: CloudUnderTest) -> None:
+    router = json.loads(show(cloud, "router1", "--json").stdout)["routers"][0]
+    for kind in ("interfaces", "gateways"):
+        (leg,) = router[kind]
+        broken = f"ovn-nbctl lrp-del {leg['logical']}"
+        mended(cloud, broken, f"OVN has no {leg['logical']} of the port of the router router1")
+
+
+@of_ovn
 def test_a_gateway_that_no_chassis_has(cloud: CloudUnderTest) -> None:
     router = json.loads(show(cloud, "router1", "--json").stdout)["routers"][0]
     (gateway,) = router["gateways"]

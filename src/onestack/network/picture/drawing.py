@@ -146,6 +146,7 @@ class _Drawing:
             plug=self._plugs.get(port["id"]),
             namespace=self._namespace(port, kind),
             logical=logical,
+            there=not (logical and self._found.ovn) or logical in self._found.ovn.scheduled,
         )
 
     def _kind(self, port: Item) -> Kind:

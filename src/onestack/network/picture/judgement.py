@@ -68,6 +68,7 @@ class _Judge:
         for router in self.picture.routers:
             for finding in self.router(router):
                 yield Wrong(router.id, finding)
+            yield from self.legs(router)
         yield from self.floating()
 
     def undone(self, what: str, process: str, why: str = "") -> Finding:
@@ -77,7 +78,7 @@ class _Judge:
         return refuse(
             what,
             why or f"{process} does that, and is ready: it has not got to it yet, or failed",
-            f"look again in a moment; if it stays so: onestack restart {process}",
+            _later(f"onestack restart {process}"),
         )
 
     # -- bridges -------------------------------------------------------------
@@ -197,7 +198,7 @@ class _Judge:
             yield self.undone(f"OVN has no logical router of {router.name}", WORKERS)
             return
         for leg in router.gateways if router.enabled else ():
-            if leg.host:
+            if leg.host or not leg.there:
                 continue
             what = f"no chassis has the gateway {leg.logical} of the router {router.name}"
             if not ovn.hosts:
@@ -206,6 +207,18 @@ class _Judge:
                 yield self.undone(what, WORKERS, "neutron has chosen none for it")
             else:
                 yield self.undone(what, CONTROLLER, "the one that neutron has chosen does not act")
+
+    def legs(self, router: Router) -> Iterator[Wrong]:
+        """Those that OVN lacks while it has the router."""
+        ovn = self.found.ovn
+        if ovn is None or router.place not in ovn.routers:
+            return
+        for leg in (*router.gateways, *router.interfaces):
+            network = self.picture.network(leg.network)
+            if not leg.there and network:
+                what = f"OVN has no {leg.logical} of {_called(leg, network)}"
+                why = "neutron makes it with the port, and does not look again"
+                yield Wrong(leg.id, refuse(what, why, _later(*_made_anew(router, leg, network))))
 
     # -- ports -----------------------------------------------------------------
 
@@ -261,7 +274,7 @@ class _Judge:
             return refuse(
                 what,
                 "the server runs without it, or has just been started or ended",
-                f"look again in a moment; if it stays so: openstack server reboot --hard {port.of}",
+                _later(f"openstack server reboot --hard {port.of}"),
             )
         return self.undone(what, maker)
 
@@ -299,6 +312,24 @@ class _Judge:
 
 def _restart(process: str) -> str:
     return f"onestack logs {process} tells why; then onestack restart {process}"
+
+
+def _later(*commands: str) -> str:
+    return f"look again in a moment; if it stays so: {'; '.join(commands)}"
+
+
+def _made_anew(router: Router, leg: Port, network: Network) -> Iterator[str]:
+    """What makes a router's leg once more, with OVN's part of it."""
+    if leg.kind is Kind.GATEWAY:
+        yield f"openstack router unset --external-gateway {router.id}"
+        yield f"openstack router set --external-gateway {network.id} {router.id}"
+        return
+    yield f"openstack router remove port {router.id} {leg.id}"
+    addresses = [ipaddress.ip_address(each) for each in leg.addresses]
+    for subnet in network.subnets:
+        inside = ipaddress.ip_network(subnet.cidr)
+        if any(address in inside for address in addresses):
+            yield f"openstack router add subnet {router.id} {subnet.id}"
 
 
 def _called(port: Port, network: Network) -> str:

@@ -64,7 +64,9 @@ class Port:
     """What is in the switch for it."""
     namespace: str = ""
     logical: str = ""
-    """OVN's logical router port."""
+    """OVN's logical router port, as it is called by neutron's rules."""
+    there: bool = True
+    """Whether OVN has that one."""
 
 
 @dataclass(frozen=True)

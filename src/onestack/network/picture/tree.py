@@ -242,6 +242,8 @@ class _Writer:
     def _seat(self, port: Port) -> str:
         if found := self._place(port):
             return f"at {found}"
+        if not port.there:
+            return f"at {port.logical}, which is missing"
         if port.logical:
             has = f" on {port.host}" if port.host else " on no chassis"
             return f"at {port.logical}{has if port.kind is Kind.GATEWAY else ''}"

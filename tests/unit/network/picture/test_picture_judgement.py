@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from onestack.network.picture import tree
 from onestack.network.picture.model import Picture
 from tests.unit.network.picture import guides
 from tests.unit.network.picture.guides import EXT, INT, ROUTER, gathered, picture, without
@@ -313,6 +314,30 @@ def test_what_ovn_lacks() -> None:
     mute = replace(asked.ovn, options={guides.SUB_EXT: {}})
     found = picture("ovn", replace(asked, ovn=mute))
     assert said(found) == ["OVN answers no DHCP on sub-int of net-int"]
+
+
+def test_a_routers_leg_that_ovn_lacks() -> None:
+    asked = gathered("ovn")
+    assert asked.ovn
+    layer = replace(asked.ovn, scheduled={f"lrp-{guides.GATEWAY}": True})
+    found = picture("ovn", replace(asked, ovn=layer))
+    about, what, _, cure = only(found)
+    assert about == guides.INTERFACE
+    assert what == f"OVN has no lrp-{guides.INTERFACE} of the port of the router router1 in net-int"
+    assert cure == (
+        f"look again in a moment; if it stays so: openstack router remove port {ROUTER} "
+        f"{guides.INTERFACE}; openstack router add subnet {ROUTER} {guides.SUB_INT}"
+    )
+    shown = "\n".join(tree.lines(found))
+    assert f"router1 192.168.10.1 at lrp-{guides.INTERFACE}, which is" in shown
+    # A gateway without its port is told of as that alone: no chassis can have it.
+    layer = replace(asked.ovn, scheduled={f"lrp-{guides.INTERFACE}": False}, places={})
+    about, what, _, cure = only(picture("ovn", replace(asked, ovn=layer)))
+    assert (about, what.partition(" of ")[0]) == (
+        guides.GATEWAY,
+        f"OVN has no lrp-{guides.GATEWAY}",
+    )
+    assert cure.endswith(f"openstack router set --external-gateway {EXT} {ROUTER}")
 
 
 def test_servers_without_metadata() -> None:
