@@ -129,12 +129,18 @@ class _Judge:
     def _is_needed(self, bridge: Bridge) -> bool:
         """OVN joins a bridge when something here uses a network of it."""
         used = [each for each in self.picture.networks if each.bridge == bridge.name]
-        ports = [port for each in used if each.localnet for port in each.ports]
-        return any(
-            port.host == self.setting.host
-            and (port.kind is Kind.GATEWAY or (port.kind is Kind.SERVER and port.plug))
-            for port in ports
-        )
+        return any(self._is_in_ovn(port) for each in used if each.localnet for port in each.ports)
+
+    def _is_in_ovn(self, port: Port) -> bool:
+        """Whether this host's chassis has it.
+
+        A device alone says nothing: the switch keeps those of servers that were ended with the
+        machine.
+        """
+        if port.kind is Kind.GATEWAY:
+            return self._is_here(port)
+        places = self.found.ovn.places if self.found.ovn else {}
+        return port.kind is Kind.SERVER and places.get(port.id) == self.setting.host
 
     # -- networks and routers ------------------------------------------------
 
@@ -177,7 +183,7 @@ class _Judge:
     def _metadata(self, network: Network) -> Iterator[Finding]:
         """It is there from the network's first server on this host."""
         servers = (port for port in network.ports if port.kind is Kind.SERVER and port.addresses)
-        used = any(port.plug and self._is_here(port) for port in servers)
+        used = any(map(self._is_in_ovn, servers))
         for port in network.ports if used else ():
             if port.kind is not Kind.METADATA or not any("." in each for each in port.addresses):
                 continue

@@ -9,6 +9,7 @@ import pytest
 
 from onestack.network.picture import tree
 from onestack.network.picture.model import Picture
+from onestack.network.picture.ovn import Ovn
 from tests.unit.network.picture import guides
 from tests.unit.network.picture.guides import EXT, INT, ROUTER, gathered, picture, without
 
@@ -340,13 +341,37 @@ def test_a_routers_leg_that_ovn_lacks() -> None:
     assert cure.endswith(f"openstack router set --external-gateway {EXT} {ROUTER}")
 
 
+def _unbound(layer: Ovn) -> Ovn:
+    """No server's port is on a chassis."""
+    servers = (guides.PORT_ONE, guides.PORT_TWO)
+    return replace(layer, places={p: h for p, h in layer.places.items() if p not in servers})
+
+
+def test_a_device_that_a_server_has_left_needs_no_patch_port() -> None:
+    gone = without("ovn", "Interface", lambda row: row["type"] == "patch")
+    legs = (guides.GATEWAY, guides.INTERFACE)
+    ports = [
+        {**each, "network_id": EXT} if each["id"] == guides.PORT_ONE else each
+        for each in guides.answers("ovn")["port"]
+        if each["id"] not in legs
+    ]
+    given = gathered("ovn", switch=gone, ports=ports, routers=[])
+    given = replace(given, namespaces=given.namespaces | {f"ovnmeta-{EXT}"}, active=frozenset())
+    assert given.ovn
+    assert "no patch port joins br-ex to br-int" in said(picture("ovn", given))
+    assert said(picture("ovn", replace(given, ovn=_unbound(given.ovn)))) == []
+
+
 def test_servers_without_metadata() -> None:
     given = gathered("ovn", namespaces=frozenset())
     assert only(picture("ovn", given))[:2] == (INT, "servers of net-int get no metadata")
     device = without("ovn", "Interface", lambda row: row["name"] == "tap86eaac28-60")
     found = picture("ovn", gathered("ovn", switch=device))
     assert said(found) == ["servers of net-int get no metadata"]
-    # Without a server here there is nobody to ask.
+    # Without a server here there is nobody to ask. A device may be left of one that is off.
+    assert given.ovn
+    nowhere = replace(given, ovn=_unbound(given.ovn), active=frozenset())
+    assert said(picture("ovn", nowhere)) == []
     left = [each for each in given.ports if not each["device_owner"].startswith("compute")]
     assert said(picture("ovn", replace(given, ports=left))) == []
 
