@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,15 @@ from onestack.model.errors import OnestackError
 
 COMPONENTS = ("neutron", "openvswitch", "ovn")
 """Whose processes carry networks; beside them those that keep this machine's own ports."""
+KEEPS = "-management"
+"""How these are called."""
 PLAIN = str.maketrans("│├└─…", "||`-.")
 """For a terminal whose encoding has no lines."""
 
 if TYPE_CHECKING:
     from onestack.network.picture.drawing import Setting
     from onestack.network.picture.model import Nic, Picture, Wrong
+    from onestack.supervise.protocol import ProcessStatus
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -82,21 +85,17 @@ def drawn(cloud: Cloud, args: argparse.Namespace) -> Picture:
             "it was made without a network service",
             "onestack up --set CONFIG_NEUTRON_INSTALL=y",
         )
-    unready = unready_of(cloud)
-    setting, nics, wrong = setting_of(ctx), nics_of(ctx), wrong_nics(ctx)
+    known = processes_of(cloud)
+    setting, nics, wrong = setting_of(ctx, known), nics_of(ctx), wrong_nics(ctx)
     with netns.inside(cloud.netns):
         found = gather(ctx)
-    picture = judge(setting, found, draw(setting, found, nics), unready)
+    picture = judge(setting, found, draw(setting, found, nics), unready(known))
     return replace(picture, wrong=(*wrong, *picture.wrong))
 
 
-def unready_of(cloud: Cloud) -> Mapping[str, str]:
-    """What is said of networks' processes that are not ready.
-
-    Raises `OnestackError` where none runs.
-    """
+def processes_of(cloud: Cloud) -> list[ProcessStatus]:
+    """Those of networks, and how they are. Raises `OnestackError` where none runs."""
     from onestack.supervise.client import Client, OtherVersion
-    from onestack.supervise.states import State
 
     supervisor = Client(cloud)
     if not supervisor.running():
@@ -109,16 +108,18 @@ def unready_of(cloud: Cloud) -> Mapping[str, str]:
         known = supervisor.status()
     except OtherVersion:
         # Nothing is known of them; what they have made is there to be seen.
-        return {}
-    return {
-        each.name: each.sentence
-        for each in known
-        if each.state is not State.READY
-        and (each.component in COMPONENTS or each.name.endswith("-management"))
-    }
+        return []
+    return [each for each in known if each.component in COMPONENTS or each.name.endswith(KEEPS)]
 
 
-def setting_of(ctx: Context) -> Setting:
+def unready(known: Iterable[ProcessStatus]) -> dict[str, str]:
+    """What is said of those that are not ready."""
+    from onestack.supervise.states import State
+
+    return {each.name: each.sentence for each in known if each.state is not State.READY}
+
+
+def setting_of(ctx: Context, known: Iterable[ProcessStatus]) -> Setting:
     from onestack.components.openvswitch import external_bridge
     from onestack.network import demo
     from onestack.network.bridges import Bridges
@@ -136,6 +137,7 @@ def setting_of(ctx: Context) -> Setting:
         mappings=bridges.all_mappings,
         key=bridges.wiring.source("BRIDGE_MAPPINGS"),
         own={external_bridge(ctx): tuple(demo.machine_addresses(ctx.answers))},
+        keepers=frozenset(each.name for each in known if each.name.endswith(KEEPS)),
     )
 
 

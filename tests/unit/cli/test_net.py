@@ -160,6 +160,19 @@ def test_something_is_not(
     assert (show(cloud, "net-int"), show(cloud, "router1"), show(cloud, "net-ext")) == (0, 0, 1)
 
 
+def test_this_machines_own_port(
+    cloud: Cloud, running: type[Supervisor], told: dict[str, Any]
+) -> None:
+    """It is missed where somebody is to keep it: not once the service is switched off."""
+    own = guides.port(
+        "m1", guides.INT, "onestack:management", guides.HOST, "198.18.8.1", name="octavia-mgmt"
+    )
+    told["gathered"] = replace(told["gathered"], ports=[*told["gathered"].ports, own])
+    assert show(cloud) == 0
+    running.states = {"octavia-management": State.READY}
+    assert show(cloud) == 1
+
+
 def test_one_router_as_json(
     cloud: Cloud,
     running: type[Supervisor],

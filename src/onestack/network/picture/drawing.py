@@ -62,6 +62,8 @@ class Setting:
     """The answer that has them."""
     own: Mapping[str, Sequence[str]]
     """Bridge to the addresses that the machine is to have on it."""
+    keepers: frozenset[str] = frozenset()
+    """Processes that there are to keep this machine's own ports."""
 
     @property
     def outside(self) -> list[str]:

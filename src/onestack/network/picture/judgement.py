@@ -260,8 +260,7 @@ class _Judge:
     def _unplugged(self, what: str, port: Port) -> Finding | None:
         plug, maker = port.plug, OF_AGENTS.get(port.kind, "")
         if port.kind is Kind.HOST:
-            # as `onestack.network.management` calls a network and who keeps this machine's port
-            maker = f"{port.name.removesuffix('-mgmt')}-management"
+            maker = _keeper(port)
         if plug is None:
             device = f"{port.device} is missing" if port.device else "no device is"
             return self._absent(f"{device} in the switch for {what}", port, maker)
@@ -291,7 +290,7 @@ class _Judge:
             case Kind.SERVER:
                 return port.binding == "ovs" and port.of in self.found.active
             case Kind.HOST:
-                return True
+                return _keeper(port) in self.setting.keepers
             case Kind.GATEWAY | Kind.INTERFACE if not self.setting.ovn:
                 return port.of in self._on
             case Kind.DHCP:
@@ -314,6 +313,14 @@ class _Judge:
             if led and each["status"] in ("DOWN", "ERROR"):
                 what = f"the floating address {each['floating_ip_address']} is {each['status']}"
                 yield Wrong(each["port_id"], self.undone(what, L3_AGENT))
+
+
+def _keeper(port: Port) -> str:
+    """Of this machine's port: as `onestack.network.management` calls a network, and it.
+
+    There is none for a service that is switched off; its network stays until it is purged.
+    """
+    return f"{port.name.removesuffix('-mgmt')}-management"
 
 
 def _restart(process: str) -> str:

@@ -253,6 +253,7 @@ def setting(layout: str, **other: Any) -> Setting:
         "mappings": {"extnet": "br-ex"},
         "key": "CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS",
         "own": {"br-ex": own},
+        "keepers": frozenset({"octavia-management"}),
     }
     return Setting(**{**given, **other})
 

@@ -151,6 +151,9 @@ def test_this_machines_own_port_in_a_services_network() -> None:
     _, what, _, cure = only(picture("openvswitch", gathered("openvswitch", ports=every)))
     assert what == "no device is in the switch for the port octavia-mgmt in net-int"
     assert cure.endswith("onestack restart octavia-management")
+    # The service is switched off, and not purged.
+    given = gathered("openvswitch", ports=every)
+    assert said(picture("openvswitch", given, keepers=frozenset({"trove-management"}))) == []
 
 
 @pytest.mark.parametrize(
