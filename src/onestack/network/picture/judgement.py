@@ -6,6 +6,7 @@ Only what is sure counts: a port of a server that is switched off is DOWN as it 
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -149,7 +150,7 @@ class _Judge:
             yield refuse(
                 f"the network {network.name} leads nowhere",
                 f"no bridge is mapped to its physical network {network.physical}",
-                f"onestack up --set {self.setting.key}=…,{network.physical}:BRIDGE",
+                f"onestack up --set {self.setting.key}=…,{shlex.quote(network.physical)}:BRIDGE",
             )
         if self.setting.ovn:
             yield from self._in_ovn(network)
@@ -247,8 +248,11 @@ class _Judge:
 
     def _unbound(self, what: str, port: Port) -> Finding:
         """Neutron tries anew only for another host than before, so for none in between."""
-        words = [f"port unset --host {port.id}", f"port set --host {port.host} {port.id}"]
-        words += [f"server reboot --hard {port.of}"] if port.kind is Kind.SERVER else []
+        host = shlex.quote(port.host)
+        words = [f"port unset --host {port.id}", f"port set --host {host} {port.id}"]
+        # What a port says of whose it is, is its owner's text.
+        server = port.kind is Kind.SERVER and port.of in (self.found.servers or {})
+        words += [f"server reboot --hard {shlex.quote(port.of)}"] if server else []
         said = self.unready.get(self._wirer)
         why = f"{self._wirer}: {said}" if said else "onestack logs neutron-api says why"
         return refuse(
@@ -279,7 +283,7 @@ class _Judge:
             return refuse(
                 what,
                 "the server runs without it, or has just been started or ended",
-                _later(f"openstack server reboot --hard {port.of}"),
+                _later(f"openstack server reboot --hard {shlex.quote(port.of)}"),
             )
         return self.undone(what, maker)
 

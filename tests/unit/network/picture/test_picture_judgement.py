@@ -144,6 +144,26 @@ def test_a_binding_that_failed(layout: str) -> None:
     )
 
 
+def test_nothing_that_a_project_writes_is_a_command() -> None:
+    """Any owner of a port may write what he likes where whose it is stands."""
+    text = "x; reboot"
+    changed = {"device_id": text, "binding:vif_type": "binding_failed", "binding:host_id": "a b"}
+    given = gathered("openvswitch", ports=ports("openvswitch", guides.PORT_ONE, **changed))
+    cure = only(picture("openvswitch", given))[3]
+    assert cure == (
+        f"once that is mended: openstack port unset --host {guides.PORT_ONE}; "
+        f"openstack port set --host 'a b' {guides.PORT_ONE}"
+    )
+    flat: dict[str, Any] = {"provider:network_type": "flat", "provider:physical_network": text}
+    every = [*guides.answers("openvswitch")["network"], guides.network("n3", "n", **flat)]
+    cure = only(picture("openvswitch", gathered("openvswitch", networks=every)))[3]
+    assert cure == "onestack up --set CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS=…,'x; reboot':BRIDGE"
+    # Nor is it one in the text of a port of this machine's, of which there is none such.
+    own = guides.port("m1", INT, "onestack:management", "", "198.18.8.1", name=f"{text}-mgmt")
+    given = gathered("openvswitch", ports=[*guides.answers("openvswitch")["port"], own])
+    assert said(picture("openvswitch", given)) == []
+
+
 def test_this_machines_own_port_in_a_services_network() -> None:
     owner = "onestack:management"
     own = guides.port("m1", INT, owner, guides.HOST, "198.18.8.1", name="octavia-mgmt")
