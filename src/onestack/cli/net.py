@@ -6,6 +6,7 @@ Exit 0: all is as it should be; 1: something is not, and is told with its cause 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -86,7 +87,7 @@ def drawn(cloud: Cloud, args: argparse.Namespace) -> Picture:
             "onestack up --set CONFIG_NEUTRON_INSTALL=y",
         )
     known = processes_of(cloud)
-    setting, nics, wrong = setting_of(ctx, known), nics_of(ctx), wrong_nics(ctx)
+    setting, (nics, wrong) = setting_of(ctx, known), nics_of(ctx)
     with netns.inside(cloud.netns):
         found = gather(ctx)
     picture = judge(setting, found, draw(setting, found, nics), unready(known))
@@ -141,30 +142,27 @@ def setting_of(ctx: Context, known: Iterable[ProcessStatus]) -> Setting:
     )
 
 
-def nics_of(ctx: Context) -> dict[str, list[Nic]]:
-    """The machine's, by the switch's bridge that the answers put them into."""
-    from onestack.components.openvswitch import nics
+def nics_of(ctx: Context) -> tuple[dict[str, list[Nic]], tuple[Wrong, ...]]:
+    """The machine's, by the switch's bridge that the answers put them into.
+
+    And what is wrong with them, each about the bridge that it names, or the external one.
+    """
+    from onestack.components.openvswitch import external_bridge, nics
+    from onestack.model.findings import refusals
     from onestack.network.nic.plan import Pair
-    from onestack.network.picture.model import Nic
+    from onestack.network.picture.model import Nic, Wrong
 
     found: dict[str, list[Nic]] = {}
-    for place in nics.places(ctx) if nics.pairs(ctx) else ():
+    places, said = nics.seen(ctx) if nics.pairs(ctx) else ([], [])
+    for place in places:
         if place.bridge:
             port = Pair.of(place.nic, place.bridge).inner if place.by else place.nic
             nic = Nic(place.nic, place.by, port, place.addresses, place.gateways)
             found.setdefault(place.bridge, []).append(nic)
-    return found
-
-
-def wrong_nics(ctx: Context) -> tuple[Wrong, ...]:
-    """What is wrong with them, each about the bridge that it names, or the external one."""
-    from onestack.components.openvswitch import external_bridge, nics
-    from onestack.model.findings import Finding, refusals
-    from onestack.network.picture.model import Wrong
-
-    found: Iterable[Finding] = nics.after(ctx) if nics.pairs(ctx) else ()
     bridges = [wire.bridge for wire in nics.wires(ctx)]
-    return tuple(
-        Wrong(next((b for b in bridges if b in each.what), external_bridge(ctx)), each)
-        for each in refusals(found)
-    )
+
+    def about(what: str) -> str:
+        words = re.findall(r"[\w.-]+", what)
+        return next((bridge for bridge in bridges if bridge in words), external_bridge(ctx))
+
+    return found, tuple(Wrong(about(each.what), each) for each in refusals(said))

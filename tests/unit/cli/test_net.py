@@ -254,9 +254,8 @@ def test_nics_of_the_machine(
         *("eno1", "br-ex-c", "br-eno1", "in place"),
         *(("10.50.14.50/24",), ("10.50.14.1",), "networkd", ""),
     )
-    monkeypatch.setattr(nics, "places", lambda _: [place])
     said = [refuse("eno1 is to be in br-ex-c, and is not", "why", "cure"), warn("only a warning")]
-    monkeypatch.setattr(nics, "after", lambda _: said)
+    monkeypatch.setattr(nics, "seen", lambda _: ([place], said))
     assert show(cloud, "--json") == 1
     found = json.loads(capsys.readouterr().out)
     (bridge,) = (each for each in found["bridges"] if each["name"] == "br-ex-c")

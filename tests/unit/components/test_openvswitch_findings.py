@@ -104,6 +104,27 @@ def test_a_filter_that_drops_what_passes_the_bridge_is_said(
     assert "iptables -I FORWARD -i br-eno1 -o br-eno1 -j ACCEPT" in found
 
 
+def test_where_nics_are_and_what_is_wrong_is_asked_once(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def known(_: Context) -> Facts:
+        asked.append("facts")
+        return IN_PLACE
+
+    def bridge_of(_: Context, port: str) -> str:
+        asked.append(port)
+        return ""
+
+    monkeypatch.setattr(nics, "known", known)
+    monkeypatch.setattr(nics, "_bridge_of", bridge_of)
+    (place,), (wrong,) = nics.seen(ctx)
+    assert (place.nic, place.state) == ("eno1", "not in place")
+    assert wrong.what == "eno1 is to be in br-ex, and is not"
+    assert asked == ["facts", "to-br-ex-eno1"]
+
+
 def test_a_move_that_was_begun_and_not_kept_is_found(
     ctx: Context, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,6 +200,25 @@ def _attach(ctx: Context, nic: str) -> None:
 
 def after(ctx: Context) -> Iterator[Finding]:
     """What is wrong with NICs of a cloud that runs."""
+    yield from seen(ctx)[1]
+
+
+def seen(ctx: Context) -> tuple[list[Place], list[Finding]]:
+    """`places` and `after` by one look."""
+    joined, left = [wire for wire in wires(ctx) if wire.nic], unnamed(ctx)
+    wrong = list(_unkept(ctx, left))
+    facts = known(ctx) if joined or left else None
+    if facts is None:
+        return [], wrong
+    found: list[Place] = []
+    for wire in joined:
+        said = list(_after(ctx, wire, facts))
+        found.append(_place(ctx, wire, facts, said))
+        wrong += said
+    return [*found, *(_unjoined(ctx, nic, facts) for nic in left)], wrong
+
+
+def _unkept(ctx: Context, left: list[str]) -> Iterator[Finding]:
     for nic in operations.unfinished(ctx.cloud):
         if operations.at_work(ctx.cloud, nic):
             yield info(
@@ -212,14 +231,9 @@ def after(ctx: Context) -> Iterator[Finding]:
             "whoever did it was killed",
             "onestack up puts it back",
         )
-    joined = [wire for wire in wires(ctx) if wire.nic]
-    for nic in unnamed(ctx):
+    for nic in left:
         if not operations.at_work(ctx.cloud, nic):
             yield warn(*_unnamed(nic))
-    facts = known(ctx) if joined else None
-    if facts is not None:
-        for wire in joined:
-            yield from _after(ctx, wire, facts)
 
 
 def unnamed(ctx: Context) -> list[str]:
@@ -314,11 +328,7 @@ class Place:
 
 
 def places(ctx: Context) -> list[Place]:
-    facts = known(ctx)
-    if facts is None:
-        return []
-    found = [_place(ctx, wire, facts) for wire in wires(ctx) if wire.nic]
-    return [*found, *(_unjoined(ctx, nic, facts) for nic in unnamed(ctx))]
+    return seen(ctx)[0]
 
 
 def _unjoined(ctx: Context, nic: str, facts: Facts) -> Place:
@@ -329,9 +339,9 @@ def _unjoined(ctx: Context, nic: str, facts: Facts) -> Place:
     return Place(nic, "", by, "not joined", *has, record.manager if record else "", wrong)
 
 
-def _place(ctx: Context, wire: Wire, facts: Facts) -> Place:
+def _place(ctx: Context, wire: Wire, facts: Facts, said: list[Finding]) -> Place:
     record = operations.recorded(ctx.cloud, wire.nic)
-    wrong = "; ".join(f"{f.what}: {f.why}" for f in _after(ctx, wire, facts))
+    wrong = "; ".join(f"{f.what}: {f.why}" for f in said)
     fit = judge(facts, wire.nic)
     by = fit.bridge if isinstance(fit, Fit) and fit.way is Way.BRIDGED else ""
     has = by or wire.nic
