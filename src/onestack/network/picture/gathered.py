@@ -27,7 +27,7 @@ T = TypeVar("T")
 Item = Mapping[str, Any]
 FIELDS = {
     "network": (
-        *("id", "name", "status", "admin_state_up", "shared", "router:external"),
+        *("id", "name", "admin_state_up", "shared", "router:external"),
         *("provider:network_type", "provider:physical_network", "provider:segmentation_id"),
     ),
     "subnet": (
@@ -39,9 +39,9 @@ FIELDS = {
         *("device_id", "device_owner", "binding:host_id", "binding:vif_type"),
         *("binding:vif_details", "allowed_address_pairs"),
     ),
-    "router": ("id", "name", "status", "admin_state_up", "routes"),
+    "router": ("id", "name", "admin_state_up", "routes"),
     "floatingip": (
-        *("id", "floating_ip_address", "floating_network_id", "fixed_ip_address", "port_id"),
+        *("id", "floating_ip_address", "floating_network_id", "port_id"),
         *("router_id", "status", "port_forwardings"),
     ),
 }

@@ -89,7 +89,6 @@ class Network:
     external: bool
     shared: bool
     enabled: bool
-    status: str
     kind: str
     """Neutron's ``provider:network_type``."""
     physical: str
@@ -122,7 +121,6 @@ class Router:
     id: str
     name: str
     enabled: bool
-    status: str
     place: str
     """``qrouter-…``, or OVN's logical router."""
     gateways: tuple[Port, ...]

@@ -9,7 +9,7 @@ from onestack.network.picture.tables import Question, Row, one, several
 
 NORTHBOUND = (
     Question("Logical_Switch", ("name", "ports")),
-    Question("Logical_Switch_Port", ("_uuid", "name", "type")),
+    Question("Logical_Switch_Port", ("_uuid", "name"), "type=localnet"),
     Question("Logical_Router", ("name", "ports", "options")),
     Question("Logical_Router_Port", ("_uuid", "name", "gateway_chassis", "ha_chassis_group")),
     Question("DHCP_Options", ("options", "external_ids")),
@@ -36,11 +36,7 @@ class Ovn:
 
 
 def ovn(north: Mapping[str, Sequence[Row]], south: Mapping[str, Sequence[Row]]) -> Ovn:
-    localnet = {
-        row["_uuid"]: row["name"]
-        for row in north["Logical_Switch_Port"]
-        if row["type"] == "localnet"
-    }
+    localnet = {row["_uuid"]: row["name"] for row in north["Logical_Switch_Port"]}
     hosts = {row["_uuid"]: row["hostname"] or row["name"] for row in south["Chassis"]}
     pinned = {
         port

@@ -15,7 +15,6 @@ QUESTIONS = (
     Question("Controller", ("_uuid", "target", "is_connected")),
 )
 PATCH = "patch"
-INTERNAL = "internal"
 OWNERS = ("iface-id", "neutron-port")
 """Where an interface has the id of neutron's port: the second in routers' legs on br-ex."""
 

@@ -12,14 +12,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Question:
-    """The wanted columns of one table."""
+    """The wanted columns of one table, of all its rows or of those that a condition is true of."""
 
     table: str
     columns: tuple[str, ...]
+    where: str = ""
 
     @property
     def words(self) -> tuple[str, ...]:
-        return ("--", f"--columns={','.join(self.columns)}", "list", self.table)
+        verb = ("find", self.table, self.where) if self.where else ("list", self.table)
+        return ("--", f"--columns={','.join(self.columns)}", *verb)
 
 
 def words(questions: Sequence[Question]) -> tuple[str, ...]:

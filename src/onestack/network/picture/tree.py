@@ -176,7 +176,7 @@ class _Writer:
     # -- lines of each ---------------------------------------------------------
 
     def _bridge(self, bridge: Bridge) -> Node:
-        what = ROLES.get(bridge.role, "bridge that nothing here needs")
+        what = ROLES.get(bridge.role, "another bridge of the switch")
         physical = f", physical network {comma(bridge.physical)}" if bridge.physical else ""
         there = "" if bridge.there else ", is not there"
         node = Node(f"{bridge.name}  {what}{physical}{there}{self._mark(bridge.name)}")

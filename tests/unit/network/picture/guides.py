@@ -47,7 +47,6 @@ def network(identity: str, name: str, **other: Any) -> Item:
     return {
         "id": identity,
         "name": name,
-        "status": "ACTIVE",
         "admin_state_up": True,
         "shared": True,
         "router:external": False,
@@ -106,7 +105,6 @@ def floating(address: str, **other: Any) -> Item:
         "id": address,
         "floating_ip_address": address,
         "floating_network_id": EXT,
-        "fixed_ip_address": None,
         "port_id": None,
         "router_id": None,
         "status": "DOWN",
@@ -157,7 +155,6 @@ def answers(layout: str) -> dict[str, list[Item]]:
             {
                 "id": ROUTER,
                 "name": "router1",
-                "status": "ACTIVE",
                 "admin_state_up": True,
                 "routes": [{"destination": "10.9.0.0/16", "nexthop": "192.168.10.30"}],
             }

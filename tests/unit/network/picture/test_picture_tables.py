@@ -14,6 +14,9 @@ def test_all_tables_are_asked_for_in_one_call() -> None:
     assert words[:2] == ("--timeout=10", "--format=json")
     assert words.count("list") == words.count("--") == len(switch.QUESTIONS)
     assert words[2:6] == ("--", "--columns=name,ports,fail_mode,controller", "list", "Bridge")
+    # Of logical ports those to the outside alone: servers' are many.
+    wanted = ("--columns=_uuid,name", "find", "Logical_Switch_Port", "type=localnet")
+    assert " ".join(wanted) in " ".join(tables.words(ovn.NORTHBOUND))
 
 
 def test_notation() -> None:
