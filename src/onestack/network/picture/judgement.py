@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from onestack.model.findings import Finding, refuse
-from onestack.network.picture.drawing import DEAD, OTHER, OUTSIDE, TUNNELS, Setting
+from onestack.network.picture.drawing import (
+    DEAD,
+    INTEGRATION,
+    OTHER,
+    OUTSIDE,
+    TUNNELS,
+    Setting,
+)
 from onestack.network.picture.gathered import Gathered
 from onestack.network.picture.model import Bridge, Kind, Network, Picture, Port, Router, Wrong
 
@@ -90,7 +97,7 @@ class _Judge:
         if not bridge.there:
             yield self.undone(f"there is no bridge {bridge.name}", self._maker(bridge))
             return
-        if bridge.connected is False:
+        if bridge.connected is False and not self.setting.ovn:
             yield self.undone(
                 f"nobody tells {bridge.name} what to do with packets",
                 SWITCH_AGENT,
@@ -100,7 +107,8 @@ class _Judge:
         for address in self.setting.own.get(bridge.name, ()):
             if ipaddress.ip_interface(address) not in present:
                 yield self.undone(f"the machine has no address {address} on {bridge.name}", KEEPER)
-        for patch in bridge.patches:
+        # The other end is what counts: a bridge that nothing maps any more may be gone.
+        for patch in bridge.patches if bridge.role != INTEGRATION else ():
             if not patch.to:
                 what = f"{patch.port} in {bridge.name} leads nowhere: there is no {patch.peer}"
                 yield self.undone(what, self._patcher)
@@ -243,7 +251,7 @@ class _Judge:
         if here and (found := self._unplugged(what, port)):
             return found
         if port.status == "DOWN":
-            return self.undone(f"neutron says that {what} is DOWN", self._wirer)
+            return self.undone(f"neutron says that {what} is DOWN", self._teller(port))
         return None
 
     def _unbound(self, what: str, port: Port) -> Finding:
@@ -305,6 +313,11 @@ class _Judge:
     def _on(self) -> frozenset[str]:
         """Routers that are not switched off: of one that is, the agent leaves nothing."""
         return frozenset(router.id for router in self.picture.routers if router.enabled)
+
+    def _teller(self, port: Port) -> str:
+        """Who tells neutron that it works: of a leg beside `br-int` he who has plugged it."""
+        beside = port.plug and port.plug.bridge != self.setting.integration
+        return L3_AGENT if beside and port.kind is Kind.GATEWAY else self._wirer
 
     @property
     def _wirer(self) -> str:

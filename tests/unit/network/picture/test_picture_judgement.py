@@ -10,6 +10,7 @@ import pytest
 from onestack.network.picture import tree
 from onestack.network.picture.model import Picture
 from onestack.network.picture.ovn import Ovn
+from onestack.network.picture.switch import Interface
 from tests.unit.network.picture import guides
 from tests.unit.network.picture.guides import EXT, INT, ROUTER, gathered, picture, without
 
@@ -180,16 +181,33 @@ def test_this_machines_own_port_in_a_services_network() -> None:
     ("port", "what"),
     [
         ("int-br-ex", "phy-br-ex in br-ex leads nowhere: there is no int-br-ex"),
-        ("patch-int", "patch-tun in br-int leads nowhere: there is no patch-int"),
+        ("patch-tun", "patch-int in br-tun leads nowhere: there is no patch-tun"),
+        ("phy-br-ex", "no patch port joins br-ex to br-int"),
+        ("patch-int", "no patch port joins br-tun to br-int"),
     ],
 )
 def test_half_a_pair_of_patch_ports(port: str, what: str) -> None:
     gone = without("openvswitch", "Interface", lambda row: row["name"] == port)
     found = picture("openvswitch", gathered("openvswitch", switch=gone))
-    assert what in said(found)
+    assert said(found) == [what]
     assert {each.finding.cure.rpartition("onestack ")[2] for each in found.wrong} == {
         "restart neutron-openvswitch-agent"
     }
+
+
+def test_a_patch_port_to_a_bridge_that_nothing_maps_any_more() -> None:
+    """The agent leaves its half of it, also where somebody has deleted the bridge since."""
+    asked = gathered("openvswitch")
+    assert asked.switch
+    half = Interface("int-br-two", "br-int", "patch", peer="phy-br-two")
+    switch = replace(asked.switch, interfaces=[*asked.switch.interfaces, half])
+    assert said(picture("openvswitch", replace(asked, switch=switch))) == []
+
+
+def test_a_gateway_that_neutron_says_is_down() -> None:
+    """The L3 agent reports those on the external bridge itself."""
+    given = gathered("openvswitch", ports=ports("openvswitch", guides.GATEWAY, status="DOWN"))
+    assert only(picture("openvswitch", given))[3].endswith("onestack restart neutron-l3-agent")
 
 
 def test_no_patch_port_at_all() -> None:
@@ -220,6 +238,12 @@ def test_bridges_that_are_missing_or_not_led() -> None:
     }
     given = replace(asked, switch=replace(asked.switch, bridges=alone))
     assert "nobody tells br-int what to do with packets" in said(picture("openvswitch", given))
+    # OVN needs no controller: one there is somebody's own.
+    layer = gathered("ovn")
+    assert layer.switch
+    own = {name: replace(bridge, connected=False) for name, bridge in layer.switch.bridges.items()}
+    given = replace(layer, switch=replace(layer.switch, bridges=own))
+    assert said(picture("ovn", given)) == []
 
 
 @pytest.mark.parametrize(
