@@ -139,12 +139,53 @@ def test_a_servers_device_that_is_gone(cloud: CloudUnderTest) -> None:
 
 
 def test_a_server_that_is_switched_off_is_nothing_wrong(cloud: CloudUnderTest) -> None:
+    """Nor is one that is about to be: nova calls it ACTIVE until it is off."""
     cloud.type("openstack server stop one")
     status = "openstack server show one -f value -c status"
-    wait_until("SHUTOFF", lambda: cloud.type(status).strip() == "SHUTOFF", 120)
-    well(cloud)
+    until = time.monotonic() + 120
+    while cloud.type(status).strip() != "SHUTOFF":
+        assert time.monotonic() < until
+        show(cloud, expect=0)
+    show(cloud, expect=0)
     cloud.type("openstack server start one")
     wait_until("ACTIVE", lambda: cloud.type(status).strip() == "ACTIVE", 120)
+    well(cloud)
+
+
+def test_a_router_that_is_switched_off_is_nothing_wrong(cloud: CloudUnderTest) -> None:
+    """Its floating address may be DOWN."""
+    cloud.type(
+        "openstack floating ip create net-ext --floating-ip-address 10.50.14.55 "
+        "--port $(openstack port list --server one -f value -c id)"
+    )
+    well(cloud)
+    cloud.type("openstack router set --disable router1")
+
+    def gone() -> bool:
+        """What is there of it goes a moment later, and is not missed then."""
+        router = json.loads(show(cloud, "router1", "--json").stdout)["routers"][0]
+        legs = (*router["gateways"], *router["interfaces"])
+        return not any(leg["plug"] or (leg["logical"] and leg["host"]) for leg in legs)
+
+    wait_until("the end of it", gone, 60)
+    assert "switched off" in show(cloud).stdout
+    cloud.type("openstack router set --enable router1")
+    assert "switched off" not in well(cloud)
+    cloud.type("openstack floating ip delete 10.50.14.55")
+
+
+def test_an_external_network_that_is_tunnelled(cloud: CloudUnderTest) -> None:
+    """As one is that is asked for without a type: OVN pins its router to a chassis whole."""
+    cloud.type(
+        "set -e; openstack network create net-far --external; "
+        "openstack subnet create sub-far --network net-far --subnet-range 10.60.0.0/24; "
+        "openstack router create router2 --external-gateway net-far"
+    )
+    well(cloud)
+    found = json.loads(show(cloud, "router2", "--json").stdout)["routers"][0]
+    (gateway,) = found["gateways"]
+    assert gateway["host"] and gateway["addresses"]
+    cloud.type("openstack router delete router2; openstack network delete net-far")
     well(cloud)
 
 
