@@ -14,7 +14,7 @@ from keystoneauth1.exceptions import BadRequest, Forbidden, HttpError, NotFound
 
 from onestack.cloudapi import emptying
 from onestack.cloudapi.emptying import belonging, drained, kinds, network
-from onestack.cloudapi.emptying.belonging import Named, Noted, OfProject
+from onestack.cloudapi.emptying.belonging import Named, Noted, OfProject, PutInto
 from onestack.components.aodh import Aodh
 from onestack.components.barbican import Barbican
 from onestack.components.cinder import Cinder
@@ -210,6 +210,56 @@ def test_what_stays_is_told_and_the_rest_goes_on(play: Play) -> None:
     (said,) = emptying.empty(play(cloud, Neutron()), OfProject(OURS))
     assert said.startswith("networks: 1 are still there") and "in use" in said
     assert "DELETE /v2.0/security-groups/g1" in cloud.removed
+
+
+class WithFirewalls(Cloud):
+    """Neutron makes a project's default group as soon as somebody asks what the project has."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            {f"/fwaas/firewall_{kind}": [] for kind in ("groups", "policies", "rules")}
+        )
+        self.give(OURS)
+
+    def give(self, project: str) -> None:
+        given = {
+            "groups": {"name": "default", "ingress_firewall_policy_id": "f2"},
+            "policies": {"name": "default ingress", "firewall_rules": ["f3"]},
+            "rules": {"name": "default ingress ipv4", "ip_version": 4},
+        }
+        for number, (kind, item) in enumerate(given.items(), start=1):
+            listed = self.lists[f"/fwaas/firewall_{kind}"]
+            if not any(each["project_id"] == project for each in listed):
+                listed.append({"id": f"f{number}", "project_id": project, **item})
+
+    def get(self, url: str, params: Item | None = None, **more: Any) -> Answer:
+        if "/fwaas/" in url and (project := (params or {}).get("project_id")):
+            self.give(project)
+        return super().get(url, params, **more)
+
+    def delete(self, url: str, **more: Any) -> Answer:
+        rule = urlsplit(url).path.rpartition("/")[2] == "f3"
+        if rule and self.lists["/fwaas/firewall_policies"]:
+            return Answer(409, {"message": "the rule is being used"})
+        if url.endswith("/f1"):
+            self.forget("f2")
+        return super().delete(url, **more)
+
+
+def test_a_default_group_of_firewalls_goes_and_is_not_made_anew(play: Play) -> None:
+    cloud = WithFirewalls()
+    assert emptying.empty(play(cloud, Neutron()), OfProject(OURS)) == []
+    assert [told.rpartition("/")[2] for told in cloud.removed] == ["f1", "f3"]
+
+
+def test_what_neutron_gives_is_nothing_that_somebody_has_put_there(play: Play) -> None:
+    cloud = WithFirewalls()
+    inside = Noted(PutInto(OURS))
+    assert emptying.empty(play(cloud, Neutron()), inside) == [] and inside.ids == set()
+    own = {"id": "f4", "project_id": OURS, "name": "own", "ip_version": 4}
+    cloud.lists["/fwaas/firewall_rules"].append(own)
+    assert emptying.empty(play(cloud, Neutron()), inside) == [] and inside.ids == {"f4"}
+    assert cloud.removed == []
 
 
 def test_a_router_lets_go_first(play: Play) -> None:

@@ -7,6 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Item = dict[str, Any]
+_GIVEN = {
+    "security_group_rules": re.compile("default"),
+    "ingress_firewall_policy_id": re.compile("default"),
+    "firewall_rules": re.compile("default (in|e)gress"),
+    "ip_version": re.compile("default (in|e)gress ipv[46]"),
+}
+"""Names of groups, of the firewall's policies and of its rules, by what only these have."""
 PAUSE = 1.0
 """Seconds between two looks at what is to go."""
 
@@ -31,11 +38,10 @@ class OfProject(Belongs):
 
 
 class PutInto(OfProject):
-    """What somebody has put into it; neutron makes a security group of its own."""
+    """What somebody has put into it, and not neutron: `_is_given`."""
 
     def fits(self, item: Item, owner: str) -> bool:
-        own = "security_group_rules" in item and item.get("name") == "default"
-        return not own and super().fits(item, owner)
+        return not _is_given(item) and super().fits(item, owner)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,13 @@ class Noted(Belongs):
         if self.like.fits(item, owner):
             self.ids.add(str(item["id"]))
         return False
+
+
+def _is_given(item: Item) -> bool:
+    """Whether neutron has it in each project that somebody uses, or only looks into."""
+    return any(
+        part in item and name.fullmatch(item.get("name") or "") for part, name in _GIVEN.items()
+    )
 
 
 def name_of(item: Item) -> str:

@@ -15,8 +15,9 @@ from onestack.model.errors import OnestackError
 if TYPE_CHECKING:
     from onestack.model.context import Context
 
+_FIREWALL = ("fwaas/firewall_groups", "fwaas/firewall_policies", "fwaas/firewall_rules")
 KINDS = (
-    *("fwaas/firewall_groups", "fwaas/firewall_policies", "fwaas/firewall_rules"),
+    *_FIREWALL,
     *(
         "metering/metering-labels",
         "trunks",
@@ -35,7 +36,8 @@ _ALWAYS = ("ports", "networks")
 
 def remove(ctx: Context, path: str, belongs: Belongs, tell: Tell) -> None:
     session, url = admin_session(ctx), f"{ctx.url('network')}/v2.0"
-    asked = {"project_id": belongs.project} if belongs.project else {}
+    # A firewall's list of one project would make the project's default group before it is told.
+    asked = {"project_id": belongs.project} if belongs.project and path not in _FIREWALL else {}
     listed = path.rpartition("/")[2].replace("-", "_")
     try:
         there: list[Item] = session.get(f"{url}/{path}", params=asked).json()[listed]
