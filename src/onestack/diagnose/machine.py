@@ -17,7 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from onestack.host import nftables
 from onestack.host.command import run
 from onestack.host.facts import HostFacts, disk_free
 from onestack.kernel import mounts, proc, sockets
@@ -166,3 +168,5 @@ class Machine:
     clock_synchronised: Callable[[], bool | None] = clock_synchronised
     daemons: Callable[[Sequence[str]], list[Daemon]] = daemons
     open_files: Callable[[], int] = raise_open_files
+    filters: Callable[[], Mapping[str, Any]] = nftables.ruleset
+    """The rules of the machine's packet filter."""

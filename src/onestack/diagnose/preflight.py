@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onestack.diagnose.machine import Machine
-from onestack.host import facts, netns
+from onestack.host import facts, filters, netns
 from onestack.host.roots import foreign
 from onestack.kernel import proc
 from onestack.kernel.limits import OPEN_FILES
@@ -308,6 +308,27 @@ def check_network(s: Subject) -> Iterator[Finding]:
         )
 
 
+def check_filter(s: Subject) -> Iterator[Finding]:
+    """Whether other machines reach the fronts. No use looks from inside one's own namespace."""
+    public = s.facts.public_address
+    wanted = sorted({port for address, port, _ in s.needs.ports if address == public})
+    if s.cloud.netns or not s.facts.nic or not wanted:
+        return
+    for chain, shut in filters.shut_ports(s.machine.filters(), s.facts.nic, wanted):
+        ports = ",".join(map(str, shut))
+        if chain.setter == filters.FIREWALLD:
+            every = " ".join(f"--add-port={port}/tcp" for port in shut)
+            cure = f"firewall-cmd --permanent {every}; firewall-cmd --reload"
+        else:
+            cure = chain.opening({"dport": ports})
+        yield warn(
+            "other machines do not reach the cloud",
+            f"the packet filter's chain {chain.name} drops what comes by {s.facts.nic} to the "
+            f"ports {ports} ({chain.who} has set that)",
+            cure,
+        )
+
+
 def check_daemons(s: Subject) -> Iterator[Finding]:
     if s.cloud.netns:
         return
@@ -339,6 +360,7 @@ CHECKS: tuple[Check, ...] = (
     check_devices,
     check_limits,
     check_network,
+    check_filter,
     check_daemons,
     check_apt,
     check_index,

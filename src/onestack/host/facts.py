@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onestack.host import dpkg, kvm, links, netns, nftables, timekeeping
-from onestack.host.nftables import ClosedChain
+from onestack.host import dpkg, filters, kvm, links, netns, nftables, timekeeping
+from onestack.host.filters import ClosedChain
 from onestack.host.timekeeping import Keeper
 from onestack.kernel import disk
 from onestack.kernel.sockets import may_listen
 from onestack.model.cloud import CACHE, Cloud
 from onestack.model.errors import OnestackError
 
-FORMAT = 2
+FORMAT = 3
 """Of what `HostFacts.to_json` writes; another meaning or field makes it another number."""
 MODULES = ("br_netfilter", "loop", "openvswitch", "tun", "xfs")
 """Modules of the kernel that are looked for."""
@@ -169,7 +169,7 @@ def gather(cloud: Cloud, controller: str = "", versions: Iterable[str] = ()) -> 
         nic_managers=links.managers(nic) if nic else (),
         devices=devices,
         cloud_devices=_devices(cloud.netns) if cloud.netns else devices,
-        closed_forwarding=tuple(nftables.closed_chains(nftables.ruleset(cloud.netns), "forward")),
+        closed_forwarding=tuple(filters.closed_chains(nftables.ruleset(cloud.netns), "forward")),
         resolvers=resolvers(),
         systemd=Path("/run/systemd/system").is_dir(),
         apparmor=Path("/sys/kernel/security/apparmor").is_dir(),

@@ -7,6 +7,7 @@ import itertools
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from onestack.host.command import run
 from onestack.model.errors import OnestackError
@@ -59,6 +60,80 @@ def naming(saved: dict[str, str], device: str) -> Iterator[str]:
                 pairs = itertools.pairwise(words)
                 if any(option in ("-i", "-o") and _is(name, device) for option, name in pairs):
                     yield f"{words[1]} of the table {family} {table} (iptables)"
+
+
+_HOOKS = ("INPUT", "FORWARD", "OUTPUT")
+_TARGETS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "reject", "RETURN": "return"}
+_TARGETS |= {"QUEUE": "queue", "NFQUEUE": "queue"}
+
+
+def parts(saved: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Chains and rules of the tables ``filter``, in the form in which nft prints its own."""
+    for family, text in saved.items():
+        table, chains = "", set()
+        for line in text.splitlines():
+            if line.startswith("*"):
+                table, chains = line[1:], set()
+            if table != "filter":
+                continue
+            place = {"family": family, "table": table, "older": True}
+            if line.startswith(":"):
+                name, policy = line[1:].split()[:2]
+                chains.add(name)
+                hook = {"hook": name.lower(), "policy": policy.lower()} if name in _HOOKS else {}
+                yield {"chain": {**place, "name": name, **hook}}
+            elif line.startswith("-A "):
+                _, name, *words = shlex.split(line)
+                yield {"rule": {**place, "chain": name, "expr": [*_expressions(words, chains)]}}
+
+
+def _expressions(words: list[str], chains: set[str]) -> Iterator[dict[str, Any]]:
+    """Of one rule; what is asked by an option that is not known here is ``xt``."""
+    left, op = list(words), "=="
+    while left:
+        word = left.pop(0)
+        if word == "!":
+            op = "!="
+            continue
+        if word in ("-j", "-g"):
+            # what follows is the target's own
+            yield _verdict(word, left[0], chains)
+            return
+        values = [*itertools.takewhile(lambda each: each != "!" and each[:1] != "-", left)]
+        del left[: len(values)]
+        if word not in ("-m", "--comment"):
+            yield _match(word, " ".join(values), op)
+        op = "=="
+
+
+def _match(option: str, value: str, op: str) -> dict[str, Any]:
+    if option in ("-i", "-o"):
+        name = f"{value[:-1]}*" if value.endswith("+") else value
+        asked: dict[str, Any] = {"meta": {"key": "iifname" if option == "-i" else "oifname"}}
+        return {"match": {"op": op, "left": asked, "right": name}}
+    if option == "-p":
+        return {"match": {"op": op, "left": {"meta": {"key": "l4proto"}}, "right": value}}
+    if option in ("--dport", "--dports"):
+        asked = {"payload": {"protocol": "tcp", "field": "dport"}}
+        ports = {"set": [*map(_port, value.split(","))]}
+        return {"match": {"op": op, "left": asked, "right": ports}}
+    if option in ("--ctstate", "--state"):
+        states = {"set": value.lower().split(",")}
+        return {"match": {"op": op, "left": {"ct": {"key": "state"}}, "right": states}}
+    return {"xt": None}
+
+
+def _port(text: str) -> Any:
+    low, several, high = text.partition(":")
+    return {"range": [int(low or 0), int(high or 65535)]} if several else int(low)
+
+
+def _verdict(option: str, target: str, chains: set[str]) -> dict[str, Any]:
+    if target in chains:
+        return {"goto" if option == "-g" else "jump": {"target": target}}
+    if target in _TARGETS:
+        return {_TARGETS[target]: None}
+    return {"xt": {"type": "target", "name": target}}
 
 
 def _is(pattern: str, device: str) -> bool:

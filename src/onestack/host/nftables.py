@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from onestack.host import netns
+from onestack.host import iptables, netns
 from onestack.host.command import run
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change, Undo
@@ -53,55 +52,6 @@ def forget(cloud: Cloud, name: str) -> Iterator[Change]:
 
 def _entry(cloud: Cloud, name: str) -> dict[str, Any]:
     return {"name": name, "netns": cloud.netns}
-
-
-@dataclass(frozen=True)
-class ClosedChain:
-    """A chain of the packet filter that drops what no rule of it accepts."""
-
-    name: str
-    """For people: with its table."""
-    spared: tuple[str, ...] = ()
-    """What its accepting rules name: devices among them are somebody's decision."""
-    setter: str = ""
-    """Who commonly has such a chain; empty where nothing tells."""
-
-    def drops(self, device: str) -> bool:
-        """Whether it drops what comes from ``device``, or goes there."""
-        return device not in self.spared
-
-
-def closed_chains(ruleset: Mapping[str, Any], hook: str) -> Iterator[ClosedChain]:
-    """Those at ``hook``, of a ruleset as `ruleset` has it."""
-    parts = ruleset["nftables"]
-    rules = [part["rule"] for part in parts if "rule" in part]
-    setter = _setter(str(parts))
-    for chain in (part["chain"] for part in parts if "chain" in part):
-        if chain.get("hook") != hook or chain.get("policy") != "drop":
-            continue
-        if chain["family"] not in ("ip", "inet"):
-            continue
-        place = (chain["family"], chain["table"], chain["name"])
-        own = [r for r in rules if (r["family"], r["table"], r["chain"]) == place]
-        spared = {name for rule in own for name in _accepted(rule["expr"])}
-        name = f"{chain['name']} of the table {chain['family']} {chain['table']}"
-        yield ClosedChain(name, tuple(sorted(spared)), setter)
-
-
-def _accepted(rule: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    if any("accept" in part for part in rule):
-        for part in rule:
-            right = part.get("match", {}).get("right")
-            if isinstance(right, str):
-                yield right
-
-
-def _setter(rules: str) -> str:
-    """By the names of its own chains."""
-    for sign, who in (("DOCKER", "Docker"), ("ufw-", "ufw")):
-        if sign in rules:
-            return who
-    return ""
 
 
 def naming(ruleset: Mapping[str, Any], device: str) -> Iterator[str]:
@@ -149,7 +99,7 @@ def missing(ruleset: Mapping[str, Any], name: str, families: Iterable[str] = FAM
     None where nobody could say.
     """
     parts = ruleset["nftables"]
-    if not parts:
+    if not any("metainfo" in part for part in parts):
         return []
     there = {(part["table"]["family"], part["table"]["name"]) for part in parts if "table" in part}
     return [f"table {family} {name}" for family in families if (family, name) not in there]
@@ -166,15 +116,19 @@ def elements(ruleset: Mapping[str, Any], table: str, name: str) -> dict[str, set
 
 
 def ruleset(namespace: str | None = None) -> Mapping[str, Any]:
-    """All rules of the machine's network, or of a namespace's.
+    """All rules of the machine's network, or of a namespace's; those of the older filter too.
 
-    None where there is no such namespace or no nft, or it cannot say.
+    None where there is no such namespace, and of a filter that nobody here can ask.
     """
+    found: list[Mapping[str, Any]] = []
     if namespace and not netns.exists(namespace):
-        return {"nftables": []}
-    with contextlib.suppress(OnestackError, OSError), netns.inside(namespace):
-        return listed()
-    return {"nftables": []}
+        return {"nftables": found}
+    with contextlib.suppress(OSError), netns.inside(namespace):
+        with contextlib.suppress(OnestackError):
+            found += listed()["nftables"]
+        with contextlib.suppress(OnestackError):
+            found += iptables.parts(iptables.saved())
+    return {"nftables": found}
 
 
 def listed() -> Mapping[str, Any]:

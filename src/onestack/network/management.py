@@ -15,8 +15,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onestack.host import nftables
+from onestack.host import filters, nftables
 from onestack.host.files import ensure_file, ensure_no_file
+from onestack.host.filters import FIREWALLD, ClosedChain
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile, Opened, Port, Scope, Task
@@ -208,14 +209,19 @@ class Management:
                 "place of all",
                 f"onestack restart {self.process_name}",
             )
-        for chain in nftables.closed_chains(rules, "input"):
+        for chain in filters.closed_chains(rules, "input"):
             if chain.drops(self.device):
                 yield refuse(
                     f"what the guests of {self.service} send to this machine is dropped",
                     f"so says the packet filter's chain {chain.name}",
-                    f"iptables -I INPUT -i {self.device} -j ACCEPT (this cloud's own rules let "
-                    "in only what they must)",
+                    f"{self._opening(chain)} (this cloud's own rules let in only what they must)",
                 )
+
+    def _opening(self, chain: ClosedChain) -> str:
+        if chain.setter == FIREWALLD:
+            trusted = f"firewall-cmd --permanent --zone=trusted --add-interface={self.device}"
+            return f"{trusted}; firewall-cmd --reload"
+        return chain.opening({"in": self.device})
 
     def preflight_checks(self, key: str) -> Iterator[Finding]:
         """Whether the subnet that ``key`` answers is another one than before, or not free."""

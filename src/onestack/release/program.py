@@ -37,7 +37,7 @@ FILES = (
 )
 LEFT_OUT = frozenset(
     {
-        *(f"host/{name}.py" for name in ("archive", "clouds", "debs", "full_disk", "iptables")),
+        *(f"host/{name}.py" for name in ("archive", "clouds", "debs", "full_disk")),
         *(f"host/{name}.py" for name in ("locks", "packages")),
         *(f"host/{name}.py" for name in ("roots", "shaping", "sysctl", "telling", "users")),
         *(f"model/{name}.py" for name in ("component", "context", "declarations", "declared")),

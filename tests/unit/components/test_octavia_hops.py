@@ -128,7 +128,8 @@ def test_nobody_at_the_port(said: Any, closed: int, monkeypatch: pytest.MonkeyPa
 def test_a_guard_that_is_gone_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hops, "examine", lambda ctx: ())
     monkeypatch.setattr(octavia, "in_passing", lambda server: [])
-    rules = {"nftables": [{"table": {"family": "inet", "name": "anothers"}}]}
+    anothers = {"table": {"family": "inet", "name": "anothers"}}
+    rules = {"nftables": [{"metainfo": {}}, anothers]}
     monkeypatch.setattr(nftables, "ruleset", lambda namespace: rules)
 
     def found(carrier: str) -> list[Finding]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from onestack.components.openvswitch import Openvswitch, external, nics
-from onestack.host import nftables
+from onestack.host import filters, nftables
 from onestack.model.context import Context
 from onestack.model.declared import Declared
 from onestack.model.errors import OnestackError
@@ -144,10 +144,11 @@ def test_who_drops_what_guests_send_is_said(
 ) -> None:
     chain = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward"}
     own = [{"table": {"family": each, "name": "onestack"}} for each in nftables.FAMILIES]
+    docker = {"family": "ip", "table": "filter", "name": "DOCKER-USER"}
     closing = {"chain": {**chain, "policy": "drop"}}
-    rules = {"nftables": [closing, {"chain": {"name": "DOCKER"}}, *own]}
+    rules = {"nftables": [{"metainfo": {}}, closing, {"chain": docker}, *own]}
     monkeypatch.setattr(nftables, "ruleset", lambda _: rules)
-    closed = tuple(nftables.closed_chains(rules, "forward"))
+    closed = tuple(filters.closed_chains(rules, "forward"))
     here = dataclasses.replace(machine(), closed_forwarding=closed)
     outside = context_on(here, tmp_path)
     assert list(ROOM.health_checks(outside)) == list(ROOM.preflight_checks(outside)) == []

@@ -95,7 +95,8 @@ def test_a_filter_that_drops_what_passes_the_bridge_is_said(
     ctx: Context, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chain = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward"}
-    rules = {"nftables": [{"chain": {**chain, "policy": "drop"}}, {"chain": {"name": "DOCKER"}}]}
+    docker = {"family": "ip", "table": "filter", "name": "DOCKER-USER"}
+    rules = {"nftables": [{"chain": {**chain, "policy": "drop"}}, {"chain": docker}]}
     monkeypatch.setattr(nftables, "ruleset", lambda _: rules)
     assert said(ctx, IN_PLACE, monkeypatch) == []
     monkeypatch.setattr(sysctl, "read", lambda _: "1")

@@ -34,6 +34,7 @@ from onestack.model.findings import (
     warn,
 )
 from tests.support import machines
+from tests.support.filters import filters_of
 from tests.unit.deploy.toys import context
 
 ROOT = Mount(Path("/"), "ext4", "/dev/vda", ("rw", "relatime"))
@@ -67,6 +68,7 @@ def machine(facts: dict[str, Any] | None = None, /, **looks: Any) -> Machine:
             "clock_synchronised": lambda: True,
             "daemons": lambda names: [],
             "open_files": lambda: 65536,
+            "filters": lambda: {"nftables": []},
             **looks,
         },
     )
@@ -313,6 +315,29 @@ def test_the_index_is_asked_only_when_the_release_is_missing() -> None:
     assert "dns error" in finding.why
     installed = dataclasses.replace(needs, release_installed=True)
     assert said(found(machine(index_problem=problem), installed)) == []
+
+
+@pytest.mark.parametrize(
+    ("filter_of", "cure"),
+    [
+        ("firewalld", "firewall-cmd --permanent --add-port=8774/tcp --add-port=9292/tcp; "),
+        ("ufw", "ufw allow proto tcp to any port 8774,9292"),
+    ],
+)
+def test_a_filter_before_the_fronts(filter_of: str, cure: str) -> None:
+    rules = filters_of(filter_of)
+    facts = {"nic": "eth0", "nic_managers": ()}
+    shut = machine(facts, filters=lambda: rules)
+    (finding,) = [f for f in found(shut, NEEDS) if f.severity is not Severity.INFO]
+    assert finding.severity is Severity.WARN
+    assert finding.what == "other machines do not reach the cloud"
+    assert "to the ports 8774,9292" in finding.why and f"({filter_of} has set" in finding.why
+    assert finding.cure.startswith(cure)
+    # a network of the cloud's own has other rules
+    inside = Cloud("a", Path("/nonexistent/a"), "onestack-a")
+    assert said(found(shut, NEEDS, inside)) == []
+    # nothing is to be reached there
+    assert said(found(shut)) == []
 
 
 def test_daemons_of_others() -> None:

@@ -1,10 +1,9 @@
-"""Whose packet filter drops what is forwarded."""
+"""Rules of packet filters, and tables of our own among them."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import Any
 
 import pytest
 
@@ -12,46 +11,6 @@ from onestack.host import command, iptables, nftables
 from onestack.model.errors import OnestackError
 from tests.support import networks
 from tests.support.needs import needs_root
-
-
-def ruleset(policy: str, *rules: list[dict[str, Any]], family: str = "ip") -> dict[str, Any]:
-    place = {"family": family, "table": "filter"}
-    chain = {**place, "name": "FORWARD", "hook": "forward", "policy": policy}
-    other = {**place, "name": "INPUT", "hook": "input", "policy": "drop"}
-    each = [{"rule": {**place, "chain": "FORWARD", "expr": rule}} for rule in rules]
-    return {"nftables": [{"metainfo": {}}, {"chain": chain}, {"chain": other}, *each]}
-
-
-def match(device: str) -> dict[str, Any]:
-    return {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": device}}
-
-
-DROPS = "FORWARD of the table ip filter"
-
-
-@pytest.mark.parametrize(
-    ("rules", "found"),
-    [
-        (ruleset("accept"), []),
-        (ruleset("drop"), [DROPS]),
-        (ruleset("drop", family="ip6"), []),
-        (ruleset("drop", family="inet"), ["FORWARD of the table inet filter"]),
-        (ruleset("drop", [match("docker0"), {"accept": None}]), [DROPS]),
-        (ruleset("drop", [match("br-ex"), {"counter": {}}, {"accept": None}]), []),
-        (ruleset("drop", [match("br-ex"), {"drop": None}]), [DROPS]),
-        ({"nftables": []}, []),
-    ],
-)
-def test_chains_that_drop(rules: dict[str, Any], found: list[str]) -> None:
-    chains = nftables.closed_chains(rules, "forward")
-    assert [chain.name for chain in chains if chain.drops("br-ex")] == found
-
-
-def test_chains_at_another_hook() -> None:
-    rules = ruleset("accept")
-    (chain,) = nftables.closed_chains(rules, "input")
-    assert chain.name == "INPUT of the table ip filter" and chain.drops("mg-toy")
-
 
 NAMED = """
 table inet f {
@@ -135,4 +94,27 @@ def test_where_nobody_can_say(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OnestackError("nft is not there")
 
     monkeypatch.setattr(nftables, "run", run)
+    monkeypatch.setattr(iptables, "tables", lambda _: [])
     assert nftables.ruleset() == {"nftables": []}
+
+
+@needs_root
+def test_rules_of_both_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not shutil.which("iptables-legacy"):
+        pytest.skip("needs iptables")
+    with networks.alone():
+        for line in ("iptables-legacy -P FORWARD DROP", "nft add table inet a"):
+            subprocess.run(line.split(), check=True)
+        rules = nftables.ruleset()
+        assert nftables.missing(rules, "a", ["inet"]) == []
+        assert nftables.missing(rules, "b", ["inet"]) == ["table inet b"]
+        older = [part["chain"] for part in rules["nftables"] if "chain" in part]
+        assert {chain["name"]: chain["policy"] for chain in older} == {
+            "INPUT": "accept",
+            "FORWARD": "drop",
+            "OUTPUT": "accept",
+        }
+        # where only the older one can be asked, nobody can say which tables nft has
+        monkeypatch.setattr(nftables, "listed", lambda: {"nftables": []})
+        rules = nftables.ruleset()
+        assert rules["nftables"] and nftables.missing(rules, "b") == []

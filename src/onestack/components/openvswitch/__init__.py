@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.values import Answers
-from onestack.components.openvswitch import forwarding, nics, unheard
-from onestack.components.openvswitch.external import KEEPER, filters
+from onestack.components.openvswitch import external, forwarding, nics, unheard
 from onestack.components.openvswitch.undo import DATAPATH, UNDO
-from onestack.host import netns, nftables, sysctl
+from onestack.host import filters, netns, nftables, sysctl
 from onestack.host.files import ensure_file
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
@@ -81,7 +80,7 @@ class Openvswitch(Component):
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
         rules = nftables.ruleset(ctx.cloud.netns)
-        closed = nftables.closed_chains(rules, "forward")
+        closed = filters.closed_chains(rules, "forward")
         for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx), closed):
             yield refuse(what, why, cure)
         families = nftables.families(ctx.cloud.netns)
@@ -113,8 +112,9 @@ class Openvswitch(Component):
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         yield script(ctx)
         yield from tools(ctx, TOOLS)
-        yield ConfigFile(_etc(ctx) / KEEPER_NAME, KEEPER, ctx.cloud.user(self.name))
-        rules = filters(_table(ctx), external_bridge(ctx), demo.machine_addresses(ctx.answers))
+        yield ConfigFile(_etc(ctx) / KEEPER_NAME, external.KEEPER, ctx.cloud.user(self.name))
+        addresses = demo.machine_addresses(ctx.answers)
+        rules = external.filters(_table(ctx), external_bridge(ctx), addresses)
         yield ConfigFile(_etc(ctx) / RULES_NAME, rules, ctx.cloud.user(self.name))
         yield wires_file(ctx)
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onestack.host import netns, nftables, sysctl
+from onestack.components.openvswitch import forwarding
+from onestack.host import filters, netns, nftables, sysctl
 from onestack.host.command import run
 from onestack.host.files import ensure_file
 from onestack.host.ledger import Ledger
@@ -299,14 +300,13 @@ def filtered(ctx: Context, bridge: str) -> Iterator[Finding]:
     with netns.inside(ctx.cloud.netns):
         if sysctl.read(BRIDGED_FILTERED) != "1":
             return
-    there = f"ip netns exec {ctx.cloud.netns} " if ctx.cloud.netns else ""
-    for chain in nftables.closed_chains(nftables.ruleset(ctx.cloud.netns), "forward"):
+    for chain in filters.closed_chains(nftables.ruleset(ctx.cloud.netns), "forward"):
         if chain.drops(bridge):
             yield warn(
                 f"guests are not reached by {bridge}",
                 f"the packet filter's chain {chain.name} drops what passes a bridge "
-                f"({chain.setter or 'somebody'} has set that, and br_netfilter shows it to it)",
-                f"{there}iptables -I FORWARD -i {bridge} -o {bridge} -j ACCEPT",
+                f"({chain.who} has set that, and br_netfilter shows it to it)",
+                forwarding.bridging(chain, bridge, ctx.cloud.netns),
             )
 
 

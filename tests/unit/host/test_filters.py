@@ -1,0 +1,203 @@
+"""Whose packet filter drops what is forwarded, and what comes to the machine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onestack.components.openvswitch.forwarding import opening
+from onestack.host import filters, iptables, nftables
+from onestack.host.filters import ClosedChain
+from tests.support import networks
+from tests.support.filters import filters_of
+from tests.support.needs import needs_root
+from tests.support.networks import soon
+
+
+def ruleset(policy: str, *rules: list[dict[str, Any]], family: str = "ip") -> dict[str, Any]:
+    place = {"family": family, "table": "filter"}
+    chain = {**place, "name": "FORWARD", "hook": "forward", "policy": policy}
+    other = {**place, "name": "INPUT", "hook": "input", "policy": "drop"}
+    each = [{"rule": {**place, "chain": "FORWARD", "expr": rule}} for rule in rules]
+    return {"nftables": [{"metainfo": {}}, {"chain": chain}, {"chain": other}, *each]}
+
+
+def match(device: str) -> dict[str, Any]:
+    return {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": device}}
+
+
+DROPS = "FORWARD of the table ip filter"
+
+
+@pytest.mark.parametrize(
+    ("rules", "found"),
+    [
+        (ruleset("accept"), []),
+        (ruleset("drop"), [DROPS]),
+        (ruleset("drop", family="ip6"), []),
+        (ruleset("drop", family="inet"), ["FORWARD of the table inet filter"]),
+        (ruleset("drop", [match("docker0"), {"accept": None}]), [DROPS]),
+        (ruleset("drop", [match("br-ex"), {"counter": {}}, {"accept": None}]), []),
+        (ruleset("drop", [match("br-ex"), {"drop": None}]), [DROPS]),
+        ({"nftables": []}, []),
+    ],
+)
+def test_chains_that_drop(rules: dict[str, Any], found: list[str]) -> None:
+    chains = filters.closed_chains(rules, "forward")
+    assert [chain.name for chain in chains if chain.drops("br-ex")] == found
+
+
+def test_chains_at_another_hook() -> None:
+    rules = ruleset("accept")
+    (chain,) = filters.closed_chains(rules, "input")
+    assert chain.name == "INPUT of the table ip filter" and chain.drops("mg-toy")
+    assert chain.opening({"in": "mg-toy"}) == "iptables -I INPUT -i mg-toy -j ACCEPT"
+
+
+@pytest.mark.parametrize("name", ["firewalld", "ufw"])
+def test_rules_of_known_tools(name: str) -> None:
+    (chain,) = filters.closed_chains(filters_of(name), "forward")
+    assert chain.setter == name and chain.drops("br-ex")
+    # and once somebody has typed what they are told
+    opened = [*filters.closed_chains(filters_of(f"{name}-opened"), "forward")]
+    assert [chain.drops("br-ex") for chain in opened] == [False]
+    assert [chain.drops("br-two") for chain in opened] == [True]
+
+
+def test_ports_that_are_shut() -> None:
+    wanted = [22, 5000, 8774]
+    shut = {
+        name: [ports for _, ports in filters.shut_ports(filters_of(name), "eth0", wanted)]
+        for name in ("firewalld", "firewalld-opened", "ufw")
+    }
+    assert shut == {"firewalld": [[5000, 8774]], "firewalld-opened": [], "ufw": [[5000, 8774]]}
+    assert [*filters.shut_ports(filters_of("firewalld"), "lo", wanted)] == []
+
+
+def test_what_opens_them() -> None:
+    ports = ",".join(map(str, range(5000, 5016)))
+    chain = ClosedChain("input", "ip", "filter", "INPUT")
+    first, second = chain.opening({"dport": ports}).split("; ")
+    assert first.endswith("--dports " + ",".join(map(str, range(5000, 5015))) + " -j ACCEPT")
+    assert second == "iptables -I INPUT -p tcp -m multiport --dports 5015 -j ACCEPT"
+    (told,) = filters.closed_chains(filters_of("ufw"), "forward")
+    assert opening(told, "br-ex") == "ufw route allow in on br-ex; ufw route allow out on br-ex"
+    (told,) = filters.closed_chains(filters_of("firewalld"), "forward")
+    assert opening(told, "br-ex").split("; ")[2:5] == [
+        "firewall-cmd --permanent --new-policy=br-ex-o",
+        "firewall-cmd --permanent --policy=br-ex-o --add-ingress-zone=br-ex",
+        "firewall-cmd --permanent --policy=br-ex-o --add-egress-zone=ANY",
+    ]
+
+
+OLDER = """\
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:X - [0:0]
+-A FORWARD -m conntrack ! --ctstate INVALID,NEW -j ACCEPT
+-A FORWARD -s 10.0.0.0/8 ! -i lo -p tcp -m comment --comment "a -j b" -m multiport --dports 80,100:200 -g X
+-A FORWARD -m physdev --physdev-is-bridged -j REJECT --reject-with icmp-port-unreachable
+-A FORWARD -i br+ -j LOG --log-prefix "x -j DROP"
+COMMIT
+*nat
+:PREROUTING DROP [0:0]
+COMMIT
+"""  # noqa: E501
+
+
+def test_rules_of_the_older_filter() -> None:
+    found = [*iptables.parts({"ip": OLDER})]
+    chains = {p["chain"]["name"]: p["chain"].get("policy") for p in found if "chain" in p}
+    assert chains == {"INPUT": "accept", "FORWARD": "drop", "X": None}
+    states, several, bridged, logged = [part["rule"]["expr"] for part in found if "rule" in part]
+    new = {"left": {"ct": {"key": "state"}}, "right": {"set": ["invalid", "new"]}}
+    assert states == [{"match": {"op": "!=", **new}}, {"accept": None}]
+    lo = {"match": {"op": "!=", "left": {"meta": {"key": "iifname"}}, "right": "lo"}}
+    ports = {"set": [80, {"range": [100, 200]}]}
+    assert several[:2] == [{"xt": None}, lo] and several[-1] == {"goto": {"target": "X"}}
+    assert several[3]["match"]["right"] == ports and len(several) == 5
+    assert bridged == [{"xt": None}, {"reject": None}]
+    assert logged[1] == {"xt": {"type": "target", "name": "LOG"}} and len(logged) == 2
+    (closed,) = filters.closed_chains({"nftables": found}, "forward")
+    assert closed.name == "FORWARD of the table ip filter (iptables-legacy)"
+    assert closed.drops("br-ex")
+
+
+# -- with real packets --------------------------------------------------------
+
+
+@contextmanager
+def machine() -> Iterator[tuple[int, int]]:
+    """The calling thread is a machine between ``br-ex`` and ``eth0``, with somebody at each."""
+    words = ["unshare", "--net", "sleep", "60"]
+    with networks.alone(), subprocess.Popen(words) as guest, subprocess.Popen(words) as outside:
+        here = Path("/proc/thread-self/ns/net").stat().st_ino
+
+        def apart(pid: int) -> bool:
+            return Path(f"/proc/{pid}/ns/net").stat().st_ino != here
+
+        try:
+            for number, (device, pid) in enumerate((("br-ex", guest.pid), ("eth0", outside.pid))):
+                assert soon(lambda pid=pid: apart(pid))  # type: ignore[misc]
+                inside = f"nsenter --target {pid} --net ip"
+                for line in (
+                    f"ip link add {device} type veth peer name far netns {pid}",
+                    f"ip address add 198.51.{number}.1/24 dev {device}",
+                    f"ip link set {device} up",
+                    f"{inside} address add 198.51.{number}.2/24 dev far",
+                    f"{inside} link set far up",
+                    f"{inside} route add default via 198.51.{number}.1",
+                ):
+                    subprocess.run(line.split(), check=True)
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")
+            yield guest.pid, outside.pid
+        finally:
+            guest.kill()
+            outside.kill()
+
+
+def reaches(pid: int, address: str) -> bool:
+    ping = ["nsenter", "--target", str(pid), "--net", "ping", "-c1", "-W1", address]
+    return subprocess.run(ping, capture_output=True).returncode == 0
+
+
+FILTERS = {
+    "iptables' policy": "iptables -P FORWARD DROP",
+    "iptables' last rule": "iptables -A FORWARD -m state --state RELATED,ESTABLISHED -j ACCEPT; "
+    "iptables -A FORWARD -j REJECT",
+    "the older filter": "iptables-legacy -P FORWARD DROP",
+    "nftables' policy": "nft add table inet own; nft add chain inet own f "
+    "'{ type filter hook forward priority 5; policy drop; }'",
+    "nftables' last rule": "nft add table ip own; nft add chain ip own f "
+    "'{ type filter hook forward priority 0; }'; nft add chain ip own g; "
+    "nft add rule ip own f ct state vmap '{ established : accept, related : accept }'; "
+    "nft add rule ip own f goto g; nft add rule ip own g iifname != docker0 counter drop",
+}
+
+
+@needs_root
+@pytest.mark.parametrize("kind", FILTERS)
+def test_what_is_said_is_so_and_what_is_typed_helps(kind: str) -> None:
+    if not (shutil.which("iptables-legacy") and shutil.which("ping")):
+        pytest.skip("needs iptables and ping")
+
+    def closed() -> list[ClosedChain]:
+        found = filters.closed_chains(nftables.ruleset(), "forward")
+        return [chain for chain in found if chain.drops("br-ex")]
+
+    with machine() as (guest, outside):
+        assert closed() == []
+        assert reaches(guest, "198.51.1.2") and reaches(outside, "198.51.0.2")
+        subprocess.run(["sh", "-ec", FILTERS[kind]], check=True)
+        (chain,) = closed()
+        assert not reaches(guest, "198.51.1.2") and not reaches(outside, "198.51.0.2")
+        subprocess.run(["sh", "-ec", opening(chain, "br-ex")], check=True)
+        assert closed() == []
+        assert reaches(guest, "198.51.1.2") and reaches(outside, "198.51.0.2")
