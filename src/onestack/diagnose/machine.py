@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,7 +57,7 @@ def daemons(names: Sequence[str]) -> list[Daemon]:
 def head(url: str, proxies: Mapping[str, str]) -> str:
     """Ask for ``url`` (HTTP HEAD; a file is looked at); why it failed, or ``""``.
 
-    ``proxies`` count more than those of the environment.
+    By the proxy that apt would take: ``proxies`` are those it is told, as `apt_proxies` has them.
     """
     if url.startswith(("cdrom:", "copy:")):
         return ""
@@ -64,7 +65,8 @@ def head(url: str, proxies: Mapping[str, str]) -> str:
         path = "/" + url.removeprefix("file:").lstrip("/")
         return "" if os.path.exists(path) else f"{path} is not there"
     request = urllib.request.Request(url, method="HEAD")
-    through = urllib.request.ProxyHandler({**urllib.request.getproxies(), **proxies})
+    proxy = proxy_of(url, proxies)
+    through = urllib.request.ProxyHandler({request.type: proxy} if proxy else {})
     opener = urllib.request.build_opener(through)
     try:
         with opener.open(request, timeout=HEAD_SECONDS):
@@ -78,11 +80,39 @@ def head(url: str, proxies: Mapping[str, str]) -> str:
         return str(error)
 
 
+def proxy_of(url: str, told: Mapping[str, str]) -> str:
+    """The proxy by which apt fetches ``url``, or ``""``.
+
+    What it is ``told`` counts more than the environment, of a host more than of all, and what
+    holds for http holds for https too where nothing is said of that.
+    """
+    parts = urllib.parse.urlsplit(url)
+    kinds = ("https", "http") if parts.scheme == "https" else ("http",)
+    names = [f"{kind}{host}" for host in (f"::{parts.hostname}", "") for kind in kinds]
+    for name in names:
+        if name in told:
+            return "" if told[name] == "DIRECT" else told[name]
+    found = urllib.request.getproxies()
+    return next((found[kind] for kind in kinds if found.get(kind)), "")
+
+
 def apt_proxies() -> dict[str, str]:
-    """The proxies that apt is told to use."""
+    """The proxies that apt is told to use, by ``http``, ``https``, ``http::HOST`` …"""
     text = run(["apt-config", "dump"], check=False, timeout=20).out
-    found = re.findall(r'^Acquire::(https?)::Proxy "([^"]+)";$', text, re.MULTILINE)
-    return {kind: url for kind, url in found if url != "DIRECT"}
+    found = re.findall(
+        r'^Acquire::(https?)::[Pp]roxy((?:::[^ ]+)?) "([^"]+)";$', text, re.MULTILINE
+    )
+    return {f"{kind}{host}": url for kind, host, url in found}
+
+
+def behind_a_proxy() -> str:
+    """What else to try, where the environment says nothing of a proxy."""
+    if urllib.request.getproxies().keys() & {"http", "https"}:
+        return ""
+    return (
+        "; behind a proxy: sudo http_proxy=URL https_proxy=URL ./onestack … (sudo does not pass on "
+        "what your shell has set)"
+    )
 
 
 def apt_problems(packages: Sequence[str]) -> list[Problem]:
@@ -142,6 +172,14 @@ def _last(text: str) -> str:
     return "; ".join(lines[-4:]) or "no reason was given"
 
 
+def closed_folder(path: Path) -> Path | None:
+    """The topmost folder above ``path`` that other users than its owner cannot go through."""
+    for folder in reversed(path.parents):
+        if folder.is_dir() and not folder.stat().st_mode & 0o001:
+            return folder
+    return None
+
+
 def clock_synchronised() -> bool | None:
     """What the kernel says (adjtimex); ``None`` when it does not say."""
     buffer = ctypes.create_string_buffer(256)
@@ -157,6 +195,7 @@ class Machine:
     user: Callable[[], int] = os.geteuid
     python: tuple[int, int] = field(default_factory=lambda: sys.version_info[:2])
     disk_free: Callable[[Path], int] = disk_free
+    closed_folder: Callable[[Path], Path | None] = closed_folder
     mount_of: Callable[[Path], mounts.Mount | None] = mounts.holding
     listeners: Callable[[], list[sockets.Listener]] = sockets.listeners
     owners: Callable[[Sequence[sockets.Listener]], list[sockets.Listener]] = sockets.owners

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onestack.diagnose.machine import Machine
+from onestack.diagnose.machine import Machine, behind_a_proxy
 from onestack.host import facts, filters, netns
 from onestack.host.roots import foreign
 from onestack.kernel import proc
@@ -188,6 +188,17 @@ def check_place(s: Subject) -> Iterator[Finding]:
         )
 
 
+def check_folders(s: Subject) -> Iterator[Finding]:
+    for path in (s.cloud.root, CACHE):
+        if folder := s.machine.closed_folder(path):
+            yield refuse(
+                f"nobody but its owner gets through {folder}",
+                f"{path} is below it, and services run as users of their own (a umask of 077 "
+                "makes such folders)",
+                f"chmod o+x {folder}" + ("" if path == CACHE else ", or choose another --root"),
+            )
+
+
 def check_ports(s: Subject) -> Iterator[Finding]:
     blocking: dict[tuple[str, int], list[str]] = {}
     listening = s.machine.listeners()
@@ -242,7 +253,7 @@ def check_apt(s: Subject) -> Iterator[Finding]:
         yield refuse(
             f"the package mirror {site} is not reached",
             "; ".join([why, *wanted, *(f"wanted: {what}" for what in s.needs.downloads)]),
-            "check the network and /etc/apt/sources.list*, then: apt-get update",
+            f"check the network and /etc/apt/sources.list*, then: apt-get update{behind_a_proxy()}",
         )
 
 
@@ -256,7 +267,8 @@ def check_index(s: Subject) -> Iterator[Finding]:
         yield refuse(
             "the Python package index is not reached",
             f"the release is installed from there; {why}",
-            "check the network and proxy; another index: pip config set global.index-url URL",
+            "check the network and proxy; another index: pip config set global.index-url URL"
+            f"{behind_a_proxy()}",
         )
 
 
@@ -354,6 +366,7 @@ CHECKS: tuple[Check, ...] = (
     check_disk,
     check_mounts,
     check_place,
+    check_folders,
     check_ports,
     check_hostname,
     check_time,

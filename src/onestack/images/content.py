@@ -16,7 +16,10 @@ def files_below(place: Path) -> list[Path]:
 
 
 def contents(base: Path, names: Iterable[str]) -> Iterator[bytes]:
-    """Path, mode and content of each file of ``names``, files and folders below ``base``."""
+    """Path, mode and content of each file of ``names``, files and folders below ``base``.
+
+    Of the mode that counts which everybody's copy has alike, whatever his umask: a program or not.
+    """
     for name in names:
         for path in files_below(base / name):
             yield os.fsencode(path.relative_to(base)) + b"\0"
@@ -24,4 +27,5 @@ def contents(base: Path, names: Iterable[str]) -> Iterator[bytes]:
                 yield b"-> " + os.fsencode(os.readlink(path))
             else:
                 raw = path.read_bytes()
-                yield f"{path.stat().st_mode & 0o111:o} {len(raw)} ".encode() + raw
+                mode = "111" if path.stat().st_mode & 0o100 else "0"
+                yield f"{mode} {len(raw)} ".encode() + raw

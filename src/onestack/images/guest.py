@@ -208,17 +208,20 @@ def make_root(root: Path, packages: Path, modules: Path) -> None:
 
 
 def _own_files(root: Path) -> None:
-    for name, mode in DIRECTORIES.items():
-        (root / name).mkdir(parents=True, exist_ok=True)
-        (root / name).chmod(mode)
     (root / "usr").mkdir()
     (root / "bin").mkdir()
     for name, to in ONE_PLACE.items():
         (root / name).symlink_to(to)
     shutil.copytree(HERE / "rootfs", root, dirs_exist_ok=True)
-    for path in root.rglob("*"):
-        if path.is_file():
+    # Whoever has got this program with another umask (077) has other modes in his folders.
+    for path in (root, *root.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o755)
+        elif path.is_file():
             path.chmod(0o755 if path.read_bytes()[:2] == b"#!" else 0o644)
+    for name, mode in DIRECTORIES.items():
+        (root / name).mkdir(parents=True, exist_ok=True)
+        (root / name).chmod(mode)
 
 
 def _programs(root: Path, packages: Path) -> None:

@@ -47,6 +47,39 @@ def launch(
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {}),
+        ({"HTTP_PROXY": "http://a:1"}, {"http_proxy": "http://a:1"}),
+        ({"HTTPS_PROXY": "b", "NO_PROXY": "c"}, {"https_proxy": "b", "no_proxy": "c"}),
+        ({"http_proxy": "a", "HTTP_PROXY": "b"}, {"http_proxy": "a"}),
+        # "none", though there is one for all
+        (
+            {"http_proxy": "", "ALL_PROXY": "http://a:1"},
+            {"https_proxy": "http://a:1"},
+        ),
+        ({"all_proxy": "http://a:1"}, dict.fromkeys(("http_proxy", "https_proxy"), "http://a:1")),
+        ({"ALL_PROXY": "socks5://a:1"}, {}),
+    ],
+)
+def test_proxies_get_the_names_that_all_programs_read(
+    checkout: Path, given: dict[str, str], expected: dict[str, str]
+) -> None:
+    program = checkout / ".venv" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\nexec env\n")
+    program.chmod(0o755)
+    (checkout / ".venv" / "complete").write_text(hashlib.sha256(LOCK.encode()).hexdigest())
+    env = {"PATH": os.environ["PATH"], **given}
+    done = subprocess.run(
+        [str(checkout / "onestack"), "status"], capture_output=True, text=True, env=env, check=True
+    )
+    names = ("http_proxy", "https_proxy", "no_proxy")
+    lines = (line.partition("=") for line in done.stdout.splitlines())
+    assert {name: value for name, _, value in lines if name in names} == expected
+
+
 def test_help_and_answers_need_no_environment(checkout: Path, tmp_path: Path) -> None:
     done = launch(checkout, "--help")
     assert done.returncode == 0 and "usage: onestack" in done.stdout, done.stderr

@@ -43,6 +43,23 @@ def test_openrc_is_what_a_shell_reads(tmp_path: Path) -> None:
     assert path_now == f"{tmp_path}/bin:/usr/bin:/bin"
 
 
+def test_no_proxy_of_the_operators_is_asked_for_what_is_here(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    path = tmp_path / "rc"
+    path.write_text(content(ctx, "admin-openrc"))
+    own = f"192.0.2.5,{ctx.internal}"
+    for given, expected in (
+        ({}, own),
+        ({"no_proxy": "near"}, f"near,{own}"),
+        ({"NO_PROXY": "near"}, f"near,{own}"),
+        ({"no_proxy": "near", "NO_PROXY": "far"}, f"near,{own}"),
+    ):
+        command = f'. {path}; . {path}; echo "$no_proxy"'
+        env = {"PATH": "/usr/bin:/bin", **given}
+        done = subprocess.run(["sh", "-euc", command], capture_output=True, text=True, env=env)
+        assert (done.stdout, done.stderr) == (f"{expected}\n", "")
+
+
 def test_passwords_are_for_root_only(tmp_path: Path) -> None:
     ctx = context(tmp_path, CONFIG_KEYSTONE_ADMIN_PW="centos")
     for file in CLIENTS.files(ctx):
@@ -85,7 +102,7 @@ def test_a_tool_starts_where_the_cloud_is(
         path.chmod(0o755)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "NO_PROXY": "here"}
     done = subprocess.run(["sh", tool, "a b", "c"], capture_output=True, text=True, env=env)
-    told = f"{tmp_path}/etc/tls/ca.pem|here,192.0.2.5|a b|c|"
+    told = f"{tmp_path}/etc/tls/ca.pem|here,192.0.2.5,{ctx.internal}|a b|c|"
     assert done.stdout == f"{entered}{told}", done.stderr
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,7 @@ def machine(facts: dict[str, Any] | None = None, /, **looks: Any) -> Machine:
             "python": (3, 11),
             "disk_free": lambda path: 100 * GIB,
             "mount_of": lambda path: ROOT,
+            "closed_folder": lambda path: None,
             "listeners": list,
             "owners": list,
             "root_of": lambda pid: "",
@@ -428,6 +431,23 @@ def test_a_root_with_other_things_in_it(tmp_path: Path) -> None:
     assert said(found(machine(), cloud=cloud)) == []
 
 
+def test_a_folder_that_services_do_not_get_through() -> None:
+    # not pytest's own, which nobody else gets through either
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        top = Path(place)
+        assert top.stat().st_mode & 0o777 == 0o700
+        root = top / "clouds" / "a"
+        assert looks.closed_folder(root) == top
+        top.chmod(0o711)
+        assert looks.closed_folder(root) is None
+        top.joinpath("clouds").mkdir(mode=0o700)
+        assert looks.closed_folder(root) == top / "clouds"
+    closed = machine(closed_folder=lambda path: None if path == CACHE else Path("/srv"))
+    (finding,) = [f for f in found(closed) if f.severity is Severity.REFUSE]
+    assert finding.what == "nobody but its owner gets through /srv"
+    assert finding.cure == "chmod o+x /srv, or choose another --root"
+
+
 def test_a_check_that_cannot_look_does_not_hide_the_others() -> None:
     def broken(path: Path) -> int:
         raise OnestackError("statvfs broke")
@@ -442,6 +462,91 @@ def test_head(tmp_path: Path) -> None:
     assert head("cdrom:[Debian]", {}) == ""
     assert head(f"file:{tmp_path}", {}) == ""
     assert "is not there" in head("file:///nonexistent/mirror", {})
+
+
+ENVIRONMENT = {"http_proxy": "http://env:1", "no_proxy": "near"}
+
+
+@pytest.mark.parametrize(
+    ("url", "told", "env", "expected"),
+    [
+        ("http://far/x", {}, {}, ""),
+        ("http://far/x", {}, ENVIRONMENT, "http://env:1"),
+        # as apt does, which was tried
+        ("https://far/x", {}, ENVIRONMENT, "http://env:1"),
+        ("https://far/x", {}, {**ENVIRONMENT, "https_proxy": "http://tls:2"}, "http://tls:2"),
+        ("https://far/x", {"http": "http://apt:3"}, ENVIRONMENT, "http://apt:3"),
+        ("http://far/x", {"http": "DIRECT"}, ENVIRONMENT, ""),
+        ("http://far/x", {"http": "http://apt:3", "http::far": "DIRECT"}, {}, ""),
+        ("http://other/x", {"http::far": "http://apt:3"}, ENVIRONMENT, "http://env:1"),
+    ],
+)
+def test_the_proxy_that_apt_takes(
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    told: dict[str, str],
+    env: dict[str, str],
+    expected: str,
+) -> None:
+    without_proxies(monkeypatch)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert looks.proxy_of(url, told) == expected
+
+
+def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_what_apt_is_told_of_proxies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By apt itself."""
+    (tmp_path / "apt.conf").write_text(
+        'Acquire::http::Proxy "http://apt:3";\nAcquire::http::proxy::near "DIRECT";\n'
+    )
+    monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
+    told = looks.apt_proxies()
+    assert {"http": "http://apt:3", "http::near": "DIRECT"}.items() <= told.items()
+
+
+def test_a_mirror_is_asked_by_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_proxies(monkeypatch)
+    asked: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("http_proxy", place)
+        assert head("http://mirror.invalid/debian", {}) == ""
+        assert head("http://mirror.invalid/debian", {"http": "DIRECT"}) != ""
+        monkeypatch.setenv("no_proxy", "mirror.invalid")
+        assert head("http://mirror.invalid/debian", {}) != ""
+        server.shutdown()
+    assert asked == ["http://mirror.invalid/debian"]
+
+
+def test_who_has_no_proxy_is_told_how_to_give_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_proxies(monkeypatch)
+    needs = Needs(packages=("missing",), release_installed=True)
+    far = machine(apt_problems=lambda names: [("http://mirror", "timed out")])
+
+    def cure() -> str:
+        (finding,) = [f for f in found(far, needs) if f.severity is Severity.REFUSE]
+        return finding.cure
+
+    assert "sudo http_proxy=URL" in cure()
+    monkeypatch.setenv("http_proxy", "http://env:1")
+    assert "sudo" not in cure()
 
 
 def test_apt_without_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,11 +15,34 @@ import pytest
 
 from onestack.components.octavia.amphora import AMPHORA
 from onestack.images import disk, elf, guest, kernel
+from onestack.images.content import contents
 from onestack.images.cpio import Archive
 from onestack.model.errors import OnestackError
 from tests.support.service_guest import in_parts
 
 ROOTFS = guest.HERE / "rootfs"
+
+
+def test_another_umask_makes_the_same_guests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who gets the program with a umask of 077 has other modes in every folder and file of it."""
+    before, names = guest.recipe(), ("guest.py", "rootfs")
+    place = tmp_path / "images"
+    shutil.copytree(guest.HERE, place, symlinks=True)
+    for path in (place, *place.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode & 0o700)
+    assert [*contents(place, names)] == [*contents(guest.HERE, names)]
+    monkeypatch.setattr(guest, "HERE", place)
+    assert guest.recipe() == before
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    guest._own_files(root)
+    modes = {path: path.stat().st_mode & 0o7777 for path in (root, *root.rglob("*"))}
+    assert modes[root] == modes[root / "etc"] == modes[root / "usr/lib/guest"] == 0o755
+    assert modes[root / "etc/passwd"] == 0o644
+    assert modes[root / "root"] == 0o700 and modes[root / "tmp"] == 0o1777
 
 
 def test_elf_names_libraries_and_loader() -> None:

@@ -98,6 +98,7 @@ def openrc(
     )
     variables = environment(ctx) | dict(other or {})
     lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    lines.append(without_proxy(ctx))
     place = shlex.quote(str(ctx.cloud.bin))
     lines.append(f'case ":$PATH:" in *:{place}:*) ;; *) export PATH={place}:"$PATH" ;; esac')
     return "\n".join(lines) + "\n"
@@ -143,9 +144,18 @@ def wrapper(ctx: Context, tool: str) -> str:
         # Only root may read the clouds file; a client that cannot would stop there.
         f'[ -n "${{OS_CLIENT_CONFIG_FILE-}}" ] || [ ! -r {clouds} ] || '
         f"export OS_CLIENT_CONFIG_FILE={clouds}\n"
-        # No proxy of the operator's leads to this cloud.
-        f'export no_proxy="${{no_proxy:-${{NO_PROXY-}}}},{ctx.public}"\n'
+        f"{without_proxy(ctx)}\n"
         f'{choice}set -- {program} "$@"\n{enter}exec "$@"\n'
+    )
+
+
+def without_proxy(ctx: Context) -> str:
+    """A line of shell: no proxy of the operator's leads to this cloud. Twice it adds nothing."""
+    own = f"{ctx.public},{ctx.internal}"
+    return (
+        'no_proxy="${no_proxy:-${NO_PROXY-}}"; '
+        f'case ",$no_proxy," in *",{own},"*) ;; *) no_proxy="${{no_proxy:+$no_proxy,}}{own}" ;; esac; '
+        "export no_proxy"
     )
 
 
