@@ -190,8 +190,9 @@ def workers_of(ctx: Context) -> dict[str, str]:
 def ports(ctx: Context) -> list[tuple[str, int, str]]:
     """Address, port and process of every TCP port that the cloud will listen on.
 
-    From the sockets that the supervisor opens, the places that probes ask,
-    and the TLS fronts. Processes that cannot be told before something is installed are left out.
+    From the sockets that the supervisor opens, the places that probes ask, what processes
+    open besides, and the TLS fronts. Processes that cannot be told before something is
+    installed are left out.
     """
     found: dict[tuple[str, int], str] = {}
     for declared in ctx.model:
@@ -202,6 +203,9 @@ def ports(ctx: Context) -> list[tuple[str, int, str]]:
             for target in (*spec.sockets.values(), *asked_by(spec.probe)):
                 if place := tcp_of(target):
                     found.setdefault(place, spec.name)
+        for opened in declared.opened:
+            if opened.port.protocol == "tcp":
+                found.setdefault((opened.address, opened.port.number), declared.name)
         for front in declared.frontends:
             found.setdefault(
                 (front.address or ctx.public, front.port), f"the front of {front.name}"

@@ -206,6 +206,8 @@ class Machine:
     now: Callable[[], float] = time.time
     clock_synchronised: Callable[[], bool | None] = clock_synchronised
     daemons: Callable[[Sequence[str]], list[Daemon]] = daemons
+    unit_of: Callable[[int], str] = proc.unit_of
+    """The unit of systemd's that a process belongs to, or ``""``."""
     open_files: Callable[[], int] = raise_open_files
     filters: Callable[[], Mapping[str, Any]] = nftables.ruleset
     """The rules of the machine's packet filter."""

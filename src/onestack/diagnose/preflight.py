@@ -224,10 +224,20 @@ def check_ports(s: Subject) -> Iterator[Finding]:
             f"port {port} of {address} is taken",
             f"{holder}{f', of the cloud in {cloud}' if cloud else ''} listens on "
             f"{listener.address}:{port}, where {who} is to listen",
-            f"stop it (kill {pid}), or use --netns for this cloud"
+            f"stop it ({stopping(s, pid)}), or use --netns for this cloud"
             if pid
             else f"ss -ltnp sport = {port}",
         )
+
+
+def stopping(s: Subject, pid: int) -> str:
+    """A command that ends a process for good: one of a unit's would be started again."""
+    unit = s.machine.unit_of(pid)
+    if not unit:
+        return f"kill {pid}"
+    # whose parts the other starts again
+    unit = {"ovs-vswitchd.service": "openvswitch-switch.service"}.get(unit, unit)
+    return f"systemctl disable --now {unit}"
 
 
 def check_hostname(s: Subject) -> Iterator[Finding]:
@@ -354,7 +364,8 @@ def check_daemons(s: Subject) -> Iterator[Finding]:
             "two of them would fight over the kernel's datapath"
             if kernel
             else "the cloud has its own, with its own files and sockets; names may be confused",
-            f"stop it if nothing else needs it: kill {daemon.pid}",
+            f"stop it if nothing else needs it: {stopping(s, daemon.pid)}; or use --netns for this "
+            "cloud, which has a datapath of its own then",
         )
 
 

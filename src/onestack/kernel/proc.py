@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -77,6 +78,16 @@ def environment(pid: int, at: Path = PROC) -> dict[bytes, bytes]:
 def root_of(pid: int, at: Path = PROC) -> str:
     """The root of the cloud that it belongs to, or ``""``."""
     return environment(pid, at).get(ROOT_VARIABLE.encode(), b"").decode(errors="replace")
+
+
+def unit_of(pid: int, at: Path = PROC) -> str:
+    """The service of systemd's that a process belongs to, or ``""``."""
+    try:
+        groups = (at / str(pid) / "cgroup").read_text()
+    except OSError:
+        return ""
+    found = re.findall(r"/([^/\n]+\.service)(?=/|$)", groups, re.MULTILINE)
+    return found[-1] if found else ""
 
 
 def namespace(pid: int | str, kind: str) -> str:

@@ -144,7 +144,10 @@ class Port:
 
 @dataclass(frozen=True)
 class Opened:
-    """A port that a process opens by itself where others than this machine's reach it."""
+    """A port that a process opens by itself, and that no probe asks.
+
+    Of those that others than this machine's reach, exposure takes these and fronts for right.
+    """
 
     address: str
     port: Port

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,9 @@ import pytest
 
 from onestack.components.rabbitmq import Rabbitmq, accounts, boot
 from onestack.components.rabbitmq.accounts import Account, definitions
+from onestack.deploy.roster import ports
+from onestack.diagnose.machine import Machine
+from onestack.diagnose.preflight import Needs, Subject, check_ports, look
 from onestack.kernel import disk
 from onestack.model.component import Component
 from onestack.model.context import Context
@@ -21,6 +25,7 @@ from onestack.model.declarations import BusAccount, BusPolicy, TopicPermission
 from onestack.model.secret import Secret
 from tests.support import networks
 from tests.support.broker import installed, lay_out
+from tests.support.machines import machine
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import content, context
 
@@ -230,3 +235,19 @@ def test_the_broker_has_what_is_declared_and_nothing_else(tmp_path: Path) -> Non
     )
     assert topics == '[[<<"toy_guest">>,<<"toy">>,<<"toy">>]]'
     assert policies == '[[<<"/">>,<<"notifications">>],[<<"toy">>,<<"expiry">>]]'
+
+
+@needs_root
+@pytest.mark.parametrize("address", ["", "127.0.0.1", "::"])
+def test_another_broker_in_the_way_is_found(tmp_path: Path, address: str) -> None:
+    """One that takes clients at its own loopback address only still meets others everywhere."""
+    ctx = context(tmp_path, RABBITMQ)
+    needs = Needs(ports=ports(ctx))
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with networks.alone(), socket.socket(family) as other:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        other.bind((address, 25672))
+        other.listen()
+        found = look(Subject(ctx.cloud, Machine(machine()), needs), [check_ports])
+    expected = [] if address == "127.0.0.1" else [f"port 25672 of {ctx.internal} is taken"]
+    assert [finding.what for finding in found] == expected

@@ -72,6 +72,7 @@ def machine(facts: dict[str, Any] | None = None, /, **looks: Any) -> Machine:
             "daemons": lambda names: [],
             "open_files": lambda: 65536,
             "filters": lambda: {"nftables": []},
+            "unit_of": lambda pid: "",
             **looks,
         },
     )
@@ -218,6 +219,20 @@ def test_a_taken_port_and_by_whom() -> None:
     assert finding.what == "port 8774 of 192.0.2.2 is taken"
     assert "process 4242" in finding.why and "nova-api" in finding.why
     assert "kill 4242" in finding.cure
+
+
+def test_a_unit_is_stopped_as_one() -> None:
+    """Killed, its process would be started again."""
+    broker = dataclasses.replace(taken(""), unit_of=lambda pid: "rabbitmq-server.service")
+    (finding,) = [f for f in found(broker, NEEDS) if f.severity is Severity.REFUSE]
+    assert "(systemctl disable --now rabbitmq-server.service)" in finding.cure
+    switch = machine(
+        {"modules": ("openvswitch",)},
+        daemons=lambda names: [Daemon(7, "ovs-vswitchd", "")],
+        unit_of=lambda pid: "ovs-vswitchd.service",
+    )
+    (finding,) = [f for f in found(switch) if f.severity is Severity.REFUSE]
+    assert "systemctl disable --now openvswitch-switch.service; or use --netns" in finding.cure
 
 
 def test_a_port_of_this_cloud_is_its_own() -> None:

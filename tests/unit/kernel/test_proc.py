@@ -13,6 +13,23 @@ from onestack.kernel import proc
 from tests.unit.supervise.bench import needs_root, until
 
 
+@pytest.mark.parametrize(
+    ("groups", "unit"),
+    [
+        ("0::/system.slice/rabbitmq-server.service\n", "rabbitmq-server.service"),
+        ("0::/system.slice/docker.service/payload\n", "docker.service"),
+        ("12:pids:/user.slice/user-0.slice/session-1.scope\n0::/\n", ""),
+        ("1:name=systemd:/system.slice/a.service\n0::/system.slice/a.service\n", "a.service"),
+        ("0::/user.slice/user@1.service/app.slice/b.service\n", "b.service"),
+    ],
+)
+def test_the_unit_of_a_process(tmp_path: Path, groups: str, unit: str) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "cgroup").write_text(groups)
+    assert proc.unit_of(7, tmp_path) == unit
+    assert proc.unit_of(8, tmp_path) == ""
+
+
 def marked(pid: int) -> bool:
     return proc.ROOT_VARIABLE.encode() in proc.environment(pid)
 

@@ -152,10 +152,10 @@ def wrapper(ctx: Context, tool: str) -> str:
 def without_proxy(ctx: Context) -> str:
     """A line of shell: no proxy of the operator's leads to this cloud. Twice it adds nothing."""
     own = f"{ctx.public},{ctx.internal}"
+    added = f'no_proxy="${{no_proxy:+$no_proxy,}}{own}"'
     return (
         'no_proxy="${no_proxy:-${NO_PROXY-}}"; '
-        f'case ",$no_proxy," in *",{own},"*) ;; *) no_proxy="${{no_proxy:+$no_proxy,}}{own}" ;; esac; '
-        "export no_proxy"
+        f'case ",$no_proxy," in *",{own},"*) ;; *) {added} ;; esac; export no_proxy'
     )
 
 

@@ -25,7 +25,16 @@ from onestack.kernel import disk
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Scope, Task
+from onestack.model.declarations import (
+    Capability,
+    ConfigFile,
+    Directory,
+    KnownError,
+    Opened,
+    Port,
+    Scope,
+    Task,
+)
 from onestack.model.host import EVERY_ROLE
 from onestack.model.key import Key, Kind
 from onestack.model.process import ConnectProbe, Process
@@ -194,6 +203,10 @@ class Rabbitmq(Component):
             probe=ConnectProbe(f"tcp:{ctx.internal}:{PORT}", say=HELLO, hear=START),
             stop_seconds=30.0,
         )
+
+    def opened(self, ctx: Context) -> Iterable[Opened]:
+        # Another broker of the machine's commonly has it at every address.
+        yield Opened(ctx.internal, Port("tcp", DISTRIBUTION))
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         yield Task(
