@@ -52,6 +52,8 @@ class HostFacts:
     route_address: str
     """Our address on the way to the default gateway, or ``""`` without one."""
     public_address: str
+    former_address: str
+    """Where the cloud's front is until the next `up`, if not at ``public_address``; or ``""``."""
     public_here: bool
     """Whether a program of this machine may listen at ``public_address``."""
     nic: str
@@ -148,9 +150,11 @@ def gather(cloud: Cloud, controller: str = "", versions: Iterable[str] = ()) -> 
     memory = meminfo(_text("/proc/meminfo"))
     hostname = socket.gethostname()
     route = route_address()
-    public = controller or (netns.PUBLIC_ADDRESS if cloud.netns else route or "127.0.0.1")
     nic = links.default_nic(_text("/proc/net/route"))
     devices = _devices()
+    own = netns.PUBLIC_ADDRESS if cloud.netns else route or "127.0.0.1"
+    before = _text(str(cloud.address_file)).strip()
+    public = public_address(controller, before, own, devices)
     packages = dpkg.installed()
     tried = kvm.probe(CACHE)
     return HostFacts(
@@ -164,6 +168,7 @@ def gather(cloud: Cloud, controller: str = "", versions: Iterable[str] = ()) -> 
         hostname_address=resolve(hostname),
         route_address=route,
         public_address=public,
+        former_address=before if before != public else "",
         public_here=may_listen(public),
         nic=nic,
         nic_managers=links.managers(nic) if nic else (),
@@ -248,6 +253,16 @@ def route_address() -> str:
             return str(probe.getsockname()[0]) if far else ""
         except OSError:
             return ""
+
+
+def public_address(given: str, before: str, own: str, devices: Mapping[str, Iterable[str]]) -> str:
+    """Where a cloud's front is to be: as ``given``, else where it was ``before``, else ``own``.
+
+    It stays as long as the machine has that address: a default route that is another one for a
+    while (a VPN's) does not move a cloud.
+    """
+    there = {each.partition("/")[0] for addresses in devices.values() for each in addresses}
+    return given or (before if before in there else own)
 
 
 def resolvers(files: Iterable[Path] = RESOLVERS) -> tuple[str, ...]:

@@ -144,6 +144,11 @@ class Cloud:
         return CloudRecord.read(record_path(self.root))
 
     @property
+    def address_file(self) -> Path:
+        """Where its front's address stands, once there was one."""
+        return self.etc / "public-address"
+
+    @property
     def etc(self) -> Path:
         return self.root / "etc"
 

@@ -243,3 +243,8 @@ def test_an_address_that_the_machine_has_not_is_an_obstacle(tmp_path: Path) -> N
     elsewhere = Host.alone(made.cloud, dataclasses.replace(MACHINE, public_here=False))
     (finding,) = HAPROXY.preflight_checks(dataclasses.replace(made, host=elsewhere))
     assert finding.what == "192.0.2.5 is no address of this machine"
+    assert finding.cure.startswith("onestack up --set CONFIG_CONTROLLER_HOST=192.0.2.5, if ")
+    nowhere = dataclasses.replace(elsewhere.facts, route_address="")
+    made = dataclasses.replace(made, host=Host.alone(made.cloud, nowhere))
+    (finding,) = HAPROXY.preflight_checks(made)
+    assert finding.cure.startswith("leave CONFIG_CONTROLLER_HOST out")

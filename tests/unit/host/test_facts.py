@@ -55,6 +55,39 @@ def test_public_address() -> None:
     assert found.public_address == (found.route_address or "127.0.0.1")
 
 
+DEVICES = {"lo": (), "eth0": ("192.0.2.5/24", "2001:db8::5/64"), "tun0": ("10.8.0.2/24",)}
+
+
+@pytest.mark.parametrize(
+    ("given", "before", "expected"),
+    [
+        ("", "", "10.8.0.2"),
+        # a VPN has the default route for a while
+        ("", "192.0.2.5", "192.0.2.5"),
+        ("", "2001:db8::5", "2001:db8::5"),
+        # DHCP has given another one
+        ("", "192.0.2.9", "10.8.0.2"),
+        ("", "127.0.0.1", "10.8.0.2"),
+        ("192.0.2.5", "192.0.2.9", "192.0.2.5"),
+        ("192.0.2.9", "192.0.2.5", "192.0.2.9"),
+    ],
+)
+def test_a_cloud_stays_at_its_address(given: str, before: str, expected: str) -> None:
+    assert facts.public_address(given, before, "10.8.0.2", DEVICES) == expected
+
+
+def test_where_the_cloud_was_is_read(tmp_path: Path) -> None:
+    cloud = Cloud("a", tmp_path)
+    cloud.address_file.parent.mkdir()
+    cloud.address_file.write_text("203.0.113.9\n")
+    found = facts.gather(cloud)
+    assert found.public_address != "203.0.113.9" == found.former_address
+    assert facts.gather(cloud, "203.0.113.9").former_address == ""
+    cloud.address_file.write_text(f"{found.public_address}\n")
+    again = facts.gather(cloud)
+    assert (again.public_address, again.former_address) == (found.public_address, "")
+
+
 def test_only_what_a_guest_can_reach() -> None:
     text = """# comment
 search example.org

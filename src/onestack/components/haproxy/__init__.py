@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ipaddress
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components.haproxy import inspect, keys
 from onestack.components.haproxy.paths import front_file, tls_directory
+from onestack.host.files import ensure_file
+from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context, in_url
 from onestack.model.declarations import (
@@ -18,9 +21,10 @@ from onestack.model.declarations import (
     KnownError,
     Task,
 )
-from onestack.model.findings import Finding, refuse
+from onestack.model.findings import Finding, refuse, warn
 from onestack.model.process import HttpProbe, Process
 
+KEY = "CONFIG_CONTROLLER_HOST"
 ALIVE = "/-/front"
 """Answered by the front itself, whatever is behind it."""
 GUESTS = """\
@@ -43,6 +47,11 @@ class Haproxy(Component):
     keys = keys.KEYS
     known_errors = (
         KnownError(
+            r"cannot bind socket[^\n]*Cannot assign requested address",
+            "the machine does not have the address in that line any more, or had it not yet",
+            "`onestack doctor` says whether the cloud is to be at another one; up again goes there",
+        ),
+        KnownError(
             "cannot bind socket", "a port on {public} is taken", "`onestack doctor` says by whom"
         ),
     )
@@ -59,11 +68,30 @@ class Haproxy(Component):
                     f"have one made for the address {ctx.public}, or set CONFIG_CONTROLLER_HOST",
                 )
         if not ctx.cloud.netns and not ctx.facts.public_here:
+            now = ctx.facts.route_address
+            mend = f"onestack up --set {KEY}={now}, if the machine has that now; else " * bool(now)
             yield refuse(
                 f"{ctx.public} is no address of this machine",
-                "the cloud's ports are to be opened there (CONFIG_CONTROLLER_HOST)",
-                "leave CONFIG_CONTROLLER_HOST out, or name one of: ip -br address",
+                f"the cloud's ports are to be opened there ({KEY})",
+                f"{mend}leave {KEY} out, or name one of: ip -br address",
             )
+        elif ctx.facts.former_address:
+            yield warn(*self._moved(ctx), "its users need admin-openrc or clouds.yaml anew")
+
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
+        if ctx.facts.former_address and ctx.facts.public_here:
+            yield refuse(*self._moved(ctx), "onestack up")
+
+    @staticmethod
+    def _moved(ctx: Context) -> tuple[str, str]:
+        before = ctx.facts.former_address
+        if ctx.answers[KEY]:
+            why = f"{KEY} says so"
+        elif ipaddress.ip_address(before).is_loopback:
+            why = "the machine had no other address when the cloud was made"
+        else:
+            why = f"the machine does not have {before} any more"
+        return f"the cloud is at {before}, and is to be at {ctx.public}", why
 
     def packages(self, ctx: Context) -> Iterable[str]:
         return ("haproxy",)
@@ -98,6 +126,8 @@ class Haproxy(Component):
         from onestack.components.haproxy.tls import ensure_tls
 
         group = ctx.cloud.user(self.name)
+        if _frontends(ctx):
+            yield Task("address", lambda: ensure_address(ctx), ("process:haproxy",))
         yield Task("certificate", lambda: ensure_tls(ctx, group), ("users",), before_start=True)
 
     @staticmethod
@@ -164,6 +194,11 @@ listen {front.name}
     option forwardfor
     server {front.name} {front.backend}
 """
+
+
+def ensure_address(ctx: Context) -> Iterator[Change]:
+    """What later runs find of where the cloud is: written once its front is there."""
+    yield from ensure_file(ctx.cloud.address_file, f"{ctx.public}\n")
 
 
 def _frontends(ctx: Context) -> list[Frontend]:
