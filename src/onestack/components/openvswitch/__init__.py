@@ -21,7 +21,7 @@ from onestack.model.findings import Finding, refuse, warn
 from onestack.model.host import Role
 from onestack.model.key import Key, Kind
 from onestack.model.process import ExecProbe, FileProbe, Process
-from onestack.network import demo
+from onestack.network import demo, left_alone
 from onestack.network.addresses import wrong_tunnel_end
 from onestack.network.bridges import Bridges
 from onestack.network.distribution import distribution, ensure_unpacked, environment
@@ -96,6 +96,7 @@ class Openvswitch(Component):
             )
         yield from unheard.heard(ctx)
         yield from nics.after(ctx)
+        yield from left_alone.taken(ctx, nics.ports(ctx))
 
     def packages(self, ctx: Context) -> Iterable[str]:
         # net-tools for the guide's ifconfig
@@ -192,6 +193,8 @@ class Openvswitch(Component):
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
         yield Task("kernel", lambda: self._ensure_kernel(ctx), ("users",), before_start=True)
+        told = ("packages",)
+        yield Task("left-alone", lambda: ensure_left_alone(ctx), told, before_start=True)
         yield Task("nics", lambda: nics.ensure(ctx), ("packages",), before_start=True)
         # once the keeper has taken its wire away
         needs = (f"process:{nics.KEEPER}",)
@@ -243,6 +246,11 @@ def settings(ctx: Context) -> tuple[str, ...]:
     # Without it each veth would need its checksum offload switched off.
     tso = "other_config:userspace-tso-enable=true"
     return ("init", "--", "set", "Open_vSwitch", ".", tso)
+
+
+def ensure_left_alone(ctx: Context) -> Iterator[Change]:
+    """Who configures the machine's network is told which devices are not its own."""
+    yield from left_alone.ensure_told(ctx, nics.ports(ctx))
 
 
 def external_bridge(ctx: Context) -> str:

@@ -94,6 +94,19 @@ def fit_of(ctx: Context, wire: Wire, facts: Facts) -> Fit | Finding:
     return fit
 
 
+def ports(ctx: Context) -> list[str]:
+    """NICs that are ports of the switch themselves, or will be."""
+    facts = known(ctx)
+    if facts is None:
+        return []
+    found = []
+    for wire in (wire for wire in wires(ctx) if wire.nic and facts.link(wire.nic)):
+        fit = fit_of(ctx, wire, facts)
+        if isinstance(fit, Fit) and fit.way in (Way.DIRECT, Way.SWITCHED):
+            found.append(wire.nic)
+    return found
+
+
 def ensure_quiet(ctx: Context, nic: str) -> Iterator[Change]:
     """A port of the switch gets no address of its own by a router's advertisement."""
     wanted = {quiet(nic): "1"} if sysctl.read(quiet(nic)) is not None else {}
