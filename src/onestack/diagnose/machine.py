@@ -180,6 +180,15 @@ def closed_folder(path: Path) -> Path | None:
     return None
 
 
+def enforced(profiles: Path = Path("/sys/kernel/security/apparmor/profiles")) -> list[str]:
+    """Names of the AppArmor profiles that are kept: of what begins at a path, or has a name."""
+    try:
+        lines = profiles.read_text().splitlines()
+    except OSError:
+        return []
+    return [line.removesuffix(" (enforce)") for line in lines if line.endswith(" (enforce)")]
+
+
 def clock_synchronised() -> bool | None:
     """What the kernel says (adjtimex); ``None`` when it does not say."""
     buffer = ctypes.create_string_buffer(256)
@@ -206,6 +215,7 @@ class Machine:
     now: Callable[[], float] = time.time
     clock_synchronised: Callable[[], bool | None] = clock_synchronised
     daemons: Callable[[Sequence[str]], list[Daemon]] = daemons
+    enforced: Callable[[], list[str]] = enforced
     unit_of: Callable[[int], str] = proc.unit_of
     """The unit of systemd's that a process belongs to, or ``""``."""
     open_files: Callable[[], int] = raise_open_files

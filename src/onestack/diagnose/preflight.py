@@ -330,6 +330,23 @@ def check_network(s: Subject) -> Iterator[Finding]:
         )
 
 
+CONFINED = ("conntrackd", "dnsmasq", "haproxy", "keepalived", "qemu-img", "radvd")
+"""What services of the cloud start themselves, and of which AppArmor profiles are about."""
+
+
+def check_confined(s: Subject) -> Iterator[Finding]:
+    """What the supervisor starts leaves its profile; what services start then has it."""
+    for profile in s.machine.enforced():
+        program = profile.rpartition("/")[2]
+        if "//" not in profile and program in CONFINED:
+            yield warn(
+                f"AppArmor lets {program} have only files of the machine's own",
+                f"services start it with files in {s.cloud.root}: so says the profile {profile}",
+                f"aa-complain {profile} (of the package apparmor-utils), or rules for "
+                f"{s.cloud.root}/** in /etc/apparmor.d/local",
+            )
+
+
 def check_filter(s: Subject) -> Iterator[Finding]:
     """Whether other machines reach the fronts. No use looks from inside one's own namespace."""
     public = s.facts.public_address
@@ -384,6 +401,7 @@ CHECKS: tuple[Check, ...] = (
     check_devices,
     check_limits,
     check_network,
+    check_confined,
     check_filter,
     check_daemons,
     check_apt,

@@ -70,7 +70,6 @@ class HostFacts:
     resolvers: tuple[str, ...]
     """Name servers that a guest could use too."""
     systemd: bool
-    apparmor: bool
     modules: tuple[str, ...]
     """Those of `MODULES` that the kernel has, loaded or to be loaded."""
     tun: bool
@@ -177,7 +176,6 @@ def gather(cloud: Cloud, controller: str = "", versions: Iterable[str] = ()) -> 
         closed_forwarding=tuple(filters.closed_chains(nftables.ruleset(cloud.netns), "forward")),
         resolvers=resolvers(),
         systemd=Path("/run/systemd/system").is_dir(),
-        apparmor=Path("/sys/kernel/security/apparmor").is_dir(),
         modules=tuple(filter(module_available, MODULES)),
         tun=Path("/dev/net/tun").exists(),
         kvm=tried.works,

@@ -6,6 +6,7 @@ linux/capability.h; they are the same on every architecture.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Iterable
@@ -136,6 +137,19 @@ def hold_capabilities(names: Iterable[str]) -> None:
     check(LIBC.capset(ctypes.byref(header), ctypes.byref(data)), "capset")
     for number in numbers:
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
+
+
+APPARMOR_EXEC = Path("/proc/thread-self/attr/apparmor/exec")
+
+
+def leave_profile_at_exec(at: Path = APPARMOR_EXEC) -> None:
+    """What this thread executes next gets no AppArmor profile by its path.
+
+    A profile of a program is about the machine's own instance of it, with its places. Where the
+    kernel has no AppArmor, or another profile (a container's) forbids it, nothing changes.
+    """
+    with contextlib.suppress(OSError), at.open("r+b", buffering=0) as file:
+        file.write(b"exec unconfined")
 
 
 def set_title(title: str) -> None:

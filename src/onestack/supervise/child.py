@@ -264,6 +264,7 @@ def _execute(child: Child) -> None:
         environment["LISTEN_PID"] = str(os.getpid())
         environment["LISTEN_FDS"] = str(len(high))
         environment["LISTEN_FDNAMES"] = ":".join(name for name, _ in high)
+    linux.leave_profile_at_exec()
     os.execvpe(child.argv[0], list(child.argv), environment)
 
 

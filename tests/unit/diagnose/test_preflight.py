@@ -73,6 +73,7 @@ def machine(facts: dict[str, Any] | None = None, /, **looks: Any) -> Machine:
             "open_files": lambda: 65536,
             "filters": lambda: {"nftables": []},
             "unit_of": lambda pid: "",
+            "enforced": list,
             **looks,
         },
     )
@@ -356,6 +357,26 @@ def test_a_filter_before_the_fronts(filter_of: str, cure: str) -> None:
     assert said(found(shut, NEEDS, inside)) == []
     # nothing is to be reached there
     assert said(found(shut)) == []
+
+
+PROFILES = """/usr/sbin/dnsmasq//libvirt_leaseshelper (enforce)
+/usr/sbin/dnsmasq (enforce)
+/usr/bin/man (enforce)
+haproxy (complain)
+libvirtd (enforce)
+radvd (enforce)
+"""
+
+
+def test_profiles_in_the_way_of_what_services_start(tmp_path: Path) -> None:
+    file = tmp_path / "profiles"
+    file.write_text(PROFILES)
+    kept = machine(enforced=lambda: looks.enforced(file))
+    assert said(found(kept)) == [
+        ("warn", "AppArmor lets dnsmasq have only files of the machine's own"),
+        ("warn", "AppArmor lets radvd have only files of the machine's own"),
+    ]
+    assert looks.enforced(tmp_path / "none") == []
 
 
 def test_daemons_of_others() -> None:

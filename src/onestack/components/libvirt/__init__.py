@@ -86,9 +86,6 @@ auth_unix_rw = "none"
 log_outputs = "3:stderr"
 """,
         )
-        # Without a host's AppArmor there is no confinement to be had from it.
-        security = "" if ctx.facts.apparmor else "none"
-        driver = f'security_driver = "{security}"\n' if security else ""
         yield ConfigFile(
             etc / "qemu.conf",
             f"""user = "{qemu}"
@@ -99,7 +96,10 @@ dynamic_ownership = 1
 stdio_handler = "file"
 vnc_listen = "{ctx.internal}"
 cgroup_controllers = []
-{driver}""",
+# AppArmor's knows only images in the machine's own places, and keeps its profiles in the
+# machine's /etc. Guests run as a user of their own, each in a mount namespace.
+security_driver = "none"
+""",
         )
 
         yield ConfigFile(_no_kvm(ctx), "KVM does not work on this machine.\n", mode=0o600)
