@@ -34,6 +34,8 @@ MODULES = ("br_netfilter", "loop", "openvswitch", "tun", "xfs")
 RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 """systemd-resolved writes itself (127.0.0.53) into the first and its servers into the second."""
 _KVM = Path("/dev/kvm")
+IPV6 = Path("/proc/sys/net/ipv6")
+"""Not there where the kernel was started with ``ipv6.disable=1``."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class HostFacts:
     cloud_devices: Mapping[str, tuple[str, ...]]
     """The same of the cloud's network namespace, empty before it is made; without one,
     the machine's own."""
+    ipv6: bool
+    """Whether devices can have IPv6 addresses where the cloud's networks are."""
     closed_forwarding: tuple[ClosedChain, ...]
     """What drops by itself what is forwarded where the cloud's networks are."""
     resolvers: tuple[str, ...]
@@ -173,6 +177,7 @@ def gather(cloud: Cloud, controller: str = "", versions: Iterable[str] = ()) -> 
         nic_managers=links.managers(nic) if nic else (),
         devices=devices,
         cloud_devices=_devices(cloud.netns) if cloud.netns else devices,
+        ipv6=_ipv6(cloud.netns),
         closed_forwarding=tuple(filters.closed_chains(nftables.ruleset(cloud.netns), "forward")),
         resolvers=resolvers(),
         systemd=Path("/run/systemd/system").is_dir(),
@@ -196,6 +201,20 @@ def _devices(namespace: str | None = None) -> dict[str, tuple[str, ...]]:
     with contextlib.suppress(OSError, OnestackError), netns.inside(namespace):
         return links.addresses()
     return {}
+
+
+def _ipv6(namespace: str | None) -> bool:
+    """Of a namespace that is not there yet, whether the kernel has IPv6 at all."""
+    if namespace and not netns.exists(namespace):
+        return IPV6.is_dir()
+    with contextlib.suppress(OSError, OnestackError), netns.inside(namespace):
+        return ipv6_on()
+    return False
+
+
+def ipv6_on(at: Path = IPV6) -> bool:
+    """Whether new devices of the calling thread's network get IPv6 (ipv6.disable=1, sysctl)."""
+    return _text(str(at / "conf/default/disable_ipv6")).strip() == "0"
 
 
 def _text(path: str) -> str:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from onestack.components.openvswitch import Openvswitch, external, nics
+from onestack.components.openvswitch import ADDRESS, Openvswitch, external, nics
 from onestack.host import filters, nftables
 from onestack.model.context import Context
 from onestack.model.declared import Declared
 from onestack.model.errors import OnestackError
-from onestack.model.findings import Severity
+from onestack.model.findings import Finding, Severity
 from onestack.model.process import Process
 from onestack.network import distribution, ovsdb
 from onestack.network.nic.facts import Facts
@@ -157,6 +157,24 @@ def test_who_drops_what_guests_send_is_said(
     assert found.severity is Severity.REFUSE and told.severity is Severity.WARN
     assert "FORWARD of the table ip filter" in found.why and "Docker" in found.why
     assert "-i br-ex -j ACCEPT" in found.cure
+
+
+@pytest.mark.parametrize(("agent", "lost"), [("ovn", "metadata"), ("openvswitch", "no router")])
+def test_a_machine_without_ipv6(tmp_path: Path, agent: str, lost: str) -> None:
+    """What does not work is said; an address that the bridge cannot have is refused."""
+
+    def found(ipv6: bool, address: str) -> list[Finding]:
+        answers = {"CONFIG_NEUTRON_L2_AGENT": agent, ADDRESS: address}
+        ctx = context_on(dataclasses.replace(machine(), ipv6=ipv6), tmp_path, **answers)
+        return list(ROOM.preflight_checks(ctx))
+
+    assert found(True, "2001:db8::1/64") == []
+    (told,) = found(False, "10.50.14.1/24")
+    assert told.severity is Severity.INFO and lost in told.what
+    refused, _ = found(False, "2001:db8::1/64")
+    assert refused.severity is Severity.REFUSE
+    assert refused.what == "br-ex cannot have the address 2001:db8::1/64"
+    assert f"or leave it out of {ADDRESS}" in refused.cure
 
 
 def test_a_daemon_is_found_by_its_name_and_the_switch_without_one(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
-from onestack.model.findings import Finding, refuse, warn
+from onestack.model.findings import Finding, info, refuse, warn
 from onestack.model.host import Role
 from onestack.model.key import Key, Kind
 from onestack.model.process import ExecProbe, FileProbe, Process
@@ -32,6 +32,7 @@ TOOLS = ("ovs-vsctl", "ovs-ofctl", "ovs-appctl", "ovsdb-client")
 BUFFER = 8 << 20
 """Bytes of a socket's buffer, so that segments of 64 KiB pass a userspace switch."""
 BUFFERS = ("rmem_default", "wmem_default")
+ADDRESS = "CONFIG_ONESTACK_EXTERNAL_ADDRESS"
 KEEPER_NAME, RULES_NAME = "external-bridge.sh", "external-bridge.nft"
 SETTINGS = Path("/etc/sysctl.d")
 
@@ -59,7 +60,7 @@ class Openvswitch(Component):
     versions = ("openvswitch-switch",)
     keys = (
         Key(
-            "CONFIG_ONESTACK_EXTERNAL_ADDRESS",
+            ADDRESS,
             "",
             "The machine's own address on the external network (10.50.14.1/24), put on br-ex: "
             "floating IPs answer from the machine, and guests reach the outside through it.",
@@ -77,6 +78,28 @@ class Openvswitch(Component):
         closed = ctx.facts.closed_forwarding
         for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx), closed):
             yield warn(what, why, cure)
+
+        yield from self._without_ipv6(ctx)
+
+    @staticmethod
+    def _without_ipv6(ctx: Context) -> Iterator[Finding]:
+        if ctx.facts.ipv6:
+            return
+        why = "IPv6 is switched off on this machine (ipv6.disable=1, or a sysctl)"
+        six = [each for each in demo.machine_addresses(ctx.answers) if ":" in each]
+        if six:
+            yield refuse(
+                f"{external_bridge(ctx)} cannot have the address {', '.join(six)}",
+                why,
+                "sysctl -w net.ipv6.conf.all.disable_ipv6=0 (and take it out of /etc/sysctl.d and "
+                f"of the kernel's parameters), or leave it out of {ADDRESS}",
+            )
+        lost = (
+            "guests reach their metadata by IPv4 alone"
+            if ctx.once(Bridges).agent == "ovn"
+            else "guests' networks of IPv6 have no router, and no metadata by it"
+        )
+        yield info(lost, why)
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
         rules = nftables.ruleset(ctx.cloud.netns)
