@@ -137,7 +137,7 @@ class HostFacts:
 def _frozen(value: Any) -> Any:
     """JSON has lists where the facts have tuples."""
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(map(_frozen, value))
     if isinstance(value, dict):
         return {name: _frozen(each) for name, each in value.items()}
     return value

@@ -108,7 +108,8 @@ def closed_chains(ruleset: Part, hook: str) -> Iterator[ClosedChain]:
             continue
         if rules.passes(base, Packet(_NOBODY)):
             continue
-        spared, barred = set(), set()
+        spared: set[str] = set()
+        barred: set[str] = set()
         for device in rules.devices(base):
             ways = [Packet(inward=device)]
             if hook == "forward":
@@ -253,7 +254,8 @@ class _Walk:
 
     def _rule(self, rule: Sequence[Part], certain: bool, way: tuple[str, ...]) -> str:
         """As `chain`; also ``return``, ``perhaps`` for one, and ``end`` after a ``goto``."""
-        sure, named, verdict = True, False, {}
+        sure, named = True, False
+        verdict: Part = {}
         for part in rule:
             if _is_verdict(part):
                 verdict = part

@@ -70,7 +70,7 @@ _TARGETS |= {"QUEUE": "queue", "NFQUEUE": "queue"}
 def parts(saved: dict[str, str]) -> Iterator[dict[str, Any]]:
     """Chains and rules of the tables ``filter``, in the form in which nft prints its own."""
     for family, text in saved.items():
-        table, chains = "", set()
+        table, chains = "", set[str]()
         for line in text.splitlines():
             if line.startswith("*"):
                 table, chains = line[1:], set()

@@ -13,8 +13,9 @@ import pytest
 
 from onestack.components.openvswitch.forwarding import opening
 from onestack.host import filters, iptables, nftables
+from onestack.host.facts import HostFacts
 from onestack.host.filters import ClosedChain
-from tests.support import networks
+from tests.support import machines, networks
 from tests.support.filters import filters_of
 from tests.support.needs import needs_root
 from tests.support.networks import soon
@@ -68,6 +69,13 @@ def test_rules_of_known_tools(name: str) -> None:
     opened = [*filters.closed_chains(filters_of(f"{name}-opened"), "forward")]
     assert [chain.drops("br-ex") for chain in opened] == [False]
     assert [chain.drops("br-two") for chain in opened] == [True]
+
+
+def test_what_was_found_is_kept_with_the_facts() -> None:
+    closed = (*filters.closed_chains(filters_of("firewalld-opened"), "forward"),)
+    assert closed and closed[0].spared
+    facts = machines.machine(closed_forwarding=closed)
+    assert HostFacts.from_json(facts.to_json()) == facts
 
 
 def test_ports_that_are_shut() -> None:

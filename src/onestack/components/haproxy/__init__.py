@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -87,7 +86,7 @@ class Haproxy(Component):
         before = ctx.facts.former_address
         if ctx.answers[KEY]:
             why = f"{KEY} says so"
-        elif ipaddress.ip_address(before).is_loopback:
+        elif before.startswith("127."):
             why = "the machine had no other address when the cloud was made"
         else:
             why = f"the machine does not have {before} any more"
