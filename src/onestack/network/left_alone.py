@@ -6,6 +6,7 @@ ask DHCP for a tap, put an address on a bridge, or take it down. Files of their 
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from onestack.host.files import ensure_file
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
 from onestack.model.context import Context
-from onestack.model.errors import OnestackError
+from onestack.model.errors import NotInstalled, OnestackError
 from onestack.model.findings import Finding, refuse
 from onestack.network.bridges import Bridges
 
@@ -75,8 +76,9 @@ def _reloaded(changes: Iterable[Change], command: Sequence[str]) -> Iterator[Cha
 
 def _tell(change: Change, command: Sequence[str]) -> None:
     change.do()
-    # One that has ended meanwhile reads it when it starts.
-    run(command, check=False, timeout=30)
+    # One that has ended, or was removed, reads it when it starts.
+    with contextlib.suppress(NotInstalled):
+        run(command, check=False, timeout=30)
 
 
 def taken(ctx: Context, nics: Iterable[str] = ()) -> Iterator[Finding]:

@@ -156,6 +156,24 @@ def test_what_nmcli_says() -> None:
     assert [*left_alone.managed(said, devices)] == ["qvo12345678-9a", "br-tun"]
 
 
+@needs_root
+def test_who_was_removed_is_told_too(
+    ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs is judged by its place in /run, which may outlive it."""
+    for place in ("run/NetworkManager", "run/systemd/netif/links"):
+        (tmp_path / place).mkdir(parents=True)
+    ctx.cloud.etc.mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(left_alone, "RELOAD_MANAGER", ("/nowhere/nmcli",))
+    monkeypatch.setattr(left_alone, "RELOAD_NETWORKD", ("/nowhere/networkctl",))
+    for change in left_alone.ensure_told(ctx, root=tmp_path):
+        change.do()
+    assert list(left_alone.ensure_told(ctx, root=tmp_path)) == []
+    for name in ("NetworkManager/conf.d/90-onestack.conf", "systemd/network"):
+        assert (tmp_path / "etc" / name).exists()
+
+
 def test_a_network_of_the_clouds_own_is_nobodys(ctx: Context, tmp_path: Path) -> None:
     inside = dataclasses.replace(ctx, cloud=dataclasses.replace(ctx.cloud, netns="onestack-x"))
     (tmp_path / "run/NetworkManager").mkdir(parents=True)
