@@ -2,7 +2,7 @@
 
 ``firewalld`` and ``ufw`` are as they are after their installation, with port 22 open; in
 ``firewalld-opened`` and ``ufw-opened`` somebody has typed what onestack says for ``br-ex``, and in
-the first for the ports 5000 and 8774.
+the first for the ports 5000 and 8774; in ``firewalld-bridges`` for the bridges before guests.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ a rule asks of addresses, marks and the like is not known, so that it decides no
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,8 @@ class ClosedChain:
     """Devices (or beginnings, with a *) of which something is accepted: somebody's decision."""
     barred: tuple[str, ...] = ()
     """Devices that its rules name too, and accept nothing of."""
+    bridged: tuple[str, ...] = ()
+    """Those of either kind of which is accepted what comes from the device and goes there."""
 
     @property
     def name(self) -> str:
@@ -65,6 +68,13 @@ class ClosedChain:
         if device in self.spared:
             return False
         return device in self.barred or not any(_fits(one, device) for one in self.spared)
+
+    def drops_within(self, bridge: str) -> bool:
+        """Whether it drops what only passes ``bridge``, where br_netfilter shows it that."""
+        if bridge in self.bridged:
+            return False
+        named = bridge in (*self.spared, *self.barred)
+        return named or not any(_fits(one, bridge) for one in self.bridged)
 
     def opening(self, *rules: Mapping[str, str]) -> str:
         """Commands after which it accepts what each of ``rules`` says: ``in``, ``out``, ``dport``.
@@ -88,9 +98,11 @@ class ClosedChain:
             options = {"in": "in on {}", "out": "out on {}", "dport": "proto tcp to any port {}"}
             return f"{verb} {_filled(options, rule)}"
         if self.family == "ip" and self.table == "filter":
+            rule = {key: re.sub(r"\*$", "+", value) for key, value in rule.items()}
             program = "iptables-legacy" if self.older else "iptables"
             options = {"in": "-i {}", "out": "-o {}", "dport": "-p tcp -m multiport --dports {}"}
             return f"{program} -I {self.chain} {_filled(options, rule)} -j ACCEPT"
+        rule = {k: f"'\"{v}\"'" if v.endswith("*") else v for k, v in rule.items()}
         options = {"in": "iifname {}", "out": "oifname {}", "dport": "tcp dport '{{ {} }}'"}
         place = f"{self.family} {self.table} {self.chain}"
         return f"nft insert rule {place} {_filled(options, rule)} accept"
@@ -110,17 +122,21 @@ def closed_chains(ruleset: Part, hook: str) -> Iterator[ClosedChain]:
             continue
         spared: set[str] = set()
         barred: set[str] = set()
+        bridged: set[str] = set()
         for device in rules.devices(base):
             ways = [Packet(inward=device)]
             if hook == "forward":
                 ways.append(Packet(outward=device))
             passes = any(rules.passes(base, way) for way in ways)
             (spared if passes else barred).add(device)
+            if hook == "forward" and rules.passes(base, Packet(device, device)):
+                bridged.add(device)
         yield ClosedChain(
             *(hook, base["family"], base["table"], base["name"], rules.setter(base)),
             older=base.get("older", False),
             spared=tuple(sorted(spared)),
             barred=tuple(sorted(barred)),
+            bridged=tuple(sorted(bridged)),
         )
 
 

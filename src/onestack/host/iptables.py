@@ -17,6 +17,14 @@ TABLES = Path("/proc/thread-self/net")
 FAMILIES = {"ip": "iptables", "ip6": "ip6tables"}
 
 
+PROGRAM = Path("/usr/sbin/iptables")
+
+
+def is_older(program: Path = PROGRAM) -> bool:
+    """Whether ``iptables`` is the one of the older filter here, and not nftables' by that name."""
+    return program.resolve().name == "xtables-legacy-multi"
+
+
 def saved() -> dict[str, str]:
     """Family to all its rules in the calling thread's network, as iptables-save has them.
 

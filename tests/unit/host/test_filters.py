@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,14 +12,18 @@ from typing import Any
 
 import pytest
 
-from onestack.components.openvswitch.forwarding import opening
+from onestack.answers.registry import registry
+from onestack.components.openvswitch.forwarding import cut_off, opening
 from onestack.host import filters, iptables, nftables
 from onestack.host.facts import HostFacts
 from onestack.host.filters import ClosedChain
+from onestack.model.context import Context
 from tests.support import machines, networks
 from tests.support.filters import filters_of
+from tests.support.machines import with_datapath
 from tests.support.needs import needs_root
 from tests.support.networks import soon
+from tests.unit.components.rooms import context_on
 
 
 def ruleset(policy: str, *rules: list[dict[str, Any]], family: str = "ip") -> dict[str, Any]:
@@ -69,6 +74,47 @@ def test_rules_of_known_tools(name: str) -> None:
     opened = [*filters.closed_chains(filters_of(f"{name}-opened"), "forward")]
     assert [chain.drops("br-ex") for chain in opened] == [False]
     assert [chain.drops("br-two") for chain in opened] == [True]
+
+
+def hybrid(path: Path, **changes: Any) -> Context:
+    """Where guests are behind bridges of the kernel's."""
+    here = dataclasses.replace(with_datapath(machines.machine(), kernel=False), **changes)
+    return context_on(here, path, CONFIG_NEUTRON_L2_AGENT="openvswitch")
+
+
+@pytest.mark.parametrize(
+    ("name", "cures"),
+    [
+        ("firewalld", ["firewall-cmd --permanent --new-zone=qbr"]),
+        ("firewalld-bridges", []),
+        # neutron's rules come first there
+        ("ufw", []),
+    ],
+)
+def test_guests_behind_bridges(tmp_path: Path, name: str, cures: list[str]) -> None:
+    closed = (*filters.closed_chains(filters_of(name), "forward"),)
+    found = [*cut_off(hybrid(tmp_path), closed)]
+    assert [cure.partition(";")[0] for _, _, cure in found] == cures
+    # they are no bridges of routers
+    assert all(chain.drops("qbr12345678-9a") for chain in closed)
+    # nor is there one where the switch itself is the filter
+    in_kernel = hybrid(tmp_path, modules=("openvswitch",))
+    ovn = registry().answers({"CONFIG_NEUTRON_L2_AGENT": "ovn"})
+    for other in (in_kernel, dataclasses.replace(hybrid(tmp_path), answers=ovn)):
+        assert [*cut_off(other, closed)] == []
+
+
+def test_the_older_filter_before_neutrons_rules(tmp_path: Path) -> None:
+    (chain,) = filters.closed_chains({"nftables": [*iptables.parts({"ip": OLDER})]}, "forward")
+    ctx = hybrid(tmp_path)
+    assert [*cut_off(ctx, [chain])] == [*cut_off(ctx, [chain], True)] == []
+    ((_, _, cure),) = cut_off(ctx, [chain], False)
+    assert cure == "iptables-legacy -I FORWARD -i qbr+ -j ACCEPT"
+    for name, expected in (("xtables-legacy-multi", True), ("xtables-nft-multi", False)):
+        (tmp_path / name).touch()
+        link = tmp_path / f"to-{name}"
+        link.symlink_to(name)
+        assert iptables.is_older(link) == expected
 
 
 def test_what_was_found_is_kept_with_the_facts() -> None:
@@ -209,3 +255,37 @@ def test_what_is_said_is_so_and_what_is_typed_helps(kind: str) -> None:
         subprocess.run(["sh", "-ec", opening(chain, "br-ex")], check=True)
         assert closed() == []
         assert reaches(guest, "198.51.1.2") and reaches(outside, "198.51.0.2")
+
+
+BRIDGE = "qbr12345678-9a"
+
+
+@needs_root
+def test_bridges_before_guests_are_asked_of_the_filter_too(tmp_path: Path) -> None:
+    """As with iptables_hybrid, where one is between each guest and the switch."""
+    asked = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    if not (shutil.which("ping") and asked.exists()):
+        pytest.skip("needs br_netfilter and ping")
+
+    def found() -> list[str]:
+        closed = filters.closed_chains(nftables.ruleset(), "forward")
+        return [cure for _, _, cure in cut_off(hybrid(tmp_path), [*closed], False)]
+
+    with machine() as (guest, outside):
+        asked.write_text("1\n")
+        for line in (
+            f"ip link add {BRIDGE} type bridge",
+            f"ip link set {BRIDGE} up",
+            "ip address flush dev br-ex",
+            "ip address flush dev eth0",
+            f"ip link set br-ex master {BRIDGE}",
+            f"ip link set eth0 master {BRIDGE}",
+            f"nsenter --target {outside} --net ip address add 198.51.0.9/24 dev far",
+        ):
+            subprocess.run(line.split(), check=True)
+        assert soon(lambda: reaches(guest, "198.51.0.9")) and found() == []
+        subprocess.run(["sh", "-ec", FILTERS["nftables' policy"]], check=True)
+        (cure,) = found()
+        assert not reaches(guest, "198.51.0.9")
+        subprocess.run(["sh", "-ec", cure], check=True)
+        assert found() == [] and reaches(guest, "198.51.0.9")

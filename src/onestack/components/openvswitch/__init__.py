@@ -10,7 +10,7 @@ from pathlib import Path
 from onestack.answers.values import Answers
 from onestack.components.openvswitch import external, forwarding, nics, unheard
 from onestack.components.openvswitch.undo import DATAPATH, UNDO
-from onestack.host import filters, netns, nftables, sysctl
+from onestack.host import filters, iptables, netns, nftables, sysctl
 from onestack.host.files import ensure_file
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
@@ -78,6 +78,8 @@ class Openvswitch(Component):
         closed = ctx.facts.closed_forwarding
         for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx), closed):
             yield warn(what, why, cure)
+        for what, why, cure in forwarding.cut_off(ctx, closed):
+            yield warn(what, why, cure)
 
         yield from self._without_ipv6(ctx)
 
@@ -103,8 +105,10 @@ class Openvswitch(Component):
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
         rules = nftables.ruleset(ctx.cloud.netns)
-        closed = filters.closed_chains(rules, "forward")
+        closed = [*filters.closed_chains(rules, "forward")]
         for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx), closed):
+            yield refuse(what, why, cure)
+        for what, why, cure in forwarding.cut_off(ctx, closed, iptables.is_older()):
             yield refuse(what, why, cure)
         families = nftables.families(ctx.cloud.netns)
         gone = nftables.missing(rules, _table(ctx), families)

@@ -7,6 +7,10 @@ from collections.abc import Iterable, Iterator
 from onestack.host.filters import FIREWALLD, ClosedChain
 from onestack.model.context import Context
 from onestack.network import demo
+from onestack.network.bridges import Bridges
+
+BEFORE_GUESTS = "qbr*"
+"""The bridges between guests and the switch, each named by its port's id (iptables_hybrid)."""
 
 
 def dropped(
@@ -26,6 +30,43 @@ def dropped(
                 f"({chain.who} has set that)",
                 opening(chain, bridge, ctx.cloud.netns),
             )
+
+
+def cut_off(
+    ctx: Context, closed: Iterable[ClosedChain], older: bool | None = None
+) -> Iterator[tuple[str, str, str]]:
+    """Guests that have no network at all, for the bridge before each is asked of the filter too.
+
+    neutron accepts what it wants of that in its own chains, at the head of iptables' FORWARD, and
+    no other chain knows of it. ``older``: whether iptables is here that of the older filter;
+    ``None``: nobody knows yet.
+    """
+    found = ctx.once(Bridges)
+    if found.agent != "openvswitch" or found.datapath != "netdev":
+        return
+    for chain in closed:
+        neutrons = (chain.family, chain.table, chain.chain) == ("ip", "filter", "FORWARD")
+        if neutrons and older in (None, chain.older):
+            continue
+        if chain.drops_within(BEFORE_GUESTS):
+            yield (
+                "guests are cut off from every network",
+                f"the packet filter's chain {chain.name} drops what passes the bridges before "
+                f"them ({chain.who} has set that, and br_netfilter shows it to it)",
+                _opening_bridges(chain, ctx.cloud.netns),
+            )
+
+
+def _opening_bridges(chain: ClosedChain, namespace: str | None) -> str:
+    if chain.setter != FIREWALLD:
+        return inside(chain.opening({"in": BEFORE_GUESTS}), namespace)
+    words, zone = "firewall-cmd --permanent", BEFORE_GUESTS.removesuffix("*")
+    added = f"{words} --zone={zone}"
+    # what stays in one zone passes
+    return (
+        f"{words} --new-zone={zone}; {added} --add-interface={zone}+; {added} --add-forward; "
+        "firewall-cmd --reload"
+    )
 
 
 def opening(chain: ClosedChain, bridge: str, namespace: str | None = None) -> str:

@@ -314,7 +314,7 @@ def filtered(ctx: Context, bridge: str) -> Iterator[Finding]:
         if sysctl.read(BRIDGED_FILTERED) != "1":
             return
     for chain in filters.closed_chains(nftables.ruleset(ctx.cloud.netns), "forward"):
-        if chain.drops(bridge):
+        if chain.drops_within(bridge):
             yield warn(
                 f"guests are not reached by {bridge}",
                 f"the packet filter's chain {chain.name} drops what passes a bridge "
