@@ -20,13 +20,13 @@ from onestack.model.context import Context
 from onestack.model.errors import NotInstalled, OnestackError
 from onestack.model.findings import Finding, refuse
 from onestack.network.bridges import Bridges
+from onestack.network.nic.managers import networkd
 
 OF_PORTS = tuple(f"{kind}????????-??" for kind in ("tap", "qvo", "qvb", "qbr", "qr-", "qg-"))
 """neutron's and nova's, each named by the begin of a port's or network's id."""
 OF_TUNNELS = ("vxlan_sys_*", "genev_sys_*", "gre_sys")
 SWITCHES = ("ovs-system", "ovs-netdev")
 RELOAD_MANAGER = ("nmcli", "general", "reload", "conf")
-RELOAD_NETWORKD = ("networkctl", "reload")
 _ROOT = Path("/")
 
 
@@ -63,10 +63,10 @@ def ensure_told(ctx: Context, nics: Iterable[str] = (), root: Path = _ROOT) -> I
         path = root / f"etc/NetworkManager/conf.d/90-{prefix}.conf"
         changes = ensure_file(path, manager_text(name, devices), ledger=ledger)
         yield from _reloaded(changes, RELOAD_MANAGER)
-    if (root / "run/systemd/netif/links").is_dir():
+    if networkd.running(root):
         path = root / f"etc/systemd/network/00-{prefix}-devices.network"
         changes = ensure_file(path, networkd_text(name, devices), ledger=ledger)
-        yield from _reloaded(changes, RELOAD_NETWORKD)
+        yield from _reloaded(changes, networkd.RELOAD[0])
 
 
 def _reloaded(changes: Iterable[Change], command: Sequence[str]) -> Iterator[Change]:
