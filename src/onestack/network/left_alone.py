@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from onestack.host.command import run
@@ -58,15 +58,39 @@ def ensure_told(ctx: Context, nics: Iterable[str] = (), root: Path = _ROOT) -> I
         # nobody of the machine's looks into a network of the cloud's own
         return
     devices, ledger = patterns(ctx, nics), Ledger.of(ctx.cloud)
-    name, prefix = ctx.cloud.name, ctx.cloud.prefix
+    name = ctx.cloud.name
+    of_manager, of_networkd = _files(ctx, root)
     if (root / "run/NetworkManager").is_dir():
-        path = root / f"etc/NetworkManager/conf.d/90-{prefix}.conf"
-        changes = ensure_file(path, manager_text(name, devices), ledger=ledger)
+        changes = ensure_file(of_manager, manager_text(name, devices), ledger=ledger)
         yield from _reloaded(changes, RELOAD_MANAGER)
     if networkd.running(root):
-        path = root / f"etc/systemd/network/00-{prefix}-devices.network"
-        changes = ensure_file(path, networkd_text(name, devices), ledger=ledger)
+        changes = ensure_file(of_networkd, networkd_text(name, devices), ledger=ledger)
         yield from _reloaded(changes, networkd.RELOAD[0])
+
+
+def ensure_untold(ctx: Context, root: Path = _ROOT) -> Iterator[Change]:
+    """No such files any more, and no entry of them."""
+    reload = (RELOAD_MANAGER, networkd.RELOAD[0])
+    for path, command in zip(_files(ctx, root), reload, strict=True):
+        if path.exists():
+            yield from _reloaded([Change(f"remove {path}", _removal(ctx, path))], command)
+
+
+def _removal(ctx: Context, path: Path) -> Callable[[], None]:
+    def remove() -> None:
+        path.unlink(missing_ok=True)
+        Ledger.of(ctx.cloud).forget("file", path=str(path))
+
+    return remove
+
+
+def _files(ctx: Context, root: Path) -> tuple[Path, Path]:
+    """NetworkManager's and networkd's."""
+    prefix = ctx.cloud.prefix
+    return (
+        root / f"etc/NetworkManager/conf.d/90-{prefix}.conf",
+        root / f"etc/systemd/network/00-{prefix}-devices.network",
+    )
 
 
 def _reloaded(changes: Iterable[Change], command: Sequence[str]) -> Iterator[Change]:

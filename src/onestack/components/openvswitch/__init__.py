@@ -227,6 +227,9 @@ class Openvswitch(Component):
         needs = (f"process:{nics.KEEPER}",)
         yield Task("nics-given-back", lambda: nics.ensure_given_back(ctx), needs)
 
+    def purge(self, ctx: Context) -> Iterator[Change]:
+        yield from left_alone.ensure_untold(ctx)
+
     @staticmethod
     def _kernel(ctx: Context) -> Iterable[tuple[str, ...]]:
         """What must be there before each start."""

@@ -177,6 +177,12 @@ def test_who_was_removed_is_told_too(
     assert list(left_alone.ensure_told(ctx, root=tmp_path)) == []
     for name in ("NetworkManager/conf.d/90-onestack.conf", "systemd/network"):
         assert (tmp_path / "etc" / name).exists()
+    # and of a cloud whose network service is switched off for good nothing is left
+    for change in left_alone.ensure_untold(ctx, tmp_path):
+        change.do()
+    assert not any(path.is_file() for path in (tmp_path / "etc").rglob("*"))
+    assert Ledger.of(ctx.cloud).entries() == []
+    assert list(left_alone.ensure_untold(ctx, tmp_path)) == []
 
 
 def test_a_network_of_the_clouds_own_is_nobodys(ctx: Context, tmp_path: Path) -> None:
