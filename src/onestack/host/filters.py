@@ -7,6 +7,7 @@ a rule asks of addresses, marks and the like is not known, so that it decides no
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,9 +116,7 @@ def _filled(options: Mapping[str, str], rule: Mapping[str, str]) -> str:
 def closed_chains(ruleset: Part, hook: str) -> Iterator[ClosedChain]:
     """Those at ``hook`` (``forward``, ``input``), of a ruleset as `nftables.ruleset` has it."""
     rules = _Rules.of(ruleset)
-    for base in rules.bases:
-        if base["hook"] != hook or base["family"] not in ("ip", "inet"):
-            continue
+    for base in rules.at(hook):
         if rules.passes(base, Packet(_NOBODY)):
             continue
         spared: set[str] = set()
@@ -131,13 +130,9 @@ def closed_chains(ruleset: Part, hook: str) -> Iterator[ClosedChain]:
             (spared if passes else barred).add(device)
             if hook == "forward" and rules.passes(base, Packet(device, device)):
                 bridged.add(device)
-        yield ClosedChain(
-            *(hook, base["family"], base["table"], base["name"], rules.setter(base)),
-            older=base.get("older", False),
-            spared=tuple(sorted(spared)),
-            barred=tuple(sorted(barred)),
-            bridged=tuple(sorted(bridged)),
-        )
+        known = {"spared": spared, "barred": barred, "bridged": bridged}
+        kept = {name: tuple(sorted(devices)) for name, devices in known.items()}
+        yield dataclasses.replace(rules.named(base), **kept)
 
 
 def shut_ports(
@@ -145,12 +140,9 @@ def shut_ports(
 ) -> Iterator[tuple[ClosedChain, list[int]]]:
     """Of ``ports``, those that nobody reaches by ``device``, and each chain that sees to that."""
     rules = _Rules.of(ruleset)
-    for closed in closed_chains(ruleset, "input"):
-        place = (closed.family, closed.table, closed.chain, closed.older)
-        base = next(base for base in rules.bases if _place(base) == place)
-        shut = [port for port in ports if not rules.passes(base, Packet(device, port=port))]
-        if shut:
-            yield closed, shut
+    for base in rules.at("input"):
+        if shut := [port for port in ports if not rules.passes(base, Packet(device, port=port))]:
+            yield rules.named(base), shut
 
 
 Place = tuple[str, str, str, bool]
@@ -186,6 +178,16 @@ class _Rules:
             elif each := part.get("set") or part.get("map"):
                 found.sets[_place(each)] = each.get("elem", [])
         return found
+
+    def at(self, hook: str) -> Iterator[Part]:
+        """Where packets of IPv4 begin at that hook."""
+        for base in self.bases:
+            if base["hook"] == hook and base["family"] in ("ip", "inet"):
+                yield base
+
+    def named(self, base: Part) -> ClosedChain:
+        place = (base["hook"], *_of(base), base["name"])
+        return ClosedChain(*place, self.setter(base), older=base.get("older", False))
 
     def setter(self, base: Part) -> str:
         """By the name of the table, or of its chains."""
@@ -306,11 +308,22 @@ class _Walk:
             harmless = ("counter", "log", "comment", "vmap", "mangle", "notrack")
             return (True if any(one in part for one in harmless) else _xt(part)), False
         match = part["match"]
-        key, right = _key(match["left"]), self.rules.values(match["right"], self.base)
-        found = self._found(key, right)
+        keys, right = _keys(match["left"]), self.rules.values(match["right"], self.base)
+        found = self._found(keys[0], right) if len(keys) == 1 else self._together(keys, right)
         if match["op"] == "!=":
             return (None if found is None else not found), False
-        return found, bool(found) and key in _DEVICES
+        return found, bool(found) and any(key in _DEVICES for key in keys)
+
+    def _together(self, keys: Sequence[str], right: Sequence[Any]) -> bool | None:
+        """Of several that are asked at once, such as ``iifname . tcp dport``."""
+        perhaps = False
+        for one in right:
+            parts = one.get("concat", ()) if isinstance(one, dict) else ()
+            found = [self._found(key, [part]) for key, part in zip(keys, parts, strict=False)]
+            if found and all(found):
+                return True
+            perhaps = perhaps or False not in found
+        return None if perhaps else False
 
     def _found(self, key: str, right: Sequence[Any]) -> bool | None:
         if key in _DEVICES:
@@ -354,6 +367,12 @@ def _xt(part: Part) -> bool | None:
     return True if (part.get("xt") or {}).get("type") == "target" else None
 
 
+def _keys(left: Any) -> list[str]:
+    if isinstance(left, dict) and "concat" in left:
+        return [_key(each) for each in left["concat"]]
+    return [_key(left)]
+
+
 def _key(left: Any) -> str:
     """What a match asks for: ``iifname``, ``ct state``, ``tcp dport``, or another word."""
     if not isinstance(left, dict):
@@ -364,7 +383,9 @@ def _key(left: Any) -> str:
     if ct := left.get("ct"):
         return f"ct {ct['key']}"
     payload = left.get("payload") or {}
-    return f"{payload.get('protocol', '')} {payload.get('field', '')}"
+    # a port of whatever protocol is TCP's too
+    protocol = str(payload.get("protocol", "")).replace("th", "tcp")
+    return f"{protocol} {payload.get('field', '')}"
 
 
 def _fits(pattern: str, device: str) -> bool:

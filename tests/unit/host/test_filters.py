@@ -134,6 +134,42 @@ def test_ports_that_are_shut() -> None:
     assert [*filters.shut_ports(filters_of("firewalld"), "lo", wanted)] == []
 
 
+INPUT = """
+table inet own {{
+  set open {{ type ifname . inet_service; elements = {{ eth0 . 22, eth1 . 8774 }} }}
+  chain in {{
+    type filter hook input priority filter; policy drop;
+    ct state vmap {{ established : accept, related : accept, invalid : drop }}
+    {rule}
+  }}
+}}
+"""
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("rule", "shut"),
+    [
+        ("iifname . tcp dport @open accept", [5000, 8774]),
+        ("iifname eth0 tcp dport { 5000, 8000-9000 } accept", [22]),
+        ("iifname { eth0, eth1 } accept", []),
+        ("iifname != eth0 accept", [22, 5000, 8774]),
+        ("tcp dport != 22 accept", [22]),
+        ("meta l4proto { tcp, udp } th dport 5000 accept", [22, 8774]),
+        ("udp dport { 22, 5000, 8774 } accept", [22, 5000, 8774]),
+        ("ip saddr 10.0.0.0/8 accept", [22, 5000, 8774]),
+        ("meta nfproto ipv6 accept", [22, 5000, 8774]),
+        ("tcp dport vmap { 22 : accept, 5000 : drop }", [5000, 8774]),
+    ],
+)
+def test_ports_by_real_rules(rule: str, shut: list[int]) -> None:
+    with networks.alone():
+        text = INPUT.format(rule=rule)
+        subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+        found = [*filters.shut_ports(nftables.ruleset(), "eth0", [22, 5000, 8774])]
+    assert [ports for _, ports in found] == ([shut] if shut else [])
+
+
 def test_what_opens_them() -> None:
     ports = ",".join(map(str, range(5000, 5016)))
     chain = ClosedChain("input", "ip", "filter", "INPUT")
