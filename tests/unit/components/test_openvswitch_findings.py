@@ -167,6 +167,20 @@ def test_a_nic_that_no_answer_names_is_found(
         assert said(ctx, known, monkeypatch) == []
 
 
+def test_nics_that_are_ports_themselves_are_nobody_elses(
+    ctx: Context, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for here, expected in (
+        (facts(link("eno1")), ["eno1"]),
+        (facts(link("eno1", "ovs-system", "openvswitch")), ["eno1"]),
+        (facts(link("eno1"), eno1=ADDRESS), []),
+        (IN_PLACE, []),
+        (None, []),
+    ):
+        monkeypatch.setattr(nics, "known", lambda _, here=here: here)
+        assert nics.ports(ctx) == expected
+
+
 def test_a_port_of_the_switch_that_a_router_gave_an_address_stays_one(
     tmp_path: Path, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,9 @@ def test_guests_behind_bridges(tmp_path: Path, name: str, cures: list[str]) -> N
     closed = (*filters.closed_chains(filters_of(name), "forward"),)
     found = [*cut_off(hybrid(tmp_path), closed)]
     assert [cure.partition(";")[0] for _, _, cure in found] == cures
+    # what stays in one zone of firewalld's passes, if that has the device
+    (own,) = filters.closed_chains(filters_of("firewalld"), "forward")
+    assert own.drops_within("br-eno1") and not own.drops_within("eth0")
     # they are no bridges of routers
     assert all(chain.drops("qbr12345678-9a") for chain in closed)
     # nor is there one where the switch itself is the filter

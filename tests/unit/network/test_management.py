@@ -24,6 +24,7 @@ from onestack.model.findings import Severity
 from onestack.network.keeper import KEEPER, guard
 from onestack.network.management import Management, wrong_subnet
 from tests.support import networks
+from tests.support.filters import filters_of
 from tests.support.needs import needs_root
 from tests.support.networks import soon
 from tests.unit.components.rooms import MACHINE, context, context_on
@@ -162,6 +163,12 @@ def test_a_guard_that_is_gone_is_told(ctx: Context, monkeypatch: pytest.MonkeyPa
     for left in ((), (inet,), (arp,)):
         assert told(*left) == ["onestack restart toy-management"]
     assert told(inet, arp, closed) == ["iptables -I INPUT -i mg-toy -j ACCEPT"]
+    for name, cure in (
+        ("ufw", "ufw allow in on mg-toy"),
+        ("firewalld", "firewall-cmd --permanent --zone=trusted --add-interface=mg-toy; "),
+    ):
+        (said,) = told(inet, arp, *filters_of(name)["nftables"])
+        assert said.startswith(cure)
 
 
 # -- the keeper ---------------------------------------------------------------
