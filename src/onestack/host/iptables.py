@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +70,48 @@ def naming(saved: dict[str, str], device: str) -> Iterator[str]:
                     yield f"{words[1]} of the table {family} {table} (iptables)"
 
 
+def explained(rules: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """``rules`` as nft prints them, with what iptables has put there told by iptables.
+
+    Of an extension of iptables' (multiport, conntrack) nft tells the name only.
+    """
+    known = [*rules]
+    if not any("xt" in expr for part in known if _of_filter(part) for expr in _expr(part)):
+        return known
+    try:
+        said = run(["iptables-nft-save", "-t", "filter"], timeout=20).out
+    except OnestackError:
+        return known
+    told = [*parts({"ip": said}, older=False)]
+    chains = {part["chain"]["name"] for part in told if "chain" in part}
+    # Somebody else may have put chains there which iptables passes over.
+    return [*(part for part in known if not (_of_filter(part) and _chain(part) in chains)), *told]
+
+
+def _chain(part: Mapping[str, Any]) -> str:
+    return str(part["rule"]["chain"] if "rule" in part else part["chain"]["name"])
+
+
+def _of_filter(part: Mapping[str, Any]) -> bool:
+    """Whether it is a chain or rule of iptables' own table."""
+    each = part.get("rule") or part.get("chain") or {}
+    return (each.get("family"), each.get("table")) == ("ip", "filter")
+
+
+def _expr(part: Mapping[str, Any]) -> Iterable[Any]:
+    return part["rule"]["expr"] if "rule" in part else ()
+
+
 _HOOKS = ("INPUT", "FORWARD", "OUTPUT")
 _TARGETS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "reject", "RETURN": "return"}
 _TARGETS |= {"QUEUE": "queue", "NFQUEUE": "queue"}
 
 
-def parts(saved: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Chains and rules of the tables ``filter``, in the form in which nft prints its own."""
+def parts(saved: dict[str, str], older: bool = True) -> Iterator[dict[str, Any]]:
+    """Chains and rules of the tables ``filter``, in the form in which nft prints its own.
+
+    With ``older`` they are those of the older filter.
+    """
     for family, text in saved.items():
         table, chains = "", set[str]()
         for line in text.splitlines():
@@ -84,7 +119,7 @@ def parts(saved: dict[str, str]) -> Iterator[dict[str, Any]]:
                 table, chains = line[1:], set()
             if table != "filter":
                 continue
-            place = {"family": family, "table": table, "older": True}
+            place: dict[str, Any] = {"family": family, "table": table, "older": older}
             if line.startswith(":"):
                 name, policy = line[1:].split()[:2]
                 chains.add(name)

@@ -125,7 +125,7 @@ def ruleset(namespace: str | None = None) -> Mapping[str, Any]:
         return {"nftables": found}
     with contextlib.suppress(OSError), netns.inside(namespace):
         with contextlib.suppress(OnestackError):
-            found += listed()["nftables"]
+            found += iptables.explained(listed()["nftables"])
         with contextlib.suppress(OnestackError):
             found += iptables.parts(iptables.saved())
     return {"nftables": found}

@@ -17,7 +17,9 @@ import pytest
 
 from onestack.components.openvswitch import ADDRESS, Openvswitch, external, nics
 from onestack.host import filters, nftables
+from onestack.model.component import Component
 from onestack.model.context import Context
+from onestack.model.declarations import Frontend
 from onestack.model.declared import Declared
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Finding, Severity
@@ -26,6 +28,7 @@ from onestack.network import distribution, ovsdb
 from onestack.network.nic.facts import Facts
 from onestack.network.tools import tools
 from tests.support import machines, networks
+from tests.support.filters import filters_of
 from tests.support.needs import needs_root
 from tests.support.networks import soon
 from tests.unit.components.rooms import content, context, context_on, machine
@@ -157,6 +160,35 @@ def test_who_drops_what_guests_send_is_said(
     assert found.severity is Severity.REFUSE and told.severity is Severity.WARN
     assert "FORWARD of the table ip filter" in found.why and "Docker" in found.why
     assert "-i br-ex -j ACCEPT" in found.cure
+
+
+class Front(Component):
+    name = "front"
+
+    def frontends(self, ctx: Context) -> Iterable[Frontend]:
+        yield Frontend("keystone", 5000, f"{ctx.internal}:5000")
+        yield Frontend("bus", 5671, f"{ctx.internal}:5671", address="198.18.8.1")
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("ufw", "ufw allow in on br-ex proto tcp to any port 5000"),
+        ("firewalld", "--add-port=5000/tcp; firewall-cmd --reload"),
+    ],
+)
+def test_guests_that_do_not_reach_the_cloud_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, cure: str
+) -> None:
+    def told(**given: str) -> list[Finding]:
+        ctx = context_on(machine(), tmp_path, Front(), **given)
+        return [f for f in ROOM.health_checks(ctx) if "own services" in f.what]
+
+    monkeypatch.setattr(nftables, "ruleset", lambda _: filters_of(name))
+    assert told() == []
+    (found,) = told(**{ADDRESS: "10.50.14.1/24"})
+    assert found.severity is Severity.WARN
+    assert "by br-ex to the ports 5000 (" in found.why and found.cure.endswith(cure)
 
 
 @pytest.mark.parametrize(("agent", "lost"), [("ovn", "metadata"), ("openvswitch", "no router")])

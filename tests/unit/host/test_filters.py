@@ -173,6 +173,50 @@ def test_ports_by_real_rules(rule: str, shut: list[int]) -> None:
     assert [ports for _, ports in found] == ([shut] if shut else [])
 
 
+CLOSED_INPUT = {
+    "iptables": "iptables -P INPUT DROP; iptables -A INPUT -m state --state RELATED -j ACCEPT",
+    "the older filter": "iptables-legacy -P INPUT DROP",
+    "nftables": "nft add table inet own; "
+    "nft add chain inet own in '{ type filter hook input priority 5; policy drop; }'",
+}
+
+
+@needs_root
+@pytest.mark.parametrize("kind", CLOSED_INPUT)
+@pytest.mark.parametrize("rule", [{}, {"in": "eth0"}], ids=["anywhere", "by a device"])
+def test_ports_are_open_once_that_is_typed(kind: str, rule: dict[str, str]) -> None:
+    if not shutil.which("iptables-legacy"):
+        pytest.skip("needs iptables")
+    wanted = [22, 443, *range(5000, 5016)]
+    ports = ",".join(map(str, wanted[1:]))
+
+    def shut(device: str) -> list[list[int]]:
+        return [each for _, each in filters.shut_ports(nftables.ruleset(), device, wanted)]
+
+    with networks.alone():
+        subprocess.run(["sh", "-ec", CLOSED_INPUT[kind]], check=True)
+        assert shut("eth0") == [wanted]
+        ((chain, _),) = filters.shut_ports(nftables.ruleset(), "eth0", wanted)
+        subprocess.run(["sh", "-ec", chain.opening({**rule, "dport": ports})], check=True)
+        assert shut("eth0") == [[22]]
+        assert shut("eth1") == [wanted if rule else [22]]
+
+
+@needs_root
+def test_what_iptables_does_not_know_in_its_table_is_as_nft_says() -> None:
+    """A map of nftables' in the table of iptables."""
+    lines = (
+        "iptables -A FORWARD -m state --state RELATED -j ACCEPT",
+        "nft add chain ip filter own '{ type filter hook forward priority 9; policy drop; }'",
+        "nft add rule ip filter own iifname vmap '{ br-two : accept }'",
+    )
+    with networks.alone():
+        subprocess.run(["sh", "-ec", "; ".join(lines)], check=True)
+        (chain,) = filters.closed_chains(nftables.ruleset(), "forward")
+    assert chain.name == "own of the table ip filter"
+    assert chain.drops("br-ex") and not chain.drops("br-two")
+
+
 def test_what_opens_them() -> None:
     ports = ",".join(map(str, range(5000, 5016)))
     chain = ClosedChain("input", "ip", "filter", "INPUT")

@@ -110,6 +110,8 @@ class Openvswitch(Component):
             yield refuse(what, why, cure)
         for what, why, cure in forwarding.cut_off(ctx, closed, iptables.is_older()):
             yield refuse(what, why, cure)
+        for what, why, cure in forwarding.unserved(ctx, external_bridge(ctx), rules):
+            yield warn(what, why, cure)
         families = nftables.families(ctx.cloud.netns)
         gone = nftables.missing(rules, _table(ctx), families)
         if gone and demo.machine_addresses(ctx.answers):

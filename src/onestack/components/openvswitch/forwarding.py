@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from onestack.host.filters import FIREWALLD, ClosedChain
+from onestack.host.filters import FIREWALLD, ClosedChain, shut_ports
 from onestack.model.context import Context
 from onestack.network import demo
 from onestack.network.bridges import Bridges
@@ -30,6 +31,30 @@ def dropped(
                 f"({chain.who} has set that)",
                 opening(chain, bridge, ctx.cloud.netns),
             )
+
+
+def unserved(ctx: Context, bridge: str, rules: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Ports of the cloud that guests do not reach through the machine's leg on ``bridge``."""
+    if not demo.machine_addresses(ctx.answers):
+        return
+    fronts = [front for declared in ctx.model for front in declared.frontends]
+    wanted = sorted({front.port for front in fronts if not front.address})
+    for chain, shut in shut_ports(rules, bridge, wanted):
+        ports = ",".join(map(str, shut))
+        if chain.setter == FIREWALLD:
+            zone = f"$(firewall-cmd --get-zone-of-interface={bridge} || "
+            zone += "firewall-cmd --get-default-zone)"
+            every = " ".join(f"--add-port={port}/tcp" for port in shut)
+            cure = f"firewall-cmd --permanent --zone={zone} {every}; firewall-cmd --reload"
+        else:
+            cure = inside(chain.opening({"in": bridge, "dport": ports}), ctx.cloud.netns)
+        yield (
+            "guests do not reach the cloud's own services",
+            f"the packet filter's chain {chain.name} drops what comes by {bridge} to the ports "
+            f"{ports} ({chain.who} has set that); stacks with wait conditions, and databases, "
+            "need them",
+            cure,
+        )
 
 
 def cut_off(
