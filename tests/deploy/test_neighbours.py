@@ -66,6 +66,24 @@ def test_with_another_umask_and_a_proxy(cloud: CloudUnderTest) -> None:
     assert "0 changes" in again.stdout
 
 
+def test_on_a_renamed_machine(cloud: CloudUnderTest) -> None:
+    """The name is another one for those that start it, as it would be for all after a boot."""
+
+    def hosts() -> set[str]:
+        services = cloud.type("openstack compute service list -f value -c Host")
+        return {*services.split(), *cloud.type("openstack hypervisor list -f value").split()[1:2]}
+
+    before = hosts()
+    cloud.onestack("down")
+    words = shlex.join([str(LAUNCHER), "up", "--name", cloud.name, *cloud.up_words()])
+    unknown = "hostname nobody-knows-this"
+    refused = run(["unshare", "--uts", "sh", "-ec", f"{unknown}; exec {words}"], expect=3)
+    assert "echo '127.0.1.1 nobody-knows-this' >> /etc/hosts" in refused.stderr
+    run(["unshare", "--uts", "sh", "-ec", f"hostname localhost; exec {words}"], timeout=900)
+    assert {process["state"] for process in cloud.status()} == {"READY"}
+    assert hosts() == before and "localhost" not in before
+
+
 def test_a_filter_that_cuts_guests_off(cloud: CloudUnderTest) -> None:
     """What is said is so for a guest, and what is typed helps it."""
     cloud.type(

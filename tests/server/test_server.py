@@ -183,6 +183,59 @@ def test_restart_by_systemd(server: Server) -> None:
     assert openstack(server, "token issue -f value -c id").strip()
 
 
+def test_apparmor_keeps_the_clouds_programs_from_nothing(server: Server) -> None:
+    """With a profile under which the machine's own haproxy could not even begin."""
+    if not server.kernel:
+        pytest.xfail("a container cannot load profiles into the host's kernel")
+    assert server.type("cat /sys/module/apparmor/parameters/enabled").strip() == "Y"
+    profile, load = "profile haproxy /usr/sbin/haproxy { }", "apparmor_parser --replace --quiet"
+    server.type(f"echo '{profile}' >/root/profile && {load} /root/profile")
+    try:
+        assert not server.says("/usr/sbin/haproxy -v")
+        onestack(server, "restart haproxy")
+        await_ready(server)
+        found = server.type("cat /proc/$(pgrep -of '^/usr/sbin/haproxy -db')/attr/current")
+        assert found.strip() == "unconfined"
+        said = server.ssh("/root/onestack/onestack doctor", expect=None).stdout
+        assert "AppArmor lets haproxy have only files of the machine's own" in said
+        assert "aa-complain haproxy" in said
+    finally:
+        server.type("apparmor_parser --remove /root/profile; rm /root/profile")
+
+
+def test_a_renamed_machine(server: Server) -> None:
+    hosts = "compute service list -f value -c Binary -c Host -c State"
+    before, name = openstack(server, hosts), server.type("hostname").strip()
+    server.type("hostname elsewhere && sed -i '1i 127.0.1.1 elsewhere' /etc/hosts")
+    try:
+        server.type(f"systemctl restart {UNIT}")
+        await_ready(server)
+        assert openstack(server, hosts) == before and "elsewhere" not in before
+        assert "0 changes" in up(server)[0]
+    finally:
+        server.type(f"hostname {name} && sed -i '/elsewhere/d' /etc/hosts")
+
+
+def test_networkd_knows_which_devices_are_not_its_own(server: Server) -> None:
+    """Somebody has it give an address to every bridge."""
+    place, wants = "/etc/systemd/network/90-all.network", "[Match]\\nName=br-* own0\\n"
+    wants += "[Network]\\nAddress=192.0.2.77/24\\n"
+    server.type(f"printf '{wants}' >{place} && networkctl reload")
+    server.type("ip link add own0 type veth peer name own1 && ip link set own0 up")
+    try:
+        wait_until(
+            "the operator's own device has it",
+            lambda: server.says("ip -4 address show dev own0 | grep -q 192.0.2.77"),
+            30 * server.slower,
+        )
+        listed = server.type("networkctl list --no-legend --no-pager")
+        setup = {line.split()[1]: line.split()[-1] for line in listed.splitlines()}
+        assert setup["br-ex"] == setup["br-int"] == "unmanaged"
+        assert "192.0.2.77" not in server.type("ip -4 address show dev br-ex")
+    finally:
+        server.type(f"rm {place}; networkctl reload; ip link delete own0")
+
+
 def test_down_and_up(server: Server) -> None:
     onestack(server, "down")
     assert shown(server)["ActiveState"] == "inactive"
