@@ -130,9 +130,12 @@ def closed_chains(ruleset: Part, hook: str) -> Iterator[ClosedChain]:
             (spared if passes else barred).add(device)
             if hook == "forward" and rules.passes(base, Packet(device, device)):
                 bridged.add(device)
-        known = {"spared": spared, "barred": barred, "bridged": bridged}
-        kept = {name: tuple(sorted(devices)) for name, devices in known.items()}
-        yield dataclasses.replace(rules.named(base), **kept)
+        yield dataclasses.replace(
+            rules.named(base),
+            spared=tuple(sorted(spared)),
+            barred=tuple(sorted(barred)),
+            bridged=tuple(sorted(bridged)),
+        )
 
 
 def shut_ports(
