@@ -100,6 +100,13 @@ class HostFacts:
         """Whether the kernel has Open vSwitch's datapath."""
         return "openvswitch" in self.modules
 
+    def device_of(self, address: str) -> str:
+        """The machine's device that has ``address``, or ``""``."""
+        for name, addresses in self.devices.items():
+            if address in {each.partition("/")[0] for each in addresses}:
+                return name
+        return ""
+
     def package_version(self, name: str) -> str:
         """The version installed, else the one apt would install, else ``""``.
 
@@ -128,7 +135,7 @@ class HostFacts:
         try:
             plain = {name: _frozen(each) for name, each in known.items()}
             plain["timekeepers"] = tuple(Keeper(**each) for each in plain["timekeepers"])
-            closed = tuple(ClosedChain(**each) for each in plain["closed_forwarding"])
+            closed = tuple(map(ClosedChain.from_plain, plain["closed_forwarding"]))
             return cls(**{**plain, "closed_forwarding": closed})
         except (TypeError, KeyError) as error:
             raise OnestackError("the facts of a machine are not whole", str(error)) from error
@@ -178,7 +185,7 @@ def gather(cloud: Cloud, controller: str = "", versions: Iterable[str] = ()) -> 
         devices=devices,
         cloud_devices=_devices(cloud.netns) if cloud.netns else devices,
         ipv6=_ipv6(cloud.netns),
-        closed_forwarding=tuple(filters.closed_chains(nftables.ruleset(cloud.netns), "forward")),
+        closed_forwarding=closed_forwarding(cloud, nftables.ruleset(cloud.netns)),
         resolvers=resolvers(),
         systemd=Path("/run/systemd/system").is_dir(),
         modules=tuple(filter(module_available, MODULES)),
@@ -192,6 +199,14 @@ def gather(cloud: Cloud, controller: str = "", versions: Iterable[str] = ()) -> 
         packages=packages,
         candidates=dpkg.candidates(name for name in versions if name not in packages),
     )
+
+
+def closed_forwarding(cloud: Cloud, rules: Mapping[str, Any]) -> tuple[ClosedChain, ...]:
+    """What of ``rules``, those of the cloud's network, drops by itself what is forwarded there."""
+    outside = ""
+    with contextlib.suppress(OSError, OnestackError), netns.inside(cloud.netns):
+        outside = links.default_nic(_text("/proc/thread-self/net/route"))
+    return tuple(filters.closed_chains(rules, outside))
 
 
 def _devices(namespace: str | None = None) -> dict[str, tuple[str, ...]]:

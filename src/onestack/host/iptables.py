@@ -82,7 +82,7 @@ def explained(rules: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         said = run(["iptables-nft-save", "-t", "filter"], timeout=20).out
     except OnestackError:
         return known
-    told = [*parts({"ip": said}, older=False)]
+    told = [*parts({"ip": said}, "iptables")]
     chains = {part["chain"]["name"] for part in told if "chain" in part}
     # Somebody else may have put chains there which iptables passes over.
     return [*(part for part in known if not (_of_filter(part) and _chain(part) in chains)), *told]
@@ -94,12 +94,17 @@ def _chain(part: Mapping[str, Any]) -> str:
 
 def _of_filter(part: Mapping[str, Any]) -> bool:
     """Whether it is a chain or rule of iptables' own table."""
-    each = part.get("rule") or part.get("chain") or {}
-    return (each.get("family"), each.get("table")) == ("ip", "filter")
+    each = part.get("rule") or part.get("chain")
+    if not isinstance(each, Mapping):
+        return False
+    named = isinstance(each.get("chain" if "rule" in part else "name"), str)
+    return named and (each.get("family"), each.get("table")) == ("ip", "filter")
 
 
-def _expr(part: Mapping[str, Any]) -> Iterable[Any]:
-    return part["rule"]["expr"] if "rule" in part else ()
+def _expr(part: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    """Without a chain that has no name: nft prints that as it stands."""
+    said = part["rule"].get("expr") if "rule" in part else None
+    return [each for each in said if isinstance(each, Mapping)] if isinstance(said, list) else []
 
 
 _HOOKS = ("INPUT", "FORWARD", "OUTPUT")
@@ -107,10 +112,10 @@ _TARGETS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "reject", "RETURN": "r
 _TARGETS |= {"QUEUE": "queue", "NFQUEUE": "queue"}
 
 
-def parts(saved: dict[str, str], older: bool = True) -> Iterator[dict[str, Any]]:
+def parts(saved: dict[str, str], program: str = "iptables-legacy") -> Iterator[dict[str, Any]]:
     """Chains and rules of the tables ``filter``, in the form in which nft prints its own.
 
-    With ``older`` they are those of the older filter.
+    ``program`` is the one whose they are, and by which others are put there.
     """
     for family, text in saved.items():
         table, chains = "", set[str]()
@@ -119,7 +124,7 @@ def parts(saved: dict[str, str], older: bool = True) -> Iterator[dict[str, Any]]
                 table, chains = line[1:], set()
             if table != "filter":
                 continue
-            place: dict[str, Any] = {"family": family, "table": table, "older": older}
+            place: dict[str, Any] = {"family": family, "table": table, "program": program}
             if line.startswith(":"):
                 name, policy = line[1:].split()[:2]
                 chains.add(name)
@@ -131,7 +136,7 @@ def parts(saved: dict[str, str], older: bool = True) -> Iterator[dict[str, Any]]
 
 
 def _expressions(words: list[str], chains: set[str]) -> Iterator[dict[str, Any]]:
-    """Of one rule; what is asked by an option that is not known here is ``xt``."""
+    """Of one rule; what is asked by an option that is not known here is an ``xt`` of its name."""
     left, op = list(words), "=="
     while left:
         word = left.pop(0)
@@ -145,7 +150,10 @@ def _expressions(words: list[str], chains: set[str]) -> Iterator[dict[str, Any]]
         values = [*itertools.takewhile(lambda each: each != "!" and each[:1] != "-", left)]
         del left[: len(values)]
         if word not in ("-m", "--comment"):
-            yield _match(word, " ".join(values), op)
+            try:
+                yield _match(word, " ".join(values), op)
+            except ValueError:
+                yield _other(word)
         op = "=="
 
 
@@ -163,7 +171,11 @@ def _match(option: str, value: str, op: str) -> dict[str, Any]:
     if option in ("--ctstate", "--state"):
         states = {"set": value.lower().split(",")}
         return {"match": {"op": op, "left": {"ct": {"key": "state"}}, "right": states}}
-    return {"xt": None}
+    return _other(option)
+
+
+def _other(option: str) -> dict[str, Any]:
+    return {"xt": {"type": "match", "name": option}}
 
 
 def _port(text: str) -> Any:

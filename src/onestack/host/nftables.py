@@ -136,11 +136,11 @@ def listed() -> Mapping[str, Any]:
     said = run(["nft", "-j", "list", "ruleset"], timeout=20).out
     try:
         found: Mapping[str, Any] = json.loads(said)
-    except ValueError as error:
+        return {"nftables": [part for part in found["nftables"] if isinstance(part, Mapping)]}
+    except (ValueError, KeyError, TypeError) as error:
         raise OnestackError(
             "nft -j list ruleset said nothing that can be read", str(error)
         ) from error
-    return found
 
 
 def undo_table(data: dict[str, Any]) -> None:

@@ -209,13 +209,16 @@ class Management:
                 "place of all",
                 f"onestack restart {self.process_name}",
             )
-        for chain in filters.closed_chains(rules, "input"):
-            if chain.drops(self.device):
-                yield refuse(
-                    f"what the guests of {self.service} send to this machine is dropped",
-                    f"so says the packet filter's chain {chain.name}",
-                    f"{self._opening(chain)} (this cloud's own rules let in only what they must)",
-                )
+        shut: dict[str, tuple[ClosedChain, list[str]]] = {}
+        for port in self.reached:
+            for chain, _ in filters.shut_ports(rules, self.device, [port.number], port.protocol):
+                shut.setdefault(chain.name, (chain, []))[1].append(f"{port.protocol}/{port.number}")
+        for chain, ports in shut.values():
+            yield refuse(
+                f"what the guests of {self.service} send to this machine is dropped",
+                f"so says the packet filter's chain {chain.name}, of {', '.join(ports)}",
+                f"{self._opening(chain)} (this cloud's own rules let in only what they must)",
+            )
 
     def _opening(self, chain: ClosedChain) -> str:
         if chain.setter == FIREWALLD:

@@ -148,10 +148,12 @@ def test_who_drops_what_guests_send_is_said(
     chain = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward"}
     own = [{"table": {"family": each, "name": "onestack"}} for each in nftables.FAMILIES]
     docker = {"family": "ip", "table": "filter", "name": "DOCKER-USER"}
-    closing = {"chain": {**chain, "policy": "drop"}}
-    rules = {"nftables": [{"metainfo": {}}, closing, {"chain": docker}, *own]}
+    user = {"target": "DOCKER-USER"}
+    jump = {**chain, "chain": "FORWARD", "expr": [{"counter": None}, {"jump": user}]}
+    parts = [{"chain": {**chain, "policy": "drop"}}, {"chain": docker}, {"rule": jump}]
+    rules = {"nftables": [{"metainfo": {}}, *parts, *own]}
     monkeypatch.setattr(nftables, "ruleset", lambda _: rules)
-    closed = tuple(filters.closed_chains(rules, "forward"))
+    closed = tuple(filters.closed_chains(rules))
     here = dataclasses.replace(machine(), closed_forwarding=closed)
     outside = context_on(here, tmp_path)
     assert list(ROOM.health_checks(outside)) == list(ROOM.preflight_checks(outside)) == []
@@ -160,6 +162,23 @@ def test_who_drops_what_guests_send_is_said(
     assert found.severity is Severity.REFUSE and told.severity is Severity.WARN
     assert "FORWARD of the table ip filter" in found.why and "Docker" in found.why
     assert "-i br-ex -j ACCEPT" in found.cure
+
+
+def test_guests_that_get_out_and_are_not_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As firewalld has it where all devices are in one zone: nothing to be refused."""
+    own = [{"table": {"family": each, "name": "onestack"}} for each in nftables.FAMILIES]
+    rules = {"nftables": [*filters_of("firewalld")["nftables"], *own]}
+    monkeypatch.setattr(nftables, "ruleset", lambda _: rules)
+    closed = tuple(filters.closed_chains(rules, "eth0"))
+    monkeypatch.setattr("onestack.components.openvswitch.closed_forwarding", lambda *_: closed)
+    here = dataclasses.replace(machine(), closed_forwarding=closed)
+    ctx = context_on(here, tmp_path, CONFIG_ONESTACK_EXTERNAL_ADDRESS="10.50.14.1/24")
+    (told,), (found,) = ROOM.preflight_checks(ctx), ROOM.health_checks(ctx)
+    assert (told.severity, found.severity) == (Severity.INFO, Severity.WARN)
+    assert told.what == found.what == "other machines do not reach guests' floating IPs"
+    assert found.cure.startswith("if they are to be reached: firewall-cmd --permanent --new-zone")
 
 
 class Front(Component):

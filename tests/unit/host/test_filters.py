@@ -14,7 +14,7 @@ import pytest
 
 from onestack.answers.registry import registry
 from onestack.components.openvswitch.forwarding import cut_off, opening
-from onestack.host import filters, iptables, nftables
+from onestack.host import command, filters, iptables, nftables
 from onestack.host.facts import HostFacts
 from onestack.host.filters import ClosedChain
 from onestack.model.context import Context
@@ -55,25 +55,37 @@ DROPS = "FORWARD of the table ip filter"
     ],
 )
 def test_chains_that_drop(rules: dict[str, Any], found: list[str]) -> None:
-    chains = filters.closed_chains(rules, "forward")
+    chains = filters.closed_chains(rules, "eth0")
     assert [chain.name for chain in chains if chain.drops("br-ex")] == found
 
 
 def test_chains_at_another_hook() -> None:
-    rules = ruleset("accept")
-    (chain,) = filters.closed_chains(rules, "input")
-    assert chain.name == "INPUT of the table ip filter" and chain.drops("mg-toy")
-    assert chain.opening({"in": "mg-toy"}) == "iptables -I INPUT -i mg-toy -j ACCEPT"
+    for protocol in ("tcp", "udp"):
+        ((chain, shut),) = filters.shut_ports(ruleset("accept"), "mg-toy", [80], protocol)
+        assert chain.name == "INPUT of the table ip filter" and shut == [80]
+        assert chain.opening({"in": "mg-toy"}) == "iptables -I INPUT -i mg-toy -j ACCEPT"
 
 
 @pytest.mark.parametrize("name", ["firewalld", "ufw"])
 def test_rules_of_known_tools(name: str) -> None:
-    (chain,) = filters.closed_chains(filters_of(name), "forward")
+    (chain,) = filters.closed_chains(filters_of(name), "eth9")
     assert chain.setter == name and chain.drops("br-ex")
     # and once somebody has typed what they are told
-    opened = [*filters.closed_chains(filters_of(f"{name}-opened"), "forward")]
-    assert [chain.drops("br-ex") for chain in opened] == [False]
-    assert [chain.drops("br-two") for chain in opened] == [True]
+    for outside in ("eth9", "eth0"):
+        opened = [*filters.closed_chains(filters_of(f"{name}-opened"), outside)]
+        assert [chain.arriving.drops("br-ex") for chain in opened] == [False]
+        assert [chain.arriving.drops("br-two") for chain in opened] == [True]
+        assert not any(chain.leaving.drops("br-ex") for chain in opened)
+
+
+def test_what_may_pass_is_not_said_to_be_dropped() -> None:
+    """firewalld lets through what stays in a zone, and all devices are in one at first."""
+    (known,) = filters.closed_chains(filters_of("firewalld"), "eth0")
+    assert known.arriving.drops("br-ex") and not known.leaving.drops("br-ex")
+    assert not known.drops("br-ex")
+    # where nobody knows the way to the outside, that may be it
+    (nobody,) = filters.closed_chains(filters_of("firewalld"))
+    assert not nobody.drops("br-ex")
 
 
 def hybrid(path: Path, **changes: Any) -> Context:
@@ -92,15 +104,13 @@ def hybrid(path: Path, **changes: Any) -> Context:
     ],
 )
 def test_guests_behind_bridges(tmp_path: Path, name: str, cures: list[str]) -> None:
-    closed = (*filters.closed_chains(filters_of(name), "forward"),)
+    closed = (*filters.closed_chains(filters_of(name), "eth0"),)
     found = [*cut_off(hybrid(tmp_path), closed)]
     assert [cure.partition(";")[0] for _, _, cure in found] == cures
     # what stays in one zone of firewalld's passes, if that has the device
-    (own,) = filters.closed_chains(filters_of("firewalld"), "forward")
-    assert own.drops_within("br-eno1") and not own.drops_within("eth0")
-    # they are no bridges of routers
-    assert all(chain.drops("qbr12345678-9a") for chain in closed)
-    # nor is there one where the switch itself is the filter
+    (own,) = filters.closed_chains(filters_of("firewalld"))
+    assert own.within.drops("br-eno1") and not own.within.drops("eth0")
+    # there is none where the switch itself is the filter
     in_kernel = hybrid(tmp_path, modules=("openvswitch",))
     ovn = registry().answers({"CONFIG_NEUTRON_L2_AGENT": "ovn"})
     for other in (in_kernel, dataclasses.replace(hybrid(tmp_path), answers=ovn)):
@@ -108,7 +118,7 @@ def test_guests_behind_bridges(tmp_path: Path, name: str, cures: list[str]) -> N
 
 
 def test_the_older_filter_before_neutrons_rules(tmp_path: Path) -> None:
-    (chain,) = filters.closed_chains({"nftables": [*iptables.parts({"ip": OLDER})]}, "forward")
+    (chain,) = filters.closed_chains({"nftables": [*iptables.parts({"ip": OLDER})]})
     ctx = hybrid(tmp_path)
     assert [*cut_off(ctx, [chain])] == [*cut_off(ctx, [chain], True)] == []
     ((_, _, cure),) = cut_off(ctx, [chain], False)
@@ -121,8 +131,8 @@ def test_the_older_filter_before_neutrons_rules(tmp_path: Path) -> None:
 
 
 def test_what_was_found_is_kept_with_the_facts() -> None:
-    closed = (*filters.closed_chains(filters_of("firewalld-opened"), "forward"),)
-    assert closed and closed[0].spared
+    closed = (*filters.closed_chains(filters_of("firewalld-opened"), "eth0"),)
+    assert closed and "br-ex" in closed[0].leaving.spared and "*" in closed[0].within.closed
     facts = machines.machine(closed_forwarding=closed)
     assert HostFacts.from_json(facts.to_json()) == facts
 
@@ -140,6 +150,8 @@ def test_ports_that_are_shut() -> None:
 INPUT = """
 table inet own {{
   set open {{ type ifname . inet_service; elements = {{ eth0 . 22, eth1 . 8774 }} }}
+  map by_port {{ type inet_service : verdict; elements = {{ 5000 comment "x" : accept }} }}
+  chain own {{ tcp dport 5000 accept; }}
   chain in {{
     type filter hook input priority filter; policy drop;
     ct state vmap {{ established : accept, related : accept, invalid : drop }}
@@ -160,14 +172,32 @@ table inet own {{
         ("tcp dport != 22 accept", [22]),
         ("meta l4proto { tcp, udp } th dport 5000 accept", [22, 8774]),
         ("udp dport { 22, 5000, 8774 } accept", [22, 5000, 8774]),
-        ("ip saddr 10.0.0.0/8 accept", [22, 5000, 8774]),
+        # not known, and so not said
+        ("ip saddr 10.0.0.0/8 accept", []),
+        ("ip saddr != 10.0.0.0/8 drop; accept", []),
+        ("tcp dport 5000 limit rate 100/second accept", [22, 8774]),
+        ("tcp dport >= 1024 accept", []),
+        ("tcp dport 5000 jump { ip saddr 10.0.0.0/8 accept; }", [22, 8774]),
+        ("jump { tcp dport 5000 counter; }", []),
+        ("meta mark 5 goto own", [22, 8774]),
+        ("meta protocol ip tcp dport 5000 accept", [22, 8774]),
+        ("ether type ip accept", []),
+        ("ip protocol tcp accept", []),
+        ("iifname . tcp dport vmap { eth0 . 5000 : accept, eth1 . 22 : accept }", [22, 8774]),
+        ("tcp dport vmap @by_port", [22, 8774]),
+        ("udp dport != 53 accept", [22, 5000, 8774]),
+        ("ip6 saddr != ::1 accept", [22, 5000, 8774]),
+        ("icmp type != echo-request accept", [22, 5000, 8774]),
+        ("ct status dnat accept", [22, 5000, 8774]),
+        ("ip saddr 10.0.0.0/8 return; jump own", [22, 8774]),
+        ("tcp dport 5000 ct count over 10 drop; tcp dport 5000 accept", [22, 8774]),
         ("meta nfproto ipv6 accept", [22, 5000, 8774]),
         ("tcp dport vmap { 22 : accept, 5000 : drop }", [5000, 8774]),
     ],
 )
 def test_ports_by_real_rules(rule: str, shut: list[int]) -> None:
     with networks.alone():
-        text = INPUT.format(rule=rule)
+        text = INPUT.format(rule=rule.replace("; ", "\n    "))
         subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
         found = [*filters.shut_ports(nftables.ruleset(), "eth0", [22, 5000, 8774])]
     assert [ports for _, ports in found] == ([shut] if shut else [])
@@ -202,6 +232,132 @@ def test_ports_are_open_once_that_is_typed(kind: str, rule: dict[str, str]) -> N
         assert shut("eth1") == [wanted if rule else [22]]
 
 
+FORWARDED = """
+table {table} {{
+  chain {name} {{
+    type filter hook {hook} priority 0; policy {policy};
+    ct state established,related accept
+    {rules}
+  }}
+}}
+"""
+
+
+def by_nft(rules: str, hook: str = "forward", policy: str = "drop", **named: str) -> None:
+    here = {"table": "inet own", "name": "f"} | named
+    text = FORWARDED.format(hook=hook, policy=policy, rules=rules.replace("; ", "\n"), **here)
+    subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("rules", "both", "arriving"),
+    [
+        ("", True, True),
+        ("iifname docker0 accept", True, True),
+        ("oifname eth0 accept", False, True),
+        ("iifname . oifname { br-ex . eth0 } accept", False, True),
+        # to another device than the default route's: somebody's decision
+        ("iifname br-ex oifname eth1 accept; iifname eth1 oifname br-ex accept", False, False),
+        ("iifname . oifname vmap { br-ex . eth1 : accept, eth1 . br-ex : accept }", False, False),
+        ("ip saddr 10.50.14.0/24 accept; ip daddr 10.50.14.0/24 accept", False, False),
+        ("iifname br-ex ip saddr 10.50.14.0/24 accept", False, True),
+        ("meta mark 5 accept", False, False),
+        ("jump { ip saddr 10.50.14.0/24 accept; }", False, False),
+        # a published port, as Docker has it
+        ("oifname docker0 ip daddr 172.17.0.2 tcp dport 80 accept", True, True),
+    ],
+)
+def test_what_is_forwarded_by_real_rules(rules: str, both: bool, arriving: bool) -> None:
+    with networks.alone():
+        by_nft(rules.replace("accept; }", "accept\n }"))
+        found = [*filters.closed_chains(nftables.ruleset(), "eth0")]
+    assert any(chain.drops("br-ex") for chain in found) == both
+    assert any(chain.arriving.drops("br-ex") for chain in found) == arriving
+
+
+@needs_root
+@pytest.mark.parametrize("match", ["ct state new", 'iifname "eth0"', "ip saddr 10.0.0.0/8"])
+@pytest.mark.parametrize("hook", ["forward", "input"])
+@pytest.mark.parametrize("policy", ["accept", "drop"])
+def test_a_chain_without_a_name(match: str, hook: str, policy: str) -> None:
+    """nft does not print one in JSON: it is there as a text among the rest."""
+    with networks.alone():
+        by_nft(match + " jump {\n tcp dport 22 counter\n}", hook, policy)
+        rules = nftables.ruleset()
+        shut = [ports for _, ports in filters.shut_ports(rules, "eth1", [5000])]
+        closed = [chain.drops("br-ex") for chain in filters.closed_chains(rules, "eth1")]
+    # what comes by another device does not go there
+    sure = match.startswith("iifname") and policy == "drop"
+    assert shut == ([[5000]] if sure and hook == "input" else [])
+    assert closed == ([True] if sure and hook == "forward" else [])
+
+
+PARTS: list[Any] = [
+    *("text", 7, None, [], {}, {"match": None}, {"match": {}}, {"match": {"op": "=="}}),
+    *({"vmap": None}, {"vmap": {"key": {}, "data": "@none"}}, {"vmap": {"key": 1, "data": [[1]]}}),
+    *({"jump": None}, {"jump": "x"}, {"goto": {"target": None}}, {"jump": {"target": "none"}}),
+    *({"xt": None}, {"xt": {}}, {"xt": {"type": "target", "name": "TARPIT"}}, {"new": "words"}),
+    {"match": {"op": "==", "left": {"meta": 5}, "right": {"set": {}}}},
+    {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": [["new"]]}},
+    {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": {"set": [None, 7]}}},
+]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=repr)
+def test_a_form_that_nobody_knows_leads_to_no_verdict(
+    part: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a rule; and of a whole chain or set, which then is not looked at."""
+    monkeypatch.setattr(iptables, "run", lambda *_, **__: command.run(["/nowhere/program"]))
+    accepts = [part, {"accept": None}]
+    for expr in ([part], accepts, part):
+        rules = ruleset("drop", expr)  # type: ignore[arg-type]
+        rules["nftables"] += [{"chain": part}, {"set": part}, {"map": part}, {"rule": part}]
+        own = iptables.explained(rules["nftables"])
+        found = [*filters.closed_chains({"nftables": own}, "eth0")]
+        if expr is accepts:
+            assert not any(chain.drops("br-ex") for chain in found)
+        assert [*filters.shut_ports({"nftables": own}, "eth0", [80])]
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["INPUT", "input"])
+def test_a_table_by_the_name_of_iptables_own(name: str) -> None:
+    """As in examples that come with nftables: iptables cannot change it."""
+    with networks.alone():
+        by_nft("tcp dport 22 accept", "input", table="ip filter", name=name)
+        ((chain, shut),) = filters.shut_ports(nftables.ruleset(), "eth0", [22, 5000])
+        assert shut == [5000]
+        words = chain.opening({"in": "eth0", "dport": "5000"})
+        assert words.startswith(f"nft insert rule ip filter {name} ")
+        subprocess.run(["sh", "-ec", words], check=True)
+        assert [*filters.shut_ports(nftables.ruleset(), "eth0", [22, 5000])] == []
+
+
+def docker(chain: str) -> list[dict[str, Any]]:
+    """What it adds: chains of its own, at the head of FORWARD."""
+    place = {"family": "ip", "table": "filter"}
+    own = {"target": "DOCKER-USER"}
+    jump = {"rule": {**place, "chain": chain, "expr": [{"counter": {}}, {"jump": own}]}}
+    return [{"chain": {**place, "name": "DOCKER-USER"}}, jump]
+
+
+def test_who_has_closed_it_where_there_are_two() -> None:
+    """Of ufw and Docker it is ufw whose words last; and at ``input`` Docker closes nothing."""
+    both = {"nftables": [*filters_of("ufw")["nftables"], *docker("FORWARD")]}
+    (chain,) = filters.closed_chains(both, "eth0")
+    assert chain.setter == "ufw" and chain.drops("br-ex")
+    ((chain, _),) = filters.shut_ports(both, "eth0", [5000])
+    assert chain.setter == "ufw"
+    alone = ruleset("drop")
+    alone["nftables"] += docker("FORWARD")
+    (chain,) = filters.closed_chains(alone, "eth0")
+    assert chain.setter == "Docker"
+    ((chain, _),) = filters.shut_ports(alone, "eth0", [5000])
+    assert chain.setter == "" and chain.opening({"dport": "5000"}).startswith("iptables -I INPUT")
+
+
 @needs_root
 def test_what_iptables_does_not_know_in_its_table_is_as_nft_says() -> None:
     """A map of nftables' in the table of iptables."""
@@ -212,20 +368,20 @@ def test_what_iptables_does_not_know_in_its_table_is_as_nft_says() -> None:
     )
     with networks.alone():
         subprocess.run(["sh", "-ec", "; ".join(lines)], check=True)
-        (chain,) = filters.closed_chains(nftables.ruleset(), "forward")
+        (chain,) = filters.closed_chains(nftables.ruleset(), "eth0")
     assert chain.name == "own of the table ip filter"
     assert chain.drops("br-ex") and not chain.drops("br-two")
 
 
 def test_what_opens_them() -> None:
     ports = ",".join(map(str, range(5000, 5016)))
-    chain = ClosedChain("input", "ip", "filter", "INPUT")
+    chain = ClosedChain("input", "ip", "filter", "INPUT", program="iptables")
     first, second = chain.opening({"dport": ports}).split("; ")
     assert first.endswith("--dports " + ",".join(map(str, range(5000, 5015))) + " -j ACCEPT")
     assert second == "iptables -I INPUT -p tcp -m multiport --dports 5015 -j ACCEPT"
-    (told,) = filters.closed_chains(filters_of("ufw"), "forward")
+    (told,) = filters.closed_chains(filters_of("ufw"))
     assert opening(told, "br-ex") == "ufw route allow in on br-ex; ufw route allow out on br-ex"
-    (told,) = filters.closed_chains(filters_of("firewalld"), "forward")
+    (told,) = filters.closed_chains(filters_of("firewalld"))
     assert opening(told, "br-ex").split("; ")[2:5] == [
         "firewall-cmd --permanent --new-policy=br-ex-o",
         "firewall-cmd --permanent --policy=br-ex-o --add-ingress-zone=br-ex",
@@ -258,13 +414,18 @@ def test_rules_of_the_older_filter() -> None:
     assert states == [{"match": {"op": "!=", **new}}, {"accept": None}]
     lo = {"match": {"op": "!=", "left": {"meta": {"key": "iifname"}}, "right": "lo"}}
     ports = {"set": [80, {"range": [100, 200]}]}
-    assert several[:2] == [{"xt": None}, lo] and several[-1] == {"goto": {"target": "X"}}
+    assert several[:2] == [{"xt": {"type": "match", "name": "-s"}}, lo] and several[-1] == {
+        "goto": {"target": "X"}
+    }
     assert several[3]["match"]["right"] == ports and len(several) == 5
-    assert bridged == [{"xt": None}, {"reject": None}]
+    assert bridged == [{"xt": {"type": "match", "name": "--physdev-is-bridged"}}, {"reject": None}]
     assert logged[1] == {"xt": {"type": "target", "name": "LOG"}} and len(logged) == 2
-    (closed,) = filters.closed_chains({"nftables": found}, "forward")
+    # what jumps by an address alone, to a chain that is empty
+    (closed,) = filters.closed_chains({"nftables": found})
     assert closed.name == "FORWARD of the table ip filter (iptables-legacy)"
     assert closed.drops("br-ex")
+    wrong = OLDER.replace("80,100:200", "http,100:200")
+    assert len([*iptables.parts({"ip": wrong})]) == len(found)
 
 
 # -- with real packets --------------------------------------------------------
@@ -326,7 +487,7 @@ def test_what_is_said_is_so_and_what_is_typed_helps(kind: str) -> None:
         pytest.skip("needs iptables and ping")
 
     def closed() -> list[ClosedChain]:
-        found = filters.closed_chains(nftables.ruleset(), "forward")
+        found = filters.closed_chains(nftables.ruleset(), "eth0")
         return [chain for chain in found if chain.drops("br-ex")]
 
     with machine() as (guest, outside):
@@ -351,7 +512,7 @@ def test_bridges_before_guests_are_asked_of_the_filter_too(tmp_path: Path) -> No
         pytest.skip("needs br_netfilter and ping")
 
     def found() -> list[str]:
-        closed = filters.closed_chains(nftables.ruleset(), "forward")
+        closed = filters.closed_chains(nftables.ruleset())
         return [cure for _, _, cure in cut_off(hybrid(tmp_path), [*closed], False)]
 
     with machine() as (guest, outside):

@@ -10,7 +10,8 @@ from pathlib import Path
 from onestack.answers.values import Answers
 from onestack.components.openvswitch import external, forwarding, nics, unheard
 from onestack.components.openvswitch.undo import DATAPATH, UNDO
-from onestack.host import filters, iptables, netns, nftables, sysctl
+from onestack.host import iptables, netns, nftables, sysctl
+from onestack.host.facts import closed_forwarding
 from onestack.host.files import ensure_file
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
@@ -80,7 +81,8 @@ class Openvswitch(Component):
             yield warn(what, why, cure)
         for what, why, cure in forwarding.cut_off(ctx, closed):
             yield warn(what, why, cure)
-
+        for what, why, cure in forwarding.unreached(ctx, external_bridge(ctx), closed):
+            yield info(what, why, cure)
         yield from self._without_ipv6(ctx)
 
     @staticmethod
@@ -105,11 +107,13 @@ class Openvswitch(Component):
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
         rules = nftables.ruleset(ctx.cloud.netns)
-        closed = [*filters.closed_chains(rules, "forward")]
+        closed = closed_forwarding(ctx.cloud, rules)
         for what, why, cure in forwarding.dropped(ctx, external_bridge(ctx), closed):
             yield refuse(what, why, cure)
         for what, why, cure in forwarding.cut_off(ctx, closed, iptables.is_older()):
             yield refuse(what, why, cure)
+        for what, why, cure in forwarding.unreached(ctx, external_bridge(ctx), closed):
+            yield warn(what, why, cure)
         for what, why, cure in forwarding.unserved(ctx, external_bridge(ctx), rules):
             yield warn(what, why, cure)
         families = nftables.families(ctx.cloud.netns)

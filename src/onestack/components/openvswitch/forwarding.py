@@ -33,6 +33,24 @@ def dropped(
             )
 
 
+def unreached(
+    ctx: Context, bridge: str, closed: Iterable[ClosedChain]
+) -> Iterator[tuple[str, str, str]]:
+    """As `dropped`, where guests themselves get out: firewalld within one zone, a home router."""
+    if not demo.machine_addresses(ctx.answers):
+        return
+    for chain in closed:
+        if chain.arriving.drops(bridge) and not chain.leaving.drops(bridge):
+            alone = chain.opening({"out": bridge})
+            own = opening(chain, bridge) if chain.setter == FIREWALLD else alone
+            yield (
+                "other machines do not reach guests' floating IPs",
+                f"the packet filter's chain {chain.name} drops what this machine is to forward "
+                f"to {bridge} ({chain.who} has set that); guests themselves may get out",
+                f"if they are to be reached: {inside(own, ctx.cloud.netns)}",
+            )
+
+
 def unserved(ctx: Context, bridge: str, rules: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Ports of the cloud that guests do not reach through the machine's leg on ``bridge``."""
     if not demo.machine_addresses(ctx.answers):
@@ -41,19 +59,12 @@ def unserved(ctx: Context, bridge: str, rules: Mapping[str, Any]) -> Iterator[tu
     wanted = sorted({front.port for front in fronts if not front.address})
     for chain, shut in shut_ports(rules, bridge, wanted):
         ports = ",".join(map(str, shut))
-        if chain.setter == FIREWALLD:
-            zone = f"$(firewall-cmd --get-zone-of-interface={bridge} || "
-            zone += "firewall-cmd --get-default-zone)"
-            every = " ".join(f"--add-port={port}/tcp" for port in shut)
-            cure = f"firewall-cmd --permanent --zone={zone} {every}; firewall-cmd --reload"
-        else:
-            cure = inside(chain.opening({"in": bridge, "dport": ports}), ctx.cloud.netns)
         yield (
             "guests do not reach the cloud's own services",
             f"the packet filter's chain {chain.name} drops what comes by {bridge} to the ports "
             f"{ports} ({chain.who} has set that); stacks with wait conditions, and databases, "
             "need them",
-            cure,
+            inside(chain.opening({"in": bridge, "dport": ports}), ctx.cloud.netns),
         )
 
 
@@ -73,7 +84,7 @@ def cut_off(
         neutrons = (chain.family, chain.table, chain.chain) == ("ip", "filter", "FORWARD")
         if neutrons and older in (None, chain.older):
             continue
-        if chain.drops_within(BEFORE_GUESTS):
+        if chain.within.drops(BEFORE_GUESTS):
             yield (
                 "guests are cut off from every network",
                 f"the packet filter's chain {chain.name} drops what passes the bridges before "

@@ -313,8 +313,8 @@ def filtered(ctx: Context, bridge: str) -> Iterator[Finding]:
     with netns.inside(ctx.cloud.netns):
         if sysctl.read(BRIDGED_FILTERED) != "1":
             return
-    for chain in filters.closed_chains(nftables.ruleset(ctx.cloud.netns), "forward"):
-        if chain.drops_within(bridge):
+    for chain in filters.closed_chains(nftables.ruleset(ctx.cloud.netns)):
+        if chain.within.drops(bridge):
             yield warn(
                 f"guests are not reached by {bridge}",
                 f"the packet filter's chain {chain.name} drops what passes a bridge "
