@@ -351,20 +351,16 @@ def check_filter(s: Subject) -> Iterator[Finding]:
     """Whether other machines reach the fronts. No use looks from inside one's own namespace."""
     public = s.facts.public_address
     wanted = sorted({port for address, port, _ in s.needs.ports if address == public})
-    if s.cloud.netns or not s.facts.nic or not wanted:
+    device = s.facts.device_of(public)
+    if s.cloud.netns or device in ("", "lo") or not wanted:
         return
-    for chain, shut in filters.shut_ports(s.machine.filters(), s.facts.nic, wanted):
+    for chain, shut in filters.shut_ports(s.machine.filters(), device, wanted):
         ports = ",".join(map(str, shut))
-        if chain.setter == filters.FIREWALLD:
-            every = " ".join(f"--add-port={port}/tcp" for port in shut)
-            cure = f"firewall-cmd --permanent {every}; firewall-cmd --reload"
-        else:
-            cure = chain.opening({"dport": ports})
         yield warn(
             "other machines do not reach the cloud",
-            f"the packet filter's chain {chain.name} drops what comes by {s.facts.nic} to the "
+            f"the packet filter's chain {chain.name} drops what comes by {device} to the "
             f"ports {ports} ({chain.who} has set that)",
-            cure,
+            chain.opening({"in": device, "dport": ports}),
         )
 
 

@@ -339,13 +339,17 @@ def test_the_index_is_asked_only_when_the_release_is_missing() -> None:
 @pytest.mark.parametrize(
     ("filter_of", "cure"),
     [
-        ("firewalld", "firewall-cmd --permanent --add-port=8774/tcp --add-port=9292/tcp; "),
-        ("ufw", "ufw allow proto tcp to any port 8774,9292"),
+        (
+            "firewalld",
+            "firewall-cmd --permanent --zone=$(firewall-cmd --get-zone-of-interface=eth0 || "
+            "firewall-cmd --get-default-zone) --add-port=8774/tcp --add-port=9292/tcp; ",
+        ),
+        ("ufw", "ufw allow in on eth0 proto tcp to any port 8774,9292"),
     ],
 )
 def test_a_filter_before_the_fronts(filter_of: str, cure: str) -> None:
     rules = filters_of(filter_of)
-    facts = {"nic": "eth0", "nic_managers": ()}
+    facts = {"nic_managers": (), "devices": {"lo": (), "eth0": ("192.0.2.2/24",)}}
     shut = machine(facts, filters=lambda: rules)
     (finding,) = [f for f in found(shut, NEEDS) if f.severity is not Severity.INFO]
     assert finding.severity is Severity.WARN
@@ -357,6 +361,49 @@ def test_a_filter_before_the_fronts(filter_of: str, cure: str) -> None:
     assert said(found(shut, NEEDS, inside)) == []
     # nothing is to be reached there
     assert said(found(shut)) == []
+
+
+def accepted(*asked: dict[str, Any]) -> dict[str, Any]:
+    """Rules that drop all that comes in but what is asked for."""
+    place = {"family": "inet", "table": "own"}
+    rule = {"rule": {**place, "chain": "in", "expr": [*asked, {"accept": None}]}}
+    base = {"chain": {**place, "name": "in", "hook": "input", "policy": "drop"}}
+    return {"nftables": [{"metainfo": {}}, base, rule]}
+
+
+def by(device: str) -> dict[str, Any]:
+    return {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": device}}
+
+
+LAN = {"payload": {"protocol": "ip", "field": "saddr"}}
+FROM = {"match": {"op": "==", "left": LAN, "right": {"prefix": {"addr": "10.0.0.0", "len": 8}}}}
+TWO = {"lo": ("192.0.2.9/32",), "eth0": ("203.0.113.5/24",), "eth1": ("192.0.2.2/24",)}
+
+
+@pytest.mark.parametrize(
+    ("facts", "rules", "cure"),
+    [
+        # where the cloud is not is no matter: the way to the internet, and a VPN's
+        ({"nic": "eth0"}, accepted(by("eth1")), ""),
+        ({"nic": "wg0"}, accepted(by("eth1")), ""),
+        ({"nic": ""}, accepted(by("eth0")), "nft insert rule inet own in iifname eth1 tcp dport"),
+        ({"nic": "eth0"}, accepted(by("eth0")), "nft insert rule inet own in iifname eth1 tcp"),
+        # a cloud for this machine alone
+        ({"public_address": "127.0.0.1"}, filters_of("ufw"), ""),
+        ({"public_address": "192.0.2.9"}, filters_of("ufw"), ""),
+        # what nobody knows opens nothing to everybody
+        ({"nic": "eth1"}, accepted(FROM), ""),
+        ({"nic": "eth1"}, accepted(by("eth1"), FROM), ""),
+    ],
+)
+def test_a_filter_where_the_cloud_is(
+    facts: dict[str, Any], rules: dict[str, Any], cure: str
+) -> None:
+    here = {"nic_managers": (), "devices": TWO, **facts}
+    address = here.get("public_address", "192.0.2.2")
+    wanted = Needs(ports=[(address, 8774, "nova")], release_installed=True)
+    told = [f for f in found(machine(here, filters=lambda: rules), wanted) if "reach" in f.what]
+    assert [f.cure[: len(cure)] for f in told] == ([cure] if cure else [])
 
 
 PROFILES = """/usr/sbin/dnsmasq//libvirt_leaseshelper (enforce)
