@@ -217,7 +217,8 @@ class Machine:
     daemons: Callable[[Sequence[str]], list[Daemon]] = daemons
     enforced: Callable[[], list[str]] = enforced
     unit_of: Callable[[int], str] = proc.unit_of
-    """The unit of systemd's that a process belongs to, or ``""``."""
+    """The machine's unit of systemd's that a process belongs to, or ``""``."""
+    program: Callable[[int], str] = proc.name
     open_files: Callable[[], int] = raise_open_files
     filters: Callable[[], Mapping[str, Any]] = nftables.ruleset
     """The rules of the machine's packet filter."""

@@ -224,16 +224,33 @@ def check_ports(s: Subject) -> Iterator[Finding]:
             f"port {port} of {address} is taken",
             f"{holder}{f', of the cloud in {cloud}' if cloud else ''} listens on "
             f"{listener.address}:{port}, where {who} is to listen",
-            f"stop it ({stopping(s, pid)}), or use --netns for this cloud"
+            f"stop it ({stopping(s, pid, port)}), or use --netns for this cloud"
             if pid
             else f"ss -ltnp sport = {port}",
         )
 
 
-def stopping(s: Subject, pid: int) -> str:
-    """A command that ends a process for good: one of a unit's would be started again."""
+CONTAINERS = ("containerd.service", "docker.service")
+LOGINS = ("ssh.service", "sshd.service")
+HOSTS = ("atd.service", "cron.service", "crond.service", "supervisor.service")
+"""Units whose processes are others' for the most part: what they started stays in theirs."""
+
+
+def stopping(s: Subject, pid: int, port: int = 0) -> str:
+    """What ends a process for good: one of a unit's would be started again.
+
+    And nothing else: neither what the unit does besides, nor the way in of who types it.
+    """
     unit = s.machine.unit_of(pid)
-    if not unit:
+    if root := s.machine.root_of(pid):
+        return f"onestack down --root {root}, with its --name"
+    if pid == 1:
+        return "systemctl list-sockets names its unit: systemctl disable --now UNIT"
+    if unit in CONTAINERS:
+        return f"docker ps --filter publish={port} names the container: docker stop CONTAINER"
+    if unit in LOGINS and s.machine.program(pid) == "sshd":
+        return "another Port in /etc/ssh/sshd_config, then: systemctl restart ssh"
+    if not unit or unit in (*LOGINS, *HOSTS) or unit.startswith(("dbus", "getty@", "systemd-")):
         return f"kill {pid}"
     # whose parts the other starts again
     unit = {"ovs-vswitchd.service": "openvswitch-switch.service"}.get(unit, unit)

@@ -81,12 +81,19 @@ def root_of(pid: int, at: Path = PROC) -> str:
 
 
 def unit_of(pid: int, at: Path = PROC) -> str:
-    """The service of systemd's that a process belongs to, or ``""``."""
+    """The machine's own service of systemd's that a process belongs to, or ``""``.
+
+    Not that of a user's session, nor of a container, a terminal or the like below a service's.
+    """
     try:
         groups = (at / str(pid) / "cgroup").read_text()
     except OSError:
         return ""
-    found = re.findall(r"/([^/\n]+\.service)(?=/|$)", groups, re.MULTILINE)
+    found = re.findall(
+        r"^\d+:(?:name=systemd)?:/system\.slice(?:/[^/\n]+\.slice)*/([^/\n]+\.service)$",
+        groups,
+        re.MULTILINE,
+    )
     return found[-1] if found else ""
 
 

@@ -236,6 +236,31 @@ def test_a_unit_is_stopped_as_one() -> None:
     assert "systemctl disable --now openvswitch-switch.service; or use --netns" in finding.cure
 
 
+@pytest.mark.parametrize(
+    ("unit", "program", "cure"),
+    [
+        ("docker.service", "docker-proxy", "docker ps --filter publish=8774 names the container"),
+        ("ssh.service", "python3", "kill 4242"),
+        ("ssh.service", "sshd", "another Port in /etc/ssh/sshd_config"),
+        ("cron.service", "backup", "kill 4242"),
+        ("dbus-broker.service", "x", "kill 4242"),
+    ],
+)
+def test_what_is_stopped_is_no_more_than_that(unit: str, program: str, cure: str) -> None:
+    """Neither all containers, nor the way in of who types it."""
+    here = taken("")
+    here = dataclasses.replace(here, unit_of=lambda pid: unit, program=lambda pid: program)
+    (finding,) = [f for f in found(here, NEEDS) if f.severity is Severity.REFUSE]
+    assert f"stop it ({cure}" in finding.cure and "disable" not in finding.cure
+
+
+def test_a_socket_of_systemds_own() -> None:
+    listener = dataclasses.replace(taken("").owners([])[0], pid=1)
+    held = dataclasses.replace(taken(""), owners=lambda _: [listener])
+    (finding,) = [f for f in found(held, NEEDS) if f.severity is Severity.REFUSE]
+    assert "systemctl list-sockets names its unit" in finding.cure and "kill" not in finding.cure
+
+
 def test_a_port_of_this_cloud_is_its_own() -> None:
     assert said(found(taken("/nonexistent/onestack"), NEEDS)) == []
 
@@ -243,7 +268,7 @@ def test_a_port_of_this_cloud_is_its_own() -> None:
 def test_a_port_of_another_cloud() -> None:
     (finding,) = [f for f in found(taken("/srv/b"), NEEDS) if f.severity is Severity.REFUSE]
     assert "of the cloud in /srv/b" in finding.why
-    assert "--netns" in finding.cure
+    assert "(onestack down --root /srv/b, " in finding.cure and "--netns" in finding.cure
 
 
 def test_a_port_whose_owner_cannot_be_seen() -> None:

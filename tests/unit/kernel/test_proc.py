@@ -17,10 +17,21 @@ from tests.unit.supervise.bench import needs_root, until
     ("groups", "unit"),
     [
         ("0::/system.slice/rabbitmq-server.service\n", "rabbitmq-server.service"),
-        ("0::/system.slice/docker.service/payload\n", "docker.service"),
+        ("0::/system.slice/docker.service\n", "docker.service"),
+        ("0::/system.slice/system-pg.slice/pg@15.service\n", "pg@15.service"),
+        # what has a place of its own there is somebody else's
+        ("0::/system.slice/docker.service/payload\n", ""),
+        ("0::/system.slice/docker-0123abcd.scope\n", ""),
+        ("0::/system.slice/a.service/b.service\n", ""),
+        ("0::/machine.slice/libpod-0123.scope/container\n", ""),
         ("12:pids:/user.slice/user-0.slice/session-1.scope\n0::/\n", ""),
         ("1:name=systemd:/system.slice/a.service\n0::/system.slice/a.service\n", "a.service"),
-        ("0::/user.slice/user@1.service/app.slice/b.service\n", "b.service"),
+        ("5:devices:/system.slice/a.service\n1:name=systemd:/user.slice/x.scope\n", ""),
+        # of a user, whose services have the names of the machine's
+        ("0::/user.slice/user-1.slice/user@1.service/app.slice/dbus.service\n", ""),
+        ("0::/user.slice/user-1.slice/user@1.service/app.slice/vte-spawn-1.scope\n", ""),
+        ("0::/user.slice/user-1.slice/user@1.service/init.scope\n", ""),
+        ("0::/init.scope\n", ""),
     ],
 )
 def test_the_unit_of_a_process(tmp_path: Path, groups: str, unit: str) -> None:
