@@ -6,6 +6,7 @@ Standard library only: it runs before our own environment exists.
 from __future__ import annotations
 
 import ctypes
+import http.client
 import os
 import re
 import sys
@@ -64,11 +65,9 @@ def head(url: str, proxies: Mapping[str, str]) -> str:
     if url.startswith("file:"):
         path = "/" + url.removeprefix("file:").lstrip("/")
         return "" if os.path.exists(path) else f"{path} is not there"
-    request = urllib.request.Request(url, method="HEAD")
-    proxy = proxy_of(url, proxies)
-    through = urllib.request.ProxyHandler({request.type: proxy} if proxy else {})
-    opener = urllib.request.build_opener(through)
+    opener = urllib.request.build_opener(_AsApt(proxies))
     try:
+        request = urllib.request.Request(url, method="HEAD")
         with opener.open(request, timeout=HEAD_SECONDS):
             return ""
     except urllib.error.HTTPError as error:
@@ -76,8 +75,25 @@ def head(url: str, proxies: Mapping[str, str]) -> str:
         return "" if error.code in (403, 404, 405) else f"HTTP {error.code}"
     except urllib.error.URLError as error:
         return str(error.reason)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # (of a proxy whose URL is none, too)
         return str(error)
+
+
+class _AsApt(urllib.request.ProxyHandler):
+    """Each request by the proxy that apt takes for it: a mirror may send one elsewhere."""
+
+    def __init__(self, told: Mapping[str, str]) -> None:
+        super().__init__({})
+        self._told = told
+
+    def http_open(self, request: urllib.request.Request) -> Any:
+        if request.has_proxy():
+            return None
+        proxy = proxy_of(request.full_url, self._told)
+        return self.proxy_open(request, proxy, request.type) if proxy else None
+
+    https_open = http_open
 
 
 def proxy_of(url: str, told: Mapping[str, str]) -> str:
@@ -110,7 +126,8 @@ def behind_a_proxy() -> str:
     if urllib.request.getproxies().keys() & {"http", "https"}:
         return ""
     return (
-        "; behind a proxy: sudo http_proxy=URL https_proxy=URL ./onestack … (sudo does not pass on "
+        "; behind a proxy: export http_proxy, https_proxy and no_proxy, then sudo "
+        "--preserve-env=http_proxy,https_proxy,no_proxy ./onestack … (sudo alone does not pass on "
         "what your shell has set)"
     )
 

@@ -59,6 +59,8 @@ def launch(
         ({"http_proxy": "", "HTTP_PROXY": "http://a:1"}, {}),
         ({"no_proxy": "", "NO_PROXY": "c"}, {}),
         ({"all_proxy": "http://a:1"}, dict.fromkeys(("http_proxy", "https_proxy"), "http://a:1")),
+        ({"ALL_PROXY": "a:1"}, dict.fromkeys(("http_proxy", "https_proxy"), "http://a:1")),
+        ({"ALL_PROXY": ""}, {"ALL_PROXY": ""}),
         # what uv may know
         ({"ALL_PROXY": "socks5://a:1"}, {"ALL_PROXY": "socks5://a:1"}),
     ],

@@ -643,6 +643,60 @@ def test_a_mirror_is_asked_by_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None
     assert asked == ["http://mirror.invalid/debian"]
 
 
+def test_a_mirror_that_sends_to_another_scheme_is_asked_by_that_ones_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_proxies(monkeypatch)
+    asked: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            asked.append(self.path)
+            self.send_response(301)
+            self.send_header("Location", "https://mirror.invalid/debian")
+            self.end_headers()
+
+        def do_CONNECT(self) -> None:
+            asked.append(self.path)
+            self.send_error(503, "tunnels are shut")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("http_proxy", place)
+        # that of https is the same where nobody says another, as apt has it
+        assert "503" in head("http://mirror.invalid/debian", {})
+        assert "503" not in head("http://mirror.invalid/debian", {"https": "DIRECT"})
+        monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+        assert "refused" in head("http://mirror.invalid/debian", {})
+        server.shutdown()
+    first = "http://mirror.invalid/debian"
+    assert asked == [first, "mirror.invalid:443", first, first]
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://u:s3cret@proxy:port",
+        "http:u:s3cret@h",
+        "http://u:pa/s3cret@proxy:3128",
+        "[",
+        "http://[",
+    ],
+)
+@pytest.mark.parametrize("kind", ["http", "https"])
+def test_a_proxy_whose_address_is_none(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, kind: str
+) -> None:
+    without_proxies(monkeypatch)
+    monkeypatch.setenv("http_proxy", proxy)
+    why = head(f"{kind}://mirror.invalid/x", {})
+    assert why and "s3cret" not in why
+
+
 def test_who_has_no_proxy_is_told_how_to_give_one(monkeypatch: pytest.MonkeyPatch) -> None:
     without_proxies(monkeypatch)
     needs = Needs(packages=("missing",), release_installed=True)
@@ -652,7 +706,9 @@ def test_who_has_no_proxy_is_told_how_to_give_one(monkeypatch: pytest.MonkeyPatc
         (finding,) = [f for f in found(far, needs) if f.severity is Severity.REFUSE]
         return finding.cure
 
-    assert "sudo http_proxy=URL" in cure()
+    # a proxy's URL may have a password, and sudo keeps what it is started with
+    assert "sudo --preserve-env=http_proxy,https_proxy,no_proxy ./onestack" in cure()
+    assert "http_proxy=URL" not in cure()
     monkeypatch.setenv("http_proxy", "http://env:1")
     assert "sudo" not in cure()
 
