@@ -113,6 +113,15 @@ def test_another_way_out_for_a_while_moves_nothing(machine: Machine) -> None:
         machine.inside("ip", "route", "replace", "default", "via", "198.51.100.1", "dev", "out")
 
 
+def test_a_network_that_is_away_for_a_moment_moves_nothing(machine: Machine) -> None:
+    machine.inside("ip", "address", "flush", "dev", "out")
+    refused = machine.onestack("up", expect=3)
+    assert "the machine does not have 198.51.100.7 now, nor a way to anywhere" in refused.stderr
+    machine.has("7")
+    assert "0 changes" in machine.onestack("up").stdout
+    assert machine.public() == {"198.51.100.7"}
+
+
 def test_an_address_that_was_answered_is_answered_anew(machine: Machine) -> None:
     machine.onestack("up", "--set", "CONFIG_CONTROLLER_HOST=198.51.100.7")
     machine.has("8", old="7")

@@ -12,6 +12,7 @@ import grp
 import ipaddress
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterable, Mapping
@@ -162,9 +163,11 @@ def gather(cloud: Cloud, controller: str = "", versions: Iterable[str] = ()) -> 
     route = route_address()
     nic = links.default_nic(_text("/proc/net/route"))
     devices = _devices()
-    own = netns.PUBLIC_ADDRESS if cloud.netns else route or "127.0.0.1"
-    before = _text(str(cloud.address_file)).strip()
-    public = public_address(controller, before, own, devices)
+    before = address_before(cloud)
+    public = public_address(controller, before, route, devices)
+    if cloud.netns:
+        # which has the address that it is given, whatever the machine has
+        public = controller or netns.PUBLIC_ADDRESS
     packages = dpkg.installed()
     tried = kvm.probe(CACHE)
     return HostFacts(
@@ -287,14 +290,30 @@ def route_address() -> str:
             return ""
 
 
-def public_address(given: str, before: str, own: str, devices: Mapping[str, Iterable[str]]) -> str:
-    """Where a cloud's front is to be: as ``given``, else where it was ``before``, else ``own``.
+def public_address(
+    given: str, before: str, route: str, devices: Mapping[str, Iterable[str]]
+) -> str:
+    """Where a cloud's front is to be: as ``given``, else where it was ``before``, else ``route``.
 
     It stays as long as the machine has that address: a default route that is another one for a
-    while (a VPN's) does not move a cloud.
+    while (a VPN's) does not move a cloud. Nor does none at all: it comes back.
     """
     there = {each.partition("/")[0] for addresses in devices.values() for each in addresses}
-    return given or (before if before in there else own)
+    return given or (before if before in there else route or before or "127.0.0.1")
+
+
+_OF_CLIENTS = re.compile(r'"auth_url": *"https://\[?([0-9A-Fa-f.:]+?)\]?:\d+/')
+
+
+def address_before(cloud: Cloud) -> str:
+    """Where its front was, or ``""``.
+
+    A program before this one wrote it down for clients only.
+    """
+    if said := _text(str(cloud.address_file)).strip():
+        return said
+    found = _OF_CLIENTS.search(_text(str(cloud.etc / "clouds.yaml")))
+    return found[1] if found else ""
 
 
 def resolvers(files: Iterable[Path] = RESOLVERS) -> tuple[str, ...]:

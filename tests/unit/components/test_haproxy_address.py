@@ -35,7 +35,7 @@ def test_a_changed_address_is_said_and_up_mends_it(
     what = f"the cloud is at {before}, and is to be at 192.0.2.5"
     assert (told.severity, told.what, told.why) == (Severity.WARN, what, why)
     assert (found.severity, found.what, found.why) == (Severity.REFUSE, what, why)
-    assert found.cure == "onestack up"
+    assert found.cure == "onestack up" and told.cure.startswith("onestack up goes there; ")
     for change in ensure_address(ctx):
         change.do()
     assert ctx.cloud.address_file.read_text() == "192.0.2.5\n"
@@ -46,6 +46,24 @@ def test_a_changed_address_is_said_and_up_mends_it(
     assert list(HAPROXY.health_checks(ctx)) == []
     (refused,) = HAPROXY.preflight_checks(ctx)
     assert refused.severity is Severity.REFUSE
+
+
+def test_an_answer_taken_out_again_in_a_network_of_the_clouds_own(tmp_path: Path) -> None:
+    there = dataclasses.replace(MACHINE, former_address="203.0.113.9", public_here=False)
+    ctx = context_on(there, tmp_path, HAPROXY)
+    ctx = dataclasses.replace(ctx, cloud=dataclasses.replace(ctx.cloud, netns="onestack-x"))
+    (told,), (found,) = HAPROXY.preflight_checks(ctx), HAPROXY.health_checks(ctx)
+    assert told.severity is Severity.WARN and found.cure == "onestack up"
+    assert found.why.startswith("that is the address of a network namespace's cloud")
+
+
+def test_a_machine_whose_network_is_away_for_a_moment(tmp_path: Path) -> None:
+    """The cloud is not moved to loopback and back, and the operator has the last word."""
+    there = dataclasses.replace(MACHINE, public_here=False, route_address="")
+    (found,) = HAPROXY.preflight_checks(context_on(there, tmp_path, HAPROXY))
+    assert found.severity is Severity.REFUSE
+    assert found.what == "the machine does not have 192.0.2.5 now, nor a way to anywhere"
+    assert found.cure.endswith("onestack up --set CONFIG_CONTROLLER_HOST=127.0.0.1")
 
 
 @needs_root

@@ -238,7 +238,7 @@ def test_a_certificate_for_another_address_is_an_obstacle(tmp_path: Path, ca: Ma
 
 
 def test_an_address_that_the_machine_has_not_is_an_obstacle(tmp_path: Path) -> None:
-    made = front(tmp_path)
+    made = front(tmp_path, CONFIG_CONTROLLER_HOST="192.0.2.5")
     assert list(HAPROXY.preflight_checks(made)) == []
     elsewhere = Host.alone(made.cloud, dataclasses.replace(MACHINE, public_here=False))
     (finding,) = HAPROXY.preflight_checks(dataclasses.replace(made, host=elsewhere))

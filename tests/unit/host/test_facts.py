@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import grp
 import json
 import os
@@ -11,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from onestack.components.clients import clouds_yaml
 from onestack.host import dpkg, facts
 from onestack.host.command import CommandResult
 from onestack.kernel import mounts, sockets
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
+from onestack.model.host import Host
 from tests.support.machines import machine
+from tests.unit.components.rooms import context
 
 
 def test_os_release() -> None:
@@ -74,6 +78,47 @@ DEVICES = {"lo": (), "eth0": ("192.0.2.5/24", "2001:db8::5/64"), "tun0": ("10.8.
 )
 def test_a_cloud_stays_at_its_address(given: str, before: str, expected: str) -> None:
     assert facts.public_address(given, before, "10.8.0.2", DEVICES) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "before", "expected"),
+    [
+        ("", "", "127.0.0.1"),
+        ("", "192.0.2.5", "192.0.2.5"),
+        # it comes back
+        ("", "192.0.2.9", "192.0.2.9"),
+        ("127.0.0.1", "192.0.2.9", "127.0.0.1"),
+    ],
+)
+def test_a_machine_without_a_way_out_moves_no_cloud(given: str, before: str, expected: str) -> None:
+    assert facts.public_address(given, before, "", DEVICES) == expected
+
+
+@pytest.mark.parametrize("address", ["203.0.113.9", "2001:db8::9"])
+def test_where_a_cloud_was_that_has_not_written_it_down(tmp_path: Path, address: str) -> None:
+    """An older program's: its clients know."""
+    ctx = context(tmp_path)
+    at = Host.alone(ctx.cloud, dataclasses.replace(ctx.facts, public_address=address))
+    text = clouds_yaml(dataclasses.replace(ctx, host=at))
+    assert facts.address_before(ctx.cloud) == ""
+    ctx.cloud.etc.mkdir(exist_ok=True)
+    (ctx.cloud.etc / "clouds.yaml").write_text(text)
+    assert facts.address_before(ctx.cloud) == address
+    assert facts.gather(ctx.cloud).former_address == address
+    ctx.cloud.address_file.write_text("203.0.113.10\n")
+    assert facts.address_before(ctx.cloud) == "203.0.113.10"
+    (ctx.cloud.etc / "clouds.yaml").write_text("clouds: {}")
+    ctx.cloud.address_file.unlink()
+    assert facts.address_before(ctx.cloud) == ""
+
+
+def test_what_the_machine_has_is_no_matter_in_a_network_of_the_clouds_own(tmp_path: Path) -> None:
+    cloud = Cloud("a", tmp_path, "onestack-a")
+    cloud.etc.mkdir()
+    here = facts.gather(Cloud("a", tmp_path)).public_address
+    cloud.address_file.write_text(f"{here}\n")
+    found = facts.gather(cloud)
+    assert (found.public_address, found.former_address) == ("100.64.0.1", here)
 
 
 def test_where_the_cloud_was_is_read(tmp_path: Path) -> None:

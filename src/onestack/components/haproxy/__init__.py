@@ -67,6 +67,14 @@ class Haproxy(Component):
                     f"have one made for the address {ctx.public}, or set CONFIG_CONTROLLER_HOST",
                 )
         if not ctx.cloud.netns and not ctx.facts.public_here:
+            if not (ctx.answers[KEY] or ctx.facts.route_address):
+                yield refuse(
+                    f"the machine does not have {ctx.public} now, nor a way to anywhere",
+                    "the cloud is there, and stays there until the machine has another one",
+                    "once the network is back (ip -br address), the same again; for this machine "
+                    f"alone: onestack up --set {KEY}=127.0.0.1",
+                )
+                return
             now = ctx.facts.route_address
             mend = f"onestack up --set {KEY}={now}, if the machine has that now; else " * bool(now)
             yield refuse(
@@ -75,10 +83,11 @@ class Haproxy(Component):
                 f"{mend}leave {KEY} out, or name one of: ip -br address",
             )
         elif ctx.facts.former_address:
-            yield warn(*self._moved(ctx), "its users need admin-openrc or clouds.yaml anew")
+            anew = "its users need admin-openrc or clouds.yaml anew then"
+            yield warn(*self._moved(ctx), f"onestack up goes there; {anew}")
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
-        if ctx.facts.former_address and ctx.facts.public_here:
+        if ctx.facts.former_address and (ctx.cloud.netns or ctx.facts.public_here):
             yield refuse(*self._moved(ctx), "onestack up")
 
     @staticmethod
@@ -86,6 +95,8 @@ class Haproxy(Component):
         before = ctx.facts.former_address
         if ctx.answers[KEY]:
             why = f"{KEY} says so"
+        elif ctx.cloud.netns:
+            why = f"that is the address of a network namespace's cloud where no {KEY} is answered"
         elif before.startswith("127."):
             why = "the machine had no other address when the cloud was made"
         else:
