@@ -12,10 +12,14 @@ from onestack.host.ledger import Ledger, LedgerEntry
 from onestack.host.locks import Tell, silent
 from onestack.model.change import Undo
 from onestack.model.errors import OnestackError
+from onestack.network import left_alone
 from onestack.network.nic import operations as nic
 from onestack.storage import loop, pool
 
-OWN = (files, mounts, netns, nftables, nic, packages, sysctl, users, loop, pool, unit)
+OWN = (
+    *(files, left_alone, mounts, netns, nftables, nic, packages, sysctl, users, loop, pool),
+    unit,
+)
 """Modules, beside components, that write into the ledger."""
 
 

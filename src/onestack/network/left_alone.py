@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from onestack.host.command import run
-from onestack.host.files import ensure_file
-from onestack.host.ledger import Ledger
-from onestack.model.change import Change
+from onestack.host.files import undo_file, write_file
+from onestack.host.ledger import Ledger, LedgerEntry
+from onestack.model.change import Change, Undo
 from onestack.model.context import Context
 from onestack.model.errors import NotInstalled, OnestackError
 from onestack.model.findings import Finding, refuse
@@ -26,6 +27,8 @@ OF_PORTS = tuple(f"{kind}????????-??" for kind in ("tap", "qvo", "qvb", "qbr", "
 """neutron's and nova's, each named by the begin of a port's or network's id."""
 OF_TUNNELS = ("vxlan_sys_*", "genev_sys_*", "gre_sys")
 SWITCHES = ("ovs-system", "ovs-netdev")
+KIND = "file of what configures the network"
+MANAGER, NETWORKD = "NetworkManager", "systemd-networkd"
 RELOAD_MANAGER = ("nmcli", "general", "reload", "conf")
 _ROOT = Path("/")
 
@@ -57,31 +60,47 @@ def ensure_told(ctx: Context, nics: Iterable[str] = (), root: Path = _ROOT) -> I
     if ctx.cloud.netns:
         # nobody of the machine's looks into a network of the cloud's own
         return
-    devices, ledger = patterns(ctx, nics), Ledger.of(ctx.cloud)
-    name = ctx.cloud.name
+    devices, name = patterns(ctx, nics), ctx.cloud.name
     of_manager, of_networkd = _files(ctx, root)
     if (root / "run/NetworkManager").is_dir():
-        changes = ensure_file(of_manager, manager_text(name, devices), ledger=ledger)
-        yield from _reloaded(changes, RELOAD_MANAGER)
+        yield from _ensure_read(ctx, MANAGER, of_manager, manager_text(name, devices))
     if networkd.running(root):
-        changes = ensure_file(of_networkd, networkd_text(name, devices), ledger=ledger)
-        yield from _reloaded(changes, networkd.RELOAD[0])
+        yield from _ensure_read(ctx, NETWORKD, of_networkd, networkd_text(name, devices))
 
 
-def ensure_untold(ctx: Context, root: Path = _ROOT) -> Iterator[Change]:
+def _ensure_read(ctx: Context, who: str, path: Path, text: str) -> Iterator[Change]:
+    """The file, and a note of it once it was read: who is killed in between tells it again."""
+    read = _note_of(ctx, who)
+    written = path.is_file() and path.read_text(errors="replace") == text
+    if written and read.is_file() and read.read_text() == text:
+        return
+
+    def tell() -> None:
+        Ledger.of(ctx.cloud).record(KIND, path=str(path), who=who)
+        if not written:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, text)
+        _reload(who)
+        write_file(read, text)
+
+    yield Change(f"have {who} read {path}" if written else f"write {path}", tell)
+
+
+def ensure_untold(ctx: Context) -> Iterator[Change]:
     """No such files any more, and no entry of them."""
-    reload = (RELOAD_MANAGER, networkd.RELOAD[0])
-    for path, command in zip(_files(ctx, root), reload, strict=True):
-        if path.exists():
-            yield from _reloaded([Change(f"remove {path}", _removal(ctx, path))], command)
+    for entry in Ledger.of(ctx.cloud).entries():
+        if entry.kind == KIND:
+            yield Change(f"remove {entry.data['path']}", functools.partial(_untell, ctx, entry))
 
 
-def _removal(ctx: Context, path: Path) -> Callable[[], None]:
-    def remove() -> None:
-        path.unlink(missing_ok=True)
-        Ledger.of(ctx.cloud).forget("file", path=str(path))
+def _untell(ctx: Context, entry: LedgerEntry) -> None:
+    _note_of(ctx, entry.data["who"]).unlink(missing_ok=True)
+    undo_told(entry.data)
+    Ledger.of(ctx.cloud).forget(KIND, **entry.data)
 
-    return remove
+
+def _note_of(ctx: Context, who: str) -> Path:
+    return ctx.cloud.etc / f"told-{who}"
 
 
 def _files(ctx: Context, root: Path) -> tuple[Path, Path]:
@@ -93,16 +112,19 @@ def _files(ctx: Context, root: Path) -> tuple[Path, Path]:
     )
 
 
-def _reloaded(changes: Iterable[Change], command: Sequence[str]) -> Iterator[Change]:
-    for change in changes:
-        yield Change(change.what, functools.partial(_tell, change, command))
-
-
-def _tell(change: Change, command: Sequence[str]) -> None:
-    change.do()
+def _reload(who: str) -> None:
     # One that has ended, or was removed, reads it when it starts.
     with contextlib.suppress(NotInstalled):
-        run(command, check=False, timeout=30)
+        run(RELOAD_MANAGER if who == MANAGER else networkd.RELOAD[0], check=False, timeout=30)
+
+
+def undo_told(data: dict[str, Any]) -> None:
+    """What was the operator's before, a NIC that the file names, is so again at once."""
+    undo_file(data)
+    _reload(data["who"])
+
+
+UNDO: Mapping[str, Undo] = {KIND: undo_told}
 
 
 def taken(ctx: Context, nics: Iterable[str] = ()) -> Iterator[Finding]:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from onestack.deploy.undo import undo_all, undos
 from onestack.host.ledger import Ledger
+from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.network import left_alone
 from tests.support import networks
@@ -178,11 +180,76 @@ def test_who_was_removed_is_told_too(
     for name in ("NetworkManager/conf.d/90-onestack.conf", "systemd/network"):
         assert (tmp_path / "etc" / name).exists()
     # and of a cloud whose network service is switched off for good nothing is left
-    for change in left_alone.ensure_untold(ctx, tmp_path):
+    for change in left_alone.ensure_untold(ctx):
         change.do()
     assert not any(path.is_file() for path in (tmp_path / "etc").rglob("*"))
+    assert not [*ctx.cloud.etc.glob("told-*")]
     assert Ledger.of(ctx.cloud).entries() == []
-    assert list(left_alone.ensure_untold(ctx, tmp_path)) == []
+    assert list(left_alone.ensure_untold(ctx)) == []
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def reloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was asked to read its files, on a machine with both; a signal comes before "kill"."""
+    for place in ("run/NetworkManager", "run/systemd/netif/links"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "run/systemd/netif/links/2").touch()
+    said: list[str] = []
+
+    def run(words: tuple[str, ...], **_: object) -> None:
+        if "kill" in said:
+            said.remove("kill")
+            raise Killed
+        said.append(words[0])
+
+    monkeypatch.setattr(left_alone, "run", run)
+    return said
+
+
+def test_who_is_killed_before_they_have_read_it_tells_them_again(
+    ctx: Context, tmp_path: Path, reloads: list[str]
+) -> None:
+    ctx.cloud.etc.mkdir(parents=True)
+
+    def killed(change: Change) -> None:
+        """The change, by a process that is killed once the file is there."""
+        reloads.append("kill")
+        with pytest.raises(Killed):
+            change.do()
+
+    first, second = left_alone.ensure_told(ctx, root=tmp_path)
+    killed(first)
+    killed(second)
+    assert reloads == []
+    third, fourth = left_alone.ensure_told(ctx, root=tmp_path)
+    assert [third.what.split()[:2], fourth.what.split()[:2]] == [
+        ["have", "NetworkManager"],
+        ["have", "systemd-networkd"],
+    ]
+    third.do()
+    (fifth,) = left_alone.ensure_told(ctx, root=tmp_path)
+    fifth.do()
+    assert reloads == ["nmcli", "networkctl"]
+    assert [*left_alone.ensure_told(ctx, root=tmp_path)] == []
+
+
+def test_destroy_tells_them_too(ctx: Context, tmp_path: Path, reloads: list[str]) -> None:
+    """A NIC that the files name is the operator's again, without a boot."""
+    ctx.cloud.etc.mkdir(parents=True)
+    for change in left_alone.ensure_told(ctx, root=tmp_path):
+        change.do()
+    reloads[:] = ["kill"]
+    ledger = Ledger.of(ctx.cloud)
+    with pytest.raises(Killed):
+        undo_all(ledger, undos())
+    assert len(ledger.entries()) == 2
+    assert undo_all(ledger, undos()).count == 2
+    assert reloads == ["networkctl", "nmcli"]
+    assert not any(path.is_file() for path in (tmp_path / "etc").rglob("*"))
 
 
 def test_a_network_of_the_clouds_own_is_nobodys(ctx: Context, tmp_path: Path) -> None:
