@@ -60,6 +60,8 @@ class Needs:
     requirement: str = ""
     """One of the release's packages, ``name==version``, to try the index with."""
     root_bytes: int = ROOT_BYTES
+    started: Sequence[str] = ()
+    """Programs that services and tasks start, each by the name of its file."""
     running: bool = False
     """Whether this cloud runs already, and has its memory."""
 
@@ -347,18 +349,14 @@ def check_network(s: Subject) -> Iterator[Finding]:
         )
 
 
-CONFINED = ("conntrackd", "dnsmasq", "haproxy", "keepalived", "qemu-img", "radvd")
-"""What services of the cloud start themselves, and of which AppArmor profiles are about."""
-
-
 def check_confined(s: Subject) -> Iterator[Finding]:
     """What the supervisor starts leaves its profile; what services start then has it."""
     for profile in s.machine.enforced():
         program = profile.rpartition("/")[2]
-        if "//" not in profile and program in CONFINED:
+        if "//" not in profile and program in s.needs.started:
             yield warn(
                 f"AppArmor lets {program} have only files of the machine's own",
-                f"services start it with files in {s.cloud.root}: so says the profile {profile}",
+                f"so says the profile {profile}; the cloud starts it with files in {s.cloud.root}",
                 f"aa-complain {profile} (of the package apparmor-utils), or rules for "
                 f"{s.cloud.root}/** in /etc/apparmor.d/local",
             )
@@ -528,6 +526,7 @@ def needs_of(ctx: Context) -> Needs:
     return Needs(
         ports=ports(ctx),
         packages=wanted_packages(ctx),
+        started=sorted({name for declared in ctx.model for name in declared.started}),
         downloads=downloads_of(ctx),
         release_installed=all(
             ctx.release.environment(name).complete for name in wanted_environments(ctx)

@@ -59,6 +59,13 @@ class Part:
         """Debian packages."""
         return ()
 
+    def started(self, ctx: Context) -> Iterable[str]:
+        """Programs that its processes and tasks start, and the supervisor does not.
+
+        By the names of their files. An AppArmor profile for one keeps it from the cloud's files.
+        """
+        return ()
+
     def environments(self, ctx: Context) -> Iterable[str]:
         """Further Python environments of the release, by the name of their lock file.
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ASPECTS = (
-    *("packages", "environments", "disk", "users", "directories", "files", "databases"),
+    *("packages", "started", "environments", "disk", "users", "directories", "files", "databases"),
     *("identity", "frontends", "opened", "bus", "processes", "privsep", "root_commands"),
     *("preload", "zygote", "stores", "downloads", "tasks", "dashboard"),
 )
@@ -91,6 +91,10 @@ class Declared:
     @cached_property
     def packages(self) -> tuple[str, ...]:
         return self._all(lambda part: part.packages(self.ctx))
+
+    @cached_property
+    def started(self) -> tuple[str, ...]:
+        return self._all(lambda part: part.started(self.ctx))
 
     @cached_property
     def environments(self) -> tuple[str, ...]:

@@ -180,6 +180,9 @@ class Cinder(Component):
         yield from ("xfsprogs", "qemu-utils", "cryptsetup-bin")
         yield from backends.packages(ctx.answers)
 
+    def started(self, ctx: Context) -> Iterable[str]:
+        yield "qemu-img"
+
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)
         data = ctx.cloud.data / self.name

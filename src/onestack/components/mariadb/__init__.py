@@ -80,6 +80,11 @@ class Mariadb(Component):
         # not mariadb-server, which makes a system-wide database and starts it
         return ("mariadb-server-core", "mariadb-client-core")
 
+    def started(self, ctx: Context) -> Iterable[str]:
+        # The server itself leaves its profile; mariadb-install-db starts it before that.
+        if not data_directory(ctx.cloud).is_dir():
+            yield "mariadbd"
+
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)
         yield Directory(data_directory(ctx.cloud).parent, user, user, 0o700)

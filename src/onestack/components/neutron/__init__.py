@@ -127,6 +127,10 @@ class Neutron(Component):
     def packages(self, ctx: Context) -> Iterable[str]:
         yield from ("haproxy", "iproute2", "iptables", "procps")
 
+    def started(self, ctx: Context) -> Iterable[str]:
+        # each network's metadata, or each router's
+        yield "haproxy"
+
     def directories(self, ctx: Context) -> Iterable[Directory]:
         layout = ctx.once(Layout)
         yield Directory(layout.temporary.parent, "root", layout.user, 0o770)

@@ -187,6 +187,9 @@ class Nova(Component):
         yield from ("dosfstools", "e2fsprogs", "ntfs-3g", "qemu-utils")
         yield "openssl"  # makes keypairs of type x509
 
+    def started(self, ctx: Context) -> Iterable[str]:
+        yield "qemu-img"
+
     def directories(self, ctx: Context) -> Iterable[Directory]:
         user = ctx.cloud.user(self.name)
         data = ctx.cloud.data / self.name

@@ -60,6 +60,9 @@ class OpenVswitch(Mechanism):
         yield from ("conntrack", "dnsmasq-base", "dnsmasq-utils", "ipset")
         yield from ("iputils-arping", "radvd")
 
+    def started(self, ctx: Context) -> Iterable[str]:
+        yield from ("dnsmasq", "radvd")
+
     def options(self, ctx: Context) -> Mapping[Path, Ini]:
         answers = ctx.answers
         sections: Ini = {
