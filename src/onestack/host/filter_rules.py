@@ -19,6 +19,8 @@ Values = tuple[tuple[Atom, ...], ...] | None
 """Each with as many as the match has keys; ``None`` where nobody says which they are."""
 Ends = frozenset[str]
 DEVICES = ("iifname", "oifname")
+BRIDGED = "bridged"
+"""Asked by iptables alone (physdev), and by neutron's rules of guests' ports before all else."""
 
 ACCEPT, DROP, ON = Ends({"accept"}), Ends({"drop"}), Ends({""})
 DECIDED = Ends({"decided"})
@@ -34,7 +36,16 @@ _WORDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "nfproto": ("ipv4", ("ipv6",)),
 }
 """What the packet is, of what a key asks, and what it is not."""
-_ASKED = (*DEVICES, "tcp dport", "udp dport", "th dport", "l4proto", "ip protocol", *_WORDS)
+_ASKED = (
+    *DEVICES,
+    BRIDGED,
+    "tcp dport",
+    "udp dport",
+    "th dport",
+    "l4proto",
+    "ip protocol",
+    *_WORDS,
+)
 """All that is known of a packet; a set of addresses may have many thousands."""
 _HARMLESS = ("counter", "log", "comment", "mangle", "notrack", "flow", "dup", "last", "ct helper")
 _CONDITIONS = ("limit", "quota", "ct count", "ct timeout", "meter", "set", "map")
@@ -59,6 +70,8 @@ class Packet:
     port: int | None = None
     """At the side that is asked."""
     protocol: str = "tcp"
+    bridged: bool | None = False
+    """Whether it only passes a bridge."""
 
 
 @dataclass(frozen=True)
@@ -115,15 +128,15 @@ class Rules:
         found, sets = cls(), dict[Place, Any]()
         parts = [part for part in ruleset["nftables"] if isinstance(part, Mapping)]
         for part in parts:
-            each = part.get("set") or part.get("map")
-            if _has(each, "family", "table", "name"):
+            each = _named_part(part, "set", "name") or _named_part(part, "map", "name")
+            if each:
                 sets[place_of(each, each["name"])] = each.get("elem", [])
         for part in parts:
-            if _has(chain := part.get("chain"), "family", "table", "name"):
+            if chain := _named_part(part, "chain", "name"):
                 found.chains.setdefault(place_of(chain, chain["name"]), [])
                 if "hook" in chain:
                     found.bases.append(chain)
-            elif _has(rule := part.get("rule"), "family", "table", "chain"):
+            elif rule := _named_part(part, "rule", "chain"):
                 here = place_of(rule, rule["chain"])
                 expr = rule.get("expr")
                 expr = expr if isinstance(expr, list) else [None]
@@ -162,8 +175,14 @@ class Rules:
         return {name for rule in rules for each in rule for name in _named(each)}
 
 
-def _has(part: Any, *keys: str) -> bool:
-    return isinstance(part, Mapping) and all(isinstance(part.get(key), str) for key in keys)
+def _named_part(part: Part, kind: str, name: str) -> Part | None:
+    """A chain, rule or set, if it is one and says where it is."""
+    said = part.get(kind)
+    if not isinstance(said, Mapping):
+        return None
+    return (
+        said if all(isinstance(said.get(key), str) for key in ("family", "table", name)) else None
+    )
 
 
 def _counts(part: Any) -> bool:
@@ -314,6 +333,8 @@ class _Walk:
                 return atom == self.packet.protocol
             number = int(atom) if isinstance(atom, str) else atom
             return _within(_NUMBERS[self.packet.protocol], number)
+        if key == BRIDGED:
+            return self.packet.bridged
         own, others = _WORDS.get(key, ("", ()))
         return True if own and atom == own else False if atom in others else None
 

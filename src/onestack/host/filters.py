@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from onestack.host.filter_rules import DROP, Packet, Part, Rules, fits, place_of
@@ -37,6 +37,9 @@ class Way:
         return not spared and any(fits(one, device) for one in self.closed)
 
 
+_NONE = Way()
+
+
 @dataclass(frozen=True)
 class ClosedChain:
     """A chain that drops or refuses, in the end, what no rule of it accepts."""
@@ -50,10 +53,10 @@ class ClosedChain:
     """Who commonly has such a chain; empty where nothing tells."""
     program: str = ""
     """By whose words a rule is put there: ``iptables``, ``iptables-legacy``; else nft's."""
-    leaving: Way = field(default_factory=Way)
+    leaving: Way = _NONE
     """From a device to the outside."""
-    arriving: Way = field(default_factory=Way)
-    within: Way = field(default_factory=Way)
+    arriving: Way = _NONE
+    within: Way = _NONE
     """From a device to the same: what only passes a bridge."""
 
     @classmethod
@@ -138,7 +141,7 @@ def closed_chains(ruleset: Part, outside: str = "") -> Iterator[ClosedChain]:
             packets = {
                 "leaving": (Packet(device, beyond), Packet(device)),
                 "arriving": (Packet(beyond, device), Packet(None, device)),
-                "within": (Packet(device, device),),
+                "within": (Packet(device, device, bridged=None),),
             }
             for way, (first, *anywhere) in packets.items():
                 # an accepted one that goes elsewhere is a decision about the device all the same
@@ -148,7 +151,7 @@ def closed_chains(ruleset: Part, outside: str = "") -> Iterator[ClosedChain]:
                 each[0 if closed else 1].append("*" if device == _NOBODY else device)
         if any("*" in closed for closed, _ in ways.values()):
             found = {way: Way(tuple(closed), tuple(not_)) for way, (closed, not_) in ways.items()}
-            yield _named(rules, base, found)
+            yield _named(rules, base, **found)
 
 
 def shut_ports(
@@ -159,12 +162,15 @@ def shut_ports(
     for base in rules.at("input"):
         packets = {port: Packet(device, port=port, protocol=protocol) for port in ports}
         if shut := [port for port, each in packets.items() if rules.ends(base, each) == DROP]:
-            yield _named(rules, base, {}), shut
+            yield _named(rules, base), shut
 
 
-def _named(rules: Rules, base: Part, ways: Mapping[str, Way]) -> ClosedChain:
+def _named(
+    rules: Rules, base: Part, leaving: Way = _NONE, arriving: Way = _NONE, within: Way = _NONE
+) -> ClosedChain:
     where = (base["hook"], base["family"], base["table"], base["name"])
-    return ClosedChain(*where, _setter(rules, base), _program(rules, base), **ways)
+    by = (_setter(rules, base), _program(rules, base))
+    return ClosedChain(*where, *by, leaving, arriving, within)
 
 
 def _setter(rules: Rules, base: Part) -> str:

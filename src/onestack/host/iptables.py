@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.host.command import run
+from onestack.host.filter_rules import BRIDGED
 from onestack.model.errors import OnestackError
 
 TABLES = Path("/proc/thread-self/net")
@@ -171,6 +172,8 @@ def _match(option: str, value: str, op: str) -> dict[str, Any]:
     if option in ("--ctstate", "--state"):
         states = {"set": value.lower().split(",")}
         return {"match": {"op": op, "left": {"ct": {"key": "state"}}, "right": states}}
+    if option == "--physdev-is-bridged":
+        return {"match": {"op": op, "left": {"meta": {"key": BRIDGED}}, "right": "yes"}}
     return _other(option)
 
 

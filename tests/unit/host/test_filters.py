@@ -312,7 +312,7 @@ def test_a_form_that_nobody_knows_leads_to_no_verdict(
     monkeypatch.setattr(iptables, "run", lambda *_, **__: command.run(["/nowhere/program"]))
     accepts = [part, {"accept": None}]
     for expr in ([part], accepts, part):
-        rules = ruleset("drop", expr)  # type: ignore[arg-type]
+        rules = ruleset("drop", expr)
         rules["nftables"] += [{"chain": part}, {"set": part}, {"map": part}, {"rule": part}]
         own = iptables.explained(rules["nftables"])
         found = [*filters.closed_chains({"nftables": own}, "eth0")]
@@ -333,6 +333,29 @@ def test_a_table_by_the_name_of_iptables_own(name: str) -> None:
         assert words.startswith(f"nft insert rule ip filter {name} ")
         subprocess.run(["sh", "-ec", words], check=True)
         assert [*filters.shut_ports(nftables.ruleset(), "eth0", [22, 5000])] == []
+
+
+NEUTRON = """\
+*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:neutron-openvswi-FORWARD - [0:0]
+:neutron-openvswi-INPUT - [0:0]
+:neutron-openvswi-sg-chain - [0:0]
+-A INPUT -j neutron-openvswi-INPUT
+-A FORWARD -j neutron-openvswi-FORWARD
+-A neutron-openvswi-FORWARD -m physdev --physdev-out tap0 --physdev-is-bridged -j ACCEPT
+-A neutron-openvswi-INPUT -m physdev --physdev-in tap1 --physdev-is-bridged -j neutron-openvswi-sg-chain
+-A neutron-openvswi-sg-chain -j ACCEPT
+COMMIT
+"""  # noqa: E501
+
+
+def test_what_neutron_lets_pass_a_bridge_is_nothing_of_what_is_forwarded() -> None:
+    rules = {"nftables": [*iptables.parts({"ip": NEUTRON}, "iptables")]}
+    (chain,) = filters.closed_chains(rules, "eth0")
+    assert chain.drops("br-ex") and not chain.within.drops("qbr12345678-9a")
+    assert [ports for _, ports in filters.shut_ports(rules, "eth0", [5000])] == [[5000]]
 
 
 def docker(chain: str) -> list[dict[str, Any]]:
@@ -418,7 +441,8 @@ def test_rules_of_the_older_filter() -> None:
         "goto": {"target": "X"}
     }
     assert several[3]["match"]["right"] == ports and len(several) == 5
-    assert bridged == [{"xt": {"type": "match", "name": "--physdev-is-bridged"}}, {"reject": None}]
+    asked = {"left": {"meta": {"key": "bridged"}}, "right": "yes"}
+    assert bridged == [{"match": {"op": "==", **asked}}, {"reject": None}]
     assert logged[1] == {"xt": {"type": "target", "name": "LOG"}} and len(logged) == 2
     # what jumps by an address alone, to a chain that is empty
     (closed,) = filters.closed_chains({"nftables": found})
