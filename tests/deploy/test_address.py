@@ -40,9 +40,10 @@ class Machine:
 
     def has(self, new: str, old: str = "") -> None:
         """As DHCP does it; the way out stays."""
-        self.inside("ip", "address", "add", f"198.51.100.{new}/24", "dev", "out")
         if old:
+            # First: a second one of the same network goes with the one that it stands behind.
             self.inside("ip", "address", "delete", f"198.51.100.{old}/24", "dev", "out")
+        self.inside("ip", "address", "add", f"198.51.100.{new}/24", "dev", "out")
         self.inside("ip", "route", "replace", "default", "via", "198.51.100.1", "dev", "out")
 
     def doctor(self) -> list[dict[str, str]]:
