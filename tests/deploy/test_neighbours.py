@@ -1,6 +1,6 @@
 """A cloud made by somebody with a umask of 077 and a proxy, and with a packet filter beside it.
 
-Packages and release must be here already; the proxy is one that nobody answers at.
+Packages and release must be here already, and the guest's image comes before; the proxy is one that nobody answers at.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ CHAIN = "f of the table inet own"
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[CloudUnderTest]:
+    # Its packages would be asked for by the proxy.
+    run([str(LAUNCHER), "image", "build-test-guest"], timeout=900)
     made = CloudUnderTest(NAME, answers=ANSWERS, variables=PROXIES)
     try:
         yield made
