@@ -208,7 +208,7 @@ def make_root(root: Path, packages: Path, modules: Path) -> None:
 
 
 def _own_files(root: Path) -> None:
-    (root / "usr").mkdir()
+    (root / "usr").mkdir(parents=True)
     (root / "bin").mkdir()
     for name, to in ONE_PLACE.items():
         (root / name).symlink_to(to)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import os
 import shutil
 import struct
 import subprocess
@@ -37,8 +38,11 @@ def test_another_umask_makes_the_same_guests(
     monkeypatch.setattr(guest, "HERE", place)
     assert guest.recipe() == before
     root = tmp_path / "root"
-    root.mkdir(mode=0o700)
-    guest._own_files(root)
+    mask = os.umask(0o077)
+    try:
+        guest._own_files(root)
+    finally:
+        os.umask(mask)
     modes = {path: path.stat().st_mode & 0o7777 for path in (root, *root.rglob("*"))}
     assert modes[root] == modes[root / "etc"] == modes[root / "usr/lib/guest"] == 0o755
     assert modes[root / "etc/passwd"] == 0o644
