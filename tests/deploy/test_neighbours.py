@@ -1,6 +1,7 @@
 """A cloud made by somebody with a umask of 077 and a proxy, and with a packet filter beside it.
 
-Packages and release must be here already, and the guest's image comes before; the proxy is one that nobody answers at.
+Packages and release must be here already, and the guest's image comes before; the proxy is one
+that nobody answers at.
 """
 
 from __future__ import annotations
