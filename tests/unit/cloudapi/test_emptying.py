@@ -222,7 +222,7 @@ class WithFirewalls(Cloud):
         self.give(OURS)
 
     def give(self, project: str) -> None:
-        given = {
+        given: dict[str, Item] = {
             "groups": {"name": "default", "ingress_firewall_policy_id": "f2"},
             "policies": {"name": "default ingress", "firewall_rules": ["f3"]},
             "rules": {"name": "default ingress ipv4", "ip_version": 4},
