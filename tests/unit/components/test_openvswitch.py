@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from onestack.components.openvswitch import ADDRESS, Openvswitch, external, nics
+from onestack.components.ovn import Ovn
 from onestack.host import filters, nftables
 from onestack.model.component import Component
 from onestack.model.context import Context
@@ -210,13 +211,19 @@ def test_guests_that_do_not_reach_the_cloud_itself(
     assert "by br-ex to the ports 5000 (" in found.why and found.cure.endswith(cure)
 
 
-@pytest.mark.parametrize(("agent", "lost"), [("ovn", "metadata"), ("openvswitch", "no router")])
-def test_a_machine_without_ipv6(tmp_path: Path, agent: str, lost: str) -> None:
+@pytest.mark.parametrize(
+    ("agent", "rooms", "lost"),
+    [("ovn", (Ovn(),), "metadata by IPv4 alone"), ("openvswitch", (), "no router")],
+)
+def test_a_machine_without_ipv6(
+    tmp_path: Path, agent: str, rooms: tuple[Component, ...], lost: str
+) -> None:
     """What does not work is said; an address that the bridge cannot have is refused."""
 
     def found(ipv6: bool, address: str) -> list[Finding]:
         answers = {"CONFIG_NEUTRON_L2_AGENT": agent, ADDRESS: address}
-        ctx = context_on(dataclasses.replace(machine(), ipv6=ipv6), tmp_path, **answers)
+        here = dataclasses.replace(machine(), ipv6=ipv6)
+        ctx = context_on(here, tmp_path, *rooms, **answers)
         return list(ROOM.preflight_checks(ctx))
 
     assert found(True, "2001:db8::1/64") == []

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from onestack.answers.registry import registry
 from onestack.components.openvswitch.forwarding import cut_off, opening
+from onestack.components.ovn import Ovn
 from onestack.host import command, filters, iptables, nftables
 from onestack.host.facts import HostFacts
 from onestack.host.filters import ClosedChain
@@ -112,8 +112,8 @@ def test_guests_behind_bridges(tmp_path: Path, name: str, cures: list[str]) -> N
     assert own.within.drops("br-eno1") and not own.within.drops("eth0")
     # there is none where the switch itself is the filter
     in_kernel = hybrid(tmp_path, modules=("openvswitch",))
-    ovn = registry().answers({"CONFIG_NEUTRON_L2_AGENT": "ovn"})
-    for other in (in_kernel, dataclasses.replace(hybrid(tmp_path), answers=ovn)):
+    ovn = context_on(in_kernel.facts, tmp_path, Ovn(), CONFIG_NEUTRON_L2_AGENT="ovn")
+    for other in (in_kernel, dataclasses.replace(ovn, host=hybrid(tmp_path).host)):
         assert [*cut_off(other, closed)] == []
 
 

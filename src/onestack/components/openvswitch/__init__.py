@@ -100,7 +100,7 @@ class Openvswitch(Component):
             )
         lost = (
             "guests reach their metadata by IPv4 alone"
-            if ctx.once(Bridges).agent == "ovn"
+            if ctx.offers("chassis")
             else "guests' networks of IPv6 have no router, and no metadata by it"
         )
         yield info(lost, why)

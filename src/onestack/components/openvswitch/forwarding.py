@@ -77,8 +77,7 @@ def cut_off(
     no other chain knows of it. ``older``: whether iptables is here that of the older filter;
     ``None``: nobody knows yet.
     """
-    found = ctx.once(Bridges)
-    if found.agent != "openvswitch" or found.datapath != "netdev":
+    if ctx.offers("chassis") or ctx.once(Bridges).datapath != "netdev":
         return
     for chain in closed:
         neutrons = (chain.family, chain.table, chain.chain) == ("ip", "filter", "FORWARD")
