@@ -9,7 +9,7 @@ UNIT := $(PYTEST) --numprocesses 3 --dist loadfile tests/unit
 COMPLETE := ONESTACK_TESTS_COMPLETE=y
 # Services whose tests fit into every change; all are in test-full.
 SERVICES := $(addprefix tests/services/,test_chrony.py test_heat.py test_horizon.py \
-	test_octavia.py test_provision.py test_readme.py test_swift.py test_links.py test_secrecy.py)
+	test_provision.py test_readme.py test_swift.py test_links.py test_secrecy.py)
 DEPLOY := tests/deploy/test_two_clouds.py tests/deploy/test_changes.py
 DONE := tests/deploy/test_life.py $(DEPLOY) $(SERVICES)
 # Guests that services start: minutes for each boot without KVM.
