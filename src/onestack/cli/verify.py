@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from onestack.cli import lock, output
@@ -104,6 +106,15 @@ def selected(args: argparse.Namespace) -> selection.Selection | None:
     return selection.Selection(args.tempest, args.skip, args.concurrency or 0)
 
 
+@contextlib.contextmanager
+def at_work(ctx: Context) -> Iterator[None]:
+    """Alone with the cloud, in its network; what stops us lets what was begun be removed."""
+    with lock.changing(ctx.cloud, "verify"), netns.inside(ctx.cloud.netns), told_to_stop():
+        # What a run that was killed has begun would go on beside this one.
+        end_orphans()
+        yield
+
+
 def end_to_end(ctx: Context, as_json: bool) -> int:
     from onestack.diagnose.trial import trial
 
@@ -111,9 +122,7 @@ def end_to_end(ctx: Context, as_json: bool) -> int:
         if not as_json:
             show_tried(one)
 
-    inside = netns.inside(ctx.cloud.netns)
-    with lock.changing(ctx.cloud, "verify"), inside, told_to_stop():
-        end_orphans()
+    with at_work(ctx):
         tried = trial(ctx, heard)
     well = all(one.ok is not False for one in tried)
     if as_json:
@@ -163,9 +172,7 @@ def clean(ctx: Context, as_json: bool) -> int:
             account.remove(made)
         return True
 
-    inside = netns.inside(ctx.cloud.netns)
-    with lock.changing(ctx.cloud, "verify"), inside, told_to_stop():
-        end_orphans()
+    with at_work(ctx):
         for work in (of_a_trial, lambda: not leftovers.remove(ctx, heard)):
             try:
                 well = work() and well
@@ -187,10 +194,7 @@ def tempest(ctx: Context, wanted: selection.Selection, as_json: bool) -> int:
 
     runner.need_installed(ctx)
 
-    inside = netns.inside(ctx.cloud.netns)
-    with lock.changing(ctx.cloud, "verify"), inside, told_to_stop(), screen.choose() as show:
-        # Tests of a run that was killed would go on beside these.
-        end_orphans()
+    with at_work(ctx), screen.choose() as show:
         found = verify.tempest(ctx, wanted, [show])
     if as_json:
         output.as_json(found.to_json())

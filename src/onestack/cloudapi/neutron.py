@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from onestack.model.context import Context
 
 Item = dict[str, Any]
+GIVEN = (
+    *("security-groups", "fwaas/firewall_groups"),
+    *("fwaas/firewall_policies", "fwaas/firewall_rules"),
+)
+"""Of these neutron makes a default for whichever project's are asked for, before it tells."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,7 @@ class NeutronApi:
 
     def all(self, kind: str, **query: str | Sequence[str]) -> list[Item]:
         asked = dict(query)
-        # Neutron makes a default group for whichever project's groups are asked for.
-        project = asked.pop("project_id", None) if kind == "security-group" else None
+        project = asked.pop("project_id", None) if f"{kind}s" in GIVEN else None
         answer = self.session.get(f"{self.url}/{kind}s", params=asked).json()
         items: list[Item] = answer[f"{kind}s".replace("-", "_")]
         return [item for item in items if project in (None, item.get("project_id"))]

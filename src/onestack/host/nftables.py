@@ -105,6 +105,18 @@ def missing(ruleset: Mapping[str, Any], name: str, families: Iterable[str] = FAM
     return [f"table {family} {name}" for family in families if (family, name) not in there]
 
 
+def gone(ruleset: Mapping[str, Any], name: str, namespace: str | None) -> str:
+    """Why tables ``NAME`` are not what they are to be, in the namespace that has the rules.
+
+    Nothing where all are there, or nobody could say. What this kernel has is asked only then.
+    """
+    lacking = missing(ruleset, name) and missing(ruleset, name, families(namespace))
+    if not lacking:
+        return ""
+    named = ", ".join(lacking)
+    return f"gone from the packet filter: {named}; other rules were loaded in the place of all"
+
+
 def elements(ruleset: Mapping[str, Any], table: str, name: str) -> dict[str, set[str]]:
     """Family to what the set ``name`` of the table has."""
     sets = (part["set"] for part in ruleset["nftables"] if "set" in part)

@@ -201,18 +201,18 @@ class Management:
     def health_checks(self) -> Iterator[Finding]:
         """What of the machine's packet filter is not as guests and their guard want it."""
         rules = nftables.ruleset(self.ctx.cloud.netns)
-        families = nftables.families(self.ctx.cloud.netns)
-        if gone := nftables.missing(rules, self._table, families):
+        if gone := nftables.gone(rules, self._table, self.ctx.cloud.netns):
             yield refuse(
                 f"nothing but neutron keeps the guests of {self.service} from this machine",
-                f"gone from the packet filter: {', '.join(gone)}; other rules were loaded in the "
-                "place of all",
+                gone,
                 f"onestack restart {self.process_name}",
             )
         shut: dict[str, tuple[ClosedChain, list[str]]] = {}
-        for port in self.reached:
-            for chain, _ in filters.shut_ports(rules, self.device, [port.number], port.protocol):
-                shut.setdefault(chain.name, (chain, []))[1].append(f"{port.protocol}/{port.number}")
+        for protocol in dict.fromkeys(port.protocol for port in self.reached):
+            numbers = [port.number for port in self.reached if port.protocol == protocol]
+            for chain, those in filters.shut_ports(rules, self.device, numbers, protocol):
+                own = shut.setdefault(chain.name, (chain, []))[1]
+                own += [f"{protocol}/{number}" for number in those]
         for chain, ports in shut.values():
             yield refuse(
                 f"what the guests of {self.service} send to this machine is dropped",

@@ -385,7 +385,8 @@ def test_a_kernel_without_rules_for_arp(
         assert soon(lambda: "NOARP" in ip(f"link show qbr{PORT}")), keeper.log.read_text()
         assert "NOARP" in ip(f"link show qvo{PORT}")
         assert first.heard() == set() and late.heard() == set()
-        assert list(unheard.heard(context_on(machine(kernel=False), tmp_path))) == []
+        ctx = context_on(machine(kernel=False), tmp_path)
+        assert list(unheard.heard(ctx, nftables.ruleset())) == []
 
 
 @needs_root
@@ -490,7 +491,7 @@ def test_what_is_heard_is_told(tmp_path: Path, alone: None) -> None:
         # it is gone since these were gathered
         present = {"lo": (), TAP: (), "tap99999999-99": ()}
         facts = dataclasses.replace(machine(kernel=kernel), cloud_devices=present)
-        found = list(unheard.heard(context_on(facts, tmp_path)))
+        found = list(unheard.heard(context_on(facts, tmp_path), nftables.ruleset()))
         assert {each.severity for each in found} <= {Severity.REFUSE}
         assert {each.cure for each in found} <= {cure}
         return [each.why for each in found]

@@ -8,6 +8,7 @@ from keystoneauth1.exceptions import NotFound
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.emptying.belonging import Belongs, Item, name_of, taken
+from onestack.cloudapi.neutron import GIVEN
 from onestack.cloudapi.session import admin_session
 from onestack.host.locks import Tell
 from onestack.model.errors import OnestackError
@@ -15,9 +16,8 @@ from onestack.model.errors import OnestackError
 if TYPE_CHECKING:
     from onestack.model.context import Context
 
-_FIREWALL = ("fwaas/firewall_groups", "fwaas/firewall_policies", "fwaas/firewall_rules")
 KINDS = (
-    *_FIREWALL,
+    *("fwaas/firewall_groups", "fwaas/firewall_policies", "fwaas/firewall_rules"),
     *(
         "metering/metering-labels",
         "trunks",
@@ -36,8 +36,7 @@ _ALWAYS = ("ports", "networks")
 
 def remove(ctx: Context, path: str, belongs: Belongs, tell: Tell) -> None:
     session, url = admin_session(ctx), f"{ctx.url('network')}/v2.0"
-    # A firewall's list of one project would make the project's default group before it is told.
-    asked = {"project_id": belongs.project} if belongs.project and path not in _FIREWALL else {}
+    asked = {"project_id": belongs.project} if belongs.project and path not in GIVEN else {}
     listed = path.rpartition("/")[2].replace("-", "_")
     try:
         there: list[Item] = session.get(f"{url}/{path}", params=asked).json()[listed]

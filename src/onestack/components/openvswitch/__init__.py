@@ -116,18 +116,16 @@ class Openvswitch(Component):
             yield warn(what, why, cure)
         for what, why, cure in forwarding.unserved(ctx, external_bridge(ctx), rules):
             yield warn(what, why, cure)
-        families = nftables.families(ctx.cloud.netns)
-        gone = nftables.missing(rules, _table(ctx), families)
+        gone = nftables.gone(rules, _table(ctx), ctx.cloud.netns)
         if gone and demo.machine_addresses(ctx.answers):
             # a cloud that an older program has started has not all of them yet
             known = (_etc(ctx) / RULES_NAME).exists()
             yield refuse(
                 "guests do not reach the outside as this machine, by its external bridge alone",
-                f"gone from the packet filter: {', '.join(gone)}; other rules were loaded in the "
-                "place of all",
+                gone,
                 f"onestack restart {self.name}/{nics.KEEPER}" if known else "onestack up",
             )
-        yield from unheard.heard(ctx)
+        yield from unheard.heard(ctx, rules)
         yield from nics.after(ctx)
         yield from left_alone.taken(ctx, nics.ports(ctx))
 

@@ -258,30 +258,26 @@ table arp {name} {{
 """
 
 
-def heard(ctx: Context) -> Iterator[Finding]:
-    """What this machine hears of guests: nothing, unless somebody else changed the rules."""
+def heard(ctx: Context, found: Mapping[str, Any]) -> Iterator[Finding]:
+    """What this machine hears of guests: nothing, unless somebody else changed the rules.
+
+    ``found`` are those of the cloud's network, as `nftables.ruleset` has them.
+    """
     if ctx.once(Bridges).datapath != "netdev":
         return
     what = "this machine hears what guests send, and answers, past their security groups"
     # a cloud that an older program has started has no keeper yet
     known = _script(ctx).exists()
     cure = f"onestack restart openvswitch/{NAME}" if known else "onestack up"
-    found = nftables.ruleset(ctx.cloud.netns)
-    families = nftables.families(ctx.cloud.netns)
-    if gone := nftables.missing(found, table(ctx), families):
-        yield refuse(
-            what,
-            f"gone from the packet filter: {', '.join(gone)}; other rules were loaded in the "
-            "place of all",
-            cure,
-        )
+    if gone := nftables.gone(found, table(ctx), ctx.cloud.netns):
+        yield refuse(what, gone, cure)
         return
     lacking = _lacking(ctx, found)
     if lacking:
         # one that has just come is in it in a moment
         time.sleep(1)
         lacking &= _lacking(ctx, nftables.ruleset(ctx.cloud.netns))
-    for family in families:
+    for family in nftables.FAMILIES:
         if names := sorted(name for name, of in lacking if of == family):
             yield refuse(
                 what,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 
 from onestack.cloudapi.neutron import neutron_of
 from onestack.diagnose.trial.made import NAME, Item, LeftOut, Made
-from onestack.host.command import run
+from onestack.host import links
 
 RANGE = "10.199.0.0/24"
 
@@ -69,9 +68,8 @@ def _subnets(made: Made, network: str) -> list[Item]:
 def near(made: Made) -> bool:
     """Whether this machine has an address in the external network."""
     ranges = [ipaddress.ip_network(each["cidr"]) for each in _subnets(made, made.outside["id"])]
-    listed = json.loads(run(["ip", "-j", "address"], timeout=20).out or "[]")
-    own = [ipaddress.ip_address(a["local"]) for d in listed for a in d["addr_info"]]
-    return any(one in each for one in own for each in ranges)
+    own = [each for device in links.addresses().values() for each in device]
+    return any(ipaddress.ip_interface(one).ip in each for one in own for each in ranges)
 
 
 def floating(made: Made) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from onestack.network.picture.gathered import Gathered, Item
+from onestack.network.picture.gathered import Gathered, Item, of_server
 from onestack.network.picture.model import (
     Bridge,
     Forwarding,
@@ -154,8 +154,7 @@ class _Drawing:
     def _kind(self, port: Item) -> Kind:
         if port["id"] in self._balancers:
             return Kind.BALANCER
-        owner = str(port["device_owner"])
-        return Kind.SERVER if owner.startswith("compute:") else OWNERS.get(owner, Kind.OTHER)
+        return Kind.SERVER if of_server(port) else OWNERS.get(port["device_owner"], Kind.OTHER)
 
     def _rests(self, port: Item, kind: Kind) -> bool:
         """Whether nobody uses it: it is bound to no host, and DOWN as long as that is so."""

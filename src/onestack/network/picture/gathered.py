@@ -6,11 +6,11 @@ told is left out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from onestack.host import links
 from onestack.host.command import run
 from onestack.kernel.namespaces import NAMES
 from onestack.model.context import Context
@@ -106,7 +106,7 @@ def gather(ctx: Context) -> Gathered:
         balancers=balancers or (),
         switch=switch,
         ovn=layer,
-        addresses=_addresses(),
+        addresses=links.addresses(),
         namespaces=_namespaces(ctx),
         silent=tuple(silent),
     )
@@ -187,20 +187,6 @@ def _told(ctx: Context, tool: str, questions: Sequence[tables.Question]) -> Any:
     """By one of the tools in ``ROOT/bin``, which know the cloud's own sockets."""
     said = run([ctx.cloud.bin / tool, *tables.words(questions)], timeout=20)
     return tables.read(said.out, questions)
-
-
-def _addresses() -> dict[str, list[str]]:
-    """Of the machine's devices here, those of the link left out."""
-    said = json.loads(run(["ip", "-json", "address", "show"], timeout=20).out or "[]")
-    return {
-        device["ifname"]: [
-            f"{each['local']}/{each['prefixlen']}"
-            for each in device["addr_info"]
-            if each.get("scope") != "link"
-        ]
-        for device in said
-        if device
-    }
 
 
 def _namespaces(ctx: Context) -> frozenset[str]:
