@@ -75,7 +75,7 @@ def test_from_a_token_to_a_server_that_is_reached(cloud: CloudUnderTest) -> None
     assert done.returncode == 0 and answer["well"] is True
     for what in ("ssh to the server", "a floating IP", "an object", "a stack"):
         assert what in checks
-    assert checks["the volume in the server"]["said"].startswith("seen as ")
+    assert checks["the volume in the server"]["said"] == "seen as vdb"
     assert contents(cloud) == before
     for project_less in ("stack list --all-projects", "keypair list"):
         told = cloud.type(f"openstack {project_less} -f value", expect=None)

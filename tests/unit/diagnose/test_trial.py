@@ -181,9 +181,13 @@ class Guest:
         elif words[-1] == "hostname":
             out = "onestack-verify\n"
         elif "/sys/block" in words[-1]:
-            out = "/sys/block/vda/size:2097152\n"
+            disks = {"vda": volume.SECTORS}
             if self.sees and self.cloud.status["volume"] == "in-use":
-                out += f"/sys/block/vdb/size:{volume.SECTORS}\n"
+                disks["vdb"] = volume.SECTORS
+            # as grep does it
+            named = len(disks) > 1 or " -H " in words[-1]
+            lines = (f"/sys/block/{n}/size:{s}" if named else f"{s}" for n, s in disks.items())
+            out = "".join(f"{line}\n" for line in lines)
         return CommandResult(tuple(words), code, out, "no route" if code else "", 0.0)
 
 
@@ -307,6 +311,15 @@ def test_a_volume_that_the_guest_does_not_see(
     guest.sees = False
     one = tried(ctx)["the volume in the server"]
     assert not one.ok and "the guest has vda" in one.why
+
+
+def test_a_guest_that_does_not_tell_its_disks(
+    ctx: Context, admin: Admin, guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own disk would be taken for the volume."""
+    monkeypatch.setattr(volume, "disks", lambda made: {})
+    one = tried(ctx)["the volume in the server"]
+    assert one.ok is False and one.said == "the guest does not tell which disks it has"
 
 
 def test_what_is_read_back_is_compared(

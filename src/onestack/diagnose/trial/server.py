@@ -169,6 +169,7 @@ def _console(made: Made) -> list[str]:
 
 def disks(made: Made) -> dict[str, int]:
     """Name to sectors of those that the guest has."""
-    done = _typed(made.login, "grep . /sys/block/*/size")
+    # Of one disk alone grep would not say which it is.
+    done = _typed(made.login, "grep -H . /sys/block/*/size")
     lines = (line.split(":") for line in done.out.splitlines() if line.count(":") == 1)
     return {path.split("/")[3]: int(sectors) for path, sectors in lines}

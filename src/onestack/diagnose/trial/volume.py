@@ -26,6 +26,12 @@ def make(made: Made) -> str:
 
 def attach(made: Made) -> str:
     before = disks(made) if made.login else {}
+    if made.login and not before:
+        raise OnestackError(
+            "the guest does not tell which disks it has",
+            "it was reached by ssh before",
+            "the same again; see `onestack doctor`",
+        )
     path = f"/servers/{made.server}/os-volume_attachments"
     body = {"volumeAttachment": {"volumeId": made.volume}}
     device = made.ask("compute", path, body)["volumeAttachment"].get("device") or "a disk"
