@@ -24,6 +24,7 @@ ANSWERS = (
     "CONFIG_ONESTACK_SAHARA_IMAGE=y",
     "CONFIG_PROVISION_DEMO=y",
     "CONFIG_CINDER_INSTALL=n",
+    "CONFIG_SWIFT_INSTALL=y",
 )
 SSH = (
     "ssh -i {key} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
@@ -68,16 +69,22 @@ class Spark(Clusters):
         file = self.work / f"{name}.py"
         file.write_text(program)
         self.ask(f"job binary create --name {name}.py --data {file}")
+        self.run(name, *arguments)
+
+    def run(self, name: str, *arguments: str, configs: str = "") -> None:
+        """Of the binary ``NAME.py``."""
         self.ask(f"job template create --name {name} --type Spark --mains {name}.py")
         said = self.cloud.type(
             f"openstack dataprocessing job execute --job-template {name} --cluster words "
-            f"--configs edp.java.main_class:x --args {' '.join(arguments) or 'none'}"
+            f"--configs edp.java.main_class:x {configs} --args {' '.join(arguments) or 'none'}"
         )
         job = re.findall(r'Job "([^"]+)" has been started', said)[0]
 
         def ended() -> bool:
             status = self.ask(f"job show {job}")["Status"]
-            assert status not in ("FAILED", "KILLED", "DONEWITHERROR"), status
+            if status in ("FAILED", "KILLED", "DONEWITHERROR"):
+                told = self.there(f"tail -n 60 /tmp/spark-edp/{name}/{job}/std*")
+                raise AssertionError(f"{status}\n{told}")
             return bool(status == "SUCCEEDED")
 
         wait_until(f"the job {name}", ended, 1800, 5)
@@ -142,6 +149,31 @@ def test_words_are_counted(spark: Spark) -> None:
     timed("a word count", lambda: spark.job("count", COUNT, *arguments))
     counted = spark.there("hdfs dfs -cat 'out/part-*'").split("\n")
     assert sorted(counted[:-1]) == ["('a', 3)", "('b', 2)", "('c', 1)"]
+
+
+def test_words_in_the_object_store(spark: Spark) -> None:
+    """Program, input and output, by a user made for the job, with its owner's trust."""
+    cloud, work = spark.cloud, spark.work
+    (work / "stored.py").write_text(COUNT)
+    (work / "in").write_text("a b\na c\n")
+    cloud.type(
+        f"set -e; cd {work}; openstack container create words; "
+        "openstack object create words in stored.py"
+    )
+    spark.ask("job binary create --name stored.py --url swift://words/stored.py")
+    arguments = ("swift://words/in", "swift://words/out")
+    swift = "edp.spark.adapt_for_swift:True"
+    timed("with Swift", lambda: spark.run("stored", *arguments, configs=swift))
+    found = cloud.type("openstack object list words -f value -c Name").split()
+    counted = [
+        cloud.type(f"openstack object save --file - words {name}")
+        for name in found
+        if name.startswith("out/part-")
+    ]
+    lines = "".join(counted).splitlines()
+    assert sorted(lines) == ["('a', 2)", "('b', 1)", "('c', 1)"]
+    # That user is gone, and with it what its password was good for.
+    assert "job_" not in cloud.type("openstack user list --domain sahara -f value -c Name")
 
 
 def test_it_is_scaled_and_back_without_loss(spark: Spark) -> None:

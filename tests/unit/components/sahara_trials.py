@@ -379,6 +379,79 @@ def spark(folder: Path) -> Any:
     }
 
 
+def python(folder: Path) -> Any:
+    """Commands that start a program, and what is written to the master before it."""
+    configured(folder)
+    from types import SimpleNamespace
+
+    from oslo_config.cfg import CONF
+    from sahara import context
+    from sahara.plugins.base import PLUGINS
+    from sahara.utils import remote
+
+    context.set_ctx(context.Context(tenant_id=PROJECT, user_id="u"))
+    CONF.set_override("proxy_user_domain_name", "jobs")
+    written: dict[str, str] = {}
+    commands: list[str] = []
+
+    class There:
+        def __enter__(self) -> There:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def execute_command(self, command: str) -> tuple[int, str]:
+            commands.append(command)
+            return 0, "spark.executor.extraClassPath /there.jar"
+
+        def append_to_file(self, path: str, text: str) -> None:
+            written[path] = text
+
+        def write_file_to(self, path: str, data: str) -> None:
+            written[path] = data
+
+    remote.DRIVER = SimpleNamespace(get_remote=lambda _: There())
+    master = SimpleNamespace(id="m", hostname=lambda: "m")
+    groups = [SimpleNamespace(node_processes=["master"], instances=[master], configuration=dict)]
+    cluster = SimpleNamespace(
+        cluster_configs={}, node_groups=groups, plugin_name="spark3", hadoop_version="3.5"
+    )
+    main = {"edp.java.main_class": "x"}
+    proxied = {
+        "proxy_username": "job_1",
+        "proxy_password": "a\\b",
+        "proxy_trust_id": "t",
+    }
+    given = {
+        "proxied": {"configs": main, "proxy_configs": proxied, "args": ["swift://c/in", "2"]},
+        "own": {
+            "configs": {**main, "fs.swift.service.sahara.username": "u"},
+            "args": [],
+        },
+    }
+    found, told = {}, []
+    plugin = PLUGINS.get_plugin("spark3")
+    for name, configs in given.items():
+        engine = plugin.get_edp_engine(cluster, "Spark")
+        found[name] = engine._build_command("/w", ["p.py", "l.jar"], ["b.jar"], configs)
+        told.append(written["/w/spark.properties"])
+    engine = plugin.get_edp_engine(cluster, "Spark")
+    found["without"] = engine._build_command("/w", ["p.py"], [], given["proxied"])
+    files = dict(written)
+    written.clear()
+    engine = plugin.get_edp_engine(cluster, "Spark")
+    found["java"] = engine._build_command("/w", ["p.jar"], ["b.jar"], given["proxied"])
+    return {
+        "commands": found,
+        "files": files,
+        "told": told[0],
+        "java": sorted(written),
+        "typed": commands,
+        "shell": type(plugin.get_edp_engine(cluster, "Shell")).__name__,
+        "none": plugin.get_edp_engine(cluster, "Pig"),
+    }
+
+
 def interrupted(folder: Path) -> Any:
     """What a start makes of clusters and jobs that are in the middle of something.
 
@@ -532,7 +605,7 @@ def serve(folder: Path) -> None:
     )
 
 
-TRIALS = (serve, api, policy, session, guests, files, disks, spark, interrupted, stack)
+TRIALS = (serve, api, policy, session, guests, files, disks, spark, python, interrupted, stack)
 
 if __name__ == "__main__":
     chosen = next(trial for trial in TRIALS if trial.__name__ == sys.argv[1])

@@ -127,6 +127,44 @@ def test_hdfs_of_today_is_understood(tmp_path: Path) -> None:
     assert not found["moving"] and found["moved"]
 
 
+def test_a_program_in_python_gets_its_data(tmp_path: Path) -> None:
+    """Upstream's wrapper is for Java: it would put two arguments before a program's own."""
+    found = trial("python", tmp_path)
+    commands = found["commands"]
+    start = "/opt/spark/bin/spark-submit"
+    assert commands["proxied"] == (
+        f"{start} --properties-file spark.properties --class x --jars l.jar --master "
+        "spark://%(host)s:7077 --deploy-mode client p.py swift://c.sahara/in 2"
+    )
+    assert commands["without"] == (
+        f"{start} --class x --master spark://%(host)s:7077 --deploy-mode client "
+        "p.py swift://c.sahara/in 2"
+    )
+    assert "SparkWrapper" in commands["java"] and "--properties-file" not in commands["java"]
+    assert found["java"] == ["/w/spark.xml"]
+    # The last one written is of the job that has a data source's own user.
+    (place, text), *others = found["files"].items()
+    assert place == "/w/spark.properties" and not others
+    assert "spark.hadoop.fs.swift.service.sahara.username u\n" in text and "trust" not in text
+    assert "install -m 600 /dev/null /w/spark.properties" in found["typed"]
+    assert (found["shell"], found["none"]) == ("ShellEngine", None)
+
+
+def test_who_a_jobs_data_is_read_by(tmp_path: Path) -> None:
+    told = trial("python", tmp_path)["told"]
+    swift = "spark.hadoop.fs.swift.service.sahara"
+    jar = "/usr/lib/hadoop-mapreduce/hadoop-openstack.jar"
+    assert told.split("\n") == [
+        "spark.executor.extraClassPath /there.jar",
+        f"spark.driver.extraClassPath {jar}",
+        f"{swift}.username job_1",
+        f"{swift}.password a\\\\b",
+        f"{swift}.trust.id t",
+        f"{swift}.domain.name jobs",
+        "",
+    ]
+
+
 @pytest.fixture(scope="module")
 def settled(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return trial("interrupted", tmp_path_factory.mktemp("interrupted"))

@@ -12,8 +12,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from sahara_plugin_spark.plugins.spark import plugin, run_scripts, scaling
+from sahara_plugin_spark.plugins.spark import plugin, run_scripts, scaling, shell_engine
 from sahara_plugin_vanilla.plugins.vanilla.hadoop2 import run_scripts as vanilla_scripts
+
+from onestack.components.sahara.inside import python_programs
 
 VERSION = "3.5"
 LIVE = re.compile(r"^(?:Live datanodes \(|Datanodes available: )(\d+)", re.MULTILINE)
@@ -40,6 +42,12 @@ class Provider(plugin.SparkProvider):  # type: ignore[misc]
 
     def get_image_arguments(self, hadoop_version: str) -> Any:
         return NotImplemented
+
+    def get_edp_engine(self, cluster: Any, job_type: str) -> Any:
+        for kind in (python_programs.Engine, shell_engine.ShellEngine):
+            if kind.job_type_supported(job_type):
+                return kind(cluster)
+        return None
 
     def validate_images(
         self, cluster: Any, test_only: bool = False, image_arguments: Any = None
