@@ -59,7 +59,7 @@ client.settimeout(3)
 client.sendto(b"x", ("{address}", 5300))
 print(client.recv(100).decode())
 """
-BALANCER = "am-lb"
+BALANCER, PAIR = "am-lb", "am-pair"
 BOOT = 1200
 """Seconds at most, of an amphora whose processor is emulated."""
 
@@ -79,9 +79,9 @@ class Balancer:
     def value(self, command: str, column: str) -> str:
         return self.openstack(f"{command} -f value -c {column}").strip()
 
-    def settled(self, seconds: float = 300) -> None:
+    def settled(self, seconds: float = 300, name: str = BALANCER) -> None:
         def ready() -> bool:
-            status = self.value(f"loadbalancer show {BALANCER}", "provisioning_status")
+            status = self.value(f"loadbalancer show {name}", "provisioning_status")
             assert status != "ERROR"
             return status == "ACTIVE"
 
@@ -116,6 +116,19 @@ class Balancer:
             self.openstack("loadbalancer amphora list -f json")
         )
         return [one for one in listed if one["status"] == "ALLOCATED"]
+
+    def compute(self, amphora: str) -> str:
+        """The server that an amphora is, by its id."""
+        return self.value(f"loadbalancer amphora show {amphora}", "compute_id")
+
+    def kill(self, server: str) -> None:
+        """As a hypervisor that fails."""
+        domain = self.value(f"server show {server}", "OS-EXT-SRV-ATTR:instance_name")
+        words = ["pgrep", "-f", f"guest={domain},.*{self.cloud.prefix}"]
+        found = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+        pids = [int(pid) for pid in found.split()]
+        assert len(pids) == 1, pids
+        os.kill(pids[0], signal.SIGKILL)
 
     def process(self) -> dict[str, Any]:
         return next(p for p in self.cloud.status() if p["name"] == "octavia-api")
@@ -175,12 +188,7 @@ def test_a_balancer_is_made(balancer: Balancer) -> None:
     )
     (amphora,) = balancer.amphorae()
     assert amphora["role"] == "STANDALONE"
-    server = json.loads(
-        balancer.openstack(
-            f"loadbalancer amphora show {amphora['id']} -f json -c compute_id -c lb_network_ip"
-        )
-    )
-    balancer.amphora = server["compute_id"]
+    balancer.amphora = balancer.compute(amphora["id"])
     # Nobody but this machine's end is reached in that network, and nobody else reaches the guest.
     shown = balancer.value(f"server show {balancer.amphora}", "project_id")
     assert shown == balancer.value("project show service", "id")
@@ -325,26 +333,13 @@ def test_the_service_dies(balancer: Balancer) -> None:
 
 
 def test_the_guest_dies(balancer: Balancer) -> None:
-    """Killed as by a hypervisor that fails: another takes its place, with all that it knew."""
-    domain = balancer.value(f"server show {balancer.amphora}", "OS-EXT-SRV-ATTR:instance_name")
-    found = subprocess.run(
-        ["pgrep", "-f", f"guest={domain},.*{balancer.cloud.prefix}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.split()
-    pids = [int(p) for p in found]
-    assert len(pids) == 1, pids
+    """Another takes its place, with all that it knew."""
     began = time.monotonic()
-    os.kill(pids[0], signal.SIGKILL)
+    balancer.kill(balancer.amphora)
 
     def replaced() -> bool:
         now = balancer.amphorae()
-        return (
-            len(now) == 1
-            and balancer.value(f"loadbalancer amphora show {now[0]['id']}", "compute_id")
-            != balancer.amphora
-        )
+        return len(now) == 1 and balancer.compute(now[0]["id"]) != balancer.amphora
 
     wait_until("another amphora", replaced, BOOT + 300, 5)
     balancer.settled(BOOT)
@@ -365,8 +360,49 @@ def test_down_and_up(balancer: Balancer) -> None:
     balancer.settled()
 
 
-def test_all_of_it_goes(balancer: Balancer) -> None:
+def test_a_pair(balancer: Balancer) -> None:
+    """Two guests for those who ask for it: the second answers where the first has answered."""
     balancer.openstack(f"loadbalancer delete --cascade {BALANCER}")
+    balancer.openstack(
+        "loadbalancer flavorprofile create --name am-pair --provider amphora "
+        """--flavor-data '{"loadbalancer_topology": "ACTIVE_STANDBY"}'"""
+    )
+    balancer.openstack("loadbalancer flavor create --name pair --flavorprofile am-pair --enable")
+    balancer.openstack(
+        f"loadbalancer create --name {PAIR} --flavor pair --vip-subnet am-sub -f json"
+    )
+    timed("a pair ACTIVE", lambda: balancer.settled(2 * BOOT, PAIR))
+    roles = {one["role"]: one["id"] for one in balancer.amphorae()}
+    assert set(roles) == {"MASTER", "BACKUP"}
+    for made in (
+        f"listener create {PAIR} --name am-two-of --protocol HTTP --protocol-port 80",
+        "pool create --name am-of-two --listener am-two-of --protocol HTTP "
+        "--lb-algorithm ROUND_ROBIN",
+        "member create am-of-two --address 192.168.62.11 --protocol-port 80 --subnet-id am-sub",
+    ):
+        balancer.openstack(f"loadbalancer {made}")
+        balancer.settled(name=PAIR)
+    port = balancer.value(f"loadbalancer show {PAIR}", "vip_port_id")
+    balancer.openstack(f"floating ip set --port {port} {balancer.address}")
+    wait_until("an answer of the pair", lambda: balancer.get() == "am-one", 120, 1)
+    balancer.kill(balancer.compute(roles["MASTER"]))
+    timed(
+        "taken over", lambda: wait_until("the other", lambda: balancer.get() == "am-one", 120, 0.5)
+    )
+
+    def two() -> bool:
+        now = {one["role"]: one["id"] for one in balancer.amphorae()}
+        return set(now) == set(roles) and roles["MASTER"] not in now.values()
+
+    timed("a pair again", lambda: wait_until("a pair", two, BOOT + 300, 5))
+    balancer.settled(BOOT, PAIR)
+    wait_until("an answer of the new pair", lambda: balancer.get() == "am-one", 120, 1)
+
+
+def test_all_of_it_goes(balancer: Balancer) -> None:
+    balancer.openstack(f"loadbalancer delete --cascade {PAIR}")
+    balancer.openstack("loadbalancer flavor delete pair")
+    balancer.openstack("loadbalancer flavorprofile delete am-pair")
     wait_until(
         "its end", lambda: balancer.openstack("loadbalancer list -f value").strip() == "", 180
     )
