@@ -38,20 +38,6 @@ def cloud(before: dict[str, set[str]]) -> Iterator[CloudUnderTest]:
     cloud.destroy()
 
 
-def pids_of(root: Path) -> list[int]:
-    """Processes whose environment names the cloud's root."""
-    mark = f"ONESTACK_SUPERVISED={root}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found
-
-
 def logs_with_secrets(cloud: CloudUnderTest) -> list[str]:
     values = [v for v in cloud.secrets().values() if len(v) >= 12]
     return [name for name, text in cloud.logs().items() if any(v in text for v in values)]
@@ -113,7 +99,7 @@ class TestLife:
 
     def test_no_secret_in_an_argument(self, cloud: CloudUnderTest) -> None:
         values = [v for v in cloud.secrets().values() if len(v) >= 12]
-        for pid in pids_of(cloud.root):
+        for pid in cloud.pids():
             try:
                 line = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
             except OSError:
@@ -147,7 +133,7 @@ class TestLife:
 
     def test_down_and_up(self, cloud: CloudUnderTest) -> None:
         cloud.onestack("down", timeout=180)
-        left = pids_of(cloud.root)
+        left = cloud.pids()
         assert left == [], [Path(f"/proc/{pid}/cmdline").read_text() for pid in left]
         cloud.up()
         assert ready(cloud)
@@ -177,7 +163,7 @@ class TestLife:
             assert kept == []
             found.pop(kind, None)
         assert found == {}
-        assert pids_of(cloud.root) == []
+        assert cloud.pids() == []
 
 
 MOMENTS = (0.5, 1.5, 3, 5, 8, 11, 15, 20, 25, 32)
@@ -201,7 +187,7 @@ def test_killed_at_ten_moments() -> None:
             # the supervisor too, every other time: as a power cut would
             pid_file = cloud.root / "run" / "supervisor" / "lock"
             if MOMENTS.index(moment) % 2 and pid_file.exists():
-                for pid in pids_of(cloud.root):
+                for pid in cloud.pids():
                     with_error = run(["kill", "-9", str(pid)], expect=None)
                     assert with_error.returncode in (0, 1)
         cloud.up()

@@ -248,6 +248,38 @@ def test_down_and_up(databases: Databases, addresses: dict[str, str]) -> None:
     assert lost in ("FAILED", "COMPLETED")
 
 
+def test_a_power_cut(databases: Databases, addresses: dict[str, str]) -> None:
+    """In the middle of three things at once: each settles, and nothing that was there is lost."""
+    cloud, size = databases.cloud, 3
+    databases.ask(
+        addresses["db-again"], USER, PASSWORD, "INSERT INTO things VALUES (3,'c')", "shop"
+    )
+    databases.create("db-dark")
+    wait_until(
+        "its server",
+        lambda: "db-dark" in cloud.type("openstack server list --all-projects -f value -c Name"),
+        120,
+    )
+    cloud.type("openstack database backup create db-dark-backup --instance db-maria")
+    cloud.type(f"openstack database instance resize volume db-again {size}")
+    wait_until("the resize", lambda: databases.show("db-again")["status"] == "RESIZE", 120)
+    cloud.power_cut()
+    cloud.up(timeout=900)
+    for name in ("db-maria", "db-again"):
+        databases.healthy(name, 1500)
+    assert databases.show("db-again")["volume"] in (size - 1, size)
+    found = databases.ask(
+        addresses["db-again"], USER, PASSWORD, "SELECT what FROM things ORDER BY id", "shop"
+    )
+    assert found.split() == ["a", "b", "c"]
+    assert databases.ask(addresses["db-maria"], USER, PASSWORD, "SELECT 1") == "1"
+    backup = databases.json("database backup show db-dark-backup")["status"]
+    assert backup in ("FAILED", "COMPLETED")
+    made = databases.settled("db-dark", 1500)
+    print(f"after the power cut: {made['status']}, the backup {backup}")
+    databases.deleted("db-dark")
+
+
 def test_a_reboot(databases: Databases, addresses: dict[str, str]) -> None:
     databases.cloud.type("openstack database instance reboot db-maria", timeout=300)
     databases.healthy("db-maria", 1200)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -150,6 +151,31 @@ class CloudUnderTest:
             if not os.environ.get("ONESTACK_TEST_KEEP"):
                 self.destroy()
 
+    def pids(self) -> list[int]:
+        """Of the cloud's processes, by the root that their environment names."""
+        mark = f"ONESTACK_SUPERVISED={self.root}".encode()
+        return pids_by("environ", lambda words: mark in words)
+
+    def guests(self) -> list[int]:
+        """Of the processes that are its guests."""
+        place = f"{self.root}/".encode()
+        return pids_by(
+            "cmdline",
+            lambda words: b"qemu-system" in words[0] and any(place in word for word in words),
+        )
+
+    def power_cut(self) -> None:
+        """All of it is gone at once, its guests too; nothing was told."""
+        until = time.monotonic() + 30
+        # What was being started while the others were ended comes after them.
+        while left := [*self.pids(), *self.guests()]:
+            if time.monotonic() > until:
+                raise AssertionError(f"these do not end: {left}")
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.2)
+
     def destroy(self, keep_cache: bool = True) -> None:
         """``keep_cache``: what all clouds share stays, so that the next test need not fetch it."""
         self.onestack("destroy", "--yes", *(("--keep-cache",) if keep_cache else ()), timeout=300)
@@ -192,6 +218,19 @@ class CloudUnderTest:
     def secrets(self) -> dict[str, str]:
         found: dict[str, str] = json.loads((self.root / "etc" / "secrets.json").read_text())
         return found
+
+
+def pids_by(kind: str, fits: Callable[[list[bytes]], bool]) -> list[int]:
+    """Processes that ``fits`` finds by the words of ``/proc/PID/KIND``."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if fits((entry / kind).read_bytes().split(b"\0")):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
 
 
 _ERROR = re.compile(r"^\S+ \S+ \d+ (ERROR|CRITICAL) |\|(EMER|ERR)\||^\S+ +\S+ \d+ \[ERROR\]")
