@@ -156,6 +156,13 @@ class Guest:
             time.sleep(0.2)
 
     def ssh(self, command: str, timeout: float = 40) -> str:
+        return inside("ssh", *self.login(), f"cirros@{ADDRESS}", command, timeout=timeout)
+
+    def copy(self, file: Path) -> None:
+        """Into the home, by the protocol of before sftp: Octavia's tests do."""
+        inside("scp", "-O", *self.login(), file, f"cirros@{ADDRESS}:", timeout=40)
+
+    def login(self) -> list[str | Path]:
         options = (
             "BatchMode=yes",
             "StrictHostKeyChecking=no",
@@ -163,12 +170,7 @@ class Guest:
             "LogLevel=ERROR",
             "ConnectTimeout=15",
         )
-        return inside(
-            *("ssh", "-i", self.place / "key"),
-            *(word for option in options for word in ("-o", option)),
-            *(f"cirros@{ADDRESS}", command),
-            timeout=timeout,
-        )
+        return ["-i", self.place / "key", *(w for option in options for w in ("-o", option))]
 
     def tell(self, execute: str, until: str = "", /, **arguments: Any) -> None:
         """One QMP command, and the wait for the event ``until``."""
@@ -261,6 +263,14 @@ def test_a_guest_lives(place: Path, network: None) -> None:
         pid = guest.ssh("cat /var/run/udhcpc.eth0.pid")
         guest.ssh(f"sudo /bin/kill -USR1 {pid}")
         guest.ssh("ping -c 1 -w 5 192.168.10.1")
+
+        # What is started so goes on when the session has ended.
+        script = place / "lasting"
+        script.write_text("#!/bin/sh\nsleep 2; id -un >/tmp/lasted\n")
+        script.chmod(0o755)
+        guest.copy(script)
+        guest.ssh("sudo screen -d -m ./lasting")
+        wait_for(guest, "cat /tmp/lasted 2>&1 || true", "root")
 
         attach_volume(guest)
         wait_for(guest, "lsblk -lb --nodeps", "vdb")

@@ -46,6 +46,13 @@ def extract(debs: Path, folder: Path) -> None:
         run(["dpkg-deb", "-x", str(deb), str(folder)], timeout=120)
 
 
+def depended(name: str) -> list[str]:
+    """What the package ``name`` depends on, by apt's lists; nothing where they do not know it."""
+    text = run(["apt-cache", "depends", "--important", name]).out
+    lines = (line.split() for line in text.splitlines())
+    return [words[1] for words in lines if words[:1] == ["Depends:"]]
+
+
 @contextmanager
 def _made(folder: Path, tell: Tell) -> Iterator[Path | None]:
     """A place to fill that becomes ``folder`` in the end; ``None`` if that is there by now."""

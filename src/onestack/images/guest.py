@@ -1,7 +1,7 @@
 """The test guest: a small Linux that behaves as a cloud's instance should.
 
 Made from Debian packages only: the cloud kernel, busybox, dropbear, sudo, and
-a few tools that tests of a cloud call (curl, lsblk, mkfs, sftp). What it does when it
+a few tools that tests of a cloud call (curl, lsblk, mkfs, scp, screen). What it does when it
 starts is in ``rootfs/`` beside this file. Nothing is mounted or installed
 on the way.
 """
@@ -31,12 +31,13 @@ HERE = Path(__file__).parent
 RECIPE = ("guest.py", "boot.py", "cpio.py", "disk.py", "elf.py", "kernel.py", "initrd", "rootfs")
 """Of this folder, what the image depends on."""
 PACKAGES = (
-    *("busybox-static", "dropbear-bin", "sudo", "util-linux", "e2fsprogs", "openssh-sftp-server"),
+    *("busybox-static", "dropbear-bin", "sudo", "util-linux", "e2fsprogs", "screen"),
+    *("openssh-sftp-server", "openssh-client"),
     *("syslinux", "mtools"),
     *("libc6", "libcrypt1", "zlib1g", "libtomcrypt1", "libtommath1", "libgmp10"),
     *("libpam0g", "libpam-modules", "libaudit1", "libcap-ng0", "libselinux1", "libpcre2-8-0"),
     *("libext2fs2", "libcom-err2", "libblkid1", "libuuid1"),
-    *("libmount1", "libsmartcols1", "libudev1"),
+    *("libmount1", "libsmartcols1", "libudev1", "libtinfo6", "libutempter0"),
     *("curl", "libcurl4", "libssl3", "libnghttp2-14", "libidn2-0", "libunistring2", "librtmp1"),
     *("libssh2-1", "libpsl5", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0"),
     *("libkeyutils1", "libldap-2.5-0", "libsasl2-2", "libzstd1", "libbrotli1", "libgnutls30"),
@@ -50,6 +51,9 @@ PROGRAMS = {
     "usr/bin/dbclient": "usr/bin/dbclient",
     "usr/bin/sudo": "usr/bin/sudo",
     "usr/bin/curl": "usr/bin/curl",
+    # Dropbear has none of its own.
+    "usr/bin/scp": "usr/bin/scp",
+    "usr/bin/screen": "usr/bin/screen",
     "bin/lsblk": "bin/lsblk",
     "sbin/blkid": "usr/lib/guest/blkid",
     "sbin/mke2fs": "sbin/mke2fs",
@@ -182,11 +186,9 @@ TEST_GUEST = _TestGuest()
 
 def kernel_package() -> str:
     """The package the newest cloud kernel is in, from apt's lists."""
-    text = run(["apt-cache", "depends", "--important", KERNEL]).out
-    for line in text.splitlines():
-        words = line.split()
-        if words[:1] == ["Depends:"] and words[1].startswith("linux-image-"):
-            return words[1]
+    for name in debs.depended(KERNEL):
+        if name.startswith("linux-image-"):
+            return name
     raise OnestackError(
         f"apt does not know {KERNEL}",
         "its lists are empty, or no Debian archive is configured",

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from onestack.answers.values import Answers
 from onestack.components import openstack
-from onestack.components.octavia import keys, layout
+from onestack.components.octavia import keys, layout, tempest
 from onestack.components.octavia.amphora import AMPHORA
 from onestack.components.octavia.amphorae import AmphoraProvider
 from onestack.components.octavia.providers import (
@@ -205,6 +205,11 @@ class Octavia(Component):
         # Imported by itself as late as in a child, it would bring eventlet along.
         return ("oslo_cache._memcache_pool",)
 
+    def downloads(self, ctx: Context) -> Iterable[Task]:
+        if ctx.offers(tempest.CAPABILITY):
+            needs = ("packages", f"environment:{tempest.ENVIRONMENT}")
+            yield Task("test-server", lambda: tempest.ensure_server(ctx), needs)
+
     def tasks(self, ctx: Context) -> Iterable[Task]:
         # Imported late: answers and checks run where only the standard library is.
         from onestack.cloudapi.keystone import ensure_roles
@@ -219,6 +224,7 @@ class Octavia(Component):
             "load_balancer": {
                 "provider": on[0].name,
                 "enabled_provider_drivers": [f"{p.name}:{p.description}" for p in on],
+                "test_server_path": str(tempest.server(ctx)),
             }
         }
 

@@ -12,13 +12,14 @@ from onestack.host.files import ensure_no_file
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import Directory, Scope, Task
+from onestack.model.declarations import Capability, Directory, Scope, Task
 from onestack.model.key import Key, Kind
 
 
 class Tempest(Component):
     name = "tempest"
     title = "Tempest"
+    provides = (Capability("tempest"),)
     keys = (
         Key(
             RUN,
