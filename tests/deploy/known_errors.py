@@ -18,6 +18,10 @@ KNOWN: tuple[tuple[str, str], ...] = (
         "a test kills Octavia in the middle of a change, which is then told of",
     ),
     (
+        r"^octavia-api\.log: .* ERROR barbicanclient\.client .*Secrets container not found",
+        "a certificate may be a container or a secret: upstream tries the former first",
+    ),
+    (
         r"^barbican\.log: .* ERROR barbican\.api\.controllers .*"
         r"not allowed - please review your user/project privileges",
         "how barbican logs whom it refuses: a test asks for what is another project's",

@@ -21,7 +21,7 @@ from octavia.common import config, constants
 from octavia.db import api, base_models, models
 from oslo_config import cfg
 
-from onestack.components.octavia.inside import refusals
+from onestack.components.octavia.inside import refusals, statuses
 
 SEEDS = {
     models.ProvisioningStatus: constants.SUPPORTED_PROVISIONING_STATUSES,
@@ -38,11 +38,12 @@ PLUGGED = {"vrrp_port_id": "port", "vrrp_ip": "198.51.100.9"}
 """What an amphora has once its port was attached, after it is allocated."""
 
 
-def _database(folder: str, file: str = "/dev/null") -> None:
+def _database(folder: str, file: str = "/dev/null", url: str = "") -> None:
     """With the release's own tables, and the words that they refer to."""
     config.init([f"--config-file={file}"])
-    cfg.CONF.set_override("connection", f"sqlite:///{folder}/octavia", "database")
-    cfg.CONF.set_override("pool_timeout", None, "database")
+    cfg.CONF.set_override("connection", url or f"sqlite:///{folder}/octavia", "database")
+    if not url:
+        cfg.CONF.set_override("pool_timeout", None, "database")
     base_models.BASE.metadata.create_all(api.get_engine())
     with api.session().begin() as session:
         for model, names in SEEDS.items():
@@ -376,6 +377,43 @@ def no_certificates() -> None:
             # Others take no certificate at all.
             ended = protocol in ("TERMINATED_HTTPS", "PROMETHEUS")
             assert answer.json["faultstring"].endswith("; say so") is ended, answer.text
+
+
+def a_provider_is_faster_than_the_api() -> None:
+    """It answers before the API has written that there is something to be waited for."""
+    from keystoneauth1 import plugin
+    from octavia.api.drivers.driver_agent.driver_updater import DriverUpdater
+    from octavia.api.drivers.noop_driver import driver
+
+    said: list[threading.Thread] = []
+
+    def update(_: Any, old: Any, new: Any) -> None:
+        told = {"id": new.pool_id, "provisioning_status": "ACTIVE"}
+        status = {"pools": [told], "loadbalancers": [{**told, "id": balancer}]}
+        words = threading.Thread(target=lambda: DriverUpdater().update_loadbalancer_status(status))
+        words.start()
+        # As long as it takes, unless it waits for us.
+        words.join(2)
+        said.append(words)
+
+    driver.NoopProviderDriver.pool_update = update
+    with tempfile.TemporaryDirectory() as folder:
+        _database(folder, sys.argv[2], url=sys.argv[3])
+        balancer = _balancer("ACTIVE", provider="noop_driver")
+        ask = _served(plugin.BaseAuthPlugin())
+
+        def changed() -> str:
+            pool = _pool(balancer, "ACTIVE")
+            answer = ask("PUT", f"pools/{pool}", pool={"name": "another"})
+            assert answer.status_int == 200, answer.text
+            said[-1].join(30)
+            assert _status(models.LoadBalancer, balancer) == "ACTIVE"
+            return _status(models.Pool, pool)
+
+        # Upstream as it is: nothing ends that.
+        assert changed() == "PENDING_UPDATE"
+        statuses.heed()
+        assert changed() == "ACTIVE"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from onestack.components.octavia import Octavia
+from tests.support.mariadb import installed as needs_mariadb
+from tests.support.mariadb import running
 from tests.support.needs import needs_services
 from tests.support.trials import tried
 from tests.unit.components.rooms import content, context
@@ -23,6 +25,20 @@ def test_trial(name: str) -> None:
 
 @needs_services
 def test_no_certificates(tmp_path: Path) -> None:
+    tried(TRIALS, "no_certificates", configuration(tmp_path))
+
+
+@needs_services
+@needs_mariadb
+def test_a_provider_is_faster_than_the_api(tmp_path: Path) -> None:
+    file = configuration(tmp_path)
+    with running(tmp_path) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE octavia")
+        url = f"mysql+pymysql://root@localhost/octavia?unix_socket={tmp_path}/mariadb.sock"
+        tried(TRIALS, "a_provider_is_faster_than_the_api", file, url)
+
+
+def configuration(tmp_path: Path) -> Path:
     octavia = Octavia()
     ctx = context(
         tmp_path,
@@ -33,4 +49,4 @@ def test_no_certificates(tmp_path: Path) -> None:
     )
     file = tmp_path / "octavia.conf"
     file.write_text(content(ctx, octavia, "octavia.conf"))
-    tried(TRIALS, "no_certificates", file)
+    return file

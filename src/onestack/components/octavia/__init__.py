@@ -93,6 +93,10 @@ class Octavia(Component):
             "the service ended in the middle of that change",
             "repeat it, and if the object is in ERROR, delete it first",
         ),
+        KnownError(
+            "Secrets container not found",
+            "a certificate is kept as a secret, and Octavia looked for a container first: no harm",
+        ),
         openstack.denied("octavia"),
     )
     provides = (Capability("load-balancer", ("octavia-api",), port=PORT),)

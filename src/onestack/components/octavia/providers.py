@@ -71,6 +71,11 @@ class OvnProvider(Provider):
     needs = ("network", "northbound", "southbound")
     known_errors = (
         KnownError(
+            "does not support a requested option",
+            "OVN's balancers were asked for what they cannot do, which was refused: no harm",
+            "the provider amphora can do more",
+        ),
+        KnownError(
             "OVS database connection to OVN_",
             "OVN's databases do not answer",
             "see `onestack status ovn`",

@@ -33,7 +33,7 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     from octavia.cmd import house_keeping
     from octavia.common import policy
 
-    from onestack.components.octavia.inside import interrupted, refusals
+    from onestack.components.octavia.inside import interrupted, refusals, statuses
 
     application = app.setup_app(argv=sys.argv)
     # It would say for each rule that the older roles still count, as is wanted.
@@ -41,6 +41,7 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     if cure := spec.arguments["cure"]:
         refusals.explain(cure)
     left = interrupted.settle()
+    statuses.heed()
     handlers = {
         "status": driver_listener.StatusRequestHandler,
         "stats": driver_listener.StatsRequestHandler,
