@@ -20,6 +20,7 @@ from onestack.components.sahara.guest import RECIPE, USER
 from onestack.model.cloud import CACHE
 from tests.support.needs import needs_root
 from tests.support.service_guest import ADDRESS, MAC, ServiceGuest, free_port, write_drive
+from tests.unit.components.certificates import authority
 
 pytestmark = [needs_root, pytest.mark.timeout(3600)]
 
@@ -42,6 +43,21 @@ context = SparkContext(appName="words")
 words = context.textFile(sys.argv[1]).flatMap(str.split)
 words.map(lambda word: (word, 1)).reduceByKey(add).saveAsTextFile(sys.argv[2])
 context.stop()
+"""
+
+TRUSTED = """
+import java.security.KeyStore;
+import javax.net.ssl.TrustManagerFactory;
+import javax.net.ssl.X509TrustManager;
+public class Trusted {
+    public static void main(String[] none) throws Exception {
+        TrustManagerFactory factory = TrustManagerFactory.getInstance("PKIX");
+        factory.init((KeyStore) null);
+        X509TrustManager manager = (X509TrustManager) factory.getTrustManagers()[0];
+        for (var one : manager.getAcceptedIssuers())
+            System.out.println(one.getSubjectX500Principal());
+    }
+}
 """
 
 
@@ -149,6 +165,19 @@ def test_it_asks_the_name_servers_that_it_was_told(guest: SparkGuest) -> None:
     assert f"nameserver {SERVER}" in guest.type("cat /etc/resolv.conf").splitlines()
     # Where nobody knows a name, that is said soon.
     guest.type("! getent hosts no-such-name.invalid", 60)
+
+
+def test_java_trusts_whom_it_is_told(guest: SparkGuest) -> None:
+    """As sahara tells it; a program then asks as all do, without the store's password."""
+    made = authority(guest.place)
+    guest.put("/tmp/cert.pem", made.ca.read_text())
+    store = r"`cut -f2 -d \"=\" /etc/profile.d/99-java.sh | head -1`/lib/security/cacerts"
+    guest.type(
+        f'sudo su - -c "keytool -import -alias sahara-0 -keystore {store} '
+        '-file /tmp/cert.pem -noprompt -storepass changeit"'
+    )
+    guest.put("Trusted.java", TRUSTED)
+    assert len(guest.type("java Trusted.java").splitlines()) == 1
 
 
 def test_hdfs_comes(guest: SparkGuest) -> None:

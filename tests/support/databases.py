@@ -101,6 +101,16 @@ class Databases:
         words = f"--host={address} --user={user} --connect-timeout=10 --skip-ssl -N -B {database}"
         return self.cloud.type(f'MYSQL_PWD={password} mariadb {words} -e "{sql}"').strip()
 
+    def answers(self, address: str, user: str, password: str, seconds: float = 1200) -> None:
+        """Waited for: of a guest that boots, trove goes on to say what it heard of it last."""
+
+        def look() -> bool:
+            words = f"--host={address} --user={user} --connect-timeout=10 --skip-ssl -e 'SELECT 1'"
+            asked = f"MYSQL_PWD={password} mariadb {words}"
+            return self.cloud.inside(asked, expect=None).returncode == 0
+
+        wait_until(f"the database at {address}", look, seconds, 3)
+
     def refused(self, command: str) -> str:
         done = self.cloud.inside(command, expect=None)
         if done.returncode == 0:

@@ -85,8 +85,10 @@ def place_java(root: Path) -> None:
         (root / "usr/bin" / name).symlink_to(f"/{JAVA}/bin/{name}")
     store = root / "etc/ssl/certs/java/cacerts"
     store.parent.mkdir(parents=True, exist_ok=True)
-    # An empty one: what guests trust they are told.
+    # An empty one: what guests trust they are told. In one of today's form (PKCS12) Java would
+    # find nothing without the password, which it is not given.
     common = ["-keystore", f"/{store.relative_to(root)}", "-storepass", PASSWORD, "-alias", "none"]
+    common += ["-storetype", "JKS"]
     tool = f"/{JAVA}/bin/keytool"
     java(root, [tool, "-genkeypair", "-keyalg", "EC", "-dname", "CN=none", *common])
     java(root, [tool, "-delete", *common])
