@@ -22,6 +22,10 @@ KNOWN: tuple[tuple[str, str], ...] = (
         "a certificate may be a container or a secret: upstream tries the former first",
     ),
     (
+        r"^trove\.log: .* ERROR trove\.common\.exception .*Cannot find compute instance",
+        "how trove waits for a server to be gone: it asks until there is none, and logs that",
+    ),
+    (
         r"^barbican\.log: .* ERROR barbican\.api\.controllers .*"
         r"not allowed - please review your user/project privileges",
         "how barbican logs whom it refuses: a test asks for what is another project's",

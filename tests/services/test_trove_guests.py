@@ -23,6 +23,13 @@ SSH = (
     "-o ConnectTimeout=10 -o LogLevel=ERROR"
 )
 USER, PASSWORD = "app", "of-a-test"
+ASKED_FOR = (
+    "was interrupted",
+    # A guest that boots is asked how full its disk is, and does not answer.
+    " ERROR trove.guestagent.api ",
+    " ERROR trove.instance.models ",
+)
+"""Lines of trove's log that come of what the tests do: it is killed, and so are guests."""
 RELAY = """import socket, subprocess, sys
 with socket.create_server(("127.0.0.1", 33306)) as here:
     here.settimeout(60)
@@ -286,4 +293,4 @@ def test_all_of_it_goes(databases: Databases) -> None:
         databases.deleted(name)
     wait_until("nothing to be left", lambda: not any(databases.left().values()), 180, 3)
     wrong = [line for line in unexpected(databases.cloud.error_lines()) if "trove.log" in line]
-    assert [line for line in wrong if "was interrupted" not in line] == []
+    assert [line for line in wrong if not any(words in line for words in ASKED_FOR)] == []
