@@ -126,6 +126,26 @@ def life_of_a_volume(driver: Any) -> None:
     assert free(driver) == before
 
 
+def volumes_grow_in_use(driver: Any) -> None:
+    """The file grows under whoever has it open; one that is larger already is never cut."""
+    assert driver.get_volume_stats(refresh=True)["pools"][0]["online_extend_support"] is True
+    one = volume(1)
+    driver.create_volume(one)
+    write(driver, one, b"mine", GIB - 4)
+    with open(driver.local_path(one), "r+b") as guest:
+        driver.extend_volume(one, 2)
+        assert os.fstat(guest.fileno()).st_size == 2 * GIB, "it is another file now"
+    assert read(driver, one, 8, GIB - 4) == b"mine\0\0\0\0"
+    # An attempt that was cut short before cinder noted it, and that a guest has seen since.
+    os.truncate(driver.local_path(one), 4 * GIB)
+    write(driver, one, b"late", 4 * GIB - 4)
+    driver.extend_volume(one, 3)
+    one.size = 3
+    driver.terminate_connection(one, {})
+    assert read(driver, one, 4, 4 * GIB - 4) == b"late"
+    driver.delete_volume(one)
+
+
 def snapshots_and_clones(driver: Any) -> None:
     one, two, three = volume(1), volume(1), volume(2)
     driver.create_volume(one)
@@ -330,6 +350,7 @@ TRIALS = {
     for call in (
         follows_cinders_interface,
         life_of_a_volume,
+        volumes_grow_in_use,
         snapshots_and_clones,
         the_pool_is_never_overdrawn,
         images,

@@ -36,6 +36,7 @@ Trials = Callable[..., dict[str, dict[str, str]]]
 SIMPLE = (
     "follows_cinders_interface",
     "life_of_a_volume",
+    "volumes_grow_in_use",
     "snapshots_and_clones",
     "the_pool_is_never_overdrawn",
     "images",

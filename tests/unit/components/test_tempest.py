@@ -229,6 +229,7 @@ class TestFile:
         assert (objects["object_versioning"], objects["container_sync"]) == (True, False)
         volumes = found["volume-feature-enabled"]
         assert (volumes["backup"], volumes["volume_revert"]) == (True, True)
+        assert volumes["extend_attached_volume"] is True
         assert found["enforce_scope"] == dict.fromkeys(
             ("glance", "nova", "neutron", "cinder"), True
         )

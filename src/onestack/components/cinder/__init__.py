@@ -301,6 +301,7 @@ class Cinder(Component):
             "volume-feature-enabled": {
                 "backup": False,
                 "volume_revert": pooled,
+                "extend_attached_volume": pooled,
                 "concurrency_tests": True,
             },
             "enforce_scope": {"cinder": True},

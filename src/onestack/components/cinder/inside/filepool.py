@@ -125,8 +125,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
                     "thick_provisioning_support": True,
                     "thin_provisioning_support": False,
                     "multiattach": False,
-                    # nova has no way to tell a running guest that a file has grown.
-                    "online_extend_support": False,
+                    "online_extend_support": True,
                     "QoS_support": False,
                     "filter_function": self.get_filter_function(),
                     "goodness_function": self.get_goodness_function(),
@@ -190,10 +189,15 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         self._remove(self._path(volume))
 
     def extend_volume(self, volume: Any, new_size: int) -> None:
+        """Also while guests have it. What is added reads as zeros.
+
+        A file that has the size already, of an attempt that was cut short, is never made
+        smaller here: a guest may have seen it.
+        """
         path = self._path(volume)
         size = new_size * units.Gi
         with self._room_for(size - path.stat().st_size):
-            os.truncate(path, size)
+            _grow_file(path, size)
 
     def create_cloned_volume(self, volume: Any, src_vref: Any) -> None:
         self._copy(self._path(src_vref), self._path(volume), volume.size * units.Gi)
@@ -296,10 +300,8 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         But the backup service, which restores into what it takes for a disk, has cut the
         file off where the backup's zeros begin that end it.
         """
-        path = self._path(volume)
         with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_size < volume.size * units.Gi:
-                os.truncate(path, volume.size * units.Gi)
+            _grow_file(self._path(volume), volume.size * units.Gi)
 
     def secure_file_operations_enabled(self) -> bool:
         """Volumes are read and written as cinder's own user, whoever has them meanwhile."""
@@ -345,6 +347,17 @@ def _make_file(path: Path, size: int) -> None:
     try:
         os.ftruncate(descriptor, size)
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _grow_file(path: Path, size: int) -> None:
+    """Of ``size`` bytes at least, on the disk when it returns."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_size < size:
+            os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -48,6 +48,9 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     from nova.objects import base
     from oslo_service import opts
 
+    from onestack.components.nova.inside import volumes
+
+    volumes.use_local_files()
     opts.register_service_opts(nova.conf.CONF)
     os_brick.setup(nova.conf.CONF)
     os_vif.initialize()

@@ -1,0 +1,91 @@
+"""Trials of ours inside nova, run by the services' own Python (see test_nova_upstream.py)."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from nova import exception
+from nova.compute import power_state
+from nova.virt.libvirt import driver, guest
+from nova.virt.libvirt import host as libvirt_host
+
+import onestack.components.nova.inside.preload  # noqa: F401 -- first, for native threads
+from onestack.components.nova.inside import volumes
+
+GIB = 1 << 30
+PATH = "/pool/volume-1"
+
+
+class Domain:
+    """As much of libvirt's as a resize asks for."""
+
+    def __init__(self) -> None:
+        self.resized: list[tuple[str, int, int]] = []
+
+    def blockResize(self, disk: str, size: int, flags: int) -> None:
+        self.resized.append((disk, size, flags))
+
+
+def compute(domain: Domain, state: int = power_state.RUNNING) -> Any:
+    made = object.__new__(driver.LibvirtDriver)
+    made._host = mock.create_autospec(libvirt_host.Host, instance=True)
+    made._host.get_guest.return_value = guest.Guest(domain)
+    made._volume_api = SimpleNamespace()
+    # upstream's own makes the volumes' drivers, from its table
+    made.volume_drivers = {}
+    mock.patch.object(guest.Guest, "get_power_state", return_value=state).start()
+    return made
+
+
+def attached(**more: Any) -> dict[str, Any]:
+    """What `onestack.components.cinder.inside.filepool` tells of a volume."""
+    data = {"name": "volume-1", "device_path": PATH, "discard": True, "encrypted": False}
+    return {"driver_volume_type": volumes.KIND, "data": data, "serial": "1", **more}
+
+
+def grown() -> None:
+    """A guest is told that its volume has grown; upstream alone refuses."""
+    domain = Domain()
+    one = compute(domain)
+    try:
+        one.extend_volume(None, attached(), None, 3 * GIB)
+    except exception.ExtendVolumeNotSupported:
+        pass
+    else:
+        raise AssertionError("upstream's driver tells guests itself: ours can go")
+    assert domain.resized == []
+
+    volumes.use_local_files()
+    one = compute(domain)
+    one.extend_volume(None, attached(), None, 3 * GIB)
+    # bytes, of the file by its name
+    assert [(disk, size) for disk, size, _ in domain.resized] == [(PATH, 3 * GIB)]
+
+    asleep = Domain()
+    compute(asleep, power_state.SHUTDOWN).extend_volume(None, attached(), None, 3 * GIB)
+    assert asleep.resized == [], "it reads the size when it starts"
+
+
+def shared() -> None:
+    """A volume of several guests: what libvirt is told, and what not of others."""
+    volumes.use_local_files()
+    one = compute(Domain())
+    one._host.find_secret.return_value = None
+    one.disk_cachemodes = {"file": "writeback"}
+    disk = {"type": "disk", "dev": "vdb", "bus": "virtio"}
+    xml = one._get_volume_config(attached(multiattach=True), disk).to_xml()
+    xml = xml if isinstance(xml, str) else xml.decode()
+    assert "<shareable/>" in xml, xml
+    # Each guest's host would else keep what the other has written over.
+    assert 'cache="none"' in xml and 'type="raw"' in xml and f'file="{PATH}"' in xml, xml
+    xml = one._get_volume_config(attached(), disk).to_xml()
+    assert "shareable" not in (xml if isinstance(xml, str) else xml.decode())
+
+
+TRIALS = {call.__name__: call for call in (grown, shared)}
+
+if __name__ == "__main__":
+    TRIALS[sys.argv[1]]()

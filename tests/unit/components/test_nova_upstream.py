@@ -1,0 +1,20 @@
+"""Ours inside nova, tried in the services' environment; the trials are in nova_trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.needs import needs_services
+from tests.support.trials import tried
+
+TRIALS = Path(__file__).with_name("nova_trials.py")
+
+
+@needs_services
+def test_a_guest_sees_that_its_volume_has_grown() -> None:
+    tried(TRIALS, "grown")
+
+
+@needs_services
+def test_a_volume_of_several_guests() -> None:
+    tried(TRIALS, "shared")
