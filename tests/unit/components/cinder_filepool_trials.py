@@ -7,13 +7,17 @@ Each trial is a function here that takes a driver; it raises when something is w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -272,6 +276,68 @@ def connections_are_local_files(driver: Any) -> None:
     driver.delete_volume(one)
 
 
+def several_servers_have_a_volume(driver: Any) -> None:
+    """QEMU's own locks on the file, as libvirt asks for them: shared, or for one alone."""
+    assert driver.get_volume_stats(refresh=True)["pools"][0]["multiattach"] is True
+    one = volume(1)
+    driver.create_volume(one)
+    first, second = (driver.initialize_connection(one, {"host": h}) for h in ("a", "b"))
+    assert first == second
+    path = first["data"]["device_path"]
+    owner, access = os.stat(path).st_uid, os.getxattr(path, "system.posix_acl_access")
+    with opened(path, shared=True) as (a, b):
+        assert a.poll() is None and b.poll() is None, "two guests cannot have it"
+        # One goes. The other keeps its hand on the same file.
+        inode = os.stat(path).st_ino
+        driver.terminate_connection(one, {"host": "a"})
+        now = os.stat(path)
+        assert (now.st_ino, now.st_uid, now.st_size) == (inode, owner, GIB)
+        assert os.getxattr(path, "system.posix_acl_access") == access
+    with opened(path, shared=False) as (a, b):
+        assert {a.poll() is None, b.poll() is None} == {True, False}, "nothing guards it"
+    driver.delete_volume(one)
+
+
+@contextlib.contextmanager
+def opened(path: str, *, shared: bool) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Two QEMUs that have the file as guests have it (stopped), or end because they are refused.
+
+    ``shared`` is what libvirt makes of ``<shareable/>``: others may write as well.
+    """
+    node = {"driver": "raw", "node-name": "n", "file": {"driver": "file", "filename": path}}
+    device = f"virtio-blk-pci,drive=n,share-rw={'on' if shared else 'off'}"
+    words = ["qemu-system-x86_64", "-accel", "tcg", "-S", "-nodefaults", "-display", "none"]
+    words += ["-m", "16", "-blockdev", json.dumps(node), "-device", device, "-qmp"]
+    made = []
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            for number in range(2):
+                monitor = f"{place}/{number}"
+                qmp = [f"unix:{monitor},server=on,wait=off"]
+                made.append(subprocess.Popen([*words, *qmp], stderr=subprocess.DEVNULL))
+                _until_it_speaks(made[-1], monitor)
+            yield made
+        finally:
+            for process in made:
+                process.kill()
+                process.wait()
+
+
+def _until_it_speaks(process: subprocess.Popen[bytes], monitor: str) -> None:
+    """Or has ended: it greets at once, and answers when all of its devices are there."""
+    while process.poll() is None:
+        with socket.socket(socket.AF_UNIX) as line, contextlib.suppress(OSError):
+            line.settimeout(60)
+            line.connect(monitor)
+            line.sendall(b'{"execute": "qmp_capabilities"}')
+            answer = b""
+            while more := line.recv(4096):
+                answer += more
+                if b'"return"' in answer:
+                    return
+        time.sleep(0.05)
+
+
 def encrypted_volumes_are_refused(driver: Any) -> None:
     one = volume(1)
     one.encryption_key_id = str(uuid.uuid4())
@@ -356,6 +422,7 @@ TRIALS = {
         images,
         images_are_looked_at_without_privileges,
         connections_are_local_files,
+        several_servers_have_a_volume,
         encrypted_volumes_are_refused,
         make_for_libvirt,
         use_after_libvirt,

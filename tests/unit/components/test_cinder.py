@@ -17,6 +17,7 @@ from onestack.components.mariadb import Mariadb
 from onestack.components.memcached import Memcached
 from onestack.components.rabbitmq import Rabbitmq
 from onestack.deploy.roster import attach_command, processes_of
+from onestack.model.declarations import Scope
 from onestack.model.process import AgentProbe
 from onestack.model.root_command import Refused, chosen
 from onestack.storage.pool import Pool
@@ -206,6 +207,12 @@ def test_each_back_end_has_a_section_a_process_and_a_probe_of_its_own(
     assert content(ctx, cinder, "nfs_shares") == "a:/x\n[fd00::1]:/y\n"
     assert {"nfs-common", "open-iscsi"} <= set(cinder.packages(ctx))
     assert "geheim" not in str([p.argv for p in found.values()])
+
+
+def test_the_pool_offers_volumes_for_several_servers(tmp_path: Path, cinder: Cinder) -> None:
+    tasks = {task.name: task for task in cinder.tasks(context(tmp_path, cinder))}
+    assert tasks["types"].needs == ("capability:block-storage",)
+    assert tasks["types"].scope is Scope.CLOUD
 
 
 def test_without_the_pool_no_pool_is_made(tmp_path: Path, cinder: Cinder) -> None:

@@ -122,6 +122,13 @@ def test_driver(simple: dict[str, dict[str, str]], place: pool.Pool, name: str) 
     assert volumes(place) == []
 
 
+@pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="QEMU is not installed")
+def test_several_servers_have_a_volume(trials: Trials, place: pool.Pool) -> None:
+    name = "several_servers_have_a_volume"
+    assert "trouble" not in (found := trials(name)[name]), found
+    assert volumes(place) == []
+
+
 @pytest.mark.parametrize("owner", ["root", "games"])
 def test_volumes_after_libvirt_had_them(trials: Trials, place: pool.Pool, owner: str) -> None:
     """libvirt gives a file to QEMU's user at attach and, when it lost track, to root at detach."""

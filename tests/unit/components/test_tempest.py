@@ -230,6 +230,8 @@ class TestFile:
         volumes = found["volume-feature-enabled"]
         assert (volumes["backup"], volumes["volume_revert"]) == (True, True)
         assert volumes["extend_attached_volume"] is True
+        assert found["compute-feature-enabled"]["volume_multiattach"] is True
+        assert found["volume"]["volume_type_multiattach"] == "multiattach"
         assert found["enforce_scope"] == dict.fromkeys(
             ("glance", "nova", "neutron", "cinder"), True
         )

@@ -24,6 +24,7 @@ from onestack.model.declarations import (
     Frontend,
     Holding,
     Identity,
+    Scope,
     StoreMount,
     Task,
     TempestResources,
@@ -285,17 +286,33 @@ class Cinder(Component):
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
-        if has_pool(ctx):
-            yield Task("pool", lambda: ensure_pool(ctx), ("packages", "users"), before_start=True)
+        if not has_pool(ctx):
+            return
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.cinder import types
+
+        yield Task("pool", lambda: ensure_pool(ctx), ("packages", "users"), before_start=True)
+        yield Task(
+            "types",
+            lambda: types.ensure_types(ctx, (types.MULTIATTACH,)),
+            ("capability:block-storage",),
+            scope=Scope.CLOUD,
+        )
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:
         pooled = backends.chosen(ctx.answers) == (BACKEND,)
         pool: dict[str, Value] = {"storage_protocol": "file", "vendor_name": "onestack"}
         return {
+            "compute-feature-enabled": {
+                "volume_multiattach": pooled,
+                # It wants a key manager.
+                "attach_encrypted_volume": False,
+            },
             "volume": {
                 "region": openstack.region(ctx),
                 "max_microversion": "latest",
                 "backup_driver": "swift",
+                **({"volume_type_multiattach": "multiattach"} if pooled else {}),
                 **(pool if pooled else {}),
             },
             "volume-feature-enabled": {

@@ -342,9 +342,6 @@ class Nova(Component):
                 "resize": True,
                 "stable_rescue": True,
                 "hostname_fqdn_sanitization": True,
-                # Both want a key manager.
-                "attach_encrypted_volume": False,
-                "volume_multiattach": False,
             },
             "enforce_scope": {"nova": True},
         }

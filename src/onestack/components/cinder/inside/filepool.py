@@ -124,7 +124,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
                     # What a volume may grow to is taken at once, as on thick LVM.
                     "thick_provisioning_support": True,
                     "thin_provisioning_support": False,
-                    "multiattach": False,
+                    "multiattach": True,
                     "online_extend_support": True,
                     "QoS_support": False,
                     "filter_function": self.get_filter_function(),
