@@ -171,6 +171,81 @@ def snapshots_and_clones(driver: Any) -> None:
         driver.delete_volume(each)
 
 
+SECRET = b"the first tenant's words. " * 40
+
+
+def nobody_reads_what_was_deleted(driver: Any) -> None:
+    """However a volume is made or grows: blocks that another one had hold zeros in it."""
+    base = volume(1)
+    driver.create_volume(base)
+    write(driver, base, b"base", GIB - 4)
+    shot = snapshot(base)
+    driver.create_snapshot(shot)
+    store = Images("raw")
+    driver.copy_volume_to_image(CONTEXT, base, store, store.meta)
+
+    def blank(new: Any) -> None:
+        driver.create_volume(new)
+
+    def of_a_snapshot(new: Any) -> None:
+        driver.create_volume_from_snapshot(new, shot)
+
+    def of_a_volume(new: Any) -> None:
+        driver.create_cloned_volume(new, base)
+
+    def of_an_image(new: Any) -> None:
+        driver.create_volume(new)
+        driver.copy_image_to_volume(CONTEXT, new, store, store.meta["id"])
+
+    def grown(new: Any) -> None:
+        new.size = 1
+        driver.create_volume(new)
+        driver.extend_volume(new, 2)
+
+    def reverted(new: Any) -> None:
+        """It had words of its own in what it has grown by since."""
+        driver.create_volume(new)
+        write(driver, new, SECRET, 2 * GIB - (1 << 20))
+        driver.revert_to_snapshot(None, new, shot)
+
+    for make in (blank, of_a_snapshot, of_a_volume, of_an_image, grown, reverted):
+        first = volume(2)
+        driver.create_volume(first)
+        with open(driver.local_path(first), "r+b") as file:
+            for at in range(0, 2 * GIB, 16 << 20):
+                file.seek(at)
+                file.write(SECRET * 64)
+            os.fsync(file.fileno())
+        driver.delete_volume(first)
+        second = volume(2)
+        make(second)
+        path = Path(driver.local_path(second))
+        # What a guest writes takes the blocks that are free now, and only some bytes of each.
+        for at in range(5000, 2 * GIB, 32 << 20):
+            write(driver, second, b"x", at)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            for start, end in written(file.fileno()):
+                file.seek(start)
+                assert SECRET[:20] not in file.read(end - start), make.__name__
+            file.seek(5001)
+            assert not any(file.read(1 << 16)), make.__name__
+        assert path.stat().st_size == 2 * GIB, make.__name__
+        driver.delete_volume(second)
+    driver.delete_snapshot(shot)
+    driver.delete_volume(base)
+
+
+def written(descriptor: int) -> Iterator[tuple[int, int]]:
+    """Parts of a file that are no holes."""
+    end = 0
+    with contextlib.suppress(OSError):  # no more
+        while True:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+            yield start, end
+
+
 def the_pool_is_never_overdrawn(driver: Any) -> None:
     record = json.loads(driver._record.read_text())
     size = record["size"] // GIB
@@ -418,6 +493,7 @@ TRIALS = {
         life_of_a_volume,
         volumes_grow_in_use,
         snapshots_and_clones,
+        nobody_reads_what_was_deleted,
         the_pool_is_never_overdrawn,
         images,
         images_are_looked_at_without_privileges,

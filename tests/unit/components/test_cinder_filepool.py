@@ -38,6 +38,7 @@ SIMPLE = (
     "life_of_a_volume",
     "volumes_grow_in_use",
     "snapshots_and_clones",
+    "nobody_reads_what_was_deleted",
     "the_pool_is_never_overdrawn",
     "images",
     "images_are_looked_at_without_privileges",
