@@ -21,23 +21,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
+# As cinder's services have it.
 os.environ["OS_CINDER_DISABLE_EVENTLET_PATCHING"] = "1"
+os.environ["EVENTLET_THREADPOOL_SIZE"] = "0"
 from cinder import monkey_patch
 
 monkey_patch.patch()
 
-from cinder import exception, objects, privsep
+import castellan.key_manager
+from castellan.common.exception import ManagedObjectNotFoundError
+from castellan.common.objects import symmetric_key
+from castellan.key_manager import key_manager
+from cinder import context, exception, objects, privsep
+from cinder.db import api as database
+from cinder.db import models
 from cinder.image import image_utils
 from cinder.interface import volume_driver, volume_snapshot_revert
 from cinder.volume import configuration
 from os_brick.initiator import connector
 from oslo_config import cfg
 
-from onestack.components.cinder.inside import filepool
+from onestack.components.cinder.inside import filepool, luks, messages
 
 GIB = 1 << 30
-CONTEXT = SimpleNamespace(user_id="user", project_id="project")
+CONTEXT = context.RequestContext(user_id="user", project_id="project", is_admin=False)
+HERE = "here@pool#pool"
 
 
 def make_driver(pool: str, record: str) -> filepool.FilePoolDriver:
@@ -46,12 +56,17 @@ def make_driver(pool: str, record: str) -> filepool.FilePoolDriver:
     file.write_text(
         f"[DEFAULT]\nstate_path={scratch}\nimage_conversion_dir={scratch}\n"
         f"[oslo_concurrency]\nlock_path={scratch}\n"
+        f"[database]\nconnection=sqlite:///{scratch}/cinder.sqlite\n"
         f"[pool]\nvolume_backend_name=pool\nfilepool_directory={pool}\nfilepool_record={record}\n"
     )
     # What cinder does as root in a process apart, here in this one: reading a file suffices.
     privsep.sys_admin_pctxt.set_client_mode(False)
     objects.register_all()
     cfg.CONF(["--config-file", str(file)], project="cinder")
+    models.BASE.metadata.create_all(database.get_engine())
+    database.volume_type_create(context.get_admin_context(), {"name": "__DEFAULT__"})
+    messages.know()
+    messages.read_figures()
     driver = filepool.FilePoolDriver(
         configuration=configuration.Configuration(filepool.OPTIONS, config_group="pool"),
         host="here@pool",
@@ -71,12 +86,46 @@ def volume(size: int) -> Any:
         encryption_key_id=None,
         glance_metadata={},
         volume_type=SimpleNamespace(extra_specs={}),
+        name_id=identity,
+        project_id="project",
+        obj_context=CONTEXT,
+        host=HERE,
+        migration_status=None,
     )
+
+
+def known(**values: Any) -> Any:
+    """A volume as cinder has it, in its database."""
+    made = objects.Volume(
+        context.get_admin_context(),
+        **{"size": 1, "status": "available", "host": HERE, "project_id": "project", **values},
+    )
+    made.create()
+    return made
+
+
+def read_messages(identity: str) -> list[str]:
+    """What the API tells of a volume, for those of its project."""
+    from cinder.api.v3 import messages as controllers
+
+    controller = controllers.MessagesController(None)
+    kept = controller.message_api.get_all(CONTEXT, filters={"resource_uuid": identity})
+    for message in kept:
+        controller._build_user_message(message)
+    return [message["user_message"] for message in kept]
 
 
 def snapshot(of: Any) -> Any:
     identity = str(uuid.uuid4())
-    return SimpleNamespace(id=identity, name=f"snapshot-{identity}", volume=of, volume_size=of.size)
+    return SimpleNamespace(
+        id=identity,
+        name=f"snapshot-{identity}",
+        volume=of,
+        volume_size=of.size,
+        encryption_key_id=of.encryption_key_id,
+        project_id="project",
+        obj_context=CONTEXT,
+    )
 
 
 def write(driver: Any, thing: Any, data: bytes, at: int = 0) -> None:
@@ -219,21 +268,25 @@ def nobody_reads_what_was_deleted(driver: Any) -> None:
         driver.delete_volume(first)
         second = volume(2)
         make(second)
-        path = Path(driver.local_path(second))
-        # What a guest writes takes the blocks that are free now, and only some bytes of each.
-        for at in range(5000, 2 * GIB, 32 << 20):
-            write(driver, second, b"x", at)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-            for start, end in written(file.fileno()):
-                file.seek(start)
-                assert SECRET[:20] not in file.read(end - start), make.__name__
-            file.seek(5001)
-            assert not any(file.read(1 << 16)), make.__name__
-        assert path.stat().st_size == 2 * GIB, make.__name__
+        has_nothing_of_others(driver, second, make.__name__)
         driver.delete_volume(second)
     driver.delete_snapshot(shot)
     driver.delete_volume(base)
+
+
+def has_nothing_of_others(driver: Any, thing: Any, made: str) -> None:
+    # What a guest writes takes the blocks that are free now, and only some bytes of each.
+    for at in range(5000, 2 * GIB, 32 << 20):
+        write(driver, thing, b"x", at)
+    path = Path(driver.local_path(thing))
+    assert path.stat().st_size == 2 * GIB, made
+    with path.open("rb") as image:
+        os.fsync(image.fileno())
+        for start, end in written(image.fileno()):
+            image.seek(start)
+            assert SECRET[:20] not in image.read(end - start), made
+        image.seek(5001)
+        assert not any(image.read(1 << 16)), made
 
 
 def written(descriptor: int) -> Iterator[tuple[int, int]]:
@@ -247,10 +300,12 @@ def written(descriptor: int) -> Iterator[tuple[int, int]]:
 
 
 def the_pool_is_never_overdrawn(driver: Any) -> None:
-    record = json.loads(driver._record.read_text())
+    record = json.loads(driver._files.record.read_text())
     size = record["size"] // GIB
     big = volume(size + 1)
     assert "onestack pool grow" in refused(driver.create_volume, big)
+    (text,) = read_messages(big.id)
+    assert f"{size + 1}.0 GiB are wanted, and the pool has {size}.0 GiB free" in text, text
     assert not Path(driver.local_path(big)).exists()
     most = volume(size - 1)
     driver.create_volume(most)
@@ -263,6 +318,196 @@ def the_pool_is_never_overdrawn(driver: Any) -> None:
     assert stats["free_capacity_gb"] == 0
     assert stats["provisioned_capacity_gb"] == stats["total_capacity_gb"] == size
     driver.delete_volume(most)
+
+
+def reverts_are_whole(driver: Any) -> None:
+    """Killed at any point: the volume is as before or as its snapshot, with its own size."""
+    one = volume(1)
+    driver.create_volume(one)
+    write(driver, one, b"first")
+    shot = snapshot(one)
+    driver.create_snapshot(shot)
+    driver.extend_volume(one, 2)
+    one.size = 2
+    write(driver, one, b"later")
+    fresh = os.stat(driver.local_path(shot))
+    path, replace = driver.local_path(one), os.replace
+    left = []
+    for when in ("before", "after"):
+
+        def killed(*arguments: Any, when: str = when) -> None:
+            if when == "after":
+                replace(*arguments)
+            os._exit(9)
+
+        if not (child := os.fork()):
+            mock.patch.object(os, "replace", killed).start()
+            driver.revert_to_snapshot(None, one, shot)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+        assert read(driver, one, 5) == {"before": b"later", "after": b"first"}[when]
+        assert os.stat(path).st_size == 2 * GIB
+        left += [p.name for p in driver._files.directory.glob(".*.part")]
+        driver.do_setup(None)
+        assert not list(driver._files.directory.glob(".*.part"))
+    assert len(left) == 1, left
+    now = os.stat(path)
+    assert (now.st_uid, now.st_mode) == (fresh.st_uid, fresh.st_mode)
+    access = "system.posix_acl_access"
+    assert os.getxattr(path, access) == os.getxattr(driver.local_path(shot), access)
+    driver.delete_snapshot(shot)
+    driver.delete_volume(one)
+
+
+def only_what_was_left_is_swept(driver: Any) -> None:
+    one = volume(1)
+    driver.create_volume(one)
+    there = sorted(p.name for p in driver._files.directory.iterdir())
+    for name in (f".{one.name}.part", ".image-volume-1.part", ".upload-2.part"):
+        Path(driver._files.directory, name).write_text("half")
+    driver.do_setup(None)
+    assert sorted(p.name for p in driver._files.directory.iterdir()) == there
+    driver.delete_volume(one)
+
+
+def what_was_interrupted_ends_at_the_start(driver: Any) -> None:
+    one, two, three = (known(status="extending") for _ in range(3))
+    other = known(status="reverting")
+    for each in (one, two, three, other):
+        driver.create_volume(each)
+    # killed before it was noted, in a guest, and where a guest has seen it
+    for each in (one, two, three):
+        os.truncate(driver.local_path(each), 2 * GIB)
+    database.volume_attach(
+        context.get_admin_context(),
+        {"volume_id": two.id, "attach_status": "attached", "instance_uuid": str(uuid.uuid4())},
+    )
+    write(driver, three, b"seen", 2 * GIB - 4)
+    shot = objects.Snapshot(
+        context.get_admin_context(), volume_id=other.id, volume_size=1, project_id="project"
+    )
+    shot.create()
+    write(driver, other, b"first")
+    driver.create_snapshot(shot)
+    shot.status = "restoring"
+    shot.save()
+    write(driver, other, b"later")
+
+    admin = context.get_admin_context()
+    answer = driver.update_provider_info(
+        objects.VolumeList.get_all(admin), objects.SnapshotList.get_all(admin, {})
+    )
+    assert answer == (None, None)
+    for each in (one, two, three, other, shot):
+        each.refresh()
+    assert [v.status for v in (one, two, three)] == ["available", "in-use", "available"]
+    sizes = [os.stat(driver.local_path(v)).st_size for v in (one, two, three)]
+    assert sizes == [GIB, GIB, 2 * GIB], sizes
+    assert (other.status, shot.status) == ("available", "available")
+    assert read(driver, other, 5) == b"first"
+    driver.delete_snapshot(shot)
+    for each in (one, two, three, other):
+        driver.delete_volume(each)
+        each.destroy()
+
+
+def retypes_and_moves(driver: Any) -> None:
+    """To a type of this back-end, and from another: no two volumes ever mean one file."""
+    one = known(host="here@nfs#nfs", migration_status="completing")
+    copy = known(migration_status=f"target:{one.id}")
+    driver.create_volume(copy)
+    write(driver, copy, b"moved")
+    assert driver.retype(None, copy, None, {"encryption": {}}, None) == (True, None)
+    update = driver.update_migrated_volume(None, one, copy, "available")
+    assert update == driver.update_migrated_volume(None, one, copy, "available"), "once more"
+    one.update(update)
+    one.save()
+    assert read(driver, one, 5) == b"moved"
+    # What is left of the copy, if all ends here, is deleted by whoever finds it.
+    driver.delete_volume(copy)
+    assert read(driver, one, 5) == b"moved"
+    try:
+        driver.update_migrated_volume(None, known(), copy, "available")
+    except exception.VolumeBackendAPIException:
+        pass
+    else:
+        raise AssertionError("it would take the place of its own original")
+
+    # A guest has the copy open: the file keeps its name, and is the volume's all the same.
+    used = known(host="here@nfs#nfs", status="in-use")
+    copy = known(migration_status=f"target:{used.id}")
+    driver.create_volume(copy)
+    write(driver, copy, b"used")
+    used.update(driver.update_migrated_volume(None, used, copy, "in-use"))
+    used.save()
+    driver.delete_volume(copy)
+    assert read(driver, used, 4) == b"used"
+    used.host = HERE
+    used.save()
+    driver.delete_volume(used)
+    driver.delete_volume(one)
+    for each in objects.VolumeList.get_all(context.get_admin_context()):
+        each.destroy()
+
+
+def files_of_the_folder_are_managed(driver: Any) -> None:
+    folder = driver._imports.directory
+    assert folder.stat().st_mode & 0o777 == 0o700
+    before = free(driver)
+    (folder / "one.raw").write_bytes(b"mine" * 1000)
+    os.truncate(folder / "one.raw", GIB + 1)
+    reference = {"source-name": "one.raw"}
+    one = volume(2)
+    assert [e["reference"] for e in manageable(driver)] == [reference]
+    assert driver.manage_existing_get_size(one, reference) == 2
+    assert before - free(driver) == 1, "it counts"
+    driver.manage_existing(one, reference)
+    assert read(driver, one, 4) == b"mine" and not any(folder.iterdir())
+    info = os.stat(driver.local_path(one))
+    assert (info.st_size, info.st_uid, info.st_mode & 0o777) == (2 * GIB, os.getuid(), 0o660)
+    assert before - free(driver) == 2
+
+    driver.unmanage(one)
+    driver.unmanage(one)  # again, as after a kill
+    assert not Path(driver.local_path(one)).exists()
+    two, shot = volume(2), snapshot(one)
+    driver.manage_existing(two, {"source-name": one.name})
+    assert read(driver, two, 4) == b"mine"
+    driver.create_snapshot(shot_of_two := snapshot(two))
+    driver.unmanage_snapshot(shot_of_two)
+    given = {"source-name": shot_of_two.name}
+    assert driver.manage_existing_snapshot_get_size(shot, given) == 2
+    driver.manage_existing_snapshot(shot, given)
+    assert read(driver, shot, 4) == b"mine"
+
+    outside = Path(tempfile.mkdtemp(prefix="trial-"), "secret")
+    outside.write_text("others'")
+    (folder / "link").symlink_to(outside)
+    (folder / "empty").touch()
+    (folder / "inner").mkdir()
+    for name in ("../" + two.name, f"{folder}/one", "link", "empty", "inner", ".pool", "", "gone"):
+        for wrong in ({"source-name": name}, {"source-id": "one.raw"}):
+            try:
+                driver.manage_existing(volume(1), wrong)
+            except exception.ManageExistingInvalidReference as problem:
+                assert "source-name" in str(problem) or str(folder) in str(problem)
+            else:
+                raise AssertionError(f"{wrong} was taken")
+    unsafe = driver.get_manageable_volumes([], None, 1000, 0, ["reference"], ["asc"])
+    assert [entry["reference"]["source-name"] for entry in unsafe] == ["empty", "inner", "link"]
+    assert not any(entry["safe_to_manage"] for entry in unsafe)
+    assert "is empty" in unsafe[0]["reason_not_safe"]
+    (folder / "link").unlink()
+    (folder / "empty").unlink()
+    (folder / "inner").rmdir()
+    driver.delete_snapshot(shot)
+    driver.delete_volume(two)
+
+
+def manageable(driver: Any) -> list[Any]:
+    found = driver.get_manageable_volumes([], None, 1000, 0, ["reference"], ["asc"])
+    assert all(entry["safe_to_manage"] for entry in found)
+    return list(found)
 
 
 def images(driver: Any) -> None:
@@ -284,7 +529,7 @@ def images(driver: Any) -> None:
         assert path.stat().st_mode & 0o777 == 0o660
         driver.delete_volume(two)
     driver.delete_volume(one)
-    assert not list(driver._directory.glob(".*.part"))
+    assert not list(driver._files.directory.glob(".*.part"))
 
 
 class Images:
@@ -413,10 +658,150 @@ def _until_it_speaks(process: subprocess.Popen[bytes], monitor: str) -> None:
         time.sleep(0.05)
 
 
-def encrypted_volumes_are_refused(driver: Any) -> None:
-    one = volume(1)
-    one.encryption_key_id = str(uuid.uuid4())
-    assert "encrypted" in refused(driver.create_volume, one)
+KEY = bytes(range(32))
+KEY_ID = str(uuid.UUID(int=7))
+CIPHER = {"provider": "luks", "cipher": "aes-xts-plain64", "key_size": 256}
+
+
+@contextlib.contextmanager
+def keys(how: dict[str, Any] = CIPHER) -> Iterator[None]:
+    """A key manager with one key, and a volume type whose volumes are encrypted like this."""
+    manager = mock.create_autospec(key_manager.KeyManager, instance=True)
+
+    def get(context: Any, identity: str) -> Any:
+        if identity != KEY_ID:
+            raise ManagedObjectNotFoundError(uuid=identity)
+        return symmetric_key.SymmetricKey("AES", 256, KEY)
+
+    manager.get.side_effect = get
+    with (
+        mock.patch.object(castellan.key_manager, "API", return_value=manager),
+        mock.patch.object(database, "volume_encryption_metadata_get", return_value=dict(how)),
+    ):
+        yield
+
+
+def encrypted(size: int) -> Any:
+    made = volume(size)
+    made.encryption_key_id = KEY_ID
+    return made
+
+
+def as_guest(driver: Any, thing: Any, *command: str) -> str:
+    """What QEMU reads and writes when it has the volume's key, as nova gives it to libvirt."""
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(KEY.hex())
+        file.flush()
+        image = (
+            f"driver=luks,key-secret=k,file.driver=file,file.filename={driver.local_path(thing)}"
+        )
+        secret = f"secret,id=k,format=raw,file={file.name}"
+        words = ["qemu-io", "--object", secret, "--image-opts", image]
+        for one in command:
+            words += ["-c", one]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def volumes_are_encrypted(driver: Any) -> None:
+    """Blank, grown, snapshots and clones: with the volume's key, and of the volume's size."""
+    before = free(driver)
+    with keys():
+        one = encrypted(1)
+        driver.create_volume(one)
+        info = os.stat(driver.local_path(one))
+        assert (info.st_size, info.st_mode & 0o777) == (GIB, 0o660)
+        assert info.st_blocks < 8192, "it is not sparse"
+        assert read(driver, one, 6) == b"LUKS\xba\xbe"
+        # Nova takes the header from the size when it tells a guest that a volume has grown.
+        header = luks._offset(Path(driver.local_path(one)))
+        assert 0 < header <= 2 << 20
+        last = GIB - header - 4096
+        as_guest(driver, one, "write -P 0x5a 0 4096", f"write -P 0x5c {last} 4096")
+        with open(driver.local_path(one), "rb") as file:
+            assert b"\x5a" * 64 not in file.read(8 << 20)
+        driver.extend_volume(one, 2)
+        one.size = 2
+        as_guest(driver, one, "read -P 0x5a 0 4096", f"write -P 0x5b {GIB} 4096")
+        shot, two, three = snapshot(one), encrypted(2), encrypted(3)
+        driver.create_snapshot(shot)
+        as_guest(driver, one, "write -P 0x11 0 4096")
+        driver.create_cloned_volume(two, one)
+        driver.create_volume_from_snapshot(three, shot)
+        as_guest(driver, two, "read -P 0x11 0 4096")
+        as_guest(driver, three, "read -P 0x5a 0 4096", f"read -P 0x5b {GIB} 4096")
+        driver.revert_to_snapshot(None, one, shot)
+        as_guest(driver, one, "read -P 0x5a 0 4096")
+        # Its content is not the type's: nova would take it for one that is new, and format it.
+        plain = volume(2)
+        assert "encrypted" in refused(driver.create_cloned_volume, plain, one)
+        assert "encrypted" in refused(driver.create_volume_from_snapshot, plain, shot)
+        driver.create_volume(plain)
+        assert "encrypted" in refused(driver.create_cloned_volume, encrypted(2), plain)
+        assert "is made of encrypted ones" in " ".join(read_messages(plain.id))
+        assert "stays in the pool" in refused(driver.before_volume_copy, None, one, plain)
+        (text,) = read_messages(one.id)
+        assert text.startswith("move a volume:"), text
+    driver.delete_snapshot(shot)
+    for each in (one, two, three, plain):
+        driver.delete_volume(each)
+    assert free(driver) == before
+
+
+def images_become_encrypted_volumes(driver: Any) -> None:
+    one, store = volume(1), Images("raw")
+    driver.create_volume(one)
+    write(driver, one, b"\x77" * 4096, 1 << 20)
+    os.truncate(driver.local_path(one), 64 << 20)
+    driver.copy_volume_to_image(CONTEXT, one, store, store.meta)
+    with keys():
+        two = encrypted(1)
+        driver.create_volume(two)
+        driver.copy_image_to_encrypted_volume(CONTEXT, two, store, store.meta["id"])
+        info = os.stat(driver.local_path(two))
+        assert (info.st_size, info.st_mode & 0o777) == (GIB, 0o660)
+        as_guest(driver, two, "read -P 0x77 1M 4096", "read -P 0 8M 32M")
+        with open(driver.local_path(two), "rb") as file:
+            assert b"\x77" * 64 not in file.read(64 << 20)
+
+        # Back out as it is, and in again with the same key.
+        kept = Images("raw")
+        driver.copy_volume_to_image(CONTEXT, two, kept, kept.meta)
+        assert kept.head()[:4] == b"LUKS"
+        three = encrypted(2)
+        driver.create_volume(three)
+        driver.copy_image_to_volume(CONTEXT, three, kept, kept.meta["id"])
+        as_guest(driver, three, "read -P 0x77 1M 4096")
+        assert os.stat(driver.local_path(three)).st_size == 2 * GIB
+
+        # A disk of just the volume's size has no room behind the header.
+        os.truncate(store.file, GIB)
+        four = encrypted(1)
+        driver.create_volume(four)
+        said = refused(
+            driver.copy_image_to_encrypted_volume, CONTEXT, four, store, store.meta["id"]
+        )
+        assert "1.0 GiB" in said and "ask for 2 GiB" in said, said
+        assert any("ask for 2 GiB" in text for text in read_messages(four.id))
+    for each in (one, two, three, four):
+        driver.delete_volume(each)
+    assert not list(driver._files.directory.glob(".*.part"))
+
+
+def what_cannot_be_encrypted_is_told(driver: Any) -> None:
+    one = encrypted(1)
+    with keys({**CIPHER, "provider": "luks2"}):
+        assert "provider luks" in refused(driver.create_volume, one)
+    one.encryption_key_id = str(uuid.UUID(int=8))
+    with keys():
+        assert "key manager" in refused(driver.create_volume, one)
+    assert [text.partition(":")[2][:9] for text in read_messages(one.id)] == [
+        "The key m",
+        "Volumes a",
+    ]
+    assert not Path(driver.local_path(one)).exists()
+    assert not list(driver._files.directory.glob(".*.part"))
 
 
 def make_for_libvirt(driver: Any) -> None:
@@ -448,11 +833,12 @@ def use_after_libvirt(driver: Any) -> None:
 
 
 def unmounted_is_noticed(driver: Any) -> None:
-    driver._directory, mounted = Path(tempfile.mkdtemp(prefix="trial-")), driver._directory
+    files = driver._files
+    files.directory, mounted = Path(tempfile.mkdtemp(prefix="trial-")), files.directory
     for call in (driver.check_for_setup_error, driver._update_volume_stats):
         assert "not mounted" in refused(call)
     refused(driver.create_volume, volume(1))
-    driver._directory = mounted
+    files.directory = mounted
 
 
 def measure(driver: Any) -> dict[str, float]:
@@ -495,11 +881,18 @@ TRIALS = {
         snapshots_and_clones,
         nobody_reads_what_was_deleted,
         the_pool_is_never_overdrawn,
+        reverts_are_whole,
+        only_what_was_left_is_swept,
+        what_was_interrupted_ends_at_the_start,
+        retypes_and_moves,
+        files_of_the_folder_are_managed,
         images,
         images_are_looked_at_without_privileges,
         connections_are_local_files,
         several_servers_have_a_volume,
-        encrypted_volumes_are_refused,
+        volumes_are_encrypted,
+        images_become_encrypted_volumes,
+        what_cannot_be_encrypted_is_told,
         make_for_libvirt,
         use_after_libvirt,
         unmounted_is_noticed,

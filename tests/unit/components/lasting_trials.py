@@ -75,6 +75,9 @@ def settled() -> None:
         },
     }
     assert told == of_cinder._SETTLED_AT_START, told
+    own = "onestack.components.cinder.inside.interrupted"
+    in_the_pool = of_cinder._SETTLED_IN_THE_POOL
+    assert compared(own, "settle") == in_the_pool["volume"]
     names = compared("nova.compute.manager", "_init_instance")
     names |= compared("nova.compute.manager", "_retry_reboot")
     known = tasks()

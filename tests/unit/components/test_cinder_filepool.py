@@ -40,10 +40,17 @@ SIMPLE = (
     "snapshots_and_clones",
     "nobody_reads_what_was_deleted",
     "the_pool_is_never_overdrawn",
+    "reverts_are_whole",
+    "only_what_was_left_is_swept",
+    "what_was_interrupted_ends_at_the_start",
+    "retypes_and_moves",
+    "files_of_the_folder_are_managed",
     "images",
     "images_are_looked_at_without_privileges",
     "connections_are_local_files",
-    "encrypted_volumes_are_refused",
+    "volumes_are_encrypted",
+    "images_become_encrypted_volumes",
+    "what_cannot_be_encrypted_is_told",
     "unmounted_is_noticed",
 )
 GIVEN_AWAY = "volume-given-away"
@@ -94,7 +101,7 @@ def trials(place: pool.Pool, supervisor: None) -> Trials:
                 "PATH": f"{helper}:/usr/bin:/bin",
                 proc.ROOT_VARIABLE: str(place.root),
                 "PYTHONPATH": str(program),
-                "HOME": "/nonexistent",
+                "HOME": str(place.root),
             },
             capture_output=True,
             text=True,
@@ -108,7 +115,7 @@ def trials(place: pool.Pool, supervisor: None) -> Trials:
 
 
 def volumes(place: pool.Pool) -> list[str]:
-    return [p.name for p in place.directory.iterdir() if p.name != pool.MARKER]
+    return [p.name for p in place.directory.iterdir() if p.name not in (pool.MARKER, "import")]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.needs import needs_services
 from tests.support.trials import tried_text
 
@@ -54,3 +56,153 @@ assert len(set(numbers)) == len(numbers)
 @needs_services
 def test_reasons_that_upstream_has_no_message_for() -> None:
     tried_text(TRIAL)
+
+
+ROOM = r"""
+import os, sys, tempfile, types
+import onestack.components.cinder.inside.preload
+from cinder import context, exception, objects
+from cinder.db import api as database, models
+from cinder.message import api
+from cinder.message.message_field import Action, Detail
+from cinder.volume import manager, volume_types
+from oslo_config import cfg
+from onestack.components.cinder.inside import messages, refusals
+
+place = tempfile.mkdtemp()
+with open(f"{place}/cinder.conf", "w") as file:
+    file.write(f"[database]\nconnection=sqlite:///{place}/cinder.sqlite\n")
+cfg.CONF(["--config-file", f"{place}/cinder.conf"], project="cinder")
+models.BASE.metadata.create_all(database.get_engine())
+admin = context.get_admin_context()
+database.volume_type_create(admin, {"name": "__DEFAULT__"})
+user = context.RequestContext(user_id="u", project_id="p", is_admin=False)
+
+def volume(**more):
+    made = objects.Volume(admin, **{"size": 20, "status": "creating", "project_id": "p", **more})
+    made.create()
+    return made
+
+def read(thing):
+    from cinder.api.v3.messages import MessagesController
+    controller = MessagesController(None)
+    kept = controller.message_api.get_all(user, filters={"resource_uuid": thing.id})
+    for message in kept:
+        controller._build_user_message(message)
+    return [message["user_message"] for message in kept]
+
+messages.know()
+messages.read_figures()
+"""
+
+PLACES = """
+free = {"a": 3.5, "b": "unknown"}
+pools = {n: types.SimpleNamespace(free_capacity_gb=v) for n, v in free.items()}
+states = {"here@pool": types.SimpleNamespace(pools=pools)}
+no = exception.NoValidBackend(reason="x")
+
+class Scheduler:
+    driver = types.SimpleNamespace(
+        host_manager=types.SimpleNamespace(backend_state_map=states))
+
+    def extend_volume(self, context, volume, new_size, reservations, request_spec=None):
+        api.API().create(context, Action.EXTEND_VOLUME, resource_uuid=volume.id, exception=no)
+
+scheduler = Scheduler()
+messages.tell_of_places(scheduler)
+one, two, three = volume(), volume(size=5), volume()
+api.API().create(user, Action.SCHEDULE_ALLOCATE_VOLUME, resource_uuid=one.id, exception=no)
+(text,) = read(one)
+assert "No back-end takes 20 GiB" in text and "3.5 GiB free" in text, text
+assert "onestack pool grow" in text and "{" not in text, text
+scheduler.extend_volume(user, two, 30, None)
+(text,) = read(two)
+assert text.startswith("extend volume:No back-end takes 25 GiB"), text
+states.clear()
+api.API().create(user, Action.SCHEDULE_ALLOCATE_VOLUME, resource_uuid=three.id, exception=no)
+assert "none is there" in read(three)[0]
+# What is not of room, upstream tells as it does.
+api.API().create(user, Action.ATTACH_VOLUME, resource_uuid=two.id, detail=Detail.ATTACH_ERROR)
+assert "attach volume:Failed to attach volume." in read(two)
+"""
+
+DRIVER = """
+messages.tell_once()
+
+class Driver:
+    @messages.told(Action.EXTEND_VOLUME)
+    def extend_volume(self, volume, size):
+        raise refusals.Refused(refusals.NO_ROOM, wanted=5.0, free=1.25)
+
+one = volume()
+one._context = user
+try:
+    Driver().extend_volume(one, 25)
+except exception.VolumeBackendAPIException as problem:
+    assert "5.0 GiB are wanted" in str(problem)
+    try:
+        raise exception.ImageCopyFailure(reason="of it")
+    except exception.ImageCopyFailure:
+        # Upstream's own of the same, while it is handled.
+        detail = Detail.DRIVER_FAILED_EXTEND
+        api.API().create(user, Action.EXTEND_VOLUME, resource_uuid=one.id, detail=detail)
+else:
+    raise AssertionError("it is an error all the same")
+(text,) = read(one)
+assert "5.0 GiB are wanted, and the pool has 1.25 GiB free" in text, text
+api.API().create(user, Action.EXTEND_VOLUME, resource_uuid=one.id, detail=Detail.DETACH_ERROR)
+assert len(read(one)) == 2
+for reason in refusals.ALL:
+    assert len(reason.number) == 3 and int(reason.number) > 900, reason
+"""
+
+RETYPES = """
+asked = []
+manager.VolumeManager.retype = lambda self, *words, **more: asked.append((words, more))
+messages.tell_of_retypes()
+encrypted = database.volume_type_create(admin, {"name": "luks"})
+how = {"provider": "luks", "cipher": "aes-xts-plain64", "key_size": 256,
+       "control_location": "front-end"}
+database.volume_type_encryption_create(admin, encrypted["id"], how)
+plain = database.volume_type_create(admin, {"name": "other"})
+for new, policy, told in ((plain, "on-demand", 0), (encrypted, "never", 1)):
+    one = volume()
+    words = (user, one, new["id"], {"host": "here@pool#pool"}, "on-demand")
+    manager.VolumeManager.retype(object(), *words, reservations=["r"])
+    (given, more) = asked[-1]
+    assert (given[4], more) == (policy, {"reservations": ["r"]}), (given, more)
+    texts = read(one)
+    assert len(texts) == told, texts
+    assert all(text.startswith("change the type of a volume:A volume keeps") for text in texts)
+"""
+
+KEYS = r"""
+import inspect
+from onestack.components.cinder.inside import keys
+from cinder.keymgr import migration
+from cinder.volume import volume_utils
+
+cfg.CONF.set_override("fixed_key", "ab" * 32, group="key_manager")
+own = keys.ConfKeyManager(cfg.CONF)
+fixed = "00000000-0000-0000-0000-000000000000"
+assert own.get(user, fixed).get_encoded() == b"\xab" * 32, "what there is, is read"
+encrypted = database.volume_type_create(admin, {"name": "luks"})
+how = {"provider": "luks", "cipher": "aes-xts-plain64", "key_size": 256,
+       "control_location": "front-end"}
+database.volume_type_encryption_create(admin, encrypted["id"], how)
+try:
+    volume_utils.create_encryption_key(admin, own, encrypted["id"])
+except exception.Invalid as problem:
+    # which the API gives to whoever asks
+    assert problem.code == 400 and "CONFIG_ONESTACK_BARBICAN_INSTALL=y" in str(problem)
+else:
+    raise AssertionError("all volumes get one key")
+# By its name cinder knows that there is nothing to move keys to.
+assert f"'{type(own).__name__}'" in inspect.getsource(migration)
+"""
+
+
+@needs_services
+@pytest.mark.parametrize("trial", [PLACES, DRIVER, RETYPES, KEYS])
+def test_words_with_figures(trial: str) -> None:
+    tried_text(ROOM + trial)

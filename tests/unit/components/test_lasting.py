@@ -126,9 +126,14 @@ def test_what_has_content_is_not_deleted(kind: str, states: str) -> None:
 def test_only_what_a_start_settles_is_promised_so() -> None:
     for state in ("creating", "deleting", "downloading", "uploading", "backing-up"):
         assert "restart cinder" in cinder("volume", state)
-    for state in ("attaching", "detaching", "extending", "retyping"):
+    for state in ("extending", "reverting"):
+        assert "restart cinder, which ends or undoes it in onestack's own pool" in cinder(
+            "volume", state
+        )
+    assert "own pool" in cinder("volume snapshot", "restoring")
+    for state in ("attaching", "detaching", "retyping"):
         assert "restart" not in cinder("volume", state)
-    for state in ("deleting", "restoring", "unmanaging"):
+    for state in ("deleting", "unmanaging"):
         assert "restart" not in cinder("volume snapshot", state)
     for state in ("spawning", "image_uploading", "migrating", "powering-off"):
         assert "restart nova/nova-compute" in nova(state)

@@ -25,11 +25,19 @@ _SETTLED_AT_START = {
     "volume snapshot": frozenset(("backing-up", "creating")),
     "volume backup": frozenset(("creating", "deleting", "restoring")),
 }
+_SETTLED_IN_THE_POOL = {
+    "volume": frozenset(("extending", "reverting")),
+    "volume snapshot": frozenset(("restoring",)),
+}
+"""By its own driver (`onestack.components.cinder.inside.interrupted`), and by no other."""
 
 
 def cure(thing: Passing) -> str:
-    restart = "onestack restart cinder, which ends or undoes what was interrupted; else "
-    settle = restart if thing.state in _SETTLED_AT_START[thing.kind] else ""
+    settle = ""
+    if thing.state in _SETTLED_AT_START[thing.kind]:
+        settle = "onestack restart cinder, which ends or undoes what was interrupted; else "
+    elif thing.state in _SETTLED_IN_THE_POOL.get(thing.kind, ()):
+        settle = "onestack restart cinder, which ends or undoes it in onestack's own pool; else "
     become = f"openstack {thing.kind} set"
     if thing.state in _EMPTY:
         if thing.kind == "volume backup":

@@ -14,27 +14,33 @@ keeps its hand on them whomever libvirt gives them to.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cinder import exception, interface
 from cinder.image import image_utils
+from cinder.message.message_field import Action, Resource
 from cinder.volume import configuration, driver, volume_utils
 from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_utils import units
 
+from onestack.components.cinder.inside import imports, interrupted, luks
+from onestack.components.cinder.inside.messages import tell, told
+from onestack.components.cinder.inside.pool_files import PoolFiles, cut_file, gib, grow_file
+from onestack.components.cinder.inside.refusals import (
+    MIGRATE,
+    NO_FILE,
+    OTHER_ENCRYPTION,
+    STAYS,
+    Refused,
+    failure,
+)
 from onestack.kernel.files import sync_directory
 from onestack.storage import reflink
 
 LOG = logging.getLogger(__name__)
-
-MARKER = ".pool"
-"""Made by `onestack.storage.pool`; absent when the pool is not mounted."""
 
 OPTIONS = [
     cfg.StrOpt(
@@ -69,10 +75,11 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.configuration.append_config_values(OPTIONS)
-        self._directory = Path(self.configuration.filepool_directory or "/nonexistent")
-        self._record = Path(self.configuration.filepool_record or "/nonexistent")
-        # Between counting what is given out and giving out more.
-        self._counting = threading.Lock()
+        self._files = PoolFiles(
+            Path(self.configuration.filepool_directory or "/nonexistent"),
+            Path(self.configuration.filepool_record or "/nonexistent"),
+        )
+        self._imports = imports.Imports(self._files)
 
     @staticmethod
     def get_driver_options() -> list[Any]:
@@ -82,27 +89,33 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
 
     def do_setup(self, context: Any) -> None:
         """Remove what an interrupted copy has left."""
-        for left in self._directory.glob(".*.part"):
-            left.unlink(missing_ok=True)
+        self._files.sweep()
 
     def check_for_setup_error(self) -> None:
         for option in OPTIONS:
             if not self.configuration.safe_get(option.name):
                 raise exception.InvalidConfigurationValue(option=option.name, value="")
-        self._size()
+        self._files.size()
+        directory = self._files.directory
         try:
-            able = reflink.supported(self._directory)
+            able = reflink.supported(directory)
+            self._imports.make()
         except OSError as problem:
-            raise _failure(f"{self._directory} cannot be written: {problem.strerror}") from problem
+            raise failure(f"{directory} cannot be written: {problem.strerror}") from problem
         if not able:
-            raise _failure(
-                f"the filesystem of {self._directory} cannot share blocks between files; "
+            raise failure(
+                f"the filesystem of {directory} cannot share blocks between files; "
                 "put the pool on XFS (reflink=1) or btrfs"
             )
 
+    def update_provider_info(self, volumes: Any, snapshots: Any) -> tuple[None, None]:
+        """Cinder asks once, at its start, with all that is here: nothing of it is worked on."""
+        interrupted.settle(self, volumes, snapshots)
+        return None, None
+
     def _update_volume_stats(self) -> None:
-        size, provisioned = self._size(), self._provisioned()
-        state = os.statvfs(self._directory)
+        size, provisioned = self._files.size(), self._files.provisioned()
+        state = os.statvfs(self._files.directory)
         free = min(size - provisioned, state.f_bavail * state.f_frsize)
         name = self.configuration.safe_get("volume_backend_name") or "filepool"
         self._stats = {
@@ -116,9 +129,9 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
             "pools": [
                 {
                     "pool_name": name,
-                    "total_capacity_gb": _gib(size),
-                    "free_capacity_gb": max(0.0, _gib(free)),
-                    "provisioned_capacity_gb": _gib(provisioned),
+                    "total_capacity_gb": gib(size),
+                    "free_capacity_gb": max(0.0, gib(free)),
+                    "provisioned_capacity_gb": gib(provisioned),
                     "reserved_percentage": 0,
                     "max_over_subscription_ratio": "1.0",
                     # What a volume may grow to is taken at once, as on thick LVM.
@@ -133,77 +146,63 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
             ],
         }
 
-    def _size(self) -> int:
-        """The pool's size, bytes. It is read each time: the pool may have grown."""
-        if not (self._directory / MARKER).exists():
-            raise _failure(
-                f"the pool is not mounted on {self._directory}; "
-                "restart the volume service (onestack restart cinder), which mounts it"
-            )
-        try:
-            return int(json.loads(self._record.read_text())["size"])
-        except (OSError, ValueError, KeyError) as problem:
-            raise _failure(f"the pool's record cannot be read: {problem}") from problem
-
-    def _provisioned(self) -> int:
-        """What volumes and snapshots may grow to, bytes."""
-        with os.scandir(self._directory) as entries:
-            return sum(
-                entry.stat(follow_symlinks=False).st_size
-                for entry in entries
-                if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
-            )
-
-    @contextlib.contextmanager
-    def _room_for(self, size: int) -> Iterator[None]:
-        """The right to take ``size`` bytes of the pool. Copies made within are instant."""
-        with self._counting:
-            free = self._size() - self._provisioned()
-            if size > free:
-                raise _failure(
-                    f"the pool has {_gib(free):.1f} GiB free and {_gib(size):.1f} GiB are wanted; "
-                    "delete volumes or snapshots, or let it grow (onestack pool grow)"
-                )
-            yield
-
-    def _path(self, thing: Any) -> Path:
+    def path(self, thing: Any) -> Path:
         """The file of a volume or snapshot."""
-        return self._directory / str(thing.name)
+        return self._files.directory / str(thing.name)
 
     def local_path(self, volume: Any) -> str:
-        return str(self._path(volume))
+        return str(self.path(volume))
 
     # Volumes
 
+    @told(Action.CREATE_VOLUME_FROM_BACKEND)
     def create_volume(self, volume: Any) -> None:
-        if volume.encryption_key_id:
-            raise _failure("volumes of an encrypted type cannot be made in a file pool")
-        size = volume.size * units.Gi
-        path = self._path(volume)
-        path.unlink(missing_ok=True)  # left by an attempt that was cut short
-        with self._room_for(size):
-            _make_file(path, size)
-        sync_directory(self._directory)
+        if not volume.encryption_key_id:
+            self._files.make(self.path(volume), _bytes(volume))
+            return
+        if _copied_from_elsewhere(volume):
+            raise Refused(STAYS)
+        self.path(volume).unlink(missing_ok=True)  # left by an attempt that was cut short
+        with self._files.part(volume.name) as part:
+            luks.header(volume, volume.obj_context, part)
+            self._files.put_new(part, self.path(volume), _bytes(volume))
 
     def delete_volume(self, volume: Any) -> None:
-        self._remove(self._path(volume))
+        if heir := interrupted.heir(volume):
+            LOG.warning("%s is kept: it is the file of volume %s now", self.path(volume), heir)
+            return
+        self._remove(self.path(volume))
 
+    @told(Action.EXTEND_VOLUME)
     def extend_volume(self, volume: Any, new_size: int) -> None:
         """Also while guests have it. What is added reads as zeros.
 
         A file that has the size already, of an attempt that was cut short, is never made
         smaller here: a guest may have seen it.
         """
-        path = self._path(volume)
-        size = new_size * units.Gi
-        with self._room_for(size - path.stat().st_size):
-            _grow_file(path, size)
+        self._files.grow(self.path(volume), new_size * units.Gi)
 
+    def settle_size(self, volume: Any) -> bool:
+        """Without what an interrupted `extend_volume` has added, unless it was written to.
+
+        Only while cinder has begun nothing else with it.
+        """
+        try:
+            return cut_file(self.path(volume), _bytes(volume))
+        except FileNotFoundError:
+            return True
+
+    @told(Action.CREATE_VOLUME_FROM_BACKEND)
     def create_cloned_volume(self, volume: Any, src_vref: Any) -> None:
-        self._copy(self._path(src_vref), self._path(volume), volume.size * units.Gi)
+        _check_encryption(volume, src_vref)
+        self._files.copy(self.path(src_vref), self.path(volume), _bytes(volume))
 
+    @told(Action.CREATE_VOLUME_FROM_BACKEND)
     def create_volume_from_snapshot(self, volume: Any, snapshot: Any) -> None:
-        self._copy(self._path(snapshot), self._path(volume), volume.size * units.Gi)
+        _check_encryption(volume, snapshot)
+        self._files.copy(self.path(snapshot), self.path(volume), _bytes(volume))
+
+    # Types and places
 
     def retype(
         self, context: Any, volume: Any, new_type: Any, diff: Any, host: Any
@@ -211,21 +210,122 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         """No type changes anything about a file; a new encryption cannot be had."""
         return not diff.get("encryption"), None
 
+    def before_volume_copy(
+        self, context: Any, src_vol: Any, dest_vol: Any, remote: str | None = None
+    ) -> None:
+        """Another back-end keeps encrypted volumes in another form, if it has any."""
+        if src_vol.encryption_key_id:
+            problem = Refused(STAYS)
+            tell(src_vol, MIGRATE, problem)
+            raise problem
+
+    def update_migrated_volume(
+        self, ctxt: Any, volume: Any, new_volume: Any, original_volume_status: str
+    ) -> dict[str, Any]:
+        """The file of what was copied here gets the name of the volume that it is of now.
+
+        So that no two volumes of cinder's mean one file, and deleting what an interrupted
+        migration has left deletes nothing of the volume's. One that a guest has keeps the name
+        by which it was opened; `delete_volume` then knows whose it is.
+        """
+        if original_volume_status != "available":
+            return {"_name_id": new_volume.name_id, "provider_location": None}
+        if volume_utils.extract_host(volume.host) == self.host:
+            raise failure(f"{volume.id} is in this pool already; its copy keeps its own name")
+        copy = self.path(new_volume)
+        original = self._files.directory / str(cfg.CONF.volume_name_template % volume.id)
+        if copy.exists():
+            os.replace(copy, original)
+            sync_directory(self._files.directory)
+        elif not original.exists():
+            raise failure(f"{copy}, the volume's copy, is not there")
+        return {"_name_id": None, "provider_location": None}
+
     # Snapshots
 
+    @told(Action.SNAPSHOT_CREATE, Resource.VOLUME_SNAPSHOT)
     def create_snapshot(self, snapshot: Any) -> None:
-        source = self._path(snapshot.volume)
-        self._copy(source, self._path(snapshot), source.stat().st_size)
+        source = self.path(snapshot.volume)
+        self._files.copy(source, self.path(snapshot), source.stat().st_size)
 
     def delete_snapshot(self, snapshot: Any) -> None:
-        self._remove(self._path(snapshot))
+        self._remove(self.path(snapshot))
 
     def revert_to_snapshot(self, context: Any, volume: Any, snapshot: Any) -> None:
-        reflink.clone(self._path(snapshot), self._path(volume), volume.size * units.Gi)
+        """In one step: the volume's file is another one, with the owner and access of a new one.
+
+        Whoever had the old one open would go on with it, so cinder lets nobody have it.
+        """
+        reflink.clone(self.path(snapshot), self.path(volume), _bytes(volume))
 
     def snapshot_revert_use_temp_snapshot(self) -> bool:
         """The file is replaced in one step: there is nothing to fall back from."""
         return False
+
+    # Files that are no volumes yet, or no more
+
+    def manage_existing_get_size(self, volume: Any, existing_ref: Any) -> int:
+        try:
+            return self._imports.size(existing_ref)
+        except exception.ManageExistingInvalidReference:
+            tell(volume, Action.CREATE_VOLUME_FROM_BACKEND, Refused(NO_FILE))
+            raise
+
+    @told(Action.CREATE_VOLUME_FROM_BACKEND)
+    def manage_existing(self, volume: Any, existing_ref: Any) -> None:
+        self._imports.take(existing_ref, self.path(volume))
+
+    def get_manageable_volumes(
+        self,
+        cinder_volumes: Any,
+        marker: Any,
+        limit: Any,
+        offset: Any,
+        sort_keys: Any,
+        sort_dirs: Any,
+    ) -> Any:
+        return volume_utils.paginate_entries_list(
+            self._imports.listed(), marker, limit, offset, sort_keys, sort_dirs
+        )
+
+    def unmanage(self, volume: Any) -> None:
+        self._imports.give(self.path(volume))
+
+    def manage_existing_snapshot_get_size(self, snapshot: Any, existing_ref: Any) -> int:
+        return self._imports.size(existing_ref)
+
+    def manage_existing_snapshot(self, snapshot: Any, existing_ref: Any) -> None:
+        self._imports.take(existing_ref, self.path(snapshot))
+
+    def get_manageable_snapshots(
+        self,
+        cinder_snapshots: Any,
+        marker: Any,
+        limit: Any,
+        offset: Any,
+        sort_keys: Any,
+        sort_dirs: Any,
+    ) -> Any:
+        """Nobody knows of a file in the folder what it was a snapshot of."""
+        return []
+
+    def unmanage_snapshot(self, snapshot: Any) -> None:
+        self._imports.give(self.path(snapshot))
+
+    # Backups
+
+    def backup_use_temp_snapshot(self) -> bool:
+        """Of a volume in use a snapshot is read, and a snapshot by itself: no copy is made."""
+        return True
+
+    def get_backup_device(self, context: Any, backup: Any) -> Any:
+        """Cinder tells nobody where this fails: backup and volume would be at it for ever."""
+        try:
+            return super().get_backup_device(context, backup)
+        except Refused as problem:
+            tell(backup, Action.BACKUP_CREATE, problem, Resource.VOLUME_BACKUP)
+            interrupted.give_up_backup(backup, problem)
+            raise
 
     # Images
 
@@ -237,50 +337,72 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         image_id: str,
         disable_sparse: bool = False,
     ) -> None:
-        path = self._path(volume)
         # Beside the volume's file, which keeps the volume's share of the pool meanwhile.
-        work = self._directory / f".image-{path.name}.part"
-        work.unlink(missing_ok=True)
-        _make_file(work, 0)
-        try:
+        with self._files.part(f"image-{volume.name}") as part:
             image_utils.fetch_to_raw(
                 context,
                 image_service,
                 image_id,
-                str(work),
+                str(part),
                 self.configuration.volume_dd_blocksize,
                 size=volume.size,
                 run_as_root=False,
                 disable_sparse=disable_sparse,
             )
-            os.truncate(work, volume.size * units.Gi)
-            os.replace(work, path)
-        finally:
-            work.unlink(missing_ok=True)
-        sync_directory(self._directory)
+            self._files.put(part, self.path(volume), _bytes(volume))
+
+    def copy_image_to_encrypted_volume(
+        self,
+        context: Any,
+        volume: Any,
+        image_service: Any,
+        image_id: str,
+        disable_sparse: bool = False,
+    ) -> None:
+        """Of an image that is not encrypted, with the volume's key."""
+        path = self.path(volume)
+        try:
+            with (
+                self._files.part(f"image-{volume.name}") as plain,
+                self._files.part(f"luks-{volume.name}") as part,
+            ):
+                image_utils.fetch_to_raw(
+                    context,
+                    image_service,
+                    image_id,
+                    str(plain),
+                    self.configuration.volume_dd_blocksize,
+                    size=volume.size,
+                    run_as_root=False,
+                    disable_sparse=disable_sparse,
+                )
+                # It is empty but for its header, which took a while to make.
+                reflink.clone(path, part)
+                luks.fill(volume, context, plain, part)
+                self._files.put(part, path, _bytes(volume))
+        except Refused as problem:
+            tell(volume, Action.COPY_IMAGE_TO_VOLUME, problem)
+            raise
 
     def copy_volume_to_image(
         self, context: Any, volume: Any, image_service: Any, image_meta: Any
     ) -> None:
         """Upload a moment's copy, which is consistent even while an instance writes."""
-        copy = self._directory / f".upload-{image_meta['id']}.part"
-        reflink.clone(self._path(volume), copy)
-        try:
+        with self._files.part(f"upload-{image_meta['id']}") as copy:
+            reflink.clone(self.path(volume), copy)
             volume_utils.upload_volume(
                 context, image_service, image_meta, str(copy), volume, run_as_root=False
             )
-        finally:
-            copy.unlink(missing_ok=True)
 
     # Connections
 
     def initialize_connection(self, volume: Any, connector: Any, **kwargs: Any) -> dict[str, Any]:
-        return self._connection(self._path(volume))
+        return self._connection(self.path(volume))
 
     def initialize_connection_snapshot(
         self, snapshot: Any, connector: Any, **kwargs: Any
     ) -> dict[str, Any]:
-        return self._connection(self._path(snapshot))
+        return self._connection(self.path(snapshot))
 
     @staticmethod
     def _connection(path: Path) -> dict[str, Any]:
@@ -301,7 +423,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         file off where the backup's zeros begin that end it.
         """
         with contextlib.suppress(FileNotFoundError):
-            _grow_file(self._path(volume), volume.size * units.Gi)
+            grow_file(self.path(volume), _bytes(volume))
 
     def secure_file_operations_enabled(self) -> bool:
         """Volumes are read and written as cinder's own user, whoever has them meanwhile."""
@@ -325,12 +447,6 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
     def remove_export_snapshot(self, context: Any, snapshot: Any) -> None:
         """A file needs no export."""
 
-    # Files
-
-    def _copy(self, source: Path, target: Path, size: int) -> None:
-        with self._room_for(size):
-            reflink.clone(source, target, size)
-
     def _remove(self, path: Path) -> None:
         """What is gone already is deleted: an interrupted deletion is asked for again."""
         try:
@@ -338,34 +454,19 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         except FileNotFoundError:
             LOG.warning("%s was not there to be deleted", path)
             return
-        sync_directory(self._directory)
+        sync_directory(self._files.directory)
 
 
-def _make_file(path: Path, size: int) -> None:
-    """A sparse file of ``size`` bytes, with the mode that lets the access list count."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
-    try:
-        os.ftruncate(descriptor, size)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _copied_from_elsewhere(volume: Any) -> bool:
+    """Whether a migration has it made for its copy."""
+    return str(volume.migration_status or "").startswith("target:")
 
 
-def _grow_file(path: Path, size: int) -> None:
-    """Of ``size`` bytes at least, on the disk when it returns."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        if os.fstat(descriptor).st_size < size:
-            os.ftruncate(descriptor, size)
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _check_encryption(volume: Any, source: Any) -> None:
+    """The volume gets the content of ``source``, and is opened as its own type says."""
+    if bool(volume.encryption_key_id) != bool(source.encryption_key_id):
+        raise Refused(OTHER_ENCRYPTION)
 
 
-def _failure(text: str) -> Exception:
-    problem: Exception = exception.VolumeBackendAPIException(data=text)
-    return problem
-
-
-def _gib(count: int) -> float:
-    return round(count / float(units.Gi), 2)
+def _bytes(volume: Any) -> int:
+    return int(volume.size) * int(units.Gi)

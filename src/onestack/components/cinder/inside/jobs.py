@@ -17,7 +17,10 @@ def sync(arguments: dict[str, Any]) -> None:
 
 
 def forget_backups(arguments: dict[str, Any]) -> None:
-    """Delete all backups from the database, and their service; count quotas anew."""
+    """Delete those of one driver from the database; count quotas anew.
+
+    With ``service`` the service for backups goes too.
+    """
     _unpatched()
     from cinder import context, objects
     from cinder.cmd import manage
@@ -26,10 +29,13 @@ def forget_backups(arguments: dict[str, Any]) -> None:
     objects.register_all()
     cfg.CONF(["--config-file", arguments["config"]], project="cinder")
     admin = context.get_admin_context()
+    driver = f"cinder.backup.drivers.{arguments['driver']}"
     for backup in objects.BackupList.get_all(admin):
-        backup.destroy()
-    for service in objects.ServiceList.get_all(admin, {"binary": "cinder-backup"}):
-        service.destroy()
+        if (backup.service or driver).startswith(driver):
+            backup.destroy()
+    if arguments["service"]:
+        for service in objects.ServiceList.get_all(admin, {"binary": "cinder-backup"}):
+            service.destroy()
     manage.QuotaCommands().sync(None)
 
 

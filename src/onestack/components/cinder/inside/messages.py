@@ -1,30 +1,220 @@
-"""What users are told of a volume that could not be made of an image (services' environment).
+"""Why something could not be done, for users to read (services' environment).
 
-Upstream keeps a message for some reasons, such as an image that is too large; of an image that is
-none, or could not be copied, the volume is in ``error`` without a word. `tell_of_images` adds
-these two reasons, with numbers that are not upstream's.
+Upstream keeps a message for some reasons, such as an image that is too large, and of many others
+one that says nothing: that the driver failed, or that no back-end was found. Here is told what
+was wanted, what there is, and what helps (`onestack.components.cinder.inside.refusals`).
 """
 
 from __future__ import annotations
 
 import functools
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from cinder import exception
-from cinder.message import message_field
-from cinder.message.message_field import Action, Detail
+from cinder.message import api, message_field
+from cinder.message.message_field import Action, Detail, Resource
 from oslo_utils import excutils
 
-UNACCEPTABLE = (
-    "901",
-    "The image is no disk of the format that it is said to have, or refers to another file.",
+from onestack.components.cinder.inside.refusals import (
+    ACTIONS,
+    ALL,
+    NO_BACKEND,
+    NO_PLACE,
+    NOT_COPIED,
+    NOT_TURNED,
+    RETYPE,
+    UNACCEPTABLE,
+    Reason,
+    Refused,
+    figures_in,
+    with_figures,
 )
-NOT_COPIED = ("902", "The image could not be had, or not be copied to the volume.")
 
 
 def know() -> None:
     """Let messages with these reasons be read: whoever serves the API wants that too."""
-    Detail.ALL = (*message_field.Detail.ALL, UNACCEPTABLE, NOT_COPIED)
+    Detail.ALL = (*message_field.Detail.ALL, *((r.number, r.text) for r in ALL))
+    Action.ALL = (*message_field.Action.ALL, *ACTIONS)
+
+
+def read_figures() -> None:
+    """Let the API put a message's figures into its text."""
+    from cinder.api.v3 import messages
+
+    build = messages.MessagesController._build_user_message
+
+    @functools.wraps(build)
+    def with_its_figures(self: Any, message: Any) -> None:
+        build(self, message)
+        if message is not None and message["event_id"]:
+            _, figures = figures_in(message["event_id"])
+            if figures:
+                message["user_message"] = message["user_message"].format_map(figures)
+
+    messages.MessagesController._build_user_message = with_its_figures
+
+
+class _Figures:
+    """The database as a message is written to it: with figures, and for whose thing it is of."""
+
+    def __init__(self, database: Any, project: str | None, figures: dict[str, Any]) -> None:
+        self._database = database
+        self._project = project
+        self._figures = figures
+
+    def message_create(self, context: Any, record: dict[str, Any]) -> Any:
+        event = with_figures(record["event_id"], self._figures)
+        project = self._project or record["project_id"]
+        return self._database.message_create(
+            context, {**record, "event_id": event, "project_id": project}
+        )
+
+
+def say(
+    context: Any,
+    action: tuple[str, str],
+    identity: str,
+    reason: Reason,
+    *,
+    project: str | None = None,
+    resource: str = Resource.VOLUME,
+    **figures: Any,
+) -> None:
+    """Keep the message that ``action`` failed for ``reason``, for ``project`` to read."""
+    teller = api.API()
+    teller.db = _Figures(teller.db, project, figures)
+    detail = (reason.number, reason.text)
+    teller.create(context, action, resource, identity, detail=detail)
+
+
+def told(action: tuple[str, str], resource: str = Resource.VOLUME) -> Callable[[Any], Any]:
+    """For a driver's methods: whoever has the thing they are given is told why one refused."""
+
+    def of(method: Any) -> Any:
+        @functools.wraps(method)
+        def telling(self: Any, thing: Any, *arguments: Any, **more: Any) -> Any:
+            try:
+                return method(self, thing, *arguments, **more)
+            except Refused as problem:
+                with excutils.save_and_reraise_exception():
+                    tell(thing, action, problem, resource)
+
+        return telling
+
+    return of
+
+
+def tell(
+    thing: Any, action: tuple[str, str], problem: Refused, resource: str = Resource.VOLUME
+) -> None:
+    """Of a volume, a snapshot or a backup, as cinder's objects are."""
+    project, figures = thing.project_id, problem.figures
+    say(
+        thing.obj_context,
+        action,
+        thing.id,
+        problem.reason,
+        project=project,
+        resource=resource,
+        **figures,
+    )
+    problem.told = True
+
+
+def tell_once() -> None:
+    """Upstream's own message is left out where a better one has been kept."""
+    create = api.API.create
+
+    @functools.wraps(create)
+    def unless_told(self: Any, *arguments: Any, **more: Any) -> Any:
+        if _was_told(more.get("exception")) or _was_told(sys.exc_info()[1]):
+            return None
+        return create(self, *arguments, **more)
+
+    api.API.create = unless_told
+
+
+def _was_told(problem: BaseException | None) -> bool:
+    """Also where upstream has made another of it."""
+    while problem is not None:
+        if isinstance(problem, Refused):
+            return problem.told
+        problem = problem.__context__
+    return False
+
+
+def tell_of_places(scheduler: Any) -> None:
+    """What the ``scheduler``'s manager finds no back-end for: how much that is, and what is free.
+
+    Upstream's message says that none was found.
+    """
+    create = api.API.create
+    grow = scheduler.extend_volume
+    wanted: dict[str, int] = {}
+
+    @functools.wraps(grow)
+    def extend_volume(context: Any, volume: Any, new_size: int, *rest: Any, **more: Any) -> Any:
+        wanted[volume.id] = new_size - volume.size
+        try:
+            return grow(context, volume, new_size, *rest, **more)
+        finally:
+            del wanted[volume.id]
+
+    @functools.wraps(create)
+    def with_room(self: Any, context: Any, action: Any, *arguments: Any, **more: Any) -> Any:
+        problem, identity = more.get("exception"), more.get("resource_uuid")
+        of_room = action in (Action.SCHEDULE_ALLOCATE_VOLUME, Action.EXTEND_VOLUME)
+        if not isinstance(problem, exception.NoValidBackend) or not of_room or not identity:
+            return create(self, context, action, *arguments, **more)
+        size = wanted.get(identity)
+        if size is None:
+            size = self.db.volume_get(context.elevated(), identity)["size"]
+        states = scheduler.driver.host_manager.backend_state_map.values()
+        rooms = [
+            float(pool.free_capacity_gb)
+            for state in states
+            for pool in state.pools.values()
+            if isinstance(pool.free_capacity_gb, int | float)
+        ]
+        if not rooms:
+            return say(context, action, identity, NO_BACKEND)
+        return say(context, action, identity, NO_PLACE, wanted=size, free=round(max(rooms), 2))
+
+    scheduler.extend_volume = extend_volume
+    api.API.create = with_room
+
+
+def tell_of_retypes() -> None:
+    """A volume that is to be encrypted, or not to be any more, is left as it is, with a message.
+
+    Upstream would copy it through a device of the kernel's, which wants root and device-mapper,
+    and which has no room for a volume's last 2 MiB.
+    """
+    from cinder.volume import manager, volume_types
+
+    change = manager.VolumeManager.retype
+
+    @functools.wraps(change)
+    def retype(
+        self: Any,
+        context: Any,
+        volume: Any,
+        new_type_id: str,
+        host: Any,
+        migration_policy: str = "never",
+        **more: Any,
+    ) -> Any:
+        if volume_types.volume_types_encryption_changed(
+            context.elevated(), volume.volume_type_id, new_type_id
+        ):
+            say(context, RETYPE, volume.id, NOT_TURNED, project=volume.project_id)
+            # It wants a copy, and none is allowed: upstream then gives all back as it was.
+            migration_policy = "never"
+        return change(self, context, volume, new_type_id, host, migration_policy, **more)
+
+    manager.VolumeManager.retype = retype
 
 
 def tell_of_images() -> None:
@@ -35,18 +225,21 @@ def tell_of_images() -> None:
 
     @functools.wraps(of_image)
     def create_from_image(self: Any, context: Any, volume: Any, *image: Any, **more: Any) -> Any:
-        def say(detail: tuple[str, str]) -> None:
+        def keep(reason: Reason) -> None:
             self.message.create(
-                context, Action.COPY_IMAGE_TO_VOLUME, resource_uuid=volume.id, detail=detail
+                context,
+                Action.COPY_IMAGE_TO_VOLUME,
+                resource_uuid=volume.id,
+                detail=(reason.number, reason.text),
             )
 
         try:
             return of_image(self, context, volume, *image, **more)
         except exception.ImageUnacceptable:
             with excutils.save_and_reraise_exception():
-                say(UNACCEPTABLE)
+                keep(UNACCEPTABLE)
         except (exception.ImageCopyFailure, exception.ImageDownloadFailed, exception.ImageNotFound):
             with excutils.save_and_reraise_exception():
-                say(NOT_COPIED)
+                keep(NOT_COPIED)
 
     CreateVolumeFromSpecTask._create_from_image = create_from_image

@@ -34,9 +34,11 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     from onestack.components.cinder.inside import messages
 
     messages.know()
+    messages.read_figures()
     application = cinder_wsgi.initialize_application()
     policy.init()
     scheduler = cinder_service.Service.create(binary="cinder-scheduler")
+    messages.tell_of_places(scheduler.manager)
     wsgi.serve(application, sockets["api"], beside=(scheduler,))
 
 
@@ -48,7 +50,9 @@ def volume(spec: Process, sockets: dict[str, socket]) -> None:
 
     from onestack.components.cinder.inside import messages
 
+    messages.tell_once()
     messages.tell_of_images()
+    messages.tell_of_retypes()
     os_brick.setup(cfg.CONF)
     backend = spec.arguments["backend"]
     service.serve(

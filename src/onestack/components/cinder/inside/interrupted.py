@@ -1,0 +1,73 @@
+"""What a killed volume service was at, brought to an end at its next start.
+
+Cinder itself sees to volumes that were being made, deleted or copied. Of what is here it keeps
+the state for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cinder import context, exception, objects
+from cinder.objects import fields
+from cinder.volume import volume_utils
+from oslo_log import log as logging
+
+LOG = logging.getLogger(__name__)
+
+
+def settle(driver: Any, volumes: Any, snapshots: Any) -> None:
+    """Of the ``driver``'s ``volumes`` and ``snapshots``, before anything is asked of it."""
+    for volume in volumes:
+        try:
+            if volume.status == "reverting":
+                _revert(driver, volume, snapshots)
+            elif volume.status == "extending":
+                _forget_growth(driver, volume)
+        except (OSError, exception.CinderException):
+            # The others are to be had.
+            LOG.exception("Volume %s stays %s.", volume.id, volume.status)
+
+
+def _revert(driver: Any, volume: Any, snapshots: Any) -> None:
+    """Once more: nobody has used the volume since, whether it was done or not."""
+    restoring = fields.SnapshotStatus.RESTORING
+    for snapshot in snapshots:
+        if snapshot.volume_id == volume.id and snapshot.status == restoring:
+            driver.revert_to_snapshot(context.get_admin_context(), volume, snapshot)
+            snapshot.status = fields.SnapshotStatus.AVAILABLE
+            snapshot.save()
+            LOG.warning("Volume %s was being reverted to %s, and is.", volume.id, snapshot.id)
+    volume.status = "available"
+    volume.save()
+
+
+def _forget_growth(driver: Any, volume: Any) -> None:
+    """How large it was to become is not known: it is as large as cinder says."""
+    if not driver.settle_size(volume):
+        LOG.warning("The file of volume %s is larger than it, and was written to.", volume.id)
+    volume.status = "in-use" if volume.volume_attachment else "available"
+    volume.save()
+    LOG.warning("Volume %s was being extended, and is not: ask again.", volume.id)
+
+
+def give_up_backup(backup: Any, problem: Exception) -> None:
+    """The ``backup`` is in error, and its volume what it was before."""
+    admin = context.get_admin_context()
+    if not backup.snapshot_id:
+        volume = objects.Volume.get_by_id(admin, backup.volume_id)
+        volume.status = volume.previous_status
+        volume.save()
+    volume_utils.update_backup_error(backup, str(problem))
+
+
+def heir(volume: Any) -> str:
+    """The id of another volume that has the file of this one, or nothing.
+
+    Where a migration of a volume in use breaks off at its end, cinder has both: the volume, whose
+    file is the copy's, and the copy, which looks like any other that somebody may delete.
+    """
+    if volume.name_id != volume.id:
+        return ""
+    found = objects.VolumeList.get_all(context.get_admin_context(), filters={"_name_id": volume.id})
+    return next((str(each.id) for each in found if each.id != volume.id), "")

@@ -1,0 +1,176 @@
+"""The pool's files: how much they may grow to, and how each is made in one step.
+
+A name that begins with a dot is nobody's volume: what is being made, and what an interrupted
+copy has left (`sweep`). All of these end in ``.part``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from oslo_utils import units
+
+from onestack.components.cinder.inside.refusals import NO_ROOM, Refused, failure
+from onestack.kernel.files import sync_directory
+from onestack.storage import reflink
+
+MARKER = ".pool"
+"""Made by `onestack.storage.pool`; absent when the pool is not mounted."""
+IMPORTS = "import"
+"""The folder in it for files that are no volumes yet, or no more (see `imports`)."""
+
+
+class PoolFiles:
+    """``directory`` is where the pool is mounted, ``record`` the file that says its size."""
+
+    def __init__(self, directory: Path, record: Path) -> None:
+        self.directory = directory
+        self.record = record
+        # Between counting what is given out and giving out more.
+        self._counting = threading.Lock()
+
+    # Room
+
+    def size(self) -> int:
+        """The pool's size, bytes. It is read each time: the pool may have grown."""
+        if not (self.directory / MARKER).exists():
+            raise failure(
+                f"the pool is not mounted on {self.directory}; "
+                "restart the volume service (onestack restart cinder), which mounts it"
+            )
+        try:
+            return int(json.loads(self.record.read_text())["size"])
+        except (OSError, ValueError, KeyError) as problem:
+            raise failure(f"the pool's record cannot be read: {problem}") from problem
+
+    def provisioned(self) -> int:
+        """What volumes and snapshots may grow to, bytes; what is to be managed is one of them."""
+        return _sizes(self.directory) + _sizes(self.directory / IMPORTS)
+
+    def free(self) -> int:
+        """Bytes that nobody was given."""
+        return self.size() - self.provisioned()
+
+    @contextlib.contextmanager
+    def room_for(self, size: int) -> Iterator[None]:
+        """The right to take ``size`` bytes of the pool. Copies made within are instant.
+
+        Raises `Refused` where it has not so many.
+        """
+        with self._counting:
+            free = self.free()
+            if size > free:
+                raise Refused(NO_ROOM, wanted=gib(size), free=gib(max(0, free)))
+            yield
+
+    # Files
+
+    def make(self, path: Path, size: int) -> None:
+        """A sparse file of ``size`` bytes, in the place of what an attempt has left there."""
+        path.unlink(missing_ok=True)
+        with self.room_for(size):
+            make_file(path, size)
+        sync_directory(path.parent)
+
+    def copy(self, source: Path, target: Path, size: int) -> None:
+        """``target``, of ``size`` bytes, shares the blocks of ``source``."""
+        with self.room_for(size):
+            reflink.clone(source, target, size)
+
+    def grow(self, path: Path, size: int) -> None:
+        with self.room_for(size - path.stat().st_size):
+            grow_file(path, size)
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[Path]:
+        """An empty file to be filled and put in another's place, or gone at the end."""
+        path = self.directory / f".{name}.part"
+        path.unlink(missing_ok=True)
+        make_file(path, 0)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def put(self, part: Path, path: Path, size: int) -> None:
+        """``part``, brought to ``size`` bytes, takes the place of ``path`` in one step."""
+        descriptor = os.open(part, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(part, path)
+        sync_directory(path.parent)
+
+    def put_new(self, part: Path, path: Path, size: int) -> None:
+        """`put` for a file that was not given room before."""
+        with self.room_for(size):
+            self.put(part, path, size)
+
+    def sweep(self) -> None:
+        """Remove what interrupted work has left. Only while none is done."""
+        for left in self.directory.glob(".*.part"):
+            left.unlink(missing_ok=True)
+
+
+def make_file(path: Path, size: int) -> None:
+    """A sparse file of ``size`` bytes, with the mode that lets the access list count."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
+    try:
+        os.ftruncate(descriptor, size)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def grow_file(path: Path, size: int) -> None:
+    """Of ``size`` bytes at least, on the disk when it returns."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_size < size:
+            os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cut_file(path: Path, size: int) -> bool:
+    """Of ``size`` bytes at most, unless what is beyond was written to. Whether it is so."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_size <= size:
+            return True
+        try:
+            os.lseek(descriptor, size, os.SEEK_DATA)
+        except OSError:  # nothing but a hole
+            os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
+            return True
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def gib(count: int) -> float:
+    return round(count / float(units.Gi), 2)
+
+
+def _sizes(directory: Path) -> int:
+    try:
+        with os.scandir(directory) as entries:
+            return sum(_size(entry) for entry in entries)
+    except FileNotFoundError:
+        return 0
+
+
+def _size(entry: Any) -> int:
+    if entry.name.startswith(".") or not entry.is_file(follow_symlinks=False):
+        return 0
+    return int(entry.stat(follow_symlinks=False).st_size)
