@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import pkgutil
 import re
 import subprocess
@@ -213,6 +214,25 @@ def test_the_pool_offers_volumes_for_several_servers(tmp_path: Path, cinder: Cin
     tasks = {task.name: task for task in cinder.tasks(context(tmp_path, cinder))}
     assert tasks["types"].needs == ("capability:block-storage",)
     assert tasks["types"].scope is Scope.CLOUD
+
+
+def test_backups_are_files_where_there_is_no_object_store(tmp_path: Path, cinder: Cinder) -> None:
+    ctx = context(tmp_path, cinder)
+    declared = ctx.model["cinder"]
+    (backup,) = (p for p in declared.processes if p.name == "cinder-backup")
+    assert "cinder-volume" in backup.needs and "object-store" not in backup.needs
+    file = configparser.RawConfigParser(strict=False)
+    file.read_string(content(ctx, cinder, "cinder.conf"))
+    defaults = file["DEFAULT"]
+    place = Path(defaults["backup_posix_path"])
+    (directory,) = (d for d in declared.directories if d.path == place)
+    assert (directory.mode, directory.user) == (0o700, ctx.cloud.user("cinder"))
+    # Upstream's default is a chunk of 1.9 GiB in memory.
+    assert int(defaults["backup_file_size"]) <= 16 << 20
+    assert int(defaults["backup_file_size"]) % 32768 == 0
+    without = context(tmp_path, cinder, CONFIG_ONESTACK_CINDER_BACKUP="n")
+    assert "cinder-backup" not in {p.name for p in without.model["cinder"].processes}
+    assert "backup_driver" not in content(without, cinder, "cinder.conf")
 
 
 def test_without_the_pool_no_pool_is_made(tmp_path: Path, cinder: Cinder) -> None:

@@ -31,6 +31,7 @@ from onestack.database.upstream_tables import neutron as tables
 from onestack.deploy import switched_off
 from onestack.host.command import CommandResult
 from onestack.model.change import Change
+from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 from onestack.network.management import Management
@@ -235,11 +236,35 @@ def test_firewalls_are_a_feature(tmp_path: Path) -> None:
 # -- backups ----------------------------------------------------------------
 
 
-def test_backups_are_off_while_there_is_no_object_store(tmp_path: Path) -> None:
-    cinder = Cinder()
-    (feature,) = context(tmp_path, cinder).model["cinder"].features_off
-    assert feature.name == "cinder:backup"
-    assert not context(tmp_path, cinder, Swift()).model["cinder"].features_off
+def test_backups_are_of_one_kind(tmp_path: Path) -> None:
+    """The other's are forgotten at a purge; all of them where there are to be none."""
+
+    def off(*rooms: Component, **given: str) -> list[str]:
+        model = context(tmp_path, Cinder(), *rooms, **given).model["cinder"]
+        return [feature.name for feature in model.features_off]
+
+    assert off() == ["cinder:backup"]
+    assert off(Swift()) == ["cinder:backup-files"]
+    none = ["cinder:backup", "cinder:backup-files"]
+    assert off(Swift(), CONFIG_ONESTACK_CINDER_BACKUP="n") == none
+
+
+def test_what_a_purge_forgets_of_backups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, services = {"swift": 2, "posix": 0}, 1
+    monkeypatch.setattr("onestack.database.server.server_of", lambda ctx: None)
+    table = "onestack.database.upstream_tables.cinder"
+    monkeypatch.setattr(f"{table}.backups", lambda server, driver: made[driver])
+    monkeypatch.setattr(f"{table}.backup_services", lambda server: services)
+
+    def forgets(*rooms: Component, **given: str) -> list[str]:
+        model = context(tmp_path, Cinder(), *rooms, **given).model["cinder"]
+        return [change.what for feature in model.features_off for change in feature.purge()]
+
+    gone = "forget 2 backups of volumes, which were in the object store"
+    assert forgets() == [gone]
+    assert forgets(Swift()) == []
+    every = forgets(Swift(), CONFIG_ONESTACK_CINDER_BACKUP="n")
+    assert every[0] == f"{gone}, and their service"
 
 
 # -- first contents ---------------------------------------------------------

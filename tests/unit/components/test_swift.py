@@ -293,17 +293,15 @@ def test_glances_account_is_glances_alone(tmp_path: Path, swift: Swift) -> None:
     assert str(file.path) in process.files
 
 
-def test_backups_come_with_the_object_store(tmp_path: Path, swift: Swift) -> None:
+def test_backups_go_into_the_object_store(tmp_path: Path, swift: Swift) -> None:
     cinder = Cinder()
-    without = context(tmp_path, cinder)
-    assert "cinder-backup" not in {p.name for p in without.model["cinder"].processes}
-    assert "backup_driver" not in content(without, cinder, "cinder.conf")
     ctx = context(tmp_path, cinder, swift)
     backup = next(p for p in ctx.model["cinder"].processes if p.name == "cinder-backup")
     # It reads the volumes' files where cinder-volume has mounted them.
     assert {"cinder-volume", "object-store"} <= set(backup.needs)
     defaults = parsed(content(ctx, cinder, "cinder.conf"))["DEFAULT"]
     assert defaults["swift_catalog_info"] == "object-store:swift:internalURL"
+    assert "backup_posix_path" not in defaults
     assert int(defaults["backup_swift_object_size"]) % 32768 == 0
 
 

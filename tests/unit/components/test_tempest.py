@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from onestack.answers.registry import registry
+from onestack.components.barbican import Barbican
 from onestack.components.cinder import Cinder
 from onestack.components.glance import Glance
 from onestack.components.heat import Heat
@@ -250,7 +251,15 @@ class TestFile:
         assert neutron["provider_vlans"] == ("one", "two")
         assert neutron["agent_availability_zone"] == "nova"
         without = config.sections(context_on(machine(), tmp_path, Cinder(), **WANTED), FOUND)
+        assert without["volume"]["backup_driver"] == "posix"
+        assert without["compute-feature-enabled"]["attach_encrypted_volume"] is False
+        none = {**WANTED, "CONFIG_ONESTACK_CINDER_BACKUP": "n"}
+        without = config.sections(context_on(machine(), tmp_path, Cinder(), **none), FOUND)
         assert without["volume-feature-enabled"]["backup"] is False
+        keyed = context_on(machine(), tmp_path, Cinder(), Barbican(), **WANTED)
+        found = config.sections(keyed, FOUND)
+        assert found["compute-feature-enabled"]["attach_encrypted_volume"] is True
+        assert found["volume-feature-enabled"]["extend_attached_encrypted_volume"] is True
 
     def test_certificates_of_the_operators(self, tmp_path: Path) -> None:
         """They are for a name of theirs, and what signed them is not known here."""

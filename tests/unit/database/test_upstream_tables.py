@@ -155,12 +155,17 @@ def test_gnocchis_last_measure(server: Server) -> None:
 
 
 def test_cinders_backups(server: Server) -> None:
-    assert cinder.backups(server) == 0 == cinder.backup_services(server)
-    put(server, "cinder", "backups", id="1", deleted=0)
-    put(server, "cinder", "backups", id="2", deleted=1)
+    assert cinder.backups(server, "swift") == 0 == cinder.backup_services(server)
+    drivers = "cinder.backup.drivers"
+    swift, posix = f"{drivers}.swift.SwiftBackupDriver", f"{drivers}.posix.PosixBackupDriver"
+    put(server, "cinder", "backups", id="1", deleted=0, service=swift)
+    put(server, "cinder", "backups", id="2", deleted=1, service=swift)
+    for number in (3, 4):
+        put(server, "cinder", "backups", id=str(number), deleted=0, service=posix)
     for number, name, gone in ((1, "backup", 0), (2, "volume", 0), (3, "backup", 1)):
         put(server, "cinder", "services", id=number, binary=f"cinder-{name}", deleted=gone)
-    assert cinder.backups(server) == 1 == cinder.backup_services(server)
+    assert cinder.backups(server, "swift") == 1 == cinder.backup_services(server)
+    assert cinder.backups(server, "posix") == 2
 
 
 def test_neutrons_firewalls(server: Server, declared: dict[str, dict[str, str]]) -> None:
@@ -395,7 +400,7 @@ def test_a_column_that_is_no_more_is_an_error(server: Server) -> None:
     """Why these tests are worth something."""
     server.query("ALTER TABLE backups CHANGE deleted gone BOOL", (), "cinder")
     with pytest.raises(OnestackError, match="refused"):
-        cinder.backups(server)
+        cinder.backups(server, "swift")
 
 
 def test_octavias_amphorae(server: Server) -> None:

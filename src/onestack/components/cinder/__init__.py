@@ -8,12 +8,12 @@ from typing import Any
 
 from onestack.answers.values import Answers, too_small
 from onestack.components import lasting, openstack, periodic
-from onestack.components.cinder import backends, passing
+from onestack.components.cinder import backends, backups, passing
 from onestack.components.cinder.known_errors import KNOWN_ERRORS
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
 from onestack.model.cloud import Cloud
-from onestack.model.component import Component, Feature
+from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import (
     Capability,
@@ -72,36 +72,20 @@ _ACCOUNT = openstack.service_password("cinder", ON_STORAGE)
 _BUS = ("database", "messaging")
 
 
-class Backup(Feature):
-    """Backups of volumes, while there is an object store to keep them in."""
+def _config(ctx: Context) -> Path:
+    return ctx.cloud.etc / "cinder" / "cinder.conf"
 
-    name = "backup"
-    title = "Backups of volumes"
 
-    def on(self, ctx: Context) -> bool:
-        return ctx.offers("block-storage") and ctx.offers("object-store")
-
-    def options(self, ctx: Context) -> dict[Path, Ini]:
-        return {_config(ctx): {"DEFAULT": _backups()}}
-
-    def processes(self, ctx: Context) -> Iterable[Process]:
-        # The volumes that it reads are mounted for cinder-volume.
-        needs = (*_BUS, "cinder-volume", "object-store")
-        yield _process(ctx, "backup", needs, "cinder-backup", stop_seconds=30.0)
-
-    def tempest(self, ctx: Context, found: TempestResources) -> Ini:
-        return {"volume-feature-enabled": {"backup": True}}
-
-    def purge(self, ctx: Context) -> Iterator[Change]:
-        from onestack.components.cinder.backups import forget
-
-        yield from forget(ctx, _config(ctx))
+def _backup(ctx: Context, needs: tuple[str, ...]) -> Process:
+    # The volumes that it reads are mounted for those who have them.
+    volumes = (_named("volume", backend) for backend in backends.chosen(ctx.answers))
+    return _process(ctx, "backup", (*_BUS, *volumes, *needs), "cinder-backup", stop_seconds=30.0)
 
 
 class Cinder(Component):
     name = "cinder"
     title = "Block storage"
-    features = (Backup(),)
+    features = (backups.InObjects(_config, _backup), backups.InFiles(_config, _backup))
     clients = ("cinder",)
     meters = ("volume.size", "volume.snapshot.size", "volume.backup.size")
     tempest_service = "cinder"
@@ -113,6 +97,7 @@ class Cinder(Component):
         _DATABASE.key,
         _ACCOUNT.key,
         *backends.KEYS,
+        backups.KEY,
         Key(
             "CONFIG_CINDER_VOLUMES_CREATE",
             "y",
@@ -292,33 +277,45 @@ class Cinder(Component):
         from onestack.components.cinder import types
 
         yield Task("pool", lambda: ensure_pool(ctx), ("packages", "users"), before_start=True)
+        offered = (types.MULTIATTACH, *((types.LUKS,) if ctx.offers("key-manager") else ()))
         yield Task(
             "types",
-            lambda: types.ensure_types(ctx, (types.MULTIATTACH,)),
+            lambda: types.ensure_types(ctx, offered),
             ("capability:block-storage",),
             scope=Scope.CLOUD,
         )
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:
-        pooled = backends.chosen(ctx.answers) == (BACKEND,)
-        pool: dict[str, Value] = {"storage_protocol": "file", "vendor_name": "onestack"}
+        places = backends.chosen(ctx.answers)
+        pooled = places == (BACKEND,)
+        encrypted = pooled and ctx.offers("key-manager")
+        pool: dict[str, Value] = {
+            "storage_protocol": "file",
+            "vendor_name": "onestack",
+            "volume_type_multiattach": "multiattach",
+            # A file keeps its name when it is managed no more.
+            "manage_volume_ref": ("source-name", "volume-%s"),
+            "manage_snapshot_ref": ("source-name", "snapshot-%s"),
+        }
         return {
             "compute-feature-enabled": {
                 "volume_multiattach": pooled,
-                # It wants a key manager.
-                "attach_encrypted_volume": False,
+                "attach_encrypted_volume": encrypted,
             },
             "volume": {
                 "region": openstack.region(ctx),
                 "max_microversion": "latest",
-                "backup_driver": "swift",
-                **({"volume_type_multiattach": "multiattach"} if pooled else {}),
+                "backend_names": places,
                 **(pool if pooled else {}),
             },
             "volume-feature-enabled": {
                 "backup": False,
                 "volume_revert": pooled,
                 "extend_attached_volume": pooled,
+                "extend_attached_encrypted_volume": encrypted,
+                "multi_backend": len(places) > 1,
+                "manage_volume": pooled,
+                "manage_snapshot": pooled,
                 "concurrency_tests": True,
             },
             "enforce_scope": {"cinder": True},
@@ -334,12 +331,11 @@ def _process(
     """The service ``name``, ready when the API lists ``binary`` as alive."""
     config = str(_config(ctx))
     paste = ctx.release.services.place / "etc" / "cinder" / "api-paste.ini"
-    another = f"-{backend}" if backend not in ("", BACKEND) else ""
     if name != "api" and ctx.offers("key-manager"):
         # It is given keys at once.
         needs = (*needs, "key-manager")
     return Process(
-        name=f"cinder-{name}{another}",
+        name=_named(name, backend),
         component="cinder",
         user=ctx.cloud.user("cinder"),
         run=f"onestack.components.cinder.inside.run:{name}",
@@ -350,6 +346,12 @@ def _process(
         roles=(Role.CONTROLLER if name == "api" else Role.STORAGE,),
         **{"files": (config,), **more},
     )
+
+
+def _named(name: str, backend: str = "") -> str:
+    """The process of a service; the pool's has no further name."""
+    another = f"-{backend}" if backend not in ("", BACKEND) else ""
+    return f"cinder-{name}{another}"
 
 
 def has_pool(ctx: Context) -> bool:
@@ -382,28 +384,13 @@ def _environment(ctx: Context) -> dict[str, str]:
     }
 
 
-def _config(ctx: Context) -> Path:
-    return ctx.cloud.etc / "cinder" / "cinder.conf"
-
-
-def _backups() -> dict[str, Value]:
-    """Backups go to the object store, into the account of whoever asks for one."""
-    return {
-        "backup_driver": "cinder.backup.drivers.swift.SwiftBackupDriver",
-        "swift_catalog_info": "object-store:swift:internalURL",
-        "backup_swift_auth": "per_user",
-        # The user's token may end before a long backup does; a service's word extends it.
-        "backup_swift_service_auth": True,
-        # So much of a volume is in memory at a time, as it is and compressed; bytes.
-        "backup_swift_object_size": 16 << 20,
-        "backup_max_operations": 2,
-    }
-
-
 def _encryption_keys(ctx: Context) -> Ini:
-    """Of volumes. The key manager, once there is one, is given those of the fixed key's too."""
+    """Of volumes. Without a key manager none is encrypted; the fixed key is of earlier ones.
+
+    The key manager, once there is one, is given their keys too.
+    """
     fixed: Ini = {"key_manager": {"fixed_key": ctx.secrets["cinder_volume_key"]}}
-    own: Ini = {"key_manager": {"backend": "cinder.keymgr.conf_key_mgr.ConfKeyManager"}}
+    own: Ini = {"key_manager": {"backend": "onestack.components.cinder.inside.keys.ConfKeyManager"}}
     return merged(openstack.encryption_keys(ctx, "cinder") or own, fixed)
 
 
@@ -423,6 +410,7 @@ def _sections(ctx: Context) -> Ini:
             "image_conversion_dir": str(data / "conversion"),
             "glance_catalog_info": "image:glance:internalURL",
             "enabled_backends": backends.chosen(ctx.answers),
+            "default_group_type": "default",
             # A volume in use can become an image: what is uploaded is a moment's copy.
             "enable_force_upload": True,
             # How long the scheduler waits for the volume service to report before it begins.
