@@ -174,6 +174,7 @@ def test_it_can_be_left_out(cinder: Cinder) -> None:
             "CONFIG_SWIFT_STORAGE_SIZE",
         ),
         ("the filesystem of /x cannot share blocks between files", "XFS or btrfs"),
+        ("The key of volume 1 could not be had: no", "Barbican runs"),
         ("Insufficient free space on /x for image conversion.", "df -h"),
         ("(1045, \"Access denied for user 'cinder'@'localhost'\")", "run up again"),
         ("Image virtual size is 2GB and doesn't fit in a volume of size 1GB.", "larger"),

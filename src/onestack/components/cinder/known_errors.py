@@ -31,6 +31,11 @@ KNOWN_ERRORS = (
         "see what it is (`qemu-img info FILE`), and upload it with that --disk-format",
     ),
     KnownError(
+        "The key of volume .* could not be had|Key manager error",
+        "the key manager did not give, or not keep, an encrypted volume's key",
+        "`onestack status` tells whether Barbican runs; only members of a project get its keys",
+    ),
+    KnownError(
         "Insufficient Storage",
         "the object store, where backups go, is full",
         "delete backups or objects, or choose a larger CONFIG_SWIFT_STORAGE_SIZE and run up again",
