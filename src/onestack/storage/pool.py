@@ -32,6 +32,9 @@ from onestack.storage.store import StoreFacts, StoreRecord
 MARKER = ".pool"
 """A file in the pool: where it is missing, the pool is not mounted."""
 
+IMPORTS = "import"
+"""A folder in it for files that the volume service is to manage, or manages no more."""
+
 KIND = "xfs"
 
 _LEDGER = "volume pool"
@@ -137,14 +140,15 @@ class Pool(FileStore):
             return None
         counts = {"volume": 0, "snapshot": 0}
         provisioned = stored = 0
-        with self.opened(known) as (place, device), os.scandir(place) as entries:
-            for entry in entries:
-                kind = entry.name.partition("-")[0]
-                if kind in counts:
-                    info = entry.stat(follow_symlinks=False)
+        with self.opened(known) as (place, device):
+            for path in _files(place):
+                if (kind := path.name.partition("-")[0]) in counts:
                     counts[kind] += 1
-                    provisioned += info.st_size
-                    stored += info.st_blocks * 512
+                    provisioned += path.stat().st_size
+                    stored += path.stat().st_blocks * 512
+            for path in _files(place / IMPORTS):
+                provisioned += path.stat().st_size
+                stored += path.stat().st_blocks * 512
             if device:
                 state = os.statvfs(place)
                 stored = min(stored, (state.f_blocks - state.f_bfree) * state.f_frsize)
@@ -165,6 +169,13 @@ def image_size(size: int) -> int:
     return -(-(size * 103 // 100 + 192 * _MIB) // _MIB) * _MIB
 
 
+def _files(directory: Path) -> list[Path]:
+    """What is in it, if it is there; not what it links to."""
+    if directory.is_symlink() or not directory.is_dir():
+        return []
+    return [path for path in directory.iterdir() if path.is_file() and not path.is_symlink()]
+
+
 def _adopt(directory: Path, user: str) -> bool:
     """Make what is in the pool ``user``'s; False when it was already."""
     uid, gid = uid_of(user), gid_of(user)
@@ -177,11 +188,15 @@ def _adopt(directory: Path, user: str) -> bool:
     ):
         return False
     acl.set_inherited(directory, uid)
-    for path in directory.iterdir():
+    imports = directory / IMPORTS
+    for path in (*directory.iterdir(), *_files(imports)):
         # A pool from another machine, where the user had another number.
         if path.name != MARKER and path.is_file() and not path.is_symlink():
             os.chown(path, uid, gid)
             acl.set_own(path, uid)
+    if imports.is_dir() and not imports.is_symlink():
+        os.chown(imports, uid, gid)
+        acl.set_inherited(imports, uid)
     # Others may pass (QEMU opens its volumes by name) but not look around.
     os.chown(directory, uid, gid)
     os.chmod(directory, 0o711)

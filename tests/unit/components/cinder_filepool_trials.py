@@ -510,6 +510,44 @@ def manageable(driver: Any) -> list[Any]:
     return list(found)
 
 
+def a_backup_without_room_ends(driver: Any) -> None:
+    """Of a volume in use: cinder would leave it and its volume at it for ever."""
+    driver.db = database
+    one = known(size=40, status="backing-up", previous_status="in-use")
+    driver.create_volume(one)
+    backup = objects.Backup(
+        context.RequestContext(user_id="user", project_id="project", is_admin=True),
+        volume_id=one.id,
+        status="creating",
+        project_id="project",
+        user_id="user",
+        host="here",
+    )
+    backup.create()
+    assert driver.backup_use_temp_snapshot()
+    assert "40.0 GiB are wanted" in refused(driver.get_backup_device, CONTEXT, backup)
+    for each in (one, backup):
+        each.refresh()
+    assert (one.status, backup.status) == ("in-use", "error")
+    assert "onestack pool grow" in backup.fail_reason
+    assert any("40.0 GiB are wanted" in text for text in read_messages(backup.id))
+    admin = context.get_admin_context()
+    assert not objects.SnapshotList.get_all(admin, {"volume_id": one.id})
+
+    # With room, a snapshot is what is read.
+    database.volume_update(admin, one.id, {"status": "backing-up", "size": 5})
+    os.truncate(driver.local_path(one), 5 * GIB)
+    backup.status = "creating"
+    device, is_snapshot = driver.get_backup_device(CONTEXT, backup)
+    assert is_snapshot and device.id == backup.temp_snapshot_id
+    data = driver.initialize_connection_snapshot(device, {})["data"]
+    assert Path(data["device_path"]).stat().st_size == 5 * GIB
+    driver.delete_snapshot(device)
+    driver.delete_volume(one)
+    device.destroy()
+    one.destroy()
+
+
 def images(driver: Any) -> None:
     """Out as raw and as qcow2, and back in."""
     one = volume(1)
@@ -886,6 +924,7 @@ TRIALS = {
         what_was_interrupted_ends_at_the_start,
         retypes_and_moves,
         files_of_the_folder_are_managed,
+        a_backup_without_room_ends,
         images,
         images_are_looked_at_without_privileges,
         connections_are_local_files,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import nova.privsep
 from nova import exception
 from nova.compute import power_state
 from nova.virt.libvirt import driver, guest
@@ -69,6 +74,35 @@ def grown() -> None:
     assert asleep.resized == [], "it reads the size when it starts"
 
 
+def grown_encrypted() -> None:
+    """Of a volume's file the guest gets what is behind the header, which nova finds itself."""
+    volumes.use_local_files()
+    with tempfile.TemporaryDirectory() as place:
+        key, file = Path(place, "key"), Path(place, "volume-1")
+        key.write_text("ab" * 32)
+        file.touch()
+        cipher = "cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=plain64,hash-alg=sha512"
+        words = ["qemu-img", "create", "-q", "-f", "luks"]
+        words += ["--object", f"secret,id=k,file={key}"]
+        words += ["-o", f"key-secret=k,iter-time=10,{cipher}", str(file), "0"]
+        subprocess.run(words, check=True)
+        # as cinder has made it, and grown it before it tells
+        os.truncate(file, 3 * GIB)
+        domain = Domain()
+        one = compute(domain)
+        info = attached()
+        info["data"] |= {"device_path": str(file), "encrypted": True}
+        how = {"provider": "luks", "encryption_key_id": "k"}
+        asked = mock.patch.object(driver.encryptors, "get_encryption_metadata", return_value=how)
+        # in this process: what nova does as root, reading suffices for
+        nova.privsep.sys_admin_pctxt.set_client_mode(False)
+        with asked:
+            one.extend_volume(None, info, None, 3 * GIB)
+        ((disk, size, _),) = domain.resized
+        assert disk == str(file)
+        assert 3 * GIB - (2 << 20) <= size < 3 * GIB and size % 512 == 0, size
+
+
 def shared() -> None:
     """A volume of several guests: what libvirt is told, and what not of others."""
     volumes.use_local_files()
@@ -85,7 +119,7 @@ def shared() -> None:
     assert "shareable" not in (xml if isinstance(xml, str) else xml.decode())
 
 
-TRIALS = {call.__name__: call for call in (grown, shared)}
+TRIALS = {call.__name__: call for call in (grown, grown_encrypted, shared)}
 
 if __name__ == "__main__":
     TRIALS[sys.argv[1]]()

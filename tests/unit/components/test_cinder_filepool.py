@@ -45,6 +45,7 @@ SIMPLE = (
     "what_was_interrupted_ends_at_the_start",
     "retypes_and_moves",
     "files_of_the_folder_are_managed",
+    "a_backup_without_room_ends",
     "images",
     "images_are_looked_at_without_privileges",
     "connections_are_local_files",

@@ -118,6 +118,11 @@ assert "onestack pool grow" in text and "{" not in text, text
 scheduler.extend_volume(user, two, 30, None)
 (text,) = read(two)
 assert text.startswith("extend volume:No back-end takes 25 GiB"), text
+# Where the one that was found has refused, and told why, this would be another reason.
+four = volume()
+messages.say(user, Action.CREATE_VOLUME_FROM_BACKEND, four.id, refusals.NO_KEY)
+api.API().create(user, Action.SCHEDULE_ALLOCATE_VOLUME, resource_uuid=four.id, exception=no)
+assert len(read(four)) == 1, read(four)
 states.clear()
 api.API().create(user, Action.SCHEDULE_ALLOCATE_VOLUME, resource_uuid=three.id, exception=no)
 assert "none is there" in read(three)[0]

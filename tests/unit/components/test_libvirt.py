@@ -155,3 +155,12 @@ def test_guests_go_on_when_the_supervisor_is_killed(tmp_path: Path, killed: bool
         assert select.select([watched], [], [], 30)[0]
         os.close(watched)
     assert asked.read_text().split() == (["ask"] if killed else ["ask", "shut-down"])
+
+
+def test_keys_of_encrypted_volumes_have_a_driver(tmp_path: Path) -> None:
+    """In Debian 13 it is a package of its own, which apt only recommends."""
+    name = "libvirt-daemon-driver-secret"
+    for version, wanted in (("12", False), ("13", True)):
+        host = dataclasses.replace(MACHINE, os_version=version)
+        room = Libvirt()
+        assert (name in set(room.packages(context_on(host, tmp_path, room)))) is wanted

@@ -16,5 +16,10 @@ def test_a_guest_sees_that_its_volume_has_grown() -> None:
 
 
 @needs_services
+def test_a_guest_sees_what_is_behind_a_header() -> None:
+    tried(TRIALS, "grown_encrypted")
+
+
+@needs_services
 def test_a_volume_of_several_guests() -> None:
     tried(TRIALS, "shared")

@@ -297,6 +297,23 @@ def test_facts(cloud: Cloud) -> None:
 
 
 @needs_root
+def test_files_that_are_to_be_managed_count(cloud: Cloud) -> None:
+    """And go with the pool to a machine where its user has another number."""
+    place = place_of(cloud)
+    settle(cloud)
+    place.attach()
+    folder = place.directory / pool.IMPORTS
+    as_user('mkdir "$1"; chmod 0700 "$1"; truncate -s 100M "$1/disk.raw"', folder)
+    facts = place.facts()
+    assert facts is not None
+    assert (facts.provisioned, facts.volumes, facts.snapshots) == (100 << 20, 0, 0)
+    place.save(StoreRecord(SIZE, "xfs", "games", True))
+    place.attach()
+    assert {p.stat().st_uid for p in (folder, folder / "disk.raw")} == {uid_of("games")}
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@needs_root
 def test_libvirt_may_give_files_away(cloud: Cloud) -> None:
     """Whoever owns a file, the pool's user still reads, writes, copies and removes it."""
     place = place_of(cloud)

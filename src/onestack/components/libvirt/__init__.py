@@ -46,9 +46,12 @@ class Libvirt(Component):
         return bool(answers["CONFIG_NOVA_INSTALL"])
 
     def packages(self, ctx: Context) -> Iterable[str]:
+        # The driver that keeps the keys of encrypted volumes: the daemon's own in Debian 12.
+        secret = ("libvirt-daemon-driver-secret",) if ctx.facts.os_version != "12" else ()
         return (
             "libvirt-daemon",
             "libvirt-daemon-driver-qemu",
+            *secret,
             "python3-libvirt",
             "qemu-system-x86",
             "qemu-utils",

@@ -186,6 +186,8 @@ class Nova(Component):
         # make, check and enlarge the disks that a flavor adds, by what the image says of its system
         yield from ("dosfstools", "e2fsprogs", "ntfs-3g", "qemu-utils")
         yield "openssl"  # makes keypairs of type x509
+        # tells whether a volume is encrypted already: nova would format one that is not
+        yield "cryptsetup-bin"
 
     def started(self, ctx: Context) -> Iterable[str]:
         yield "qemu-img"

@@ -34,7 +34,8 @@ class Imports:
         """The folder, for this service and root alone."""
         self.directory.mkdir(mode=0o700, exist_ok=True)
         # The list that all in the pool inherit is one for files: nobody passes through.
-        os.chmod(self.directory, 0o700)
+        if stat.S_IMODE(self.directory.stat().st_mode) != 0o700:
+            os.chmod(self.directory, 0o700)
 
     def size(self, reference: Mapping[str, Any]) -> int:
         """GiB of the volume that the file becomes: a part of one counts as one."""

@@ -56,6 +56,9 @@ def read_figures() -> None:
     messages.MessagesController._build_user_message = with_its_figures
 
 
+_OURS = frozenset(reason.number for reason in ALL)
+
+
 class _Figures:
     """The database as a message is written to it: with figures, and for whose thing it is of."""
 
@@ -170,6 +173,10 @@ def tell_of_places(scheduler: Any) -> None:
             return create(self, context, action, *arguments, **more)
         size = wanted.get(identity)
         if size is None:
+            kept = self.db.message_get_all(context, filters={"resource_uuid": identity})
+            if any(message["detail_id"] in _OURS for message in kept):
+                # A back-end was found, and refused: it has told why.
+                return None
             size = self.db.volume_get(context.elevated(), identity)["size"]
         states = scheduler.driver.host_manager.backend_state_map.values()
         rooms = [
