@@ -548,6 +548,28 @@ def a_backup_without_room_ends(driver: Any) -> None:
     one.destroy()
 
 
+def a_users_container_is_a_folder_of_the_projects(driver: Any) -> None:
+    from cinder.backup.drivers import posix
+
+    from onestack.components.cinder.inside.backup_files import FilesBackupDriver
+
+    with tempfile.TemporaryDirectory() as place:
+        cfg.CONF.set_override("backup_posix_path", place)
+        made = FilesBackupDriver(CONTEXT)
+        backup = {"id": str(uuid.uuid4()), "project_id": "project"}
+        upstream = posix.PosixBackupDriver.update_container_name(made, backup, None)
+        assert made.update_container_name(backup, None) == upstream
+        assert made.update_container_name(backup, "of-mine") == "project/of-mine"
+        for wrong in ("/etc", "../x", "a/b", "..", ".", "", "a" * 200, "a\nb"):
+            try:
+                made.update_container_name(backup, wrong)
+            except exception.InvalidInput:
+                continue
+            raise AssertionError(f"{wrong!r} was taken")
+        # Upstream alone takes it for a path.
+        assert posix.PosixBackupDriver.update_container_name(made, backup, "/etc") == "/etc"
+
+
 def images(driver: Any) -> None:
     """Out as raw and as qcow2, and back in."""
     one = volume(1)
@@ -925,6 +947,7 @@ TRIALS = {
         retypes_and_moves,
         files_of_the_folder_are_managed,
         a_backup_without_room_ends,
+        a_users_container_is_a_folder_of_the_projects,
         images,
         images_are_looked_at_without_privileges,
         connections_are_local_files,

@@ -46,6 +46,7 @@ SIMPLE = (
     "retypes_and_moves",
     "files_of_the_folder_are_managed",
     "a_backup_without_room_ends",
+    "a_users_container_is_a_folder_of_the_projects",
     "images",
     "images_are_looked_at_without_privileges",
     "connections_are_local_files",

@@ -155,17 +155,16 @@ def test_gnocchis_last_measure(server: Server) -> None:
 
 
 def test_cinders_backups(server: Server) -> None:
-    assert cinder.backups(server, "swift") == 0 == cinder.backup_services(server)
-    drivers = "cinder.backup.drivers"
-    swift, posix = f"{drivers}.swift.SwiftBackupDriver", f"{drivers}.posix.PosixBackupDriver"
+    swift, posix = "cinder.backup.drivers.swift.SwiftBackupDriver", "of.ours"
+    assert cinder.backups(server, swift) == 0 == cinder.backup_services(server)
     put(server, "cinder", "backups", id="1", deleted=0, service=swift)
     put(server, "cinder", "backups", id="2", deleted=1, service=swift)
     for number in (3, 4):
         put(server, "cinder", "backups", id=str(number), deleted=0, service=posix)
     for number, name, gone in ((1, "backup", 0), (2, "volume", 0), (3, "backup", 1)):
         put(server, "cinder", "services", id=number, binary=f"cinder-{name}", deleted=gone)
-    assert cinder.backups(server, "swift") == 1 == cinder.backup_services(server)
-    assert cinder.backups(server, "posix") == 2
+    assert cinder.backups(server, swift) == 1 == cinder.backup_services(server)
+    assert cinder.backups(server, posix) == 2
 
 
 def test_neutrons_firewalls(server: Server, declared: dict[str, dict[str, str]]) -> None:

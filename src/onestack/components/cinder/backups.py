@@ -27,7 +27,6 @@ KEY = Key(
 )
 _CHUNK = 16 << 20
 """So much of a volume is in memory at a time, as it is and compressed; bytes."""
-_DRIVERS = "cinder.backup.drivers"
 _TOGETHER = 2
 
 Made = Callable[[Context, tuple[str, ...]], Process]
@@ -41,8 +40,11 @@ def wanted(ctx: Context) -> bool:
 class _Backups(Feature):
     """``configuration`` is cinder's file."""
 
+    kind = ""
+    """As Tempest calls it."""
     driver = ""
-    """Upstream's module. Each backup says by which it was made, and no other reads it."""
+    """The module and class. Each backup says by which it was made, and no other reads it."""
+    where = ""
     needs: tuple[str, ...] = ()
 
     def __init__(self, configuration: Callable[[Context], Path], process: Made) -> None:
@@ -53,19 +55,20 @@ class _Backups(Feature):
         raise NotImplementedError
 
     def options(self, ctx: Context) -> dict[Path, Ini]:
-        return {self._configuration(ctx): {"DEFAULT": self.settings(ctx)}}
+        own = {"backup_driver": self.driver, "backup_max_operations": _TOGETHER}
+        return {self._configuration(ctx): {"DEFAULT": {**own, **self.settings(ctx)}}}
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         yield self._process(ctx, self.needs)
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:
         return {
-            "volume": {"backup_driver": self.driver},
+            "volume": {"backup_driver": self.kind},
             "volume-feature-enabled": {"backup": True},
         }
 
     def purge(self, ctx: Context) -> Iterator[Change]:
-        yield from forget(ctx, self._configuration(ctx), self.driver)
+        yield from forget(ctx, self._configuration(ctx), self.driver, self.where)
 
 
 class InObjects(_Backups):
@@ -73,7 +76,9 @@ class InObjects(_Backups):
 
     name = "backup"
     title = "Backups of volumes in the object store"
-    driver = "swift"
+    kind = "swift"
+    driver = "cinder.backup.drivers.swift.SwiftBackupDriver"
+    where = "in the object store"
     needs = ("object-store",)
 
     def on(self, ctx: Context) -> bool:
@@ -81,13 +86,11 @@ class InObjects(_Backups):
 
     def settings(self, ctx: Context) -> dict[str, Value]:
         return {
-            "backup_driver": f"{_DRIVERS}.swift.SwiftBackupDriver",
             "swift_catalog_info": "object-store:swift:internalURL",
             "backup_swift_auth": "per_user",
             # The user's token may end before a long backup does; a service's word extends it.
             "backup_swift_service_auth": True,
             "backup_swift_object_size": _CHUNK,
-            "backup_max_operations": _TOGETHER,
         }
 
 
@@ -96,7 +99,9 @@ class InFiles(_Backups):
 
     name = "backup-files"
     title = "Backups of volumes in files"
-    driver = "posix"
+    kind = "posix"
+    driver = "onestack.components.cinder.inside.backup_files.FilesBackupDriver"
+    where = "in files"
 
     def on(self, ctx: Context) -> bool:
         return wanted(ctx) and not ctx.offers("object-store")
@@ -107,10 +112,8 @@ class InFiles(_Backups):
 
     def settings(self, ctx: Context) -> dict[str, Value]:
         return {
-            "backup_driver": f"{_DRIVERS}.posix.PosixBackupDriver",
             "backup_posix_path": str(_place(ctx)),
             "backup_file_size": _CHUNK,
-            "backup_max_operations": _TOGETHER,
         }
 
 
@@ -118,7 +121,7 @@ def _place(ctx: Context) -> Path:
     return ctx.cloud.data / "cinder" / "backups"
 
 
-def forget(ctx: Context, config: Path, driver: str) -> Iterator[Change]:
+def forget(ctx: Context, config: Path, driver: str, where: str) -> Iterator[Change]:
     """No backup whose data is gone, no service that could neither restore nor delete it."""
     # Imported late: answers and checks run where only the standard library is.
     from onestack.database.server import server_of
@@ -132,7 +135,6 @@ def forget(ctx: Context, config: Path, driver: str) -> Iterator[Change]:
         run = "onestack.components.cinder.inside.jobs:forget_backups"
         arguments = {"config": str(config), "driver": driver, "service": not wanted(ctx)}
         job = Job("cinder-forget-backups", "cinder", run, arguments)
-        where = {"swift": "in the object store", "posix": "in files"}[driver]
         service = ", and their service" if unheard else ""
         yield Change(
             f"forget {there} backups of volumes, which were {where}{service}",

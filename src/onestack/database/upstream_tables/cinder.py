@@ -13,9 +13,9 @@ DATABASE = "cinder"
 
 
 def backups(server: Server, driver: str) -> int:
-    """How many there are that were made by this of upstream's drivers (``swift``)."""
-    sql = "SELECT COUNT(*) FROM backups WHERE deleted = 0 AND service LIKE %s"
-    return server.number(sql, (f"cinder.backup.drivers.{driver}%",), DATABASE)
+    """How many there are that were made by this driver, a class by its module."""
+    sql = "SELECT COUNT(*) FROM backups WHERE deleted = 0 AND service = %s"
+    return server.number(sql, (driver,), DATABASE)
 
 
 def backup_services(server: Server) -> int:
