@@ -824,6 +824,12 @@ def images_become_encrypted_volumes(driver: Any) -> None:
         as_guest(driver, two, "read -P 0x77 1M 4096", "read -P 0 8M 32M")
         with open(driver.local_path(two), "rb") as file:
             assert b"\x77" * 64 not in file.read(64 << 20)
+        # Once more into the same volume: nothing is left of what it had.
+        as_guest(driver, two, "write -P 0x33 512M 4096")
+        driver.copy_image_to_encrypted_volume(CONTEXT, two, store, store.meta["id"])
+        as_guest(driver, two, "read -P 0x77 1M 4096")
+        with open(driver.local_path(two), "rb") as file:
+            assert max(end for _, end in written(file.fileno())) <= (64 + 2) << 20
 
         # Back out as it is, and in again with the same key.
         kept = Images("raw")

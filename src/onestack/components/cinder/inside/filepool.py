@@ -376,8 +376,9 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
                     run_as_root=False,
                     disable_sparse=disable_sparse,
                 )
-                # It is empty but for its header, which took a while to make.
-                reflink.clone(path, part)
+                # It took a while to make.
+                luks.copy_header(path, part)
+                os.truncate(part, _bytes(volume))
                 luks.fill(volume, context, plain, part)
                 self._files.put(part, path, _bytes(volume))
         except Refused as problem:

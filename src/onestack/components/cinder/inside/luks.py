@@ -60,6 +60,12 @@ def header(volume: Any, context: Any, path: Path) -> None:
     _qemu_img(words, passphrase_of(volume, context))
 
 
+def copy_header(source: Path, path: Path) -> None:
+    """Give the empty file at ``path`` the header of ``source``, and nothing behind it."""
+    with source.open("rb") as encrypted, path.open("r+b") as file:
+        file.write(encrypted.read(_offset(source)))
+
+
 def fill(volume: Any, context: Any, plain: Path, path: Path) -> None:
     """Encrypt the content of ``plain`` into the file at ``path``, of the volume's size by now.
 
