@@ -294,6 +294,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
     def manage_existing_snapshot_get_size(self, snapshot: Any, existing_ref: Any) -> int:
         return self._imports.size(existing_ref)
 
+    @told(Action.SNAPSHOT_CREATE, Resource.VOLUME_SNAPSHOT)
     def manage_existing_snapshot(self, snapshot: Any, existing_ref: Any) -> None:
         self._imports.take(existing_ref, self.path(snapshot))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from castellan import key_manager
-from castellan.common.exception import KeyManagerError, ManagedObjectNotFoundError
+from castellan.common.exception import CastellanException
 from cinder import exception
 from cinder.image import image_utils
 from cinder.volume import volume_utils
@@ -46,7 +46,7 @@ def passphrase_of(volume: Any, context: Any) -> bytes:
     """As nova makes it of the key that the key manager has for ``volume``. Raises `Refused`."""
     try:
         key = key_manager.API(cfg.CONF).get(context, volume.encryption_key_id)
-    except (KeyManagerError, ManagedObjectNotFoundError) as problem:
+    except CastellanException as problem:
         LOG.error("The key of volume %s could not be had: %s", volume.id, problem)
         raise Refused(NO_KEY) from problem
     return binascii.hexlify(key.get_encoded())
