@@ -55,7 +55,10 @@ class _Backups(Feature):
         raise NotImplementedError
 
     def options(self, ctx: Context) -> dict[Path, Ini]:
-        own = {"backup_driver": self.driver, "backup_max_operations": _TOGETHER}
+        own: dict[str, Value] = {
+            "backup_driver": self.driver,
+            "backup_max_operations": _TOGETHER,
+        }
         return {self._configuration(ctx): {"DEFAULT": {**own, **self.settings(ctx)}}}
 
     def processes(self, ctx: Context) -> Iterable[Process]:
