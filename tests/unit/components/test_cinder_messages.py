@@ -108,6 +108,9 @@ class Scheduler:
     def extend_volume(self, context, volume, new_size, reservations, request_spec=None):
         api.API().create(context, Action.EXTEND_VOLUME, resource_uuid=volume.id, exception=no)
 
+    def create_snapshot(self, ctxt, volume, snapshot, backend, request_spec=None):
+        snapshot.status = backend
+
 scheduler = Scheduler()
 messages.tell_of_places(scheduler)
 one, two, three = volume(), volume(size=5), volume()
@@ -123,6 +126,12 @@ four = volume()
 messages.say(user, Action.CREATE_VOLUME_FROM_BACKEND, four.id, refusals.NO_KEY)
 api.API().create(user, Action.SCHEDULE_ALLOCATE_VOLUME, resource_uuid=four.id, exception=no)
 assert len(read(four)) == 1, read(four)
+for status, told in (("error", 1), ("creating", 0)):
+    shot = types.SimpleNamespace(id=f"shot-{status}", status="creating")
+    scheduler.create_snapshot(user, one, shot, status, request_spec={})
+    texts = read(shot)
+    assert len(texts) == told, texts
+    assert all(text.startswith("create snapshot:No back-end takes 20 GiB") for text in texts)
 states.clear()
 api.API().create(user, Action.SCHEDULE_ALLOCATE_VOLUME, resource_uuid=three.id, exception=no)
 assert "none is there" in read(three)[0]

@@ -15,6 +15,7 @@ from typing import Any
 from cinder import exception
 from cinder.message import api, message_field
 from cinder.message.message_field import Action, Detail, Resource
+from cinder.objects import fields
 from oslo_utils import excutils
 
 from onestack.components.cinder.inside.refusals import (
@@ -151,11 +152,20 @@ def _was_told(problem: BaseException | None) -> bool:
 def tell_of_places(scheduler: Any) -> None:
     """What the ``scheduler``'s manager finds no back-end for: how much that is, and what is free.
 
-    Upstream's message says that none was found.
+    Upstream's message says that none was found; of a snapshot there is none.
     """
     create = api.API.create
-    grow = scheduler.extend_volume
+    grow, shoot = scheduler.extend_volume, scheduler.create_snapshot
     wanted: dict[str, int] = {}
+
+    def no_place(
+        context: Any, action: Any, identity: str, size: int, resource: str = Resource.VOLUME
+    ) -> None:
+        free = _most_room(scheduler)
+        if free is None:
+            say(context, action, identity, NO_BACKEND, resource=resource)
+        else:
+            say(context, action, identity, NO_PLACE, resource=resource, wanted=size, free=free)
 
     @functools.wraps(grow)
     def extend_volume(context: Any, volume: Any, new_size: int, *rest: Any, **more: Any) -> Any:
@@ -164,6 +174,14 @@ def tell_of_places(scheduler: Any) -> None:
             return grow(context, volume, new_size, *rest, **more)
         finally:
             del wanted[volume.id]
+
+    @functools.wraps(shoot)
+    def create_snapshot(ctxt: Any, volume: Any, snapshot: Any, *rest: Any, **more: Any) -> Any:
+        done = shoot(ctxt, volume, snapshot, *rest, **more)
+        if snapshot.status == fields.SnapshotStatus.ERROR:
+            of_snapshot = Action.SNAPSHOT_CREATE
+            no_place(ctxt, of_snapshot, snapshot.id, volume.size, Resource.VOLUME_SNAPSHOT)
+        return done
 
     @functools.wraps(create)
     def with_room(self: Any, context: Any, action: Any, *arguments: Any, **more: Any) -> Any:
@@ -178,19 +196,19 @@ def tell_of_places(scheduler: Any) -> None:
                 # A back-end was found, and refused: it has told why.
                 return None
             size = self.db.volume_get(context.elevated(), identity)["size"]
-        states = scheduler.driver.host_manager.backend_state_map.values()
-        rooms = [
-            float(pool.free_capacity_gb)
-            for state in states
-            for pool in state.pools.values()
-            if isinstance(pool.free_capacity_gb, int | float)
-        ]
-        if not rooms:
-            return say(context, action, identity, NO_BACKEND)
-        return say(context, action, identity, NO_PLACE, wanted=size, free=round(max(rooms), 2))
+        return no_place(context, action, identity, size)
 
     scheduler.extend_volume = extend_volume
+    scheduler.create_snapshot = create_snapshot
     api.API.create = with_room
+
+
+def _most_room(scheduler: Any) -> float | None:
+    """Free GiB of the place that has most; nothing where there is none, or none that says so."""
+    states = scheduler.driver.host_manager.backend_state_map.values()
+    rooms = [pool.free_capacity_gb for state in states for pool in state.pools.values()]
+    known = [float(room) for room in rooms if isinstance(room, int | float)]
+    return round(max(known), 2) if known else None
 
 
 def tell_of_retypes() -> None:
