@@ -836,7 +836,7 @@ def images_become_encrypted_volumes(driver: Any) -> None:
         driver.copy_volume_to_image(CONTEXT, two, kept, kept.meta)
         assert kept.head()[:4] == b"LUKS"
         three = encrypted(2)
-        driver.create_volume(three)
+        driver.create_cloned_volume(three, two)
         driver.copy_image_to_volume(CONTEXT, three, kept, kept.meta["id"])
         as_guest(driver, three, "read -P 0x77 1M 4096")
         assert os.stat(driver.local_path(three)).st_size == 2 * GIB
@@ -844,7 +844,7 @@ def images_become_encrypted_volumes(driver: Any) -> None:
         # A disk of just the volume's size has no room behind the header.
         os.truncate(store.file, GIB)
         four = encrypted(1)
-        driver.create_volume(four)
+        driver.create_cloned_volume(four, two)
         said = refused(
             driver.copy_image_to_encrypted_volume, CONTEXT, four, store, store.meta["id"]
         )
