@@ -28,7 +28,7 @@ resources:
 FIRST = ("CONFIG_HEAT_INSTALL", "CONFIG_LBAAS_INSTALL")
 SECOND = (
     *("CONFIG_CEILOMETER_INSTALL", "CONFIG_AODH_INSTALL", "CONFIG_SWIFT_INSTALL"),
-    *("CONFIG_NEUTRON_FWAAS", "CONFIG_PROVISION_DEMO", "CONFIG_ONESTACK_CINDER_BACKUP"),
+    *("CONFIG_NEUTRON_FWAAS", "CONFIG_PROVISION_DEMO"),
 )
 GOES_ON = ("mariadb", "rabbitmq", "memcached", "keystone-api", "ovn-", "ovs", "libvirtd")
 """What none of them concerns (beginnings of names)."""
@@ -54,8 +54,7 @@ OVN = (
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[CloudUnderTest]:
-    lean = ("CONFIG_NEUTRON_L2_AGENT=ovn", "CONFIG_ONESTACK_CINDER_BACKUP=n")
-    cloud = CloudUnderTest(NAME, answers=lean)
+    cloud = CloudUnderTest(NAME, answers=("CONFIG_NEUTRON_L2_AGENT=ovn",))
     with cloud.living():
         cloud.type(
             "set -e; openstack network show net -c id && exit; openstack network create net; "

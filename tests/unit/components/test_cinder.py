@@ -218,7 +218,7 @@ def test_the_pool_offers_volumes_for_several_servers(tmp_path: Path, cinder: Cin
 
 
 def test_backups_are_files_where_there_is_no_object_store(tmp_path: Path, cinder: Cinder) -> None:
-    ctx = context(tmp_path, cinder)
+    ctx = context(tmp_path, cinder, CONFIG_ONESTACK_CINDER_BACKUP="y")
     declared = ctx.model["cinder"]
     (backup,) = (p for p in declared.processes if p.name == "cinder-backup")
     assert "cinder-volume" in backup.needs and "object-store" not in backup.needs
@@ -231,7 +231,7 @@ def test_backups_are_files_where_there_is_no_object_store(tmp_path: Path, cinder
     # Upstream's default is a chunk of 1.9 GiB in memory.
     assert int(defaults["backup_file_size"]) <= 16 << 20
     assert int(defaults["backup_file_size"]) % 32768 == 0
-    without = context(tmp_path, cinder, CONFIG_ONESTACK_CINDER_BACKUP="n")
+    without = context(tmp_path, cinder)
     assert "cinder-backup" not in {p.name for p in without.model["cinder"].processes}
     assert "backup_driver" not in content(without, cinder, "cinder.conf")
 

@@ -243,10 +243,10 @@ def test_backups_are_of_one_kind(tmp_path: Path) -> None:
         model = context(tmp_path, Cinder(), *rooms, **given).model["cinder"]
         return [feature.name for feature in model.features_off]
 
-    assert off() == ["cinder:backup"]
+    assert off() == ["cinder:backup", "cinder:backup-files"]
+    assert off(CONFIG_ONESTACK_CINDER_BACKUP="y") == ["cinder:backup"]
     assert off(Swift()) == ["cinder:backup-files"]
-    none = ["cinder:backup", "cinder:backup-files"]
-    assert off(Swift(), CONFIG_ONESTACK_CINDER_BACKUP="n") == none
+    assert off(Swift(), CONFIG_ONESTACK_CINDER_BACKUP="y") == ["cinder:backup-files"]
 
 
 def test_what_a_purge_forgets_of_backups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,10 +261,9 @@ def test_what_a_purge_forgets_of_backups(tmp_path: Path, monkeypatch: pytest.Mon
         return [change.what for feature in model.features_off for change in feature.purge()]
 
     gone = "forget 2 backups of volumes, which were in the object store"
-    assert forgets() == [gone]
+    assert forgets(CONFIG_ONESTACK_CINDER_BACKUP="y") == [gone]
     assert forgets(Swift()) == []
-    every = forgets(Swift(), CONFIG_ONESTACK_CINDER_BACKUP="n")
-    assert every[0] == f"{gone}, and their service"
+    assert forgets()[0] == f"{gone}, and their service"
 
 
 # -- first contents ---------------------------------------------------------

@@ -250,11 +250,11 @@ class TestFile:
         neutron = config.sections(ctx, FOUND)["neutron_plugin_options"]
         assert neutron["provider_vlans"] == ("one", "two")
         assert neutron["agent_availability_zone"] == "nova"
-        without = config.sections(context_on(machine(), tmp_path, Cinder(), **WANTED), FOUND)
+        files = {**WANTED, "CONFIG_ONESTACK_CINDER_BACKUP": "y"}
+        without = config.sections(context_on(machine(), tmp_path, Cinder(), **files), FOUND)
         assert without["volume"]["backup_driver"] == "posix"
         assert without["compute-feature-enabled"]["attach_encrypted_volume"] is False
-        none = {**WANTED, "CONFIG_ONESTACK_CINDER_BACKUP": "n"}
-        without = config.sections(context_on(machine(), tmp_path, Cinder(), **none), FOUND)
+        without = config.sections(context_on(machine(), tmp_path, Cinder(), **WANTED), FOUND)
         assert without["volume-feature-enabled"]["backup"] is False
         keyed = context_on(machine(), tmp_path, Cinder(), Barbican(), **WANTED)
         found = config.sections(keyed, FOUND)

@@ -19,10 +19,10 @@ from onestack.model.process import Process
 WANTED = "CONFIG_ONESTACK_CINDER_BACKUP"
 KEY = Key(
     WANTED,
-    "y",
-    "Backups of volumes: in the object store where that is on (CONFIG_SWIFT_INSTALL), else in "
-    "files below ROOT/data/cinder/backups, which outlive the volume and not the disk. n leaves "
-    "them out, and a process with them.",
+    "n",
+    "Backups of volumes also without an object store (CONFIG_SWIFT_INSTALL, where they are by "
+    "themselves): in files below ROOT/data/cinder/backups, which outlive the volume and not the "
+    "disk. It is one process more.",
     Kind.FLAG,
 )
 _CHUNK = 16 << 20
@@ -34,7 +34,8 @@ Made = Callable[[Context, tuple[str, ...]], Process]
 
 
 def wanted(ctx: Context) -> bool:
-    return bool(ctx.answers[WANTED]) and ctx.offers("block-storage")
+    asked = bool(ctx.answers[WANTED]) or ctx.offers("object-store")
+    return asked and ctx.offers("block-storage")
 
 
 class _Backups(Feature):

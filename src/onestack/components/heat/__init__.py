@@ -295,7 +295,10 @@ def _sections(ctx: Context) -> Ini:
         # The authority is for all that heat's session asks, heat's own front for a stack in a
         # stack among it.
         "clients_keystone": {"auth_uri": _keystone(ctx), "ca_file": str(ctx.authority)},
-        "volumes": {"backups_enabled": bool(ctx.answers["CONFIG_ONESTACK_CINDER_BACKUP"])},
+        "volumes": {
+            "backups_enabled": ctx.offers("object-store")
+            or bool(ctx.answers["CONFIG_ONESTACK_CINDER_BACKUP"])
+        },
         "paste_deploy": {"api_paste_config": str(shared / "api-paste.ini")},
         **openstack.messaging(ctx),
         **openstack.proxied(),
