@@ -58,7 +58,7 @@ def make_ca(certificate: Path, key_file: Path, subject: x509.Name, group: str = 
     # The key first: a CA certificate whose key is lost would be of no use.
     mode = 0o640 if group else 0o600
     write_file(key_file, _key_text(key), mode=mode, group=group or "root")
-    write_file(certificate, _pem(made), mode=0o644)
+    write_file(certificate, pem(made), mode=0o644)
 
 
 def sign(
@@ -69,6 +69,21 @@ def sign(
     alternatives: Sequence[x509.GeneralName] = (),
 ) -> Signed:
     """A new key and a certificate for it by that authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = certify(ca_file, ca_key_file, key.public_key(), subject, purpose, alternatives)
+    return Signed(pem(made), _key_text(key))
+
+
+def certify(
+    ca_file: Path,
+    ca_key_file: Path,
+    key: ec.EllipticCurvePublicKey,
+    subject: x509.Name,
+    purpose: x509.ObjectIdentifier,
+    alternatives: Sequence[x509.GeneralName] = (),
+    days: int = LEAF_DAYS,
+) -> x509.Certificate:
+    """A certificate for somebody's key by that authority. Raises `OnestackError`."""
     ca = x509.load_pem_x509_certificate(ca_file.read_bytes())
     ca_key = serialization.load_pem_private_key(ca_key_file.read_bytes(), None)
     if not isinstance(ca_key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, *_HASHING)):
@@ -77,25 +92,23 @@ def sign(
             "it is neither an RSA key nor one of an elliptic curve",
             "give another authority, or CONFIG_SSL_CACERT_SELFSIGN=y",
         )
-    key = ec.generate_private_key(ec.SECP256R1())
     # Its own identifier, where it has one, is how a chain is put together.
     try:
         identifier = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
     except x509.ExtensionNotFound:
         above = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-    builder = _builder(subject, ca.subject, key.public_key(), LEAF_DAYS)
+    builder = _builder(subject, ca.subject, key, days)
     if alternatives:
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     algorithm = None if isinstance(ca_key, _HASHING) else hashes.SHA256()
-    made = (
+    return (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(ca=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(above, critical=False)
         .sign(ca_key, algorithm)
     )
-    return Signed(_pem(made), _key_text(key))
 
 
 def belong_together(certificate: Path, key_file: Path) -> bool:
@@ -149,7 +162,7 @@ def _usage(ca: bool) -> x509.KeyUsage:
     )
 
 
-def _pem(certificate: x509.Certificate) -> str:
+def pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 

@@ -1,0 +1,137 @@
+"""What a machine and a cloud's door say to each other: JSON over TLS, plain data here.
+
+Of the door whoever asks is told who it is (`CA`, `HELLO`), and nothing more without a token or
+the certificate of a host. A refusal is an error with its cause and cure, as on a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from onestack.cluster.accounts import HostAccount
+from onestack.model.codec import from_plain, to_plain
+from onestack.model.errors import OnestackError
+
+PORT = 9443
+VERSION = 1
+"""Of what is said here."""
+SERVER = "door.onestack.internal"
+"""What the door's certificate is for, whatever address it is reached at."""
+HOST = "urn:onestack:host:"
+"""Begins the one name of another kind (a URI) in a host's certificate; its identity follows."""
+LONGEST = 64 * 1024
+"""Bytes of a request."""
+CLOCKS = 5.0
+"""Seconds by which two hosts' clocks may differ: nova tells by them who is alive."""
+
+CA = "/v1/ca"
+HELLO = "/v1/hello"
+REACH = "/v1/reach"
+JOIN = "/v1/join"
+SELF = "/v1/self"
+ADMIT = "/v1/admit"
+RENEW = "/v1/renew"
+LEAVE = "/v1/leave"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Hello:
+    """``time`` is the controller's, in seconds since 1970."""
+
+    cloud: str
+    release: str
+    time: float
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Whether the controller gets to the machine that asks: it listens there and says ``word``."""
+
+    token: str
+    address: str
+    port: int
+    word: str
+
+
+@dataclass(frozen=True)
+class Join:
+    """``request`` is a certificate signing request (PEM): only its key and signature count."""
+
+    token: str
+    request: str
+    name: str
+    address: str
+    release: str
+
+
+@dataclass(frozen=True)
+class Renew:
+    request: str
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What a host is told of its cloud: of answers and secrets only what its role needs."""
+
+    controller: str
+    """The controller's name."""
+    address: str
+    """Where it is reached."""
+    release: str
+    answers: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    accounts: dict[str, HostAccount] = field(default_factory=dict, repr=False)
+    """Service to the host's own account there."""
+    authority: str = ""
+    """What the certificates of the cloud's front are by (PEM)."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A host, as its cloud has it."""
+
+    cloud: str
+    name: str
+    number: int
+    identity: str
+    roles: tuple[str, ...]
+    address: str
+    certificate: str
+    admitted: bool
+    projection: Projection
+
+
+class Refusal(OnestackError):
+    """The door says no; it, and not this machine, knows why."""
+
+    def __init__(self, what: str, why: str = "", cure: str = "", exit_code: int = 1) -> None:
+        super().__init__(what, why, cure)
+        self.exit_code = exit_code
+
+
+def said(value: object) -> bytes:
+    return json.dumps(to_plain(value)).encode()
+
+
+def heard(wanted: type[T], raw: bytes) -> T:
+    """Raises `ValueError` for what is no ``wanted``."""
+    return from_plain(wanted, json.loads(raw))
+
+
+def refusal(error: OnestackError) -> dict[str, Any]:
+    """``error`` as the answer of a door."""
+    found = {"what": error.what, "why": error.why, "cure": error.cure}
+    return {"refused": {**found, "exit_code": error.exit_code}}
+
+
+def refused(raw: bytes) -> Refusal | None:
+    """The refusal that the answer is, if it is one. Raises `ValueError`."""
+    told = json.loads(raw).get("refused")
+    if told is None:
+        return None
+    return Refusal(str(told["what"]), str(told["why"]), str(told["cure"]), int(told["exit_code"]))
