@@ -27,8 +27,8 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 BELOW = {
     "cli": {"deploy", "diagnose"},
     "diagnose": {"deploy", "components"},
-    "deploy": {"engine", "components", "database", "cluster"},
-    "components": {"network", "storage", "cloudapi", "images", "database", "runtime"},
+    "deploy": {"engine", "components", "database"},
+    "components": {"network", "storage", "cloudapi", "images", "database", "runtime", "cluster"},
     "database": {"host", "engine"},
     "cluster": {"model"},
     "network": {"cloudapi", "release", "host", "answers"},

@@ -71,6 +71,7 @@ GOES = {
     "heat_db": Goes(("heat/heat.conf",), ("database:heat",)),
     "heat_encryption": Goes(("heat/heat.conf",), refused="heat"),
     "heat_keystone": Goes(("heat/heat.conf",), ("identity:heat",)),
+    "hosts": Goes(("door/door.json",)),
     "horizon_secret_key": Goes(("horizon/local/local_settings.py",)),
     "keystone_db": Goes(("keystone/keystone.conf",), ("database:keystone",)),
     "keystone_ldap": Goes(("keystone/domains/keystone.ldap.conf",)),
@@ -129,6 +130,7 @@ MORE = {
     "CONFIG_PROVISION_TEMPEST": "y",
     "CONFIG_PROVISION_TEMPEST_USER": "tester",
     "CONFIG_ONESTACK_OCTAVIA_PROVIDERS": "ovn,amphora",
+    "CONFIG_ONESTACK_JOIN": "y",
 }
 
 

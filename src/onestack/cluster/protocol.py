@@ -50,9 +50,13 @@ class Hello:
 
 @dataclass(frozen=True)
 class Reach:
-    """Whether the controller gets to the machine that asks: it listens there and says ``word``."""
+    """Whether the controller gets to the machine that asks: it listens there and says ``word``.
+
+    ``key`` is the SHA-256 of the public key that it joins with.
+    """
 
     token: str
+    key: str
     address: str
     port: int
     word: str

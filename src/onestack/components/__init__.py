@@ -8,6 +8,7 @@ from onestack.components.ceilometer import Ceilometer
 from onestack.components.chrony import Chrony
 from onestack.components.cinder import Cinder
 from onestack.components.clients import Clients
+from onestack.components.door import Door
 from onestack.components.glance import Glance
 from onestack.components.gnocchi import Gnocchi
 from onestack.components.guests import Guests
@@ -58,6 +59,7 @@ ALL: tuple[Component, ...] = (
     Ceilometer(),
     Aodh(),
     Haproxy(),
+    Door(),
     Clients(),
     Provision(),
     Tempest(),

@@ -24,7 +24,7 @@ SOURCE = Path(onestack.__file__).resolve().parent
 VERSION = "0.1.0"
 DISTRIBUTION = f"onestack-{VERSION}.dist-info"
 ENTRY_POINTS = "release/entry_points.txt"
-FOLDERS = ("host", "kernel", "model", "runtime", "storage", "supervise")
+FOLDERS = ("cluster", "host", "kernel", "model", "runtime", "storage", "supervise")
 FILES = (
     "__init__.py",
     ENTRY_POINTS,
@@ -32,11 +32,14 @@ FILES = (
     "answers/__init__.py",
     "answers/facter.py",
     "answers/values.py",
+    # what hosts are known by
+    "components/certificates.py",
     # read before the object store's processes start, to mount what they keep objects on
     "components/swift/devices.py",
 )
 LEFT_OUT = frozenset(
     {
+        *(f"cluster/{name}.py" for name in ("client", "placement")),
         *(f"host/{name}.py" for name in ("archive", "clouds", "debs", "full_disk")),
         *(f"host/{name}.py" for name in ("locks", "packages")),
         *(f"host/{name}.py" for name in ("roots", "shaping", "sysctl", "telling", "users")),

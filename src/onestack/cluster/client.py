@@ -1,0 +1,234 @@
+"""A cloud's door, as the other machine sees it: with the standard library alone.
+
+Before anything is said the door is known: its authority is the one whose digest stands in the
+token, or the one that was kept when the host joined. What the door's certificate is called does
+not count beside its name of a kind that no host's has; its subject counts for nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import socket
+import ssl
+import time
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+
+from onestack.cluster import protocol
+from onestack.cluster.protocol import CLOCKS, PORT, SERVER, Hello
+from onestack.model.errors import BadAnswers, OnestackError
+
+SECONDS = 15.0
+"""What an answer may take, where nothing has to be made for it."""
+LARGEST = 4 << 20
+"""Bytes of an answer that are read."""
+_OF_TIME = (9, 10)
+"""OpenSSL's numbers for a certificate that is not good yet, or not any more."""
+
+
+class NoDoor(OnestackError):
+    """The door is not reached, or what answers there is not it."""
+
+
+class ClocksApart(OnestackError):
+    """This machine's clock and the controller's differ too much."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a door is."""
+
+    host: str
+    port: int = PORT
+
+    @classmethod
+    def read(cls, text: str) -> Place:
+        """``https://ADDRESS:9443``, or as much of it as there is. Raises `BadAnswers`."""
+        parts = urllib.parse.urlsplit(text if "://" in text else f"https://{text}")
+        try:
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        rest = (parts.path.strip("/"), parts.query, parts.fragment, parts.username)
+        if parts.scheme != "https" or not host or any(rest):
+            raise BadAnswers(
+                f"{text[:200]!r} does not say where a cloud's door is",
+                cure=f"write it as `onestack token create` prints it: https://ADDRESS:{PORT}",
+            )
+        return cls(host, port or PORT)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"https://{host}:{self.port}"
+
+
+def authority_of(place: Place, digest: str) -> str:
+    """The hosts' authority (PEM) that the door shows, if it has that SHA-256. Raises `NoDoor`."""
+    raw = _ask(place, _context(None), "GET", protocol.CA, None, SECONDS)
+    try:
+        text = raw.decode("ascii")
+        found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(text)).hexdigest()
+    except ValueError:
+        raise _another(place) from None
+    if found != digest:
+        raise NoDoor(
+            f"the cloud at {place} is not the one that the token is for",
+            "its hosts' authority is another: the token is another cloud's, or was made before "
+            "this cloud was destroyed and made anew, or somebody is in between",
+            f"compare the address; then, on that controller: onestack token create ({place})",
+        )
+    return text
+
+
+@dataclass(frozen=True)
+class DoorClient:
+    """``authority`` (PEM) is believed and nothing else; ``own`` are certificate and key files."""
+
+    place: Place
+    authority: str
+    own: tuple[Path, Path] | None = None
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        wanted: type[protocol.T],
+        body: object = None,
+        seconds: float = SECONDS,
+    ) -> protocol.T:
+        """Raises `Refusal` where the door says no, `NoDoor`, and `ClocksApart`."""
+        context = _context(self.authority)
+        if self.own:
+            context.load_cert_chain(*self.own)
+        raw = _ask(
+            self.place,
+            context,
+            method,
+            path,
+            None if body is None else protocol.said(body),
+            seconds,
+        )
+        try:
+            told = protocol.refused(raw)
+            if told is None:
+                return protocol.heard(wanted, raw)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise _another(self.place) from None
+        raise told
+
+    def hello(self) -> Hello:
+        """Who it is. Raises `ClocksApart` where the two clocks cannot work together."""
+        before = time.time()
+        found = self.ask("GET", protocol.HELLO, Hello)
+        after = time.time()
+        # What the way took is nobody's fault.
+        apart = max(found.time - after, before - found.time)
+        if apart > CLOCKS:
+            raise ClocksApart(
+                f"this machine's clock and the controller's differ by {apart:.0f} s",
+                f"here it is {_time(after)}, there {_time(found.time)}; more than {CLOCKS:.0f} s "
+                "and the cloud would take hosts that work for dead ones",
+                "set both by the same servers: timedatectl set-ntp true, or CONFIG_NTP_SERVERS",
+            )
+        return found
+
+
+def _context(authority: str | None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.hostname_checks_common_name = False
+    if authority is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.load_verify_locations(cadata=authority)
+    return context
+
+
+class _Connection(http.client.HTTPSConnection):
+    """To wherever the door is; its name is always the same."""
+
+    def __init__(self, place: Place, context: ssl.SSLContext, seconds: float) -> None:
+        super().__init__(place.host, place.port, timeout=seconds, context=context)
+        self._tls = context
+
+    def connect(self) -> None:
+        self.sock = socket.create_connection((self.host, self.port), min(SECONDS, self._seconds))
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=SERVER)
+        self.sock.settimeout(self._seconds)
+
+    @property
+    def _seconds(self) -> float:
+        return float(self.timeout or SECONDS)
+
+
+def _ask(
+    place: Place,
+    context: ssl.SSLContext,
+    method: str,
+    path: str,
+    body: bytes | None,
+    seconds: float,
+) -> bytes:
+    connection = _Connection(place, context, seconds)
+    try:
+        connection.request(method, path, body, {"Host": SERVER, "Connection": "close"})
+        return connection.getresponse().read(LARGEST)
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code in _OF_TIME:
+            raise ClocksApart(
+                f"the certificate of the door at {place} is not good at this time",
+                f"here it is {_time(time.time())}: {error.verify_message}",
+                "set both clocks by the same servers; if they are right, on the controller: "
+                "onestack up, which renews it",
+            ) from None
+        raise NoDoor(
+            f"what answers at {place} is not this cloud's door",
+            f"its certificate is by another authority: {error.verify_message}",
+            "compare the address with the one that `onestack token create` printed",
+        ) from None
+    except ssl.SSLError:
+        raise _another(place) from None
+    except ConnectionRefusedError:
+        raise NoDoor(
+            f"nothing listens at {place}",
+            "the machine refuses the connection",
+            "on the controller: onestack status door; the door is there with "
+            "CONFIG_ONESTACK_JOIN=y",
+        ) from None
+    except socket.gaierror as error:
+        raise NoDoor(
+            f"{place.host} is no name that this machine can resolve",
+            error.strerror or "",
+            "write the controller's address",
+        ) from None
+    except TimeoutError:
+        raise NoDoor(
+            f"the door at {place} does not answer",
+            f"nothing came within {seconds:.0f} s",
+            f"see whether a packet filter is in between: TCP port {place.port} of the controller",
+        ) from None
+    except http.client.HTTPException:
+        raise _another(place) from None
+    except OSError as error:
+        raise NoDoor(
+            f"{place} is not reached",
+            error.strerror or str(error),
+            "see whether this machine has a way there: ip route get " + place.host,
+        ) from None
+    finally:
+        connection.close()
+
+
+def _another(place: Place) -> NoDoor:
+    return NoDoor(
+        f"what answers at {place} is no door of onestack's",
+        "it speaks something else",
+        "compare the address with the one that `onestack token create` printed",
+    )
+
+
+def _time(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment))

@@ -1,0 +1,1 @@
+"""What answers at the door (services' environment)."""

@@ -1,0 +1,205 @@
+"""What is answered at the door: WSGI behind its front, which has ended TLS.
+
+Each request is looked up in the list of hosts as it is at that moment: a host that was removed is
+refused on a connection that it has open, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import logging
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from onestack.cluster import protocol
+from onestack.cluster.membership import Issued, Member, Membership, NotAMember, Wish
+from onestack.cluster.protocol import Hello, Join, Reach, Refusal, Renew, Standing
+from onestack.cluster.settings import DoorSettings
+from onestack.cluster.tokens import JoinToken, TokenRefused
+from onestack.components.door.inside import issuing
+from onestack.model.errors import BadAnswers, OnestackError
+
+VERIFIED, CERTIFICATE = "HTTP_X_ONESTACK_VERIFY", "HTTP_X_ONESTACK_PEER"
+"""The front's own headers: OpenSSL's word on the client's certificate, and that (DER, base64).
+It takes no request whose headers could be mistaken for them."""
+OF_TIME = ("9", "10")
+"""OpenSSL's numbers for a certificate that is not good yet, or not any more."""
+SECONDS = 5.0
+"""What the way back to a machine may take."""
+LOG = logging.getLogger("onestack.door")
+
+Admit = Callable[[], None]
+"""Makes on the controller what hosts need there. Raises `OnestackError`."""
+Environ = dict[str, Any]
+
+
+class Door:
+    """The application."""
+
+    def __init__(self, settings: DoorSettings, admit: Admit) -> None:
+        self.settings = settings
+        self._admit = admit
+        self._admitting = threading.Lock()
+        self.hosts = Membership(Path(settings.folder), taken=(settings.controller,))
+        self._ways: dict[tuple[str, str], Callable[[Environ], object]] = {
+            ("GET", protocol.HELLO): self.hello,
+            ("POST", protocol.REACH): self.reach,
+            ("POST", protocol.JOIN): self.join,
+            ("GET", protocol.SELF): self.itself,
+            ("POST", protocol.ADMIT): self.admit,
+            ("POST", protocol.RENEW): self.renew,
+            ("POST", protocol.LEAVE): self.leave,
+        }
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        status, kind, body = self._answer(environ)
+        headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
+        start_response(status, headers)
+        return [body]
+
+    def _answer(self, environ: Environ) -> tuple[str, str, bytes]:
+        method, path = str(environ["REQUEST_METHOD"]), str(environ["PATH_INFO"])
+        if (method, path) == ("GET", protocol.CA):
+            return "200 OK", "application/x-pem-file", Path(self.settings.ca).read_bytes()
+        try:
+            way = self._ways.get((method, path))
+            if way is None:
+                raise Refusal(f"the door knows no {method} {path[:80]!r}", exit_code=2)
+            return "200 OK", "application/json", protocol.said(way(environ))
+        except OnestackError as error:
+            LOG.info("%s %s from %s: %s", method, path, _from(environ), error.what)
+            kind = "403 Forbidden" if isinstance(error, TokenRefused | NotAMember) else "400 No"
+            return kind, "application/json", protocol.said(protocol.refusal(error))
+
+    # -- for everybody ---------------------------------------------------------
+
+    def hello(self, environ: Environ) -> Hello:
+        return Hello(self.settings.cloud, self.settings.release, time.time())
+
+    # -- with a token ------------------------------------------------------------
+
+    def reach(self, environ: Environ) -> dict[str, str]:
+        asked = _body(environ, Reach)
+        self.hosts.invitation(JoinToken.read(asked.token), asked.key)
+        address = _address(asked.address)
+        if not 1024 <= asked.port < 65536 or not re.fullmatch(r"[0-9a-f]{32}", asked.word):
+            raise Refusal("the way back cannot be tried", "the request is not fit", exit_code=2)
+        try:
+            with socket.create_connection((address, asked.port), SECONDS) as connection:
+                connection.settimeout(SECONDS)
+                heard = connection.makefile("rb").read(len(asked.word))
+        except OSError as error:
+            return {"problem": error.strerror or str(error) or type(error).__name__}
+        right = heard == asked.word.encode()
+        return {"problem": "" if right else "another machine answers there"}
+
+    def join(self, environ: Environ) -> Standing:
+        asked = _body(environ, Join)
+        token = JoinToken.read(asked.token)
+        key, digest = issuing.requested(asked.request)
+        self.hosts.invitation(token, digest)  # before a stranger learns anything more
+        if asked.release != self.settings.release:
+            raise Refusal(
+                f"the cloud {self.settings.cloud!r} is of OpenStack {self.settings.release}, and "
+                f"this machine's onestack of {asked.release[:20]!r}",
+                "all hosts of a cloud have one release",
+                "take the onestack that the controller has",
+                3,
+            )
+
+        def sign(member: Member) -> Issued:
+            return issuing.issued(Path(self.settings.ca), Path(self.settings.ca_key), key, member)
+
+        wish = Wish(asked.name, _address(asked.address), digest)
+        member = self.hosts.join(token, wish, sign)
+        LOG.info("%s (%s) joined with the token %s", member.name, member.address, token.id)
+        return self.settings.standing(member)
+
+    # -- for hosts ---------------------------------------------------------------
+
+    def itself(self, environ: Environ) -> Standing:
+        return self.settings.standing(self._member(environ))
+
+    def admit(self, environ: Environ) -> Standing:
+        """Have the controller make what the host needs there, if it has not yet."""
+        if not self._member(environ).admitted:
+            with self._admitting:
+                if not self._member(environ).admitted:
+                    LOG.info("the controller makes what %s needs", self._member(environ).name)
+                    self._admit()
+        return self.settings.standing(self._member(environ))
+
+    def renew(self, environ: Environ) -> Standing:
+        member = self._member(environ)
+        key, digest = issuing.requested(_body(environ, Renew).request)
+        if digest != member.key:
+            raise Refusal("the certificate is for another key than the host's", exit_code=2)
+
+        def sign(of: Member) -> Issued:
+            return issuing.issued(Path(self.settings.ca), Path(self.settings.ca_key), key, of)
+
+        LOG.info("%s has its certificate renewed", member.name)
+        return self.settings.standing(self.hosts.renew(member, sign))
+
+    def leave(self, environ: Environ) -> dict[str, str]:
+        gone = self.hosts.remove(self._member(environ).name)
+        LOG.info("%s has left", gone.name)
+        return {"left": gone.name}
+
+    def _member(self, environ: Environ) -> Member:
+        """The host that asks. Raises `NotAMember`."""
+        verified = environ.get(VERIFIED, "")
+        shown = environ.get(CERTIFICATE, "")
+        if not shown:
+            raise NotAMember("only a host of the cloud may ask for that")
+        if verified in OF_TIME:
+            raise issuing.ended()
+        if verified != "0":
+            raise NotAMember("the certificate is none of this cloud's hosts")
+        try:
+            der = base64.b64decode(shown, validate=True)
+        except binascii.Error:
+            raise NotAMember("the certificate cannot be read") from None
+        return self.hosts.holder(*issuing.shown(Path(self.settings.ca), der))
+
+
+def _body(environ: Environ, wanted: type[protocol.T]) -> protocol.T:
+    """What was sent, as a ``wanted``. Raises `Refusal`, which does not repeat it."""
+    length = str(environ.get("CONTENT_LENGTH") or "0")
+    if not length.isdecimal() or int(length) > protocol.LONGEST:
+        raise Refusal("the request is too long", exit_code=2)
+    try:
+        return protocol.heard(wanted, environ["wsgi.input"].read(int(length)))
+    except (ValueError, RecursionError):
+        raise Refusal(
+            "the request cannot be understood",
+            f"it is no {wanted.__name__} of version {protocol.VERSION}: the machine may have "
+            "another onestack than the controller",
+            "take the onestack that the controller has",
+            2,
+        ) from None
+
+
+def _address(text: str) -> str:
+    """An address at which another machine may be. Raises `BadAnswers`."""
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        raise BadAnswers(f"{text[:80]!r} is no IP address") from None
+    if found.is_loopback or found.is_unspecified or found.is_multicast or found.is_link_local:
+        raise BadAnswers(
+            f"{found} is no address at which the controller could reach a host",
+            cure="give the one that it has on the network between them: --address ADDRESS",
+        )
+    return str(found)
+
+
+def _from(environ: Environ) -> str:
+    return str(environ.get("HTTP_X_FORWARDED_FOR") or "?")

@@ -1,0 +1,155 @@
+"""A door that is open: real TLS on loopback, with HAProxy before the application."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import socketserver
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from wsgiref import simple_server
+
+import pytest
+
+from onestack.cluster.client import DoorClient, Place
+from onestack.cluster.membership import Membership
+from onestack.cluster.settings import DoorSettings, Shared
+from onestack.components.door import authority, front
+from onestack.components.door.inside.app import Door
+from onestack.host.files import write_file
+from onestack.model.context import Context
+from tests.unit.components.rooms import context
+
+HAPROXY = Path("/usr/sbin/haproxy")
+needs_haproxy = pytest.mark.skipif(not HAPROXY.exists(), reason="needs the package haproxy")
+LOOPBACK = "127.0.0.1"
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    base_environ: ClassVar = {"SERVER_NAME": "door", "SERVER_PORT": "0", "SCRIPT_NAME": ""}
+
+    def __init__(self, path: Path, app: Callable[..., object]) -> None:
+        super().__init__(str(path), _Handler)
+        self._app = app
+
+    def get_app(self) -> Callable[..., object]:
+        return self._app
+
+
+class _Handler(simple_server.WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def address_string(self) -> str:
+        return "front"
+
+    def get_environ(self) -> dict[str, str]:
+        self.client_address = ("front", 0)
+        return super().get_environ()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@dataclass
+class OpenDoor:
+    ctx: Context
+    app: Door
+    place: Place
+    files: Path
+    """Where another machine's files may lie."""
+    calls: list[str]
+    """Each time that the controller was to make what hosts need."""
+
+    @property
+    def hosts(self) -> Membership:
+        return self.app.hosts
+
+    @property
+    def digest(self) -> str:
+        return authority.digest(authority.ca(self.ctx))
+
+    @property
+    def ca(self) -> str:
+        return authority.ca(self.ctx).read_text()
+
+    def token(self, name: str = "", seconds: float = 3600.0) -> str:
+        return str(self.hosts.invite(self.digest, "compute", name, seconds))
+
+    def client(self, own: tuple[Path, Path] | None = None) -> DoorClient:
+        return DoorClient(self.place, self.ca, own)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind((LOOPBACK, 0))
+        return int(found.getsockname()[1])
+
+
+def certified(ctx: Context) -> None:
+    """The authority, the door's certificate, and what the front's are by."""
+    authority.directory(ctx).mkdir(parents=True)
+    for change in authority.ensure_certificates(ctx, "root", "root"):
+        change.do()
+    # the first made what the second is by
+    for change in authority.ensure_certificates(ctx, "root", "root"):
+        change.do()
+    ctx.authority.parent.mkdir(parents=True, exist_ok=True)
+    write_file(ctx.authority, "the front's authority\n")
+
+
+@contextmanager
+def open_door(folder: Path) -> Iterator[OpenDoor]:
+    ctx = context(folder / "cloud")
+    certified(ctx)
+    data = folder / "cloud" / "data" / "door"
+    data.mkdir(parents=True, mode=0o700)
+    settings = DoorSettings(
+        cloud="onestack",
+        release=ctx.release.name,
+        controller="controller",
+        address="192.0.2.1",
+        folder=str(data),
+        ca=str(authority.ca(ctx)),
+        ca_key=str(authority.ca_key(ctx)),
+        authority=str(ctx.authority),
+        accounts="the secret of accounts",
+        shared={"compute": Shared({"CONFIG_DEBUG_MODE": "y"}, {"neutron_metadata": "m" * 32})},
+        admit=(),
+    )
+    calls: list[str] = []
+
+    def admit() -> None:
+        calls.append("up")
+        app.hosts.admitted(m.identity for m in app.hosts.document().members)
+
+    app = Door(settings, admit)
+    place, sock, config = Place(LOOPBACK, free_port()), folder / "a.sock", folder / "haproxy.cfg"
+    files = authority.server(ctx), authority.ca(ctx)
+    config.write_text(front.text(place.host, place.port, *files, sock))
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(_Server(sock, app))
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        stack.callback(server.shutdown)
+        log = stack.enter_context((folder / "haproxy.log").open("w"))
+        process = subprocess.Popen([HAPROXY, "-db", "-f", config], stdout=log, stderr=log)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        _wait(place, process, folder / "haproxy.log")
+        yield OpenDoor(ctx, app, place, folder, calls)
+
+
+def _wait(place: Place, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 20
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection((place.host, place.port), 1):
+            return
+        assert process.poll() is None and time.monotonic() < until, log.read_text()
+        time.sleep(0.05)

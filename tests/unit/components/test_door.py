@@ -1,0 +1,93 @@
+"""What the door wants of its controller."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from onestack.cluster.settings import DoorSettings
+from onestack.components.door import JOIN, LAUNCHER, Door
+from onestack.model.declared import Declared
+from onestack.model.root_command import Refused, chosen
+from tests.support.door import needs_haproxy
+from tests.unit.components.rooms import MACHINE, content, context, context_on
+
+DOOR = Door()
+
+
+def test_it_is_there_only_when_asked_for(tmp_path: Path) -> None:
+    assert not DOOR.enabled(context(tmp_path).answers)
+    assert DOOR.enabled(context(tmp_path, **{JOIN: "y"}).answers)
+
+
+def test_neither_of_its_processes_is_root(tmp_path: Path) -> None:
+    ctx = context(tmp_path, DOOR)
+    answers, front = DOOR.processes(ctx)
+    assert (answers.user, front.user) == ("onestack-door", "onestack-doorway")
+    assert set(DOOR.users(ctx)) == {answers.user, front.user}
+    assert answers.sockets_group == front.user
+    assert not answers.capabilities and not front.capabilities
+
+
+def test_the_front_knows_nothing_that_signs(tmp_path: Path) -> None:
+    """What strangers send is read by the one, and what signs is read by the other."""
+    ctx = context(tmp_path, DOOR)
+    groups = {file.path.name: file.group for file in Declared(DOOR, ctx).files}
+    assert groups == {"haproxy.cfg": "onestack-doorway", "door.json": "onestack-door"}
+    assert "ca.key" not in content(ctx, DOOR, "haproxy.cfg")
+
+
+def test_what_it_may_have_run_as_root_is_one_command(tmp_path: Path) -> None:
+    ctx = context(tmp_path, DOOR, name="a")
+    (allowed,) = DOOR.root_commands(ctx).values()
+    told = json.loads(content(ctx, DOOR, "door.json"))
+    helper, *command = told["admit"]
+    assert helper.endswith("/runtime/root-helper")
+    assert command == [str(LAUNCHER), "up", "--name", "a", "--root", str(ctx.cloud.root)]
+    chosen(command, allowed)
+    for other in (
+        [*command, "--set", "CONFIG_ONESTACK_JOIN=n"],
+        [*command[:-1], "/"],
+        [command[0], "destroy", *command[2:]],
+        ["/bin/sh", *command[1:]],
+    ):
+        with pytest.raises(Refused):
+            chosen(other, allowed)
+
+
+def test_the_command_is_the_program() -> None:
+    assert LAUNCHER.name == "onestack" and LAUNCHER.read_text().startswith("#!/bin/sh")
+
+
+def test_its_settings_are_read_again(tmp_path: Path) -> None:
+    ctx = context(tmp_path, DOOR)
+    file = tmp_path / "door.json"
+    file.write_text(content(ctx, DOOR, "door.json"))
+    found = DoorSettings.read(file)
+    assert found.controller == ctx.host.name and found.accounts == ctx.secrets["hosts"]
+    assert found.accounts not in repr(found)
+
+
+def test_where_nobody_comes_there_is_no_door(tmp_path: Path) -> None:
+    away = dataclasses.replace(MACHINE, public_address="127.0.0.1")
+    (refusal,) = DOOR.preflight_checks(context_on(away, tmp_path, DOOR))
+    assert "CONFIG_CONTROLLER_HOST" in refusal.cure
+    assert not list(DOOR.preflight_checks(context(tmp_path, DOOR)))
+
+
+@needs_haproxy
+def test_haproxy_reads_its_file(tmp_path: Path) -> None:
+    ctx = context(tmp_path, DOOR)
+    text = content(ctx, DOOR, "haproxy.cfg")
+    assert f"bind {ctx.public}:9443 ssl" in text
+    # its certificates are not there
+    text = text.replace(" ssl crt", " #")
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(text)
+    done = subprocess.run(["haproxy", "-c", "-f", file], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
