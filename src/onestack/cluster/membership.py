@@ -286,7 +286,7 @@ class Membership:
                 raise BadAnswers(
                     f"the token {token.id} is for a host called {kept.name!r}, not {name!r}",
                     "it was made with --name",
-                    f"onestack join --host-name {kept.name} …, if this is that machine",
+                    f"onestack join --host {kept.name} …, if this is that machine",
                 )
             self._need_free(document, name)
             self._need_one_place(document, wish)
@@ -315,7 +315,7 @@ class Membership:
         if name in {normal(one) for one in self.taken}:
             raise BadAnswers(
                 f"the name {name!r} is the controller's own",
-                cure="give the host another one: onestack join --host-name NAME …",
+                cure="give the host another one: onestack join --host NAME …",
             )
         for one in document.members:
             if one.name == name:
@@ -323,7 +323,7 @@ class Membership:
                     f"the cloud has a host called {name!r} already",
                     f"it joined {_when(one.joined)}, from {one.address}",
                     f"if it is gone, on the controller: onestack host remove {name}; else give "
-                    "this one another name: onestack join --host-name NAME …",
+                    "this one another name: onestack join --host NAME …",
                 )
 
     def _need_one_place(self, document: Document, wish: Wish) -> None:

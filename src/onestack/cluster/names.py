@@ -30,7 +30,7 @@ def host_name(text: str) -> str:
         raise BadAnswers(
             f"no host may be called {name!r}",
             "the word means something else in onestack's own commands",
-            "give it another name: onestack join --host-name NAME …",
+            "give it another name: onestack join --host NAME …",
         )
     fits = text.isascii() and len(name) <= LONGEST and _NAME.fullmatch(name)
     if not fits or re.fullmatch(r"[\d.]+", name):
@@ -38,6 +38,6 @@ def host_name(text: str) -> str:
             f"{text[: 2 * LONGEST]!r} cannot be the name of a host",
             f"it has up to {LONGEST} letters a to z, digits and -, with dots between the parts, "
             "and is no address",
-            "give it another name: onestack join --host-name NAME …",
+            "give it another name: onestack join --host NAME …",
         )
     return name

@@ -111,6 +111,20 @@ def certify(
     )
 
 
+def new_key() -> str:
+    """One (PEM) of the kind that all of ours have."""
+    return _key_text(ec.generate_private_key(ec.SECP256R1()))
+
+
+def request(key_file: Path) -> str:
+    """A request (PEM) to have this key certified; of what is to be said of it, it says nothing."""
+    key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError(f"{key_file} is no key of ours")
+    made = x509.CertificateSigningRequestBuilder().subject_name(named("host"))
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
 def belong_together(certificate: Path, key_file: Path) -> bool:
     try:
         ca = x509.load_pem_x509_certificate(certificate.read_bytes())

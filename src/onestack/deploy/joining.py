@@ -1,0 +1,352 @@
+"""A machine becomes a host of a cloud that is elsewhere: steps, of which each looks first.
+
+What they leave in ``ROOT/etc/joined`` is the journal: whatever a run was killed at, the next one
+finds there how far it came. The key is made before anything is asked for, and the door answers
+the same key with the same host: a lost answer costs no token and makes no second host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import json
+import secrets
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from onestack.cluster import protocol
+from onestack.cluster.client import DoorClient, NoDoor, Place, authority_of
+from onestack.cluster.names import host_name
+from onestack.cluster.protocol import Join, Reach, Refusal, Standing
+from onestack.cluster.tokens import JoinToken
+from onestack.engine.step import Step
+from onestack.host.files import ensure_directory, ensure_file, remove_tree, write_file
+from onestack.kernel.sockets import may_listen
+from onestack.model.change import Change
+from onestack.model.cloud import Cloud
+from onestack.model.codec import from_plain, to_plain
+from onestack.model.errors import BadAnswers, OnestackError, PreflightRefused
+from onestack.model.host import Role
+
+ADMISSION = 960.0
+"""Seconds that the controller may take to make what the host needs there."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a host knows of its standing, and where its cloud's door is."""
+
+    door: str
+    standing: Standing
+
+
+@dataclass(frozen=True)
+class Places:
+    """Files of a host that has joined, below ``ROOT/etc/joined``: root's alone."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, cloud: Cloud) -> Places:
+        return cls(cloud.etc / "joined")
+
+    @property
+    def authority(self) -> Path:
+        return self.folder / "ca.pem"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "key.pem"
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "certificate.pem"
+
+    @property
+    def standing(self) -> Path:
+        return self.folder / "standing.json"
+
+    def kept(self) -> Kept | None:
+        """``None`` where the machine has not joined. Raises `OnestackError`."""
+        try:
+            return from_plain(Kept, json.loads(self.standing.read_text()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise OnestackError(
+                f"{self.standing} does not say which cloud this host is of",
+                str(error),
+                "onestack leave here; on the controller: onestack host remove, and token create",
+            ) from None
+
+    def client(self, kept: Kept) -> DoorClient:
+        """As the host that this is. Raises `OSError`."""
+        own = self.certificate, self.key
+        for change in ensure_file(own[0], kept.standing.certificate, mode=0o600):
+            change.do()
+        return DoorClient(Place.read(kept.door), self.authority.read_text(), own)
+
+
+@dataclass(frozen=True)
+class Joining:
+    """What was typed."""
+
+    cloud: Cloud
+    place: Place
+    token: JoinToken
+    name: str
+    address: str
+    """Where the other hosts reach this one."""
+    release: str
+
+    def steps(self) -> list[Step]:
+        """``door``, ``key``, ``way-back``, ``host``, ``admission``, one after the other."""
+        return [
+            Step("door", "The cloud's door", self._door),
+            Step("key", "A key of this host's own", self._key, ("door",)),
+            Step("way-back", "The controller's way to this host", self._way_back, ("key",)),
+            Step("host", "A host of the cloud", self._host, ("way-back",)),
+            Step("admission", "What the controller makes for it", self._admission, ("host",)),
+        ]
+
+    @property
+    def _places(self) -> Places:
+        return Places.of(self.cloud)
+
+    @property
+    def _client(self) -> DoorClient:
+        return DoorClient(self.place, self._places.authority.read_text())
+
+    def _door(self) -> Iterator[Change]:
+        need_no_other(self.cloud, self.token)
+        places = self._places
+        if places.kept() is None:
+            hello = DoorClient(self.place, authority_of(self.place, self.token.authority)).hello()
+            if hello.cloud != self.cloud.name:
+                raise BadAnswers(
+                    f"the cloud at {self.place} is called {hello.cloud!r}, not {self.cloud.name!r}",
+                    "users, paths and sockets are named after it, on all its hosts alike",
+                    f"onestack join --name {hello.cloud} …",
+                )
+            need_release(hello.cloud, hello.release, self.release)
+        yield from ensure_directory(places.folder, mode=0o700)
+        if not _has_digest(places.authority, self.token.authority):
+
+            def believe() -> None:
+                text = authority_of(self.place, self.token.authority)
+                write_file(places.authority, text, mode=0o600)
+
+            yield Change(f"believe the door at {self.place}", believe)
+
+    def _key(self) -> Iterator[Change]:
+        if _key_of(self._places.key) is None:
+            yield Change("make a key, which stays here", lambda: _make_key(self._places.key))
+
+    def _way_back(self) -> Iterator[Change]:
+        if self._places.kept() is None:
+            yield Change(
+                f"have the controller reach this host at {self.address}", self._try_way_back
+            )
+
+    def _try_way_back(self) -> None:
+        if not may_listen(self.address):
+            raise BadAnswers(
+                f"{self.address} is no address of this machine",
+                cure="name one of: ip -br address",
+            )
+        with _answering(self.address) as (port, word):
+            asked = Reach(str(self.token), self._digest, self.address, port, word)
+            found = self._client.ask("POST", protocol.REACH, dict[str, str], asked)
+        if found.get("problem"):
+            raise PreflightRefused(
+                f"the controller does not reach this host at {self.address}",
+                f"it tried port {port}: {found['problem']}",
+                "open the way from the controller (packet filters of both, address translation in "
+                "between), or name another address of this host: --address ADDRESS",
+            )
+
+    def _host(self) -> Iterator[Change]:
+        places = self._places
+        if places.kept() is None:
+            yield Change(f"join the cloud as {self.name}", self._join)
+        if (kept := places.kept()) is not None:
+            text = kept.standing.certificate
+            yield from ensure_file(places.certificate, text, mode=0o600)
+
+    def _join(self) -> None:
+        asked = Join(
+            token=str(self.token),
+            request=_request(self._places.key),
+            name=self.name,
+            address=self.address,
+            release=self.release,
+        )
+        keep(self._places, self.place, self._client.ask("POST", protocol.JOIN, Standing, asked))
+
+    def _admission(self) -> Iterator[Change]:
+        kept = self._places.kept()
+        if kept is None:
+            raise OnestackError("this machine has not joined", cure="run the same command again")
+        if kept.standing.admitted:
+            return
+
+        def admit() -> None:
+            client = self._places.client(kept)
+            keep(
+                self._places,
+                self.place,
+                client.ask("POST", protocol.ADMIT, Standing, {}, ADMISSION),
+            )
+
+        yield Change("have the controller make what this host needs there", admit)
+
+    @property
+    def _digest(self) -> str:
+        key = _key_of(self._places.key)
+        assert key is not None, "the step before has made it"
+        return key
+
+
+def joining(
+    cloud: Cloud, place: Place, token: JoinToken, name: str, address: str, release: str
+) -> Joining:
+    """What was typed, as far as this machine can judge it. Raises `BadAnswers`."""
+    try:
+        found = str(ipaddress.ip_address(address))
+    except ValueError:
+        raise BadAnswers(
+            f"{address!r} is no address of this machine", cure="name one of: ip -br address"
+        ) from None
+    return Joining(cloud, place, token, host_name(name), found, release)
+
+
+def keep(places: Places, place: Place, standing: Standing) -> None:
+    text = json.dumps(to_plain(Kept(str(place), standing)), indent=1) + "\n"
+    write_file(places.standing, text, mode=0o600)
+
+
+def refreshed(cloud: Cloud) -> Standing | None:
+    """A host's standing as its cloud has it now, kept; ``None`` for one that has not joined.
+
+    Where the door is not reached it is the one that was kept. Raises `Refusal` where the host is
+    none any more.
+    """
+    places = Places.of(cloud)
+    kept = places.kept()
+    if kept is None:
+        return None
+    try:
+        now = places.client(kept).ask("GET", protocol.SELF, Standing)
+    except NoDoor:
+        return kept.standing
+    if now != kept.standing:
+        keep(places, Place.read(kept.door), now)
+    return now
+
+
+def need_no_other(cloud: Cloud, token: JoinToken) -> None:
+    """Raises `PreflightRefused` where this machine has a cloud of its own, or is another's host."""
+    places, record = Places.of(cloud), cloud.record
+    if record is not None and record.hosts and Role.CONTROLLER in record.hosts[0].roles:
+        raise PreflightRefused(
+            f"this machine has a cloud of its own, {cloud.name!r}",
+            f"it is in {cloud.root}",
+            "join with another machine, or take it away first: onestack destroy",
+        )
+    kept = places.kept()
+    if kept is not None and not _has_digest(places.authority, token.authority):
+        raise PreflightRefused(
+            "this machine is a host of another cloud already",
+            f"it joined at {kept.door}",
+            "onestack leave, then onestack join again",
+        )
+
+
+def need_release(cloud: str, theirs: str, ours: str) -> None:
+    """Raises `PreflightRefused` unless both are one."""
+    if theirs != ours:
+        raise PreflightRefused(
+            f"the cloud {cloud!r} is of OpenStack {theirs}, and this machine's onestack of {ours}",
+            "all hosts of a cloud have one release",
+            "take the onestack that the controller has",
+        )
+
+
+def leave(cloud: Cloud, tell: bool = True) -> Iterator[Change]:
+    """Tell the cloud, and forget what this host knows of it. Raises `OnestackError`.
+
+    One that has removed the host already is content.
+    """
+    places = Places.of(cloud)
+    try:
+        kept = places.kept()
+    except OnestackError:
+        kept = None
+    if tell and kept is not None and places.key.exists() and places.authority.exists():
+        yield Change(f"tell {kept.door}", lambda: _tell(places, kept))
+    if places.folder.exists():
+        yield Change("forget the cloud", lambda: remove_tree(places.folder))
+
+
+def _tell(places: Places, kept: Kept) -> None:
+    with contextlib.suppress(Refusal):
+        places.client(kept).ask("POST", protocol.LEAVE, dict[str, str], {})
+
+
+@contextmanager
+def _answering(address: str) -> Iterator[tuple[int, str]]:
+    """Listening at a port of ``address``: whoever comes is told a word, and nothing else."""
+    word = secrets.token_hex(16)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as sock:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = sock.accept()
+                    with connection:
+                        connection.settimeout(5)
+                        connection.sendall(word.encode())
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield int(sock.getsockname()[1]), word
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+def _has_digest(authority: Path, digest: str) -> bool:
+    try:
+        der = ssl.PEM_cert_to_DER_cert(authority.read_text())
+    except (OSError, ValueError):
+        return False
+    return hashlib.sha256(der).hexdigest() == digest
+
+
+def _key_of(path: Path) -> str | None:
+    """SHA-256 of the public key; ``None`` where there is no key that can be used."""
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError):
+        return None
+    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return hashlib.sha256(key.public_key().public_bytes(*form)).hexdigest()
+
+
+def _make_key(path: Path) -> None:
+    from onestack.components import certificates
+
+    write_file(path, certificates.new_key(), mode=0o600)
+
+
+def _request(path: Path) -> str:
+    from onestack.components import certificates
+
+    return certificates.request(path)

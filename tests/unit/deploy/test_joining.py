@@ -1,0 +1,350 @@
+"""A machine joins, against a door with real TLS; killed anywhere, the next run goes on."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onestack.cluster.client import ClocksApart, DoorClient, NoDoor, Place
+from onestack.cluster.protocol import Hello, Refusal
+from onestack.cluster.tokens import JoinToken
+from onestack.deploy import joining
+from onestack.deploy.joining import Joining, Places
+from onestack.engine.runner import Runner, StepsFailed
+from onestack.model.cloud import FORMAT, Cloud, CloudRecord, HostRecord, record_path
+from onestack.model.errors import BadAnswers, OnestackError, PreflightRefused
+from tests.support.door import LOOPBACK, OpenDoor, free_port, needs_haproxy, open_door
+from tests.support.needs import needs_root
+
+pytestmark = [needs_root, needs_haproxy]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenDoor]:
+    with open_door(tmp_path_factory.mktemp("door")) as made:
+        yield made
+
+
+@pytest.fixture
+def door(shared: OpenDoor, monkeypatch: pytest.MonkeyPatch) -> OpenDoor:
+    """The same for all, and empty for each. Hosts may be at loopback addresses here."""
+    monkeypatch.setattr("onestack.components.door.inside.app._address", str)
+    shared.hosts.path.unlink(missing_ok=True)
+    shared.calls.clear()
+    return shared
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Cloud:
+    (tmp_path / "etc").mkdir()
+    return Cloud("onestack", tmp_path)
+
+
+def wish(door: OpenDoor, machine: Cloud, token: str = "", **more: str) -> Joining:
+    given = {"name": "web1", "address": LOOPBACK, "release": door.app.settings.release, **more}
+    read = JoinToken.read(token or door.token())
+    return joining.joining(machine, door.place, read, **given)
+
+
+def join(wanted: Joining) -> list[str]:
+    """What was changed. Raises the one error of it."""
+    runner = Runner()
+    try:
+        runner.execute(wanted.steps())
+    except StepsFailed as failed:
+        (result,) = failed.failures
+        assert result.error is not None
+        raise result.error from None
+    return [step for step, _ in runner.report.changes]
+
+
+def test_a_machine_joins_and_again_changes_nothing(door: OpenDoor, machine: Cloud) -> None:
+    wanted = wish(door, machine)
+    steps = join(wanted)
+    assert steps == ["door", "door", "key", "way-back", "host", "host", "admission"]
+    kept = Places.of(machine).kept()
+    assert kept is not None and kept.door == str(door.place)
+    assert kept.standing.name == "web1" and kept.standing.admitted
+    assert door.calls == ["up"]
+    before = door.hosts.path.read_bytes()
+    assert join(wanted) == []
+    assert door.hosts.path.read_bytes() == before
+
+
+def test_all_that_is_kept_is_roots_alone(door: OpenDoor, machine: Cloud) -> None:
+    wanted = wish(door, machine)
+    join(wanted)
+    folder = Places.of(machine).folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {p.stat().st_mode & 0o777 for p in folder.iterdir()} == {0o600}
+    texts = [p.read_text() for p in folder.iterdir()]
+    assert not any(wanted.token.secret in text for text in texts), "the token is kept nowhere"
+
+
+def test_the_key_stays_where_it_was_made(door: OpenDoor, machine: Cloud) -> None:
+    join(wish(door, machine))
+    key = Places.of(machine).key.read_text()
+    inside = "".join(key.splitlines()[1:-1])
+    for path in door.files.rglob("*"):
+        if path.is_file():
+            assert inside not in path.read_text(errors="replace").replace("\n", "")
+
+
+def _killed_at(wanted: Joining, count: int, late: bool) -> None:
+    """In a process of its own: be killed at the ``count``-th file that becomes what it is."""
+    real, seen = os.rename, 0
+
+    def rename(*given: object, **more: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == count and not late:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(*given, **more)  # type: ignore[arg-type]
+        if seen == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.rename = rename
+    join(wanted)
+
+
+FILES = 5
+"""The authority, the key, the standing, the certificate, the standing once more."""
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("count", range(1, FILES + 1))
+def test_killed_anywhere_the_next_run_goes_on(
+    door: OpenDoor, machine: Cloud, count: int, late: bool
+) -> None:
+    wanted = wish(door, machine)
+    process = multiprocessing.get_context("fork").Process(
+        target=_killed_at, args=(wanted, count, late)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    join(wanted)
+    (member,) = door.hosts.document().members
+    assert (member.name, member.number, len(member.certificates)) == ("web1", 1, 1)
+    kept = Places.of(machine).kept()
+    assert kept is not None and kept.standing.admitted
+    assert kept.standing.identity == member.identity
+    assert joining.refreshed(machine) == kept.standing
+    assert join(wanted) == []
+
+
+def test_it_writes_no_more_files_than_it_was_killed_at(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seen = os.rename, []
+
+    def rename(old: Path, new: Path) -> None:
+        if str(machine.root) in str(new):
+            seen.append(Path(new).name)
+        real(old, new)
+
+    monkeypatch.setattr(os, "rename", rename)
+    join(wish(door, machine))
+    assert len(seen) == FILES
+
+
+# -- refused ---------------------------------------------------------------------
+
+
+def refused(wanted: Joining, kind: type[OnestackError], text: str) -> OnestackError:
+    with pytest.raises(kind, match=text) as problem:
+        join(wanted)
+    assert problem.value.cure, "there is a way on"
+    assert wanted.token.secret not in str(problem.value)
+    return problem.value
+
+
+def test_a_used_token(door: OpenDoor, machine: Cloud, tmp_path: Path) -> None:
+    token = door.token()
+    join(wish(door, machine, token))
+    other = Cloud("onestack", tmp_path / "other")
+    other.etc.mkdir(parents=True)
+    problem = refused(wish(door, other, token, name="web2"), Refusal, "was used already")
+    assert problem.exit_code == 1
+
+
+def test_an_ended_token(door: OpenDoor, machine: Cloud) -> None:
+    refused(wish(door, machine, door.token(seconds=-1)), Refusal, "has ended")
+
+
+def test_a_token_of_another_cloud(door: OpenDoor, machine: Cloud) -> None:
+    token = str(JoinToken.made("ab" * 32))
+    refused(wish(door, machine, token), NoDoor, "not the one that the token is for")
+    assert not Places.of(machine).folder.exists(), "nothing was begun"
+
+
+def test_a_controller_that_is_away(door: OpenDoor, machine: Cloud) -> None:
+    wanted = joining.joining(
+        machine,
+        Place(LOOPBACK, free_port()),
+        JoinToken.read(door.token()),
+        "web1",
+        LOOPBACK,
+        "2026.2",
+    )
+    refused(wanted, NoDoor, "nothing listens")
+
+
+def test_a_name_that_is_taken(door: OpenDoor, machine: Cloud, tmp_path: Path) -> None:
+    join(wish(door, machine))
+    other = Cloud("onestack", tmp_path / "other")
+    other.etc.mkdir(parents=True)
+    refused(wish(door, other, name="WEB1."), Refusal, "has a host called 'web1' already")
+    with pytest.raises(BadAnswers, match="no host may be called"):
+        wish(door, other, name="Controller")
+
+
+def test_another_release(door: OpenDoor, machine: Cloud) -> None:
+    problem = refused(wish(door, machine, release="2025.1"), PreflightRefused, "of OpenStack")
+    assert problem.exit_code == 3
+
+
+def test_clocks_apart(door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = door.client().hello()
+    wrong = Hello(right.cloud, right.release, right.time - 600)
+    monkeypatch.setattr(DoorClient, "ask", lambda *given: wrong)
+    refused(wish(door, machine), ClocksApart, "differ by")
+
+
+def test_another_clouds_name(door: OpenDoor, tmp_path: Path) -> None:
+    other = Cloud("b", tmp_path / "b")
+    problem = refused(wish(door, other), BadAnswers, "is called 'onestack', not 'b'")
+    assert "--name onestack" in problem.cure
+
+
+def test_an_address_of_another_machine(door: OpenDoor, machine: Cloud) -> None:
+    refused(wish(door, machine, address="192.0.2.77"), BadAnswers, "no address of this machine")
+    with pytest.raises(BadAnswers, match="no address"):
+        wish(door, machine, address="web1")
+    assert not door.hosts.document().members
+
+
+def test_a_host_that_is_not_reached(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onestack.components.door.inside.app._address", lambda text: "192.0.2.77")
+    monkeypatch.setattr("onestack.components.door.inside.app.SECONDS", 0.3)
+    token = door.token()
+    problem = refused(wish(door, machine, token), PreflightRefused, "does not reach this host")
+    assert problem.exit_code == 3
+    monkeypatch.setattr("onestack.components.door.inside.app._address", str)
+    assert join(wish(door, machine, token)), "it cost no token"
+
+
+def test_a_machine_with_a_cloud_of_its_own(door: OpenDoor, machine: Cloud) -> None:
+    own = CloudRecord("onestack", None, FORMAT, "2026.2", (HostRecord("a", ("controller",)),))
+    record_path(machine.root).write_text(own.text)
+    refused(wish(door, machine), PreflightRefused, "has a cloud of its own")
+
+
+def test_a_host_of_another_cloud(door: OpenDoor, machine: Cloud) -> None:
+    join(wish(door, machine))
+    other = wish(door, machine, str(JoinToken.made("ab" * 32)))
+    refused(other, PreflightRefused, "host of another cloud already")
+
+
+def test_a_controller_that_cannot_make_ready(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> None:
+        raise OnestackError("the controller could not make ready", "no room", "onestack up")
+
+    wanted = wish(door, machine)
+    with monkeypatch.context() as patch:
+        patch.setattr(door.app, "_admit", fails)
+        refused(wanted, Refusal, "could not make ready")
+    assert join(wanted) == ["admission"]
+
+
+# -- afterwards --------------------------------------------------------------------
+
+
+def test_what_is_known_of_the_cloud_is_asked_anew(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert joining.refreshed(machine) is None
+    join(wish(door, machine))
+    told = door.app.settings.shared["compute"].answers
+    monkeypatch.setitem(told, "CONFIG_DEBUG_MODE", "n")
+    found = joining.refreshed(machine)
+    assert found is not None and found.projection.answers == {"CONFIG_DEBUG_MODE": "n"}
+    kept = Places.of(machine).kept()
+    assert kept is not None and kept.standing == found
+
+
+def test_without_its_controller_a_host_goes_on(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join(wish(door, machine))
+
+    def away(*given: object) -> None:
+        raise NoDoor("away")
+
+    monkeypatch.setattr(DoorClient, "ask", away)
+    found = joining.refreshed(machine)
+    assert found is not None and found.name == "web1"
+
+
+def test_a_removed_host_is_told(door: OpenDoor, machine: Cloud) -> None:
+    join(wish(door, machine))
+    door.hosts.remove("web1")
+    with pytest.raises(Refusal, match="none of the cloud's any more"):
+        joining.refreshed(machine)
+
+
+def test_a_host_leaves_and_joins_again(door: OpenDoor, machine: Cloud) -> None:
+    join(wish(door, machine))
+    first = door.hosts.member("web1")
+    for change in joining.leave(machine):
+        change.do()
+    assert not Places.of(machine).folder.exists()
+    assert door.hosts.document().members == ()
+    assert list(joining.leave(machine)) == []
+    join(wish(door, machine))
+    second = door.hosts.member("web1")
+    assert (second.number, second.identity != first.identity) == (2, True)
+
+
+def test_one_that_was_removed_leaves_too(door: OpenDoor, machine: Cloud) -> None:
+    join(wish(door, machine))
+    door.hosts.remove("web1")
+    for change in joining.leave(machine):
+        change.do()
+    assert not Places.of(machine).folder.exists()
+
+
+def test_without_its_controller_a_host_leaves_only_when_told_so(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join(wish(door, machine))
+    gone = Places.of(machine).standing
+    text = gone.read_text().replace(str(door.place), f"https://{LOOPBACK}:{free_port()}")
+    gone.write_text(text)
+    with pytest.raises(NoDoor):
+        for change in joining.leave(machine):
+            change.do()
+    assert Places.of(machine).folder.exists()
+    for change in joining.leave(machine, tell=False):
+        change.do()
+    assert not Places.of(machine).folder.exists()
+
+
+def test_a_damaged_journal_is_said(door: OpenDoor, machine: Cloud) -> None:
+    join(wish(door, machine))
+    Places.of(machine).standing.write_text("{")
+    with pytest.raises(OnestackError, match="does not say which cloud") as problem:
+        joining.refreshed(machine)
+    assert "onestack leave" in problem.value.cure
+    for change in joining.leave(machine):
+        change.do()
+    assert not Places.of(machine).folder.exists()
