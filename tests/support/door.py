@@ -20,7 +20,8 @@ import pytest
 from onestack.cluster.client import DoorClient, Place
 from onestack.cluster.membership import Membership
 from onestack.cluster.settings import DoorSettings, Shared
-from onestack.components.door import authority, front
+from onestack.components.door import authority
+from onestack.components.door.front import Front
 from onestack.components.door.inside.app import Door
 from onestack.host.files import write_file
 from onestack.model.context import Context
@@ -66,6 +67,7 @@ class OpenDoor:
     """Where another machine's files may lie."""
     calls: list[str]
     """Each time that the controller was to make what hosts need."""
+    front: HaproxyRun
 
     @property
     def hosts(self) -> Membership:
@@ -131,25 +133,72 @@ def open_door(folder: Path) -> Iterator[OpenDoor]:
 
     app = Door(settings, admit)
     place, sock, config = Place(LOOPBACK, free_port()), folder / "a.sock", folder / "haproxy.cfg"
-    files = authority.server(ctx), authority.ca(ctx)
-    config.write_text(front.text(place.host, place.port, *files, sock))
     with contextlib.ExitStack() as stack:
+        echo = stack.enter_context(echoing())
+        services = {"messaging": f"{LOOPBACK}:{echo}", "image": f"{LOOPBACK}:{free_port()}"}
+        config.write_text(
+            Front(
+                address=place.host,
+                port=place.port,
+                server=authority.server(ctx),
+                ca=authority.ca(ctx),
+                revoked=authority.revoked(ctx),
+                answers=sock,
+                run=folder,
+                services=services,
+            ).text
+        )
         server = stack.enter_context(_Server(sock, app))
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         stack.callback(server.shutdown)
-        log = stack.enter_context((folder / "haproxy.log").open("w"))
-        process = subprocess.Popen([HAPROXY, "-db", "-f", config], stdout=log, stderr=log)
-        stack.callback(process.wait)
-        stack.callback(process.kill)
-        _wait(place, process, folder / "haproxy.log")
-        yield OpenDoor(ctx, app, place, folder, calls)
+        front = HaproxyRun(config, place.port)
+        stack.callback(front.stop)
+        front.start()
+        yield OpenDoor(ctx, app, place, folder, calls, front)
 
 
-def _wait(place: Place, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 20
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection((place.host, place.port), 1):
-            return
-        assert process.poll() is None and time.monotonic() < until, log.read_text()
-        time.sleep(0.05)
+@contextmanager
+def echoing() -> Iterator[int]:
+    """A port at which a service says what it is told."""
+
+    class Echo(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while data := self.request.recv(1000):
+                self.request.sendall(data)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server((LOOPBACK, 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+
+
+class HaproxyRun:
+    """HAProxy with a file; it listens at ``port``."""
+
+    def __init__(self, config: Path, port: int) -> None:
+        self._config, self._port = config, port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        log = self._config.with_suffix(".log")
+        with log.open("w") as file:
+            words = [HAPROXY, "-db", "-f", self._config]
+            self._process = subprocess.Popen(words, stdout=file, stderr=file)
+        until = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, self._port), 1):
+                return
+            assert self._process.poll() is None and time.monotonic() < until, log.read_text()
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from onestack.answers.handed import HandedSecrets
 from onestack.answers.registry import registry
 from onestack.answers.secrets import Secrets
 from onestack.answers.values import Answers
+from onestack.cluster.members import members
+from onestack.cluster.protocol import Standing
+from onestack.components.hosts import JOIN, ROOM
 from onestack.deploy.jobs import SupervisedJobs
+from onestack.deploy.joining import Places
 from onestack.diagnose import preflight
 from onestack.host import facts
 from onestack.host.facts import HostFacts
@@ -15,7 +21,7 @@ from onestack.model.cloud import Cloud
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.findings import Finding, raise_refusals
-from onestack.model.host import Host
+from onestack.model.host import EVERY_ROLE, Account, Host, Joined, Role
 from onestack.release.release import release
 from onestack.supervise.client import Client
 
@@ -45,16 +51,44 @@ def context(
     With ``keep`` false (checks, a dry run) secrets made on the way are not kept.
     """
     every = all_components()
+    facts_here = known or gathered(cloud, answers)
+    if standing := joined(cloud):
+        more = elsewhere(cloud, standing, facts_here)
+    else:
+        own = secrets(cloud, answers, keep)
+        more = {
+            "secrets": own,
+            "host": Host.alone(cloud, facts_here, own_name(cloud)),
+            "members": members(cloud.data / ROOM, own["hosts"]) if answers[JOIN] else (),
+        }
     return Context(
         cloud=cloud,
         answers=answers,
-        secrets=secrets(cloud, answers, keep),
-        host=Host.alone(cloud, known or gathered(cloud, answers), own_name(cloud)),
+        **more,
         release=release(),
         components=tuple(c for c in every if c.enabled(answers)),
         switched_off=tuple(c for c in every if not c.enabled(answers)),
         jobs=SupervisedJobs(Client(cloud)),
     )
+
+
+def joined(cloud: Cloud) -> Standing | None:
+    """What this machine was told of its cloud, if that has its controller elsewhere."""
+    kept = Places.of(cloud).kept() if Places.of(cloud).folder.is_dir() else None
+    return kept.standing if kept else None
+
+
+def elsewhere(cloud: Cloud, standing: Standing, known: HostFacts) -> dict[str, Any]:
+    """The fields of a context on a host that has joined."""
+    told, roles = standing.projection, frozenset(Role(role) for role in standing.roles)
+    accounts = {s: Account(a.user, a.password) for s, a in told.accounts.items()}
+    rest = EVERY_ROLE - roles
+    return {
+        "secrets": HandedSecrets(told.secrets, registry().secrets),
+        "host": Host.of_others(cloud, known, standing.name, standing.address, roles),
+        "others": (Host.of_others(cloud, known, told.controller, told.address, rest),),
+        "joined": Joined(told.address, standing.identity, accounts),
+    }
 
 
 def own_name(cloud: Cloud) -> str:

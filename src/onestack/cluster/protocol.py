@@ -19,6 +19,8 @@ VERSION = 1
 """Of what is said here."""
 SERVER = "door.onestack.internal"
 """What the door's certificate is for, whatever address it is reached at."""
+PASSAGE = ".passage.onestack.internal"
+"""Ends the name of a service behind the door that a host asks for."""
 HOST = "urn:onestack:host:"
 """Begins the one name of another kind (a URI) in a host's certificate; its identity follows."""
 LONGEST = 64 * 1024

@@ -84,14 +84,7 @@ def certify(
     days: int = LEAF_DAYS,
 ) -> x509.Certificate:
     """A certificate for somebody's key by that authority. Raises `OnestackError`."""
-    ca = x509.load_pem_x509_certificate(ca_file.read_bytes())
-    ca_key = serialization.load_pem_private_key(ca_key_file.read_bytes(), None)
-    if not isinstance(ca_key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, *_HASHING)):
-        raise OnestackError(
-            f"the authority's key in {ca_key_file} cannot be used",
-            "it is neither an RSA key nor one of an elliptic curve",
-            "give another authority, or CONFIG_SSL_CACERT_SELFSIGN=y",
-        )
+    ca, ca_key = _signer(ca_file, ca_key_file)
     # Its own identifier, where it has one, is how a chain is put together.
     try:
         identifier = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
@@ -109,6 +102,43 @@ def certify(
         .add_extension(above, critical=False)
         .sign(ca_key, algorithm)
     )
+
+
+def revocations(ca_file: Path, ca_key_file: Path, serials: Sequence[int]) -> str:
+    """The list (PEM) of an authority's certificates that are good no more.
+
+    It is good for as long as the authority: it is written anew for another list, not by time.
+    """
+    ca, ca_key = _signer(ca_file, ca_key_file)
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(ca.subject)
+        .last_update(now - datetime.timedelta(hours=1))
+        .next_update(ca.not_valid_after_utc)
+    )
+    for serial in serials:
+        one = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+        builder = builder.add_revoked_certificate(one.build())
+    made = builder.sign(ca_key, None if isinstance(ca_key, _HASHING) else hashes.SHA256())
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _signer(
+    ca_file: Path, ca_key_file: Path
+) -> tuple[
+    x509.Certificate,
+    ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey,
+]:
+    ca = x509.load_pem_x509_certificate(ca_file.read_bytes())
+    ca_key = serialization.load_pem_private_key(ca_key_file.read_bytes(), None)
+    if not isinstance(ca_key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, *_HASHING)):
+        raise OnestackError(
+            f"the authority's key in {ca_key_file} cannot be used",
+            "it is neither an RSA key nor one of an elliptic curve",
+            "give another authority, or CONFIG_SSL_CACERT_SELFSIGN=y",
+        )
+    return ca, ca_key
 
 
 def new_key() -> str:

@@ -90,23 +90,30 @@ def database(ctx: Context, user: str, name: str) -> dict[str, Value]:
 
 
 def transport_url(ctx: Context) -> str:
-    user, password = (
-        quote(text, safe="")
-        for text in (str(ctx.answers["CONFIG_AMQP_AUTH_USER"]), ctx.secrets["rabbitmq"])
-    )
+    """With the account of all services, or of a host that has joined its own."""
+    if ctx.joined:
+        own = ctx.joined.accounts["messaging"]
+        given = own.user, own.password
+    else:
+        given = str(ctx.answers["CONFIG_AMQP_AUTH_USER"]), ctx.secrets["rabbitmq"]
+    user, password = (quote(text, safe="") for text in given)
     return f"rabbit://{user}:{password}@{ctx.at('messaging')}/"
 
 
 def credentials(ctx: Context, user: str, interface: str = "valid_interfaces") -> dict[str, Value]:
-    """keystoneauth options for the service user ``user``.
+    """keystoneauth options for the service user ``user``; a host that has joined is its own.
 
     ``interface`` is what their reader calls the option for the endpoints' kind.
     """
+    password = ctx.secrets[f"{user}_keystone"]
+    if ctx.joined:
+        own = ctx.joined.accounts["identity"]
+        user, password = own.user, own.password
     return {
         "auth_type": "password",
         "auth_url": keystone_url(ctx),
         "username": user,
-        "password": ctx.secrets[f"{user}_keystone"],
+        "password": password,
         "user_domain_name": "Default",
         "project_domain_name": "Default",
         "project_name": "service",

@@ -25,6 +25,7 @@ from onestack.cluster.client import DoorClient, NoDoor, Place, authority_of
 from onestack.cluster.names import host_name
 from onestack.cluster.protocol import Join, Reach, Refusal, Standing
 from onestack.cluster.tokens import JoinToken
+from onestack.components.hosts import joined_folder
 from onestack.engine.step import Step
 from onestack.host.files import ensure_directory, ensure_file, remove_tree, write_file
 from onestack.kernel.sockets import may_listen
@@ -54,7 +55,7 @@ class Places:
 
     @classmethod
     def of(cls, cloud: Cloud) -> Places:
-        return cls(cloud.etc / "joined")
+        return cls(joined_folder(cloud.etc))
 
     @property
     def authority(self) -> Path:

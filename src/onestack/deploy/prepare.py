@@ -40,7 +40,7 @@ def prepare_steps(ctx: Context, cache: Path = CACHE) -> list[Step]:
 
     def users() -> Iterator[Change]:
         yield from ensure_users(wanted_users(ctx), ledger)
-        for declared in ctx.model:
+        for declared in ctx.model.here:
             for place in declared.directories:
                 yield from ensure_directory(
                     place.path,
@@ -88,7 +88,7 @@ def prepare_steps(ctx: Context, cache: Path = CACHE) -> list[Step]:
 
 
 def download_steps(ctx: Context) -> Iterator[Step]:
-    for declared in ctx.model:
+    for declared in ctx.model.here:
         for task in declared.downloads:
             yield Step(
                 f"{declared.name}:{task.name}",
@@ -113,27 +113,28 @@ def another_time(steps: list[Step], done: Collection[str]) -> list[Step]:
 def wanted_of(ctx: Context) -> frozenset[str]:
     """All that depends on the components in `prepare_steps`, each as a few words."""
     environments = (f"the environment {name}" for name in wanted_environments(ctx))
-    places = (str(place.path) for declared in ctx.model for place in declared.directories)
-    downloads = (
-        f"{declared.name}:{task.name}" for declared in ctx.model for task in declared.downloads
-    )
+    here = ctx.model.here
+    places = (str(place.path) for declared in here for place in declared.directories)
+    downloads = (f"{declared.name}:{task.name}" for declared in here for task in declared.downloads)
     users = (f"the user {name}" for name in wanted_users(ctx))
     return frozenset((*wanted_packages(ctx), *users, *environments, *places, *downloads))
 
 
 def wanted_packages(ctx: Context) -> list[str]:
     """The union of what all components need."""
-    return sorted({*PACKAGES, *(p for declared in ctx.model for p in declared.packages)})
+    return sorted({*PACKAGES, *(p for declared in ctx.model.here for p in declared.packages)})
 
 
 def wanted_environments(ctx: Context) -> list[str]:
-    """Names of the Python environments, each once: services and clients are in every cloud."""
-    further = (e for declared in ctx.model for e in declared.environments)
-    return list(dict.fromkeys((SERVICES, CLIENTS, *further)))
+    """Names of the Python environments, each once: the services' is on every host."""
+    further = (e for declared in ctx.model.here for e in declared.environments)
+    # People use the cloud where it answers.
+    clients = () if ctx.joined else (CLIENTS,)
+    return list(dict.fromkeys((SERVICES, *clients, *further)))
 
 
 def wanted_users(ctx: Context) -> list[str]:
-    return list(dict.fromkeys(u for declared in ctx.model for u in declared.users))
+    return list(dict.fromkeys(u for declared in ctx.model.here for u in declared.users))
 
 
 def ensure_cloud(ctx: Context, cache: Path = CACHE) -> Iterator[Change]:

@@ -12,6 +12,7 @@ from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.declarations import StoreMount
 from onestack.model.errors import NotInstalled
+from onestack.model.host import PASSAGE
 from onestack.model.process import (
     SERVICES,
     AgentProbe,
@@ -46,7 +47,7 @@ def processes_of(ctx: Context) -> dict[str, tuple[Process, ...]]:
             replace(
                 spec,
                 # What another host has is not this one's supervisor's to wait for.
-                needs=tuple(n for n in dict.fromkeys(resolved(ctx, spec, names)) if n in here),
+                needs=tuple(dict.fromkeys(_here(ctx, resolved(ctx, spec, names), here))),
                 zygote=declared.name if spec.run and declared.zygote else spec.zygote,
                 env={**workers, **spec.env} if spec.run and spec.sockets else spec.env,
                 prepare=(*(attach_command(ctx, s) for s in seen(ctx, spec)), *spec.prepare),
@@ -61,6 +62,15 @@ def processes_of(ctx: Context) -> dict[str, tuple[Process, ...]]:
         )
         for declared in ctx.model
     }
+
+
+def _here(ctx: Context, needs: Iterator[str], here: frozenset[str]) -> Iterator[str]:
+    """``needs`` as far as they are this host's; what others have is reached by its passage."""
+    for name in needs:
+        if name in here:
+            yield name
+        elif ctx.joined:
+            yield from (way for way in ctx.capabilities[PASSAGE].processes if way in here)
 
 
 def owned(ctx: Context, spec: Process) -> tuple[StoreMount, ...]:
@@ -122,12 +132,13 @@ def roster_of(ctx: Context, specs: Mapping[str, tuple[Process, ...]] | None = No
     specs = processes_of(ctx) if specs is None else specs
     privsep: dict[str, tuple[str, ...]] = {}
     root_commands: dict[str, tuple[RootCommand, ...]] = {}
-    for declared in ctx.model:
+    here = ctx.model.here
+    for declared in here:
         for user, contexts in declared.privsep.items():
             privsep[user] = (*privsep.get(user, ()), *contexts)
         for user, commands in declared.root_commands.items():
             root_commands[user] = (*root_commands.get(user, ()), *commands)
-    preload = dict.fromkeys(module for declared in ctx.model for module in declared.preload)
+    preload = dict.fromkeys(module for declared in here for module in declared.preload)
     return Roster(
         cloud=ctx.cloud.name,
         root=str(ctx.cloud.root),
@@ -153,7 +164,7 @@ def zygotes_of(
 
     Raises `ValueError` where these are of several environments.
     """
-    for declared in ctx.model:
+    for declared in ctx.model.here:
         if not declared.zygote:
             continue
         forked = [spec for spec in specs[declared.name] if spec.zygote == declared.name]

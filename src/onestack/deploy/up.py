@@ -33,6 +33,7 @@ from onestack.model.declared import Declared
 from onestack.model.errors import NotInstalled, OnestackError
 from onestack.model.host import Host, Role
 from onestack.model.process import Process, Roster
+from onestack.model.secret import WITHHELD
 
 
 def up(
@@ -112,8 +113,9 @@ def _settled(
 
 def with_facts(ctx: Context, facts: HostFacts) -> Context:
     """The same context of a machine of which other facts are known now."""
-    addresses = Host.alone(ctx.cloud, facts).addresses
-    host = dataclasses.replace(ctx.host, facts=facts, addresses=addresses)
+    host = dataclasses.replace(ctx.host, facts=facts)
+    if not ctx.joined:
+        host = dataclasses.replace(host, addresses=Host.alone(ctx.cloud, facts).addresses)
     return dataclasses.replace(ctx, host=host)
 
 
@@ -227,6 +229,8 @@ class _Builder:
         for file in declared.files:
             if not self.ctx.here(file.roles or declared.component.roles):
                 continue
+            if WITHHELD in file.content:
+                raise ValueError(f"{file.path} wants a secret that this host may not know")
             inside = file.path.is_relative_to(self.ctx.cloud.root)
             for change in ensure_file(
                 file.path,

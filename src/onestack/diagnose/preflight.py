@@ -508,7 +508,7 @@ def component_checks(ctx: Context) -> list[Finding]:
 def asked(ctx: Context, what: str, ask: Callable[[Component], Iterable[Finding]]) -> list[Finding]:
     """All that components say to ``ask``. One that cannot look says so, as a warning."""
     found: list[Finding] = []
-    for component in ctx.components:
+    for component in (c for c in ctx.components if ctx.here(c.roles)):
         try:
             found += ask(component)
         except (OnestackError, OSError) as error:
@@ -526,7 +526,7 @@ def needs_of(ctx: Context) -> Needs:
     return Needs(
         ports=ports(ctx),
         packages=wanted_packages(ctx),
-        started=sorted({name for declared in ctx.model for name in declared.started}),
+        started=sorted({name for declared in ctx.model.here for name in declared.started}),
         downloads=downloads_of(ctx),
         release_installed=all(
             ctx.release.environment(name).complete for name in wanted_environments(ctx)
@@ -534,7 +534,7 @@ def needs_of(ctx: Context) -> Needs:
         requirement=requirement_of(ctx.release),
         # A cloud that is there must come up again also where its disk has become full.
         root_bytes=(0 if roster_path(ctx.cloud).exists() else ROOT_BYTES)
-        + sum(declared.disk for declared in ctx.model),
+        + sum(declared.disk for declared in ctx.model.here),
         running=bool(proc.belonging(ctx.cloud.root)),
     )
 
@@ -542,7 +542,7 @@ def needs_of(ctx: Context) -> Needs:
 def downloads_of(ctx: Context) -> list[str]:
     """What the components would fetch beside packages, as far as it can be told already."""
     found = []
-    for declared in ctx.model:
+    for declared in ctx.model.here:
         try:
             for task in declared.downloads:
                 found += [change.what for change in task.ensure()]

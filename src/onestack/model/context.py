@@ -14,7 +14,7 @@ from onestack.model.cloud import Cloud
 from onestack.model.component import Component
 from onestack.model.declarations import Capability, Job
 from onestack.model.declared import Model
-from onestack.model.host import Host, Network
+from onestack.model.host import Host, Joined, Member, Network
 from onestack.model.run import Run
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ class Context:
     """All others that there are."""
     others: tuple[Host, ...] = ()
     """The cloud's further hosts."""
+    members: tuple[Member, ...] = ()
+    """On a controller: the hosts that have joined."""
+    joined: Joined | None = None
+    """On a host that has joined: what it knows of its controller."""
     run: Run = field(default_factory=Run, compare=False)
     """What is made once a run is kept there."""
     jobs: JobRunner = field(default_factory=NoJobs, compare=False)
@@ -105,8 +109,8 @@ class Context:
 
     @property
     def public(self) -> str:
-        """The address at which the TLS front listens."""
-        return self.host.addresses[Network.PUBLIC]
+        """The address at which the TLS front listens: the controller's."""
+        return self.joined.controller if self.joined else self.host.addresses[Network.PUBLIC]
 
     @property
     def internal(self) -> str:

@@ -232,6 +232,11 @@ class Model:
         return self._by_name[name]
 
     @cached_property
+    def here(self) -> tuple[Declared, ...]:
+        """Those of which the context's host has something."""
+        return tuple(d for d in self.on if self._ctx.here(d.component.roles))
+
+    @cached_property
     def off(self) -> tuple[Declared, ...]:
         """What those that are switched off would want. No new secret is kept for them."""
         ctx = self._ctx.looking()

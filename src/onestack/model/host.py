@@ -22,6 +22,8 @@ class Role(enum.StrEnum):
 
 
 EVERY_ROLE = frozenset(Role)
+PASSAGE = "passage"
+"""The capability by which a host that has joined reaches what others have."""
 
 
 class Network(enum.StrEnum):
@@ -30,6 +32,37 @@ class Network(enum.StrEnum):
     PUBLIC = "public"  # users come here
     INTERNAL = "internal"  # the cloud's own services
     GUESTS = "guests"  # guests come here
+
+
+@dataclass(frozen=True)
+class Account:
+    """A host's own at one of the cloud's services."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A host that has joined, as its controller has it: what it is given there follows from it."""
+
+    name: str
+    identity: str
+    """Another one each time that the machine joins; OVN's name of its chassis."""
+    roles: frozenset[Role]
+    accounts: Mapping[str, Account] = field(default_factory=dict, repr=False)
+    """Capability to its account there."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What a host knows whose cloud has its controller elsewhere."""
+
+    controller: str
+    """The address of the controller's door."""
+    identity: str
+    accounts: Mapping[str, Account] = field(repr=False)
+    """Capability to this host's account there."""
 
 
 @dataclass(frozen=True)
@@ -50,3 +83,15 @@ class Host:
             Network.GUESTS: facts.public_address,
         }
         return cls(name or facts.hostname, addresses, facts)
+
+    @classmethod
+    def of_others(
+        cls, cloud: Cloud, facts: HostFacts, name: str, address: str, roles: frozenset[Role]
+    ) -> Host:
+        """One that has joined: the cloud's public address is not its own."""
+        addresses = {
+            Network.PUBLIC: address,
+            Network.INTERNAL: cloud.loopback,
+            Network.GUESTS: address,
+        }
+        return cls(name, addresses, facts, roles)

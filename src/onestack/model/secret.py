@@ -31,6 +31,10 @@ class Secret:
     """Whether a random one is made when nobody gave one; else it is empty then."""
 
 
+WITHHELD = "withheld-from-this-host:"
+"""Begins what stands for a secret that a host may not know, in files that it does not have."""
+
+
 class Secrets(Protocol):
     """A cloud's secrets by name: `onestack.answers.secrets.Secrets` has them."""
 

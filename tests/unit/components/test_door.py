@@ -83,9 +83,9 @@ def test_where_nobody_comes_there_is_no_door(tmp_path: Path) -> None:
 def test_haproxy_reads_its_file(tmp_path: Path) -> None:
     ctx = context(tmp_path, DOOR)
     text = content(ctx, DOOR, "haproxy.cfg")
-    assert f"bind {ctx.public}:9443 ssl" in text
+    assert f"bind {ctx.public}:9443\n" in text
     # its certificates are not there
-    text = text.replace(" ssl crt", " #")
+    text = text.replace(" ssl crt", " #").replace("if { ssl_fc_sni", "if { req.ssl_sni")
     file = tmp_path / "haproxy.cfg"
     file.write_text(text)
     done = subprocess.run(["haproxy", "-c", "-f", file], capture_output=True, text=True)

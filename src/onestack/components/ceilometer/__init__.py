@@ -24,7 +24,7 @@ from onestack.model.host import Role
 from onestack.model.ini import Ini
 from onestack.model.key import Class, Key, Kind
 from onestack.model.process import NotifyProbe, Process
-from onestack.model.secret import ON_COMPUTES, Secret
+from onestack.model.secret import Secret
 
 NAMESPACES = (
     "ceilometer",
@@ -39,7 +39,7 @@ def _wrong_interval(text: str) -> str | None:
     return None if good else "write a number of seconds from 5 to 3600"
 
 
-_ACCOUNT = openstack.service_password("ceilometer", ON_COMPUTES)
+_ACCOUNT = openstack.service_password("ceilometer")
 _SIGNATURE = "CONFIG_CEILOMETER_SECRET"
 """The secret has its key's name, by which clouds keep it."""
 
@@ -126,8 +126,7 @@ class Ceilometer(Component):
             "see `onestack status`, then `onestack logs keystone`",
         ),
     )
-    roles = ON_COMPUTES
-    secrets = (_ACCOUNT.secret, Secret(_SIGNATURE, _SIGNATURE, roles=ON_COMPUTES))
+    secrets = (_ACCOUNT.secret, Secret(_SIGNATURE, _SIGNATURE))
 
     def enabled(self, answers: Answers) -> bool:
         return telemetry.metering(answers)

@@ -7,27 +7,20 @@ others too: whatever is by this one is the door's or a host's.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from onestack.host.files import ensure_owner, write_file
+from onestack.components.hosts import ca, directory, joined_folder, own
+from onestack.host.files import ensure_file, ensure_owner, write_file
 from onestack.model.change import Change
 from onestack.model.context import Context
 
 # Everything of cryptography's is imported late: answers and checks run without it.
 
 
-def directory(ctx: Context) -> Path:
-    return ctx.cloud.etc / "door"
-
-
-def ca(ctx: Context) -> Path:
-    """Its key beside it is the door's, which signs for hosts."""
-    return directory(ctx) / "ca.pem"
-
-
 def ca_key(ctx: Context) -> Path:
-    return directory(ctx) / "ca.key"
+    """The door's, which signs for hosts."""
+    return ca(ctx).with_suffix(".key")
 
 
 def server(ctx: Context) -> Path:
@@ -35,8 +28,18 @@ def server(ctx: Context) -> Path:
     return directory(ctx) / "server.pem"
 
 
-def ensure_certificates(ctx: Context, signers: str, front: str) -> Iterator[Change]:
-    """The authority, for ``signers`` to use, and the door's certificate for ``front``'s group."""
+def revoked(ctx: Context) -> Path:
+    """Certificates of hosts that were removed and have not ended: a list of the authority's."""
+    return directory(ctx) / "revoked.pem"
+
+
+def ensure_certificates(
+    ctx: Context, signers: str, front: str, gone: Sequence[str] = ()
+) -> Iterator[Change]:
+    """The authority, for ``signers`` to use, and the door's certificate for ``front``'s group.
+
+    ``gone`` are serial numbers of certificates that are good no more.
+    """
     from onestack.components import certificates
 
     made, key = ca(ctx), ca_key(ctx)
@@ -52,12 +55,17 @@ def ensure_certificates(ctx: Context, signers: str, front: str) -> Iterator[Chan
         yield Change("make the certificate of the cloud's door", lambda: _make(ctx, front))
     else:
         yield from ensure_owner(server(ctx), "root", front, 0o640)
+    if _listed(ctx) != {*gone}:
+        yield Change(
+            f"write down which certificates of hosts are good no more ({len(gone)})",
+            lambda: _revoke(ctx, gone, front),
+        )
 
 
 def _make(ctx: Context, group: str) -> None:
     from cryptography import x509
 
-    from onestack.cluster.protocol import SERVER
+    from onestack.cluster.protocol import PASSAGE, SERVER
     from onestack.components import certificates
 
     made = certificates.sign(
@@ -65,9 +73,32 @@ def _make(ctx: Context, group: str) -> None:
         ca_key(ctx),
         certificates.named(f"Door of the cloud {ctx.cloud.name}"),
         certificates.SERVER,
-        [x509.DNSName(SERVER)],
+        [x509.DNSName(SERVER), x509.DNSName(f"*{PASSAGE}")],
     )
     write_file(server(ctx), made.certificate + made.key, mode=0o640, group=group)
+
+
+def _listed(ctx: Context) -> set[str] | None:
+    """Serial numbers in the list; ``None`` where there is no good one."""
+    from cryptography import x509
+
+    from onestack.components import certificates
+
+    try:
+        found = x509.load_pem_x509_crl(revoked(ctx).read_bytes())
+        authority = x509.load_pem_x509_certificate(ca(ctx).read_bytes())
+    except certificates.UNFIT:
+        return None
+    if not found.is_signature_valid(authority.public_key()):  # type: ignore[arg-type]
+        return None
+    return {f"{one.serial_number:x}" for one in found}
+
+
+def _revoke(ctx: Context, gone: Sequence[str], group: str) -> None:
+    from onestack.components import certificates
+
+    text = certificates.revocations(ca(ctx), ca_key(ctx), [int(each, 16) for each in gone])
+    write_file(revoked(ctx), text, mode=0o640, group=group)
 
 
 def digest(certificate: Path) -> str:
@@ -76,3 +107,20 @@ def digest(certificate: Path) -> str:
     import ssl
 
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.read_text())).hexdigest()
+
+
+def ensure_shown(ctx: Context) -> Iterator[Change]:
+    """On a host that has joined: what its daemons show, as it was given.
+
+    HAProxy wants certificate and key in one file, OVN in two.
+    """
+    kept, tls = joined_folder(ctx.cloud.etc), own(ctx)
+    certificate, key = ((kept / name).read_text() for name in ("certificate.pem", "key.pem"))
+    files = {tls.ca: (kept / "ca.pem").read_text(), tls.certificate: certificate, tls.key: key}
+    for path, text in {**files, shown(ctx): certificate + key}.items():
+        yield from ensure_file(path, text, mode=0o640, group=tls.group)
+
+
+def shown(ctx: Context) -> Path:
+    """Certificate and key of a host that has joined."""
+    return directory(ctx) / "passage.pem"

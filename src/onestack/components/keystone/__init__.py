@@ -245,6 +245,7 @@ class Keystone(Component):
             ensure_email,
             ensure_password,
         )
+        from onestack.components.keystone.hosts import ensure_hosts
 
         yield Task(
             "keys", lambda: ensure_keys(ctx), ("users",), before_start=True, scope=Scope.CLOUD
@@ -277,6 +278,7 @@ class Keystone(Component):
             ("keystone:password",),
             scope=Scope.CLOUD,
         )
+        yield Task("hosts", lambda: ensure_hosts(ctx), ("keystone:project",), scope=Scope.CLOUD)
 
     def _domains(self, ctx: Context) -> dict[str, Value]:
         if not ldap.wanted(ctx.answers):

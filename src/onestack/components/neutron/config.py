@@ -82,7 +82,22 @@ def files(ctx: Context) -> Iterable[ConfigFile]:
     )
 
 
+NOT_FOR_AGENTS = ("database", "keystone_authtoken", "nova", "placement")
+"""Sections of what answers, and of what it asks: an agent elsewhere has none of them."""
+
+
 def _neutron(ctx: Context, chosen: Mechanism) -> Ini:
+    found = _whole(ctx, chosen)
+    if not ctx.joined:
+        return found
+    options = found["DEFAULT"]
+    if not chosen.agents_by_bus:
+        # OVN's agent speaks with OVN's databases alone.
+        options = {k: v for k, v in options.items() if k != "transport_url"}
+    return {**{k: v for k, v in found.items() if k not in NOT_FOR_AGENTS}, "DEFAULT": options}
+
+
+def _whole(ctx: Context, chosen: Mechanism) -> Ini:
     layout = ctx.once(Layout)
     return {
         "DEFAULT": {

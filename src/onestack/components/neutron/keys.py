@@ -136,8 +136,8 @@ _BRIDGE_TWINS = (
 )
 
 # No agent asks the database, but all of them read neutron.conf, which has the password.
-_DATABASE = openstack.database_password("neutron", OF_AGENTS)
-_ACCOUNT = openstack.service_password("neutron", OF_AGENTS)
+_DATABASE = openstack.database_password("neutron")
+_ACCOUNT = openstack.service_password("neutron")
 
 KEYS: tuple[Key, ...] = (
     Key("CONFIG_NEUTRON_INSTALL", "y", "Turn the network service on.", Kind.FLAG),

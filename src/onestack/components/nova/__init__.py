@@ -30,11 +30,11 @@ from onestack.model.declarations import (
     ini_file,
 )
 from onestack.model.findings import Finding
-from onestack.model.host import Role
-from onestack.model.ini import Ini
+from onestack.model.host import Network, Role
+from onestack.model.ini import Ini, Value
 from onestack.model.key import Key, Kind
-from onestack.model.process import AgentProbe, HttpProbe, Probe, Process
-from onestack.model.secret import CONTROLLER, OF_AGENTS, ON_COMPUTES
+from onestack.model.process import AgentProbe, HttpProbe, NotifyProbe, Probe, Process
+from onestack.model.secret import CONTROLLER, ON_COMPUTES
 
 PORT = 8774
 METADATA_PORT = 8775
@@ -55,8 +55,7 @@ NAMESPACES = (
     "oslo.privsep",
 )
 _DATABASE = openstack.database_password("nova")
-# neutron.conf, which agents read too, has it
-_ACCOUNT = openstack.service_password("nova", OF_AGENTS)
+_ACCOUNT = openstack.service_password("nova")
 
 
 class Nova(Component):
@@ -206,7 +205,7 @@ class Nova(Component):
         yield periodic.script(ctx, self.name)
         yield ini_file(_config(ctx), group, sections, *NAMESPACES, roles=CONTROLLER)
         # The compute service asks the conductor; with a database it would try that first.
-        without = {k: v for k, v in sections.items() if k not in ("api_database", "database")}
+        without = {k: v for k, v in sections.items() if k not in _left_out(ctx)}
         yield ini_file(
             _compute_config(ctx), group, without, *NAMESPACES, roles=frozenset({Role.COMPUTE})
         )
@@ -293,7 +292,8 @@ class Nova(Component):
         yield process(
             "compute",
             (*bus, "guests", "switch", "identity", "placement", "nova-api"),
-            AgentProbe(services, ("nova-compute",)),
+            # A host that has joined may not look at the list of services.
+            NotifyProbe() if ctx.joined else AgentProbe(services, ("nova-compute",)),
             groups=(ctx.at("hypervisor").group, ctx.at("switch").group),
             stop_seconds=30.0,
         )
@@ -413,6 +413,25 @@ def _cell0_config(ctx: Context) -> Path:
     return ctx.cloud.etc / "nova" / "cell0.conf"
 
 
+def _left_out(ctx: Context) -> tuple[str, ...]:
+    """Sections that the compute service has no use for, or no way to what they name."""
+    database = ("api_database", "database")
+    # Nobody asks it by HTTP; the cache stays where the APIs are.
+    return (*database, "keystone_authtoken", "cache", "wsgi") if ctx.joined else database
+
+
+def _console(ctx: Context, url: str) -> dict[str, Value]:
+    """Consoles are plain on the wire, and led to by the controller: none from other hosts yet."""
+    if ctx.joined:
+        return {"enabled": False}
+    return {
+        "enabled": True,
+        "server_listen": ctx.internal,
+        "server_proxyclient_address": ctx.internal,
+        "novncproxy_base_url": url,
+    }
+
+
 def _virt_type(ctx: Context) -> str:
     return str(ctx.answers["CONFIG_NOVA_LIBVIRT_VIRT_TYPE"]) or ("kvm" if ctx.facts.kvm else "qemu")
 
@@ -428,7 +447,7 @@ def _sections(ctx: Context) -> Ini:
             **openstack.logging(ctx),
             "host": ctx.host.name,
             "transport_url": openstack.transport_url(ctx),
-            "my_ip": ctx.internal,
+            "my_ip": ctx.host.addresses[Network.GUESTS] if ctx.joined else ctx.internal,
             "state_path": str(data),
             "compute_driver": "libvirt.LibvirtDriver",
             "resume_guests_state_on_host_boot": True,
@@ -461,12 +480,7 @@ def _sections(ctx: Context) -> Ini:
             "os_region_name": openstack.region(ctx),
             "catalog_info": "block-storage::internalURL",
         },
-        "vnc": {
-            "enabled": True,
-            "server_listen": ctx.internal,
-            "server_proxyclient_address": ctx.internal,
-            "novncproxy_base_url": console,
-        },
+        "vnc": _console(ctx, console),
         "wsgi": {
             "api_paste_config": str(ctx.release.services.place / "etc" / "nova" / "api-paste.ini")
         },

@@ -7,6 +7,7 @@ configuration, so no password lies in them (nova/objects/cell_mapping.py).
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ from onestack.database.server import server_of
 from onestack.database.upstream_tables import nova as tables
 from onestack.model.change import Change
 from onestack.model.context import Context
+from onestack.model.host import Role
 
 CELL0_UUID = str(uuid.UUID(int=0))
 CELL1 = "cell1"
@@ -22,8 +24,9 @@ MESSAGES = "{scheme}://{username}:{password}@{hostname}:{port}/{path}"
 
 
 def ensure_cells(ctx: Context) -> Iterator[Change]:
-    """Both cells mapped, and this machine's compute service mapped to cell1."""
-    host = ctx.host.name
+    """Both cells mapped, and the compute service of each host mapped to cell1."""
+    others = (member.name for member in ctx.members if Role.COMPUTE in member.roles)
+    hosts = [*([ctx.host.name] if Role.COMPUTE in ctx.host.roles else []), *others]
 
     server = server_of(ctx)
     cells = tables.cells(server)
@@ -33,5 +36,10 @@ def ensure_cells(ctx: Context) -> Iterator[Change]:
     if CELL1 not in cells:
         cell1 = (str(uuid.uuid4()), CELL1, MESSAGES, DATABASE % "nova")
         yield Change("map cell1", lambda: tables.map_cell(server, *cell1))
-    if host not in tables.mapped_hosts(server):
-        yield Change(f"map the compute host {host}", lambda: tables.map_host(server, host, CELL1))
+    mapped = tables.mapped_hosts(server)
+    for host in hosts:
+        if host not in mapped:
+            yield Change(
+                f"map the compute host {host}",
+                functools.partial(tables.map_host, server, host, CELL1),
+            )

@@ -6,10 +6,11 @@ import uuid
 from collections.abc import Iterable, Iterator
 
 from onestack.answers.values import Answers
+from onestack.components import hosts
 from onestack.model.component import Component, Feature
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, Directory
-from onestack.model.host import Role
+from onestack.model.declarations import Capability, ConfigFile, Directory, Task
+from onestack.model.host import Network, Role
 from onestack.model.process import ExecProbe, Probe, Process
 from onestack.model.secret import OF_AGENTS, Secret
 from onestack.network.bridges import Bridges
@@ -17,9 +18,13 @@ from onestack.network.distribution import distribution, environment
 from onestack.network.ovsdb import QUIET, answers, as_user, prepare, shared
 from onestack.network.tools import tools
 
+HOSTS = 6642
+"""Where other hosts reach the southbound database, by their certificates, on loopback: the door
+leads them there."""
 TOOLS = ("ovn-nbctl", "ovn-sbctl", "ovn-appctl", "ovn-trace")
 _DATABASES = ("ovn-nb-ovsdb", "ovn-sb-ovsdb")
 _CENTRAL = (Role.CONTROLLER,)
+_GATEWAY = (Role.GATEWAY,)
 _CHASSIS = (Role.COMPUTE, Role.GATEWAY)
 
 
@@ -31,6 +36,7 @@ class Daemons(Feature):
     provides = (
         Capability("northbound", ("ovn-nb-ovsdb",), socket="ovn/ovnnb_db.sock", group="ovn"),
         Capability("southbound", ("ovn-sb-ovsdb",), socket="ovn/ovnsb_db.sock", group="ovn"),
+        Capability("southbound-hosts", ("ovn-sb-ovsdb",), port=HOSTS),
         Capability("chassis", ("ovn-controller",)),
     )
 
@@ -52,6 +58,14 @@ class Daemons(Feature):
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         return tools(ctx, TOOLS)
 
+    def tasks(self, ctx: Context) -> Iterable[Task]:
+        if _for_hosts(ctx):
+            # Imported late: answers and checks run where only the standard library is.
+            from onestack.components.ovn.southbound import ensure_certificate
+
+            needs = (f"capability:{hosts.AUTHORITY}",)
+            yield Task("certificate", lambda: ensure_certificate(ctx), needs, before_start=True)
+
     def processes(self, ctx: Context) -> Iterable[Process]:
         yield from _databases(ctx)
         yield _northd(ctx)
@@ -63,7 +77,7 @@ class Ovn(Component):
     title = "OVN"
     features = (Daemons(),)
     roles = OF_AGENTS
-    secrets = (Secret("chassis", roles=OF_AGENTS),)
+    secrets = (Secret("chassis"),)
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NEUTRON_INSTALL"])
@@ -85,6 +99,7 @@ def _databases(ctx: Context) -> Iterator[Process]:
                 made.program("ovsdb-server"),
                 str(path),
                 f"--remote=punix:{run}/ovn{short}_db.sock",
+                *(_for_hosts(ctx) if short == "sb" else ()),
                 f"--unixctl={run}/ovn{short}_db.ctl",
                 f"--pidfile={run}/ovn{short}_db.pid",
                 *QUIET,
@@ -94,6 +109,23 @@ def _databases(ctx: Context) -> Iterator[Process]:
             probe=answers(f"{run}/ovn{short}_db.sock"),
             roles=_CENTRAL,
         )
+
+
+def _for_hosts(ctx: Context) -> tuple[str, ...]:
+    """A chassis elsewhere writes what is its own, which it is known by its certificate for."""
+    if not ctx.offers(hosts.AUTHORITY) or ctx.joined:
+        return ()
+    return ("--remote=db:OVN_Southbound,SB_Global,connections", *hosts.southbound(ctx).of_ovs)
+
+
+def _connection(ctx: Context) -> tuple[tuple[str, ...], ...]:
+    """The words for ovn-sbctl that make the database listen for hosts, or for nobody."""
+    if not _for_hosts(ctx):
+        return (("del-connection",),)
+    place = f"pssl:{HOSTS}:{ctx.internal}"
+    # Both ends ask whether the other is there; a host that went is forgotten in seconds.
+    probe = ("set", "connection", ".", "inactivity_probe=15000")
+    return (("set-connection", "role=ovn-controller", place), probe)
 
 
 def _northd(ctx: Context) -> Process:
@@ -121,6 +153,10 @@ def _northd(ctx: Context) -> Process:
                 *("--timeout=20", "init"),
             )
             for short, place in places.items()
+        )
+        + tuple(
+            as_user(user, made.program("ovn-sbctl"), f"--db={places['sb']}", "--timeout=20", *words)
+            for words in _connection(ctx)
         ),
         probe=_says(ctx, f"{run}/ovn-northd.ctl", "status", "Status: active"),
         roles=_CENTRAL,
@@ -130,18 +166,20 @@ def _northd(ctx: Context) -> Process:
 def _controller(ctx: Context) -> Process:
     made, run = distribution(ctx), ctx.cloud.run / "ovn"
     switch = ctx.at("switch")
+    tls = hosts.own(ctx) if ctx.joined else None
     vsctl = (made.program("ovs-vsctl"), f"--db={switch.target}", "--timeout=20", "--no-wait")
     return Process(
         name="ovn-controller",
         component="ovn",
         user=ctx.cloud.user("ovn"),
         # whose members may talk to the switch, its flow tables included
-        groups=(switch.group,),
+        groups=(switch.group, *([tls.group] if tls else [])),
         argv=(
             made.program("ovn-controller"),
             switch.target,
             # Debian 12's has no --unixctl: its control socket is named by its pid.
             f"--pidfile={run}/ovn-controller.pid",
+            *(tls.of_ovs if tls else ()),
             *QUIET,
         ),
         env=_environment(ctx),
@@ -164,21 +202,44 @@ def chassis(ctx: Context) -> Iterable[str]:
     """What ovn-controller reads from the switch's database."""
     bridges = ctx.once(Bridges)
     ids = {
-        # the same for as long as the cloud has its secrets; another would be another chassis
-        "system-id": str(uuid.uuid5(uuid.NAMESPACE_OID, ctx.secrets["chassis"])),
+        "system-id": _identity(ctx),
         # as agents and computes report: a port is bound to its chassis by it
         "hostname": ctx.host.name,
-        "ovn-remote": ctx.at("southbound").target,
+        "ovn-remote": southbound(ctx),
         "ovn-encap-type": "geneve",
-        "ovn-encap-ip": bridges.tunnel_address or ctx.internal,
+        "ovn-encap-ip": bridges.tunnel_address or _tunnel_end(ctx),
         "ovn-bridge": bridges.integration,
         "ovn-bridge-mappings": ",".join(f"{n}:{b}" for n, b in bridges.all_mappings.items()),
         "ovn-bridge-datapath-type": bridges.datapath,
-        "ovn-cms-options": "enable-chassis-as-gw",
+        # the way to the outside is the gateways'
+        "ovn-cms-options": "enable-chassis-as-gw" if ctx.here(_GATEWAY) else "",
         # one chassis wants to know all: no conditions to work out for it
         "ovn-monitor-all": "true",
     }
     return (f'external-ids:{key}="{value}"' for key, value in ids.items())
+
+
+def southbound(ctx: Context) -> str:
+    """Where this host finds the southbound database, as OVN writes it."""
+    if ctx.joined:
+        return f"ssl:{ctx.at('southbound-hosts')}"
+    return ctx.at("southbound").target
+
+
+def _identity(ctx: Context) -> str:
+    """The same for as long as the cloud has its secrets, or the host its place in it.
+
+    Another would be another chassis.
+    """
+    if ctx.joined:
+        return ctx.joined.identity
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, ctx.secrets["chassis"]))
+
+
+def _tunnel_end(ctx: Context) -> str:
+    """Where the other hosts reach this one, if there may be others."""
+    others = ctx.joined or ctx.offers(hosts.AUTHORITY)
+    return ctx.host.addresses[Network.GUESTS] if others else ctx.internal
 
 
 def _environment(ctx: Context) -> dict[str, str]:

@@ -22,7 +22,7 @@ from onestack.model.declarations import (
 )
 from onestack.model.ini import Ini
 from onestack.model.process import ApiProbe, Process
-from onestack.model.secret import OF_AGENTS, Secret
+from onestack.model.secret import Secret
 
 PORT = 8778
 
@@ -33,8 +33,7 @@ class Placement(Component):
     provides = (Capability("placement", ("placement-api",), port=PORT),)
     secrets = (
         Secret("placement_db"),
-        # nova-compute asks it; neutron.conf, which agents read too, has it
-        Secret("placement_keystone", account="placement", roles=OF_AGENTS),
+        Secret("placement_keystone", account="placement"),
     )
 
     def enabled(self, answers: Answers) -> bool:

@@ -35,7 +35,6 @@ from onestack.model.declarations import (
     Scope,
     Task,
 )
-from onestack.model.host import EVERY_ROLE
 from onestack.model.key import Key, Kind
 from onestack.model.process import ConnectProbe, Process
 from onestack.model.secret import Secret
@@ -109,8 +108,8 @@ class Rabbitmq(Component):
             "make room (`onestack doctor` tells how much), then run up again where it failed",
         ),
     )
-    # One user is that of all services: whoever may speak at all has this.
-    secrets = (Secret("rabbitmq", "CONFIG_AMQP_AUTH_PASSWORD", roles=EVERY_ROLE),)
+    # One user is that of all services of the controller's; hosts that join have one each.
+    secrets = (Secret("rabbitmq", "CONFIG_AMQP_AUTH_PASSWORD"),)
 
     def validate(self, answers: Answers) -> Iterable[str]:
         own = "CONFIG_AMQP_AUTH_PASSWORD"

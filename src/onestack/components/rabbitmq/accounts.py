@@ -37,7 +37,13 @@ class Account:
 
 
 def accounts(ctx: Context) -> list[Account]:
-    """The one of all services, and what components declare. Raises `ValueError` for two alike."""
+    """The one of all services, what components declare, and each host's.
+
+    Raises `ValueError` for two alike.
+    """
+    # Imported late: it is made of what is here.
+    from onestack.components.rabbitmq import hosts
+
     user = str(ctx.answers["CONFIG_AMQP_AUTH_USER"])
     declared = [
         BusAccount(user, "rabbitmq", MAIN, policies=(NOTIFICATIONS,)),
@@ -46,7 +52,8 @@ def accounts(ctx: Context) -> list[Account]:
     names = [account.user for account in declared]
     if len(set(names)) < len(names):
         raise ValueError(f"two accounts of the bus have one name: {', '.join(sorted(names))}")
-    return [Account(account, ctx.secrets[account.secret]) for account in declared]
+    own = [Account(account, ctx.secrets[account.secret]) for account in declared]
+    return [*own, *map(hosts.account, ctx.members)]
 
 
 def definitions(wanted: Iterable[Account]) -> str:

@@ -13,7 +13,7 @@ from onestack.model.context import Context
 from onestack.model.declarations import ConfigFile, ini_file
 from onestack.model.host import Role
 from onestack.model.ini import Ini, Value
-from onestack.model.process import AgentProbe, Process
+from onestack.model.process import AgentProbe, NotifyProbe, Probe, Process
 from onestack.network.bridges import Bridges
 from onestack.network.distribution import environment
 
@@ -95,15 +95,18 @@ def agent(
         groups=(ctx.at("switch").group, *groups),
         files=(*files, *map(str, watched)),
         needs=needs,
-        probe=AgentProbe(
-            f"http://{ctx.internal}:{PORT}/v2.0/agents",
-            (f"neutron-{name}-agent",),
-            fresh=fresh,
-        ),
+        probe=_probe(ctx, name, fresh),
         stop_signal=stop_signal,
         stop_seconds=5.0,
         roles=roles,
     )
+
+
+def _probe(ctx: Context, name: str, fresh: bool) -> Probe:
+    if ctx.joined:
+        return NotifyProbe()  # it may not look at the list of agents
+    place = f"http://{ctx.internal}:{PORT}/v2.0/agents"
+    return AgentProbe(place, (f"neutron-{name}-agent",), fresh=fresh)
 
 
 def metadata(ctx: Context) -> dict[str, Value]:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from onestack.components import hosts
 from onestack.components.neutron import keys
 from onestack.components.neutron.features import fwaas
 from onestack.components.neutron.features.mechanism import (
@@ -82,13 +83,14 @@ class OvnMechanism(Mechanism):
             "DEFAULT": metadata(ctx),
             "agent": {"extensions": ("metadata",)},
             "ovs": {"ovsdb_connection": ctx.at("switch").target},
-            "ovn": {"ovn_sb_connection": ctx.at("southbound").target},
+            "ovn": _southbound(ctx),
         }
         yield agent_config(ctx, "ovn", sections, "neutron.ml2.ovn.agent")
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         # It reports when neutron asks, which it does every 37 s.
-        yield agent(ctx, "ovn", ("chassis",), groups=(ctx.at("southbound").group,), fresh=False)
+        group = hosts.own(ctx).group if ctx.joined else ctx.at("southbound").group
+        yield agent(ctx, "ovn", ("chassis",), groups=(group,), fresh=False)
 
     def zygote(self, ctx: Context) -> Iterable[str]:
         return ("onestack.components.neutron.inside.preload_ovn",)
@@ -104,6 +106,19 @@ class OvnMechanism(Mechanism):
         if not ctx.answers[keys.FWAAS]:
             # after the API's start without the service: it would make them again
             yield Task("firewalls", lambda: fwaas.lifted(ctx), ("process:neutron-api",))
+
+
+def _southbound(ctx: Context) -> dict[str, Value]:
+    """Where the agent finds the database, and what it shows there."""
+    if not ctx.joined:
+        return {"ovn_sb_connection": ctx.at("southbound").target}
+    tls = hosts.own(ctx)
+    return {
+        "ovn_sb_connection": f"ssl:{ctx.at('southbound-hosts')}",
+        "ovn_sb_private_key": str(tls.key),
+        "ovn_sb_certificate": str(tls.certificate),
+        "ovn_sb_ca_cert": str(tls.ca),
+    }
 
 
 def _ensure_named(ctx: Context) -> Iterator[Change]:

@@ -1,0 +1,21 @@
+"""Hosts that have joined, as declarations of their controller see them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onestack.cluster.accounts import account
+from onestack.cluster.membership import Membership
+from onestack.cluster.settings import ACCOUNTS
+from onestack.model.host import Account, Member, Role
+
+
+def members(folder: Path, secret: str) -> tuple[Member, ...]:
+    """``secret`` is what their passwords are made of. Raises `OnestackError`."""
+    found = []
+    for one in Membership(folder).document().members:
+        own = {s: account(secret, one.name, one.identity, s) for s in ACCOUNTS}
+        accounts = {s: Account(a.user, a.password) for s, a in own.items()}
+        roles = frozenset(Role(role) for role in one.roles)
+        found.append(Member(one.name, one.identity, roles, accounts))
+    return tuple(found)

@@ -1,0 +1,45 @@
+"""What a host of a role is told of the cloud: answers and secrets that its own files are made of.
+
+Answers of secrets never go, whatever they are for; of secrets those go that say so themselves
+(`Secret.roles`). Where a host could have an account of its own, it has that instead.
+"""
+
+from __future__ import annotations
+
+from onestack.cluster.settings import Shared
+from onestack.model.context import Context
+from onestack.model.host import Role
+from onestack.model.key import Kind
+
+HERE = frozenset(
+    {
+        *("CONFIG_CONTROLLER_HOST", "CONFIG_ONESTACK_EXTERNAL_ADDRESS"),
+        *(f"CONFIG_NEUTRON_{a}_TUNNEL_IF" for a in ("OVS", "OVN")),
+        *(f"CONFIG_NEUTRON_{a}_TUNNEL_SUBNETS" for a in ("OVS", "OVN")),
+        *(f"CONFIG_NEUTRON_{a}_BRIDGE_IFACES" for a in ("OVS", "OVN")),
+        *("CONFIG_NOVA_LIBVIRT_VIRT_TYPE", "CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST"),
+    }
+)
+"""Answers about the one machine on which they were given."""
+
+
+def shared(ctx: Context, role: Role) -> Shared:
+    return Shared(answers(ctx), secrets(ctx, role))
+
+
+def answers(ctx: Context) -> dict[str, str]:
+    """Those that were given, and are no secrets."""
+    known = ctx.answers
+    return {
+        name: text
+        for name, text in sorted(known.given.items())
+        if known.key(name).kind is not Kind.SECRET and name not in HERE
+    }
+
+
+def secrets(ctx: Context, role: Role) -> dict[str, str]:
+    """The role's."""
+    declared = {s.name: s for component in ctx.components for s in component.secrets}
+    return {
+        name: ctx.secrets[name] for name, secret in sorted(declared.items()) if role in secret.roles
+    }

@@ -1,0 +1,64 @@
+"""Where the files are that a cloud's hosts know one another by, on controllers and on the others.
+
+For rooms whose daemons speak TLS of the hosts' own, as OVN's do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onestack.model.context import Context
+
+ROOM = "door"
+"""The component that makes these files."""
+JOIN = "CONFIG_ONESTACK_JOIN"
+"""Whether there is a door."""
+AUTHORITY = "hosts-authority"
+"""The capability of having made them."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files: what others are known by, and what the reader shows; for members of ``group``."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+    group: str
+
+    @property
+    def of_ovs(self) -> tuple[str, ...]:
+        """As all programs of Open vSwitch and OVN take them."""
+        return (
+            f"--private-key={self.key}",
+            f"--certificate={self.certificate}",
+            f"--ca-cert={self.ca}",
+        )
+
+
+def directory(ctx: Context) -> Path:
+    return ctx.cloud.etc / ROOM
+
+
+def ca(ctx: Context) -> Path:
+    """The hosts' authority."""
+    return directory(ctx) / "ca.pem"
+
+
+def own(ctx: Context) -> Tls:
+    """What a host that has joined shows."""
+    place = directory(ctx)
+    return Tls(ca(ctx), place / "host.pem", place / "host.key", ctx.cloud.user(ROOM))
+
+
+def southbound(ctx: Context) -> Tls:
+    """What OVN's southbound database shows to hosts."""
+    place = directory(ctx)
+    group = ctx.cloud.user("ovn")
+    return Tls(ca(ctx), place / "southbound.pem", place / "southbound.key", group)
+
+
+def joined_folder(etc: Path) -> Path:
+    """What a host that has joined keeps for itself: root's alone."""
+    return etc / "joined"

@@ -1,0 +1,45 @@
+"""What a host that has joined may do at the bus: what its compute service does, and little more.
+
+As oslo.messaging names things (18.3, its rabbit driver): a topic has a queue of its name, another
+for each server of it (``TOPIC.HOST``), and an exchange ``TOPIC_fanout`` for all of them; what is
+answered comes to a queue ``reply_ID`` by the default exchange. Nova's topics are in one exchange.
+What the default exchange leads to cannot be limited by the broker: a host may put a message into
+any queue whose name it knows, and read none but its own.
+"""
+
+from __future__ import annotations
+
+import re
+
+from onestack.components.rabbitmq.accounts import MAIN, Account
+from onestack.model.declarations import BusAccount, TopicPermission
+from onestack.model.host import Member
+
+EXCHANGE = "nova"
+"""Of all of nova's topics (``control_exchange``)."""
+TOLD = r"(conductor|scheduler)"
+"""Topics that a compute service calls."""
+_ID = r"[0-9a-f]{32}"
+
+
+def account(member: Member) -> Account:
+    """The host's, with its password."""
+    own, name = member.accounts["messaging"], re.escape(member.name)
+    queues = rf"compute(-alt)?(\.{name}|_fanout_{_ID})?|reply_{_ID}"
+    exchanges = rf"{EXCHANGE}|compute(-alt)?_fanout"
+    declared = BusAccount(
+        own.user,
+        "",
+        MAIN,
+        configure=rf"^({queues}|{exchanges}|scheduler_fanout)$",
+        write=rf"^({queues}|{EXCHANGE}|scheduler_fanout|amq\.default)$",
+        read=rf"^({queues}|{exchanges})$",
+        topics=(
+            TopicPermission(
+                EXCHANGE,
+                write=rf"^{TOLD}(\.|$)",
+                read=rf"^compute(-alt)?(\.{name})?$",
+            ),
+        ),
+    )
+    return Account(declared, own.password)

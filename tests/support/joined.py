@@ -1,0 +1,40 @@
+"""A controller and its hosts, as contexts: what each would be told and made of."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from onestack.answers.handed import HandedSecrets
+from onestack.answers.registry import registry
+from onestack.cluster.accounts import account
+from onestack.cluster.settings import ACCOUNTS
+from onestack.components import ALL
+from onestack.components.door import shared
+from onestack.model.context import Context
+from onestack.model.host import EVERY_ROLE, Account, Host, Joined, Member, Role
+
+
+def member(ctx: Context, name: str, identity: str) -> Member:
+    """A host with the role of computes, as its controller has it."""
+    own = {s: account(ctx.secrets["hosts"], name, identity, s) for s in ACCOUNTS}
+    accounts = {s: Account(a.user, a.password) for s, a in own.items()}
+    return Member(name, identity, frozenset({Role.COMPUTE}), accounts)
+
+
+def elsewhere(ctx: Context, of: Member, address: str = "192.0.2.7") -> Context:
+    """The context on that host, of what the controller with ``ctx`` hands over."""
+    told = shared.shared(ctx, Role.COMPUTE)
+    answers = registry().answers(told.answers)
+    host = Host.of_others(ctx.cloud, ctx.facts, of.name, address, of.roles)
+    other = Host.of_others(ctx.cloud, ctx.facts, ctx.host.name, ctx.public, EVERY_ROLE - of.roles)
+    return dataclasses.replace(
+        ctx,
+        answers=answers,
+        secrets=HandedSecrets(told.secrets, registry().secrets),
+        host=host,
+        others=(other,),
+        components=tuple(c for c in ALL if c.enabled(answers)),
+        switched_off=tuple(c for c in ALL if not c.enabled(answers)),
+        joined=Joined(ctx.public, of.identity, of.accounts),
+        members=(),
+    )
