@@ -20,6 +20,7 @@ import pytest
 from onestack.cluster.client import DoorClient, Place
 from onestack.cluster.membership import Membership
 from onestack.cluster.settings import DoorSettings, Shared
+from onestack.components import hosts
 from onestack.components.door import authority
 from onestack.components.door.front import Front
 from onestack.components.door.inside.app import Door
@@ -75,11 +76,11 @@ class OpenDoor:
 
     @property
     def digest(self) -> str:
-        return authority.digest(authority.ca(self.ctx))
+        return authority.digest(hosts.ca(self.ctx))
 
     @property
     def ca(self) -> str:
-        return authority.ca(self.ctx).read_text()
+        return hosts.ca(self.ctx).read_text()
 
     def token(self, name: str = "", seconds: float = 3600.0) -> str:
         return str(self.hosts.invite(self.digest, "compute", name, seconds))
@@ -118,7 +119,7 @@ def open_door(folder: Path) -> Iterator[OpenDoor]:
         controller="controller",
         address="192.0.2.1",
         folder=str(data),
-        ca=str(authority.ca(ctx)),
+        ca=str(hosts.ca(ctx)),
         ca_key=str(authority.ca_key(ctx)),
         authority=str(ctx.authority),
         accounts="the secret of accounts",
@@ -141,7 +142,7 @@ def open_door(folder: Path) -> Iterator[OpenDoor]:
                 address=place.host,
                 port=place.port,
                 server=authority.server(ctx),
-                ca=authority.ca(ctx),
+                ca=hosts.ca(ctx),
                 revoked=authority.revoked(ctx),
                 answers=sock,
                 run=folder,
@@ -189,7 +190,7 @@ class HaproxyRun:
     def start(self) -> None:
         log = self._config.with_suffix(".log")
         with log.open("w") as file:
-            words = [HAPROXY, "-db", "-f", self._config]
+            words = [str(HAPROXY), "-db", "-f", str(self._config)]
             self._process = subprocess.Popen(words, stdout=file, stderr=file)
         until = time.monotonic() + 60
         while True:

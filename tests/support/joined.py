@@ -14,16 +14,17 @@ from onestack.model.context import Context
 from onestack.model.host import EVERY_ROLE, Account, Host, Joined, Member, Role
 
 
-def member(ctx: Context, name: str, identity: str) -> Member:
-    """A host with the role of computes, as its controller has it."""
+def member(ctx: Context, name: str, identity: str, role: Role = Role.COMPUTE) -> Member:
+    """A host with that role, as its controller has it."""
     own = {s: account(ctx.secrets["hosts"], name, identity, s) for s in ACCOUNTS}
     accounts = {s: Account(a.user, a.password) for s, a in own.items()}
-    return Member(name, identity, frozenset({Role.COMPUTE}), accounts)
+    return Member(name, identity, frozenset({role}), accounts)
 
 
 def elsewhere(ctx: Context, of: Member, address: str = "192.0.2.7") -> Context:
     """The context on that host, of what the controller with ``ctx`` hands over."""
-    told = shared.shared(ctx, Role.COMPUTE)
+    (role,) = of.roles
+    told = shared.shared(ctx, role)
     answers = registry().answers(told.answers)
     host = Host.of_others(ctx.cloud, ctx.facts, of.name, address, of.roles)
     other = Host.of_others(ctx.cloud, ctx.facts, ctx.host.name, ctx.public, EVERY_ROLE - of.roles)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from onestack.answers.packstack_file import AnswerFile, AnswerLine
 from onestack.answers.registry import Registry, registry
 from onestack.answers.validate import Rules, read
 from onestack.answers.values import Answers
+from onestack.components.hosts import HERE, joined_folder
+from onestack.deploy.joining import Places
 from onestack.model.cloud import DEFAULT_NAME, Cloud
 from onestack.model.component import Component
 from onestack.model.errors import BadAnswers, OnestackError
@@ -89,10 +91,14 @@ def resolve_answers(cloud: Cloud, args: argparse.Namespace) -> ResolvedAnswers:
     Raises `BadAnswers` with every problem.
     """
     files: list[AnswerFile] = []
-    layers: list[tuple[AnswerLine, ...]] = []
+    layers: list[Sequence[AnswerLine]] = []
     kept = cloud.etc / KEPT
+    told = told_answers(cloud)
     if packstack_file.is_there(kept):
         layers.append(packstack_file.read(kept).entries)
+    if told is not None:
+        layers = [[line for line in layer if line.name in HERE] for layer in layers]
+        layers.append(told)
     if getattr(args, "answer_file", None):
         file = packstack_file.read(args.answer_file)
         files.append(file)
@@ -103,6 +109,14 @@ def resolve_answers(cloud: Cloud, args: argparse.Namespace) -> ResolvedAnswers:
         layers.insert(0, stock.missing(known, release, itertools.chain(*layers)))
     answers, notices = read(known, layers, files, rules())
     return ResolvedAnswers(answers, tuple(notices), known)
+
+
+def told_answers(cloud: Cloud) -> tuple[AnswerLine, ...] | None:
+    """Those of the controller, on a host that has joined; its own count for the machine alone."""
+    if not joined_folder(cloud.etc).is_dir() or (kept := Places.of(cloud).kept()) is None:
+        return None
+    given = kept.standing.projection.answers
+    return tuple(AnswerLine(name, text, "the controller") for name, text in given.items())
 
 
 def rules() -> Rules:

@@ -24,6 +24,7 @@ def facts(ctx: Context, report: RunReport) -> dict[str, Any]:
     """The summary for scripts; seconds are seconds."""
     return {
         "cloud": ctx.cloud.name,
+        "host": ctx.host.name,
         "root": str(ctx.cloud.root),
         "netns": ctx.cloud.netns,
         "seconds": round(report.seconds, 1),
@@ -47,6 +48,9 @@ def lines(ctx: Context, report: RunReport) -> Iterator[str]:
     count = len(report.changes)
     done = f"{count} change{'s' if count != 1 else ''} in {report.seconds:.1f} s"
     cloud = ctx.cloud
+    if ctx.joined:
+        yield f"{ctx.host.name} is a host of the cloud {cloud.name!r} at {ctx.public}: {done}."
+        return
     yield f"The cloud {cloud.name!r} is up: {done}."
     if not count:
         yield "Everything was as the answers want it."

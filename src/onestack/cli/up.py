@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import textwrap
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from onestack.cli import handover, lock, output
 from onestack.cli.options import (
@@ -20,17 +21,20 @@ from onestack.cli.options import (
     resolve_answers,
     yes_option,
 )
-from onestack.cli.session import check, context, gathered, secrets
+from onestack.cli.session import check, context, gathered, joined, secrets
 from onestack.cli.summary import facts, lines
-from onestack.deploy import patches
+from onestack.deploy import joining, patches
 from onestack.diagnose.preflight import component_checks
 from onestack.model.change import Change
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
-from onestack.model.errors import BadAnswers
+from onestack.model.errors import BadAnswers, PreflightRefused
 from onestack.model.findings import Finding, Severity, raise_refusals
 from onestack.network.nic import operations
 from onestack.supervise.client import Client
+
+if TYPE_CHECKING:
+    from onestack.engine.step import Step
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -58,11 +62,15 @@ def run(args: argparse.Namespace) -> int:
             stack.enter_context(lock.changing(cloud, "up"))
             alone = True
         put_back = alone and not args.dry_run and operations.recover(cloud, output.note)
+        if alone and not args.dry_run:
+            # A host that has joined is what its controller says of it now.
+            joining.refreshed(cloud)
         pending = [change.what for change in brought_up_to_date(cloud, args.dry_run)]
         wanted = resolve_answers(cloud, args)
         # What was found out with the host's network half moved does not count.
         handed = handover.Handover() if put_back else handover.take(cloud)
         ctx = context(cloud, wanted.answers, keep=False, known=handed.facts)
+        need_able(ctx)
         findings = check(ctx, handed.remote)
         if not alone:
             stack.enter_context(lock.changing(cloud, "up"))
@@ -72,8 +80,18 @@ def run(args: argparse.Namespace) -> int:
             return dry_run(ctx, args, pending)
         if args.purge:
             agreed(ctx, args.yes)
-        return deploy(
-            dataclasses.replace(ctx, secrets=secrets(cloud, wanted.answers)), wanted, args
+        if not ctx.joined:
+            ctx = dataclasses.replace(ctx, secrets=secrets(cloud, wanted.answers))
+        return deploy(ctx, wanted, args)
+
+
+def need_able(ctx: Context) -> None:
+    """Raises `PreflightRefused` on a host that has joined a cloud whose networks end at one."""
+    if ctx.joined and not ctx.offers("chassis"):
+        raise PreflightRefused(
+            "this host cannot be one of the cloud's yet",
+            "its networks are carried by Open vSwitch's agents, and only OVN's reach other hosts",
+            "a cloud made with CONFIG_NEUTRON_L2_AGENT=ovn takes other hosts",
         )
 
 
@@ -99,12 +117,13 @@ def deploy(ctx: Context, wanted: ResolvedAnswers, args: argparse.Namespace) -> i
     from onestack.engine.step import Step
 
     kept = Step("answers", "The answers", lambda: ensure_kept(ctx, wanted), ("cloud",))
+    first = [kept, *told_steps(ctx)]
     with screen.choose(args.json) as show:
         report = up.up(
             ctx,
             Client(ctx.cloud),
             listeners=[show],
-            first=[kept],
+            first=first,
             purge=args.purge,
             gather=lambda: gathered(ctx.cloud, ctx.answers),
             check=lambda now: raise_refusals(component_checks(now)),
@@ -115,6 +134,22 @@ def deploy(ctx: Context, wanted: ResolvedAnswers, args: argparse.Namespace) -> i
         for line in lines(ctx, report):
             output.say(line)
     return 0
+
+
+def told_steps(ctx: Context) -> Iterator[Step]:
+    """On a host that has joined: what the certificates of the cloud's front are by."""
+    from onestack.engine.step import Step
+    from onestack.host.files import ensure_directory, ensure_file
+
+    standing = joined(ctx.cloud)
+    if standing is None:
+        return
+
+    def ensure() -> Iterator[Change]:
+        yield from ensure_directory(ctx.authority.parent)
+        yield from ensure_file(ctx.authority, standing.projection.authority)
+
+    yield Step("authority", "The cloud's authority", ensure, ("cloud",))
 
 
 def agreed(ctx: Context, yes: bool) -> None:

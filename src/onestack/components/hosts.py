@@ -17,6 +17,17 @@ JOIN = "CONFIG_ONESTACK_JOIN"
 AUTHORITY = "hosts-authority"
 """The capability of having made them."""
 
+HERE = frozenset(
+    {
+        *("CONFIG_CONTROLLER_HOST", "CONFIG_ONESTACK_EXTERNAL_ADDRESS"),
+        *(f"CONFIG_NEUTRON_{a}_TUNNEL_IF" for a in ("OVS", "OVN")),
+        *(f"CONFIG_NEUTRON_{a}_TUNNEL_SUBNETS" for a in ("OVS", "OVN")),
+        *(f"CONFIG_NEUTRON_{a}_BRIDGE_IFACES" for a in ("OVS", "OVN")),
+        *("CONFIG_NOVA_LIBVIRT_VIRT_TYPE", "CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST"),
+    }
+)
+"""Answers about the one machine on which they were given."""
+
 
 @dataclass(frozen=True)
 class Tls:

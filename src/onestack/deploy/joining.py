@@ -23,7 +23,7 @@ from pathlib import Path
 from onestack.cluster import protocol
 from onestack.cluster.client import DoorClient, NoDoor, Place, authority_of
 from onestack.cluster.names import host_name
-from onestack.cluster.protocol import Join, Reach, Refusal, Standing
+from onestack.cluster.protocol import Join, Reach, Refusal, Renew, Standing
 from onestack.cluster.tokens import JoinToken
 from onestack.components.hosts import joined_folder
 from onestack.engine.step import Step
@@ -235,15 +235,19 @@ def keep(places: Places, place: Place, standing: Standing) -> None:
 def refreshed(cloud: Cloud) -> Standing | None:
     """A host's standing as its cloud has it now, kept; ``None`` for one that has not joined.
 
-    Where the door is not reached it is the one that was kept. Raises `Refusal` where the host is
-    none any more.
+    A certificate that ends within `certificates.RENEW_DAYS` is renewed. Where the door is not
+    reached it is what was kept. Raises `Refusal` where the host is none any more.
     """
     places = Places.of(cloud)
     kept = places.kept()
     if kept is None:
         return None
     try:
-        now = places.client(kept).ask("GET", protocol.SELF, Standing)
+        client = places.client(kept)
+        now = client.ask("GET", protocol.SELF, Standing)
+        if not _lasts(now.certificate):
+            asked = Renew(_request(places.key))
+            now = client.ask("POST", protocol.RENEW, Standing, asked)
     except NoDoor:
         return kept.standing
     if now != kept.standing:
@@ -339,6 +343,19 @@ def _key_of(path: Path) -> str | None:
         return None
     form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     return hashlib.sha256(key.public_key().public_bytes(*form)).hexdigest()
+
+
+def _lasts(certificate: str) -> bool:
+    """Whether it is good for a while yet."""
+    import datetime
+
+    from cryptography import x509
+
+    from onestack.components.certificates import RENEW_DAYS
+
+    ends = x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
+    left = ends - datetime.datetime.now(datetime.UTC)
+    return left > datetime.timedelta(days=RENEW_DAYS)
 
 
 def _make_key(path: Path) -> None:

@@ -23,7 +23,7 @@ from onestack.cluster import protocol
 from onestack.cluster.client import ClocksApart, DoorClient, NoDoor, Place, authority_of
 from onestack.cluster.membership import NotAMember
 from onestack.cluster.protocol import HOST, SERVER, Hello, Join, Reach, Refusal, Renew, Standing
-from onestack.components import certificates
+from onestack.components import certificates, hosts
 from onestack.components.door import authority
 from onestack.components.door.inside import issuing
 from onestack.model.errors import BadAnswers
@@ -208,7 +208,7 @@ def test_a_host_is_not_taken_for_the_door(door: OpenDoor, tmp_path: Path) -> Non
 def test_a_server_called_as_the_door_in_its_subject_alone(door: OpenDoor, tmp_path: Path) -> None:
     """By the same authority even: only the name that no host's has counts."""
     made = certificates.sign(
-        authority.ca(door.ctx),
+        hosts.ca(door.ctx),
         authority.ca_key(door.ctx),
         certificates.named(SERVER),
         certificates.SERVER,
@@ -253,7 +253,7 @@ def test_a_certificate_of_another_authority(door: OpenDoor, tmp_path: Path) -> N
 def test_a_certificate_of_the_authority_that_is_in_no_list(door: OpenDoor, tmp_path: Path) -> None:
     standing, _ = joined(door, tmp_path)
     made = certificates.sign(
-        authority.ca(door.ctx),
+        hosts.ca(door.ctx),
         authority.ca_key(door.ctx),
         certificates.named(standing.identity),
         certificates.CLIENT,
@@ -279,7 +279,7 @@ def test_a_certificate_of_the_authority_that_is_in_no_list(door: OpenDoor, tmp_p
 def test_which_certificates_are_hosts(
     door: OpenDoor, purpose: x509.ObjectIdentifier, names: list[x509.GeneralName]
 ) -> None:
-    files = authority.ca(door.ctx), authority.ca_key(door.ctx)
+    files = hosts.ca(door.ctx), authority.ca_key(door.ctx)
     made = certificates.sign(*files, certificates.named("x"), purpose, names)
     with pytest.raises(NotAMember):
         issuing.shown(files[0], ssl.PEM_cert_to_DER_cert(made.certificate))
@@ -288,7 +288,7 @@ def test_which_certificates_are_hosts(
 def test_whose_certificates_are_hosts(door: OpenDoor, tmp_path: Path) -> None:
     """Asked once more here, whatever the front has said."""
     names = [x509.UniformResourceIdentifier(f"{HOST}x")]
-    files = authority.ca(door.ctx), authority.ca_key(door.ctx)
+    files = hosts.ca(door.ctx), authority.ca_key(door.ctx)
     ours = certificates.sign(*files, certificates.named("x"), certificates.CLIENT, names)
     identity, _ = issuing.shown(files[0], ssl.PEM_cert_to_DER_cert(ours.certificate))
     assert identity == "x"
@@ -305,7 +305,7 @@ def test_an_ended_certificate_is_said_to_have_ended(door: OpenDoor, tmp_path: Pa
     key = serialization.load_pem_private_key(own[1].read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     ended = certificates.certify(
-        authority.ca(door.ctx),
+        hosts.ca(door.ctx),
         authority.ca_key(door.ctx),
         key.public_key(),
         certificates.named(standing.identity),

@@ -1,4 +1,4 @@
-"""What a host is made of that has joined: of its controller's secrets, what it needs and no more."""
+"""What a host is made of that has joined: of its controller's secrets, no more than it needs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from onestack.answers.registry import registry
 from onestack.answers.secrets import UndeclaredSecret
 from onestack.components import ALL, openstack
 from onestack.components.door import shared
+from onestack.components.hosts import HERE
 from onestack.components.ovn import chassis
 from onestack.components.rabbitmq import accounts, hosts
 from onestack.deploy.prepare import wanted_environments, wanted_packages, wanted_users
@@ -84,8 +85,8 @@ def test_it_is_told_no_answer_of_a_secret_nor_of_another_machine(controller: Con
     told = shared.shared(controller, Role.COMPUTE).answers
     assert told["CONFIG_NEUTRON_L2_AGENT"] == "ovn"
     assert "CONFIG_KEYSTONE_ADMIN_PW" not in told
-    assert not shared.HERE & set(told)
-    assert set(registry().keys) >= shared.HERE, "the names are those of keys"
+    assert not HERE & set(told)
+    assert set(registry().keys) >= HERE, "the names are those of keys"
 
 
 def test_nor_one_that_another_host_has(controller: Context, compute: Context) -> None:
@@ -134,7 +135,7 @@ def test_its_roster_and_its_steps(compute: Context) -> None:
 
 def test_it_installs_what_a_compute_needs(controller: Context, compute: Context) -> None:
     packages = set(wanted_packages(compute))
-    assert packages >= {"qemu-system-x86", "haproxy", "openvswitch-switch"}
+    assert packages >= {"qemu-system-x86", "haproxy", "libvirt-daemon"}
     assert not packages & {"mariadb-server", "rabbitmq-server", "memcached"}
     assert set(wanted_packages(controller)) > packages & {"rabbitmq-server"}
     users = set(wanted_users(compute))

@@ -282,6 +282,19 @@ def test_what_is_known_of_the_cloud_is_asked_anew(
     assert kept is not None and kept.standing == found
 
 
+def test_a_certificate_is_renewed_before_it_ends(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onestack.components.door.inside.issuing.DAYS", 29)
+    join(wish(door, machine))
+    (first,) = door.hosts.member("web1").certificates
+    monkeypatch.undo()
+    found = joining.refreshed(machine)
+    assert found is not None and found.certificate != first.certificate
+    assert door.hosts.member("web1").certificates[0] == first
+    assert joining.refreshed(machine) == found, "once"
+
+
 def test_without_its_controller_a_host_goes_on(
     door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:

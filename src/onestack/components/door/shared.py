@@ -7,20 +7,10 @@ Answers of secrets never go, whatever they are for; of secrets those go that say
 from __future__ import annotations
 
 from onestack.cluster.settings import Shared
+from onestack.components.hosts import HERE
 from onestack.model.context import Context
 from onestack.model.host import Role
 from onestack.model.key import Kind
-
-HERE = frozenset(
-    {
-        *("CONFIG_CONTROLLER_HOST", "CONFIG_ONESTACK_EXTERNAL_ADDRESS"),
-        *(f"CONFIG_NEUTRON_{a}_TUNNEL_IF" for a in ("OVS", "OVN")),
-        *(f"CONFIG_NEUTRON_{a}_TUNNEL_SUBNETS" for a in ("OVS", "OVN")),
-        *(f"CONFIG_NEUTRON_{a}_BRIDGE_IFACES" for a in ("OVS", "OVN")),
-        *("CONFIG_NOVA_LIBVIRT_VIRT_TYPE", "CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST"),
-    }
-)
-"""Answers about the one machine on which they were given."""
 
 
 def shared(ctx: Context, role: Role) -> Shared:

@@ -1,0 +1,101 @@
+"""The cloud's hosts: listed, shown, removed. On the controller."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from onestack.cli import lock, output
+from onestack.cli.hosts_of import Doorkeeper
+from onestack.cli.options import cloud_of, cloud_options, json_option, yes_option
+from onestack.cluster.membership import Member
+from onestack.model.cloud import Cloud
+from onestack.model.errors import BadAnswers
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
+    shown = what.add_parser("list", help="all of them", allow_abbrev=False)
+    show = what.add_parser("show", help="one of them", allow_abbrev=False)
+    remove = what.add_parser(
+        "remove", help="lock one out for good: its certificates and accounts", allow_abbrev=False
+    )
+    for one in (show, remove):
+        one.add_argument("host", metavar="NAME")
+    for one in (shown, show, remove):
+        cloud_options(one)
+    for one in (shown, show):
+        json_option(one)
+    yes_option(remove)
+
+
+def run(args: argparse.Namespace) -> int:
+    cloud = cloud_of(args)
+    lock.need_fit(cloud, "host")
+    keeper = Doorkeeper.of(cloud)
+    if args.what == "remove":
+        return removed(cloud, keeper, args.host, args.yes)
+    if args.what == "show":
+        one = keeper.hosts.member(args.host)
+        if args.json:
+            output.as_json(facts(one))
+        else:
+            output.table(
+                ("WHAT", "VALUE"),
+                [(name, _text(value)) for name, value in facts(one).items()],
+            )
+        return 0
+    known = keeper.hosts.document().members
+    if args.json:
+        output.as_json([facts(one) for one in known])
+    else:
+        rows = [(m.name, ",".join(m.roles), m.address, state(m)) for m in known]
+        own = (keeper.controller, "controller", keeper.address, "this machine")
+        output.table(("NAME", "ROLES", "ADDRESS", "STATE"), [own, *rows])
+    return 0
+
+
+def removed(cloud: Cloud, keeper: Doorkeeper, name: str, yes: bool) -> int:
+    """It is locked out at the door at once; `up` ends its accounts and what it has open."""
+    one = keeper.hosts.member(name)
+    if not output.confirm(f"Remove the host {one.name!r}, with what runs there?", yes):
+        raise BadAnswers(
+            f"the host {one.name!r} was not removed",
+            "its guests would be cut off from the cloud",
+            "say so with --yes",
+        )
+    keeper.hosts.remove(one.name)
+    output.say(f"{one.name} is let in no more. What it has open ends, and its accounts go, now:")
+    # Imported late: it brings all components.
+    from onestack.cli import main
+
+    where = ["--name", cloud.name, "--root", str(cloud.root)]
+    return main.run(["up", *where])
+
+
+def state(one: Member) -> str:
+    if not one.admitted:
+        return "joining: the controller has not made what it needs yet"
+    return f"joined {_when(one.joined)}"
+
+
+def facts(one: Member) -> dict[str, object]:
+    """For scripts and people; nothing of it is a secret."""
+    return {
+        "name": one.name,
+        "number": one.number,
+        "roles": list(one.roles),
+        "address": one.address,
+        "identity": one.identity,
+        "joined": _when(one.joined),
+        "admitted": one.admitted,
+        "certificate_ends": _when(one.certificates[-1].ends),
+    }
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _when(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))

@@ -1,0 +1,47 @@
+"""Take this host out of its cloud, and all that was made for it off the machine."""
+
+from __future__ import annotations
+
+import argparse
+
+from onestack.cli import destroy, lock, output
+from onestack.cli.options import cloud_of, cloud_options, json_option, yes_option
+from onestack.model.errors import BadAnswers, OnestackError
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    cloud_options(parser)
+    yes_option(parser)
+    json_option(parser)
+    parser.add_argument(
+        "--without-controller",
+        action="store_true",
+        help="leave although the controller cannot be told; remove the host there too",
+    )
+    parser.set_defaults(dry_run=False, keep_cache=False, remove_packages=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    from onestack.deploy.joining import Places, leave
+
+    cloud = cloud_of(args)
+    lock.need_fit(cloud, "leave")
+    if not Places.of(cloud).folder.exists():
+        raise OnestackError(
+            "this machine is no host of a cloud that is elsewhere",
+            cure="a cloud of its own is taken away by onestack destroy",
+        )
+    guests = sorted(p.stem for p in (cloud.run / "libvirt" / "qemu").glob("*.pid"))
+    if guests and not args.yes:
+        raise BadAnswers(
+            f"{len(guests)} guests run on this host: {', '.join(guests)}",
+            "they would end, and what is on their disks here would be lost",
+            "delete them, or say so with --yes",
+        )
+    if not output.confirm("Leave the cloud, and lose what this host has of it?", args.yes):
+        raise BadAnswers("this host has not left", cure="say so with --yes")
+    for change in leave(cloud, tell=not args.without_controller):
+        change.do()
+        output.note(f"done: {change.what}")
+    args.yes = True
+    return destroy.run(args)

@@ -1,0 +1,152 @@
+"""The verbs about other hosts: token, host, join, leave."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from onestack.cli import host, join, leave, token
+from onestack.cluster.client import Place
+from onestack.cluster.membership import Issued, Member, Membership, Wish
+from onestack.cluster.tokens import JoinToken
+from onestack.model.cloud import FORMAT, Cloud, CloudRecord, HostRecord, record_path
+from onestack.model.errors import BadAnswers, OnestackError
+from tests.support.door import certified
+from tests.support.needs import needs_root
+from tests.unit.components.rooms import context
+
+pytestmark = needs_root
+
+
+def parsed(verb: ModuleType, cloud: Cloud, *words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    verb.options(parser)
+    return parser.parse_args([*words, "--root", str(cloud.root)])
+
+
+def type_it(verb: ModuleType, cloud: Cloud, *words: str) -> int:
+    return int(verb.run(parsed(verb, cloud, *words)))
+
+
+@pytest.fixture
+def controller(tmp_path: Path) -> Cloud:
+    ctx = context(tmp_path)
+    certified(ctx)
+    cloud = ctx.cloud
+    (cloud.data / "door").mkdir(parents=True)
+    cloud.address_file.write_text("192.0.2.1\n")
+    own = CloudRecord("onestack", None, FORMAT, "2026.2", (HostRecord("head", ("controller",)),))
+    record_path(cloud.root).write_text(own.text)
+    return cloud
+
+
+def hosts(cloud: Cloud) -> Membership:
+    return Membership(cloud.data / "door")
+
+
+def joined(cloud: Cloud, name: str = "web1") -> Member:
+    def sign(member: Member) -> Issued:
+        return Issued("certificate", "1", 4_000_000_000.0)
+
+    made = hosts(cloud).invite("ab" * 32, "compute", "", 3600)
+    return hosts(cloud).join(made, Wish(name, "192.0.2.7", "key"), sign)
+
+
+def test_a_token_is_printed_as_it_is_to_be_typed(
+    controller: Cloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert type_it(token, controller, "create", "--ttl", "30m", "--host", "Web1") == 0
+    onestack, verb, door, text = capsys.readouterr().out.split()
+    assert (onestack, verb, door) == ("onestack", "join", "https://192.0.2.1:9443")
+    (kept,) = hosts(controller).document().invitations
+    read = JoinToken.read(text)
+    assert read.fits(kept.hash) and (kept.name, kept.role) == ("web1", "compute")
+    assert kept.ends - kept.created == 1800
+
+
+def test_tokens_for_scripts_and_what_became_of_them(
+    controller: Cloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    type_it(token, controller, "create", "--json")
+    made = json.loads(capsys.readouterr().out)
+    type_it(token, controller, "list", "--json")
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert listed["id"] == made["id"] and made["token"] not in str(listed)
+    type_it(token, controller, "list")
+    assert "good until" in capsys.readouterr().out
+    type_it(token, controller, "revoke", made["id"])
+    assert not hosts(controller).document().invitations
+
+
+@pytest.mark.parametrize("text", ["", "1", "59s", "8d", "-1h", "1w", "99999999d"])
+def test_how_long_a_token_cannot_be_good(text: str) -> None:
+    with pytest.raises(BadAnswers, match="how long"):
+        token.lasting(text)
+
+
+def test_without_a_door_the_cure_is_said(tmp_path: Path) -> None:
+    cloud = context(tmp_path).cloud
+    cloud.etc.mkdir(parents=True)
+    for verb, words in ((token, ("create",)), (host, ("list",))):
+        with pytest.raises(OnestackError, match="has no door") as problem:
+            type_it(verb, cloud, *words)
+        assert problem.value.cure == "onestack up --set CONFIG_ONESTACK_JOIN=y"
+
+
+def test_hosts_are_listed(controller: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+    joined(controller)
+    type_it(host, controller, "list")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["NAME", "head", "web1"]
+    assert "joining" in lines[2]
+    type_it(host, controller, "show", "WEB1", "--json")
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["name"], shown["address"]) == ("web1", "192.0.2.7")
+    with pytest.raises(OnestackError, match="no host called 'web2'"):
+        type_it(host, controller, "show", "web2")
+
+
+def test_a_host_is_removed_at_once_and_up_does_the_rest(
+    controller: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined(controller)
+    ran: list[list[str]] = []
+    monkeypatch.setattr("onestack.cli.main.run", lambda argv: ran.append(argv) or 0)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(BadAnswers, match="was not removed"):
+        type_it(host, controller, "remove", "web1")
+    assert hosts(controller).document().members
+    assert type_it(host, controller, "remove", "web1", "--yes") == 0
+    assert not hosts(controller).document().members
+    assert ran == [["up", "--name", "onestack", "--root", str(controller.root)]]
+
+
+def test_a_token_is_given_in_three_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = JoinToken.made("ab" * 32)
+    assert join.read(str(made)) == made
+    file = tmp_path / "token"
+    file.write_text(f"{made}\n")
+    assert join.read(str(file)) == made
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{made}\nmore\n"))
+    assert join.read("-") == made
+    with pytest.raises(BadAnswers, match="cannot be read"):
+        join.read(str(tmp_path / "absent"))
+    file.write_bytes(b"\xff")
+    with pytest.raises(BadAnswers, match="cannot be read"):
+        join.read(str(file))
+
+
+def test_which_address_is_this_machines() -> None:
+    assert join.own_address(Place("127.0.0.1")) == "127.0.0.1"
+    with pytest.raises(BadAnswers, match="has no way to"):
+        join.own_address(Place("nowhere.invalid"))
+
+
+def test_who_has_not_joined_does_not_leave(controller: Cloud) -> None:
+    with pytest.raises(OnestackError, match="no host of a cloud that is elsewhere"):
+        type_it(leave, controller, "--yes")
