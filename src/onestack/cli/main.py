@@ -56,6 +56,10 @@ VERBS: dict[str, Verb] = {
     "pool": Verb("show the pool of volumes, or let it grow", outside=True),
     "nic": Verb("have a NIC of the machine's carry the cloud's networks, too", outside=True),
     "net": Verb("show how the networks are wired, from the outside to each port", outside=True),
+    "token": Verb("what other machines join this cloud with: make, list, revoke", outside=True),
+    "join": Verb("make this machine a host of a cloud that is elsewhere", outside=True),
+    "leave": Verb("take this host out of its cloud, and all of it off the machine", outside=True),
+    "host": Verb("the cloud's other hosts: list, show, remove", outside=True),
     "image": Verb("build the images of guests: the test guest, machines of services"),
 }
 

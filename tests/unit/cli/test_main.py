@@ -281,7 +281,8 @@ def test_what_works_on_the_machine_is_not_typed_inside_a_cloud(
 ) -> None:
     monkeypatch.setenv(program.INSIDE, "a")
     shown = {verb: ["show"] for verb in ("pool", "nic", "net")}
-    words = {**shown, "image": ["list"], "restart": ["nova"]}
+    words = {**shown, "image": ["list"], "restart": ["nova"], "join": ["https://a:9443", "-"]}
+    words |= {verb: ["list"] for verb in ("token", "host")}
     more = words.get(name, [])
     inside = name in ("status", "logs", "answers", "openrc", "shell", "blame", "image")
     assert program.VERBS[name].outside is not inside

@@ -205,7 +205,7 @@ def chassis(ctx: Context) -> Iterable[str]:
         "system-id": _identity(ctx),
         # as agents and computes report: a port is bound to its chassis by it
         "hostname": ctx.host.name,
-        "ovn-remote": southbound(ctx),
+        "ovn-remote": _remote(ctx),
         "ovn-encap-type": "geneve",
         "ovn-encap-ip": bridges.tunnel_address or _tunnel_end(ctx),
         "ovn-bridge": bridges.integration,
@@ -219,7 +219,7 @@ def chassis(ctx: Context) -> Iterable[str]:
     return (f'external-ids:{key}="{value}"' for key, value in ids.items())
 
 
-def southbound(ctx: Context) -> str:
+def _remote(ctx: Context) -> str:
     """Where this host finds the southbound database, as OVN writes it."""
     if ctx.joined:
         return f"ssl:{ctx.at('southbound-hosts')}"

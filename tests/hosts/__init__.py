@@ -1,0 +1,1 @@
+"""Clouds of several hosts, made of namespaces."""

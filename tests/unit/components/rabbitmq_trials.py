@@ -1,0 +1,131 @@
+"""What a host's account can do at the bus, by upstream's own library: run by test_rabbitmq_hosts.
+
+``python rabbitmq_trials.py host MAIN HOST HOSTNAME``: the URLs of the account of all services and
+of the host's; ends with 0 when all is as expected.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import kombu
+import oslo_messaging as messaging
+from oslo_config import cfg
+
+OWN = "compute.web1"
+
+
+class Answers:
+    target = messaging.Target(version="1.0")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def who(self, ctxt: dict[str, str]) -> str:
+        return self.name
+
+    def note(self, ctxt: dict[str, str], done: str) -> None:
+        HEARD.append((self.name, done))
+        EVENT.set()
+
+
+HEARD: list[tuple[str, str]] = []
+EVENT = threading.Event()
+
+
+def transport(url: str) -> Any:
+    conf = cfg.ConfigOpts()
+    conf([])
+    found = messaging.get_rpc_transport(conf, url)
+    conf.set_override("rabbit_retry_interval", 1, "oslo_messaging_rabbit")
+    return found
+
+
+def server(of: Any, topic: str, name: str) -> Any:
+    messaging.set_transport_defaults("nova")
+    target = messaging.Target(topic=topic, server=name)
+    made = messaging.get_rpc_server(of, target, [Answers(f"{topic}.{name}")], executor="threading")
+    made.start()
+    return made
+
+
+def client(of: Any, topic: str, **more: str) -> Any:
+    made = messaging.get_rpc_client(of, messaging.Target(topic=topic, version="1.0"))
+    return made.prepare(timeout=20, **more)
+
+
+def refused(url: str, what: str, work: Any) -> None:
+    """A channel's operation that the broker does not let this account do."""
+    with kombu.Connection(url.replace("rabbit://", "amqp://")) as connection:
+        channel = connection.channel()
+        try:
+            work(channel)
+        except connection.channel_errors as error:
+            assert "ACCESS_REFUSED" in str(error), error
+            return
+    raise AssertionError(f"the host may {what}")
+
+
+def host(main_url: str, own_url: str, name: str) -> None:
+    messaging.set_transport_defaults("nova")
+    main, own = transport(main_url), transport(own_url)
+    servers = [
+        server(main, "conductor", "head"),
+        server(main, "scheduler", "head"),
+        server(main, "compute", "web2"),
+        server(own, "compute", name),
+        server(own, "compute-alt", name),
+    ]
+    # each asks the other, and is answered
+    assert client(own, "conductor").call({}, "who") == "conductor.head"
+    assert client(main, "compute", server=name).call({}, "who") == f"compute.{name}"
+    assert client(main, "compute-alt", server=name).call({}, "who") == f"compute-alt.{name}"
+    # to all schedulers, and from somebody to all computes
+    client(own, "scheduler", fanout=True).cast({}, "note", done="one")
+    assert EVENT.wait(20), "schedulers did not hear it"
+    EVENT.clear()
+    client(main, "compute", fanout=True).cast({}, "note", done="two")
+    assert EVENT.wait(20), "computes did not hear it"
+    nova = kombu.Exchange("nova", "topic", passive=True)
+
+    def calls(key: str) -> Any:
+        def work(channel: Any) -> None:
+            producer = kombu.Producer(channel, nova)
+            channel.confirm_select()
+            producer.publish("x", routing_key=key)
+
+        return work
+
+    refused(own_url, "call another compute", calls("compute.web2"))
+    refused(own_url, "call any compute", calls("compute"))
+    for queue in ("conductor", "conductor.head", "compute.web2", "scheduler"):
+        refused(own_url, f"read {queue}", lambda channel, q=queue: channel.basic_get(q))
+        refused(own_url, f"empty {queue}", lambda channel, q=queue: channel.queue_purge(q))
+        refused(own_url, f"delete {queue}", lambda channel, q=queue: channel.queue_delete(q))
+    refused(own_url, "make a queue", lambda channel: channel.queue_declare("own"))
+    refused(
+        own_url,
+        "hear what conductors are told",
+        lambda channel: (
+            channel.queue_declare(f"compute.{name}", passive=True),
+            channel.queue_bind(f"compute.{name}", "nova", "conductor"),
+        ),
+    )
+    refused(
+        own_url,
+        "hear what another compute is told",
+        lambda channel: channel.queue_bind(f"compute.{name}", "nova", "compute.web2"),
+    )
+    refused(
+        own_url,
+        "make an exchange",
+        lambda channel: channel.exchange_declare("neutron", "topic", durable=False),
+    )
+    for one in servers:
+        one.stop()
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,35 @@
+"""A host's account at a real broker, used by upstream's own library."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from onestack.components.rabbitmq import Rabbitmq
+from tests.support import broker as brokers
+from tests.support.joined import member
+from tests.support.needs import needs_root, needs_services
+from tests.support.trials import tried
+from tests.unit.components.rooms import context
+
+TRIALS = Path(__file__).with_name("rabbitmq_trials.py")
+pytestmark = [brokers.installed, needs_root, needs_services, pytest.mark.timeout(600)]
+
+
+def test_a_host_does_its_work_at_the_bus_and_nothing_else(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "c").mkdir()
+    ctx = context(tmp_path / "c", Rabbitmq())
+    own = member(ctx, "web1", "identity")
+    ctx = dataclasses.replace(ctx, members=(own,))
+    account = own.accounts["messaging"]
+    users = {"openstack": ctx.secrets["rabbitmq"], account.user: account.password}
+    main, host = (
+        f"rabbit://{quote(user)}:{quote(word)}@{ctx.at('messaging')}/"
+        for user, word in users.items()
+    )
+    with brokers.running(ctx, tmp_path):
+        tried(TRIALS, "host", main, host, own.name, timeout=400)
