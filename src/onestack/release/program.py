@@ -39,7 +39,7 @@ FILES = (
 )
 LEFT_OUT = frozenset(
     {
-        *(f"cluster/{name}.py" for name in ("client", "placement")),
+        *(f"cluster/{name}.py" for name in ("client", "members", "placement")),
         *(f"host/{name}.py" for name in ("archive", "clouds", "debs", "full_disk")),
         *(f"host/{name}.py" for name in ("locks", "packages")),
         *(f"host/{name}.py" for name in ("roots", "shaping", "sysctl", "telling", "users")),

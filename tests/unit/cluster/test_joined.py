@@ -189,7 +189,7 @@ def test_a_cloud_without_a_door_is_as_it_was(tmp_path: Path) -> None:
 
 
 def rights(of: Member) -> tuple[str, str, str]:
-    declared = hosts.account(of).declared
+    declared = hosts.account(of, accounts.MAIN)
     return declared.configure, declared.write, declared.read
 
 
@@ -232,7 +232,7 @@ def test_others_queues_are_not(controller: Context, queue: str) -> None:
 
 
 def test_what_it_may_say_to_whom(controller: Context) -> None:
-    (topic,) = hosts.account(controller.members[0]).declared.topics
+    (topic,) = hosts.account(controller.members[0], accounts.MAIN).topics
     assert topic.exchange == "nova"
     for key in ("conductor", "conductor.controller", "scheduler"):
         assert re.search(topic.write, key)

@@ -119,9 +119,9 @@ def _for_hosts(ctx: Context) -> tuple[str, ...]:
 
 
 def _connection(ctx: Context) -> tuple[tuple[str, ...], ...]:
-    """The words for ovn-sbctl that make the database listen for hosts, or for nobody."""
+    """The words for ovn-sbctl that tell the database where to listen for hosts."""
     if not _for_hosts(ctx):
-        return (("del-connection",),)
+        return ()
     place = f"pssl:{HOSTS}:{ctx.internal}"
     # Both ends ask whether the other is there; a host that went is forgotten in seconds.
     probe = ("set", "connection", ".", "inactivity_probe=15000")

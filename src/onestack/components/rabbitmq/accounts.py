@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from onestack.components.rabbitmq import hosts
 from onestack.model.context import Context
 from onestack.model.declarations import BusAccount, BusPolicy
 
@@ -41,9 +42,6 @@ def accounts(ctx: Context) -> list[Account]:
 
     Raises `ValueError` for two alike.
     """
-    # Imported late: it is made of what is here.
-    from onestack.components.rabbitmq import hosts
-
     user = str(ctx.answers["CONFIG_AMQP_AUTH_USER"])
     declared = [
         BusAccount(user, "rabbitmq", MAIN, policies=(NOTIFICATIONS,)),
@@ -53,7 +51,11 @@ def accounts(ctx: Context) -> list[Account]:
     if len(set(names)) < len(names):
         raise ValueError(f"two accounts of the bus have one name: {', '.join(sorted(names))}")
     own = [Account(account, ctx.secrets[account.secret]) for account in declared]
-    return [*own, *map(hosts.account, ctx.members)]
+    others = (
+        Account(hosts.account(member, MAIN), member.accounts["messaging"].password)
+        for member in ctx.members
+    )
+    return [*own, *others]
 
 
 def definitions(wanted: Iterable[Account]) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 
-from onestack.components.rabbitmq.accounts import MAIN, Account
 from onestack.model.declarations import BusAccount, TopicPermission
 from onestack.model.host import Member
 
@@ -22,15 +21,15 @@ TOLD = r"(conductor|scheduler)"
 _ID = r"[0-9a-f]{32}"
 
 
-def account(member: Member) -> Account:
-    """The host's, with its password."""
+def account(member: Member, vhost: str) -> BusAccount:
+    """The host's."""
     own, name = member.accounts["messaging"], re.escape(member.name)
     queues = rf"compute(-alt)?(\.{name}|_fanout_{_ID})?|reply_{_ID}"
     exchanges = rf"{EXCHANGE}|compute(-alt)?_fanout"
-    declared = BusAccount(
+    return BusAccount(
         own.user,
         "",
-        MAIN,
+        vhost,
         configure=rf"^({queues}|{exchanges}|scheduler_fanout)$",
         write=rf"^({queues}|{EXCHANGE}|scheduler_fanout|amq\.default)$",
         read=rf"^({queues}|{exchanges})$",
@@ -42,4 +41,3 @@ def account(member: Member) -> Account:
             ),
         ),
     )
-    return Account(declared, own.password)
