@@ -26,9 +26,10 @@ def test_it_is_there_only_when_asked_for(tmp_path: Path) -> None:
 
 def test_neither_of_its_processes_is_root(tmp_path: Path) -> None:
     ctx = context(tmp_path, DOOR)
-    answers, front = DOOR.processes(ctx)
+    made = Declared(DOOR, ctx)
+    answers, front = made.processes
     assert (answers.user, front.user) == ("onestack-door", "onestack-doorway")
-    assert set(DOOR.users(ctx)) == {answers.user, front.user}
+    assert set(made.users) == {answers.user, front.user}
     assert answers.sockets_group == front.user
     assert not answers.capabilities and not front.capabilities
 
@@ -43,7 +44,7 @@ def test_the_front_knows_nothing_that_signs(tmp_path: Path) -> None:
 
 def test_what_it_may_have_run_as_root_is_one_command(tmp_path: Path) -> None:
     ctx = context(tmp_path, DOOR, name="a")
-    (allowed,) = DOOR.root_commands(ctx).values()
+    (allowed,) = Declared(DOOR, ctx).root_commands.values()
     told = json.loads(content(ctx, DOOR, "door.json"))
     helper, *command = told["admit"]
     assert helper.endswith("/runtime/root-helper")
