@@ -51,7 +51,7 @@ def server(of: Any, topic: str, name: str) -> Any:
     return made
 
 
-def client(of: Any, topic: str, **more: str) -> Any:
+def client(of: Any, topic: str, **more: Any) -> Any:
     made = messaging.get_rpc_client(of, messaging.Target(topic=topic, version="1.0"))
     return made.prepare(timeout=20, **more)
 
