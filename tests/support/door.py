@@ -97,7 +97,7 @@ def free_port() -> int:
 
 def certified(ctx: Context) -> None:
     """The authority, the door's certificate, and what the front's are by."""
-    authority.directory(ctx).mkdir(parents=True)
+    hosts.directory(ctx).mkdir(parents=True)
     for change in authority.ensure_certificates(ctx, "root", "root"):
         change.do()
     # the first made what the second is by

@@ -125,7 +125,12 @@ def test_a_host_is_removed_at_once_and_up_does_the_rest(
 ) -> None:
     joined(controller)
     ran: list[list[str]] = []
-    monkeypatch.setattr("onestack.cli.main.run", lambda argv: ran.append(argv) or 0)
+
+    def run(argv: list[str]) -> int:
+        ran.append(argv)
+        return 0
+
+    monkeypatch.setattr("onestack.cli.main.run", run)
     monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(BadAnswers, match="was not removed"):
         type_it(host, controller, "remove", "web1")
