@@ -94,8 +94,8 @@ class Spark(Clusters):
         return int(re.findall(r"Live datanodes \((\d+)\)", report)[0])
 
     def lives(self, nodes: int) -> None:
-        """HDFS has that many. It hears of a new one by and by, and misses one after 630 s."""
-        wait_until(f"{nodes} datanodes", lambda: self.live() == nodes, 720, 10)
+        """HDFS has that many. It misses one after 630 s, for which it looks every five minutes."""
+        wait_until(f"{nodes} datanodes", lambda: self.live() == nodes, 1200, 10)
 
     def scale(self, workers: int) -> None:
         self.cloud.type(
