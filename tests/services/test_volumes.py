@@ -234,7 +234,7 @@ def test_two_servers_have_one_volume(sitting: Sitting) -> None:
 def test_an_ordinary_volume_has_one_server(sitting: Sitting) -> None:
     sitting.volume("ordinary")
     sitting.attach("one", "ordinary")
-    assert "in-use" in sitting.refused("server add volume two ordinary")
+    assert "already attached" in sitting.refused("server add volume two ordinary")
     sitting.detach("one", "ordinary")
     sitting.delete("ordinary")
 

@@ -80,7 +80,8 @@ GOES = {
     "mariadb": Goes((), ("mariadb:administrator",)),
     "neutron_db": Goes(("neutron/neutron.conf",), ("database:neutron", "database:neutron_fwaas")),
     "neutron_keystone": Goes(SEES_NOVA, ("identity:neutron",)),
-    "neutron_metadata": Goes(("neutron/ovn_agent.ini", *NOVA)),
+    # Computes have it too: the door hands it to them.
+    "neutron_metadata": Goes(("door/door.json", "neutron/ovn_agent.ini", *NOVA)),
     "nova_db": Goes(
         ("nova/cell0.conf", "nova/nova.conf"),
         ("database:nova", "database:nova_api", "database:nova_cell0"),
