@@ -114,6 +114,11 @@ def test_what_a_guest_may_say_of_backups(place: Path) -> None:
     assert answer.startswith("taken: ") and kept == ["COMPLETED", "one"]
 
 
+def test_a_host_is_asked_once_it_listens(place: Path) -> None:
+    """Its last word before the power was cut does not count."""
+    assert trial("after_a_power_cut", place) == 3 * [{"binary": "nova-compute", "host": "one"}]
+
+
 def test_what_was_interrupted_comes_to_an_end(place: Path) -> None:
     found = trial("interrupted", place)
     tasks = found["tasks"]

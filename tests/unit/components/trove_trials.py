@@ -543,6 +543,34 @@ def agent(folder: Path) -> Any:
     }
 
 
+def after_a_power_cut(folder: Path) -> Any:
+    """What is asked of nova for a host is asked once its compute service listens."""
+    begin(folder)
+    import datetime
+
+    from onestack.components.trove.inside import interrupted
+
+    asked: list[Any] = []
+    times = iter((None, "2026-11-30T04:21:40.000000", "2026-11-30T04:22:26.000000"))
+
+    def services(**given: str) -> Any:
+        asked.append(given)
+        return [types.SimpleNamespace(updated_at=next(times))]
+
+    nova = types.SimpleNamespace(services=types.SimpleNamespace(list=services))
+    server = types.SimpleNamespace(**{"OS-EXT-SRV-ATTR:host": "one"})
+    task = types.SimpleNamespace(nova_client=nova, server=server)
+    with mock.patch.object(interrupted.utils, "poll_until", until):
+        interrupted._await_compute(task, datetime.datetime(2026, 11, 30, 4, 22, 5))
+    return asked
+
+
+def until(ready: Any, **_: Any) -> None:
+    """Asks as often as it takes, without a pause."""
+    while not ready():
+        pass
+
+
 def one_at_a_time(folder: Path) -> Any:
     """An instance that is deleted by force while it is made, and whose making is told of again."""
     begin(folder)

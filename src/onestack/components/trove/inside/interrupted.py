@@ -203,6 +203,7 @@ def _bring_back(instance: Any) -> None:
 def _put_together(instance: Any) -> None:
     """The server and the volume that trove knows, and the database started."""
     task = models.BuiltInstanceTasks.load(_context(instance), instance.id)
+    _await_compute(task, timeutils.utcnow())
     _settle_server(task)
     _settle_volume(task)
     # Its agent mounts the volume when it starts, wherever it had been.
@@ -217,6 +218,23 @@ def _put_together(instance: Any) -> None:
             mount_point=cfg.CONF.get(manager_name).mount_point,
             online=True,
         )
+
+
+def _await_compute(task: Any, since: datetime.datetime) -> None:
+    """Until the server's host has reported after ``since`` (UTC, naive).
+
+    After a power cut the bus is as empty as the machine: what nova has for a host whose compute
+    service does not listen yet, such as to restart a server, is heard by nobody, and the server
+    is being restarted for ever.
+    """
+    host = getattr(task.server, "OS-EXT-SRV-ATTR:host", None)
+
+    def reported() -> bool:
+        services = task.nova_client.services.list(binary="nova-compute", host=host)
+        times = (service.updated_at for service in services if service.updated_at)
+        return any(timeutils.parse_isotime(f"{at}Z").replace(tzinfo=None) > since for at in times)
+
+    utils.poll_until(reported, sleep_time=3, time_out=cfg.CONF.usage_timeout)
 
 
 def _settle_server(task: Any) -> None:
