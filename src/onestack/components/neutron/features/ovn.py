@@ -105,7 +105,12 @@ class OvnMechanism(Mechanism):
         )
         if not ctx.answers[keys.FWAAS]:
             # after the API's start without the service: it would make them again
-            yield Task("firewalls", lambda: fwaas.lifted(ctx), ("process:neutron-api",))
+            yield Task(
+                "firewalls",
+                lambda: fwaas.lifted(ctx),
+                ("process:neutron-api",),
+                scope=Scope.CLOUD,
+            )
 
 
 def _southbound(ctx: Context) -> dict[str, Value]:
