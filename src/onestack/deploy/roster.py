@@ -80,14 +80,19 @@ def owned(ctx: Context, spec: Process) -> tuple[StoreMount, ...]:
 
 
 def seen(ctx: Context, spec: Process) -> tuple[StoreMount, ...]:
-    """The stores that must be mounted before ``spec`` starts, its own among them."""
+    """The stores that must be mounted before ``spec`` starts, its own among them.
+
+    A store is where its owner runs: on another host of the cloud there is nothing to mount.
+    """
     provided = {o.name for o in ctx.capabilities.values() if spec.name in o.processes}
-    return tuple(
+    wanted = tuple(
         store
         for declared in ctx.model
         for store in declared.stores
         if store.owner == spec.name or provided & set(store.seen_by)
     )
+    here = placed(ctx)[ctx.host.name] if wanted else ()
+    return tuple(store for store in wanted if store.owner in here)
 
 
 def attach_command(ctx: Context, store: StoreMount) -> tuple[str, ...]:
