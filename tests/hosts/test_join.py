@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clouds import LAUNCHER, run
+from tests.support.clouds import LAUNCHER, CommandFailed, run
 from tests.support.hosts import Hosts, TestHost, hosts
 from tests.support.needs import needs_root
 
@@ -69,12 +69,16 @@ def test_joining_again_changes_nothing(controller: TestHost, compute: TestHost) 
 
 def test_servers_run_on_both(controller: TestHost, compute: TestHost) -> None:
     for host in (controller, compute):
-        openstack(
-            controller,
-            *("server", "create", "--wait", "--image", "cirros", "--flavor", "m1.nano"),
-            *("--network", "private", "--host", host.name),
-            *("--os-compute-api-version", "2.74", f"on-{host.name}"),
-        )
+        try:
+            openstack(
+                controller,
+                *("server", "create", "--wait", "--image", "cirros", "--flavor", "m1.nano"),
+                *("--network", "private", "--host", host.name),
+                *("--os-compute-api-version", "2.74", f"on-{host.name}"),
+            )
+        except CommandFailed as error:
+            log = host.run("tail", "-n", "60", f"{ROOT}/log/nova-compute.log")
+            raise CommandFailed(f"{error}\n{log}") from error
     for host in (controller, compute):
         shown = json.loads(openstack(controller, "server", "show", "-f", "json", f"on-{host.name}"))
         assert (shown["status"], shown["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", host.name)
