@@ -77,7 +77,8 @@ def test_servers_run_on_both(controller: TestHost, compute: TestHost) -> None:
                 *("--os-compute-api-version", "2.74", f"on-{host.name}"),
             )
         except CommandFailed as error:
-            log = host.run("tail", "-n", "60", f"{ROOT}/log/nova-compute.log")
+            logs = (f"{ROOT}/log/supervisor.log", f"{ROOT}/log/nova-compute.log")
+            log = host.run("tail", "-n", "40", *logs)
             raise CommandFailed(f"{error}\n{log}") from error
     for host in (controller, compute):
         shown = json.loads(openstack(controller, "server", "show", "-f", "json", f"on-{host.name}"))
