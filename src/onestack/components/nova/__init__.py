@@ -500,7 +500,7 @@ def _sections(ctx: Context) -> Ini:
             "memcache_servers": [str(ctx.at("cache"))],
         },
         "oslo_concurrency": openstack.locks(ctx, "nova"),
-        **openstack.privsep(ctx, tuple(PRIVSEP), _config(ctx)),
+        **openstack.privsep(ctx, tuple(PRIVSEP), _compute_config(ctx)),
         **openstack.messaging(ctx),
         **openstack.proxied(),
     }
