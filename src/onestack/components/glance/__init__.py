@@ -176,7 +176,8 @@ class Glance(Component):
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
             env={"OS_GLANCE_CONFIG_DIR": str(config.parent)},
             files=(str(config), *([str(account_file(ctx))] if ctx.offers("object-store") else [])),
-            needs=("database", "cache"),
+            # Whoever uploads an image is told of over the bus.
+            needs=("database", "cache", *(("messaging",) if ctx.offers("notifications") else ())),
             probe=ApiProbe(f"http://{ctx.internal}:{PORT}/v2/images?limit=1"),
         )
 
