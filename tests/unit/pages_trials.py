@@ -39,6 +39,9 @@ def openstack(words: list[str]) -> None:
     # what was a plugin's once, and is the shell's own now
     from openstackclient.shell import IGNORED_MODULES as moved
 
+    # The shell's own, each with a value.
+    while words and words[0].startswith("--os-"):
+        words = words[2:]
     known = commands("openstack.", moved)
     names = [word.replace("-", "_") for word in words]
     for length in range(len(words), 0, -1):

@@ -24,6 +24,7 @@ from tests.unit.components.upstream import write_upstream
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "onestack"
 ASKS_THE_KERNEL = {
     "host/facts.py",  # the name that a new cloud begins with
+    "cli/join.py",  # the name that a host has in the cloud that it joins
     "answers/facter.py",  # packstack's %{hostname} in an answer
     "deploy/patches/p0001_what_the_cloud_is.py",
     "supervise/prober.py",  # where the roster does not say it

@@ -81,9 +81,12 @@ def certify(
     subject: x509.Name,
     purpose: x509.ObjectIdentifier,
     alternatives: Sequence[x509.GeneralName] = (),
-    days: int = LEAF_DAYS,
+    days: int = 0,
 ) -> x509.Certificate:
-    """A certificate for somebody's key by that authority. Raises `OnestackError`."""
+    """A certificate for somebody's key by that authority, good for `LEAF_DAYS` or ``days``.
+
+    Raises `OnestackError`.
+    """
     ca, ca_key = _signer(ca_file, ca_key_file)
     # Its own identifier, where it has one, is how a chain is put together.
     try:
@@ -91,7 +94,7 @@ def certify(
         above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
     except x509.ExtensionNotFound:
         above = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-    builder = _builder(subject, ca.subject, key, days)
+    builder = _builder(subject, ca.subject, key, days or LEAF_DAYS)
     if alternatives:
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     algorithm = None if isinstance(ca_key, _HASHING) else hashes.SHA256()

@@ -36,10 +36,9 @@ EVENT = threading.Event()
 
 
 def transport(url: str) -> Any:
-    conf = cfg.ConfigOpts()
-    conf([])
-    found = messaging.get_rpc_transport(conf, url)
-    conf.set_override("rabbit_retry_interval", 1, "oslo_messaging_rabbit")
+    # The library has options of its own in the one that all of a process have.
+    found = messaging.get_rpc_transport(cfg.CONF, url)
+    cfg.CONF.set_override("rabbit_retry_interval", 1, "oslo_messaging_rabbit")
     return found
 
 
@@ -69,6 +68,7 @@ def refused(url: str, what: str, work: Any) -> None:
 
 
 def host(main_url: str, own_url: str, name: str) -> None:
+    cfg.CONF([])
     messaging.set_transport_defaults("nova")
     main, own = transport(main_url), transport(own_url)
     servers = [
