@@ -119,7 +119,27 @@ def shared() -> None:
     assert "shareable" not in (xml if isinstance(xml, str) else xml.decode())
 
 
-TRIALS = {call.__name__: call for call in (grown, grown_encrypted, shared)}
+def lost_again() -> None:
+    """While it is told of that there is one: what is told next is that it is lost."""
+    import libvirt
+
+    from onestack.components.nova.inside import connection
+
+    told: list[bool] = []
+
+    def tell(enabled: bool, reason: str | None) -> None:
+        told.append(enabled)
+        if len(told) == 1:
+            raise libvirt.libvirtError("End of file while reading data")
+
+    host = SimpleNamespace(_conn_event_handler=tell, get_connection=lambda: None)
+    connection.reconnect_at_once(host)
+    host._conn_event_handler(True, None)
+    host._conn_event_handler(False, "lost")
+    assert told == [True, False, True], told
+
+
+TRIALS = {call.__name__: call for call in (grown, grown_encrypted, shared, lost_again)}
 
 if __name__ == "__main__":
     TRIALS[sys.argv[1]]()

@@ -23,3 +23,8 @@ def test_a_guest_sees_what_is_behind_a_header() -> None:
 @needs_services
 def test_a_volume_of_several_guests() -> None:
     tried(TRIALS, "shared")
+
+
+@needs_services
+def test_a_connection_that_is_lost_while_it_is_told_of() -> None:
+    tried(TRIALS, "lost_again")

@@ -548,6 +548,8 @@ def after_a_power_cut(folder: Path) -> Any:
     begin(folder)
     import datetime
 
+    from trove.common import utils
+
     from onestack.components.trove.inside import interrupted
 
     asked: list[Any] = []
@@ -560,7 +562,7 @@ def after_a_power_cut(folder: Path) -> Any:
     nova = types.SimpleNamespace(services=types.SimpleNamespace(list=services))
     server = types.SimpleNamespace(**{"OS-EXT-SRV-ATTR:host": "one"})
     task = types.SimpleNamespace(nova_client=nova, server=server)
-    with mock.patch.object(interrupted.utils, "poll_until", until):
+    with mock.patch.object(utils, "poll_until", until):
         interrupted._await_compute(task, datetime.datetime(2026, 11, 30, 4, 22, 5))
     return asked
 

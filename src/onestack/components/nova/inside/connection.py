@@ -14,12 +14,15 @@ def reconnect_at_once(host: Any) -> None:
     connects again: a periodic one may be a minute away, and until then no guest finds a
     host. The socket stays open meanwhile, so this one waits for libvirtd.
     """
+    from libvirt import libvirtError
     from nova.exception import HypervisorUnavailable
 
     tell = host._conn_event_handler
 
     def changed(enabled: bool, reason: str | None) -> None:
-        tell(enabled, reason)
+        # A connection that is lost again meanwhile is told of again.
+        with suppress(libvirtError):
+            tell(enabled, reason)
         if not enabled:
             with suppress(HypervisorUnavailable):  # which has been logged
                 host.get_connection()
