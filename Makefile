@@ -18,7 +18,7 @@ GUESTS := tests/guests tests/services/test_octavia_amphora.py tests/services/tes
 # Upstream's API tests, all of them.
 HOURS := tests/tempest/test_api.py
 
-.PHONY: test test-unit test-full test-guests test-conformance test-server lint prepare environment clean
+.PHONY: test test-unit test-full test-guests test-hosts test-conformance test-server lint prepare environment clean
 
 # What CI runs, within an hour on 2 cores. A cloud's life comes first: on a fresh
 # machine it is what installs the packages. What the others need is then prepared.
@@ -39,6 +39,10 @@ test-full: test
 # Databases, balancers and clusters that are guests. `-s`: they say how long each step took.
 test-guests: prepare
 	$(COMPLETE) $(PYTEST) -s $(GUESTS)
+
+# A second machine joins: hosts of namespaces, on this one.
+test-hosts: prepare
+	$(COMPLETE) $(PYTEST) -s tests/hosts
 
 # For one layout of the network: ONESTACK_TEST_AGENT=ovn or openvswitch.
 test-conformance: prepare
