@@ -121,12 +121,17 @@ class Hosts:
         for one in reversed(self.made):
             if one.first.poll() is None:
                 one.cut()
+        # Loop devices are the machine's own: no host takes them along.
+        for file in self.folder.rglob("*.img"):
+            devices = run(["losetup", "--noheadings", "--output", "NAME", "-j", str(file)]).stdout
+            for device in devices.split():
+                run(["losetup", "--detach", device])
 
 
 @contextmanager
 def hosts(folder: Path, root: Path) -> Iterator[Hosts]:
     """No host yet, and a switch for them. Needs root."""
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(parents=True)
     switch = subprocess.Popen(
         ["unshare", "--net", "/bin/sh", "-c", "echo ready; exec sleep infinity"],
         stdout=subprocess.PIPE,
@@ -143,6 +148,8 @@ def hosts(folder: Path, root: Path) -> Iterator[Hosts]:
         made.end()
         switch.kill()
         switch.wait(30)
+        root.rmdir()
+        root.parent.rmdir()
 
 
 def _in_switch(pid: int, script: str) -> None:
