@@ -131,7 +131,7 @@ class Hosts:
 @contextmanager
 def hosts(folder: Path, root: Path) -> Iterator[Hosts]:
     """No host yet, and a switch for them. Needs root."""
-    root.mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=True)
     switch = subprocess.Popen(
         ["unshare", "--net", "/bin/sh", "-c", "echo ready; exec sleep infinity"],
         stdout=subprocess.PIPE,
