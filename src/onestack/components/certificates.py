@@ -81,7 +81,7 @@ def certify(
     subject: x509.Name,
     purpose: x509.ObjectIdentifier,
     alternatives: Sequence[x509.GeneralName] = (),
-    days: int = 0,
+    days: int | None = None,
 ) -> x509.Certificate:
     """A certificate for somebody's key by that authority, good for `LEAF_DAYS` or ``days``.
 
@@ -94,7 +94,7 @@ def certify(
         above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
     except x509.ExtensionNotFound:
         above = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-    builder = _builder(subject, ca.subject, key, days or LEAF_DAYS)
+    builder = _builder(subject, ca.subject, key, LEAF_DAYS if days is None else days)
     if alternatives:
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     algorithm = None if isinstance(ca_key, _HASHING) else hashes.SHA256()
