@@ -10,8 +10,9 @@ from onestack.cluster.accounts import account
 from onestack.cluster.settings import ACCOUNTS
 from onestack.components import ALL
 from onestack.components.door import shared
+from onestack.model.account import Account
 from onestack.model.context import Context
-from onestack.model.host import EVERY_ROLE, Account, Host, Joined, Member, Role
+from onestack.model.host import EVERY_ROLE, Host, Joined, Member, Role
 
 
 def member(ctx: Context, name: str, identity: str, role: Role = Role.COMPUTE) -> Member:

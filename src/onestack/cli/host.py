@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 
 from onestack.cli import lock, output
 from onestack.cli.hosts_of import Doorkeeper
@@ -76,7 +75,7 @@ def removed(cloud: Cloud, keeper: Doorkeeper, name: str, yes: bool) -> int:
 def state(one: Member) -> str:
     if not one.admitted:
         return "joining: the controller has not made what it needs yet"
-    return f"joined {_when(one.joined)}"
+    return f"joined {output.when(one.joined)}"
 
 
 def facts(one: Member) -> dict[str, object]:
@@ -87,15 +86,11 @@ def facts(one: Member) -> dict[str, object]:
         "roles": list(one.roles),
         "address": one.address,
         "identity": one.identity,
-        "joined": _when(one.joined),
+        "joined": output.when(one.joined),
         "admitted": one.admitted,
-        "certificate_ends": _when(one.certificates[-1].ends),
+        "certificate_ends": output.when(one.certificates[-1].ends),
     }
 
 
 def _text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _when(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onestack.cli.options import need_cloud
+from onestack.cli.session import own_name
 from onestack.cluster.membership import Membership
 from onestack.components import hosts
 from onestack.components.door import authority
@@ -32,8 +33,7 @@ class Doorkeeper:
                 f"it is {kept.standing.name}; the controller is {kept.standing.projection.address}",
                 "type it on the controller",
             )
-        record = cloud.record
-        own = record.hosts[0].name if record and record.hosts else ""
+        own = own_name(cloud)
         place = cloud.etc / hosts.ROOM
         try:
             digest = authority.digest(place / "ca.pem")

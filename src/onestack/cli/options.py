@@ -13,7 +13,7 @@ from onestack.answers.packstack_file import AnswerFile, AnswerLine
 from onestack.answers.registry import Registry, registry
 from onestack.answers.validate import Rules, read
 from onestack.answers.values import Answers
-from onestack.components.hosts import HERE, joined_folder
+from onestack.components.hosts import HERE
 from onestack.deploy.joining import Places
 from onestack.model.cloud import DEFAULT_NAME, Cloud
 from onestack.model.component import Component
@@ -113,7 +113,7 @@ def resolve_answers(cloud: Cloud, args: argparse.Namespace) -> ResolvedAnswers:
 
 def told_answers(cloud: Cloud) -> tuple[AnswerLine, ...] | None:
     """Those of the controller, on a host that has joined; its own count for the machine alone."""
-    if not joined_folder(cloud.etc).is_dir() or (kept := Places.of(cloud).kept()) is None:
+    if (kept := Places.of(cloud).kept()) is None:
         return None
     given = kept.standing.projection.answers
     return tuple(AnswerLine(name, text, "the controller") for name, text in given.items())

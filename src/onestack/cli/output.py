@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
@@ -66,6 +67,11 @@ def error(problem: OnestackError) -> None:
             colour = "yellow" if label == "why" else "green"
             console.print(f"[{colour}]{label}[/]")
             console.print(Padding(escape(text), (0, 0, 0, 2)))
+
+
+def when(moment: float) -> str:
+    """By this machine's clock, to the minute; ``moment`` is in seconds since 1970."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

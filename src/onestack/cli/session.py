@@ -21,7 +21,7 @@ from onestack.model.cloud import Cloud
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.findings import Finding, raise_refusals
-from onestack.model.host import EVERY_ROLE, Account, Host, Joined, Role
+from onestack.model.host import EVERY_ROLE, Host, Joined, Role
 from onestack.release.release import release
 from onestack.supervise.client import Client
 
@@ -74,20 +74,19 @@ def context(
 
 def joined(cloud: Cloud) -> Standing | None:
     """What this machine was told of its cloud, if that has its controller elsewhere."""
-    kept = Places.of(cloud).kept() if Places.of(cloud).folder.is_dir() else None
+    kept = Places.of(cloud).kept()
     return kept.standing if kept else None
 
 
 def elsewhere(cloud: Cloud, standing: Standing, known: HostFacts) -> dict[str, Any]:
     """The fields of a context on a host that has joined."""
     told, roles = standing.projection, frozenset(Role(role) for role in standing.roles)
-    accounts = {s: Account(a.user, a.password) for s, a in told.accounts.items()}
     rest = EVERY_ROLE - roles
     return {
         "secrets": HandedSecrets(told.secrets, registry().secrets),
         "host": Host.of_others(cloud, known, standing.name, standing.address, roles),
         "others": (Host.of_others(cloud, known, told.controller, told.address, rest),),
-        "joined": Joined(told.address, standing.identity, accounts),
+        "joined": Joined(told.address, standing.identity, told.accounts),
     }
 
 

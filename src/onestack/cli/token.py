@@ -81,8 +81,8 @@ def lasting(text: str) -> float:
 def state(one: Invitation) -> str:
     """For people."""
     if one.used:
-        return f"used by {one.used_by}, {_when(one.used)}"
-    return f"{'good until' if one.ends > time.time() else 'ended'} {_when(one.ends)}"
+        return f"used by {one.used_by}, {output.when(one.used)}"
+    return f"{'good until' if one.ends > time.time() else 'ended'} {output.when(one.ends)}"
 
 
 def facts(one: Invitation) -> dict[str, object]:
@@ -95,7 +95,3 @@ def facts(one: Invitation) -> dict[str, object]:
         "used": one.used or None,
         "used_by": one.used_by or None,
     }
-
-
-def _when(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))

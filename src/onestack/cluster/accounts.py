@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+
+from onestack.model.account import Account
 
 PREFIX = "onestack-host-"
 """Begins the names of hosts' users."""
 
 
-@dataclass(frozen=True)
-class HostAccount:
-    user: str
-    password: str
-
-
-def account(secret: str, name: str, identity: str, service: str) -> HostAccount:
+def account(secret: str, name: str, identity: str, service: str) -> Account:
     """The one of the host ``name`` at ``service`` (``identity``, ``messaging``)."""
     text = f"{service}\0{identity}".encode()
     password = hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()[:32]
-    return HostAccount(f"{PREFIX}{name}", password)
+    return Account(f"{PREFIX}{name}", password)

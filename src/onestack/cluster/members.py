@@ -7,15 +7,14 @@ from pathlib import Path
 from onestack.cluster.accounts import account
 from onestack.cluster.membership import Membership
 from onestack.cluster.settings import ACCOUNTS
-from onestack.model.host import Account, Member, Role
+from onestack.model.host import Member, Role
 
 
 def members(folder: Path, secret: str) -> tuple[Member, ...]:
     """``secret`` is what their passwords are made of. Raises `OnestackError`."""
     found = []
     for one in Membership(folder).document().members:
-        own = {s: account(secret, one.name, one.identity, s) for s in ACCOUNTS}
-        accounts = {s: Account(a.user, a.password) for s, a in own.items()}
+        accounts = {s: account(secret, one.name, one.identity, s) for s in ACCOUNTS}
         roles = frozenset(Role(role) for role in one.roles)
         found.append(Member(one.name, one.identity, roles, accounts))
     return tuple(found)

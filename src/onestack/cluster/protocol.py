@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from onestack.cluster.accounts import HostAccount
+from onestack.model.account import Account
 from onestack.model.codec import from_plain, to_plain
 from onestack.model.errors import OnestackError
 
@@ -91,7 +91,7 @@ class Projection:
     release: str
     answers: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
-    accounts: dict[str, HostAccount] = field(default_factory=dict, repr=False)
+    accounts: dict[str, Account] = field(default_factory=dict, repr=False)
     """Service to the host's own account there."""
     authority: str = ""
     """What the certificates of the cloud's front are by (PEM)."""

@@ -74,7 +74,12 @@ class Places:
         return self.folder / "standing.json"
 
     def kept(self) -> Kept | None:
-        """``None`` where the machine has not joined. Raises `OnestackError`."""
+        """``None`` where the machine has not joined.
+
+        Raises `OnestackError`, and `PermissionError` for whoever may not look.
+        """
+        if not self.folder.is_dir():
+            return None
         try:
             return from_plain(Kept, json.loads(self.standing.read_text()))
         except FileNotFoundError:

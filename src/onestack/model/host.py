@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from onestack.model.account import Account
+
 if TYPE_CHECKING:
     from onestack.host.facts import HostFacts
     from onestack.model.cloud import Cloud
@@ -32,14 +34,6 @@ class Network(enum.StrEnum):
     PUBLIC = "public"  # users come here
     INTERNAL = "internal"  # the cloud's own services
     GUESTS = "guests"  # guests come here
-
-
-@dataclass(frozen=True)
-class Account:
-    """A host's own at one of the cloud's services."""
-
-    user: str
-    password: str = field(repr=False)
 
 
 @dataclass(frozen=True)

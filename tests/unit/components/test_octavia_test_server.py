@@ -55,8 +55,9 @@ def test_it_is_made_of_upstreams_source(release: Any, asked: list[str], tmp_path
     cache = tmp_path / "cache"
     cache.mkdir()
     (cache / "octavia-test-server-0123456789ab").touch()
-    tempest.make(release, cache)
     made = tempest.server(release, cache)
+    (cache / f".{made.name}-killed").mkdir()
+    tempest.make(release, cache)
     assert made.read_text() == "package main\n0 off\n"
     assert made.stat().st_mode & 0o777 == 0o755
     # Neither the compiler nor an older one is kept.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from onestack.host import debs
 from onestack.host.command import run
+from onestack.host.files import remove_tree
 from onestack.host.locks import Tell, file_lock, silent
 from onestack.kernel.files import sync_directory
 from onestack.model.change import Change
@@ -55,6 +56,8 @@ def make(ctx: Context, cache: Path = CACHE, tell: Tell = silent) -> None:
     with file_lock(cache / f".{done.name}.lock", "another cloud makes the same", tell):
         if done.is_file():
             return
+        for left in cache.glob(f".{done.name}-*"):
+            remove_tree(left)  # by a run that was killed
         with tempfile.TemporaryDirectory(prefix=f".{done.name}-", dir=cache) as folder:
             work = Path(folder)
             root = unpacked(work)

@@ -100,12 +100,8 @@ class PoolFiles:
 
     def put(self, part: Path, path: Path, size: int) -> None:
         """``part``, brought to ``size`` bytes, takes the place of ``path`` in one step."""
-        descriptor = os.open(part, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            os.ftruncate(descriptor, size)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with _opened(part) as descriptor:
+            _sized(descriptor, size)
         os.replace(part, path)
         sync_directory(path.parent)
 
@@ -122,40 +118,43 @@ class PoolFiles:
 
 def make_file(path: Path, size: int) -> None:
     """A sparse file of ``size`` bytes, with the mode that lets the access list count."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
-    try:
-        os.ftruncate(descriptor, size)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with _opened(path, os.O_CREAT | os.O_EXCL) as descriptor:
+        _sized(descriptor, size)
 
 
 def grow_file(path: Path, size: int) -> None:
     """Of ``size`` bytes at least, on the disk when it returns."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
+    with _opened(path) as descriptor:
         if os.fstat(descriptor).st_size < size:
-            os.ftruncate(descriptor, size)
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            _sized(descriptor, size)
 
 
 def cut_file(path: Path, size: int) -> bool:
     """Of ``size`` bytes at most, unless what is beyond was written to. Whether it is so."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
+    with _opened(path) as descriptor:
         if os.fstat(descriptor).st_size <= size:
             return True
         try:
             os.lseek(descriptor, size, os.SEEK_DATA)
         except OSError:  # nothing but a hole
-            os.ftruncate(descriptor, size)
-            os.fsync(descriptor)
+            _sized(descriptor, size)
             return True
         return False
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int = 0) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o660)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _sized(descriptor: int, size: int) -> None:
+    """Of ``size`` bytes, on the disk when it returns."""
+    os.ftruncate(descriptor, size)
+    os.fsync(descriptor)
 
 
 def gib(count: int) -> float:
