@@ -1,0 +1,65 @@
+"""Upstream's own tests of the load balancers' API, as upstream's gate takes them.
+
+All is as it is for a user but the last step of the worker: it makes no guests. Booting one
+for each of some five hundred balancers would take days. Those with guests are scenarios.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.known_errors import unexpected
+from tests.support.clouds import CloudUnderTest
+
+ANSWERS = (
+    "CONFIG_NEUTRON_L2_AGENT=openvswitch",
+    "CONFIG_LBAAS_INSTALL=y",
+    "CONFIG_ONESTACK_BARBICAN_INSTALL=y",
+    "CONFIG_CINDER_INSTALL=n",
+    "CONFIG_PROVISION_DEMO=y",
+    "CONFIG_PROVISION_TEMPEST=y",
+)
+WITHOUT_GUESTS = """
+[controller_worker]
+amphora_driver = amphora_noop_driver
+compute_driver = compute_noop_driver
+network_driver = network_noop_driver
+"""
+TESTED_SO = """
+[load_balancer]
+test_with_noop = True
+"""
+API = "octavia_tempest_plugin.tests.api"
+LEAST = 500
+HOURS = 3 * 3600
+pytestmark = pytest.mark.timeout(HOURS + 1800)
+
+
+def more(file: Path, text: str) -> None:
+    with file.open("a") as opened:
+        opened.write(text)
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[CloudUnderTest]:
+    made = CloudUnderTest(os.environ.get("ONESTACK_TEST_NAME", "lb") + "tp", answers=ANSWERS)
+    with made.living(timeout=1800):
+        more(made.root / "etc/octavia/octavia.conf", WITHOUT_GUESTS)
+        more(made.root / "etc/tempest.conf", TESTED_SO)
+        made.onestack("restart", "octavia-api", timeout=120)
+        yield made
+
+
+def test_all_pass(cloud: CloudUnderTest) -> None:
+    done = cloud.onestack("verify", "--tempest", API, "--json", timeout=HOURS, expect=None)
+    found = json.loads(done.stdout)
+    assert found["counts"]["failed"] == 0 and found["counts"]["passed"] >= LEAST, done.stdout
+
+
+def test_nothing_else_went_wrong(cloud: CloudUnderTest) -> None:
+    assert unexpected(cloud.error_lines()) == []
