@@ -420,11 +420,11 @@ def test_a_pair(balancer: Balancer) -> None:
 
 def test_all_of_it_goes(balancer: Balancer) -> None:
     balancer.openstack(f"loadbalancer delete --cascade {PAIR}")
-    balancer.openstack("loadbalancer flavor delete pair")
-    balancer.openstack("loadbalancer flavorprofile delete am-pair")
     wait_until(
         "its end", lambda: balancer.openstack("loadbalancer list -f value").strip() == "", 180
     )
+    balancer.openstack("loadbalancer flavor delete pair")
+    balancer.openstack("loadbalancer flavorprofile delete am-pair")
     wait_until(
         "the amphora's end",
         lambda: "amphora-" not in balancer.openstack("server list --all-projects -f value -c Name"),
