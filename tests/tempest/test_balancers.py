@@ -24,14 +24,12 @@ ANSWERS = (
     "CONFIG_PROVISION_DEMO=y",
     "CONFIG_PROVISION_TEMPEST=y",
 )
-WITHOUT_GUESTS = """
-[controller_worker]
+WITHOUT_GUESTS = """[controller_worker]
 amphora_driver = amphora_noop_driver
 compute_driver = compute_noop_driver
 network_driver = network_noop_driver
 """
-TESTED_SO = """
-[load_balancer]
+TESTED_SO = """[load_balancer]
 test_with_noop = True
 """
 API = "octavia_tempest_plugin.tests.api"
@@ -40,9 +38,12 @@ HOURS = 3 * 3600
 pytestmark = pytest.mark.timeout(HOURS + 1800)
 
 
-def more(file: Path, text: str) -> None:
-    with file.open("a") as opened:
-        opened.write(text)
+def more(file: Path, section: str) -> None:
+    """Options more in a section that is there: of two by one name the later one counts."""
+    name = section.partition("\n")[0] + "\n"
+    before = file.read_text()
+    assert before.count(name) == 1
+    file.write_text(before.replace(name, section))
 
 
 @pytest.fixture(scope="module")
