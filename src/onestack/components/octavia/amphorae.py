@@ -20,8 +20,8 @@ from onestack.model.process import Process
 _LOOK_SECONDS, _KNOCK_SECONDS = 2, 5
 """From one look at a server to the next, and from one try to reach its agent to the next."""
 ZONE = "nova"
-ZONES_TESTED = ("availability_zone", "availability_zone2", "availability_zone3")
 """Upstream's availability zone of hosts that are in no other."""
+ZONES_TESTED = ("availability_zone", "availability_zone2", "availability_zone3")
 
 
 class AmphoraProvider(Provider):
