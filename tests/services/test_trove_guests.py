@@ -283,7 +283,9 @@ def test_a_power_cut(databases: Databases, addresses: dict[str, str]) -> None:
 
 
 def test_a_reboot(databases: Databases, addresses: dict[str, str]) -> None:
-    databases.cloud.type("openstack database instance reboot db-maria", timeout=300)
+    # Of a name the client makes a wrong address.
+    database = databases.show("db-maria")["id"]
+    databases.cloud.type(f"openstack database instance reboot {database}", timeout=300)
     databases.answers(addresses["db-maria"], USER, PASSWORD)
     databases.healthy("db-maria", 1200)
 

@@ -19,17 +19,20 @@ from tests.support.clouds import CloudUnderTest
 ANSWERS = (
     "CONFIG_NEUTRON_L2_AGENT=openvswitch",
     "CONFIG_LBAAS_INSTALL=y",
-    "CONFIG_ONESTACK_BARBICAN_INSTALL=y",
     "CONFIG_CINDER_INSTALL=n",
     "CONFIG_PROVISION_DEMO=y",
     "CONFIG_PROVISION_TEMPEST=y",
 )
-WITHOUT_GUESTS = """[controller_worker]
+WITHOUT_GUESTS = """
+[controller_worker]
 amphora_driver = amphora_noop_driver
 compute_driver = compute_noop_driver
 network_driver = network_noop_driver
+[certificates]
+cert_manager = noop_cert_manager
 """
-TESTED_SO = """[load_balancer]
+TESTED_SO = """
+[load_balancer]
 test_with_noop = True
 """
 API = "octavia_tempest_plugin.tests.api"
@@ -38,12 +41,10 @@ HOURS = 3 * 3600
 pytestmark = pytest.mark.timeout(HOURS + 1800)
 
 
-def more(file: Path, section: str) -> None:
-    """Options more in a section that is there: of two by one name the later one counts."""
-    name = section.partition("\n")[0] + "\n"
-    before = file.read_text()
-    assert before.count(name) == 1
-    file.write_text(before.replace(name, section))
+def more(file: Path, options: str) -> None:
+    """Of two options by one name the later one counts."""
+    with file.open("a") as opened:
+        opened.write(options)
 
 
 @pytest.fixture(scope="module")

@@ -229,6 +229,8 @@ class Octavia(Component):
                 "provider": on[0].name,
                 "enabled_provider_drivers": [f"{p.name}:{p.description}" for p in on],
                 "test_server_path": str(tempest.server(ctx)),
+                # Most changes are done within a second, and each test waits for several.
+                **dict.fromkeys(("build_interval", "check_interval", "lb_build_interval"), 1),
             }
         }
 
