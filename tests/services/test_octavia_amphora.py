@@ -136,7 +136,7 @@ class Balancer:
             for amphora, port in ports.items()
             if self.value(f"port show {port}", "mac_address") == neighbour["lladdr"]
         )
-        return found
+        return str(found)
 
     def kill(self, server: str) -> None:
         """As a hypervisor that fails."""
