@@ -35,6 +35,8 @@ TESTED_SO = """
 [load_balancer]
 test_with_noop = True
 """
+NOTES = Path("/tmp/octavia-network-noop.db")
+"""Where upstream writes down what ports there would be, by whichever user it runs as."""
 API = "octavia_tempest_plugin.tests.api"
 LEAST = 500
 HOURS = 3 * 3600
@@ -53,8 +55,10 @@ def cloud() -> Iterator[CloudUnderTest]:
     with made.living(timeout=1800):
         more(made.root / "etc/octavia/octavia.conf", WITHOUT_GUESTS)
         more(made.root / "etc/tempest.conf", TESTED_SO)
+        NOTES.unlink(missing_ok=True)
         made.onestack("restart", "octavia-api", timeout=120)
         yield made
+    NOTES.unlink(missing_ok=True)
 
 
 def test_all_pass(cloud: CloudUnderTest) -> None:
