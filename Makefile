@@ -15,8 +15,8 @@ DONE := tests/deploy/test_life.py $(DEPLOY) $(SERVICES)
 # Guests that services start: minutes for each boot without KVM.
 GUESTS := tests/guests tests/services/test_octavia_amphora.py tests/services/test_trove_guests.py \
 	tests/services/test_sahara_spark.py
-# Upstream's API tests, all of them.
-HOURS := tests/tempest/test_api.py
+# Upstream's tests: of all APIs, and of balancers and databases that are guests.
+HOURS := $(addprefix tests/tempest/,test_api.py test_balancers.py test_amphorae.py test_databases.py)
 
 .PHONY: test test-unit test-full test-guests test-hosts test-conformance test-server lint prepare environment clean
 
@@ -44,7 +44,7 @@ test-guests: prepare
 test-hosts: prepare
 	$(COMPLETE) $(PYTEST) -s tests/hosts
 
-# For one layout of the network: ONESTACK_TEST_AGENT=ovn or openvswitch.
+# All APIs in one layout of the network: ONESTACK_TEST_AGENT=ovn or openvswitch.
 test-conformance: prepare
 	$(COMPLETE) $(PYTEST) -s $(HOURS)
 

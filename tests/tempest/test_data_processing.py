@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 
@@ -10,6 +9,7 @@ import pytest
 
 from tests.deploy.known_errors import unexpected
 from tests.support.clouds import CloudUnderTest
+from tests.support.upstreams import all_pass
 
 ANSWERS = (
     "CONFIG_NEUTRON_L2_AGENT=ovn",
@@ -34,9 +34,7 @@ def cloud() -> Iterator[CloudUnderTest]:
 
 
 def test_all_pass(cloud: CloudUnderTest) -> None:
-    done = cloud.onestack("verify", "--tempest", API, "--json", timeout=3000, expect=None)
-    found = json.loads(done.stdout)
-    assert found["counts"]["failed"] == 0 and found["counts"]["passed"] >= LEAST, done.stdout
+    all_pass(cloud, API, 3000, LEAST)
 
 
 def test_nothing_else_went_wrong(cloud: CloudUnderTest) -> None:
