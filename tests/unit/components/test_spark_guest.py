@@ -53,6 +53,16 @@ def test_defaults_are_the_jars_own_but_one(tmp_path: Path) -> None:
         hadoop.write_defaults(jar(tmp_path / "h.jar", "perhaps"), tmp_path)
 
 
+def test_what_is_corrected_is_as_it_was_expected(tmp_path: Path) -> None:
+    """Two in a source that has one, or none, are another source."""
+    source = tmp_path / "One.java"
+    source.write_text("a.equals(b); a.equals(c);")
+    hadoop.correct(source, ".equals(", ".equalsIgnoreCase(", 2)
+    assert source.read_text() == "a.equalsIgnoreCase(b); a.equalsIgnoreCase(c);"
+    with pytest.raises(ValueError, match="One.java is another"):
+        hadoop.correct(source, ".equals(", ".equalsIgnoreCase(", 2)
+
+
 @pytest.mark.parametrize(
     "rules", [TREE / "etc/sudoers.d/debian", guest.HERE / "rootfs/etc/sudoers"]
 )

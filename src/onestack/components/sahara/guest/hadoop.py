@@ -24,8 +24,18 @@ JAVA = Path("usr/lib/jvm/java-17-openjdk-amd64")
 PLACE = Path("opt/spark")
 FIRST = Path("usr/lib/hadoop/first")
 LIBRARIES = Path("usr/lib/hadoop/lib")
+SNATIVE = "org/apache/hadoop/fs/swift/snative"
 SWIFT_JAR = Path("usr/lib/hadoop-mapreduce/hadoop-openstack.jar")
 """Where sahara has Spark look for it."""
+CORRECTED = (
+    # Hadoop's own asks this one in turn, since its version 3.
+    ("SwiftFileStatus", "return isDir();", "return super.isDirectory();", 1),
+    # Names of headers have no case, and the front writes small letters. Of what has no length
+    # Spark reads nothing, and says that all went well.
+    ("SwiftNativeFileSystemStore", "headerName.equals(", "headerName.equalsIgnoreCase(", 3),
+    ("SwiftNativeFileSystemStore", ".equals(headerName)", ".equalsIgnoreCase(headerName)", 2),
+)
+"""By class: what of it is of older times, what stands there instead, and how often."""
 NEEDED = (
     *("commons-cli", "commons-codec", "commons-collections", "commons-configuration"),
     *("commons-httpclient", "commons-io", "commons-lang", "commons-logging", "guava"),
@@ -146,6 +156,8 @@ def place_swift(root: Path) -> None:
     """The object store as a file system of Hadoop's, compiled here."""
     classes = root / "usr/src/classes"
     classes.mkdir()
+    for name, before, after, times in CORRECTED:
+        correct(root / SWIFT / f"java/{SNATIVE}/{name}.java", before, after, times)
     sources = [
         f"/{path.relative_to(root)}"
         for path in sorted((root / SWIFT / "java").rglob("*.java"))
@@ -165,6 +177,13 @@ def place_swift(root: Path) -> None:
     for path in (root / JAVA / "bin").iterdir():
         if path.name not in kept:
             path.unlink()
+
+
+def correct(file: Path, before: str, after: str, times: int) -> None:
+    text = file.read_text()
+    if text.count(before) != times:
+        raise ValueError(f"{file.name} is another than was expected")
+    file.write_text(text.replace(before, after))
 
 
 def place_users(root: Path) -> None:
