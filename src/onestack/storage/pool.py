@@ -26,6 +26,7 @@ from onestack.host.ledger import Ledger
 from onestack.model.change import Undo
 from onestack.model.errors import OnestackError
 from onestack.storage import acl, loopfile, reflink
+from onestack.storage.allotment import allotted
 from onestack.storage.filestore import FileStore
 from onestack.storage.store import StoreFacts, StoreRecord
 
@@ -144,7 +145,7 @@ class Pool(FileStore):
             for path in _files(place):
                 if (kind := path.name.partition("-")[0]) in counts:
                     counts[kind] += 1
-                    provisioned += path.stat().st_size
+                    provisioned += allotted(path)
                     stored += path.stat().st_blocks * 512
             for path in _files(place / IMPORTS):
                 provisioned += path.stat().st_size

@@ -320,6 +320,32 @@ def the_pool_is_never_overdrawn(driver: Any) -> None:
     driver.delete_volume(most)
 
 
+def a_volume_that_is_cut_keeps_its_room(driver: Any) -> None:
+    """As cinder's backup service does when it restores, and dd when it migrates."""
+    size = json.loads(driver._files.record.read_text())["size"] // GIB
+    one = known(size=size - 5)
+    driver.create_volume(one)
+    path = Path(driver.local_path(one))
+    device = driver.initialize_connection(one, {})["data"]["device_path"]
+    with open(device, "wb"):
+        assert path.stat().st_size == 0
+        assert free(driver) == 5
+        other = volume(size - 5)
+        assert "the pool has 5.0 GiB free" in refused(driver.create_volume, other)
+        shot = snapshot(one)
+        assert "GiB are wanted" in refused(driver.create_snapshot, shot)
+    # It was killed in between: the volume is whole at the next start.
+    driver.update_provider_info([one], [])
+    assert path.stat().st_size == (size - 5) * GIB
+    os.truncate(path, 0)
+    driver.terminate_connection(one, {})
+    assert path.stat().st_size == (size - 5) * GIB
+    driver.extend_volume(one, size)
+    assert free(driver) == 0
+    driver.delete_volume(one)
+    one.destroy()
+
+
 def reverts_are_whole(driver: Any) -> None:
     """Killed at any point: the volume is as before or as its snapshot, with its own size."""
     one = volume(1)
@@ -947,6 +973,7 @@ TRIALS = {
         snapshots_and_clones,
         nobody_reads_what_was_deleted,
         the_pool_is_never_overdrawn,
+        a_volume_that_is_cut_keeps_its_room,
         reverts_are_whole,
         only_what_was_left_is_swept,
         what_was_interrupted_ends_at_the_start,

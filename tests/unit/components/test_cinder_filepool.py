@@ -41,6 +41,7 @@ SIMPLE = (
     "snapshots_and_clones",
     "nobody_reads_what_was_deleted",
     "the_pool_is_never_overdrawn",
+    "a_volume_that_is_cut_keeps_its_room",
     "reverts_are_whole",
     "only_what_was_left_is_swept",
     "what_was_interrupted_ends_at_the_start",

@@ -39,6 +39,7 @@ from onestack.components.cinder.inside.refusals import (
 )
 from onestack.kernel.files import sync_directory
 from onestack.storage import reflink
+from onestack.storage.allotment import allotted, note
 
 LOG = logging.getLogger(__name__)
 
@@ -246,7 +247,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
     @told(Action.SNAPSHOT_CREATE, Resource.VOLUME_SNAPSHOT)
     def create_snapshot(self, snapshot: Any) -> None:
         source = self.path(snapshot.volume)
-        self._files.copy(source, self.path(snapshot), source.stat().st_size)
+        self._files.copy(source, self.path(snapshot), allotted(source))
 
     def delete_snapshot(self, snapshot: Any) -> None:
         self._remove(self.path(snapshot))
@@ -399,6 +400,8 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
     # Connections
 
     def initialize_connection(self, volume: Any, connector: Any, **kwargs: Any) -> dict[str, Any]:
+        """Whoever gets the file may begin by cutting it off, as backups and migrations do."""
+        note(self.path(volume), _bytes(volume))
         return self._connection(self.path(volume))
 
     def initialize_connection_snapshot(
@@ -424,6 +427,10 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         But the backup service, which restores into what it takes for a disk, has cut the
         file off where the backup's zeros begin that end it.
         """
+        self.make_whole(volume)
+
+    def make_whole(self, volume: Any) -> None:
+        """Its file has the volume's size, for which it was given room (`initialize_connection`)."""
         with contextlib.suppress(FileNotFoundError):
             grow_file(self.path(volume), _bytes(volume))
 

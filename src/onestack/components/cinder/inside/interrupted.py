@@ -20,6 +20,8 @@ def settle(driver: Any, volumes: Any, snapshots: Any) -> None:
     """Of the ``driver``'s ``volumes`` and ``snapshots``, before anything is asked of it."""
     for volume in volumes:
         try:
+            # A restore that was killed has left it short.
+            driver.make_whole(volume)
             if volume.status == "reverting":
                 _revert(driver, volume, snapshots)
             elif volume.status == "extending":

@@ -10,15 +10,15 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from oslo_utils import units
 
 from onestack.components.cinder.inside.refusals import NO_ROOM, Refused, failure
 from onestack.kernel.files import sync_directory
 from onestack.storage import reflink
+from onestack.storage.allotment import allotted
 
 MARKER = ".pool"
 """Made by `onestack.storage.pool`; absent when the pool is not mounted."""
@@ -51,7 +51,7 @@ class PoolFiles:
 
     def provisioned(self) -> int:
         """What volumes and snapshots may grow to, bytes; what is to be managed is one of them."""
-        return _sizes(self.directory) + _sizes(self.directory / IMPORTS)
+        return _sum(self.directory, allotted) + _sum(self.directory / IMPORTS, _size)
 
     def free(self) -> int:
         """Bytes that nobody was given."""
@@ -65,7 +65,7 @@ class PoolFiles:
         """
         with self._counting:
             free = self.free()
-            if size > free:
+            if size > max(0, free):
                 raise Refused(NO_ROOM, wanted=gib(size), free=gib(max(0, free)))
             yield
 
@@ -84,7 +84,7 @@ class PoolFiles:
             reflink.clone(source, target, size)
 
     def grow(self, path: Path, size: int) -> None:
-        with self.room_for(size - path.stat().st_size):
+        with self.room_for(size - allotted(path)):
             grow_file(path, size)
 
     @contextlib.contextmanager
@@ -161,15 +161,17 @@ def gib(count: int) -> float:
     return round(count / float(units.Gi), 2)
 
 
-def _sizes(directory: Path) -> int:
-    try:
-        with os.scandir(directory) as entries:
-            return sum(_size(entry) for entry in entries)
-    except FileNotFoundError:
-        return 0
+def _sum(directory: Path, of: Callable[[Path], int]) -> int:
+    """Of all files in ``directory`` whose name does not begin with a dot."""
+    total = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or not entry.is_file(follow_symlinks=False):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                total += of(Path(entry.path))
+    return total
 
 
-def _size(entry: Any) -> int:
-    if entry.name.startswith(".") or not entry.is_file(follow_symlinks=False):
-        return 0
-    return int(entry.stat(follow_symlinks=False).st_size)
+def _size(path: Path) -> int:
+    return path.lstat().st_size
