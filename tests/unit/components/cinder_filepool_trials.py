@@ -8,6 +8,7 @@ Each trial is a function here that takes a driver; it raises when something is w
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -91,6 +92,7 @@ def volume(size: int) -> Any:
         obj_context=CONTEXT,
         host=HERE,
         migration_status=None,
+        volume_attachment=[],
     )
 
 
@@ -346,6 +348,52 @@ def a_volume_that_is_cut_keeps_its_room(driver: Any) -> None:
     one.destroy()
 
 
+def what_is_copied_beside_counts(driver: Any) -> None:
+    """As long as it is there: uploads of volumes that servers have, and images anew."""
+    size = json.loads(driver._files.record.read_text())["size"] // GIB
+    one, store = volume(size - 20), Images("raw")
+    driver.create_volume(one)
+    seen: list[float] = []
+
+    def look(*arguments: Any, **more: Any) -> None:
+        seen.append(free(driver))
+
+    upload = mock.patch.object(filepool.volume_utils, "upload_volume", look)
+    fetch = mock.patch.object(filepool.image_utils, "fetch_to_raw", look)
+    with upload, fetch:
+        driver.copy_volume_to_image(CONTEXT, one, store, store.meta)
+        assert seen.pop() == 20, "nobody writes to it"
+        one.volume_attachment = ["a server's"]
+        said = refused(driver.copy_volume_to_image, CONTEXT, one, store, store.meta)
+        assert "the pool has 20.0 GiB free" in said and not seen
+        assert any("20.0 GiB free" in text for text in read_messages(one.id))
+        two = volume(5)
+        two.volume_attachment = one.volume_attachment
+        driver.create_volume(two)
+        driver.copy_volume_to_image(CONTEXT, two, store, store.meta)
+        assert seen.pop() == 10 and free(driver) == 15
+        driver.copy_image_to_volume(CONTEXT, two, store, store.meta["id"])
+        assert seen.pop() == 15, "its own share is enough"
+        with open(driver.local_path(two), "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, GIB)
+        driver.copy_image_to_volume(CONTEXT, two, store, store.meta["id"])
+        assert round(15 - seen.pop(), 1) == 1, "the old blocks are there until it is whole"
+        assert free(driver) == 15
+    driver.delete_volume(one)
+    driver.delete_volume(two)
+    assert not list(driver._files.directory.glob(".*.part"))
+
+
+def a_full_pool_is_still_served(driver: Any) -> None:
+    """Or nobody could delete anything."""
+    for problem in (errno.ENOSPC, errno.EDQUOT):
+        full = OSError(problem, "full")
+        with mock.patch.object(filepool.reflink, "supported", side_effect=full):
+            driver.check_for_setup_error()
+    with mock.patch.object(filepool.reflink, "supported", side_effect=OSError(errno.EIO, "bad")):
+        assert "cannot be written" in refused(driver.check_for_setup_error)
+
+
 def reverts_are_whole(driver: Any) -> None:
     """Killed at any point: the volume is as before or as its snapshot, with its own size."""
     one = volume(1)
@@ -571,6 +619,51 @@ def a_backup_without_room_ends(driver: Any) -> None:
     driver.delete_snapshot(device)
     driver.delete_volume(one)
     device.destroy()
+    one.destroy()
+
+
+def a_backup_that_fails_ends(driver: Any) -> None:
+    """Whatever it was: here the file is not there."""
+    driver.db = database
+    admin = context.get_admin_context()
+    one = known(status="backing-up", previous_status="in-use")
+    shot = objects.Snapshot(admin, volume_id=one.id, volume_size=1, project_id="project")
+    shot.status = "backing-up"
+    shot.create()
+    made = [
+        objects.Backup(
+            context.RequestContext(user_id="user", project_id="project", is_admin=True),
+            **{"status": "creating", "project_id": "project", "user_id": "user", "host": "here"},
+            **{"volume_id": volume_id, "snapshot_id": snapshot_id},
+        )
+        for volume_id, snapshot_id in ((one.id, None), (one.id, shot.id))
+    ]
+    for backup in made:
+        backup.create()
+    try:
+        driver.get_backup_device(CONTEXT, made[0])
+    except FileNotFoundError:
+        pass
+    else:
+        raise AssertionError("there was nothing to be read")
+    no = exception.SnapshotNotFound(snapshot_id=shot.id)
+    with mock.patch.object(driver, "_get_backup_volume_temp_snapshot", side_effect=no):
+        try:
+            driver.get_backup_device(CONTEXT, made[1])
+        except exception.SnapshotNotFound:
+            pass
+    for each in (one, shot, *made):
+        each.refresh()
+    assert [each.status for each in (one, shot, *made)] == [
+        *("in-use", "available"),
+        *("error", "error"),
+    ]
+    for backup in made:
+        (text,) = read_messages(backup.id)
+        assert "onestack logs cinder-volume" in text, text
+        backup.destroy()
+    assert objects.SnapshotList.get_all(admin, {"volume_id": one.id}).objects == [shot]
+    shot.destroy()
     one.destroy()
 
 
@@ -974,12 +1067,15 @@ TRIALS = {
         nobody_reads_what_was_deleted,
         the_pool_is_never_overdrawn,
         a_volume_that_is_cut_keeps_its_room,
+        what_is_copied_beside_counts,
+        a_full_pool_is_still_served,
         reverts_are_whole,
         only_what_was_left_is_swept,
         what_was_interrupted_ends_at_the_start,
         retypes_and_moves,
         files_of_the_folder_are_managed,
         a_backup_without_room_ends,
+        a_backup_that_fails_ends,
         a_users_container_is_a_folder_of_the_projects,
         images,
         images_are_looked_at_without_privileges,

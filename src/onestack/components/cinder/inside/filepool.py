@@ -14,6 +14,7 @@ keeps its hand on them whomever libvirt gives them to.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,17 @@ from oslo_utils import units
 
 from onestack.components.cinder.inside import imports, interrupted, luks
 from onestack.components.cinder.inside.messages import tell, told
-from onestack.components.cinder.inside.pool_files import PoolFiles, cut_file, gib, grow_file
+from onestack.components.cinder.inside.pool_files import (
+    PoolFiles,
+    beside,
+    cut_file,
+    gib,
+    grow_file,
+)
 from onestack.components.cinder.inside.refusals import (
     MIGRATE,
     NO_FILE,
+    NOT_BACKED_UP,
     OTHER_ENCRYPTION,
     STAYS,
     Refused,
@@ -99,10 +107,14 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         self._files.size()
         directory = self._files.directory
         try:
-            able = reflink.supported(directory)
             self._imports.make()
+            able = reflink.supported(directory)
         except OSError as problem:
-            raise failure(f"{directory} cannot be written: {problem.strerror}") from problem
+            if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise failure(f"{directory} cannot be written: {problem.strerror}") from problem
+            # Without this service nobody could delete anything of it.
+            LOG.error("%s is full: nothing can be written there", directory)
+            able = True
         if not able:
             raise failure(
                 f"the filesystem of {directory} cannot share blocks between files; "
@@ -324,9 +336,10 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         """Cinder tells nobody where this fails: backup and volume would be at it for ever."""
         try:
             return super().get_backup_device(context, backup)
-        except Refused as problem:
-            tell(backup, Action.BACKUP_CREATE, problem, Resource.VOLUME_BACKUP)
+        except Exception as problem:
             interrupted.give_up_backup(backup, problem)
+            why = problem if isinstance(problem, Refused) else Refused(NOT_BACKED_UP)
+            tell(backup, Action.BACKUP_CREATE, why, Resource.VOLUME_BACKUP)
             raise
 
     # Images
@@ -339,19 +352,15 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         image_id: str,
         disable_sparse: bool = False,
     ) -> None:
+        self._fill(volume, context, image_service, image_id, disable_sparse)
+
+    @told(Action.COPY_IMAGE_TO_VOLUME)
+    def _fill(self, volume: Any, *image: Any) -> None:
+        path = self.path(volume)
         # Beside the volume's file, which keeps the volume's share of the pool meanwhile.
-        with self._files.part(f"image-{volume.name}") as part:
-            image_utils.fetch_to_raw(
-                context,
-                image_service,
-                image_id,
-                str(part),
-                self.configuration.volume_dd_blocksize,
-                size=volume.size,
-                run_as_root=False,
-                disable_sparse=disable_sparse,
-            )
-            self._files.put(part, self.path(volume), _bytes(volume))
+        with self._files.part(f"image-{volume.name}", beside(path)) as part:
+            self._fetch(part, volume, *image)
+            self._files.put(part, path, _bytes(volume))
 
     def copy_image_to_encrypted_volume(
         self,
@@ -362,36 +371,54 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         disable_sparse: bool = False,
     ) -> None:
         """Of an image that is not encrypted, with the volume's key."""
+        self._encrypt(volume, context, image_service, image_id, disable_sparse)
+
+    @told(Action.COPY_IMAGE_TO_VOLUME)
+    def _encrypt(self, volume: Any, context: Any, *image: Any) -> None:
         path = self.path(volume)
-        try:
-            with (
-                self._files.part(f"image-{volume.name}") as plain,
-                self._files.part(f"luks-{volume.name}") as part,
-            ):
-                image_utils.fetch_to_raw(
-                    context,
-                    image_service,
-                    image_id,
-                    str(plain),
-                    self.configuration.volume_dd_blocksize,
-                    size=volume.size,
-                    run_as_root=False,
-                    disable_sparse=disable_sparse,
-                )
-                # It took a while to make.
-                luks.copy_header(path, part)
-                os.truncate(part, _bytes(volume))
-                luks.fill(volume, context, plain, part)
-                self._files.put(part, path, _bytes(volume))
-        except Refused as problem:
-            tell(volume, Action.COPY_IMAGE_TO_VOLUME, problem)
-            raise
+        with (
+            # Where images are unpacked; cinder removes what is left there of this back-end's.
+            image_utils.temporary_file(suffix=f"-{self.host}") as plain,
+            self._files.part(f"luks-{volume.name}", beside(path)) as part,
+        ):
+            self._fetch(plain, volume, context, *image)
+            # It took a while to make.
+            luks.copy_header(path, part)
+            os.truncate(part, _bytes(volume))
+            luks.fill(volume, context, Path(plain), part)
+            self._files.put(part, path, _bytes(volume))
+
+    def _fetch(
+        self,
+        target: Path | str,
+        volume: Any,
+        context: Any,
+        image_service: Any,
+        image_id: str,
+        disable_sparse: bool,
+    ) -> None:
+        image_utils.fetch_to_raw(
+            context,
+            image_service,
+            image_id,
+            str(target),
+            self.configuration.volume_dd_blocksize,
+            size=volume.size,
+            run_as_root=False,
+            disable_sparse=disable_sparse,
+        )
 
     def copy_volume_to_image(
         self, context: Any, volume: Any, image_service: Any, image_meta: Any
     ) -> None:
         """Upload a moment's copy, which is consistent even while an instance writes."""
-        with self._files.part(f"upload-{image_meta['id']}") as copy:
+        self._upload(volume, context, image_service, image_meta)
+
+    @told(Action.COPY_VOLUME_TO_IMAGE)
+    def _upload(self, volume: Any, context: Any, image_service: Any, image_meta: Any) -> None:
+        # What servers write meanwhile is no more the copy's.
+        share = _bytes(volume) if volume.volume_attachment else 0
+        with self._files.part(f"upload-{image_meta['id']}", share) as copy:
             reflink.clone(self.path(volume), copy)
             volume_utils.upload_volume(
                 context, image_service, image_meta, str(copy), volume, run_as_root=False

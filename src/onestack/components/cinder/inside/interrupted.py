@@ -6,6 +6,7 @@ the state for ever.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from cinder import context, exception, objects
@@ -54,12 +55,18 @@ def _forget_growth(driver: Any, volume: Any) -> None:
 
 
 def give_up_backup(backup: Any, problem: Exception) -> None:
-    """The ``backup`` is in error, and its volume what it was before."""
+    """The ``backup`` is in error, and what it was to be of is what it was before."""
     admin = context.get_admin_context()
-    if not backup.snapshot_id:
-        volume = objects.Volume.get_by_id(admin, backup.volume_id)
-        volume.status = volume.previous_status
-        volume.save()
+    # Of what is deleted meanwhile there is nothing to put right.
+    with contextlib.suppress(exception.VolumeNotFound, exception.SnapshotNotFound):
+        if backup.snapshot_id:
+            snapshot = objects.Snapshot.get_by_id(admin, backup.snapshot_id)
+            snapshot.status = fields.SnapshotStatus.AVAILABLE
+            snapshot.save()
+        else:
+            volume = objects.Volume.get_by_id(admin, backup.volume_id)
+            volume.status = volume.previous_status
+            volume.save()
     volume_utils.update_backup_error(backup, str(problem))
 
 

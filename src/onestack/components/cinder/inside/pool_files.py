@@ -24,6 +24,8 @@ MARKER = ".pool"
 """Made by `onestack.storage.pool`; absent when the pool is not mounted."""
 IMPORTS = "import"
 """The folder in it for files that are no volumes yet, or no more (see `imports`)."""
+_HEADER = 16 * units.Mi
+"""Of an encrypted volume, with what its filesystem rounds up to."""
 
 
 class PoolFiles:
@@ -34,6 +36,8 @@ class PoolFiles:
         self.record = record
         # Between counting what is given out and giving out more.
         self._counting = threading.Lock()
+        # Bytes that parts may take.
+        self._lent = 0
 
     # Room
 
@@ -50,8 +54,12 @@ class PoolFiles:
             raise failure(f"the pool's record cannot be read: {problem}") from problem
 
     def provisioned(self) -> int:
-        """What volumes and snapshots may grow to, bytes; what is to be managed is one of them."""
-        return _sum(self.directory, allotted) + _sum(self.directory / IMPORTS, _size)
+        """What volumes and snapshots may grow to, bytes; what is to be managed is one of them.
+
+        With what is lent to parts as long as they are filled.
+        """
+        given = _sum(self.directory, allotted) + _sum(self.directory / IMPORTS, _size)
+        return given + self._lent
 
     def free(self) -> int:
         """Bytes that nobody was given."""
@@ -88,15 +96,23 @@ class PoolFiles:
             grow_file(path, size)
 
     @contextlib.contextmanager
-    def part(self, name: str) -> Iterator[Path]:
-        """An empty file to be filled and put in another's place, or gone at the end."""
+    def part(self, name: str, share: int = 0) -> Iterator[Path]:
+        """An empty file to be filled and put in another's place, or gone at the end.
+
+        ``share`` is what it may take of the pool, bytes, beyond what its volume was given. Raises
+        `Refused` where there is not so much.
+        """
         path = self.directory / f".{name}.part"
-        path.unlink(missing_ok=True)
-        make_file(path, 0)
+        with self.room_for(share):
+            self._lent += share
         try:
+            path.unlink(missing_ok=True)
+            make_file(path, 0)
             yield path
         finally:
             path.unlink(missing_ok=True)
+            with self._counting:
+                self._lent -= share
 
     def put(self, part: Path, path: Path, size: int) -> None:
         """``part``, brought to ``size`` bytes, takes the place of ``path`` in one step."""
@@ -114,6 +130,14 @@ class PoolFiles:
         """Remove what interrupted work has left. Only while none is done."""
         for left in self.directory.glob(".*.part"):
             left.unlink(missing_ok=True)
+
+
+def beside(path: Path) -> int:
+    """Bytes of the pool that are taken twice while the whole of ``path`` is made anew.
+
+    A header alone is none to speak of.
+    """
+    return max(0, path.stat().st_blocks * 512 - _HEADER)
 
 
 def make_file(path: Path, size: int) -> None:

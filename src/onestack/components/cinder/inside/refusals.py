@@ -75,10 +75,16 @@ NO_FILE = Reason(
     "No file of that name can be had: it must be source-name, the name of a plain file, not empty, "
     "in the folder import of the pool (openstack block storage volume manageable list).",
 )
+NOT_BACKED_UP = Reason(
+    "913",
+    "What was to be backed up could not be read, or no snapshot of it be made: onestack logs "
+    "cinder-volume tells why.",
+)
 
 ALL = (
     *(UNACCEPTABLE, NOT_COPIED, NO_ROOM, NO_PLACE, NO_BACKEND),
     *(NO_KEY, PROVIDER, HEADER, OTHER_ENCRYPTION, NOT_TURNED, STAYS, NO_FILE),
+    NOT_BACKED_UP,
 )
 
 RETYPE = ("901", "change the type of a volume")
