@@ -633,8 +633,12 @@ def a_backup_that_fails_ends(driver: Any) -> None:
     made = [
         objects.Backup(
             context.RequestContext(user_id="user", project_id="project", is_admin=True),
-            **{"status": "creating", "project_id": "project", "user_id": "user", "host": "here"},
-            **{"volume_id": volume_id, "snapshot_id": snapshot_id},
+            status="creating",
+            project_id="project",
+            user_id="user",
+            host="here",
+            volume_id=volume_id,
+            snapshot_id=snapshot_id,
         )
         for volume_id, snapshot_id in ((one.id, None), (one.id, shot.id))
     ]
@@ -648,10 +652,8 @@ def a_backup_that_fails_ends(driver: Any) -> None:
         raise AssertionError("there was nothing to be read")
     no = exception.SnapshotNotFound(snapshot_id=shot.id)
     with mock.patch.object(driver, "_get_backup_volume_temp_snapshot", side_effect=no):
-        try:
+        with contextlib.suppress(exception.SnapshotNotFound):
             driver.get_backup_device(CONTEXT, made[1])
-        except exception.SnapshotNotFound:
-            pass
     for each in (one, shot, *made):
         each.refresh()
     assert [each.status for each in (one, shot, *made)] == [

@@ -211,6 +211,25 @@ except exception.Invalid as problem:
     assert problem.code == 400 and "CONFIG_ONESTACK_BARBICAN_INSTALL=y" in str(problem)
 else:
     raise AssertionError("all volumes get one key")
+# Keys of a key manager that was switched off: nothing is copied, and everything can be deleted.
+foreign = "7d7ad7b6-6a3c-4a1e-9d0c-0f3f5b7f8a11"
+try:
+    volume_utils.clone_encryption_key(admin, own, foreign)
+except exception.Invalid as problem:
+    assert problem.code == 400 and "CONFIG_ONESTACK_BARBICAN_INSTALL=y" in str(problem)
+else:
+    raise AssertionError("of what")
+volume_utils.delete_encryption_key(admin, own, foreign)
+volume_utils.delete_encryption_key(admin, own, fixed)
+import castellan.key_manager
+from onestack.components.cinder.inside import luks
+castellan.key_manager.API = lambda configuration: own
+try:
+    luks.passphrase_of(types.SimpleNamespace(id="v", encryption_key_id=foreign), admin)
+except refusals.Refused as problem:
+    assert problem.reason is refusals.NO_KEY
+else:
+    raise AssertionError("it has no key")
 # By its name cinder knows that there is nothing to move keys to.
 assert f"'{type(own).__name__}'" in inspect.getsource(migration)
 """

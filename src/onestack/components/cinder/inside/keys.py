@@ -2,14 +2,21 @@
 
 Upstream's class without one gives every volume of every project the same key, which stands in
 cinder.conf. Volumes that have it already (of back-ends other than the pool) are still read.
+
+Keys of a key manager that was switched off are not to be had here. Upstream answers for them with
+errors of its own, which its callers do not expect: what has such a key could not even be deleted.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from castellan.common.exception import ManagedObjectNotFoundError
 from cinder import exception
 from cinder.keymgr import conf_key_mgr
+from oslo_log import log as logging
+
+LOG = logging.getLogger(__name__)
 
 CURE = (
     "volumes of an encrypted type want a key manager, and this cloud has none: its operator adds "
@@ -27,3 +34,14 @@ class ConfKeyManager(conf_key_mgr.ConfKeyManager):  # type: ignore[misc]
 
     def create_key(self, context: Any, **kwargs: Any) -> str:
         raise exception.InvalidVolume(reason=CURE)
+
+    def get(self, context: Any, managed_object_id: str) -> Any:
+        if managed_object_id != self.key_id:
+            raise exception.InvalidVolume(reason=CURE)
+        return super().get(context, managed_object_id)
+
+    def delete(self, context: Any, managed_object_id: str) -> None:
+        if managed_object_id != self.key_id:
+            LOG.warning("Key %s stays in the key manager, which is off.", managed_object_id)
+            raise ManagedObjectNotFoundError(uuid=managed_object_id)
+        super().delete(context, managed_object_id)

@@ -46,7 +46,7 @@ def passphrase_of(volume: Any, context: Any) -> bytes:
     """As nova makes it of the key that the key manager has for ``volume``. Raises `Refused`."""
     try:
         key = key_manager.API(cfg.CONF).get(context, volume.encryption_key_id)
-    except CastellanException as problem:
+    except (CastellanException, exception.InvalidVolume) as problem:
         LOG.error("The key of volume %s could not be had: %s", volume.id, problem)
         raise Refused(NO_KEY) from problem
     return binascii.hexlify(key.get_encoded())
