@@ -31,20 +31,30 @@ from cinder import monkey_patch
 
 monkey_patch.patch()
 
+from cinder import objects
+
+objects.register_all()
+
 import castellan.key_manager
 from castellan.common.exception import ManagedObjectNotFoundError
 from castellan.common.objects import symmetric_key
 from castellan.key_manager import key_manager
-from cinder import context, exception, objects, privsep
+from cinder import context, coordination, exception, privsep, quota, rpc
 from cinder.db import api as database
 from cinder.db import models
 from cinder.image import image_utils
 from cinder.interface import volume_driver, volume_snapshot_revert
-from cinder.volume import configuration
+from cinder.volume import configuration, manager
 from os_brick.initiator import connector
 from oslo_config import cfg
 
-from onestack.components.cinder.inside import filepool, luks, messages
+from onestack.components.cinder.inside import (
+    filepool,
+    luks,
+    messages,
+    reservations,
+    unfinished,
+)
 
 GIB = 1 << 30
 CONTEXT = context.RequestContext(user_id="user", project_id="project", is_admin=False)
@@ -56,16 +66,19 @@ def make_driver(pool: str, record: str) -> filepool.FilePoolDriver:
     file = Path(scratch, "cinder.conf")
     file.write_text(
         f"[DEFAULT]\nstate_path={scratch}\nimage_conversion_dir={scratch}\n"
+        f"transport_url=fake:/\n[coordination]\nbackend_url=file://{scratch}\n"
         f"[oslo_concurrency]\nlock_path={scratch}\n"
         f"[database]\nconnection=sqlite:///{scratch}/cinder.sqlite\n"
         f"[pool]\nvolume_backend_name=pool\nfilepool_directory={pool}\nfilepool_record={record}\n"
+        "volume_driver=onestack.components.cinder.inside.filepool.FilePoolDriver\n"
     )
     # What cinder does as root in a process apart, here in this one: reading a file suffices.
     privsep.sys_admin_pctxt.set_client_mode(False)
-    objects.register_all()
     cfg.CONF(["--config-file", str(file)], project="cinder")
     models.BASE.metadata.create_all(database.get_engine())
     database.volume_type_create(context.get_admin_context(), {"name": "__DEFAULT__"})
+    rpc.init(cfg.CONF)
+    coordination.COORDINATOR.start()
     messages.know()
     messages.read_figures()
     driver = filepool.FilePoolDriver(
@@ -485,6 +498,196 @@ def what_was_interrupted_ends_at_the_start(driver: Any) -> None:
         each.destroy()
 
 
+@contextlib.contextmanager
+def service_of(driver: Any) -> Iterator[Any]:
+    """Upstream's manager of volumes, as the volume service has it, with the driver."""
+    made = manager.VolumeManager(host="here@pool", service_name="pool")
+    made.driver = driver
+    driver.db = database
+    calls = ("extend_volume", "revert_to_snapshot", "retype", "migrate_volume")
+    calls += ("manage_existing", "delete_snapshot", "init_host")
+    kept = {name: getattr(manager.VolumeManager, name) for name in calls}
+    messages.tell_of_retypes()
+    unfinished.finish_at_start()
+    unfinished.heed_what_is_settled()
+    try:
+        yield made
+    finally:
+        for name, call in kept.items():
+            setattr(manager.VolumeManager, name, call)
+
+
+def quota_held() -> dict[str, int]:
+    kept = quota.QUOTAS.get_project_quotas(context.get_admin_context(), "project")
+    return {name: kept[name]["reserved"] for name in ("gigabytes", "volumes", "snapshots")}
+
+
+def shot_of(one: Any, status: str, **more: Any) -> Any:
+    made = objects.Snapshot(
+        context.get_admin_context(),
+        **{"volume_id": one.id, "volume_size": one.size, "project_id": "project", **more},
+    )
+    made.create()
+    made.status = status
+    made.save()
+    return made
+
+
+def a_start_ends_what_was_interrupted(driver: Any) -> None:
+    """All that a kill has left, by the service's own start; what waited is not done again."""
+    admin = context.get_admin_context()
+    source = known()
+    driver.create_volume(source)
+    write(driver, source, b"mine")
+    deleting, restoring = shot_of(source, "deleting"), shot_of(source, "restoring")
+    giving, temporary = shot_of(source, "unmanaging"), shot_of(source, "creating", use_quota=False)
+    for each in (deleting, restoring, giving, temporary):
+        driver.create_snapshot(each)
+    source.update({"status": "backing-up", "previous_status": "in-use"})
+    source.save()
+    backup = objects.Backup(
+        context.RequestContext(user_id="user", project_id="project", is_admin=True),
+        volume_id=source.id,
+        status="creating",
+        project_id="project",
+        user_id="user",
+        host="here",
+    )
+    backup.create()
+    # taken, and not noted; given already, and not noted
+    taken, given = known(size=0, status="managing"), known(status="unmanaging")
+    for each in (taken, given):
+        Path(driver.local_path(each)).write_bytes(each.id.encode())
+    driver.unmanage(given)
+    retyped = known(status="retyping", previous_status="available")
+    moved = known(migration_status="migrating")
+    copy = known(migration_status=f"target:{moved.id}", use_quota=False)
+    # A server has it: nova may be copying it, and says when that ends.
+    used = known(status="retyping", previous_status="in-use", migration_status="migrating")
+    attached = {"volume_id": used.id, "attach_status": "attached"}
+    database.volume_attach(admin, {**attached, "instance_uuid": str(uuid.uuid4())})
+    kept = known(migration_status=f"target:{used.id}", use_quota=False)
+    lost = known(migration_status=f"target:{uuid.uuid4()}", use_quota=False)
+    for each in (moved, copy, kept, lost):
+        driver.create_volume(each)
+
+    folder = driver._imports.directory
+    with service_of(driver) as service, mock.patch.object(unfinished.rpcapi, "VolumeAPI") as api:
+        service.init_host(service_id=1)
+        (asked,) = api.return_value.delete_volume.call_args_list
+        assert asked.args[1].id == copy.id
+        service.delete_volume(admin, copy)
+        # The messages, which came before.
+        service.delete_snapshot(admin, deleting)
+        service.manage_existing(admin, taken, {"source-name": "x"})
+        service.migrate_volume(admin, moved, {"host": "here@nfs#nfs"})
+    for gone in (deleting, giving, temporary, given, copy, lost):
+        assert gone.id not in str([*objects.VolumeList.get_all(admin)]), gone.id
+        assert not database.resource_exists(admin, type(gone).model, gone.id), gone
+        assert not Path(driver.local_path(gone)).exists()
+    for each in (source, restoring, taken, retyped, moved, used, kept, backup):
+        each.refresh()
+    assert restoring.status == "available"
+    assert (source.status, backup.status) == ("in-use", "error")
+    assert (taken.status, taken.size) == ("error", 0)
+    assert "ask for it again" in " ".join(read_messages(taken.id))
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
+        thing.name for thing in (giving, taken, given)
+    )
+    assert (folder / taken.name).read_bytes() == taken.id.encode()
+    assert (retyped.status, moved.status, moved.migration_status) == (
+        *("available", "available"),
+        "error",
+    )
+    (text,) = read_messages(retyped.id)
+    assert text.startswith("change the type of a volume:The volume service ended"), text
+    assert (used.status, kept.status) == ("retyping", "available")
+    driver.delete_volume(taken)  # as the user does, who asks again
+    assert (folder / taken.name).exists()
+    for left in folder.iterdir():
+        left.unlink()
+    driver.delete_snapshot(restoring)
+    restoring.destroy()
+    backup.destroy()
+    for each in (source, taken, retyped, moved, used, kept):
+        driver.delete_volume(each)
+        each.destroy()
+
+
+def what_waited_is_not_done_again(driver: Any) -> None:
+    """And quota that was held for what a kill has ended is free."""
+    admin = context.get_admin_context()
+    one = known()
+    driver.create_volume(one)
+    write(driver, one, b"first")
+    shot = shot_of(one, "available")
+    driver.create_snapshot(shot)
+    with service_of(driver) as service:
+        one.status, shot.status = "reverting", "restoring"
+        one.save()
+        shot.save()
+        service.init_host(service_id=1)
+        write(driver, one, b"later")
+        service.revert_to_snapshot(admin, one, shot)
+        assert read(driver, one, 5) == b"later", "a guest has written this since"
+        for each in (one, shot):
+            each.refresh()
+        assert (one.status, shot.status) == ("available", "available")
+
+        def reserve(**more: int) -> list[str]:
+            return list(quota.QUOTAS.reserve(admin, project_id="project", **more))
+
+        def extend(**outcome: Any) -> None:
+            one.status = "extending"
+            one.save()
+            with mock.patch.object(driver, "extend_volume", **outcome):
+                service.extend_volume(admin, one, 3, reserve(gigabytes=2))
+
+        class Killed(BaseException):
+            pass
+
+        # It was begun, and killed: where `finally` does nothing.
+        delete = mock.patch.object(reservations.database, "volume_admin_metadata_delete")
+        with contextlib.suppress(Killed), delete:
+            extend(side_effect=Killed)
+        assert quota_held()["gigabytes"] == 2
+        service.init_host(service_id=1)
+        one.refresh()
+        assert (one.status, one.size) == ("available", 1)
+        assert quota_held()["gigabytes"] == 0
+        assert read_messages(one.id)[0].startswith("extend volume:The volume service ended")
+        # It waited.
+        service.extend_volume(admin, one, 3, reserve(gigabytes=2))
+        assert quota_held()["gigabytes"] == 0
+        words = (
+            one.volume_type_id,
+            {"host": HERE},
+            "never",
+            reserve(volumes=1),
+            reserve(gigabytes=1),
+        )
+        service.retype(admin, one, *words)
+        assert set(quota_held().values()) == {0}
+        one.refresh()
+        assert (one.status, one.size) == ("available", 1)
+        other = database.volume_type_create(admin, {"name": "other"})["id"]
+        one.update({"status": "retyping", "previous_status": "available"})
+        one.save()
+        more = {"reservations": reserve(volumes=1), "old_reservations": reserve(volumes=-1)}
+        service.retype(admin, volume=one, new_type_id=other, host={"host": HERE}, **more)
+        one.refresh()
+        assert (one.status, one.volume_type_id) == ("available", other)
+        assert set(quota_held().values()) == {0}
+        extend()
+        one.refresh()
+        assert (one.status, one.size, quota_held()["gigabytes"]) == ("available", 3, 0)
+        assert not database.volume_admin_metadata_get(admin, one.id)
+    driver.delete_snapshot(shot)
+    shot.destroy()
+    driver.delete_volume(one)
+    one.destroy()
+
+
 def retypes_and_moves(driver: Any) -> None:
     """To a type of this back-end, and from another: no two volumes ever mean one file."""
     one = known(host="here@nfs#nfs", migration_status="completing")
@@ -651,9 +854,9 @@ def a_backup_that_fails_ends(driver: Any) -> None:
     else:
         raise AssertionError("there was nothing to be read")
     no = exception.SnapshotNotFound(snapshot_id=shot.id)
-    with mock.patch.object(driver, "_get_backup_volume_temp_snapshot", side_effect=no):
-        with contextlib.suppress(exception.SnapshotNotFound):
-            driver.get_backup_device(CONTEXT, made[1])
+    gone = mock.patch.object(driver, "_get_backup_volume_temp_snapshot", side_effect=no)
+    with gone, contextlib.suppress(exception.SnapshotNotFound):
+        driver.get_backup_device(CONTEXT, made[1])
     for each in (one, shot, *made):
         each.refresh()
     assert [each.status for each in (one, shot, *made)] == [
@@ -1074,6 +1277,8 @@ TRIALS = {
         reverts_are_whole,
         only_what_was_left_is_swept,
         what_was_interrupted_ends_at_the_start,
+        a_start_ends_what_was_interrupted,
+        what_waited_is_not_done_again,
         retypes_and_moves,
         files_of_the_folder_are_managed,
         a_backup_without_room_ends,

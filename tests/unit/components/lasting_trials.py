@@ -75,9 +75,15 @@ def settled() -> None:
         },
     }
     assert told == of_cinder._SETTLED_AT_START, told
-    own = "onestack.components.cinder.inside.interrupted"
+    own = "onestack.components.cinder.inside"
     in_the_pool = of_cinder._SETTLED_IN_THE_POOL
-    assert compared(own, "settle") == in_the_pool["volume"]
+    assert compared(f"{own}.interrupted", "settle") == in_the_pool["volume"]
+    ours = of_cinder._SETTLED_BY_OURS
+    volumes = {s for s in compared(f"{own}.unfinished", "_finish_volume") if s[:5] != "error"}
+    assert volumes - {"_MOVING"} == ours["volume"], volumes
+    snapshots = compared(f"{own}.unfinished", "_finish_snapshot")
+    named = {s.removeprefix("status.").lower() for s in snapshots if s.startswith("status.")}
+    assert named - {"creating"} == ours["volume snapshot"], named
     names = compared("nova.compute.manager", "_init_instance")
     names |= compared("nova.compute.manager", "_retry_reboot")
     known = tasks()

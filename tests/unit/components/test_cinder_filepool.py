@@ -47,6 +47,8 @@ SIMPLE = (
     "reverts_are_whole",
     "only_what_was_left_is_swept",
     "what_was_interrupted_ends_at_the_start",
+    "a_start_ends_what_was_interrupted",
+    "what_waited_is_not_done_again",
     "retypes_and_moves",
     "files_of_the_folder_are_managed",
     "a_backup_without_room_ends",

@@ -32,6 +32,7 @@ STATES = {
     "volume": (
         *("attaching", "backing-up", "creating", "deleting", "detaching", "downloading"),
         *("extending", "managing", "restoring-backup", "retyping", "reverting", "uploading"),
+        "unmanaging",
     ),
     "volume snapshot": ("backing-up", "creating", "deleting", "restoring", "unmanaging"),
     "volume backup": ("creating", "deleting", "restoring"),
@@ -109,9 +110,9 @@ def test_a_volume_on_its_way_to_a_server() -> None:
     [
         (
             "volume",
-            "backing-up detaching extending managing restoring-backup retyping reverting uploading",
+            "backing-up detaching extending restoring-backup retyping reverting uploading",
         ),
-        ("volume snapshot", "backing-up restoring unmanaging updating"),
+        ("volume snapshot", "backing-up restoring updating"),
         ("volume backup", "restoring"),
     ],
 )
@@ -123,18 +124,29 @@ def test_what_has_content_is_not_deleted(kind: str, states: str) -> None:
         assert ("--state in-use id" in said) == (kind == "volume")
 
 
+def test_files_of_the_operators_are_given_back() -> None:
+    """Deleted as a volume, the file would go with it."""
+    said = cinder("volume", "managing")
+    assert said.endswith("openstack volume set --state error id, then cinder unmanage id")
+    assert cinder("volume", "unmanaging").endswith("then cinder unmanage id")
+    said = cinder("volume snapshot", "unmanaging")
+    assert said.endswith("snapshot set --state error id, then cinder snapshot-unmanage id")
+
+
 def test_only_what_a_start_settles_is_promised_so() -> None:
     for state in ("creating", "deleting", "downloading", "uploading", "backing-up"):
         assert "restart cinder" in cinder("volume", state)
-    for state in ("extending", "reverting"):
+    for state in ("extending", "managing", "reverting"):
         assert "restart cinder, which ends or undoes it in onestack's own pool" in cinder(
             "volume", state
         )
-    assert "own pool" in cinder("volume snapshot", "restoring")
-    for state in ("attaching", "detaching", "retyping"):
+    for state in ("retyping", "unmanaging"):
+        assert "restart cinder, which ends or undoes what" in cinder("volume", state)
+    for state in ("deleting", "restoring", "unmanaging"):
+        assert "restart cinder, which ends or undoes what" in cinder("volume snapshot", state)
+    for state in ("attaching", "detaching"):
         assert "restart" not in cinder("volume", state)
-    for state in ("deleting", "unmanaging"):
-        assert "restart" not in cinder("volume snapshot", state)
+    assert "restart" not in cinder("volume snapshot", "updating")
     for state in ("spawning", "image_uploading", "migrating", "powering-off"):
         assert "restart nova/nova-compute" in nova(state)
     for state in ("shelving_offloading", "unshelving", "resize_finish", "suspending"):

@@ -25,16 +25,20 @@ _SETTLED_AT_START = {
     "volume snapshot": frozenset(("backing-up", "creating")),
     "volume backup": frozenset(("creating", "deleting", "restoring")),
 }
-_SETTLED_IN_THE_POOL = {
-    "volume": frozenset(("extending", "reverting")),
-    "volume snapshot": frozenset(("restoring",)),
+"""By upstream itself."""
+_SETTLED_BY_OURS = {
+    "volume": frozenset(("retyping", "unmanaging")),
+    "volume snapshot": frozenset(("deleting", "restoring", "unmanaging")),
 }
+"""Then too, of any back-end (`onestack.components.cinder.inside.unfinished`)."""
+_SETTLED_IN_THE_POOL = {"volume": frozenset(("extending", "managing", "reverting"))}
 """By its own driver (`onestack.components.cinder.inside.interrupted`), and by no other."""
 
 
 def cure(thing: Passing) -> str:
     settle = ""
-    if thing.state in _SETTLED_AT_START[thing.kind]:
+    at_start = _SETTLED_AT_START[thing.kind] | _SETTLED_BY_OURS.get(thing.kind, frozenset())
+    if thing.state in at_start:
         settle = "onestack restart cinder, which ends or undoes what was interrupted; else "
     elif thing.state in _SETTLED_IN_THE_POOL.get(thing.kind, ()):
         settle = "onestack restart cinder, which ends or undoes it in onestack's own pool; else "
@@ -44,6 +48,9 @@ def cure(thing: Passing) -> str:
             # Its state cannot be set before a process has begun it.
             return f"{settle}openstack volume backup delete --force {thing.identity}"
         return f"{settle}{become} --state error {thing.identity}, then delete it"
+    if thing.state in ("managing", "unmanaging"):
+        command = "cinder unmanage" if thing.kind == "volume" else "cinder snapshot-unmanage"
+        return f"{settle}{become} --state error {thing.identity}, then {command} {thing.identity}"
     if thing.kind != "volume":
         return f"{settle}{become} --state available {thing.identity}"
     if thing.state == "attaching":

@@ -1,7 +1,7 @@
-"""What a killed volume service was at, brought to an end at its next start.
+"""What a killed volume service was at in the pool, brought to an end at its next start.
 
-Cinder itself sees to volumes that were being made, deleted or copied. Of what is here it keeps
-the state for ever.
+Cinder itself sees to volumes that were being made or deleted, and `unfinished` to what is of any
+back-end. Of what is here cinder keeps the state for ever.
 """
 
 from __future__ import annotations
@@ -10,9 +10,14 @@ import contextlib
 from typing import Any
 
 from cinder import context, exception, objects
+from cinder.message.message_field import Action
 from cinder.objects import fields
 from cinder.volume import volume_utils
 from oslo_log import log as logging
+
+from onestack.components.cinder.inside.messages import tell
+from onestack.components.cinder.inside.refusals import NOT_DONE, Refused
+from onestack.components.cinder.inside.reservations import give_back
 
 LOG = logging.getLogger(__name__)
 
@@ -27,6 +32,8 @@ def settle(driver: Any, volumes: Any, snapshots: Any) -> None:
                 _revert(driver, volume, snapshots)
             elif volume.status == "extending":
                 _forget_growth(driver, volume)
+            elif volume.status == "managing":
+                _give_again(driver, volume)
         except (OSError, exception.CinderException):
             # The others are to be had.
             LOG.exception("Volume %s stays %s.", volume.id, volume.status)
@@ -51,7 +58,23 @@ def _forget_growth(driver: Any, volume: Any) -> None:
         LOG.warning("The file of volume %s is larger than it, and was written to.", volume.id)
     volume.status = "in-use" if volume.volume_attachment else "available"
     volume.save()
+    give_back(volume)
+    tell(volume, Action.EXTEND_VOLUME, Refused(NOT_DONE))
     LOG.warning("Volume %s was being extended, and is not: ask again.", volume.id)
+
+
+def _give_again(driver: Any, volume: Any) -> None:
+    """The file is where it was taken from, under the volume's name; deleting the volume spares it.
+
+    Its quota has been taken without the size.
+    """
+    with contextlib.suppress(FileNotFoundError):  # it was not yet taken
+        driver.unmanage(volume)
+    volume.size = 0
+    volume.status = "error"
+    volume.save()
+    tell(volume, Action.CREATE_VOLUME_FROM_BACKEND, Refused(NOT_DONE))
+    LOG.warning("Volume %s was to be managed, and is not: delete it and ask again.", volume.id)
 
 
 def give_up_backup(backup: Any, problem: Exception) -> None:

@@ -80,11 +80,15 @@ NOT_BACKED_UP = Reason(
     "What was to be backed up could not be read, or no snapshot of it be made: onestack logs "
     "cinder-volume tells why.",
 )
+NOT_DONE = Reason(
+    "914",
+    "The volume service ended meanwhile, and it is not done: ask for it again.",
+)
 
 ALL = (
     *(UNACCEPTABLE, NOT_COPIED, NO_ROOM, NO_PLACE, NO_BACKEND),
     *(NO_KEY, PROVIDER, HEADER, OTHER_ENCRYPTION, NOT_TURNED, STAYS, NO_FILE),
-    NOT_BACKED_UP,
+    *(NOT_BACKED_UP, NOT_DONE),
 )
 
 RETYPE = ("901", "change the type of a volume")

@@ -48,11 +48,13 @@ def volume(spec: Process, sockets: dict[str, socket]) -> None:
     from cinder import service as cinder_service
     from oslo_config import cfg
 
-    from onestack.components.cinder.inside import messages
+    from onestack.components.cinder.inside import messages, unfinished
 
     messages.tell_once()
     messages.tell_of_images()
     messages.tell_of_retypes()
+    unfinished.finish_at_start()
+    unfinished.heed_what_is_settled()
     os_brick.setup(cfg.CONF)
     backend = spec.arguments["backend"]
     service.serve(
