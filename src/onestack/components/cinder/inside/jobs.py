@@ -19,7 +19,8 @@ def sync(arguments: dict[str, Any]) -> None:
 def forget_backups(arguments: dict[str, Any]) -> None:
     """Delete those of one driver from the database; count quotas anew.
 
-    With ``service`` the service for backups goes too.
+    With ``service`` the service for backups goes too. What was being backed up or restored ends as
+    that service would have ended it, had it started once more.
     """
     _unpatched()
     from cinder import context, objects
@@ -28,11 +29,14 @@ def forget_backups(arguments: dict[str, Any]) -> None:
 
     objects.register_all()
     cfg.CONF(["--config-file", arguments["config"]], project="cinder")
+    from onestack.components.cinder.inside import forgotten
+
+    # One that was not begun has none, and may await another driver's.
+    drivers = (arguments["driver"], *((None,) if arguments["service"] else ()))
     admin = context.get_admin_context()
     for backup in objects.BackupList.get_all(admin):
-        # One that was not begun has none.
-        if backup.service in (arguments["driver"], None):
-            backup.destroy()
+        if backup.service in drivers:
+            forgotten.forget(backup)
     if arguments["service"]:
         for service in objects.ServiceList.get_all(admin, {"binary": "cinder-backup"}):
             service.destroy()
