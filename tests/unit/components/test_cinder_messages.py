@@ -166,18 +166,25 @@ else:
 assert "5.0 GiB are wanted, and the pool has 1.25 GiB free" in text, text
 api.API().create(user, Action.EXTEND_VOLUME, resource_uuid=one.id, detail=Detail.DETACH_ERROR)
 assert len(read(one)) == 2
+# A user knows nothing of a migration's copy.
+two = volume()
+copy = volume(migration_status=f"target:{two.id}")
+messages.tell(copy, Action.CREATE_VOLUME_FROM_BACKEND, refusals.Refused(refusals.STAYS))
+assert not read(copy)
+assert read(two)[0].startswith("move a volume:An encrypted volume stays"), read(two)
 for reason in refusals.ALL:
     assert len(reason.number) == 3 and int(reason.number) > 900, reason
 """
 
 RETYPES = """
 asked = []
+change = manager.VolumeManager.retype
 manager.VolumeManager.retype = lambda self, *words, **more: asked.append((words, more))
 messages.tell_of_retypes()
 encrypted = database.volume_type_create(admin, {"name": "luks"})
 how = {"provider": "luks", "cipher": "aes-xts-plain64", "key_size": 256,
        "control_location": "front-end"}
-database.volume_type_encryption_create(admin, encrypted["id"], how)
+database.volume_type_encryption_create(admin, encrypted["id"], dict(how))
 plain = database.volume_type_create(admin, {"name": "other"})
 for new, policy, told in ((plain, "on-demand", 0), (encrypted, "never", 1)):
     one = volume()
@@ -188,6 +195,22 @@ for new, policy, told in ((plain, "on-demand", 0), (encrypted, "never", 1)):
     texts = read(one)
     assert len(texts) == told, texts
     assert all(text.startswith("change the type of a volume:A volume keeps") for text in texts)
+
+# Two types of one encryption: upstream lists what is the same, and takes it for a change.
+from unittest import mock
+same = database.volume_type_create(admin, {"name": "same", "extra_specs": {"a": "b"}})
+database.volume_type_encryption_create(admin, same["id"], dict(how))
+diff, equal = volume_types.volume_types_diff(admin, encrypted["id"], same["id"])
+assert not equal and diff["extra_specs"] and not diff["encryption"], diff
+diff, _ = volume_types.volume_types_diff(admin, encrypted["id"], plain["id"])
+assert diff["encryption"]["provider"] == ("luks", None)
+service = mock.MagicMock()
+service.driver.retype.return_value = (True, None)
+one = volume(host="here@pool#pool", status="retyping", previous_status="available",
+             volume_type_id=encrypted["id"])
+change(service, user, one, same["id"], {"host": "here@pool#pool"})
+one.refresh()
+assert (one.status, one.volume_type_id) == ("available", same["id"])
 """
 
 KEYS = r"""
@@ -234,8 +257,67 @@ else:
 assert f"'{type(own).__name__}'" in inspect.getsource(migration)
 """
 
+FORGOTTEN = """
+import uuid
+from unittest import mock
+from cinder import quota
+from onestack.components.cinder.inside import forgotten, jobs
+
+jobs._unpatched = lambda: None  # it comes before all else, and once
+with open(f"{place}/cinder.conf", "a") as file:
+    file.write("[keystone_authtoken]\\nauth_type=password\\nusername=cinder\\n")
+    file.write("password=p\\nauth_url=http://identity\\n")
+
+def backup(service, status, of, **more):
+    made = objects.Backup(context.RequestContext("u", "p", is_admin=True), project_id="p",
+        user_id="u", host="h", service=service, status=status, volume_id=of.id, **more)
+    made.create()
+    return made
+
+def shot(of, status):
+    made = objects.Snapshot(admin, volume_id=of.id, volume_size=1, project_id="p")
+    made.create()
+    made.status = status
+    made.save()
+    return made
+
+used = volume(status="backing-up", previous_status="in-use")
+filled = volume(status="restoring-backup")
+busy = volume(status="backing-up", previous_status="available")
+temporary, of_shot = shot(used, "available"), shot(used, "backing-up")
+key = str(uuid.uuid4())
+forgot = [
+    backup("gone", "creating", used, temp_snapshot_id=temporary.id),
+    backup("gone", "creating", filled, snapshot_id=of_shot.id),
+    backup("gone", "restoring", busy, restore_volume_id=filled.id, encryption_key_id=key),
+    # Of a volume of which the other's service makes one.
+    backup("gone", "available", busy, restore_volume_id=busy.id),
+]
+others = [backup("other", "creating", busy), backup(None, "creating", busy)]
+arguments = {"config": f"{place}/cinder.conf", "driver": "gone", "service": False}
+manager = mock.MagicMock()
+with mock.patch.object(forgotten.key_manager, "API", return_value=manager):
+    jobs.forget_backups(arguments)
+(asked,) = manager.delete.call_args_list
+assert asked.args[1] == key and asked.args[0].username == "cinder", asked
+for each in (used, filled, busy, temporary, of_shot):
+    each.refresh()
+assert (used.status, filled.status, busy.status) == ("in-use", "error_restoring", "backing-up")
+assert (temporary.status, of_shot.status) == ("deleting", "available")
+left = {each.id for each in objects.BackupList.get_all(admin)}
+assert left == {each.id for each in others}, left
+# No backups any more: nobody begins what waits. A key that cannot be had stays.
+jobs.forget_backups({**arguments, "service": True})
+assert [each.service for each in objects.BackupList.get_all(admin)] == ["other"]
+one = backup("gone", "available", busy, encryption_key_id=key)
+manager.delete.side_effect = forgotten.CastellanException("no")
+with mock.patch.object(forgotten.key_manager, "API", return_value=manager):
+    jobs.forget_backups(arguments)
+assert len(objects.BackupList.get_all(admin)) == 1
+"""
+
 
 @needs_services
-@pytest.mark.parametrize("trial", [PLACES, DRIVER, RETYPES, KEYS])
+@pytest.mark.parametrize("trial", [PLACES, DRIVER, RETYPES, KEYS, FORGOTTEN])
 def test_words_with_figures(trial: str) -> None:
     tried_text(ROOM + trial)

@@ -21,6 +21,7 @@ from oslo_utils import excutils
 from onestack.components.cinder.inside.refusals import (
     ACTIONS,
     ALL,
+    MIGRATE,
     NO_BACKEND,
     NO_PLACE,
     NOT_COPIED,
@@ -57,6 +58,8 @@ def read_figures() -> None:
     messages.MessagesController._build_user_message = with_its_figures
 
 
+_COPY = "target:"
+"""The state of a migration's copy begins so; the rest is the volume's id."""
 _OURS = frozenset(reason.number for reason in ALL)
 
 
@@ -113,12 +116,18 @@ def told(action: tuple[str, str], resource: str = Resource.VOLUME) -> Callable[[
 def tell(
     thing: Any, action: tuple[str, str], problem: Refused, resource: str = Resource.VOLUME
 ) -> None:
-    """Of a volume, a snapshot or a backup, as cinder's objects are."""
-    project, figures = thing.project_id, problem.figures
+    """Of a volume, a snapshot or a backup, as cinder's objects are.
+
+    Of a migration's copy users know nothing: they are told of the volume that is to move.
+    """
+    project, figures, identity = thing.project_id, problem.figures, thing.id
+    mark = str(getattr(thing, "migration_status", None) or "")
+    if mark.startswith(_COPY):
+        action, identity = MIGRATE, mark.removeprefix(_COPY)
     say(
         thing.obj_context,
         action,
-        thing.id,
+        identity,
         problem.reason,
         project=project,
         resource=resource,
@@ -215,11 +224,19 @@ def tell_of_retypes() -> None:
     """A volume that is to be encrypted, or not to be any more, is left as it is, with a message.
 
     Upstream would copy it through a device of the kernel's, which wants root and device-mapper,
-    and which has no room for a volume's last 2 MiB.
+    and which has no room for a volume's last 2 MiB. What two types have in
+    common of their encryption it takes for a change.
     """
     from cinder.volume import manager, volume_types
 
-    change = manager.VolumeManager.retype
+    change, compare = manager.VolumeManager.retype, volume_types.volume_types_diff
+
+    @functools.wraps(compare)
+    def volume_types_diff(context: Any, one: str, other: str) -> tuple[dict[str, Any], bool]:
+        found, equal = compare(context, one, other)
+        if not volume_types.volume_types_encryption_changed(context, one, other):
+            found["encryption"] = {}
+        return found, equal
 
     @functools.wraps(change)
     def retype(
@@ -240,6 +257,7 @@ def tell_of_retypes() -> None:
         return change(self, context, volume, new_type_id, host, migration_policy, **more)
 
     manager.VolumeManager.retype = retype
+    volume_types.volume_types_diff = volume_types_diff
 
 
 def tell_of_images() -> None:
