@@ -96,9 +96,11 @@ messages.read_figures()
 """
 
 PLACES = """
-free = {"a": 3.5, "b": "unknown"}
-pools = {n: types.SimpleNamespace(free_capacity_gb=v) for n, v in free.items()}
-states = {"here@pool": types.SimpleNamespace(pools=pools)}
+def state(**free):
+    pools = {n: types.SimpleNamespace(free_capacity_gb=v) for n, v in free.items()}
+    return types.SimpleNamespace(pools=pools)
+
+states = {"here@pool": state(pool=3.5), "here@nfs": state(a=9, b="unknown")}
 no = exception.NoValidBackend(reason="x")
 
 class Scheduler:
@@ -113,14 +115,16 @@ class Scheduler:
 
 scheduler = Scheduler()
 messages.tell_of_places(scheduler)
-one, two, three = volume(), volume(size=5), volume()
+here = "here@pool#pool"
+one, two, three = volume(host=here), volume(size=5, host=here), volume()
 api.API().create(user, Action.SCHEDULE_ALLOCATE_VOLUME, resource_uuid=one.id, exception=no)
 (text,) = read(one)
-assert "No back-end takes 20 GiB" in text and "3.5 GiB free" in text, text
+assert "No back-end takes 20 GiB" in text and "9.0 GiB free" in text, text
 assert "onestack pool grow" in text and "{" not in text, text
 scheduler.extend_volume(user, two, 30, None)
 (text,) = read(two)
-assert text.startswith("extend volume:No back-end takes 25 GiB"), text
+assert text.startswith("extend volume:25 GiB more are wanted where the volume is"), text
+assert "there 3.5 GiB are free" in text, text
 # Where the one that was found has refused, and told why, this would be another reason.
 four = volume()
 messages.say(user, Action.CREATE_VOLUME_FROM_BACKEND, four.id, refusals.NO_KEY)
@@ -131,7 +135,12 @@ for status, told in (("error", 1), ("creating", 0)):
     scheduler.create_snapshot(user, one, shot, status, request_spec={})
     texts = read(shot)
     assert len(texts) == told, texts
-    assert all(text.startswith("create snapshot:No back-end takes 20 GiB") for text in texts)
+    assert all(text.startswith("create snapshot:20 GiB more are wanted") for text in texts)
+    assert all("there 3.5 GiB are free" in text for text in texts)
+del states["here@pool"]
+five = volume(size=5, host=here)
+scheduler.extend_volume(user, five, 30, None)
+assert "none is there" in read(five)[0], "another place is of no use to it"
 states.clear()
 api.API().create(user, Action.SCHEDULE_ALLOCATE_VOLUME, resource_uuid=three.id, exception=no)
 assert "none is there" in read(three)[0]

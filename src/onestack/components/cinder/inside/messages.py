@@ -24,6 +24,7 @@ from onestack.components.cinder.inside.refusals import (
     MIGRATE,
     NO_BACKEND,
     NO_PLACE,
+    NO_ROOM_THERE,
     NOT_COPIED,
     NOT_TURNED,
     RETYPE,
@@ -165,31 +166,38 @@ def tell_of_places(scheduler: Any) -> None:
     """
     create = api.API.create
     grow, shoot = scheduler.extend_volume, scheduler.create_snapshot
-    wanted: dict[str, int] = {}
+    growing: dict[str, tuple[int, str]] = {}
+    """More GiB, and where."""
 
     def no_place(
-        context: Any, action: Any, identity: str, size: int, resource: str = Resource.VOLUME
+        context: Any,
+        action: Any,
+        identity: str,
+        size: int,
+        host: str | None = None,
+        resource: str = Resource.VOLUME,
     ) -> None:
-        free = _most_room(scheduler)
-        if free is None:
+        rooms = _rooms(scheduler, host)
+        if not rooms:
             say(context, action, identity, NO_BACKEND, resource=resource)
         else:
-            say(context, action, identity, NO_PLACE, resource=resource, wanted=size, free=free)
+            reason, free = (NO_ROOM_THERE if host else NO_PLACE), round(max(rooms), 2)
+            say(context, action, identity, reason, resource=resource, wanted=size, free=free)
 
     @functools.wraps(grow)
     def extend_volume(context: Any, volume: Any, new_size: int, *rest: Any, **more: Any) -> Any:
-        wanted[volume.id] = new_size - volume.size
+        growing[volume.id] = (new_size - volume.size, volume.host)
         try:
             return grow(context, volume, new_size, *rest, **more)
         finally:
-            del wanted[volume.id]
+            del growing[volume.id]
 
     @functools.wraps(shoot)
     def create_snapshot(ctxt: Any, volume: Any, snapshot: Any, *rest: Any, **more: Any) -> Any:
         done = shoot(ctxt, volume, snapshot, *rest, **more)
         if snapshot.status == fields.SnapshotStatus.ERROR:
-            of_snapshot = Action.SNAPSHOT_CREATE
-            no_place(ctxt, of_snapshot, snapshot.id, volume.size, Resource.VOLUME_SNAPSHOT)
+            where = (volume.size, volume.host, Resource.VOLUME_SNAPSHOT)
+            no_place(ctxt, Action.SNAPSHOT_CREATE, snapshot.id, *where)
         return done
 
     @functools.wraps(create)
@@ -198,13 +206,13 @@ def tell_of_places(scheduler: Any) -> None:
         of_room = action in (Action.SCHEDULE_ALLOCATE_VOLUME, Action.EXTEND_VOLUME)
         if not isinstance(problem, exception.NoValidBackend) or not of_room or not identity:
             return create(self, context, action, *arguments, **more)
-        size = wanted.get(identity)
-        if size is None:
-            kept = self.db.message_get_all(context, filters={"resource_uuid": identity})
-            if any(message["detail_id"] in _OURS for message in kept):
-                # A back-end was found, and refused: it has told why.
-                return None
-            size = self.db.volume_get(context.elevated(), identity)["size"]
+        if identity in growing:
+            return no_place(context, action, identity, *growing[identity])
+        kept = self.db.message_get_all(context, filters={"resource_uuid": identity})
+        if any(message["detail_id"] in _OURS for message in kept):
+            # A back-end was found, and refused: it has told why.
+            return None
+        size = self.db.volume_get(context.elevated(), identity)["size"]
         return no_place(context, action, identity, size)
 
     scheduler.extend_volume = extend_volume
@@ -212,12 +220,16 @@ def tell_of_places(scheduler: Any) -> None:
     api.API.create = with_room
 
 
-def _most_room(scheduler: Any) -> float | None:
-    """Free GiB of the place that has most; nothing where there is none, or none that says so."""
-    states = scheduler.driver.host_manager.backend_state_map.values()
-    rooms = [pool.free_capacity_gb for state in states for pool in state.pools.values()]
-    known = [float(room) for room in rooms if isinstance(room, int | float)]
-    return round(max(known), 2) if known else None
+def _rooms(scheduler: Any, host: str | None) -> list[float]:
+    """Free GiB of all places that say so, or of the one that a volume's ``host`` names."""
+    states = scheduler.driver.host_manager.backend_state_map
+    rooms = {
+        f"{backend}#{name}": pool.free_capacity_gb
+        for backend, state in states.items()
+        for name, pool in state.pools.items()
+    }
+    chosen = rooms.values() if host is None else [rooms.get(host)]
+    return [float(room) for room in chosen if isinstance(room, int | float)]
 
 
 def tell_of_retypes() -> None:

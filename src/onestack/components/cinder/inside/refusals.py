@@ -84,11 +84,16 @@ NOT_DONE = Reason(
     "914",
     "The volume service ended meanwhile, and it is not done: ask for it again.",
 )
+NO_ROOM_THERE = Reason(
+    "915",
+    "{wanted} GiB more are wanted where the volume is, and there {free} GiB are free: volumes and "
+    "snapshots count with their full size. Delete some, or let the pool grow (onestack pool grow).",
+)
 
 ALL = (
     *(UNACCEPTABLE, NOT_COPIED, NO_ROOM, NO_PLACE, NO_BACKEND),
     *(NO_KEY, PROVIDER, HEADER, OTHER_ENCRYPTION, NOT_TURNED, STAYS, NO_FILE),
-    *(NOT_BACKED_UP, NOT_DONE),
+    *(NOT_BACKED_UP, NOT_DONE, NO_ROOM_THERE),
 )
 
 RETYPE = ("901", "change the type of a volume")
