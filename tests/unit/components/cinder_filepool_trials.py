@@ -1,6 +1,6 @@
 """Trials of the volume driver, run by the services' own Python (see test_cinder_filepool.py).
 
-``python cinder_filepool_trials.py POOL RECORD TRIAL...``, as the volume service's user.
+``python cinder_filepool_trials.py POOL RECORD SCRATCH TRIAL...``, as the volume service's user.
 Each trial is a function here that takes a driver; it raises when something is wrong.
 """
 # ruff: noqa: E402 -- cinder must be told to use native threads before anything else of it
@@ -61,8 +61,8 @@ CONTEXT = context.RequestContext(user_id="user", project_id="project", is_admin=
 HERE = "here@pool#pool"
 
 
-def make_driver(pool: str, record: str) -> filepool.FilePoolDriver:
-    scratch = tempfile.mkdtemp(prefix="trial-")
+def make_driver(pool: str, record: str, scratch: str) -> filepool.FilePoolDriver:
+    """Whatever is made beside the pool is in ``scratch``, an empty folder."""
     file = Path(scratch, "cinder.conf")
     file.write_text(
         f"[DEFAULT]\nstate_path={scratch}\nimage_conversion_dir={scratch}\n"
@@ -757,7 +757,19 @@ def files_of_the_folder_are_managed(driver: Any) -> None:
     driver.manage_existing_snapshot(shot, given)
     assert read(driver, shot, 4) == b"mine"
 
-    outside = Path(tempfile.mkdtemp(prefix="trial-"), "secret")
+    for thing, size_of in (
+        (volume(1), driver.manage_existing_get_size),
+        (snapshot(two), driver.manage_existing_snapshot_get_size),
+    ):
+        try:
+            size_of(thing, {"source-name": "gone"})
+        except exception.ManageExistingInvalidReference:
+            (text,) = read_messages(thing.id)
+            assert "No file of that name" in text, text
+        else:
+            raise AssertionError("it has none")
+
+    outside = Path(cfg.CONF.state_path, "secret")
     outside.write_text("others'")
     (folder / "link").symlink_to(outside)
     (folder / "empty").touch()
@@ -920,7 +932,7 @@ class Images:
     """As much of cinder's image service as the driver's helpers ask for."""
 
     def __init__(self, kind: str) -> None:
-        self.file = Path(tempfile.mkdtemp(prefix="trial-"), "image")
+        self.file = Path(cfg.CONF.state_path, f"image-{uuid.uuid4()}")
         self.temp_images = None
         self.meta = {
             "id": str(uuid.uuid4()),
@@ -1224,7 +1236,8 @@ def use_after_libvirt(driver: Any) -> None:
 
 def unmounted_is_noticed(driver: Any) -> None:
     files = driver._files
-    files.directory, mounted = Path(tempfile.mkdtemp(prefix="trial-")), files.directory
+    files.directory, mounted = Path(cfg.CONF.state_path, "nothing"), files.directory
+    files.directory.mkdir()
     for call in (driver.check_for_setup_error, driver._update_volume_stats):
         assert "not mounted" in refused(call)
     refused(driver.create_volume, volume(1))
@@ -1299,9 +1312,9 @@ TRIALS = {
 }
 
 
-def main(pool: str, record: str, *names: str) -> None:
+def main(pool: str, record: str, scratch: str, *names: str) -> None:
     """Run the trials ``names``; prints for each, as JSON, what went wrong or its figures."""
-    driver = make_driver(pool, record)
+    driver = make_driver(pool, record, scratch)
     outcome: dict[str, Any] = {}
     for name in names:
         started = time.monotonic()

@@ -106,8 +106,10 @@ def trials(place: pool.Pool, supervisor: None) -> Trials:
         helper = program / "onestack" / "runtime" / "in_place_of_sudo"
         words = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"]
         words += [str(services_python()), "-W", "ignore", str(program / TRIALS.name)]
+        scratch = Path(tempfile.mkdtemp(dir=place.root))
+        os.chown(scratch, uid_of(USER), -1)
         done = subprocess.run(
-            [*words, str(place.directory), str(place.record), *names],
+            [*words, str(place.directory), str(place.record), str(scratch), *names],
             env={
                 "PATH": f"{helper}:/usr/bin:/bin",
                 proc.ROOT_VARIABLE: str(place.root),
@@ -118,6 +120,7 @@ def trials(place: pool.Pool, supervisor: None) -> Trials:
             text=True,
             timeout=800,
         )
+        shutil.rmtree(scratch)
         assert done.returncode == 0, done.stderr
         outcome: dict[str, dict[str, str]] = json.loads(done.stdout)
         return outcome

@@ -69,7 +69,8 @@ from cinder.volume import manager, volume_types
 from oslo_config import cfg
 from onestack.components.cinder.inside import messages, refusals
 
-place = tempfile.mkdtemp()
+scratch = tempfile.TemporaryDirectory()
+place = scratch.name
 with open(f"{place}/cinder.conf", "w") as file:
     file.write(f"[database]\nconnection=sqlite:///{place}/cinder.sqlite\n")
 cfg.CONF(["--config-file", f"{place}/cinder.conf"], project="cinder")

@@ -278,11 +278,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
     # Files that are no volumes yet, or no more
 
     def manage_existing_get_size(self, volume: Any, existing_ref: Any) -> int:
-        try:
-            return self._imports.size(existing_ref)
-        except exception.ManageExistingInvalidReference:
-            tell(volume, Action.CREATE_VOLUME_FROM_BACKEND, Refused(NO_FILE))
-            raise
+        return self._size_of(existing_ref, volume, Action.CREATE_VOLUME_FROM_BACKEND)
 
     @told(Action.CREATE_VOLUME_FROM_BACKEND)
     def manage_existing(self, volume: Any, existing_ref: Any) -> None:
@@ -305,7 +301,18 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         self._imports.give(self.path(volume))
 
     def manage_existing_snapshot_get_size(self, snapshot: Any, existing_ref: Any) -> int:
-        return self._imports.size(existing_ref)
+        kind = Resource.VOLUME_SNAPSHOT
+        return self._size_of(existing_ref, snapshot, Action.SNAPSHOT_CREATE, kind)
+
+    def _size_of(
+        self, reference: Any, thing: Any, action: tuple[str, str], kind: str = Resource.VOLUME
+    ) -> int:
+        """GiB. Cinder would end in error, and tell nobody why."""
+        try:
+            return self._imports.size(reference)
+        except exception.ManageExistingInvalidReference:
+            tell(thing, action, Refused(NO_FILE), kind)
+            raise
 
     @told(Action.SNAPSHOT_CREATE, Resource.VOLUME_SNAPSHOT)
     def manage_existing_snapshot(self, snapshot: Any, existing_ref: Any) -> None:
