@@ -220,13 +220,18 @@ def test_two_servers_have_one_volume(sitting: Sitting) -> None:
     assert sitting.read("two", second) == "of-one"
     sitting.write("two", second, "of-two")
     assert sitting.read("one", first) == "of-two"
+    # It grows while both have it, and both see it.
+    sitting.type("openstack --os-volume-api-version 3.42 volume set --size 2 shared")
+    wait_until("the new size", lambda: sitting.size("one", first) == 2 * GIB, 60)
+    wait_until("the new size", lambda: sitting.size("two", second) == 2 * GIB, 60)
+    sitting.write("one", first, "behind", 1500)
+    assert sitting.read("two", second, 1500) == "behind"
+    sitting.state("shared", "in-use")
     # One of them goes, and the other keeps it.
     sitting.detach("one", "shared", "in-use")
     sitting.write("two", second, "alone", 1)
     assert sitting.read("two", second, 1) == "alone"
     assert sitting.seen("shared", 1, "in-use") == "alone"
-    sitting.type("openstack --os-volume-api-version 3.42 volume set --size 2 shared")
-    wait_until("the new size", lambda: sitting.size("two", second) == 2 * GIB, 60)
     sitting.detach("two", "shared")
     sitting.delete("shared")
 

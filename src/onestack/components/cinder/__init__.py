@@ -162,7 +162,7 @@ class Cinder(Component):
         return 0 if place.load() else place.length(int(ctx.answers[SIZE]))
 
     def packages(self, ctx: Context) -> Iterable[str]:
-        # cryptsetup gives an encrypted volume's copy a key of its own
+        # cryptsetup is for copies of encrypted volumes in places that are reached by iSCSI alone.
         yield from ("xfsprogs", "qemu-utils", "cryptsetup-bin")
         yield from backends.packages(ctx.answers)
 
