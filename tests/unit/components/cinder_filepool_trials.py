@@ -44,7 +44,7 @@ from cinder.db import api as database
 from cinder.db import models
 from cinder.image import image_utils
 from cinder.interface import volume_driver, volume_snapshot_revert
-from cinder.volume import configuration, manager
+from cinder.volume import configuration, manager, rpcapi, volume_utils
 from os_brick.initiator import connector
 from oslo_config import cfg
 
@@ -52,9 +52,9 @@ from onestack.components.cinder.inside import (
     filepool,
     luks,
     messages,
-    reservations,
     unfinished,
 )
+from onestack.storage import reflink
 
 GIB = 1 << 30
 CONTEXT = context.RequestContext(user_id="user", project_id="project", is_admin=False)
@@ -371,8 +371,8 @@ def what_is_copied_beside_counts(driver: Any) -> None:
     def look(*arguments: Any, **more: Any) -> None:
         seen.append(free(driver))
 
-    upload = mock.patch.object(filepool.volume_utils, "upload_volume", look)
-    fetch = mock.patch.object(filepool.image_utils, "fetch_to_raw", look)
+    upload = mock.patch.object(volume_utils, "upload_volume", look)
+    fetch = mock.patch.object(image_utils, "fetch_to_raw", look)
     with upload, fetch:
         driver.copy_volume_to_image(CONTEXT, one, store, store.meta)
         assert seen.pop() == 20, "nobody writes to it"
@@ -401,9 +401,9 @@ def a_full_pool_is_still_served(driver: Any) -> None:
     """Or nobody could delete anything."""
     for problem in (errno.ENOSPC, errno.EDQUOT):
         full = OSError(problem, "full")
-        with mock.patch.object(filepool.reflink, "supported", side_effect=full):
+        with mock.patch.object(reflink, "supported", side_effect=full):
             driver.check_for_setup_error()
-    with mock.patch.object(filepool.reflink, "supported", side_effect=OSError(errno.EIO, "bad")):
+    with mock.patch.object(reflink, "supported", side_effect=OSError(errno.EIO, "bad")):
         assert "cannot be written" in refused(driver.check_for_setup_error)
 
 
@@ -504,8 +504,10 @@ def service_of(driver: Any) -> Iterator[Any]:
     made = manager.VolumeManager(host="here@pool", service_name="pool")
     made.driver = driver
     driver.db = database
-    calls = ("extend_volume", "revert_to_snapshot", "retype", "migrate_volume")
-    calls += ("manage_existing", "delete_snapshot", "init_host")
+    calls = (
+        *("extend_volume", "revert_to_snapshot", "retype", "migrate_volume"),
+        *("manage_existing", "delete_snapshot", "init_host"),
+    )
     kept = {name: getattr(manager.VolumeManager, name) for name in calls}
     messages.tell_of_retypes()
     unfinished.finish_at_start()
@@ -572,7 +574,7 @@ def a_start_ends_what_was_interrupted(driver: Any) -> None:
         driver.create_volume(each)
 
     folder = driver._imports.directory
-    with service_of(driver) as service, mock.patch.object(unfinished.rpcapi, "VolumeAPI") as api:
+    with service_of(driver) as service, mock.patch.object(rpcapi, "VolumeAPI") as api:
         service.init_host(service_id=1)
         (asked,) = api.return_value.delete_volume.call_args_list
         assert asked.args[1].id == copy.id
@@ -647,7 +649,7 @@ def what_waited_is_not_done_again(driver: Any) -> None:
             pass
 
         # It was begun, and killed: where `finally` does nothing.
-        delete = mock.patch.object(reservations.database, "volume_admin_metadata_delete")
+        delete = mock.patch.object(database, "volume_admin_metadata_delete")
         with contextlib.suppress(Killed), delete:
             extend(side_effect=Killed)
         assert quota_held()["gigabytes"] == 2

@@ -24,7 +24,7 @@ MARKER = ".pool"
 """Made by `onestack.storage.pool`; absent when the pool is not mounted."""
 IMPORTS = "import"
 """The folder in it for files that are no volumes yet, or no more (see `imports`)."""
-_HEADER = 16 * units.Mi
+_HEADER = 16 << 20
 """Of an encrypted volume, with what its filesystem rounds up to."""
 
 
