@@ -21,7 +21,7 @@ from onestack.host.ledger import Ledger
 from onestack.kernel.mounts import is_mounted
 from onestack.model.cloud import Cloud
 from onestack.model.errors import NotInstalled, OnestackError
-from onestack.storage import acl, attach, loop, loopfile, pool, reflink
+from onestack.storage import acl, allotment, attach, loop, loopfile, pool, reflink
 from onestack.storage.filestore import FileStore
 from onestack.storage.pool import Pool, image_size
 from onestack.storage.store import Store, StoreRecord, load_record
@@ -292,6 +292,12 @@ def test_facts(cloud: Cloud) -> None:
     assert (facts.kind, facts.volumes, facts.snapshots) == ("file", 2, 1)
     assert facts.provisioned == 160 << 20
     assert facts.free == SIZE - (160 << 20)
+    # A restore writes it anew: nobody else gets its room.
+    allotment.note(place.directory / "volume-1", 100 << 20)
+    os.truncate(place.directory / "volume-1", 0)
+    facts = place_of(cloud).facts()
+    assert facts is not None
+    assert facts.provisioned == 160 << 20
     assert facts.stored < 1 << 20
     assert facts.device.startswith("/dev/loop")
 

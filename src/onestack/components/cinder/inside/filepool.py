@@ -434,8 +434,12 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
     # Connections
 
     def initialize_connection(self, volume: Any, connector: Any, **kwargs: Any) -> dict[str, Any]:
-        """Whoever gets the file may begin by cutting it off, as backups and migrations do."""
+        """Whoever gets the file may begin by cutting it off, as backups and migrations do.
+
+        And may have been killed then: the next one gets all of it.
+        """
         note(self.path(volume), _bytes(volume))
+        self.make_whole(volume)
         return self._connection(self.path(volume))
 
     def initialize_connection_snapshot(
