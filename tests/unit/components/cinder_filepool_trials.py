@@ -1223,6 +1223,7 @@ def use_after_libvirt(driver: Any) -> None:
     one.name = "volume-given-away"
     assert Path(driver.local_path(one)).stat().st_uid != os.getuid()
     assert read(driver, one, 4) == b"mine"
+    driver.initialize_connection(one, {})
     write(driver, one, b"ours")
     shot = snapshot(one)
     driver.create_snapshot(shot)
