@@ -1,7 +1,9 @@
 """Hosts of a test: each with a network, mounts, a name and processes of its own, on one machine.
 
 A host is a process 1 in namespaces of its own, with a wire to a switch. What is told to it goes
-in by nsenter. Loop devices, the kernel and its modules are one for all.
+in by nsenter. What it writes to the machine's /etc and /var it alone sees: a place that another
+host removed would be gone with all that is mounted there. Programs, loop devices, the kernel and
+its modules are one for all.
 """
 
 from __future__ import annotations
@@ -23,8 +25,12 @@ set -eu
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 host /run
 mount -t tmpfs -o mode=1777 host /dev/shm
-mkdir -p "$2/etc" "$2/work" "$2/root"
-mount -t overlay -o "lowerdir=/etc,upperdir=$2/etc,workdir=$2/work" overlay /etc
+for own in /etc /var/lib /var/log /var/cache; do
+    mkdir -p "$2/own$own" "$2/work$own"
+    options="lowerdir=$own,upperdir=$2/own$own,workdir=$2/work$own,redirect_dir=on"
+    mount -t overlay -o "$options" overlay "$own"
+done
+mkdir -p "$2/root"
 mount --bind "$2/root" "$3"
 hostname "$1"
 echo "$1" >/etc/hostname

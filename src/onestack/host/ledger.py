@@ -82,13 +82,18 @@ class Ledger:
     def hand_over(self, successor: Path) -> None:
         """What other clouds use as well (``shared`` in its data) is undone by the last of them.
 
-        ``successor`` is the root of one that stays (`onestack.host.clouds.hand_over`).
+        ``successor`` is the root of one that stays (`onestack.host.clouds.hand_over`). What
+        it made may lie in what it is given, and so is undone before.
         """
         other = Ledger(successor / "etc" / "ledger.json")
-        for entry in self.entries():
-            if entry.data.get("shared"):
-                other.record(entry.kind, **entry.data)
-                self.forget(entry.kind, **entry.data)
+        shared = [entry for entry in self.entries() if entry.data.get("shared")]
+        with other._locked():
+            known = other.entries()
+            has = [(entry.kind, entry.data) for entry in known]
+            if more := [entry for entry in shared if (entry.kind, entry.data) not in has]:
+                other._write([*more, *known])
+        for entry in shared:
+            self.forget(entry.kind, **entry.data)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

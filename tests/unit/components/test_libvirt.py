@@ -17,6 +17,8 @@ from onestack.components import guests
 from onestack.components.guests import Guests
 from onestack.components.libvirt import Libvirt, undo
 from onestack.components.openvswitch import Openvswitch
+from onestack.deploy.undo import undo_all, undos
+from onestack.host.ledger import Ledger
 from onestack.kernel import proc
 from onestack.model.context import Context
 from onestack.model.process import Process
@@ -164,3 +166,26 @@ def test_keys_of_encrypted_volumes_have_a_driver(tmp_path: Path) -> None:
         host = dataclasses.replace(MACHINE, os_version=version)
         room = Libvirt()
         assert (name in set(room.packages(context_on(host, tmp_path, room)))) is wanted
+
+
+def test_nobody_removes_what_is_mounted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty directory can be removed though something is mounted on it elsewhere."""
+    places = [tmp_path / name for name in ("new", "there")]
+    places[1].mkdir()
+    mounts = {str(place): tmp_path / "own" for place in places}
+    monkeypatch.setattr(Libvirt, "_mounts", staticmethod(lambda ctx: mounts))
+    first, second = (context(tmp_path / name, name=name) for name in ("one", "two"))
+    for ctx in (first, second):
+        (task,) = Libvirt().tasks(ctx)
+        for change in task.ensure():
+            change.do()
+        assert not list(task.ensure())
+    ends = [Ledger.of(ctx.cloud) for ctx in (first, second)]
+    ends[0].hand_over(second.cloud.root)
+    undo_all(ends[0], undos())
+    for place in places:
+        with pytest.raises(OSError, match="not empty"):
+            place.rmdir()
+    undo_all(ends[1], undos())
+    assert [place.exists() for place in places] == [False, True]
+    assert not list(places[1].iterdir())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from onestack.answers.values import Answers
 from onestack.components.libvirt.undo import GUESTS, UNDO
-from onestack.host.files import ensure_directory
+from onestack.host.files import ensure_directory, ensure_file
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
 from onestack.model.component import Component
@@ -138,7 +138,12 @@ security_driver = "none"
         yield Task("places", lambda: self._ensure_places(ctx), ("users",), before_start=True)
 
     def _ensure_places(self, ctx: Context) -> Iterator[Change]:
-        """Something to mount on; what the host has already stays as it is."""
+        """Something to mount on; what the host has already stays as it is.
+
+        A file in each of them says whose it is, and that it is in use: whoever removes an empty
+        directory (another cloud's end, dpkg) does not see what is mounted on it elsewhere, and
+        would take that away with it.
+        """
         ledger = Ledger.of(ctx.cloud)
         guests = {"user": ctx.cloud.user("qemu")}
         if not any(entry.kind == GUESTS and entry.data == guests for entry in ledger.entries()):
@@ -146,8 +151,12 @@ security_driver = "none"
                 "note whose guests are the cloud's", lambda: ledger.record(GUESTS, **guests)
             )
         for place in self._mounts(ctx):
-            if not place.startswith(("/run", "/dev")) and not Path(place).is_dir():
+            if place.startswith(("/run", "/dev")):
+                continue
+            if not Path(place).is_dir():
                 yield from ensure_directory(Path(place), ledger=ledger, shared=True)
+            text = f"The cloud in {ctx.cloud.root} has a directory of its own mounted here.\n"
+            yield from ensure_file(Path(place, f".onestack-{ctx.cloud.name}"), text, ledger=ledger)
 
     @staticmethod
     def _mounts(ctx: Context) -> dict[str, Path]:
