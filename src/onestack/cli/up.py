@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import os
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -24,13 +25,16 @@ from onestack.cli.options import (
 from onestack.cli.session import check, context, gathered, joined, secrets
 from onestack.cli.summary import facts, lines
 from onestack.deploy import joining, patches
+from onestack.deploy.processes import about
 from onestack.diagnose.preflight import component_checks
+from onestack.kernel import proc
 from onestack.model.change import Change
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
-from onestack.model.errors import BadAnswers, PreflightRefused
+from onestack.model.errors import BadAnswers, NotRunning, PreflightRefused
 from onestack.model.findings import Finding, Severity, raise_refusals
 from onestack.network.nic import operations
+from onestack.release.release import release
 from onestack.supervise.client import Client
 
 if TYPE_CHECKING:
@@ -55,6 +59,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     cloud = cloud_of(args)
     lock.need_fit(cloud, "up")
+    need_to_outlive_it(cloud)
     with contextlib.ExitStack() as stack:
         # A cloud that is not there yet gets its lock after the checks: they leave no trace.
         alone = args.dry_run
@@ -83,6 +88,26 @@ def run(args: argparse.Namespace) -> int:
         if not ctx.joined:
             ctx = dataclasses.replace(ctx, secrets=secrets(cloud, wanted.answers))
         return deploy(ctx, wanted, args)
+
+
+def need_to_outlive_it(cloud: Cloud) -> None:
+    """Raises `PreflightRefused` where this `up` would be ended half way by its own work.
+
+    One that the cloud's supervisor has run, for its door, ends with that one.
+    """
+    if os.environ.get(proc.ROOT_VARIABLE) != str(cloud.root):
+        return
+    try:
+        if about(Client(cloud), release().program):
+            return
+    except NotRunning:
+        pass
+    raise PreflightRefused(
+        "onestack's code has changed on the controller since its last `up`",
+        "its supervisor is to be replaced, and what that one has run, such as this `up`, would "
+        "end with it",
+        "run `onestack up` on the controller",
+    )
 
 
 def need_able(ctx: Context) -> None:

@@ -23,6 +23,18 @@ READY_TIMEOUT = 120.0
 """Seconds at least for one process to get ready, tries that failed included."""
 
 
+def about(supervisor: SupervisorClient, program: Path) -> SupervisorStatus | None:
+    """What the supervisor says; nothing if it runs other code of ours than ``program``.
+
+    Raises `NotRunning`.
+    """
+    try:
+        said = supervisor.details()
+    except OtherVersion:
+        return None
+    return said if Path(said.program) == program.resolve() else None
+
+
 class Processes:
     """Of one context. With ``dry_run`` the supervisor is looked at and told nothing."""
 
@@ -48,13 +60,7 @@ class Processes:
         return self.supervisor.running() and self._about() is not None
 
     def _about(self) -> SupervisorStatus | None:
-        """What the supervisor says; nothing if it runs other code of ours."""
-        try:
-            about = self.supervisor.details()
-        except OtherVersion:
-            return None
-        ours = self.ctx.release.program.resolve()
-        return about if Path(about.program) == ours else None
+        return about(self.supervisor, self.ctx.release.program)
 
     # -- the supervisor ----------------------------------------------------
 
@@ -73,15 +79,15 @@ class Processes:
         if not self.supervisor.running():
             yield Change("launch the supervisor", self._launch)
             return
-        about = self._about()
-        if about is None:
+        said = self._about()
+        if said is None:
             yield Change(
                 "restart the supervisor and all processes: onestack's own code has changed",
                 self._relaunch,
             )
             return
         names = [spec.name for spec in specs]
-        known = [process.name for process in about.processes]
+        known = [process.name for process in said.processes]
         added = [name for name in names if name not in known]
         removed = [name for name in known if name not in names]
         if added or removed:

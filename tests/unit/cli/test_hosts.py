@@ -12,12 +12,15 @@ from types import ModuleType
 
 import pytest
 
-from onestack.cli import host, join, leave, token
+from onestack.cli import host, join, leave, token, up
 from onestack.cluster.client import Place
 from onestack.cluster.membership import Issued, Member, Membership, Wish
 from onestack.cluster.tokens import JoinToken
 from onestack.model.cloud import FORMAT, Cloud, CloudRecord, HostRecord, record_path
-from onestack.model.errors import BadAnswers, OnestackError
+from onestack.model.errors import BadAnswers, NotRunning, OnestackError, PreflightRefused
+from onestack.release.release import release
+from onestack.supervise.client import Client
+from onestack.supervise.protocol import PreloadStatus, SupervisorStatus
 from tests.support.door import certified
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import context
@@ -164,3 +167,39 @@ def test_which_address_is_this_machines() -> None:
 def test_who_has_not_joined_does_not_leave(controller: Cloud) -> None:
     with pytest.raises(OnestackError, match="no host of a cloud that is elsewhere"):
         type_it(leave, controller, "--yes")
+
+
+def status(program: Path) -> SupervisorStatus:
+    nothing = PreloadStatus()
+    return SupervisorStatus(1, 0.0, "python", str(program), None, nothing, {}, (), (), ())
+
+
+@pytest.mark.parametrize("program", [None, Path("/old")])
+def test_an_up_that_the_supervisor_runs_does_not_replace_it(
+    controller: Cloud, monkeypatch: pytest.MonkeyPatch, program: Path | None
+) -> None:
+    """It would be ended by that, half way: the door's, which a host that joins has run."""
+
+    def details(self: Client) -> SupervisorStatus:
+        if program is None:
+            raise NotRunning("the supervisor does not run")
+        return status(program)
+
+    monkeypatch.setenv("ONESTACK_SUPERVISED", str(controller.root))
+    monkeypatch.setattr(Client, "details", details)
+    before = sorted(controller.root.rglob("*"))
+    with pytest.raises(PreflightRefused, match="code has changed") as problem:
+        type_it(up, controller)
+    assert "`onestack up` on the controller" in problem.value.cure
+    assert sorted(controller.root.rglob("*")) == before
+    monkeypatch.setenv("ONESTACK_SUPERVISED", "/another")
+    up.need_to_outlive_it(controller)
+
+
+def test_one_that_does_not_replace_it_goes_on(
+    controller: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = status(release().program.resolve())
+    monkeypatch.setenv("ONESTACK_SUPERVISED", str(controller.root))
+    monkeypatch.setattr(Client, "details", lambda self: same)
+    up.need_to_outlive_it(controller)

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import datetime
 import http.client
+import shlex
 import socket
 import ssl
 import threading
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from onestack.cli.main import guarded
 from onestack.cluster import client as clients
 from onestack.cluster import protocol
 from onestack.cluster.client import ClocksApart, DoorClient, NoDoor, Place, authority_of
@@ -25,8 +27,8 @@ from onestack.cluster.membership import NotAMember
 from onestack.cluster.protocol import HOST, SERVER, Hello, Join, Reach, Refusal, Renew, Standing
 from onestack.components import certificates, hosts
 from onestack.components.door import authority
-from onestack.components.door.inside import issuing
-from onestack.model.errors import BadAnswers
+from onestack.components.door.inside import admitting, issuing
+from onestack.model.errors import BadAnswers, OnestackError, PreflightRefused
 from tests.support.door import LOOPBACK, OpenDoor, certified, free_port, needs_haproxy, open_door
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import context
@@ -614,3 +616,34 @@ def test_certificates_are_made_once(tmp_path: Path) -> None:
     for change in authority.ensure_certificates(ctx, "root", "root"):
         change.do()
     assert authority.server(ctx).read_text() != before, "a new authority has a new door"
+
+
+# -- what the controller's `up` says ------------------------------------------------
+
+
+def test_a_host_is_told_why_the_controller_could_not(capfd: pytest.CaptureFixture[str]) -> None:
+    """Not the first thing that was done, which is said on the same way."""
+    problem = PreflightRefused("onestack's code has changed", "it is new\nand more", "type it")
+    with pytest.raises(SystemExit):
+        _ended_by(problem)
+    said = "    0.1 s  host: users\nnote: something\n" + capfd.readouterr().err
+    script = f"printf %s {shlex.quote(said)} >&2; exit 3"
+    with pytest.raises(OnestackError, match="could not make ready") as told:
+        admitting.admit(("/bin/sh", "-c", script))
+    assert told.value.why.splitlines() == [
+        *("onestack's code has changed", "  why:  it is new", "        and more"),
+    ]
+    assert "onestack up" in told.value.cure
+    with pytest.raises(OnestackError) as told:
+        admitting.admit(("/bin/sh", "-c", "echo refused: no such command >&2; exit 126"))
+    assert told.value.why == "refused: no such command"
+    with pytest.raises(OnestackError) as told:
+        admitting.admit(("/bin/sh", "-c", "exit 7"))
+    assert told.value.why == "onestack up ended with 7 there"
+
+
+def _ended_by(problem: OnestackError) -> None:
+    def fails() -> int:
+        raise problem
+
+    raise SystemExit(guarded(fails, "onestack up"))

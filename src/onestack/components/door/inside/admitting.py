@@ -1,0 +1,47 @@
+"""What a new host needs of the controller is made there: by `up`, which the supervisor runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from onestack.model.errors import OnestackError
+
+SECONDS = 900.0
+"""What the controller's `up` may take; it waits for no image, and no guest."""
+SAID = "onestack: "
+"""Begins an error as a program is told it (`cli.output`)."""
+
+
+def admit(command: tuple[str, ...], seconds: float = SECONDS) -> None:
+    """Have the supervisor run the one command that the door may have run as root.
+
+    Raises `OnestackError`.
+    """
+    cure = "on the controller: onestack up; then the same command here again"
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise OnestackError(
+            "the controller has not made ready for this host", f"it took {seconds:.0f} s", cure
+        ) from None
+    sys.stderr.write(done.stdout + done.stderr)
+    if done.returncode:
+        raise OnestackError(
+            "the controller could not make ready for this host",
+            _problem(done.stderr) or f"onestack up ended with {done.returncode} there",
+            cure,
+        )
+
+
+def _problem(text: str) -> str:
+    """Of what `up` said, its error: the progress stands before it, and its cure is said here."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    begins = [number for number, line in enumerate(lines) if line.startswith(SAID)]
+    found = lines[begins[-1] :] if begins else lines[-1:]
+    cures = [number for number, line in enumerate(found) if line.startswith("  cure:")]
+    if cures:
+        del found[cures[0] :]
+    return "\n".join(found).removeprefix(SAID)
