@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keystoneauth1.exceptions import NotFound
+from keystoneauth1.exceptions import Conflict, NotFound
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.session import admin_session
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 _GONE_SECONDS = 180.0
+_SERVICES = {"OpenStack-API-Version": "compute 2.53"}
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,26 @@ class Compute:
         query = {"image": image, "all_tenants": "True", "limit": "1"}
         answer = self.session.get(f"{self.url}/servers", params=query)
         return bool(answer.json()["servers"])
+
+    def compute_services(self, host: str) -> list[str]:
+        """Ids of the host's, of which there is one. They are good everywhere since nova's 2.53."""
+        answer = self.session.get(
+            f"{self.url}/os-services",
+            params={"binary": "nova-compute", "host": host},
+            headers=_SERVICES,
+        )
+        return [str(each["id"]) for each in answer.json()["services"]]
+
+    def delete_service(self, identity: str) -> str:
+        """With its host's mapping, and what placement has of it. Nova's words where it will not."""
+        url = f"{self.url}/os-services/{identity}"
+        try:
+            self.session.delete(url, headers=_SERVICES)
+        except NotFound:
+            pass
+        except Conflict as refusal:
+            return refusal.message or str(refusal)
+        return ""
 
     def server_groups(self, project: str = "") -> list[Item]:
         """A project's, or all. Nova says whose one is since its version 2.13."""

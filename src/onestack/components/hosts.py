@@ -16,6 +16,8 @@ JOIN = "CONFIG_ONESTACK_JOIN"
 """Whether there is a door."""
 AUTHORITY = "hosts-authority"
 """The capability of having made them."""
+DOOR = "door"
+"""The capability of the door: where it is ready, who was removed has nothing open any more."""
 
 HERE = frozenset(
     {
@@ -46,6 +48,11 @@ class Tls:
             f"--certificate={self.certificate}",
             f"--ca-cert={self.ca}",
         )
+
+
+def staying(ctx: Context) -> frozenset[str]:
+    """Names of the cloud's hosts; a newcomer's is not one yet."""
+    return frozenset({ctx.host.name, *(one.name for one in ctx.members if one.admitted)})
 
 
 def directory(ctx: Context) -> Path:

@@ -46,6 +46,8 @@ class Member:
     roles: frozenset[Role]
     accounts: Mapping[str, Account] = field(default_factory=dict, repr=False)
     """Capability to its account there."""
+    admitted: bool = True
+    """Whether it may have begun: what has a newcomer's name already is of a host before it."""
 
 
 @dataclass(frozen=True)

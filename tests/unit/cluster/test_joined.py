@@ -155,7 +155,7 @@ def test_its_chassis_is_known_by_its_certificate(compute: Context) -> None:
 
 def test_the_controllers_own_chassis_is_reached(controller: Context) -> None:
     # a room's module that is imported late must not take the place of a name in its front
-    assert [task.name for task in controller.model["ovn"].tasks] == ["certificate"]
+    assert [task.name for task in controller.model["ovn"].tasks] == ["certificate", "departed"]
     ids = dict(each.removeprefix("external-ids:").split("=", 1) for each in chassis(controller))
     assert ids["ovn-encap-ip"] == f'"{controller.public}"'
     assert ids["ovn-cms-options"] == '"enable-chassis-as-gw"'

@@ -129,6 +129,17 @@ def test_novas_cells(server: Server) -> None:
     assert nova.mapped_hosts(server) == {"here"}
 
 
+def test_novas_computes(server: Server) -> None:
+    rows = (("a", "nova-compute", 0), ("b", "nova-compute", 0), ("c", "nova-scheduler", 0))
+    for number, (host, binary, deleted) in enumerate((*rows, ("d", "nova-compute", 9)), 50):
+        service = {"id": number, "host": host, "topic": "compute", "deleted": deleted}
+        put(server, "nova", "services", **service, binary=binary, uuid=str(number))
+    for number, (host, deleted) in enumerate((("a", 0), ("a", 0), ("b", 7), ("d", 0)), 50):
+        one = {"id": number, "uuid": f"computes-{number}", "host": host}
+        put(server, "nova", "instances", **one, deleted=deleted)
+    assert nova.computes(server) == {"a": 2, "b": 0}
+
+
 def test_novas_servers(server: Server) -> None:
     server.query("SET GLOBAL time_zone = '+00:00'")
     for name, state, gone in (("a", "active", 0), ("b", "stopped", 0), ("c", "active", 3)):

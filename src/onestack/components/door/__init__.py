@@ -57,7 +57,7 @@ class Doorway(Feature):
 
     name = "doorway"
     title = "The cloud's door"
-    provides = (Capability("door", ("door", "door-front")),)
+    provides = (Capability(hosts.DOOR, ("door", "door-front")),)
 
     def on(self, ctx: Context) -> bool:
         return ctx.joined is None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.answers.values import Answers
-from onestack.components import lasting, openstack, periodic
+from onestack.components import hosts, lasting, openstack, periodic
 from onestack.components.nova import passing, pci
 from onestack.components.nova.novnc import ensure_novnc, novnc_directory
 from onestack.components.nova.vendordata import ensure_vendordata, vendordata_file
@@ -179,6 +179,10 @@ class Nova(Component):
         yield from lasting.findings(
             things, passing.LONG, lambda server: passing.cure(server, disks)
         )
+        if ctx.offers(hosts.DOOR):
+            from onestack.components.nova.departed import findings
+
+            yield from findings(ctx)
 
     def packages(self, ctx: Context) -> Iterable[str]:
         yield "genisoimage"  # writes a guest's configuration drive
@@ -386,6 +390,15 @@ class Nova(Component):
             before_start=True,
             scope=Scope.CLOUD,
         )
+        if ctx.offers(hosts.DOOR):
+            from onestack.components.nova.departed import ensure_departed
+
+            yield Task(
+                "departed",
+                lambda: ensure_departed(ctx),
+                ("process:nova-api", "capability:placement", f"capability:{hosts.DOOR}"),
+                scope=Scope.CLOUD,
+            )
         if ctx.answers["CONFIG_ONESTACK_GUESTS_TRUST_CA"]:
             yield Task(
                 "vendordata",

@@ -9,7 +9,7 @@ from onestack.answers.values import Answers
 from onestack.components import hosts
 from onestack.model.component import Component, Feature
 from onestack.model.context import Context
-from onestack.model.declarations import Capability, ConfigFile, Directory, Task
+from onestack.model.declarations import Capability, ConfigFile, Directory, Scope, Task
 from onestack.model.host import Network, Role
 from onestack.model.process import ExecProbe, Probe, Process
 from onestack.model.secret import OF_AGENTS, Secret
@@ -61,10 +61,17 @@ class Daemons(Feature):
     def tasks(self, ctx: Context) -> Iterable[Task]:
         if _for_hosts(ctx):
             # Imported late: answers and checks run where only the standard library is.
+            from onestack.components.ovn.departed import ensure_departed
             from onestack.components.ovn.southbound import ensure_certificate
 
             needs = (f"capability:{hosts.AUTHORITY}",)
             yield Task("certificate", lambda: ensure_certificate(ctx), needs, before_start=True)
+            yield Task(
+                "departed",
+                lambda: ensure_departed(ctx, _identity(ctx)),
+                ("capability:southbound", f"capability:{hosts.DOOR}"),
+                scope=Scope.CLOUD,
+            )
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         yield from _databases(ctx)

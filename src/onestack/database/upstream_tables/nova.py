@@ -42,6 +42,18 @@ def map_host(server: Server, host: str, cell: str) -> None:
     )
 
 
+def computes(server: Server) -> dict[str, int]:
+    """Host to the number of its servers, for each that has a compute service."""
+    found = server.query(
+        "SELECT s.host, COUNT(i.id) FROM services s"
+        " LEFT JOIN instances i ON i.host = s.host AND i.deleted = 0"
+        " WHERE s.`binary` = 'nova-compute' AND s.deleted = 0 GROUP BY s.host",
+        (),
+        CELL,
+    )
+    return {str(host): int(count) for host, count in found}
+
+
 def running_longer_than(server: Server, seconds: int) -> int:
     """How many servers are active since more than ``seconds``."""
     return server.number(

@@ -103,6 +103,16 @@ class OvnMechanism(Mechanism):
             before_start=True,
             scope=Scope.CLOUD,
         )
+        if ctx.offers(hosts.DOOR):
+            # Imported late: answers and checks run where only the standard library is.
+            from onestack.components.neutron.departed import ensure_departed
+
+            yield Task(
+                "departed",
+                lambda: ensure_departed(ctx),
+                ("process:neutron-api", f"capability:{hosts.DOOR}"),
+                scope=Scope.CLOUD,
+            )
         if not ctx.answers[keys.FWAAS]:
             # after the API's start without the service: it would make them again
             yield Task(
