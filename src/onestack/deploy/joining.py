@@ -93,10 +93,14 @@ class Places:
 
     def client(self, kept: Kept) -> DoorClient:
         """As the host that this is. Raises `OSError`."""
-        own = self.certificate, self.key
-        for change in ensure_file(own[0], kept.standing.certificate, mode=0o600):
+        # A run that was killed has written down the one and not yet the other.
+        for change in self.ensure_certificate(kept.standing):
             change.do()
+        own = self.certificate, self.key
         return DoorClient(Place.read(kept.door), self.authority.read_text(), own)
+
+    def ensure_certificate(self, standing: Standing) -> Iterator[Change]:
+        yield from ensure_file(self.certificate, standing.certificate, mode=0o600)
 
 
 @dataclass(frozen=True)
@@ -182,8 +186,7 @@ class Joining:
         if places.kept() is None:
             yield Change(f"join the cloud as {self.name}", self._join)
         if (kept := places.kept()) is not None:
-            text = kept.standing.certificate
-            yield from ensure_file(places.certificate, text, mode=0o600)
+            yield from places.ensure_certificate(kept.standing)
 
     def _join(self) -> None:
         asked = Join(
@@ -233,8 +236,11 @@ def joining(
 
 
 def keep(places: Places, place: Place, standing: Standing) -> None:
+    """What the host's daemons show is its newest certificate from then on."""
     text = json.dumps(to_plain(Kept(str(place), standing)), indent=1) + "\n"
     write_file(places.standing, text, mode=0o600)
+    for change in places.ensure_certificate(standing):
+        change.do()
 
 
 def refreshed(cloud: Cloud) -> Standing | None:

@@ -354,7 +354,10 @@ def test_old_tls_is_not_spoken(door: OpenDoor) -> None:
 # -- renewal, admission, leaving -------------------------------------------------
 
 
-def test_a_certificate_is_renewed(door: OpenDoor, tmp_path: Path) -> None:
+def test_a_certificate_is_renewed(
+    door: OpenDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuing, "DAYS", 29)
     standing, own = joined(door, tmp_path)
     key = serialization.load_pem_private_key(own[1].read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)

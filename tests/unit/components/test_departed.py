@@ -21,6 +21,7 @@ from onestack.components import ALL
 from onestack.components.neutron import departed as neutrons
 from onestack.components.nova import departed as novas
 from onestack.components.ovn import departed as ovns
+from onestack.database.upstream_tables import nova as tables
 from onestack.host.telling import listen
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -57,7 +58,7 @@ class Services:
 
     def __init__(self) -> None:
         self.computes = {"here": 2, "web2": 1}
-        self.mapped: list[str] = []
+        self.mapped: list[tuple[str, ...]] = []
         self.refuses = False
         self.providers: dict[str, dict[str, Any]] = {}
         """By its id: name and parent."""
@@ -123,8 +124,8 @@ def services(monkeypatch: pytest.MonkeyPatch) -> Services:
     found = Services()
     session = cast(Session, found)
     monkeypatch.setattr(novas, "server_of", lambda ctx: None)
-    monkeypatch.setattr(novas.tables, "computes", lambda server: dict(found.computes))
-    monkeypatch.setattr(novas.tables, "map_host", lambda server, *given: found.mapped.append(given))
+    monkeypatch.setattr(tables, "computes", lambda server: dict(found.computes))
+    monkeypatch.setattr(tables, "map_host", lambda server, *given: found.mapped.append(given))
     monkeypatch.setattr(novas, "compute_of", lambda ctx: Compute(session, "compute"))
     monkeypatch.setattr(novas, "placement_of", lambda ctx: Placement(session, "placement"))
     return found
@@ -157,7 +158,7 @@ def test_a_newcomer_finds_nothing_of_its_namesake(ctx: Context, services: Servic
     assert len(made(novas.ensure_departed(ctx))) == 1
     assert services.providers == {}
     assert services.allocations == {"moved": {"else": {"resources": {"VCPU": 1}}}}
-    assert services.mapped == [(("web1", "cell1"))]
+    assert services.mapped == [("web1", "cell1")]
 
 
 def test_what_a_killed_run_left_at_placement_goes_too(ctx: Context, services: Services) -> None:
@@ -256,7 +257,7 @@ def southbound(
     monkeypatch.setattr(ovns, "as_user", lambda user, *words: words)
     database = tmp_path / "sb.db"
     subprocess.run(["ovsdb-tool", "create", database, SCHEMA], check=True)
-    words = [*("ovsdb-server", database, f"--remote=punix:{place}", f"--unixctl={tmp_path}/ctl")]
+    words = ["ovsdb-server", str(database), f"--remote=punix:{place}", f"--unixctl={tmp_path}/ctl"]
     with subprocess.Popen([*words, "--no-chdir"], stderr=subprocess.DEVNULL) as server:
 
         def transact(*operations: dict[str, Any]) -> Any:

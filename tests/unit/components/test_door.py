@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from onestack.cluster.membership import Issued, Member, Membership, Wish
 from onestack.cluster.settings import DoorSettings
+from onestack.components import certificates
+from onestack.components import hosts as joined
 from onestack.components.door import JOIN, LAUNCHER, Door
 from onestack.model.declared import Declared
+from onestack.model.host import Joined
 from onestack.model.root_command import Refused, chosen
 from tests.support.door import needs_haproxy
 from tests.unit.components.rooms import MACHINE, content, context, context_on
 
 DOOR = Door()
+DAY = 86400.0
 
 
 def test_it_is_there_only_when_asked_for(tmp_path: Path) -> None:
@@ -71,6 +81,50 @@ def test_its_settings_are_read_again(tmp_path: Path) -> None:
     found = DoorSettings.read(file)
     assert found.controller == ctx.host.name and found.accounts == ctx.secrets["hosts"]
     assert found.accounts not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [(80, ""), (29.5, "ends on 2"), (0.5, "ends on 2"), (-1, "has ended")],
+)
+def test_a_certificate_that_ends_is_told_on_both_sides(
+    tmp_path: Path, days: float, said: str
+) -> None:
+    ctx = context(tmp_path, DOOR, **{JOIN: "y"})
+    ends = time.time() + days * DAY
+
+    def sign(member: Member) -> Issued:
+        return Issued("certificate", "1", ends)
+
+    place = ctx.cloud.data / "door"
+    place.mkdir(parents=True)
+    kept = Membership(place)
+    kept.join(kept.invite("ab" * 32, "compute", "", 3600), Wish("web1", "192.0.2.7", "k"), sign)
+    found = list(DOOR.health_checks(ctx))
+    assert [said in one.what and "web1" in one.what for one in found] == [True] * bool(said)
+    elsewhere = dataclasses.replace(ctx, joined=Joined("192.0.2.1", "x", {}))
+    assert list(DOOR.health_checks(elsewhere)) == [], "before the first up there is none"
+    tls = joined.own(elsewhere)
+    tls.certificate.parent.mkdir(parents=True)
+    tls.certificate.write_text(certificate(days))
+    found = list(DOOR.health_checks(elsewhere))
+    assert [said in one.what and "this host" in one.what for one in found] == [True] * bool(said)
+    assert all("onestack" in one.cure for one in found)
+
+
+def certificate(days: float) -> str:
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(certificates.named("web1"))
+        .issuer_name(certificates.named("web1"))
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=9))
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .sign(key, hashes.SHA256())
+    )
+    return certificates.pem(made)
 
 
 def test_where_nobody_comes_there_is_no_door(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from onestack.cluster import protocol
 from onestack.cluster.client import ClocksApart, DoorClient, NoDoor, Place
-from onestack.cluster.protocol import Hello, Refusal
+from onestack.cluster.protocol import Hello, Refusal, Renew, Standing
 from onestack.cluster.tokens import JoinToken
 from onestack.deploy import joining
 from onestack.deploy.joining import Joining, Places
@@ -66,7 +67,7 @@ def join(wanted: Joining) -> list[str]:
 def test_a_machine_joins_and_again_changes_nothing(door: OpenDoor, machine: Cloud) -> None:
     wanted = wish(door, machine)
     steps = join(wanted)
-    assert steps == ["door", "door", "key", "way-back", "host", "host", "admission"]
+    assert steps == ["door", "door", "key", "way-back", "host", "admission"]
     kept = Places.of(machine).kept()
     assert kept is not None and kept.door == str(door.place)
     assert kept.standing.name == "web1" and kept.standing.admitted
@@ -292,7 +293,23 @@ def test_a_certificate_is_renewed_before_it_ends(
     found = joining.refreshed(machine)
     assert found is not None and found.certificate != first.certificate
     assert door.hosts.member("web1").certificates[0] == first
+    places = Places.of(machine)
+    assert places.certificate.read_text() == found.certificate, "in use from now on"
     assert joining.refreshed(machine) == found, "once"
+
+
+def test_one_that_lasts_is_not_renewed(door: OpenDoor, machine: Cloud) -> None:
+    """Each that is given up is in the list of revoked ones until it ends."""
+    join(wish(door, machine))
+    places = Places.of(machine)
+    kept = places.kept()
+    assert kept is not None
+    asked = Renew(joining._request(places.key))
+    for _ in range(3):
+        found = places.client(kept).ask("POST", protocol.RENEW, Standing, asked)
+        assert found == kept.standing
+    assert len(door.hosts.member("web1").certificates) == 1
+    assert door.hosts.revoked() == ()
 
 
 def test_without_its_controller_a_host_goes_on(

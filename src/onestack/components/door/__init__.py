@@ -180,6 +180,12 @@ class Door(Component):
                 "give the cloud this machine's own: --set CONFIG_CONTROLLER_HOST=ADDRESS",
             )
 
+    def health_checks(self, ctx: Context) -> Iterable[Finding]:
+        # Imported late: answers and checks run where only the standard library is.
+        from onestack.components.door.lasting import findings
+
+        yield from findings(ctx, place(ctx))
+
     def packages(self, ctx: Context) -> Iterable[str]:
         return ("haproxy",)
 

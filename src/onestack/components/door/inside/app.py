@@ -142,6 +142,10 @@ class Door:
         if digest != member.key:
             raise Refusal("the certificate is for another key than the host's", exit_code=2)
 
+        if issuing.lasts(member.certificates[-1].ends):
+            # Each that is given up stays in the list of those that are good no more.
+            return self.settings.standing(member)
+
         def sign(of: Member) -> Issued:
             return issuing.issued(Path(self.settings.ca), Path(self.settings.ca_key), key, of)
 

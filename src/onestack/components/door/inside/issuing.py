@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import time
 from pathlib import Path
 
 from cryptography import x509
@@ -61,6 +62,11 @@ def issued(ca: Path, ca_key: Path, key: ec.EllipticCurvePublicKey, member: Membe
     )
     ends = made.not_valid_after_utc.timestamp()
     return Issued(certificates.pem(made), serial(made), ends)
+
+
+def lasts(ends: float) -> bool:
+    """Whether a certificate that ends then (seconds since 1970) is good for a while yet."""
+    return ends - time.time() > certificates.RENEW_DAYS * 86400
 
 
 def serial(certificate: x509.Certificate) -> str:
