@@ -7,7 +7,7 @@ import argparse
 from onestack.cli import lock, output
 from onestack.cli.hosts_of import Doorkeeper
 from onestack.cli.options import cloud_of, cloud_options, json_option, yes_option
-from onestack.cluster.membership import Member
+from onestack.cluster.membership import Member, NotAMember
 from onestack.model.cloud import Cloud
 from onestack.model.errors import BadAnswers
 
@@ -55,21 +55,31 @@ def run(args: argparse.Namespace) -> int:
 
 
 def removed(cloud: Cloud, keeper: Doorkeeper, name: str, yes: bool) -> int:
-    """It is locked out at the door at once; `up` ends its accounts and what it has open."""
-    one = keeper.hosts.member(name)
-    if not output.confirm(f"Remove the host {one.name!r}, with what runs there?", yes):
-        raise BadAnswers(
-            f"the host {one.name!r} was not removed",
-            "its guests would be cut off from the cloud",
-            "say so with --yes",
-        )
-    keeper.hosts.remove(one.name)
-    output.say(f"{one.name} is let in no more. What it has open ends, and its accounts go, now:")
+    """It is locked out at the door at once; `up` ends its accounts and what it has open.
+
+    Typed again for one that went, it does the second part: the first run may have been killed.
+    """
+    try:
+        one = keeper.hosts.member(name)
+    except NotAMember:
+        if not keeper.hosts.was_removed(name):
+            raise
+        output.say(f"{name} was removed already.")
+    else:
+        if not output.confirm(f"Remove the host {one.name!r}, with what runs there?", yes):
+            raise BadAnswers(
+                f"the host {one.name!r} was not removed",
+                "its guests would be cut off from the cloud",
+                "say so with --yes",
+            )
+        keeper.hosts.remove(one.name)
+        output.say(f"{one.name} is let in no more.")
+    output.say("What it has open ends, and its accounts go, by `onestack up`, now:")
     # Imported late: it brings all components.
     from onestack.cli import main
 
     where = ["--name", cloud.name, "--root", str(cloud.root)]
-    return main.run(["up", *where])
+    return main.run(["up", "--wait", *where])
 
 
 def state(one: Member) -> str:

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from onestack.cli import output
 from onestack.deploy import patches
-from onestack.kernel.locks import attempt
+from onestack.kernel.locks import attempt, patient
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError, PreflightRefused
 from onestack.release.release import CURRENT
@@ -24,11 +25,11 @@ class Busy(OnestackError):
 
 
 @contextmanager
-def changing(cloud: Cloud, verb: str, dry_run: bool = False) -> Iterator[None]:
+def changing(cloud: Cloud, verb: str, dry_run: bool = False, wait: bool = False) -> Iterator[None]:
     """Hold ``ROOT/run/up.lock``; the kernel frees it however we end. A dry run holds nothing.
 
-    Raises `Busy`, with the process that holds it, at once; `PreflightRefused` where we may
-    not write there; and as `need_fit`.
+    Raises `Busy`, with the process that holds it, at once, unless we are to ``wait`` for its end;
+    `PreflightRefused` where we may not write there; and as `need_fit`.
     """
     need_fit(cloud, verb)
     if dry_run:
@@ -37,13 +38,12 @@ def changing(cloud: Cloud, verb: str, dry_run: bool = False) -> Iterator[None]:
     descriptor = _opened(cloud, verb)
     try:
         if not attempt(descriptor):
-            who = os.read(descriptor, 200).decode(errors="replace").split()
-            pid, doing = (who[0], who[1]) if len(who) == 2 else ("?", "up")
-            raise Busy(
-                f"`onestack {doing}` is at work on the cloud {cloud.name!r} (process {pid})",
-                "two at once would undo each other's work",
-                f"wait until it has ended, or stop it: kill {pid}",
-            )
+            busy = _busy(cloud, descriptor)
+            if not wait:
+                raise busy
+            output.note(f"note: {busy.what}: waiting until it has ended")
+            patient(descriptor)
+            _need_still(cloud, verb, descriptor)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {verb}\n".encode(), 0)
         yield
@@ -51,6 +51,26 @@ def changing(cloud: Cloud, verb: str, dry_run: bool = False) -> Iterator[None]:
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _busy(cloud: Cloud, descriptor: int) -> Busy:
+    who = os.pread(descriptor, 200, 0).decode(errors="replace").split()
+    pid, doing = (who[0], who[1]) if len(who) == 2 else ("?", "up")
+    return Busy(
+        f"`onestack {doing}` is at work on the cloud {cloud.name!r} (process {pid})",
+        "two at once would undo each other's work",
+        f"wait until it has ended, or stop it: kill {pid}",
+    )
+
+
+def _need_still(cloud: Cloud, verb: str, descriptor: int) -> None:
+    """Raises `PreflightRefused` where what was waited for has made another cloud of it, or none."""
+    if not os.fstat(descriptor).st_nlink:
+        raise PreflightRefused(
+            f"the cloud {cloud.name!r} is not there any more",
+            f"it was destroyed while `onestack {verb}` waited",
+        )
+    need_fit(cloud, verb)
 
 
 def _opened(cloud: Cloud, verb: str) -> int:

@@ -47,6 +47,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
     yes_option(parser)
     parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait for another onestack that works on the cloud, and do not refuse",
+    )
+    parser.add_argument(
         "--purge",
         action="store_true",
         help="remove also the data of components that the answers switch off",
@@ -64,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         # A cloud that is not there yet gets its lock after the checks: they leave no trace.
         alone = args.dry_run
         if not alone and lock.exists(cloud):
-            stack.enter_context(lock.changing(cloud, "up"))
+            stack.enter_context(lock.changing(cloud, "up", wait=args.wait))
             alone = True
         put_back = alone and not args.dry_run and operations.recover(cloud, output.note)
         if alone and not args.dry_run:
@@ -78,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         need_able(ctx)
         findings = check(ctx, handed.remote)
         if not alone:
-            stack.enter_context(lock.changing(cloud, "up"))
+            stack.enter_context(lock.changing(cloud, "up", wait=args.wait))
         for notice in (*wanted.notices, *remarks(findings)):
             output.note(f"note: {notice}")
         if args.dry_run:

@@ -87,10 +87,11 @@ class Invitation:
 
 @dataclass(frozen=True)
 class Revoked:
-    """A certificate that is refused although it has not ended yet."""
+    """A certificate that is refused although it has not ended yet; ``name`` is its host's."""
 
     serial: str
     ends: float
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,10 @@ class Membership:
             "on the controller: onestack token create; then here: onestack leave, onestack join",
         )
 
+    def was_removed(self, name: str) -> bool:
+        """Whether a host of that name went, and has a certificate that has not ended yet."""
+        return normal(name) in {one.name for one in self.revoked()}
+
     def revoked(self) -> tuple[Revoked, ...]:
         """Those that have not ended by themselves."""
         return tuple(r for r in self.document().revoked if r.ends > self.now())
@@ -285,7 +290,7 @@ class Membership:
             if kept.name and kept.name != name:
                 raise BadAnswers(
                     f"the token {token.id} is for a host called {kept.name!r}, not {name!r}",
-                    "it was made with --name",
+                    "it was made with --host",
                     f"onestack join --host {kept.name} …, if this is that machine",
                 )
             self._need_free(document, name)
@@ -353,7 +358,7 @@ class Membership:
                     dropped = [c for c in one.certificates if c not in kept]
                     change.to(
                         members=_with(document.members, now),
-                        revoked=self._more_revoked(document, dropped),
+                        revoked=self._more_revoked(document, one.name, dropped),
                     )
                     return now
         raise NotAMember(f"the host {member.name!r} was removed meanwhile")
@@ -377,14 +382,16 @@ class Membership:
             document = change.document
             change.to(
                 members=tuple(m for m in document.members if m.identity != gone.identity),
-                revoked=self._more_revoked(document, gone.certificates),
+                revoked=self._more_revoked(document, gone.name, gone.certificates),
             )
             return gone
 
-    def _more_revoked(self, document: Document, more: Iterable[Issued]) -> tuple[Revoked, ...]:
+    def _more_revoked(
+        self, document: Document, name: str, more: Iterable[Issued]
+    ) -> tuple[Revoked, ...]:
         now = self.now()
         before = (r for r in document.revoked if r.ends > now)
-        return (*before, *(Revoked(c.serial, c.ends) for c in more if c.ends > now))
+        return (*before, *(Revoked(c.serial, c.ends, name) for c in more if c.ends > now))
 
     # -- changing ------------------------------------------------------------
 

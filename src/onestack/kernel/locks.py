@@ -18,6 +18,11 @@ def attempt(descriptor: int) -> bool:
     return True
 
 
+def patient(descriptor: int) -> None:
+    """Take the lock when whoever has it lets go, however long that takes."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
 @contextmanager
 def held(path: Path) -> Iterator[None]:
     """Hold ``path``, a directory or a file (made if it is not there, 0600).
@@ -27,7 +32,7 @@ def held(path: Path) -> Iterator[None]:
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        patient(descriptor)
         yield
     finally:
         os.close(descriptor)

@@ -140,7 +140,13 @@ def test_a_host_is_removed_at_once_and_up_does_the_rest(
     assert hosts(controller).document().members
     assert type_it(host, controller, "remove", "web1", "--yes") == 0
     assert not hosts(controller).document().members
-    assert ran == [["up", "--name", "onestack", "--root", str(controller.root)]]
+    again = ["up", "--wait", "--name", "onestack", "--root", str(controller.root)]
+    assert ran == [again]
+    assert type_it(host, controller, "remove", "Web1") == 0, "that up may have been killed"
+    assert ran == [again, again]
+    with pytest.raises(OnestackError, match="no host called 'wbe1'"):
+        type_it(host, controller, "remove", "wbe1", "--yes")
+    assert ran == [again, again]
 
 
 def test_a_token_is_given_in_three_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ from onestack.cli import lock, logs, pool, status
 from onestack.cli.options import KEPT
 from onestack.cli.select import roster, select
 from onestack.model.cloud import Cloud
-from onestack.model.errors import BadAnswers, OnestackError
+from onestack.model.errors import BadAnswers, OnestackError, PreflightRefused
 from onestack.model.process import Process, Roster
 from onestack.supervise.client import Client, OtherVersion
 
@@ -107,6 +109,60 @@ def test_two_programs_do_not_change_one_cloud(tmp_path: Path) -> None:
     # Killed: the kernel has freed the lock.
     with lock.changing(cloud, "down"):
         pass
+
+
+def test_one_that_is_to_wait_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cloud, waits = Cloud("a", tmp_path), threading.Event()
+    done: list[str] = []
+
+    def wait() -> None:
+        waits.set()
+        with lock.changing(cloud, "up", wait=True):
+            done.append("second")
+
+    other = threading.Thread(target=wait)
+    with lock.changing(cloud, "nic"):
+        other.start()
+        assert waits.wait(60)
+        until = time.monotonic() + 60
+        while "waiting" not in (said := capsys.readouterr().err):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert f"`onestack nic` is at work on the cloud 'a' (process {os.getpid()})" in said
+        done.append("first")
+    other.join(60)
+    assert done == ["first", "second"]
+
+
+def test_it_makes_no_cloud_anew_that_was_destroyed_meanwhile(tmp_path: Path) -> None:
+    cloud = Cloud("a", tmp_path)
+    problems: list[PreflightRefused] = []
+
+    def wait() -> None:
+        try:
+            with lock.changing(cloud, "up", wait=True):
+                pass
+        except PreflightRefused as problem:
+            problems.append(problem)
+
+    other = threading.Thread(target=wait)
+    with lock.changing(cloud, "destroy"):
+        other.start()
+        place = str(cloud.run / "up.lock")
+        until = time.monotonic() + 60
+        opened = [0]
+        while len(opened) < 2:
+            assert time.monotonic() < until
+            opened = [1 for fd in Path("/proc/self/fd").iterdir() if _leads(fd) == place]
+        (cloud.run / "up.lock").unlink()
+    other.join(60)
+    assert "was destroyed while" in problems[0].why
+
+
+def _leads(descriptor: Path) -> str:
+    with contextlib.suppress(OSError):
+        return os.readlink(descriptor)
+    return ""
 
 
 @pytest.mark.parametrize(("text", "size"), [("+5G", 25 << 30), ("100G", 100 << 30)])

@@ -58,7 +58,7 @@ def test_what_it_may_have_run_as_root_is_one_command(tmp_path: Path) -> None:
     told = json.loads(content(ctx, DOOR, "door.json"))
     helper, *command = told["admit"]
     assert helper.endswith("/runtime/root-helper")
-    assert command == [str(LAUNCHER), "up", "--name", "a", "--root", str(ctx.cloud.root)]
+    assert command == [str(LAUNCHER), "up", "--wait", "--name", "a", "--root", str(ctx.cloud.root)]
     chosen(command, allowed)
     for other in (
         [*command, "--set", "CONFIG_ONESTACK_JOIN=n"],

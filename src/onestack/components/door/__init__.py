@@ -246,7 +246,7 @@ def settings(ctx: Context) -> DoorSettings:
 
 def _admit(ctx: Context) -> tuple[str, ...]:
     """What makes on the controller all that its hosts need there, any number of times."""
-    return (str(LAUNCHER), "up", "--name", ctx.cloud.name, "--root", str(ctx.cloud.root))
+    return (str(LAUNCHER), "up", "--wait", "--name", ctx.cloud.name, "--root", str(ctx.cloud.root))
 
 
 def _front(ctx: Context) -> str:
