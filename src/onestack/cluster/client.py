@@ -210,6 +210,12 @@ def _ask(
             f"nothing came within {seconds:.0f} s",
             f"see whether a packet filter is in between: TCP port {place.port} of the controller",
         ) from None
+    except http.client.RemoteDisconnected:
+        raise NoDoor(
+            f"the connection to the door at {place} was lost",
+            "it ended before there was an answer",
+            "on the controller: onestack status door; then the same command again",
+        ) from None
     except http.client.HTTPException:
         raise _another(place) from None
     except OSError as error:

@@ -15,19 +15,21 @@ import secrets
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.cluster import protocol
-from onestack.cluster.client import DoorClient, NoDoor, Place, authority_of
+from onestack.cluster.client import SECONDS, DoorClient, NoDoor, Place, authority_of
 from onestack.cluster.names import host_name
 from onestack.cluster.protocol import Join, Reach, Refusal, Renew, Standing
 from onestack.cluster.tokens import JoinToken
 from onestack.components.hosts import joined_folder
 from onestack.engine.step import Step
 from onestack.host.files import ensure_directory, ensure_file, remove_tree, write_file
+from onestack.host.telling import tell
 from onestack.kernel.sockets import may_listen
 from onestack.model.change import Change
 from onestack.model.cloud import Cloud
@@ -37,6 +39,10 @@ from onestack.model.host import Role
 
 ADMISSION = 960.0
 """Seconds that the controller may take to make what the host needs there."""
+AWAY = 120.0
+"""Seconds that the door may be away meanwhile."""
+AGAIN = 2.0
+"""Seconds until it is asked again."""
 
 
 @dataclass(frozen=True)
@@ -205,15 +211,43 @@ class Joining:
         if kept.standing.admitted:
             return
 
-        def admit() -> None:
-            client = self._places.client(kept)
-            keep(
-                self._places,
-                self.place,
-                client.ask("POST", protocol.ADMIT, Standing, {}, ADMISSION),
-            )
+        yield Change(
+            "have the controller make what this host needs there", lambda: self._admit(kept)
+        )
 
-        yield Change("have the controller make what this host needs there", admit)
+    def _admit(self, kept: Kept) -> None:
+        """Asked until it is done: the controller does it for one host at a time.
+
+        What it does for one that has left starts the door's front anew, and ends this connection:
+        so one that is lost is asked for again, and the door is away for a moment.
+        """
+        client, until = self._places.client(kept), time.monotonic() + ADMISSION
+        away: float | None = None
+        while True:
+            began = time.monotonic()
+            try:
+                now = client.ask("POST", protocol.ADMIT, Standing, {}, ADMISSION)
+            except NoDoor as lost:
+                ended = time.monotonic()
+                # It does not take so long to find out that nobody is there: one was, until now.
+                if away is None or ended - began > 2 * SECONDS:
+                    away = ended
+                if ended - away > AWAY:
+                    raise
+                tell(f"{lost.what}; asking again")
+            else:
+                keep(self._places, self.place, now)
+                if now.admitted:
+                    return
+                away = None
+                tell("the controller is at work for another host; asking again")
+            if time.monotonic() > until:
+                raise OnestackError(
+                    "the controller has not made ready for this host",
+                    f"it was at work for others for {ADMISSION:.0f} s",
+                    "see onestack status there; then the same command here again",
+                )
+            time.sleep(AGAIN)
 
     @property
     def _digest(self) -> str:

@@ -10,6 +10,7 @@ import shlex
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -385,12 +386,69 @@ def test_the_controller_makes_what_a_host_needs_once(door: OpenDoor, tmp_path: P
     assert door.calls == ["up"], "a host cannot keep the controller busy"
 
 
+def test_hosts_that_wait_for_the_controller_hold_no_thread(
+    door: OpenDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, real = threading.Event(), threading.Event(), door.app._admit
+
+    def admit() -> None:
+        begun.set()
+        assert go_on.wait(60)
+        real()
+
+    monkeypatch.setattr(door.app, "_admit", admit)
+    owns = [joined(door, tmp_path, f"web{n}", address=f"192.0.2.{n}")[1] for n in range(1, 20)]
+    first = threading.Thread(
+        target=lambda: door.client(owns[0]).ask("POST", protocol.ADMIT, Standing)
+    )
+    first.start()
+    assert begun.wait(60)
+    for own in owns[1:]:
+        assert not door.client(own).ask("POST", protocol.ADMIT, Standing, seconds=5).admitted
+    go_on.set()
+    first.join(60)
+    for own in owns:
+        assert door.client(own).ask("POST", protocol.ADMIT, Standing).admitted
+    assert door.calls == ["up"]
+
+
 def test_a_host_leaves(door: OpenDoor, tmp_path: Path) -> None:
     _, own = joined(door, tmp_path)
     assert door.client(own).ask("POST", protocol.LEAVE, dict[str, str]) == {"left": "web1"}
     assert door.hosts.document().members == ()
+    until = time.monotonic() + 60
+    while door.calls != ["up"]:  # ends what the host has open, and its accounts
+        assert time.monotonic() < until
+        time.sleep(0.01)
     with pytest.raises(Refusal):
         door.client(own).ask("POST", protocol.LEAVE, dict[str, str])
+
+
+def test_hosts_that_leave_at_once_have_it_run_once_more(
+    door: OpenDoor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each after it has left; what fails is said, and the next `up` does it."""
+    owns = [joined(door, tmp_path, f"web{n}", address=f"192.0.2.{n}")[1] for n in range(1, 6)]
+    with door.app._at_work:
+        for own in owns:
+            assert door.client(own).ask("POST", protocol.LEAVE, dict[str, str])
+    until = time.monotonic() + 60
+    while not door.calls:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    with door.app._at_work:
+        assert door.calls == ["up"]
+
+
+def test_what_a_host_that_left_had_and_could_not_be_ended_is_logged(
+    door: OpenDoor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> None:
+        raise OnestackError("no room", "the disk is full")
+
+    monkeypatch.setattr(door.app, "_admit", fails)
+    door.app._end_what_it_had()
+    assert "until the next `onestack up`: no room: the disk is full" in caplog.text
 
 
 # -- joining, refused --------------------------------------------------------------

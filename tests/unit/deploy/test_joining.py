@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -265,6 +266,67 @@ def test_a_controller_that_cannot_make_ready(
         patch.setattr(door.app, "_admit", fails)
         refused(wanted, Refusal, "could not make ready")
     assert join(wanted) == ["admission"]
+
+
+def test_a_connection_that_is_lost_meanwhile_is_asked_for_again(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the controller does for hosts that left starts the door's front anew."""
+    real = door.app._admit
+
+    def cut() -> None:
+        door.front.stop()
+        door.front.start()
+        real()
+
+    monkeypatch.setattr(joining, "AGAIN", 0.1)
+    monkeypatch.setattr(door.app, "_admit", cut)
+    assert join(wish(door, machine))[-1] == "admission"
+    kept = Places.of(machine).kept()
+    assert kept is not None and kept.standing.admitted
+    assert door.calls == ["up"]
+
+
+def test_a_door_that_stays_away_is_not_waited_for_for_ever(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "AGAIN", 0.05)
+    monkeypatch.setattr(joining, "AWAY", 0.3)
+    monkeypatch.setattr(door.app, "_admit", door.front.stop)
+    try:
+        refused(wish(door, machine), NoDoor, "nothing listens")
+    finally:
+        door.front.start()
+
+
+def test_while_the_controller_is_at_work_for_another_the_host_asks_again(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        asked.append(seconds)
+        if len(asked) == 2:
+            door.app._at_work.release()
+
+    monkeypatch.setattr("onestack.deploy.joining.time.sleep", sleep)
+    door.app._at_work.acquire()
+    join(wish(door, machine))
+    assert asked == [joining.AGAIN] * 2
+    assert door.calls == ["up"]
+    with monkeypatch.context() as patch:
+        patch.setattr(joining, "ADMISSION", 0.0)
+        patch.setattr("onestack.deploy.joining.time.sleep", lambda seconds: None)
+        other = dataclasses.replace(machine, root=machine.root / "other")
+        other.etc.mkdir(parents=True)
+        patch.setattr("onestack.components.door.inside.app._address", lambda text: "192.0.2.9")
+        wanted = wish(door, other, name="web2")
+        patch.setattr(Joining, "_try_way_back", lambda self: None)
+        door.app._at_work.acquire()
+        try:
+            refused(wanted, OnestackError, "has not made ready")
+        finally:
+            door.app._at_work.release()
 
 
 # -- afterwards --------------------------------------------------------------------

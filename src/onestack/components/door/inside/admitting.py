@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 
 from onestack.model.errors import OnestackError
 
@@ -19,19 +20,21 @@ def admit(command: tuple[str, ...], seconds: float = SECONDS) -> None:
     Raises `OnestackError`.
     """
     cure = "on the controller: onestack up; then the same command here again"
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise OnestackError(
-            "the controller has not made ready for this host", f"it took {seconds:.0f} s", cure
-        ) from None
-    sys.stderr.write(done.stdout + done.stderr)
+    # A file: `up` may start this very process anew, and goes on where nobody reads what it says.
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        try:
+            done = subprocess.run(command, stdout=said, stderr=said, timeout=seconds, check=False)
+        except subprocess.TimeoutExpired:
+            raise OnestackError(
+                "the controller has not made ready for this host", f"it took {seconds:.0f} s", cure
+            ) from None
+        said.seek(0)
+        text = said.read()
+    sys.stderr.write(text)
     if done.returncode:
         raise OnestackError(
             "the controller could not make ready for this host",
-            _problem(done.stderr) or f"onestack up ended with {done.returncode} there",
+            _problem(text) or f"onestack up ended with {done.returncode} there",
             cure,
         )
 

@@ -36,7 +36,8 @@ SECONDS = 5.0
 LOG = logging.getLogger("onestack.door")
 
 Admit = Callable[[], None]
-"""Makes on the controller what hosts need there. Raises `OnestackError`."""
+"""Makes on the controller what hosts need there, and ends what those had that are none any more.
+Raises `OnestackError`."""
 Environ = dict[str, Any]
 
 
@@ -46,7 +47,10 @@ class Door:
     def __init__(self, settings: DoorSettings, admit: Admit) -> None:
         self.settings = settings
         self._admit = admit
-        self._admitting = threading.Lock()
+        self._at_work = threading.Lock()
+        """Held while the controller's `up` runs for somebody."""
+        self._to_end = threading.Lock()
+        """Held by who waits to have it run for hosts that left."""
         self.hosts = Membership(Path(settings.folder), taken=(settings.controller,))
         self._ways: dict[tuple[str, str], Callable[[Environ], object]] = {
             ("GET", protocol.HELLO): self.hello,
@@ -128,12 +132,18 @@ class Door:
         return self.settings.standing(self._member(environ))
 
     def admit(self, environ: Environ) -> Standing:
-        """Have the controller make what the host needs there, if it has not yet."""
-        if not self._member(environ).admitted:
-            with self._admitting:
+        """Have the controller make what the host needs there, if it has not yet.
+
+        While it is at work for another nobody waits here, where all threads would be taken by
+        those that do: who is not admitted by the answer asks again.
+        """
+        if not self._member(environ).admitted and self._at_work.acquire(blocking=False):
+            try:
                 if not self._member(environ).admitted:
                     LOG.info("the controller makes what %s needs", self._member(environ).name)
                     self._admit()
+            finally:
+                self._at_work.release()
         return self.settings.standing(self._member(environ))
 
     def renew(self, environ: Environ) -> Standing:
@@ -155,7 +165,24 @@ class Door:
     def leave(self, environ: Environ) -> dict[str, str]:
         gone = self.hosts.remove(self._member(environ).name)
         LOG.info("%s has left", gone.name)
+        # Answered first: what is done then ends what the host has open, this connection too.
+        threading.Thread(target=self._end_what_it_had, daemon=True).start()
         return {"left": gone.name}
+
+    def _end_what_it_had(self) -> None:
+        """By the controller's `up`; one that is about to begin sees to all that left before."""
+        if not self._to_end.acquire(blocking=False):
+            return
+        with self._at_work:
+            self._to_end.release()
+            try:
+                self._admit()
+            except OnestackError as error:
+                LOG.error(
+                    "accounts of hosts that left are there until the next `onestack up`: %s: %s",
+                    error.what,
+                    error.why,
+                )
 
     def _member(self, environ: Environ) -> Member:
         """The host that asks. Raises `NotAMember`."""
