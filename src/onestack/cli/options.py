@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from onestack.answers import packstack_file, stock, table
 from onestack.answers.packstack_file import AnswerFile, AnswerLine
 from onestack.answers.registry import Registry, registry
-from onestack.answers.validate import Rules, read
+from onestack.answers.validate import Rule, Rules, read
 from onestack.answers.values import Answers
 from onestack.components.hosts import HERE
 from onestack.deploy.joining import Places
@@ -99,15 +99,19 @@ def resolve_answers(cloud: Cloud, args: argparse.Namespace) -> ResolvedAnswers:
     if told is not None:
         layers = [[line for line in layer if line.name in HERE] for layer in layers]
         layers.append(told)
+    own: list[Sequence[AnswerLine]] = []
     if getattr(args, "answer_file", None):
         file = packstack_file.read(args.answer_file)
         files.append(file)
-        layers.append(file.entries)
-    layers.append(tuple(_pair(text) for text in getattr(args, "set", None) or ()))
-    known = registry()
-    if release := getattr(args, "defaults", None):
+        own.append(file.entries)
+    own.append(tuple(_pair(text) for text in getattr(args, "set", None) or ()))
+    known, release = registry(), getattr(args, "defaults", None)
+    if told is not None:
+        need_own(known, told, itertools.chain(*own), release)
+    layers += own
+    if release:
         layers.insert(0, stock.missing(known, release, itertools.chain(*layers)))
-    answers, notices = read(known, layers, files, rules())
+    answers, notices = read(known, layers, files, rules(told or ()))
     return ResolvedAnswers(answers, tuple(notices), known)
 
 
@@ -119,17 +123,53 @@ def told_answers(cloud: Cloud) -> tuple[AnswerLine, ...] | None:
     return tuple(AnswerLine(name, text, "the controller") for name, text in given.items())
 
 
-def rules() -> Rules:
-    """What each component knows about answers."""
+def need_own(
+    known: Registry,
+    told: Iterable[AnswerLine],
+    lines: Iterable[AnswerLine],
+    defaults: str | None = None,
+) -> None:
+    """Raises `BadAnswers` where a host that has joined is to have answers of the cloud's."""
+    given = {line.name: line.text for line in told}
+    wrong = [f"--defaults {defaults}"] if defaults else []
+    for line in lines:
+        name = known.targets.get(line.name, line.name)
+        if name in HERE or name not in known.keys:
+            continue
+        if line.text != given.get(name, known.keys[name].default):
+            wrong.append(f"{line.where}: {line.name}")
+    if wrong:
+        raise BadAnswers(
+            f"{', '.join(wrong)}: that is the cloud's to say, and not this host's",
+            "all its hosts have the answers that its controller was given",
+            "on the controller: onestack up --set KEY=VALUE; then here: onestack up",
+        )
+
+
+def rules(told: Sequence[AnswerLine] = ()) -> Rules:
+    """What each component knows about answers.
+
+    Those that the controller has ``told`` it has checked, with files and secrets that are there
+    and not here: what is said of them alone is not said again.
+    """
     import onestack.components as components
 
     known: tuple[Component, ...] = getattr(components, "ALL", ())
+    given = {line.name: line.text for line in told}
+
+    def further(rule: Rule) -> Rule:
+        def found(answers: Answers) -> Iterator[str]:
+            before = set(rule(registry().answers(given)))
+            yield from (sentence for sentence in rule(answers) if sentence not in before)
+
+        return found if told else rule
 
     def unread(answers: Answers) -> Iterator[str]:
         read = {key.name for room in known if room.enabled(answers) for key in room.keys}
         yield from (key.name for room in known for key in room.keys if key.name not in read)
 
-    return Rules([c.validate for c in known], [c.remarks for c in known], [unread])
+    contradictions = [further(c.validate) for c in known]
+    return Rules(contradictions, [further(c.remarks) for c in known], [unread])
 
 
 def _pair(text: str) -> AnswerLine:

@@ -6,6 +6,7 @@ Answers of secrets never go, whatever they are for; of secrets those go that say
 
 from __future__ import annotations
 
+from onestack.answers import facter
 from onestack.cluster.settings import Shared
 from onestack.components.hosts import HERE
 from onestack.model.context import Context
@@ -18,10 +19,10 @@ def shared(ctx: Context, role: Role) -> Shared:
 
 
 def answers(ctx: Context) -> dict[str, str]:
-    """Those that were given, and are no secrets."""
+    """Those that were given, and are no secrets; facts in them are the controller's."""
     known = ctx.answers
     return {
-        name: text
+        name: facter.expand(text)
         for name, text in sorted(known.given.items())
         if known.key(name).kind is not Kind.SECRET and name not in HERE
     }
