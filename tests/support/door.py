@@ -108,7 +108,7 @@ def certified(ctx: Context) -> None:
 
 
 @contextmanager
-def open_door(folder: Path) -> Iterator[OpenDoor]:
+def open_door(folder: Path, address: str = LOOPBACK) -> Iterator[OpenDoor]:
     ctx = context(folder / "cloud")
     certified(ctx)
     data = folder / "cloud" / "data" / "door"
@@ -133,7 +133,7 @@ def open_door(folder: Path) -> Iterator[OpenDoor]:
         app.hosts.admitted(m.identity for m in app.hosts.document().members)
 
     app = Door(settings, admit)
-    place, sock, config = Place(LOOPBACK, free_port()), folder / "a.sock", folder / "haproxy.cfg"
+    place, sock, config = Place(address, free_port()), folder / "a.sock", folder / "haproxy.cfg"
     with contextlib.ExitStack() as stack:
         echo = stack.enter_context(echoing())
         services = {"messaging": f"{LOOPBACK}:{echo}", "image": f"{LOOPBACK}:{free_port()}"}
@@ -153,7 +153,7 @@ def open_door(folder: Path) -> Iterator[OpenDoor]:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         stack.callback(server.shutdown)
-        front = HaproxyRun(config, place.port)
+        front = HaproxyRun(config, place.port, address)
         stack.callback(front.stop)
         front.start()
         yield OpenDoor(ctx, app, place, folder, calls, front)
@@ -183,8 +183,8 @@ def echoing() -> Iterator[int]:
 class HaproxyRun:
     """HAProxy with a file; it listens at ``port``."""
 
-    def __init__(self, config: Path, port: int) -> None:
-        self._config, self._port = config, port
+    def __init__(self, config: Path, port: int, address: str = LOOPBACK) -> None:
+        self._config, self._place = config, (address, port)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -194,7 +194,7 @@ class HaproxyRun:
             self._process = subprocess.Popen(words, stdout=file, stderr=file)
         until = time.monotonic() + 60
         while True:
-            with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, self._port), 1):
+            with contextlib.suppress(OSError), socket.create_connection(self._place, 1):
                 return
             assert self._process.poll() is None and time.monotonic() < until, log.read_text()
             time.sleep(0.05)

@@ -18,6 +18,8 @@ from onestack.model.context import in_url
 
 ALIVE = "/-/front"
 """Answered by the front itself, whatever is behind it."""
+ASKING = 32
+"""Connections that one machine may have to what answers at the door."""
 HEAD = """\
 global
     log stderr format raw local0 notice
@@ -74,7 +76,7 @@ class Front:
 frontend door
     bind {place}
     # whoever comes, one machine does not keep the others out
-    stick-table type ip size 10k expire 10m store conn_cur
+    stick-table type ipv6 size 10k expire 10m store conn_cur
     tcp-request connection track-sc0 src
     tcp-request connection reject if {{ sc0_conn_cur gt 1000 }}
     tcp-request inspect-delay 5s
@@ -92,9 +94,10 @@ backend passages
 listen asked
     mode http
     bind unix@{self.run}/answers.sock mode 600 accept-proxy {anybody} alpn http/1.1
-    stick-table type ip size 10k expire 10m store conn_cur
-    tcp-request connection track-sc0 src
-    tcp-request connection reject if {{ sc0_conn_cur gt 32 }}
+    stick-table type ipv6 size 10k expire 10m store conn_cur
+    # not "connection": who it is comes with the first bytes, from before
+    tcp-request session track-sc0 src
+    tcp-request session reject if {{ sc0_conn_cur gt {ASKING} }}
     timeout client 60s
     # the controller may have to make something first
     timeout server 16m
