@@ -35,6 +35,10 @@ class NotAMember(OnestackError):
     """The host is none of the cloud's, or not any more."""
 
 
+class Removed(NotAMember):
+    """It was one, and there is nothing of it any more that it could ask for, or give up."""
+
+
 @dataclass(frozen=True)
 class Issued:
     """A certificate (PEM), its serial number in lower-case hexadecimal, and when it ends."""
@@ -184,11 +188,11 @@ class Membership:
         )
 
     def holder(self, identity: str, serial: str) -> Member:
-        """Whose certificate that is, if it is good now. Raises `NotAMember`."""
+        """Whose certificate that is, if it is good now. Raises `Removed`."""
         for one in self.document().members:
             if one.identity == identity and any(c.serial == serial for c in one.certificates):
                 return one
-        raise NotAMember(
+        raise Removed(
             "this host is none of the cloud's any more",
             "it was removed, or has joined again since with another key",
             "on the controller: onestack token create; then here: onestack leave, onestack join",

@@ -113,11 +113,17 @@ class Standing:
 
 
 class Refusal(OnestackError):
-    """The door says no; it, and not this machine, knows why."""
+    """The door says no; it, and not this machine, knows why.
 
-    def __init__(self, what: str, why: str = "", cure: str = "", exit_code: int = 1) -> None:
+    ``gone``: whoever asks was a host of the cloud, and is none any more.
+    """
+
+    def __init__(
+        self, what: str, why: str = "", cure: str = "", exit_code: int = 1, gone: bool = False
+    ) -> None:
         super().__init__(what, why, cure)
         self.exit_code = exit_code
+        self.gone = gone
 
 
 def said(value: object) -> bytes:
@@ -129,10 +135,10 @@ def heard(wanted: type[T], raw: bytes) -> T:
     return from_plain(wanted, json.loads(raw))
 
 
-def refusal(error: OnestackError) -> dict[str, Any]:
-    """``error`` as the answer of a door."""
+def refusal(error: OnestackError, gone: bool = False) -> dict[str, Any]:
+    """``error`` as the answer of a door; ``gone`` as a `Refusal` has it."""
     found = {"what": error.what, "why": error.why, "cure": error.cure}
-    return {"refused": {**found, "exit_code": error.exit_code}}
+    return {"refused": {**found, "exit_code": error.exit_code, "gone": gone}}
 
 
 def refused(raw: bytes) -> Refusal | None:
@@ -140,4 +146,5 @@ def refused(raw: bytes) -> Refusal | None:
     told = json.loads(raw).get("refused")
     if told is None:
         return None
-    return Refusal(str(told["what"]), str(told["why"]), str(told["cure"]), int(told["exit_code"]))
+    texts = (str(told[name]) for name in ("what", "why", "cure"))
+    return Refusal(*texts, int(told["exit_code"]), bool(told["gone"]))

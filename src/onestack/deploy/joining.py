@@ -80,16 +80,19 @@ class Places:
         return self.folder / "standing.json"
 
     def kept(self) -> Kept | None:
-        """``None`` where the machine has not joined.
-
-        Raises `OnestackError`, and `PermissionError` for whoever may not look.
-        """
-        if not self.folder.is_dir():
-            return None
+        """``None`` where the machine has not joined. Raises `OnestackError`."""
         try:
+            if not self.folder.is_dir():
+                return None
             return from_plain(Kept, json.loads(self.standing.read_text()))
         except FileNotFoundError:
             return None
+        except PermissionError as error:
+            raise PreflightRefused(
+                "only root may see which cloud this host is of",
+                f"{error.filename}: {error.strerror}",
+                "run the same command as root",
+            ) from None
         except (OSError, ValueError) as error:
             raise OnestackError(
                 f"{self.standing} does not say which cloud this host is of",
@@ -345,8 +348,17 @@ def leave(cloud: Cloud, tell: bool = True) -> Iterator[Change]:
 
 
 def _tell(places: Places, kept: Kept) -> None:
-    with contextlib.suppress(Refusal):
+    try:
         places.client(kept).ask("POST", protocol.LEAVE, dict[str, str], {})
+    except OnestackError as problem:
+        if isinstance(problem, Refusal) and problem.gone:
+            return
+        problem.cure = (
+            f"{problem.cure or 'see onestack status door on the controller'}; or leave without it: "
+            "onestack leave --without-controller, and on the controller: onestack host remove "
+            f"{kept.standing.name}"
+        )
+        raise
 
 
 @contextmanager

@@ -201,7 +201,7 @@ def listening(own: Own) -> tuple[int, threading.Thread]:
 def test_a_host_is_not_taken_for_the_door(door: OpenDoor, tmp_path: Path) -> None:
     """Whatever it calls itself: the finding that an earlier one was rejected for."""
     for number, name in enumerate(("door.onestack.internal", "web1"), 20):
-        _, own = joined(door, tmp_path, name, address=f"192.0.2.{number}")
+        _, own = joined(door, tmp_path, name, address=f"192.0.2.{10 + number}")
         port, thread = listening(own)
         with pytest.raises(NoDoor, match="is not this cloud's door"):
             DoorClient(Place(LOOPBACK, port), door.ca).ask("GET", protocol.HELLO, Hello)
@@ -397,7 +397,7 @@ def test_hosts_that_wait_for_the_controller_hold_no_thread(
         real()
 
     monkeypatch.setattr(door.app, "_admit", admit)
-    owns = [joined(door, tmp_path, f"web{n}", address=f"192.0.2.{n}")[1] for n in range(1, 20)]
+    owns = [joined(door, tmp_path, f"web{n}", address=f"192.0.2.{10 + n}")[1] for n in range(1, 20)]
     first = threading.Thread(
         target=lambda: door.client(owns[0]).ask("POST", protocol.ADMIT, Standing)
     )
@@ -428,7 +428,7 @@ def test_hosts_that_leave_at_once_have_it_run_once_more(
     door: OpenDoor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each after it has left; what fails is said, and the next `up` does it."""
-    owns = [joined(door, tmp_path, f"web{n}", address=f"192.0.2.{n}")[1] for n in range(1, 6)]
+    owns = [joined(door, tmp_path, f"web{n}", address=f"192.0.2.{10 + n}")[1] for n in range(1, 6)]
     with door.app._at_work:
         for own in owns:
             assert door.client(own).ask("POST", protocol.LEAVE, dict[str, str])
@@ -467,7 +467,7 @@ def test_a_token_twice_in_a_race(door: OpenDoor) -> None:
         start.wait()
         try:
             won.append(
-                ask_to_join(door, token, name=f"web{number}", address=f"192.0.2.{number}").name
+                ask_to_join(door, token, name=f"web{number}", address=f"192.0.2.{10 + number}").name
             )
         except Refusal as refusal:
             assert "was used already" in refusal.what
@@ -493,7 +493,14 @@ def test_a_stranger_is_not_told_the_release(door: OpenDoor) -> None:
         ask_to_join(door, f"onestack1.{door.digest}.00000000.{'a' * 26}", release="2025.1")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1", "224.0.0.1", "web1", ""])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "0.0.0.0", "::1", "224.0.0.1", "web1", ""),
+        *("::ffff:127.0.0.1", "::ffff:0.0.0.0"),
+        *("192.0.2.1", "::ffff:192.0.2.1"),  # the controller's own
+    ],
+)
 def test_an_address_that_leads_nowhere(door: OpenDoor, address: str) -> None:
     with pytest.raises(Refusal) as problem:
         ask_to_join(door, door.token(), address=address)

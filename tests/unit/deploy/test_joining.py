@@ -422,13 +422,51 @@ def test_without_its_controller_a_host_leaves_only_when_told_so(
     gone = Places.of(machine).standing
     text = gone.read_text().replace(str(door.place), f"https://{LOOPBACK}:{free_port()}")
     gone.write_text(text)
-    with pytest.raises(NoDoor):
+    with pytest.raises(NoDoor) as problem:
         for change in joining.leave(machine):
             change.do()
+    assert "onestack leave --without-controller" in problem.value.cure
     assert Places.of(machine).folder.exists()
     for change in joining.leave(machine, tell=False):
         change.do()
     assert not Places.of(machine).folder.exists()
+
+
+def test_what_keeps_the_controller_from_letting_it_go_is_said(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join(wish(door, machine))
+
+    def full(name: str) -> None:
+        raise OnestackError("the list of the cloud's hosts cannot be changed", "no room", "df -h")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(door.hosts, "remove", full)
+        with pytest.raises(Refusal, match="cannot be changed") as problem:
+            for change in joining.leave(machine):
+                change.do()
+    assert problem.value.cure.startswith("df -h; or leave without it: onestack leave --without")
+    assert "onestack host remove web1" in problem.value.cure
+    assert Places.of(machine).folder.exists()
+    monkeypatch.setattr("onestack.components.door.inside.app.OF_TIME", ("0",))
+    with pytest.raises(Refusal, match="has ended"):
+        for change in joining.leave(machine):
+            change.do()
+
+
+def test_whoever_may_not_look_is_told_so(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not that the file is damaged, with how to leave the cloud as the cure."""
+    join(wish(door, machine))
+
+    def denied(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    with pytest.raises(PreflightRefused, match="only root") as problem:
+        Places.of(machine).kept()
+    assert "leave" not in problem.value.cure
 
 
 def test_a_damaged_journal_is_said(door: OpenDoor, machine: Cloud) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.cluster import protocol
-from onestack.cluster.membership import Issued, Member, Membership, NotAMember, Wish
+from onestack.cluster.membership import Issued, Member, Membership, NotAMember, Removed, Wish
 from onestack.cluster.protocol import Hello, Join, Reach, Refusal, Renew, Standing
 from onestack.cluster.settings import DoorSettings
 from onestack.cluster.tokens import JoinToken, TokenRefused
@@ -80,7 +80,8 @@ class Door:
         except OnestackError as error:
             LOG.info("%s %s from %s: %s", method, path, _from(environ), error.what)
             kind = "403 Forbidden" if isinstance(error, TokenRefused | NotAMember) else "400 No"
-            return kind, "application/json", protocol.said(protocol.refusal(error))
+            gone = isinstance(error, Removed)
+            return kind, "application/json", protocol.said(protocol.refusal(error, gone))
 
     # -- for everybody ---------------------------------------------------------
 
@@ -92,7 +93,7 @@ class Door:
     def reach(self, environ: Environ) -> dict[str, str]:
         asked = _body(environ, Reach)
         self.hosts.invitation(JoinToken.read(asked.token), asked.key)
-        address = _address(asked.address)
+        address = self._elsewhere(asked.address)
         if not 1024 <= asked.port < 65536 or not re.fullmatch(r"[0-9a-f]{32}", asked.word):
             raise Refusal("the way back cannot be tried", "the request is not fit", exit_code=2)
         try:
@@ -121,7 +122,7 @@ class Door:
         def sign(member: Member) -> Issued:
             return issuing.issued(Path(self.settings.ca), Path(self.settings.ca_key), key, member)
 
-        wish = Wish(asked.name, _address(asked.address), digest)
+        wish = Wish(asked.name, self._elsewhere(asked.address), digest)
         member = self.hosts.join(token, wish, sign)
         LOG.info("%s (%s) joined with the token %s", member.name, member.address, token.id)
         return self.settings.standing(member)
@@ -184,6 +185,17 @@ class Door:
                     error.why,
                 )
 
+    def _elsewhere(self, text: str) -> str:
+        """An address at which another machine may be. Raises `BadAnswers`."""
+        address = _address(text)
+        if address == self.settings.address:
+            raise BadAnswers(
+                f"{address} is the controller's own address",
+                "tunnels lead to one host by each address",
+                "give the one that this machine has: --address ADDRESS",
+            )
+        return address
+
     def _member(self, environ: Environ) -> Member:
         """The host that asks. Raises `NotAMember`."""
         verified = environ.get(VERIFIED, "")
@@ -219,11 +231,13 @@ def _body(environ: Environ, wanted: type[protocol.T]) -> protocol.T:
 
 
 def _address(text: str) -> str:
-    """An address at which another machine may be. Raises `BadAnswers`."""
+    """An address of a machine, as it is written where they are compared. Raises `BadAnswers`."""
     try:
         found = ipaddress.ip_address(text)
     except ValueError:
         raise BadAnswers(f"{text[:80]!r} is no IP address") from None
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+        found = found.ipv4_mapped
     if found.is_loopback or found.is_unspecified or found.is_multicast or found.is_link_local:
         raise BadAnswers(
             f"{found} is no address at which the controller could reach a host",
