@@ -6,6 +6,7 @@ import argparse
 
 from onestack.cli import destroy, lock, output
 from onestack.cli.options import cloud_of, cloud_options, json_option, yes_option
+from onestack.model.cloud import CACHE
 from onestack.model.errors import BadAnswers, OnestackError
 
 
@@ -18,7 +19,12 @@ def options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave although the controller cannot be told; remove the host there too",
     )
-    parser.set_defaults(dry_run=False, keep_cache=False, remove_packages=False)
+    parser.add_argument(
+        "--keep-cache",
+        action="store_true",
+        help=f"keep {CACHE} (downloads, environments), to join a cloud again with",
+    )
+    parser.set_defaults(dry_run=False, remove_packages=False)
 
 
 def run(args: argparse.Namespace) -> int:
