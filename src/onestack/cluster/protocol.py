@@ -146,5 +146,5 @@ def refused(raw: bytes) -> Refusal | None:
     told = json.loads(raw).get("refused")
     if told is None:
         return None
-    texts = (str(told[name]) for name in ("what", "why", "cure"))
-    return Refusal(*texts, int(told["exit_code"]), bool(told["gone"]))
+    what, why, cure = (str(told[name]) for name in ("what", "why", "cure"))
+    return Refusal(what, why, cure, int(told["exit_code"]), bool(told["gone"]))
