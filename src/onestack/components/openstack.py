@@ -170,9 +170,26 @@ QUEUES: Mapping[str, Value] = {"rabbit_quorum_queue": False, "amqp_durable_queue
 """Small classic ones. All who share an exchange make it alike, or the broker refuses it."""
 
 
+HOSTS_PROCESS = "compute"
+"""What stands in the names of queues for the one process by which a host that has joined uses the
+bus."""
+
+
 def messaging(ctx: Context) -> Ini:
     """Queues on the cloud's own broker."""
-    return {"oslo_messaging_rabbit": dict(QUEUES), **notifications(ctx)}
+    return {"oslo_messaging_rabbit": {**QUEUES, **_names(ctx)}, **notifications(ctx)}
+
+
+def _names(ctx: Context) -> dict[str, Value]:
+    """Of a host that has joined, queues that are its own say so: it may use those alone."""
+    if not ctx.joined:
+        return {}
+    return {"use_queue_manager": True, "hostname": ctx.host.name, "processname": HOSTS_PROCESS}
+
+
+def counted_queues(ctx: Context) -> Path:
+    """Where oslo.messaging counts them (its `QManager`)."""
+    return Path("/dev/shm", f"{ctx.host.name}_{HOSTS_PROCESS}_qmanager")
 
 
 def notifications(ctx: Context) -> Ini:

@@ -21,6 +21,7 @@ from onestack.deploy.prepare import wanted_environments, wanted_packages, wanted
 from onestack.deploy.roster import processes_of, roster_of
 from onestack.deploy.up import cloud_steps
 from onestack.engine.graph import Graph
+from onestack.host.ledger import Ledger
 from onestack.model.context import Context
 from onestack.model.host import Member, Role
 from onestack.model.process import AgentProbe, ApiProbe
@@ -104,6 +105,8 @@ def test_its_services_are_itself(compute: Context) -> None:
     assert "//onestack-host-web1:" in openstack.transport_url(compute)
     assert "database" not in compute.model["neutron"].files[0].content
     conf = next(t for p, t in files(compute).items() if p.endswith("nova-compute.conf"))
+    for option in ("use_queue_manager = true", "hostname = web1", "processname = compute"):
+        assert f"\n{option}\n" in conf
     for section in ("database", "api_database", "keystone_authtoken", "cache"):
         assert f"[{section}]" not in conf
     assert "my_ip = 192.0.2.7" in conf
@@ -205,7 +208,11 @@ def test_it_has_a_user_of_its_own_at_the_bus(controller: Context) -> None:
 
 
 ID = "0123456789abcdef" * 2
-ITS = ("compute", "compute.web1", "compute-alt.web1", f"compute_fanout_{ID}", f"reply_{ID}")
+ITS = (
+    *("compute", "compute.web1", "compute-alt.web1"),
+    *("compute_fanout_web1:compute:3", "compute-alt_fanout_web1:compute:4"),
+    "reply_web1:compute:12",
+)
 OTHERS = (
     *(
         "compute.web2",
@@ -215,6 +222,8 @@ OTHERS = (
         "scheduler",
         "cinder-volume",
     ),
+    *(f"reply_{ID}", f"compute_fanout_{ID}", "reply_web2:compute:1", "reply_web11:compute:1"),
+    *("compute_fanout_web2:compute:1", "reply_web1:conductor:1"),
     *("q-plugin", "engine", "reply_x", "notifications.info", "amq.direct", "neutron"),
 )
 
@@ -241,6 +250,20 @@ def test_what_it_may_say_to_whom(controller: Context) -> None:
     assert re.search(topic.read, "compute.web1")
     for key in ("compute.web2", "conductor", "compute.web1.x"):
         assert not re.search(topic.read, key)
+
+
+def test_what_its_queues_are_counted_in_goes_with_it(
+    controller: Context, compute: Context, tmp_path: Path
+) -> None:
+    """Outside the cloud's root, where upstream puts it."""
+    there = dataclasses.replace(compute, cloud=dataclasses.replace(compute.cloud, root=tmp_path))
+    (task,) = (t for t in there.model["nova"].tasks if t.name == "counted")
+    for change in task.ensure():
+        change.do()
+    assert not list(task.ensure())
+    (entry,) = Ledger.of(there.cloud).entries()
+    assert (entry.kind, entry.data) == ("file", {"path": "/dev/shm/web1_compute_qmanager"})
+    assert "counted" not in {t.name for t in controller.model["nova"].tasks}
 
 
 def test_a_name_with_dots_is_no_pattern(controller: Context) -> None:

@@ -1,7 +1,8 @@
 """What a host's account can do at the bus, by upstream's own library: run by test_rabbitmq_hosts.
 
-``python rabbitmq_trials.py host MAIN HOST HOSTNAME``: the URLs of the account of all services and
-of the host's; ends with 0 when all is as expected.
+``python rabbitmq_trials.py host MAIN HOST HOSTNAME PROCESS FOLDER``: the URLs of the account of
+all services and of the host's, what the names of the host's queues have, and a place for locks;
+ends with 0 when all is as expected.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from typing import Any
 
 import kombu
 import oslo_messaging as messaging
+from oslo_concurrency import lockutils
 from oslo_config import cfg
+from oslo_messaging import opts
+from oslo_messaging._metrics.client import oslo_messaging_metrics as metrics
+from oslo_messaging._tracing.client import oslo_messaging_tracing as tracing
 
 OWN = "compute.web1"
 
@@ -35,15 +40,22 @@ HEARD: list[tuple[str, str]] = []
 EVENT = threading.Event()
 
 
-def transport(url: str) -> Any:
-    # The library has options of its own in the one that all of a process have.
-    found = messaging.get_rpc_transport(cfg.CONF, url)
-    cfg.CONF.set_override("rabbit_retry_interval", 1, "oslo_messaging_rabbit")
-    return found
+def transport(url: str, host: str, process: str) -> Any:
+    """As that host's ``process`` has it."""
+    conf = cfg.ConfigOpts()
+    conf([])
+    messaging.set_transport_defaults("nova")
+    # Two groups are missing there, and are read by whoever calls.
+    beside = (("oslo_messaging_tracing", tracing), ("oslo_messaging_metrics", metrics))
+    for group, options in (*opts.list_opts(), *beside):
+        conf.register_opts(list(options), group)
+    named = {"use_queue_manager": True, "hostname": host, "processname": process}
+    for option, value in (*named.items(), ("rabbit_retry_interval", 1)):
+        conf.set_override(option, value, "oslo_messaging_rabbit")
+    return messaging.get_rpc_transport(conf, url)
 
 
 def server(of: Any, topic: str, name: str) -> Any:
-    messaging.set_transport_defaults("nova")
     target = messaging.Target(topic=topic, server=name)
     made = messaging.get_rpc_server(of, target, [Answers(f"{topic}.{name}")], executor="threading")
     made.start()
@@ -53,6 +65,19 @@ def server(of: Any, topic: str, name: str) -> Any:
 def client(of: Any, topic: str, **more: Any) -> Any:
     made = messaging.get_rpc_client(of, messaging.Target(topic=topic, version="1.0"))
     return made.prepare(timeout=20, **more)
+
+
+def there(url: str, queues: list[str]) -> list[str]:
+    """Those of them that there are."""
+    found = []
+    with kombu.Connection(url.replace("rabbit://", "amqp://")) as connection:
+        for queue in queues:
+            try:
+                connection.channel().queue_declare(queue, passive=True)
+            except connection.channel_errors:
+                continue
+            found.append(queue)
+    return found
 
 
 def refused(url: str, what: str, work: Any) -> None:
@@ -69,10 +94,10 @@ def refused(url: str, what: str, work: Any) -> None:
     raise AssertionError(f"the host may {what}")
 
 
-def host(main_url: str, own_url: str, name: str) -> None:
+def host(main_url: str, own_url: str, name: str, process: str, folder: str) -> None:
     cfg.CONF([])
-    messaging.set_transport_defaults("nova")
-    main, own = transport(main_url), transport(own_url)
+    lockutils.set_defaults(folder)
+    main, own = transport(main_url, "web2", process), transport(own_url, name, process)
     servers = [
         server(main, "conductor", "head"),
         server(main, "scheduler", "head"),
@@ -100,7 +125,13 @@ def host(main_url: str, own_url: str, name: str) -> None:
 
     refused(own_url, "call another compute", calls("compute.web2"))
     refused(own_url, "call any compute", calls("compute"))
-    for queue in ("conductor", "conductor.head", "compute.web2", "scheduler"):
+    others = [
+        queue
+        for kind in ("reply", "compute_fanout")
+        for queue in there(main_url, [f"{kind}_web2:{process}:{n}" for n in range(1, 10)])
+    ]
+    assert len(others) == 2, others
+    for queue in ("conductor", "conductor.head", "compute.web2", "scheduler", *others):
         refused(own_url, f"read {queue}", lambda channel, q=queue: channel.basic_get(q))
         refused(own_url, f"empty {queue}", lambda channel, q=queue: channel.queue_purge(q))
         refused(own_url, f"delete {queue}", lambda channel, q=queue: channel.queue_delete(q))

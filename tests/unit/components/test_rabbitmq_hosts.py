@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from onestack.components import openstack
 from onestack.components.rabbitmq import Rabbitmq
 from tests.support import broker as brokers
 from tests.support.joined import member
@@ -31,5 +32,11 @@ def test_a_host_does_its_work_at_the_bus_and_nothing_else(tmp_path: Path) -> Non
         f"rabbit://{quote(user)}:{quote(word)}@{ctx.at('messaging')}/"
         for user, word in users.items()
     )
-    with brokers.running(ctx, tmp_path):
-        tried(TRIALS, "host", main, host, own.name, timeout=400)
+    (tmp_path / "locks").mkdir()
+    try:
+        with brokers.running(ctx, tmp_path):
+            words = (own.name, openstack.HOSTS_PROCESS, str(tmp_path / "locks"))
+            tried(TRIALS, "host", main, host, *words, timeout=400)
+    finally:
+        for left in Path("/dev/shm").glob(f"web?_{openstack.HOSTS_PROCESS}_qmanager"):
+            left.unlink()

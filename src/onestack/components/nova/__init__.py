@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from onestack.components import hosts, lasting, openstack, periodic
 from onestack.components.nova import passing, pci
 from onestack.components.nova.novnc import ensure_novnc, novnc_directory
 from onestack.components.nova.vendordata import ensure_vendordata, vendordata_file
+from onestack.host.ledger import Ledger
+from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import (
@@ -390,6 +392,8 @@ class Nova(Component):
             before_start=True,
             scope=Scope.CLOUD,
         )
+        if ctx.joined:
+            yield Task("counted", lambda: _ensure_noted(ctx), before_start=True)
         if ctx.offers(hosts.DOOR):
             from onestack.components.nova.departed import ensure_departed
 
@@ -406,6 +410,16 @@ class Nova(Component):
                 ("capability:authority", "files:nova"),
                 before_start=True,
             )
+
+
+def _ensure_noted(ctx: Context) -> Iterator[Change]:
+    """A file that the compute service makes outside the cloud goes with the cloud."""
+    ledger, made = Ledger.of(ctx.cloud), {"path": str(openstack.counted_queues(ctx))}
+    if not any(entry.kind == "file" and entry.data == made for entry in ledger.entries()):
+        yield Change(
+            "note where the compute service counts its queues",
+            lambda: ledger.record("file", **made),
+        )
 
 
 def _own_certificate(ctx: Context) -> Certificate | None:

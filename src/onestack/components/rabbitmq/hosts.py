@@ -3,14 +3,19 @@
 As oslo.messaging names things (18.3, its rabbit driver): a topic has a queue of its name, another
 for each server of it (``TOPIC.HOST``), and an exchange ``TOPIC_fanout`` for all of them; what is
 answered comes to a queue ``reply_ID`` by the default exchange. Nova's topics are in one exchange.
-What the default exchange leads to cannot be limited by the broker: a host may put a message into
-any queue whose name it knows, and read none but its own.
+On a host the ``ID`` of its queues begins with its name (``use_queue_manager``).
+
+What cannot be had: the library declares each exchange that it uses, and each topic's queue, and
+what may be declared may be deleted; the next who needs it makes it anew. What the default exchange
+leads to cannot be limited by the broker: a host may put a message into any queue whose name it
+knows, and read none but its own and ``compute``, which nobody writes to.
 """
 
 from __future__ import annotations
 
 import re
 
+from onestack.components.openstack import HOSTS_PROCESS
 from onestack.model.declarations import BusAccount, TopicPermission
 from onestack.model.host import Member
 
@@ -18,13 +23,13 @@ EXCHANGE = "nova"
 """Of all of nova's topics (``control_exchange``)."""
 TOLD = r"(conductor|scheduler)"
 """Topics that a compute service calls."""
-_ID = r"[0-9a-f]{32}"
 
 
 def account(member: Member, vhost: str) -> BusAccount:
     """The host's."""
     own, name = member.accounts["messaging"], re.escape(member.name)
-    queues = rf"compute(-alt)?(\.{name}|_fanout_{_ID})?|reply_{_ID}"
+    its = rf"{name}:{HOSTS_PROCESS}:[0-9]+"
+    queues = rf"compute(-alt)?(\.{name}|_fanout_{its})?|reply_{its}"
     exchanges = rf"{EXCHANGE}|compute(-alt)?_fanout"
     return BusAccount(
         own.user,
