@@ -111,7 +111,7 @@ def need_to_outlive_it(cloud: Cloud) -> None:
         "onestack's code has changed on the controller since its last `up`",
         "its supervisor is to be replaced, and what that one has run, such as this `up`, would "
         "end with it",
-        "run `onestack up` on the controller",
+        "run `onestack up` yourself",
     )
 
 

@@ -196,7 +196,7 @@ def test_an_up_that_the_supervisor_runs_does_not_replace_it(
     before = sorted(controller.root.rglob("*"))
     with pytest.raises(PreflightRefused, match="code has changed") as problem:
         type_it(up, controller)
-    assert "`onestack up` on the controller" in problem.value.cure
+    assert "`onestack up` yourself" in problem.value.cure
     assert sorted(controller.root.rglob("*")) == before
     monkeypatch.setenv("ONESTACK_SUPERVISED", "/another")
     up.need_to_outlive_it(controller)

@@ -691,7 +691,9 @@ def test_certificates_are_made_once(tmp_path: Path) -> None:
 
 def test_a_host_is_told_why_the_controller_could_not(capfd: pytest.CaptureFixture[str]) -> None:
     """Not the first thing that was done, which is said on the same way."""
-    problem = PreflightRefused("onestack's code has changed", "it is new\nand more", "type it")
+    problem = PreflightRefused(
+        "onestack's code has changed", "it is new\nand more", "type it\ntwice"
+    )
     with pytest.raises(SystemExit):
         _ended_by(problem)
     said = "    0.1 s  host: users\nnote: something\n" + capfd.readouterr().err
@@ -701,13 +703,16 @@ def test_a_host_is_told_why_the_controller_could_not(capfd: pytest.CaptureFixtur
     assert told.value.why.splitlines() == [
         *("onestack's code has changed", "  why:  it is new", "        and more"),
     ]
-    assert "onestack up" in told.value.cure
+    assert told.value.cure.splitlines() == [
+        *("type it", "twice", "on the controller; then the same command here again"),
+    ]
     with pytest.raises(OnestackError) as told:
         admitting.admit(("/bin/sh", "-c", "echo refused: no such command >&2; exit 126"))
     assert told.value.why == "refused: no such command"
     with pytest.raises(OnestackError) as told:
         admitting.admit(("/bin/sh", "-c", "exit 7"))
     assert told.value.why == "onestack up ended with 7 there"
+    assert "onestack up" in told.value.cure
 
 
 def _ended_by(problem: OnestackError) -> None:

@@ -10,8 +10,8 @@ from onestack.model.errors import OnestackError
 
 SECONDS = 900.0
 """What the controller's `up` may take; it waits for no image, and no guest."""
-SAID = "onestack: "
-"""Begins an error as a program is told it (`cli.output`)."""
+SAID, CURE = "onestack: ", "  cure:"
+"""Begin an error and its cure as a program is told them (`cli.output`)."""
 
 
 def admit(command: tuple[str, ...], seconds: float = SECONDS) -> None:
@@ -32,19 +32,20 @@ def admit(command: tuple[str, ...], seconds: float = SECONDS) -> None:
         text = said.read()
     sys.stderr.write(text)
     if done.returncode:
+        why, its = _problem(text)
         raise OnestackError(
             "the controller could not make ready for this host",
-            _problem(text) or f"onestack up ended with {done.returncode} there",
-            cure,
+            why or f"onestack up ended with {done.returncode} there",
+            f"{its}\non the controller; then the same command here again" if its else cure,
         )
 
 
-def _problem(text: str) -> str:
-    """Of what `up` said, its error: the progress stands before it, and its cure is said here."""
+def _problem(text: str) -> tuple[str, str]:
+    """Of what `up` said, its error and the cure: the progress stands before it."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     begins = [number for number, line in enumerate(lines) if line.startswith(SAID)]
     found = lines[begins[-1] :] if begins else lines[-1:]
-    cures = [number for number, line in enumerate(found) if line.startswith("  cure:")]
-    if cures:
-        del found[cures[0] :]
-    return "\n".join(found).removeprefix(SAID)
+    cures = [number for number, line in enumerate(found) if line.startswith(CURE)]
+    middle = cures[0] if cures else len(found)
+    why = "\n".join(found[:middle]).removeprefix(SAID)
+    return why, "\n".join(line[len(CURE) :].strip() for line in found[middle:])
