@@ -29,6 +29,20 @@ def processes(root: Path) -> list[int]:
     return found
 
 
+def by_cmdline(fits: Callable[[list[str]], bool]) -> list[int]:
+    """Pids that ``fits`` finds by the words of their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if fits(words):
+                found.append(int(entry.name))
+    return found
+
+
 def pss(pids: list[int]) -> float:
     """MiB of memory, shared pages divided among their users (/proc/PID/smaps_rollup)."""
     total = 0

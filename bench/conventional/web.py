@@ -1,0 +1,66 @@
+"""uWSGI, which serves the APIs of DevStack, Kolla and Debian's packages.
+
+The services' environment has no web server that a peer uses, and none of the projects brings
+one of its own any more. It comes from Debian's packages, unpacked beside the machine's own
+and installed nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGES = ("uwsgi-core", "uwsgi-plugin-python3")
+TREE = Path("/var/cache/conventional/uwsgi")
+
+
+@dataclass(frozen=True)
+class Web:
+    tree: Path
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        plugins = self.tree / "usr" / "lib" / "uwsgi" / "plugins"
+        # Its options are read in this order.
+        return (
+            str(self.tree / "usr/bin/uwsgi-core"),
+            f"--plugin-dir={plugins}",
+            "--plugin=python3",
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        found = sorted(self.tree.glob("usr/lib/*-linux-gnu*")) + sorted(
+            self.tree.glob("lib/*-gnu*")
+        )
+        return {"LD_LIBRARY_PATH": ":".join(map(str, found))} if found else {}
+
+
+def web(tree: Path = TREE) -> Web:
+    """Fetched where it is not there yet, whole or not at all. apt must reach its mirror."""
+    if not tree.is_dir():
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        for left in tree.parent.glob(f".{tree.name}-*"):
+            shutil.rmtree(left)
+        work = Path(tempfile.mkdtemp(prefix=f".{tree.name}-", dir=tree.parent))
+        work.chmod(0o755)
+        missing = needed(_apt("apt-get", "-s", "install", "--no-install-recommends", *PACKAGES))
+        _apt("apt-get", "download", "-q", *missing, folder=work)
+        for deb in work.glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", deb, work], check=True)
+            deb.unlink()
+        work.rename(tree)
+    return Web(tree)
+
+
+def needed(simulated: str) -> list[str]:
+    """The packages that ``apt-get -s install`` would install."""
+    return re.findall(r"^Inst (\S+)", simulated, re.MULTILINE)
+
+
+def _apt(*words: str, folder: Path = Path("/")) -> str:
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True).stdout
