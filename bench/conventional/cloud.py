@@ -283,7 +283,7 @@ class Conventional:
         wanted = [w if w != "agents" else agents for s in SERVICES for w in s.ready]
         self._ready(*wanted, f"tcp:{PORTS['nova-metadata']}", "tcp:6080")
 
-    def _ready(self, *what: str, seconds: int = 300) -> None:
+    def _ready(self, *what: str, seconds: int = 180) -> None:
         env = self.place.environment | self.place.administrator
         self.machine.run(PYTHON, str(READY), str(seconds), *what, env=env, timeout=seconds + 60)
 

@@ -81,6 +81,7 @@ http-raw-body = true
 lazy-apps = true
 master = true
 module = {module}
+need-app = true
 processes = 1
 socket-timeout = 30
 start-time = %t

@@ -76,9 +76,8 @@ class Place:
         Debian 12's ends itself in the userspace connection tracking that OVN needs.
         """
         tree = CACHE / "openvswitch-trixie"
-        return (
-            tree if self.layout == "ovn" and self.datapath == "netdev" and tree.is_dir() else None
-        )
+        wanted = self.layout == "ovn" and self.datapath == "netdev"
+        return tree if wanted and tree.is_dir() else None
 
     @property
     def datapath(self) -> str:

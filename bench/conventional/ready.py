@@ -2,9 +2,9 @@
 
     python3 ready.py SECONDS WHAT …
 
-``WHAT`` is ``tcp:PORT``, ``unix:PATH``, ``api:URL`` (answers a user with a token), ``compute``, ``agents:N``
-(N of the network's are alive) or ``volume``. Returns when all of it is so, and ends with 1 and
-a line for each that is not when the seconds are over.
+``WHAT`` is ``tcp:PORT``, ``unix:PATH``, ``api:SERVICE/PATH`` (answers a user with a token),
+``compute``, ``agents:N`` (N of the network's are alive) or ``volume``. Returns when all of it
+is so, and ends with 1 and a line for each that is not when the seconds are over.
 """
 
 from __future__ import annotations

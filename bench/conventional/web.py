@@ -24,19 +24,16 @@ class Web:
 
     @property
     def command(self) -> tuple[str, ...]:
-        plugins = self.tree / "usr" / "lib" / "uwsgi" / "plugins"
+        usr = self.tree / "usr"
+        plugins = usr / "lib" / "uwsgi" / "plugins"
+        # Named by its Python, which is the machine's: python311, say.
+        name = next(plugins.glob("python3*_plugin.so")).name.removesuffix("_plugin.so")
         # Its options are read in this order.
-        return (
-            str(self.tree / "usr/bin/uwsgi-core"),
-            f"--plugin-dir={plugins}",
-            "--plugin=python3",
-        )
+        return (str(usr / "bin/uwsgi-core"), f"--plugin-dir={plugins}", f"--plugin={name}")
 
     @property
     def environment(self) -> dict[str, str]:
-        found = sorted(self.tree.glob("usr/lib/*-linux-gnu*")) + sorted(
-            self.tree.glob("lib/*-gnu*")
-        )
+        found = [*self.tree.glob("usr/lib/*-linux-gnu*"), *self.tree.glob("lib/*-linux-gnu*")]
         return {"LD_LIBRARY_PATH": ":".join(map(str, found))} if found else {}
 
 
