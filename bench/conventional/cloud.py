@@ -110,8 +110,7 @@ class Conventional:
         with step("databases, bus, switch, hypervisor"):
             self.machine.power_on()
             self._daemons()
-        with step("keystone: database"):
-            self._migrate("keystone", ("keystone",), ("keystone-manage db_sync",))
+        self._migrate("keystone", ("keystone",), ("keystone-manage db_sync",))
         with step("keystone: keys and bootstrap"):
             self._bootstrap()
         with step("keystone: start"):
@@ -120,8 +119,7 @@ class Conventional:
         with step("identity by the client"):
             self._project()
         for service in SERVICES:
-            with step(f"{service.name}: database"):
-                self._migrate(service.name, service.databases, service.migrations)
+            self._migrate(service.name, service.databases, service.migrations)
             with step("identity by the client"):
                 self._identity(service)
             # Nothing is waited for that nothing after it needs.
@@ -220,9 +218,12 @@ class Conventional:
 
     def _migrate(self, user: str, databases: tuple[str, ...], migrations: tuple[str, ...]) -> None:
         statements = "".join(daemons.grants(name, user) for name in databases)
-        self.machine.run("mariadb", stdin=statements)
+        with self.steps.step("databases and their users"):
+            self.machine.run("mariadb", stdin=statements)
         for command in migrations:
-            self._manage(user, command, accept=(0, 2) if command.startswith(MAPPED) else (0,))
+            accept = (0, 2) if command.startswith(MAPPED) else (0,)
+            with self.steps.step(command):
+                self._manage(user, command, accept)
 
     def _manage(self, service: str, command: str, accept: tuple[int, ...] = (0,)) -> None:
         program, *words = command.split()

@@ -86,7 +86,8 @@ class Place:
     @property
     def path(self) -> str:
         services = self.release.services.place / "bin"
-        return f"{services}:{f'{self.switch}/bin:' if self.switch else ''}{_SYSTEM_PATH}"
+        switch = [str(self.switch / "bin")] if self.switch else []
+        return ":".join([str(services), str(self.root / "bin"), *switch, _SYSTEM_PATH])
 
     def schema(self, name: str) -> Path:
         """The file of the database schema ``vswitch``, ``ovn-nb`` or ``ovn-sb``."""

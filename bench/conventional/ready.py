@@ -56,7 +56,9 @@ class Looks:
 
     def volume(self, _: str) -> str:
         services = self.logged_in().get("block-storage", "/os-services")["services"]
-        return _up({"cinder-scheduler", "cinder-volume"}, services)
+        pools = self.logged_in().get("block-storage", "/scheduler-stats/get_pools")["pools"]
+        missing = "" if pools else "the scheduler knows of no pool"
+        return _up({"cinder-scheduler", "cinder-volume"}, services) or missing
 
     def agents(self, number: str) -> str:
         agents = self.logged_in().get("network", "/agents")["agents"]
