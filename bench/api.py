@@ -30,12 +30,13 @@ class Api:
         self.env = env
         self.connections: dict[str, http.client.HTTPConnection] = {}
         self.urls: dict[str, str] = {"identity": env["OS_AUTH_URL"].rstrip("/")}
-        self.token = ""
+        self.token = self.project = ""
 
     def log_in(self) -> None:
         """A new token, and with it where each service is."""
         answer, headers = self._send("POST", "identity", "/auth/tokens", self.login(), (201,))
         self.token = headers["X-Subject-Token"]
+        self.project = answer["token"]["project"]["id"]
         for service in answer["token"]["catalog"]:
             for endpoint in service["endpoints"]:
                 if endpoint["interface"] == "public" and service["type"] != "identity":
@@ -66,6 +67,9 @@ class Api:
 
     def post(self, service: str, path: str, body: Any) -> Any:
         return self._send("POST", service, path, body, (200, 201, 202))[0]
+
+    def put(self, service: str, path: str, body: Any) -> Any:
+        return self._send("PUT", service, path, body, (200,))[0]
 
     def delete(self, service: str, path: str) -> None:
         self._send("DELETE", service, path, None, (200, 202, 204, 404))

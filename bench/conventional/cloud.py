@@ -74,6 +74,16 @@ MAPPED = "nova-manage cell_v2 create_cell"
 """Ends with 2 where the cell is there."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What keystone has already. Asked once: nobody else makes any of it."""
+
+    projects: set[str]
+    users: set[str]
+    services: set[str]
+    endpoints: set[tuple[str, str]]
+
+
 @dataclass
 class Steps:
     """Seconds of each step of the last `up` or `reboot`."""
@@ -117,11 +127,13 @@ class Conventional:
             self.machine.start(units.of(self.units, "keystone"))
             self._ready("api:identity/projects")
         with step("identity by the client"):
-            self._project()
+            known = self._known()
+            if "service" not in known.projects:
+                self._client("project", "create", "--domain", "default", "service")
         for service in SERVICES:
             self._migrate(service.name, service.databases, service.migrations)
             with step("identity by the client"):
-                self._identity(service)
+                self._identity(service, known)
             # Nothing is waited for that nothing after it needs.
             self.machine.start(units.of(self.units, f"{service.name}-"))
         with step("wait for all"):
@@ -251,28 +263,29 @@ class Conventional:
         found = json.loads(self.machine.run(program, *words, "-f", "json", env=env) or "[]")
         return found if isinstance(found, list) else [found]
 
-    def _project(self) -> None:
-        if not any(found["Name"] == "service" for found in self._client("project", "list")):
-            self._client("project", "create", "--domain", "default", "service")
+    def _known(self) -> Known:
+        def names(kind: str, column: str = "Name") -> set[str]:
+            return {found[column] for found in self._client(kind, "list")}
 
-    def _identity(self, service: Service) -> None:
-        """A list of each kind, and a command for each that is missing."""
+        endpoints = {(e["Service Type"], e["Interface"]) for e in self._client("endpoint", "list")}
+        return Known(names("project"), names("user"), names("service", "Type"), endpoints)
+
+    def _identity(self, service: Service, known: Known) -> None:
+        """A command for each thing that is missing."""
         name = service.name
-        if not any(found["Name"] == name for found in self._client("user", "list")):
+        if name not in known.users:
             create = ("user", "create", "--domain", "default", "--password", PASSWORD)
             self._client(*create, name)
             for role in ("admin", "service"):
                 self._run_client("role", "add", "--project", "service", "--user", name, role)
-        known = {found["Type"] for found in self._client("service", "list")}
-        there = {(e["Service Type"], e["Interface"]) for e in self._client("endpoint", "list")}
         for kind, path in service.endpoints:
-            if kind not in known:
+            if kind not in known.services:
                 self._client(
                     *("service", "create", "--name", name, "--description", service.title, kind)
                 )
             url = f"http://{HOST}:{PORTS[name]}{path}"
             for interface in ("public", "internal", "admin"):
-                if (kind, interface) not in there:
+                if (kind, interface) not in known.endpoints:
                     self._client("endpoint", "create", "--region", REGION, kind, interface, url)
 
     def _run_client(self, *words: str) -> None:

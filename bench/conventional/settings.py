@@ -153,6 +153,9 @@ def _nova(place: Place) -> File:
                 "my_ip": HOST,
                 "state_path": str(place.lib / "nova"),
                 "compute_driver": "libvirt.LibvirtDriver",
+                # onestack's, which are packstack's: with upstream's 4.0 two cores are full of 8.
+                "cpu_allocation_ratio": 16.0,
+                "ram_allocation_ratio": 1.5,
             },
             "api_database": _database("nova", "nova_api"),
             "database": _database("nova"),
