@@ -149,7 +149,8 @@ class Machine:
                 f"{' '.join(words)} ended with {done.returncode}\n"
                 f"{done.stdout[-3000:]}{done.stderr[-3000:]}"
             )
-        return done.stdout
+        printed: str = done.stdout
+        return printed
 
     def processes(self) -> list[int]:
         """Pids, outside, of all that runs in it but its first process: see `bench.figures`."""
