@@ -232,7 +232,7 @@ def _neutron(place: Place) -> Iterator[File]:
                 "ovs": {"ovsdb_connection": f"tcp:{HOST}:6640"},
                 "ovn": {"ovn_sb_connection": f"tcp:{HOST}:6642"},
             },
-            ("neutron.ovn.metadata.agent",),
+            ("neutron.ml2.ovn", "neutron.ovn.metadata.agent"),
         )
         return
     yield File(
@@ -252,7 +252,7 @@ def _neutron(place: Place) -> Iterator[File]:
     yield File(
         place.config("neutron", "l3_agent.ini"),
         {"DEFAULT": {"interface_driver": "openvswitch"}, **switch},
-        ("neutron.l3.agent", "neutron.ml2.ovs.agent"),
+        ("neutron.agent", "neutron.l3.agent", "neutron.ml2.ovs.agent"),
     )
     yield File(
         place.config("neutron", "dhcp_agent.ini"),
@@ -264,7 +264,7 @@ def _neutron(place: Place) -> Iterator[File]:
             },
             **switch,
         },
-        ("neutron.dhcp.agent", "neutron.ml2.ovs.agent"),
+        ("neutron.agent", "neutron.dhcp.agent", "neutron.ml2.ovs.agent"),
     )
     yield File(
         place.config("neutron", "metadata_agent.ini"),
