@@ -54,8 +54,8 @@ test-server: prepare
 	$(PYTEST) -s tests/server
 
 lint: environment
-	$(PYTHON) -m ruff check src tests bench/run bench/services bench/conformance bench/figures.py
-	$(PYTHON) -m ruff format --check src tests bench/run bench/services bench/conformance bench/figures.py
+	$(PYTHON) -m ruff check src tests bench bench/run bench/services bench/conformance
+	$(PYTHON) -m ruff format --check src tests bench bench/run bench/services bench/conformance
 	$(PYTHON) -m mypy
 
 # Packages and the release, for tests that do not bring up a cloud.
