@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from bench.conventional.place import Place
 from bench.conventional.web import web
 from bench.figures import (
     Spent,
+    called,
     cpu,
     processes,
     pss,
@@ -172,7 +174,7 @@ def _rest(side: Side, settle: float, prepare: Callable[[], object]) -> Found:
     found[BOOT] = _life(side, side.boot)
     time.sleep(settle)
     pids = without_guests(side.pids())
-    found[PROCESSES] = Figure(len(pids))
+    found[PROCESSES] = Figure(len(pids), parts=dict(Counter(map(called, pids)).most_common()))
     found[MEMORY] = Figure(pss(pids), parts=pss_by_name(pids))
     prepare()
     for name, figure in uses(side):
@@ -254,8 +256,8 @@ def middle(found: list[Found], name: str) -> float:
 def worse(name: str, ours: list[Found], peers: list[Found]) -> float:
     """How many times as much onestack needs; of a rate, how many times as little it does."""
     one, other = middle(ours, name), middle(peers, name)
-    ratio = one / other if other else 1.0
-    return (1 / ratio if ratio else 1.0) if "s/s," in name else ratio
+    ratio = one / other
+    return 1 / ratio if "/s, " in name else ratio
 
 
 def table(ours: list[Found], peers: list[Found]) -> str:
@@ -264,8 +266,8 @@ def table(ours: list[Found], peers: list[Found]) -> str:
     lines = [f"{'':{width}} {'onestack':>12} {'conventional':>12} {'ratio':>6}"]
     for name in names:
         one, other = middle(ours, name), middle(peers, name)
-        ratio = f"{one / other:.2f}" if other else ""
-        lines.append(f"{name:{width}} {_number(one):>12} {_number(other):>12} {ratio:>6}")
+        figures = f"{_number(one):>12} {_number(other):>12} {one / other:6.2f}"
+        lines.append(f"{name:{width}} {figures}")
     return "\n".join(lines)
 
 

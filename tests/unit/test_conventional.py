@@ -281,6 +281,70 @@ def test_a_profile_tells_what_a_figure_is_made_of() -> None:
     ]
 
 
+class Noted:
+    """A cloud that only notes what is done to it."""
+
+    done: list[str]
+    fails = ""
+
+    def __init__(self, layout: str) -> None:
+        self.cloud = None
+
+    def _note(self, what: str) -> None:
+        self.done.append(f"{type(self).__name__} {what}")
+        if what == self.fails:
+            raise RuntimeError(what)
+
+    def up(self) -> None:
+        self._note("up")
+
+    def down(self) -> None:
+        self._note("down")
+
+    def boot(self) -> None:
+        self._note("boot")
+
+    def destroy(self) -> None:
+        self._note("destroy")
+
+    def steps(self) -> figures.Spent:
+        return {"short": 1.0, "long": 2.0}
+
+    def pids(self) -> list[int]:
+        return [os.getpid()]
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Noted]:
+    shared = type("Shared", (Noted,), {"done": []})
+    monkeypatch.setattr(beside, "Onestack", type("ours", (shared,), {}))
+    monkeypatch.setattr(beside, "Peer", type("peer", (shared,), {}))
+    monkeypatch.setattr(beside, "uses", lambda side: iter([("port", Figure(0.1))]))
+    monkeypatch.setattr(beside, "CACHE", tmp_path)
+    monkeypatch.setattr(beside, "_image", lambda cloud: None)
+    return shared
+
+
+def test_both_live_the_same_life_by_turns(noted: type[Noted]) -> None:
+    ours, peers = beside.measure("ovn", 2, settle=0)
+    life = ["up", "down", "boot", "destroy"]
+    first = ["destroy", "up", "destroy", "up", *life]
+    other = ["destroy", "up", *life]
+    turn = [*(f"ours {each}" for each in first), *(f"peer {each}" for each in other)]
+    assert noted.done == turn * 2
+    assert [list(each) for each in (*ours, *peers)] == [list(ours[0])] * 4
+    assert list(ours[0][beside.BOOT].parts) == ["long", "short"]
+    assert beside.table(ours, peers).count("\n") == len(ours[0])
+
+
+@pytest.mark.parametrize("what", ["up", "down"])
+def test_what_fails_is_removed(noted: type[Noted], what: str) -> None:
+    noted.fails = what
+    with pytest.raises(RuntimeError):
+        beside.measure("ovn", 1, settle=0)
+    assert noted.done[-1] == "ours destroy"
+
+
 class Told:
     """A cloud that is asked by a program of the test's."""
 
