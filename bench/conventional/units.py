@@ -81,8 +81,10 @@ def _services(place: Place) -> Iterator[Unit]:
         yield unit("neutron-ovn-metadata-agent", *agent)
     else:
         yield unit("neutron-rpc-server", *server)
-        yield unit("neutron-openvswitch-agent", "neutron.conf", "openvswitch_agent.ini")
-        for kind in ("l3", "dhcp", "metadata"):
-            yield unit(f"neutron-{kind}-agent", "neutron.conf", f"{kind}_agent.ini")
+        # They ask the server when they start, and wait a minute for one that is not there yet.
+        for kind in ("openvswitch", "l3", "dhcp", "metadata"):
+            yield unit(
+                *(f"neutron-{kind}-agent", "neutron.conf", f"{kind}_agent.ini"), stage=GUESTS
+            )
     yield unit("cinder-scheduler")
     yield unit("cinder-volume")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import importlib.machinery
+import importlib.util
 import json
 import os
 import signal
@@ -279,6 +281,31 @@ def test_a_profile_tells_what_a_figure_is_made_of() -> None:
         "  onestack: 1260.0, of it",
         "          90.0  mariadb",
     ]
+
+
+def test_a_run_prints_and_keeps_what_it_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = Path(__file__).resolve().parents[2] / "bench" / "run"
+    loader = importlib.machinery.SourceFileLoader("bench_run", str(run))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    ours = [{"up": Figure(20, parts={"process:nova-api": 4.0})}]
+    peers = [{"up": Figure(40, parts={"nova-manage db sync": 9.0})}]
+    monkeypatch.setattr(beside, "measure", lambda backend, rounds: (ours * rounds, peers * rounds))
+    kept = tmp_path / "figures.json"
+    argv = ["run", "--conventional", "--rounds", "2", "--backend", "ovn", "--json", str(kept)]
+    monkeypatch.setattr(sys, "argv", argv)
+    module.main()
+    printed = capsys.readouterr().out
+    assert ["up", "20.0", "40.0", "0.50"] in [line.split() for line in printed.splitlines()]
+    assert "up: 0.50 times a conventional cloud's" in printed
+    assert "      9.00  nova-manage db sync" in printed
+    written = json.loads(kept.read_text())["ovn"]
+    assert [each["up"]["value"] for each in written["conventional"]] == [40, 40]
+    assert written["onestack"][0]["up"]["parts"] == {"process:nova-api": 4.0}
 
 
 class Noted:
