@@ -48,11 +48,14 @@ class Unit:
 class Machine:
     def __init__(self, place: Place) -> None:
         self.place = place
+        self._first: int | None = None
 
     @property
     def pid(self) -> int | None:
         """Of its first process, outside; `None` while there is none."""
-        return next(iter(self._keepers(str(INIT))), None)
+        if self._first is None or str(self.place.root) not in _argv(self._first):
+            self._first = next(iter(self._keepers(str(INIT))), None)
+        return self._first
 
     def power_on(self) -> None:
         """The namespaces, as a machine that has booted: ``/run`` and ``/tmp`` are empty."""

@@ -18,7 +18,7 @@ from onestack.components.nova import PRIVSEP as NOVA_PRIVSEP
 from onestack.model.ini import Ini, Value
 
 SHARE = "127.0.0.1:/volumes"
-"""What cinder takes for an NFS export. See `Mounts` in `bench.conventional.machine`."""
+"""What cinder takes for an NFS export. See `mounts` in `bench.conventional.machine`."""
 _COMMON = (
     *("keystonemiddleware.auth_token", "oslo.concurrency", "oslo.db", "oslo.log"),
     *("oslo.messaging", "oslo.middleware", "oslo.privsep"),

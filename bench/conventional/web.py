@@ -46,7 +46,7 @@ def web(tree: Path = TREE) -> Web:
         work = Path(tempfile.mkdtemp(prefix=f".{tree.name}-", dir=tree.parent))
         work.chmod(0o755)
         missing = needed(_apt("apt-get", "-s", "install", "--no-install-recommends", *PACKAGES))
-        _apt("apt-get", "download", "-q", *missing, folder=work)
+        _apt("apt-get", "download", "-q", *{*PACKAGES, *missing}, folder=work)
         for deb in work.glob("*.deb"):
             subprocess.run(["dpkg-deb", "-x", deb, work], check=True)
             deb.unlink()
@@ -60,4 +60,7 @@ def needed(simulated: str) -> list[str]:
 
 
 def _apt(*words: str, folder: Path = Path("/")) -> str:
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}: {done.stderr}(`apt-get update` may be needed)")
+    return done.stdout
