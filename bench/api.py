@@ -18,6 +18,12 @@ MICROVERSIONS = {
     "block-storage": {"OpenStack-API-Version": "volume 3.70"},
 }
 
+CLOSED = (
+    *(http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError),
+    ssl.SSLEOFError,
+)
+"""How a connection looks that the other end has closed."""
+
 
 class Refused(Exception):
     """The cloud answered otherwise than it had to."""
@@ -94,7 +100,7 @@ class Api:
         try:
             connection.request(method, base.path + path, body, headers)
             response = connection.getresponse()
-        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+        except CLOSED:
             connection.close()
             if not kept:
                 raise

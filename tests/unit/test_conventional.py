@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -500,3 +501,24 @@ def test_a_connection_that_was_idle_is_made_anew() -> None:
         assert asked == ["/v3/idle", "/v3/next"]
         with pytest.raises(Refused, match="GET identity /missing: 404"):
             api.get("identity", "/missing")
+
+
+def test_a_tls_connection_that_was_idle_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering() as (api, asked):
+        api.get("identity", "/first")
+        (connection,) = api.connections.values()
+        real, refused = connection.request, [ssl.SSLEOFError(8, "EOF in violation of protocol")]
+
+        def request(*words: object) -> None:
+            if refused:
+                raise refused.pop()
+            real(*words)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(connection, "request", request)
+        assert api.get("identity", "/next") == {"path": "/v3/next"}
+        assert asked == ["/v3/first", "/v3/next"]
+        # of a new one it is an error
+        connection.close()
+        refused.append(ssl.SSLEOFError(8, "EOF in violation of protocol"))
+        with pytest.raises(ssl.SSLEOFError):
+            api.get("identity", "/next")
