@@ -34,6 +34,11 @@ CORRECTED = (
     # Spark reads nothing, and says that all went well.
     ("SwiftNativeFileSystemStore", "headerName.equals(", "headerName.equalsIgnoreCase(", 3),
     ("SwiftNativeFileSystemStore", ".equals(headerName)", ".equalsIgnoreCase(headerName)", 2),
+    # A place to go on from is heeded at once, not by those alone who read byte for byte: a file's
+    # second part would be read from its beginning. And not to an end before the file's.
+    ("SwiftNativeInputStream", "nextReadPosition = targetPos;", "realSeek(targetPos);", 1),
+    ("SwiftNativeInputStream", "      seekStream();\n", "", 1),
+    ("SwiftNativeInputStream", "length = targetPos + bufferSize;", "length = 1L << 50;", 1),
 )
 """By class: what of it is of older times, what stands there instead, and how often."""
 NEEDED = (
