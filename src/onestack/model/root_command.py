@@ -35,6 +35,8 @@ class RootCommand:
     """Folder in which a file is made before it runs, named as word ``noted`` (from 0 on) of what
     is run: an undo finds by them what was touched."""
     noted: int = 0
+    settings: tuple[str, ...] = ()
+    """``NAME=VALUE``: environment that it is run with, whatever the asking program has."""
 
     def misfit(self, command: Sequence[str]) -> tuple[int, str]:
         """How many words of ``command`` fit, and what is wrong with the next: nothing if all do."""

@@ -57,8 +57,11 @@ class LoopFile:
     sparse: bool = True
     """Whether it takes disk space only as it is written to."""
 
-    def make(self, size: int, kind: str) -> None:
-        """A new one of ``size`` bytes with a filesystem, under another name until it is whole."""
+    def make(self, size: int, kind: str = "") -> None:
+        """A new one of ``size`` bytes, under another name until it is whole.
+
+        With a filesystem, or, without ``kind``, empty.
+        """
         self.image.parent.mkdir(parents=True, exist_ok=True)
         work = self.image.with_name(f".{self.image.name}.part")
         work.unlink(missing_ok=True)
@@ -66,7 +69,8 @@ class LoopFile:
             descriptor = os.open(work, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             try:
                 self._lengthen(work, size)
-                run([*_MAKE[kind], work], timeout=120)
+                if kind:
+                    run([*_MAKE[kind], work], timeout=120)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -78,8 +82,7 @@ class LoopFile:
 
     def enlarge(self, size: int, kind: str) -> None:
         """File and filesystem, in use or not; each sees by itself whether anything is to do."""
-        if self.image.stat().st_size < size:
-            self._lengthen(self.image, size)
+        self.lengthen(size)
         if kind == "xfs":
             with self.opened(kind) as (place, device):
                 loop.resized(device)
@@ -94,6 +97,11 @@ class LoopFile:
             if checked.code > 1:
                 raise CommandFailed(checked, f"{self.title} is damaged")
             run(["resize2fs", self.image], timeout=120, finish=True)
+
+    def lengthen(self, size: int) -> None:
+        """The file alone, to ``size`` bytes; not what is in it."""
+        if self.image.stat().st_size < size:
+            self._lengthen(self.image, size)
 
     def fill(self) -> None:
         """Take the disk space that it has not taken yet."""

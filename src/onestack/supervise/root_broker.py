@@ -90,7 +90,7 @@ class RootBroker:
             name=NAME,
             root=self._parent.root,
             log=Path(os.devnull),
-            env={"PATH": PATH, "LC_ALL": "C"},
+            env={"PATH": PATH, "LC_ALL": "C", **dict(one.split("=", 1) for one in known.settings)},
             argv=tuple(words),
             stdio=tuple(asking.files),
         )

@@ -56,7 +56,7 @@ def test_the_reason_is_that_of_the_nearest() -> None:
 
 
 def test_the_roster_keeps_them() -> None:
-    noted = RootCommand(("a",), environment=("X=.",), notes="/n", noted=1)
+    noted = RootCommand(("a",), environment=("X=.",), notes="/n", noted=1, settings=("A=b",))
     commands: dict[str, tuple[RootCommand, ...]] = {"nobody": (SHELL, noted)}
     roster = Roster("a", "/a", None, (), (), root_commands=commands)
     assert Roster.from_json(roster.to_json()).root_commands == commands
@@ -68,7 +68,8 @@ def cloud(bench: Bench) -> Bench:
     notes.mkdir()
     noted = RootCommand(("true", r"[a-z./]+"), notes=str(notes), noted=1)
     nowhere = RootCommand(("no-such-program",))
-    allowed = (SHELL, noted, nowhere, ITSELF)
+    settled = RootCommand(("env",), settings=("SETTING=a=b",))
+    allowed = (SHELL, noted, nowhere, settled, ITSELF)
     bench.launch(toy("one"), root_commands={"nobody": allowed})
     return bench
 
@@ -108,6 +109,12 @@ def test_its_environment_is_made_from_nothing(cloud: Bench) -> None:
     # The cloud's, and no process's of its roster.
     assert values[proc.ROOT_VARIABLE] == str(cloud.root)
     assert values[proc.PROCESS_VARIABLE] == "root-broker"
+
+
+@needs_root
+def test_what_it_is_run_with_is_not_the_askers_to_choose(cloud: Bench) -> None:
+    assert "SETTING=a=b" in ask(cloud, "env").stdout.splitlines()
+    assert "SETTING" not in ask(cloud, "sh", "-c", "env").stdout
 
 
 @needs_root
