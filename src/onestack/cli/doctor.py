@@ -135,7 +135,7 @@ def show_pool(found: Diagnosis) -> None:
             f"{gib(pool.free)} of {gib(pool.size)} free; {pool.volumes} volumes and "
             f"{pool.snapshots} snapshots of {gib(pool.provisioned)}, {gib(pool.stored)} on disk",
         )
-        output.say(f"  {pool.place}{f' on {pool.device}' if pool.device else ''}")
+        output.say(f"  {pool.kind} {pool.place}{f' on {pool.device}' if pool.device else ''}")
 
 
 def heading(title: str, state: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from pathlib import Path
 
 from onestack.answers import packstack_file
 from onestack.answers.values import BadValue, show_size, size
@@ -11,14 +12,19 @@ from onestack.cli import lock, output
 from onestack.cli.options import KEPT, cloud_of, cloud_options, json_option, need_cloud
 from onestack.model.cloud import Cloud
 from onestack.model.errors import BadAnswers, OnestackError
-from onestack.storage.pool import Pool, PoolFacts
+from onestack.storage.pool import Pool
+from onestack.storage.store import PoolFacts
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
     show = what.add_parser("show", help="its size and what of it is used", allow_abbrev=False)
     grow = what.add_parser("grow", help="let it grow", allow_abbrev=False)
-    grow.add_argument("size", metavar="[+]SIZE", help="to 100G in all, or by +10G")
+    grow.add_argument(
+        "size",
+        metavar="[+]SIZE|DISK",
+        help="to 100G in all, by +10G, or onto an empty disk as /dev/sdb (a volume group)",
+    )
     for parser in (show, grow):
         cloud_options(parser)
         json_option(parser)
@@ -29,12 +35,7 @@ def run(args: argparse.Namespace) -> int:
     need_cloud(cloud)
     if args.what == "grow":
         with lock.changing(cloud, "pool"):
-            # Imported late: the verb's options are read without the components.
-            from onestack.components.cinder import SIZE, volume_pool
-
-            wanted = target(args.size, facts_of(cloud).size)
-            volume_pool(cloud).grow(wanted)
-            keep(cloud, SIZE, wanted)
+            enlarge(cloud, args.size)
     found = facts_of(cloud)
     if args.json:
         output.as_json(dataclasses.asdict(found))
@@ -45,13 +46,32 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def facts_of(cloud: Cloud) -> PoolFacts:
-    found = Pool.at(cloud.root).facts()
-    if found is None:
+def enlarge(cloud: Cloud, text: str) -> None:
+    """To a size, or onto a disk; the answers say the same afterwards."""
+    # Imported late: the verb's options are read without the components.
+    from onestack.components.cinder import local
+
+    place, now = local.kept(cloud), facts_of(cloud).size
+    if not text.startswith("/"):
+        wanted = target(text, now)
+        place.grow(wanted)
+    elif isinstance(place, Pool):
         raise OnestackError(
-            f"the cloud {cloud.name!r} has no volume pool",
-            "it is made by `onestack up` when CONFIG_CINDER_INSTALL=y",
+            f"the volume pool cannot grow onto {text}",
+            "it is one file on the disk of the cloud's root",
+            "name a size: onestack pool grow +10G",
         )
+    else:
+        place.grow_onto(Path(text))
+        wanted = facts_of(cloud).size
+    keep(cloud, local.SIZE, wanted)
+
+
+def facts_of(cloud: Cloud) -> PoolFacts:
+    from onestack.components.cinder import local
+
+    found = local.kept(cloud).facts()
+    assert found is not None
     return found
 
 

@@ -14,11 +14,11 @@ from onestack.model.change import Undo
 from onestack.model.errors import OnestackError
 from onestack.network import left_alone
 from onestack.network.nic import operations as nic
-from onestack.storage import loop, pool
+from onestack.storage import loop, pool, volume_group
 
 OWN = (
     *(files, left_alone, mounts, netns, nftables, nic, packages, sysctl, users, loop, pool),
-    unit,
+    *(volume_group, unit),
 )
 """Modules, beside components, that write into the ledger."""
 

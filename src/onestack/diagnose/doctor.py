@@ -17,7 +17,8 @@ from onestack.model.context import Context
 from onestack.model.errors import OnestackError
 from onestack.model.findings import Finding, refusals, refuse
 from onestack.model.process import Process
-from onestack.storage.pool import Pool, PoolFacts
+from onestack.storage import volumes
+from onestack.storage.store import PoolFacts
 from onestack.supervise import logs
 from onestack.supervise.client import Client, OtherVersion
 from onestack.supervise.protocol import ProcessStatus
@@ -165,6 +166,6 @@ def _drift(ctx: Context, supervisor: Client) -> list[str]:
 
 def _pool(ctx: Context) -> tuple[PoolFacts | None, str]:
     try:
-        return Pool.at(ctx.cloud.root).facts(), ""
+        return volumes.facts(ctx.cloud.root), ""
     except OnestackError as error:
         return None, "; ".join(filter(None, (error.what, error.why, error.cure)))

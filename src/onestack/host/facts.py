@@ -23,18 +23,20 @@ from typing import Any
 from onestack.host import dpkg, filters, kvm, links, netns, nftables, timekeeping
 from onestack.host.filters import ClosedChain
 from onestack.host.timekeeping import Keeper
-from onestack.kernel import disk
+from onestack.kernel import disk, mounts
 from onestack.kernel.sockets import may_listen
 from onestack.model.cloud import CACHE, Cloud
 from onestack.model.errors import OnestackError
 
 FORMAT = 3
 """Of what `HostFacts.to_json` writes; another meaning or field makes it another number."""
-MODULES = ("br_netfilter", "loop", "openvswitch", "tun", "xfs")
+_THIN = "dm_thin_pool"
+MODULES = ("br_netfilter", _THIN, "loop", "openvswitch", "tun", "xfs")
 """Modules of the kernel that are looked for."""
 RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 """systemd-resolved writes itself (127.0.0.53) into the first and its servers into the second."""
 _KVM = Path("/dev/kvm")
+_MAPPER = Path("/dev/mapper/control")
 IPV6 = Path("/proc/sys/net/ipv6")
 """Not there where the kernel was started with ``ipv6.disable=1``."""
 
@@ -100,6 +102,11 @@ class HostFacts:
     def ovs_kernel(self) -> bool:
         """Whether the kernel has Open vSwitch's datapath."""
         return "openvswitch" in self.modules
+
+    @property
+    def device_mapper(self) -> bool:
+        """Whether a thin pool can be made here."""
+        return _THIN in self.modules
 
     def device_of(self, address: str) -> str:
         """The machine's device that has ``address``, or ``""``."""
@@ -191,7 +198,7 @@ def gather(cloud: Cloud, controller: str = "", versions: Iterable[str] = ()) -> 
         closed_forwarding=closed_forwarding(cloud, nftables.ruleset(cloud.netns)),
         resolvers=resolvers(),
         systemd=Path("/run/systemd/system").is_dir(),
-        modules=tuple(filter(module_available, MODULES)),
+        modules=tuple(filter(_usable, MODULES)),
         tun=Path("/dev/net/tun").exists(),
         kvm=tried.works,
         kvm_reason=tried.reason,
@@ -361,6 +368,18 @@ def module_available(name: str, root: Path = Path("/")) -> bool:
             if file.partition(".")[0].replace("-", "_") == name:
                 return True
     return False
+
+
+def _usable(module: str) -> bool:
+    """Available, and not only to the machine around this container."""
+    return module_available(module) and (module != _THIN or _mapper_here())
+
+
+def _mapper_here() -> bool:
+    """Whether there is a /dev/mapper/control, or the kernel makes it as it loads the module."""
+    return _MAPPER.exists() or any(
+        mount.target == Path("/dev") and mount.kind == "devtmpfs" for mount in mounts.table()
+    )
 
 
 def disk_free(path: Path) -> int:

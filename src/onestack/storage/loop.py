@@ -9,6 +9,7 @@ import stat
 import struct
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from onestack.model.change import Undo
 from onestack.model.errors import OnestackError
 
 _SYS = Path("/sys/block")
+_CLASS = Path("/sys/class/block")
 _CONTROL = Path("/dev/loop-control")
 _MAJOR = 7
 _GET_STATUS64 = 0x4C05
@@ -33,6 +35,28 @@ PATIENCE = 1.0
 def available() -> bool:
     """Whether this machine gives out loop devices."""
     return os.access(_CONTROL, os.R_OK | os.W_OK)
+
+
+@dataclass(frozen=True)
+class Backing:
+    """What a loop device shows of a file, bytes; ``limit`` 0: to its end."""
+
+    file: Path
+    offset: int = 0
+    limit: int = 0
+
+
+def backing(device: Path, sys: Path = _CLASS) -> Backing | None:
+    """What is behind a loop device, or behind a partition of one; of another disk ``None``."""
+    place = (sys / device.name).resolve()
+    if (place / "partition").exists():
+        place = place.parent
+    try:
+        file = (place / "loop/backing_file").read_text().rstrip("\n")
+        offset, limit = (int((place / "loop" / n).read_text()) for n in ("offset", "sizelimit"))
+    except OSError:
+        return None
+    return Backing(Path(file), offset, limit)
 
 
 def device_of(file: Path, sys: Path = _SYS) -> Path | None:
@@ -95,6 +119,20 @@ def attach(file: Path) -> Path:
             "look at the output of: losetup --list",
         )
     return device
+
+
+def attach_as_it_was(kept: Backing) -> Path | None:
+    """A device that shows the same of the file, with its partitions; ``None``: it is there.
+
+    Raises `OnestackError`.
+    """
+    for device in devices_of(kept.file):
+        if backing(device) == kept:
+            return None
+    _make_node()
+    part = ("--offset", str(kept.offset), "--sizelimit", str(kept.limit))
+    words = ("losetup", "--find", "--show", "--partscan", *part, str(kept.file))
+    return Path(run(words, timeout=30, finish=True).out.strip())
 
 
 def detach(file: Path) -> None:

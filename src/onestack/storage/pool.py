@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +27,7 @@ from onestack.model.errors import OnestackError
 from onestack.storage import acl, loopfile, reflink
 from onestack.storage.allotment import allotted
 from onestack.storage.filestore import FileStore
-from onestack.storage.store import StoreFacts, StoreRecord
+from onestack.storage.store import PoolFacts, StoreRecord
 
 MARKER = ".pool"
 """A file in the pool: where it is missing, the pool is not mounted."""
@@ -40,20 +39,6 @@ KIND = "xfs"
 
 _LEDGER = "volume pool"
 _MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class PoolFacts(StoreFacts):
-    """``stored`` is what volumes really take of the disk; shared blocks count once."""
-
-    provisioned: int
-    """The sum of the sizes of all volumes and snapshots; no more than ``size`` is given out."""
-    volumes: int
-    snapshots: int
-
-    @property
-    def free(self) -> int:
-        return max(0, self.size - self.provisioned)
 
 
 class Pool(FileStore):

@@ -53,14 +53,33 @@ class StoreFacts:
     """A store as it is, for people and scripts; sizes in bytes."""
 
     kind: str
-    """``file`` (a filesystem inside, on a loop device) or ``directory``."""
+    """``file`` (a filesystem inside, on a loop device), ``directory`` or ``volume group``."""
     size: int
     stored: int
     """What of the disk is really taken."""
     place: str
-    """The file, or the directory."""
+    """The file, the directory, or the group's name."""
     device: str
-    """The loop device, while there is one."""
+    """The loop device, while there is one; or the group's devices."""
+
+
+@dataclass(frozen=True)
+class PoolFacts(StoreFacts):
+    """Of what holds all volumes.
+
+    ``stored`` is what they really take of the disk; shared blocks count once.
+    """
+
+    provisioned: int
+    """The sum of the sizes of all volumes and snapshots; no more than ``size`` is given out."""
+    volumes: int
+    snapshots: int
+    metadata_percent: float = 0.0
+    """Of a thin pool's room for its own account, what is taken."""
+
+    @property
+    def free(self) -> int:
+        return max(0, self.size - self.provisioned)
 
 
 class Attachable(Protocol):

@@ -45,29 +45,29 @@ def compute(domain: Domain, state: int = power_state.RUNNING) -> Any:
     return made
 
 
-def attached(**more: Any) -> dict[str, Any]:
-    """What `onestack.components.cinder.inside.filepool` tells of a volume."""
+def attached(kind: str = "gpfs", **more: Any) -> dict[str, Any]:
+    """What the drivers in `onestack.components.cinder.inside` tell of a volume."""
     data = {"name": "volume-1", "device_path": PATH, "discard": True, "encrypted": False}
-    return {"driver_volume_type": volumes.KIND, "data": data, "serial": "1", **more}
+    return {"driver_volume_type": kind, "data": data, "serial": "1", **more}
 
 
 def grown() -> None:
     """A guest is told that its volume has grown; upstream alone refuses."""
     domain = Domain()
-    one = compute(domain)
-    try:
-        one.extend_volume(None, attached(), None, 3 * GIB)
-    except exception.ExtendVolumeNotSupported:
-        pass
-    else:
+    for kind in volumes.KINDS:
+        try:
+            compute(domain).extend_volume(None, attached(kind), None, 3 * GIB)
+        except exception.ExtendVolumeNotSupported:
+            continue
         raise AssertionError("upstream's driver tells guests itself: ours can go")
     assert domain.resized == []
 
-    volumes.use_local_files()
-    one = compute(domain)
-    one.extend_volume(None, attached(), None, 3 * GIB)
-    # bytes, of the file by its name
-    assert [(disk, size) for disk, size, _ in domain.resized] == [(PATH, 3 * GIB)]
+    volumes.use_local_volumes()
+    for kind in volumes.KINDS:
+        domain = Domain()
+        compute(domain).extend_volume(None, attached(kind), None, 3 * GIB)
+        # bytes, of the file or the device by its name
+        assert [(disk, size) for disk, size, _ in domain.resized] == [(PATH, 3 * GIB)]
 
     asleep = Domain()
     compute(asleep, power_state.SHUTDOWN).extend_volume(None, attached(), None, 3 * GIB)
@@ -76,7 +76,7 @@ def grown() -> None:
 
 def grown_encrypted() -> None:
     """Of a volume's file the guest gets what is behind the header, which nova finds itself."""
-    volumes.use_local_files()
+    volumes.use_local_volumes()
     with tempfile.TemporaryDirectory() as place:
         key, file = Path(place, "key"), Path(place, "volume-1")
         key.write_text("ab" * 32)
@@ -105,7 +105,7 @@ def grown_encrypted() -> None:
 
 def shared() -> None:
     """A volume of several guests: what libvirt is told, and what not of others."""
-    volumes.use_local_files()
+    volumes.use_local_volumes()
     one = compute(Domain())
     one._host.find_secret.return_value = None
     one.disk_cachemodes = {"file": "writeback"}
@@ -117,6 +117,19 @@ def shared() -> None:
     assert 'cache="none"' in xml and 'type="raw"' in xml and f'file="{PATH}"' in xml, xml
     xml = one._get_volume_config(attached(), disk).to_xml()
     assert "shareable" not in (xml if isinstance(xml, str) else xml.decode())
+
+
+def a_device() -> None:
+    """What libvirt is told of a volume that is a device of this host."""
+    volumes.use_local_volumes()
+    one = compute(Domain())
+    one._host.find_secret.return_value = None
+    one.disk_cachemodes = {}
+    disk = {"type": "disk", "dev": "vdb", "bus": "virtio"}
+    xml = one._get_volume_config(attached("local"), disk).to_xml()
+    xml = xml if isinstance(xml, str) else xml.decode()
+    assert 'disk type="block"' in xml and f'dev="{PATH}"' in xml, xml
+    assert 'cache="none"' in xml and 'discard="unmap"' in xml, xml
 
 
 def lost_again() -> None:

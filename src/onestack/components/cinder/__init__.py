@@ -1,4 +1,4 @@
-"""Cinder, the block storage service: API, scheduler, and volumes in a pool of files."""
+"""Cinder, the block storage service: API, scheduler, and volumes in a group or a pool of files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from onestack.answers.values import Answers, too_small
+from onestack.answers.values import Answers
 from onestack.components import lasting, openstack, periodic
-from onestack.components.cinder import backends, backups, passing
+from onestack.components.cinder import backends, backups, local, passing
 from onestack.components.cinder.known_errors import KNOWN_ERRORS
-from onestack.host.ledger import Ledger
 from onestack.model.change import Change
-from onestack.model.cloud import Cloud
 from onestack.model.component import Component
 from onestack.model.context import Context
 from onestack.model.declarations import (
@@ -33,18 +31,12 @@ from onestack.model.declarations import (
 from onestack.model.findings import Finding
 from onestack.model.host import Role
 from onestack.model.ini import Ini, Value, merged
-from onestack.model.key import Class, Key, Kind
+from onestack.model.key import Key, Kind
 from onestack.model.process import AgentProbe, Process
 from onestack.model.root_command import ANY, RootCommand
 from onestack.model.secret import ON_STORAGE, Secret
-from onestack.storage import loopfile
-from onestack.storage.pool import KIND, Pool
-from onestack.storage.store import StoreRecord
 
 PORT = 8776
-BACKEND = backends.FILE_POOL
-SIZE = "CONFIG_CINDER_VOLUMES_SIZE"
-SPARSE = "CONFIG_CINDER_VOLUMES_SPARSE"
 
 PRIVSEP = {
     "cinder_sys_admin": "cinder.privsep.sys_admin_pctxt",
@@ -57,14 +49,11 @@ NAMESPACES = (
     "castellan.config",
     "cinder",
     "onestack.cinder",
+    "onestack.cinder.group",
     "os_brick",
     "oslo.concurrency",
     "oslo.privsep",
 )
-
-
-def _wrong_size(text: str) -> str | None:
-    return too_small(text, loopfile.SMALLEST, "a pool")
 
 
 _DATABASE = openstack.database_password("cinder", ON_STORAGE)
@@ -78,7 +67,7 @@ def _config(ctx: Context) -> Path:
 
 def _backup(ctx: Context, needs: tuple[str, ...]) -> Process:
     # The volumes that it reads are mounted for those who have them.
-    volumes = (_named("volume", backend) for backend in backends.chosen(ctx.answers))
+    volumes = (_named("volume", backend) for backend in local.chosen(ctx))
     return _process(ctx, "backup", (*_BUS, *volumes, *needs), "cinder-backup", stop_seconds=30.0)
 
 
@@ -98,31 +87,7 @@ class Cinder(Component):
         _ACCOUNT.key,
         *backends.KEYS,
         backups.KEY,
-        Key(
-            "CONFIG_CINDER_VOLUMES_CREATE",
-            "y",
-            "Make the place that volumes are kept in.",
-            Kind.FLAG,
-            outcome=Class.MAPPED,
-            note=f"onestack makes a pool of its own, of {SIZE}, whatever this says; a volume group "
-            "made by hand is left as it is",
-        ),
-        Key(
-            SIZE,
-            "20G",
-            "Size of the pool that holds all volumes and snapshots: they never take more "
-            "together, and a volume that does not fit ends in error. A larger value lets an "
-            "existing pool grow; it never shrinks.",
-            Kind.SIZE,
-            check=_wrong_size,
-        ),
-        Key(
-            SPARSE,
-            "y",
-            "Take disk space only as volumes are written, as packstack's file does; n takes all "
-            "of it at once, so that no volume fails when the disk runs full.",
-            Kind.FLAG,
-        ),
+        *local.KEYS,
         Key(
             "CONFIG_CINDER_DB_PURGE_ENABLE",
             "y",
@@ -153,17 +118,19 @@ class Cinder(Component):
 
         things = tables.in_passing(server_of(ctx))
         yield from lasting.findings(things, passing.LONG, passing.cure)
+        if is_local(ctx):
+            yield from local.health_checks(ctx)
+
+    def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
+        return local.preflight_checks(ctx) if is_local(ctx) else ()
 
     def disk(self, ctx: Context) -> int:
-        if not has_pool(ctx):
-            return 0
-        # Also a sparse pool: a promise that cannot be kept is none.
-        place = volume_pool(ctx.cloud)
-        return 0 if place.load() else place.length(int(ctx.answers[SIZE]))
+        return local.disk(ctx) if is_local(ctx) else 0
 
     def packages(self, ctx: Context) -> Iterable[str]:
         # cryptsetup is for copies of encrypted volumes in places that are reached by iSCSI alone.
         yield from ("xfsprogs", "qemu-utils", "cryptsetup-bin")
+        yield from local.packages(ctx)
         yield from backends.packages(ctx.answers)
 
     def started(self, ctx: Context) -> Iterable[str]:
@@ -211,8 +178,8 @@ class Cinder(Component):
             sockets={"api": f"tcp:{ctx.internal}:{PORT}"},
         )
         lists = tuple(str(file.path) for file in backends.files(ctx))
-        for backend in backends.chosen(ctx.answers):
-            own = {} if backend == BACKEND else {"files": (config, *lists)}
+        for backend in local.chosen(ctx):
+            own = {} if backend == ctx.once(local.kind) else {"files": (config, *lists)}
             # A process for each, as upstream's own launcher has it.
             binary = f"cinder-volume@{backend}"
             yield _process(ctx, "volume", _BUS, binary, backend, stop_seconds=30.0, **own)
@@ -228,15 +195,8 @@ class Cinder(Component):
             )
 
     def stores(self, ctx: Context) -> Iterable[StoreMount]:
-        if has_pool(ctx):
-            yield StoreMount(
-                "pool",
-                "onestack.storage.pool:Pool.at",
-                owner="cinder-volume",
-                # Guests' disks are files in it.
-                seen_by=("hypervisor",),
-                after=("cinder:pool",),
-            )
+        if is_local(ctx):
+            yield from local.mounts(ctx)
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
@@ -245,7 +205,8 @@ class Cinder(Component):
         # cinder asks for root to run qemu-img on images and volumes. Here all of these are its
         # own, and a stranger's image is better looked at without privileges.
         rootwrap = RootCommand(("cinder-rootwrap", ANY, ANY), ANY, leading=2, as_root=False)
-        return {ctx.cloud.user(self.name): (rootwrap,)}
+        lvm = local.root_commands(ctx) if is_local(ctx) else ()
+        return {ctx.cloud.user(self.name): (*lvm, rootwrap)}
 
     def zygote(self, ctx: Context) -> Iterable[str]:
         return ("eventlet", "onestack.components.cinder.inside.preload")
@@ -271,12 +232,12 @@ class Cinder(Component):
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
-        if not has_pool(ctx):
+        if not is_local(ctx):
             return
         # Imported late: answers and checks run where only the standard library is.
         from onestack.components.cinder import types
 
-        yield Task("pool", lambda: ensure_pool(ctx), ("packages", "users"), before_start=True)
+        yield Task("pool", lambda: local.ensure(ctx), ("packages", "users"), before_start=True)
         offered = (types.MULTIATTACH, *((types.LUKS,) if ctx.offers("key-manager") else ()))
         yield Task(
             "types",
@@ -286,8 +247,8 @@ class Cinder(Component):
         )
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:
-        places = backends.chosen(ctx.answers)
-        pooled = places == (BACKEND,)
+        places = local.chosen(ctx)
+        pooled = places == (backends.FILE_POOL,)
         encrypted = pooled and ctx.offers("key-manager")
         pool: dict[str, Value] = {
             "storage_protocol": "file",
@@ -322,7 +283,7 @@ class Cinder(Component):
         }
 
     def purge(self, ctx: Context) -> Iterator[Change]:
-        yield from volume_pool(ctx.cloud).remove(Ledger.of(ctx.cloud))
+        yield from local.remove(ctx.cloud)
 
 
 def _process(
@@ -349,26 +310,14 @@ def _process(
 
 
 def _named(name: str, backend: str = "") -> str:
-    """The process of a service; the pool's has no further name."""
-    another = f"-{backend}" if backend not in ("", BACKEND) else ""
-    return f"cinder-{name}{another}"
+    """The process of a service; that of this machine's own place has no further name."""
+    here = ("", backends.VOLUME_GROUP, backends.FILE_POOL)
+    return f"cinder-{name}" if backend in here else f"cinder-{name}-{backend}"
 
 
-def has_pool(ctx: Context) -> bool:
-    """Whether volumes are in onestack's own pool, or some of them."""
-    return ctx.offers("block-storage") and BACKEND in backends.chosen(ctx.answers)
-
-
-def volume_pool(cloud: Cloud) -> Pool:
-    return Pool.at(cloud.root, SIZE, SPARSE)
-
-
-def ensure_pool(ctx: Context) -> Iterator[Change]:
-    """The pool of the size that the answers ask for, or larger."""
-    wanted = StoreRecord(
-        int(ctx.answers[SIZE]), KIND, ctx.cloud.user("cinder"), bool(ctx.answers[SPARSE])
-    )
-    return volume_pool(ctx.cloud).ensure(wanted, Ledger.of(ctx.cloud))
+def is_local(ctx: Context) -> bool:
+    """Whether volumes are on this cloud's own machine, or some of them."""
+    return ctx.offers("block-storage") and bool(ctx.once(local.kind))
 
 
 def _environment(ctx: Context) -> dict[str, str]:
@@ -395,7 +344,6 @@ def _encryption_keys(ctx: Context) -> Ini:
 
 
 def _sections(ctx: Context) -> Ini:
-    place = volume_pool(ctx.cloud)
     data = ctx.cloud.data / "cinder"
     shared = ctx.release.services.place / "etc" / "cinder"
     locks = openstack.locks(ctx, "cinder")
@@ -409,7 +357,7 @@ def _sections(ctx: Context) -> Ini:
             "resource_query_filters_file": str(shared / "resource_filters.json"),
             "image_conversion_dir": str(data / "conversion"),
             "glance_catalog_info": "image:glance:internalURL",
-            "enabled_backends": backends.chosen(ctx.answers),
+            "enabled_backends": local.chosen(ctx),
             "default_group_type": "default",
             # A volume in use can become an image: what is uploaded is a moment's copy.
             "enable_force_upload": True,
@@ -422,18 +370,7 @@ def _sections(ctx: Context) -> Ini:
             "periodic_fuzzy_delay": 0,
             "backend_stats_polling_interval": 10,
         },
-        **(
-            {
-                BACKEND: {
-                    "volume_driver": "onestack.components.cinder.inside.filepool.FilePoolDriver",
-                    "volume_backend_name": BACKEND,
-                    "filepool_directory": str(place.directory),
-                    "filepool_record": str(place.record),
-                }
-            }
-            if has_pool(ctx)
-            else {}
-        ),
+        **(local.section(ctx) if is_local(ctx) else {}),
         **backends.sections(ctx),
         "database": openstack.database(ctx, "cinder", "cinder"),
         "keystone_authtoken": openstack.authtoken(ctx, "cinder", "block-storage"),

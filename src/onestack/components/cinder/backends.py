@@ -1,4 +1,4 @@
-"""Other places for volumes than the pool: what upstream still has drivers for."""
+"""Other places for volumes than this machine's own: what upstream still has drivers for."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from onestack.model.key import Key, Kind
 from onestack.model.secret import ON_STORAGE, Secret
 
 KEY = "CONFIG_CINDER_BACKEND"
+VOLUME_GROUP = "lvm"
 FILE_POOL = "filepool"
-"""onestack's own pool: its section in cinder.conf, and the name after ``@`` in a volume's host."""
-PACKSTACKS_WORDS = {"lvm": FILE_POOL}
-"""What the answer says, and what it means here: no volume group, but what takes its place."""
-KNOWN = (*PACKSTACKS_WORDS, "nfs", "netapp", "solidfire")
+"""What this machine can have (`onestack.components.cinder.local`): sections in cinder.conf, and
+names after ``@`` in a volume's host."""
+KNOWN = (VOLUME_GROUP, FILE_POOL, "nfs", "netapp", "solidfire")
 REFUSED = {
     "gluster": "upstream removed the GlusterFS driver; use nfs",
     "vmdk": "it needs vCenter, which is not supported",
@@ -33,10 +33,12 @@ def wrong_backend(text: str) -> str | None:
     for name in asked:
         if name in REFUSED:
             return f"{name}: {REFUSED[name]}"
-        if name not in (*KNOWN, FILE_POOL):
+        if name not in KNOWN:
             return f"{name!r} is not one of {', '.join(KNOWN)}"
     if len(asked) != len(set(asked)):
         return "one of them stands there twice"
+    if {VOLUME_GROUP, FILE_POOL} <= set(asked):
+        return f"{VOLUME_GROUP} and {FILE_POOL} are two kinds of one place: name one of them"
     return None if asked else f"name at least one of {', '.join(KNOWN)}"
 
 
@@ -62,8 +64,9 @@ KEYS: tuple[Key, ...] = (
     Key(
         KEY,
         "lvm",
-        "Where volumes are kept, a comma-separated list. lvm: onestack's own pool, a file of "
-        "CONFIG_CINDER_VOLUMES_SIZE with XFS inside, in the place of a volume group; nfs: the "
+        "Where volumes are kept, a comma-separated list. lvm: a volume group with a thin pool of "
+        "CONFIG_CINDER_VOLUMES_SIZE, or what the next is where the kernel has no device-mapper; "
+        "filepool: files in a file of that size with XFS inside; nfs: the "
         "shares of CONFIG_CINDER_NFS_MOUNTS; netapp, solidfire: by the keys of that name. "
         "Several are shown as pools; a volume type with volume_backend_name chooses one.",
         Kind.LIST,
@@ -142,9 +145,9 @@ KEYS: tuple[Key, ...] = (
 )
 
 
-def chosen(answers: Answers) -> tuple[str, ...]:
-    """Names of the sections: the pool has one of its own."""
-    return tuple(PACKSTACKS_WORDS.get(name, name) for name in answers[KEY])
+def named(answers: Answers) -> tuple[str, ...]:
+    """As the answer says it."""
+    return tuple(answers[KEY])
 
 
 def validate(answers: Answers) -> Iterable[str]:
@@ -162,11 +165,11 @@ def validate(answers: Answers) -> Iterable[str]:
             f"{_SOLIDFIRE}PASSWORD": "his password",
         },
     }
-    for backend in chosen(answers):
+    for backend in named(answers):
         for key, what in needed.get(backend, {}).items():
             if not answers[key]:
                 yield f"{KEY} has {backend}, which needs {key}, {what}"
-    if "netapp" in chosen(answers) and answers[f"{_NETAPP}STORAGE_PROTOCOL"] == "nfs":
+    if "netapp" in named(answers) and answers[f"{_NETAPP}STORAGE_PROTOCOL"] == "nfs":
         shares, file = f"{_NETAPP}NFS_SHARES", f"{_NETAPP}NFS_SHARES_CONFIG"
         if not answers[shares] and not answers[file]:
             yield f"{_NETAPP}STORAGE_PROTOCOL=nfs needs {shares}, the exports"
@@ -178,7 +181,7 @@ def validate(answers: Answers) -> Iterable[str]:
 
 
 def packages(answers: Answers) -> Iterable[str]:
-    backends = chosen(answers)
+    backends = named(answers)
     if "nfs" in backends or _netapp_by_nfs(answers):
         yield "nfs-common"
     if "solidfire" in backends or ("netapp" in backends and not _netapp_by_nfs(answers)):
@@ -187,17 +190,17 @@ def packages(answers: Answers) -> Iterable[str]:
 
 def mounts(answers: Answers) -> bool:
     """Whether volumes are files on shares that must be mounted."""
-    return "nfs" in chosen(answers) or _netapp_by_nfs(answers)
+    return "nfs" in named(answers) or _netapp_by_nfs(answers)
 
 
 def _netapp_by_nfs(answers: Answers) -> bool:
-    return "netapp" in chosen(answers) and answers[f"{_NETAPP}STORAGE_PROTOCOL"] == "nfs"
+    return "netapp" in named(answers) and answers[f"{_NETAPP}STORAGE_PROTOCOL"] == "nfs"
 
 
 def files(ctx: Context) -> Iterable[ConfigFile]:
     """The lists of shares."""
     answers, group = ctx.answers, ctx.cloud.user("cinder")
-    if "nfs" in chosen(answers):
+    if "nfs" in named(answers):
         shares = answers["CONFIG_CINDER_NFS_MOUNTS"]
         yield ConfigFile(_shares(ctx, "nfs"), "".join(f"{s}\n" for s in shares), group)
     if _netapp_by_nfs(answers) and (shares := answers[f"{_NETAPP}NFS_SHARES"]):
@@ -205,11 +208,11 @@ def files(ctx: Context) -> Iterable[ConfigFile]:
 
 
 def sections(ctx: Context) -> Ini:
-    """A section for each back-end but the pool."""
+    """A section for each back-end but this machine's own."""
     makers = {"nfs": _nfs, "netapp": _netapp, "solidfire": _solidfire}
     return {
         name: {"volume_backend_name": name, **makers[name](ctx)}
-        for name in chosen(ctx.answers)
+        for name in named(ctx.answers)
         if name in makers
     }
 

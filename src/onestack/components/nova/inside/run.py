@@ -50,7 +50,7 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
 
     from onestack.components.nova.inside import volumes
 
-    volumes.use_local_files()
+    volumes.use_local_volumes()
     opts.register_service_opts(nova.conf.CONF)
     os_brick.setup(nova.conf.CONF)
     os_vif.initialize()
