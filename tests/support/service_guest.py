@@ -101,7 +101,7 @@ class ServiceGuest:
         self,
         place: Path,
         image: Path,
-        drive: Path,
+        drive: Path | None,
         devices: Sequence[str],
         memory: int = 1024,
         disk: str = "2G",
@@ -122,11 +122,16 @@ class ServiceGuest:
                 *("-serial", f"file:{self.console_file}"),
                 *("-qmp", f"unix:{self.place}/monitor,server=on,wait=off"),
                 *("-drive", f"file={self.disk},if=virtio"),
-                *("-drive", f"file={self.drive},media=cdrom,if=ide,readonly=on"),
+                *self._cdrom(),
                 *self.devices,
             ],
             stdin=subprocess.DEVNULL,
         )
+
+    def _cdrom(self) -> tuple[str, ...]:
+        if self.drive is None:
+            return ()
+        return ("-drive", f"file={self.drive},media=cdrom,if=ide,readonly=on")
 
     def console(self) -> str:
         if not self.console_file.exists():

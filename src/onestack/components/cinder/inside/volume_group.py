@@ -5,6 +5,7 @@ the device's path. The commands are run by the supervisor, which gives them LVM'
 cloud's (`onestack.components.cinder.local`); this service stays an unprivileged user, and may
 read and write its volumes by an access list on their devices, whoever libvirt gives them to.
 """
+# ruff: noqa: E402
 
 from __future__ import annotations
 
@@ -15,8 +16,10 @@ import socket
 import uuid
 from typing import Any
 
-from cinder import exception, interface, utils
+from cinder import exception, interface, objects, utils
 from cinder.brick.local_dev import lvm as brick
+
+objects.register_all()  # without it the driver cannot be imported
 from cinder.volume import configuration, volume_utils
 from cinder.volume.drivers import lvm
 from cinder.volume.targets import driver
@@ -39,9 +42,6 @@ cfg.CONF.register_opts(OPTIONS, group=configuration.SHARED_CONF_GROUP)
 
 def list_opts() -> list[tuple[str, list[Any]]]:
     """All options of the backend's section, for oslo.config's tools."""
-    from cinder import objects
-
-    objects.register_all()  # without it the next line fails
     from cinder.volume import driver as common
     from cinder.volume import manager
 
