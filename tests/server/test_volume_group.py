@@ -80,9 +80,10 @@ def write_trials(place: Path) -> Path:
     (tree / "start").write_text(START)
     (tree / "told.json").write_text(json.dumps(told()))
     left_out = shutil.ignore_patterns(*LEFT_OUT)
-    shutil.copytree(Path(onestack.__file__).parent, tree / "src/onestack", ignore=left_out)
     (site,) = services_python().parents[1].glob("lib/python3*/site-packages")
     shutil.copytree(site, tree / "site", ignore=left_out, symlinks=True)
+    # What has rooms of those names.
+    shutil.copytree(Path(onestack.__file__).parent, tree / "src/onestack", symlinks=True)
     disk = place / "trials.raw"
     with disk.open("wb") as file:
         file.truncate(2 << 30)

@@ -63,7 +63,9 @@ def make_driver() -> volume_group.VolumeGroupDriver:
 
 def volume(size: int = 1) -> Any:
     identity = str(uuid.uuid4())
-    return Thing(id=identity, name=f"volume-{identity}", size=size, volume_attachment=[])
+    return Thing(
+        id=identity, name=f"volume-{identity}", size=size, volume_attachment=[], multiattach=False
+    )
 
 
 def snapshot(of: Any) -> Any:
@@ -221,7 +223,7 @@ def what_is_added_is_seen(driver: Any) -> None:
 
 def a_kept_volume_has_its_data(driver: Any) -> None:
     name = Path("/srv/kept").read_text()
-    one = Thing(id=name[7:], name=name, size=1, volume_attachment=[])
+    one = Thing(id=name[7:], name=name, size=1, volume_attachment=[], multiattach=False)
     driver.ensure_export(CONTEXT, one)
     assert read(path(driver, one), 4) == b"kept"
 

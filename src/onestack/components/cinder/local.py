@@ -106,7 +106,7 @@ def store(ctx: Context) -> VolumeStore:
     """As the answers want it."""
     if ctx.once(kind) == backends.FILE_POOL:
         return volume_pool(ctx.cloud)
-    create, name = bool(ctx.answers[CREATE]), str(ctx.answers[NAME])
+    create, name = bool(ctx.answers[CREATE]), str(ctx.answers[NAME]) or _PACKSTACKS_NAME
     if create and name == _PACKSTACKS_NAME and ctx.cloud.name != DEFAULT_NAME:
         name = f"{name}-{ctx.cloud.name}"
     return VolumeGroup(ctx.cloud.root, name, create, _KEYS)
