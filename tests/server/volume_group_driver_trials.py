@@ -223,7 +223,14 @@ def what_is_added_is_seen(driver: Any) -> None:
 
 def a_kept_volume_has_its_data(driver: Any) -> None:
     name = Path("/srv/kept").read_text()
-    one = Thing(id=name[7:], name=name, size=1, volume_attachment=[], multiattach=False)
+    one = Thing(
+        id=name[7:],
+        name=name,
+        size=1,
+        volume_attachment=[],
+        multiattach=False,
+        encryption_key_id=None,
+    )
     driver.ensure_export(CONTEXT, one)
     assert read(path(driver, one), 4) == b"kept"
 

@@ -135,7 +135,8 @@ def show_pool(found: Diagnosis) -> None:
             f"{gib(pool.free)} of {gib(pool.size)} free; {pool.volumes} volumes and "
             f"{pool.snapshots} snapshots of {gib(pool.provisioned)}, {gib(pool.stored)} on disk",
         )
-        output.say(f"  {pool.kind} {pool.place}{f' on {pool.device}' if pool.device else ''}")
+        place = pool.place if pool.place.startswith("/") else f"{pool.kind} {pool.place}"
+        output.say(f"  {place}{f' on {pool.device}' if pool.device else ''}")
 
 
 def heading(title: str, state: str) -> None:

@@ -205,6 +205,11 @@ ELSEWHERE = {
     "CONFIG_CINDER_NETAPP_STORAGE_FAMILY": "upstream has left one value, which is rendered",
     "CONFIG_NEUTRON_OVN_EXTERNAL_PHYSNET": "where the demo's network is: test_provision",
     "CONFIG_NEUTRON_OVS_EXTERNAL_PHYSNET": "where the demo's network is: test_provision",
+    **{
+        f"CONFIG_CINDER_{what}": "of a volume group, for a machine with device-mapper: "
+        "test_cinder_volume_group, test_volume_group"
+        for what in ("VOLUMES_CREATE", "VOLUME_NAME")
+    },
     "CONFIG_CINDER_VOLUMES_SIZE": "test_pool: the pool's size",
     "CONFIG_RUN_TEMPEST": "a task of its own: components/test_tempest",
     "CONFIG_RUN_TEMPEST_TESTS": "read by that task: components/test_tempest",

@@ -31,7 +31,6 @@ TAKEN = {
     "CONFIG_NEUTRON_OVS_VLAN_RANGES=physnet1",
     "bridge": "CONFIG_NEUTRON_OVS_BRIDGE_MAPPINGS=a:br-nodes,b:br-ex\n"
     "CONFIG_NEUTRON_OVS_BRIDGE_IFACES=br-em3:em3",
-    "volumes": "CONFIG_CINDER_VOLUMES_CREATE=n",
     "off": "CONFIG_HEAT_INSTALL=n\nCONFIG_HEAT_AUTH_ENC_KEY=secret",
     "events": "CONFIG_PANKO_INSTALL=y",
     "twin": "CONFIG_NEUTRON_OVS_TUNNEL_IF=eth1\nCONFIG_NEUTRON_OVN_TUNNEL_IF=eth2",
@@ -45,6 +44,7 @@ SILENT = {
     "password": ("", "CONFIG_PROVISION_TEMPEST=y\nCONFIG_PROVISION_TEMPEST_USER_PW=secret"),
     "loud": ("", "CONFIG_DEFAULT_PASSWORD=Abcd!@#;=%x"),
     "geneve": ("=vxlan", "=geneve"),
+    "volumes": ("", "CONFIG_CINDER_VOLUMES_CREATE=n\nCONFIG_CINDER_VOLUME_NAME=cinder-volumes"),
 }
 
 REFUSED = {

@@ -22,7 +22,7 @@ from cinder import monkey_patch
 
 monkey_patch.patch()
 
-from cinder import context, exception, objects
+from cinder import context, exception, objects, utils
 from cinder.volume import configuration, volume_utils
 from oslo_concurrency import processutils
 from oslo_config import cfg
@@ -87,7 +87,7 @@ def make_driver(lvm: Lvm, attach: str = "attach what was added") -> Any:
         f"lvm_conf_file=None\nmax_over_subscription_ratio=1.0\nvolumegroup_attach={attach}\n"
     )
     cfg.CONF(["--config-file", str(file)], project="cinder")
-    for place in (processutils, volume_group.utils):
+    for place in (processutils, utils):
         mock.patch.object(place, "execute", lvm.run).start()
     own = configuration.Configuration(volume_group.OPTIONS, config_group="lvm")
     made = volume_group.VolumeGroupDriver(configuration=own, host="here@lvm", execute=lvm.run)
@@ -135,7 +135,14 @@ def commands() -> None:
 
 def connections_are_local_devices() -> None:
     driver = make_driver(Lvm())
-    one = Thing(id="1", name="volume-1-2", size=1, volume_attachment=[], multiattach=False)
+    one = Thing(
+        id="1",
+        name="volume-1-2",
+        size=1,
+        volume_attachment=[],
+        multiattach=False,
+        encryption_key_id=None,
+    )
     assert driver.create_export(CONTEXT, one, {}) == {"provider_location": "", "provider_auth": ""}
     told = driver.initialize_connection(one, {"host": "here"})
     assert told == {
@@ -172,6 +179,23 @@ def no_more_is_given_out_than_there_is() -> None:
     (pool,) = make_driver(lvm).get_volume_stats(refresh=True)["pools"]
     assert (pool["total_capacity_gb"], pool["provisioned_capacity_gb"]) == (20.0, 20.0), pool
     assert pool["max_over_subscription_ratio"] == "1.0" and pool["thin_provisioning_support"]
+
+
+def nothing_is_encrypted() -> None:
+    lvm = Lvm()
+    driver = make_driver(lvm)
+    one = volume() | {"encryption_key_id": "key", "project_id": "project", "obj_context": CONTEXT}
+    with mock.patch("onestack.components.cinder.inside.messages.say") as said:
+        try:
+            driver.create_volume(Thing(one))
+        except exception.VolumeBackendAPIException as problem:
+            assert "CONFIG_CINDER_BACKEND=filepool" in str(problem)
+        else:
+            raise AssertionError("it was made, and is not encrypted")
+    assert said.call_args.args[3].number == "913"
+    assert list(lvm.volumes) == [f"{GROUP}-pool"]
+    assert driver.retype(CONTEXT, one, None, {"encryption": {}}, None) is True
+    assert driver.retype(CONTEXT, one, None, {"encryption": {"cipher": (1, 2)}}, None) is False
 
 
 def what_an_upload_has_left_goes() -> None:

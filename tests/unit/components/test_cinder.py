@@ -12,7 +12,8 @@ import pytest
 
 import onestack
 from onestack.answers.registry import registry
-from onestack.components.cinder import Cinder, volume_pool
+from onestack.components.cinder import Cinder
+from onestack.components.cinder.local import volume_pool
 from onestack.components.libvirt import Libvirt
 from onestack.components.mariadb import Mariadb
 from onestack.components.memcached import Memcached
@@ -120,7 +121,7 @@ def test_nothing_that_is_preloaded_is_cinders_own(tmp_path: Path, cinder: Cinder
     [
         ("CONFIG_CINDER_BACKEND", "gluster", "upstream removed"),
         ("CONFIG_CINDER_BACKEND", "lvm,vmdk", "vCenter"),
-        ("CONFIG_CINDER_BACKEND", "zfs", "not one of lvm, nfs"),
+        ("CONFIG_CINDER_BACKEND", "zfs", "not one of lvm, filepool, nfs"),
         ("CONFIG_CINDER_BACKEND", "nfs,nfs", "twice"),
         ("CONFIG_CINDER_NFS_MOUNTS", "server", "HOST:/EXPORT"),
         ("CONFIG_CINDER_NETAPP_STORAGE_FAMILY", "eseries", "write ontap_cluster"),

@@ -202,6 +202,7 @@ def test_all_that_upstream_has_run_as_root_is_allowed(tmp_path: Path) -> None:
         "what_is_added_is_taken_in_once",
         "no_more_is_given_out_than_there_is",
         "what_an_upload_has_left_goes",
+        "nothing_is_encrypted",
     ],
 )
 def test_upstreams_driver_with_ours(name: str) -> None:

@@ -59,7 +59,7 @@ class WithoutPool(VolumeGroup):
 
     def _widen(self, known: GroupRecord, pool: Any) -> bool:
         self._given.write_text(str(self._size(known.name)))
-        return self._size(known.name) != pool.size
+        return bool(self._size(known.name) != pool.size)
 
     def _there(self, known: GroupRecord) -> Any:
         group = super()._there(known)
@@ -113,7 +113,7 @@ def disk(file: Path, size: int = 200 << 20, *more: str) -> Path:
     """A loop device, as an operator makes it."""
     with file.open("wb") as made:
         made.truncate(size)
-    words = ["losetup", "--find", "--show", *more, file]
+    words = ["losetup", "--find", "--show", *more, str(file)]
     return Path(subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip())
 
 

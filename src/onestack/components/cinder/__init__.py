@@ -238,7 +238,7 @@ class Cinder(Component):
         from onestack.components.cinder import types
 
         yield Task("pool", lambda: local.ensure(ctx), ("packages", "users"), before_start=True)
-        offered = (types.MULTIATTACH, *((types.LUKS,) if ctx.offers("key-manager") else ()))
+        offered = (types.MULTIATTACH, *((types.LUKS,) if encrypts(ctx) else ()))
         yield Task(
             "types",
             lambda: types.ensure_types(ctx, offered),
@@ -248,35 +248,43 @@ class Cinder(Component):
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:
         places = local.chosen(ctx)
-        pooled = places == (backends.FILE_POOL,)
-        encrypted = pooled and ctx.offers("key-manager")
-        pool: dict[str, Value] = {
-            "storage_protocol": "file",
-            "vendor_name": "onestack",
-            "volume_type_multiattach": "multiattach",
-            # A file keeps its name when it is managed no more.
-            "manage_volume_ref": ("source-name", "volume-%s"),
-            "manage_snapshot_ref": ("source-name", "snapshot-%s"),
+        here = ctx.once(local.kind) if len(places) == 1 else ""
+        files = here == backends.FILE_POOL
+        encrypted = files and encrypts(ctx)
+        kinds: dict[str, dict[str, Value]] = {
+            backends.FILE_POOL: {
+                "storage_protocol": "file",
+                "vendor_name": "onestack",
+                "volume_type_multiattach": "multiattach",
+                # A file keeps its name when it is managed no more.
+                "manage_volume_ref": ("source-name", "volume-%s"),
+                "manage_snapshot_ref": ("source-name", "snapshot-%s"),
+            },
+            backends.VOLUME_GROUP: {
+                "storage_protocol": "local",
+                "vendor_name": "Open Source",
+                "volume_type_multiattach": "multiattach",
+            },
         }
         return {
             "compute-feature-enabled": {
-                "volume_multiattach": pooled,
+                "volume_multiattach": bool(here),
                 "attach_encrypted_volume": encrypted,
             },
             "volume": {
                 "region": openstack.region(ctx),
                 "max_microversion": "latest",
                 "backend_names": places,
-                **(pool if pooled else {}),
+                **kinds.get(here, {}),
             },
             "volume-feature-enabled": {
                 "backup": False,
-                "volume_revert": pooled,
-                "extend_attached_volume": pooled,
+                "volume_revert": bool(here),
+                "extend_attached_volume": bool(here),
                 "extend_attached_encrypted_volume": encrypted,
                 "multi_backend": len(places) > 1,
-                "manage_volume": pooled,
-                "manage_snapshot": pooled,
+                "manage_volume": files,
+                "manage_snapshot": files,
                 "concurrency_tests": True,
             },
             "enforce_scope": {"cinder": True},
@@ -313,6 +321,11 @@ def _named(name: str, backend: str = "") -> str:
     """The process of a service; that of this machine's own place has no further name."""
     here = ("", backends.VOLUME_GROUP, backends.FILE_POOL)
     return f"cinder-{name}" if backend in here else f"cinder-{name}-{backend}"
+
+
+def encrypts(ctx: Context) -> bool:
+    """Whether volumes can be encrypted: files can, where there is somebody to keep keys."""
+    return ctx.offers("key-manager") and ctx.once(local.kind) == backends.FILE_POOL
 
 
 def is_local(ctx: Context) -> bool:

@@ -13,6 +13,18 @@ KNOWN_ERRORS = (
         "cannot",
     ),
     KnownError(
+        "Volume [Gg]roup .* does not exist|Volume group .* not found|Cannot process volume group",
+        "the volume group is not there: its loop files or disks are missing, or it was removed",
+        "`onestack restart cinder` attaches it again, and `onestack logs cinder-volume` says why "
+        "if it cannot",
+    ),
+    KnownError(
+        "while PVs are missing|is missing PV",
+        "a disk or a loop file of the volume group is missing",
+        "`onestack pool show` tells which there are; connect the other, then `onestack restart "
+        "cinder`",
+    ),
+    KnownError(
         "Insufficient free space for volume creation|GiB are wanted",
         "the volume pool has no room for that: volumes and snapshots count with their full size",
         "see `onestack pool show`; delete some, or `onestack pool grow +10G`",

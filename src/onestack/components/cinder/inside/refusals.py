@@ -89,11 +89,16 @@ NO_ROOM_THERE = Reason(
     "{wanted} GiB more are wanted where the volume is, and there {free} GiB are free: volumes and "
     "snapshots count with their full size. Delete some, or let the pool grow (onestack pool grow).",
 )
+PLAIN_ONLY = Reason(
+    "916",
+    "Volumes in the volume group are not encrypted: encrypted ones are for a cloud that has the "
+    "file pool (CONFIG_CINDER_BACKEND=filepool).",
+)
 
 ALL = (
     *(UNACCEPTABLE, NOT_COPIED, NO_ROOM, NO_PLACE, NO_BACKEND),
     *(NO_KEY, PROVIDER, HEADER, OTHER_ENCRYPTION, NOT_TURNED, STAYS, NO_FILE),
-    *(NOT_BACKED_UP, NOT_DONE, NO_ROOM_THERE),
+    *(NOT_BACKED_UP, NOT_DONE, NO_ROOM_THERE, PLAIN_ONLY),
 )
 
 RETYPE = ("901", "change the type of a volume")

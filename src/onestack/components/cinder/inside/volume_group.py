@@ -20,11 +20,15 @@ from cinder import exception, interface, objects, utils
 from cinder.brick.local_dev import lvm as brick
 
 objects.register_all()  # without it the driver cannot be imported
+from cinder.message.message_field import Action
 from cinder.volume import configuration, volume_utils
 from cinder.volume.drivers import lvm
 from cinder.volume.targets import driver
 from oslo_config import cfg
 from oslo_log import log as logging
+
+from onestack.components.cinder.inside.messages import told
+from onestack.components.cinder.inside.refusals import PLAIN_ONLY, Refused
 
 LOG = logging.getLogger(__name__)
 
@@ -174,6 +178,17 @@ class VolumeGroupDriver(lvm.LVMVolumeDriver):  # type: ignore[misc]
     def secure_file_operations_enabled(self) -> bool:
         """Volumes are read and written as cinder's own user, whoever has them meanwhile."""
         return True
+
+    @told(Action.CREATE_VOLUME_FROM_BACKEND)
+    def create_volume(self, volume: Any) -> None:
+        """The encryption that upstream would do here puts a link in the place of the device."""
+        if volume.encryption_key_id:
+            raise Refused(PLAIN_ONLY)
+        super().create_volume(volume)
+
+    def retype(self, context: Any, volume: Any, new_type: Any, diff: Any, host: Any) -> bool:
+        """No type changes anything about a device; a new encryption cannot be had."""
+        return not diff.get("encryption")
 
     def copy_volume_to_image(
         self, context: Any, volume: Any, image_service: Any, image_meta: Any
