@@ -92,7 +92,6 @@ class _Group:
     """As LVM knows it now; sizes in bytes."""
 
     name: str
-    identity: str
     tags: tuple[str, ...]
     free: int
     missing: int
@@ -567,7 +566,6 @@ class VolumeGroup:
             there = self.lvm.report("pvs", "pv_name", "--select", f"vg_uuid={row['vg_uuid']}")
             return _Group(
                 name=row["vg_name"],
-                identity=row["vg_uuid"],
                 tags=_tags(row["vg_tags"]),
                 free=int(row["vg_free"]),
                 missing=int(row["vg_missing_pv_count"]),
