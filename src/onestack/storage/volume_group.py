@@ -179,12 +179,7 @@ class VolumeGroup:
             )
             yield Change(what, lambda: self._make(wanted, ledger))
             return
-        if known.name != self.name:
-            raise OnestackError(
-                f"the volume group {known.name} cannot become {self.name}",
-                "the cloud's volumes are in it",
-                f"leave {self.keys.name}={known.name}",
-            )
+        self._check_stays(known.name)
         if not known.own:
             return
         self._file(known).check_there(self.record)
@@ -211,13 +206,15 @@ class VolumeGroup:
     def detach(self) -> list[str]:
         """An operator's group stays as it is."""
         known = self.load()
-        if known is None or not known.own:
+        if known is None:
             return []
         with self._locked():
             group = self._find(known)
             if group is None:
                 return []
             known = self._adopted(known, group)
+            if not known.own:
+                return []
             if self._in_use(known.name):
                 return [f"{known.name} is in use and stays active"]
             self.lvm.run("vgchange", "--activate", "n", known.name)
@@ -268,17 +265,16 @@ class VolumeGroup:
             self._settle(known)
 
     def remove(self, ledger: Ledger) -> Iterator[Change]:
-        if self.home.exists() and (tag := self._tag(ledger)):
-            known = self.load()
-            name = known.name if known else self.name
-            data = {"root": str(self.root), "name": name, "tag": tag}
+        if data := self._noted(ledger):
 
             def do() -> None:
                 _undo(data)
                 ledger.forget(_LEDGER, **data)
 
-            what = "volume group" if known is None or known.own else "thin pool in the volume group"
-            yield Change(f"remove the {what} {name}, and all volumes", do)
+            known = self.load()
+            whole = known is None or known.own
+            what = "volume group" if whole else "thin pool in the volume group"
+            yield Change(f"remove the {what} {data['name']}, and all volumes", do)
 
     def facts(self) -> PoolFacts | None:
         known = self.load()
@@ -328,8 +324,10 @@ class VolumeGroup:
         )
 
     def _make(self, wanted: StoreRecord, ledger: Ledger) -> None:
-        tag = self._tag(ledger) or f"onestack-{secrets.token_hex(8)}"
-        ledger.record(_LEDGER, root=str(self.root), name=self.name, tag=tag)
+        tag = self._tag(ledger)
+        if not tag:
+            tag = f"onestack-{secrets.token_hex(8)}"
+            ledger.record(_LEDGER, root=str(self.root), name=self.name, tag=tag)
         known = GroupRecord(self.name, tag, self.create, 0, wanted.sparse, ())
         self.home.mkdir(parents=True, exist_ok=True)
         with self._locked():
@@ -338,8 +336,11 @@ class VolumeGroup:
                 if not self.image.exists():
                     self._file(known).make(self.length(wanted.size))
                 device = loop.attach(self.image)
-                if self._find(known) is None:
+                begun = self._find(known)
+                if begun is None:
                     self.lvm.run("vgcreate", "--addtag", tag, self.name, device)
+                else:
+                    self._check_stays(begun.name)
             self._settle(known)
 
     def _settle(self, known: GroupRecord) -> list[str]:
@@ -434,6 +435,14 @@ class VolumeGroup:
                 f"({self.keys.name}=…)",
             )
 
+    def _check_stays(self, name: str) -> None:
+        if name != self.name:
+            raise OnestackError(
+                f"the volume group {name} cannot become {self.name}",
+                "it is the cloud's, and volumes may be in it",
+                f"leave {self.keys.name}={name}",
+            )
+
     def _check_empty(self, disk: Path) -> None:
         """Raises `OnestackError` where anything is on it or uses it."""
         found = run(["wipefs", "--noheadings", "--output", "TYPE", disk], timeout=30).out.split()
@@ -526,11 +535,12 @@ class VolumeGroup:
 
     def _tag(self, ledger: Ledger) -> str:
         """The one that the cloud's group has or will have; empty before it is chosen."""
-        wanted = {"root": str(self.root), **({"name": self.name} if self.name else {})}
-        for entry in ledger.entries():
-            if entry.kind == _LEDGER and wanted.items() <= entry.data.items():
-                return str(entry.data["tag"])
-        return ""
+        return str(self._noted(ledger).get("tag", ""))
+
+    def _noted(self, ledger: Ledger) -> dict[str, Any]:
+        """What the ledger has of it: a cloud has one group."""
+        found = (e.data for e in ledger.entries() if e.kind == _LEDGER)
+        return next((data for data in found if data["root"] == str(self.root)), {})
 
     def _find(self, known: GroupRecord) -> _Group | None:
         """The group of the record: its own by its tag, an operator's by its name."""
@@ -658,13 +668,15 @@ def _undo(data: dict[str, Any]) -> None:
     for row in whole:
         devices = lvm.report("pvs", "pv_name", "--select", f"vg_uuid={row['vg_uuid']}")
         _end(lvm, row["vg_name"], "vgremove", "--force", "--yes", row["vg_name"])
-        for pv in devices:
-            lvm.run("pvremove", "--force", "--yes", pv["pv_name"])
+        for pv in (d["pv_name"] for d in devices if d["pv_name"].startswith("/dev/")):
+            lvm.run("pvremove", "--force", "--yes", pv)
     for row in lvm.report("lvs", "vg_name,lv_name", "--select", f"lv_tags={tag}"):
         named = f"{row['vg_name']}/{row['lv_name']}"
         _end(lvm, named, "lvremove", "--force", "--yes", named)
     for device in attached:
         run(["losetup", "--detach", device], timeout=30, check=False, finish=True)
+    for one in files if whole else ():
+        loop.detach(one.file)
     loop.detach(group.image)
     remove_tree(group.home)
 

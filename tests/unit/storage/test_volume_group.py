@@ -199,6 +199,24 @@ def test_another_name_is_refused_once_volumes_are_there(cloud: Cloud) -> None:
         settle(store(cloud, name="other"))
 
 
+def test_a_group_that_was_begun_keeps_its_name(cloud: Cloud) -> None:
+    settle(store(cloud))
+    store(cloud).record.unlink()  # as if killed before it was written
+    with pytest.raises(OnestackError, match="cannot become test-group-y"):
+        settle(store(cloud, name="test-group-y"))
+    assert len(tags(cloud)) == 1
+
+
+def test_what_is_removed_is_the_clouds(cloud: Cloud) -> None:
+    one = store(cloud)
+    settle(one)
+    (change,) = VolumeGroup.at(cloud.root).remove(Ledger.of(cloud))
+    assert change.what == f"remove the volume group {one.name}, and all volumes"
+    change.do()
+    assert one.name not in groups() and not one.home.exists() and tags(cloud) == []
+    assert not list(VolumeGroup.at(cloud.root).remove(Ledger.of(cloud)))
+
+
 def test_two_clouds_have_two_groups(cloud: Cloud, place: Path) -> None:
     other = Cloud("other", place / "other")
     other.etc.mkdir(parents=True)
