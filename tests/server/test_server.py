@@ -251,7 +251,8 @@ def test_a_boot_brings_all_back(server: Server, way: str) -> None:
     timed("all after it", server, lambda: await_ready(server))
     assert failed_units(server) == ""
     assert volume(server) == "available"
-    server.type(f"losetup --noheadings --output BACK-FILE | grep {ROOT}/data/pool")
+    kept = "volume-group" if server.kernel else "pool"
+    server.type(f"losetup --noheadings --output BACK-FILE | grep {ROOT}/data/{kept}/")
     assert "172.24.4.1/24" in server.type("ip -4 address show dev br-ex")
     assert server.type("sysctl -n net.ipv4.ip_forward").strip() == "1"
     if server.kernel:

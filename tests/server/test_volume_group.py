@@ -22,7 +22,7 @@ import onestack
 from onestack.components.cinder import Cinder, local
 from onestack.images.service_guest import Recipe
 from onestack.model.cloud import CACHE
-from tests.support.machines import machine
+from tests.support.machines import machine, with_device_mapper
 from tests.support.needs import needs_root, needs_services, services_python
 from tests.support.service_guest import ServiceGuest
 from tests.unit.components.rooms import context_on
@@ -57,8 +57,7 @@ LEFT_OUT = ("tests", "nova", "neutron", "heat", "octavia", "horizon", "keystone"
 
 def told() -> dict[str, Any]:
     """What the component says on such a machine."""
-    facts = machine(modules=("dm_thin_pool", "loop", "xfs"))
-    ctx = context_on(facts, ROOT, Cinder())
+    ctx = context_on(with_device_mapper(machine()), ROOT, Cinder())
     _, program, python, *_ = local.attach_command(ctx)
     (commands,) = Cinder().root_commands(ctx).values()
     return {

@@ -28,3 +28,9 @@ def with_datapath(
         modules=modules if kernel else tuple(m for m in modules if m != "openvswitch"),
         packages={**kept.packages, "openvswitch-switch": openvswitch},
     )
+
+
+def with_device_mapper(kept: HostFacts) -> HostFacts:
+    """The machine, with a kernel that has thin pools."""
+    modules = tuple(m for m in MODULES if m in kept.modules or m == "dm_thin_pool")
+    return dataclasses.replace(kept, modules=modules)

@@ -18,7 +18,7 @@ from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.host import Host
 from onestack.release.release import release
-from tests.support.machines import with_datapath
+from tests.support.machines import with_datapath, with_device_mapper
 
 LAYOUTS = ("openvswitch", "ovn")
 TOOLS = ("curl", "dbus-daemon")
@@ -28,7 +28,7 @@ TOOLS = ("curl", "dbus-daemon")
 def wanted(root: Path, kernel: bool = False) -> tuple[Context, list[str]]:
     """The packages of every component, for either layout of the network.
 
-    ``kernel``: as on a machine whose kernel has Open vSwitch's datapath.
+    ``kernel``: as on a machine whose kernel has Open vSwitch's datapath, and device-mapper.
     """
     names = set(TOOLS)
     for layout in LAYOUTS:
@@ -36,7 +36,7 @@ def wanted(root: Path, kernel: bool = False) -> tuple[Context, list[str]]:
         cloud = Cloud.named("tests", root)
         found = gathered(cloud, answers)
         if kernel:
-            found = with_datapath(found)
+            found = with_device_mapper(with_datapath(found))
         ctx = Context(
             cloud=cloud,
             answers=answers,

@@ -338,7 +338,9 @@ class VolumeGroup:
                 device = loop.attach(self.image)
                 begun = self._find(known)
                 if begun is None:
-                    self.lvm.run("vgcreate", "--addtag", tag, self.name, device)
+                    # Not the machine's to activate, which would write of it into /etc/lvm.
+                    own = ("--addtag", tag, "--setautoactivation", "n")
+                    self.lvm.run("vgcreate", *own, self.name, device)
                 else:
                     self._check_stays(begun.name)
             self._settle(known)

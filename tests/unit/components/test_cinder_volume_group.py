@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -17,12 +16,13 @@ from onestack.model.root_command import Refused, chosen
 from onestack.storage.pool import Pool
 from onestack.storage.store import StoreRecord
 from onestack.storage.volume_group import GroupRecord, VolumeGroup
+from tests.support.machines import with_device_mapper
 from tests.support.needs import needs_services
 from tests.support.trials import tried
 from tests.unit.components.rooms import MACHINE, answered, content, context, context_on
 
 TRIALS = Path(__file__).with_name("cinder_volume_group_trials.py")
-WITH = dataclasses.replace(MACHINE, modules=("dm_thin_pool", *MACHINE.modules))
+WITH = with_device_mapper(MACHINE)
 IDENTITY = "11111111-2222-3333-4444-555555555555"
 
 

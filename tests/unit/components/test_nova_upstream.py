@@ -26,5 +26,10 @@ def test_a_volume_of_several_guests() -> None:
 
 
 @needs_services
+def test_a_volume_that_is_a_device() -> None:
+    tried(TRIALS, "a_device")
+
+
+@needs_services
 def test_a_connection_that_is_lost_while_it_is_told_of() -> None:
     tried(TRIALS, "lost_again")

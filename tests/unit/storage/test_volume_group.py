@@ -322,6 +322,9 @@ def test_nothing_of_the_machines_lvm_is_written(cloud: Cloud) -> None:
     for folder in ("archive", "backup"):
         assert not list(Path("/etc/lvm", folder).glob(f"{one.name}*"))
     assert (one.lvm.home / "backup" / one.name).exists()
+    # nor when its device comes: the machine leaves it alone
+    shown = by_hand("vgs", "--noheadings", "-o", "vg_autoactivation", one.name)
+    assert shown.strip() == ""
     assert oct(one.lvm.home.stat().st_mode & 0o777) == "0o700"
 
 
