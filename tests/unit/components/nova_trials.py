@@ -152,7 +152,7 @@ def lost_again() -> None:
     assert told == [True, False, True], told
 
 
-TRIALS = {call.__name__: call for call in (grown, grown_encrypted, shared, lost_again)}
+TRIALS = {call.__name__: call for call in (grown, grown_encrypted, shared, a_device, lost_again)}
 
 if __name__ == "__main__":
     TRIALS[sys.argv[1]]()
