@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 
 from onestack.cli import pool
+from onestack.cli.options import KEPT
 from onestack.model.cloud import Cloud
 from onestack.model.errors import OnestackError
 from onestack.storage.pool import Pool
@@ -21,7 +22,7 @@ GIB = 1 << 30
 def cloud(tmp_path: Path) -> Cloud:
     made = Cloud("pool", tmp_path)
     made.etc.mkdir()
-    (made.etc / pool.KEPT).write_text("[general]\nCONFIG_CINDER_VOLUMES_SIZE=20G\n")
+    (made.etc / KEPT).write_text("[general]\nCONFIG_CINDER_VOLUMES_SIZE=20G\n")
     return made
 
 
@@ -69,5 +70,5 @@ def test_a_group_takes_sizes_and_disks(
         pool.enlarge(cloud, text)
     grown.assert_called_once_with(given)
     # the answers of the next `up` say the same
-    kept = (cloud.etc / pool.KEPT).read_text()
+    kept = (cloud.etc / KEPT).read_text()
     assert f"CONFIG_CINDER_VOLUMES_SIZE={after}\n" in kept
