@@ -63,7 +63,12 @@ def make_driver() -> volume_group.VolumeGroupDriver:
 def volume(size: int = 1) -> Any:
     identity = str(uuid.uuid4())
     return Thing(
-        id=identity, name=f"volume-{identity}", size=size, volume_attachment=[], multiattach=False
+        id=identity,
+        name=f"volume-{identity}",
+        size=size,
+        volume_attachment=[],
+        multiattach=False,
+        encryption_key_id=None,
     )
 
 

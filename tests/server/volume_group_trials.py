@@ -215,6 +215,9 @@ def marker_is_read_again() -> bool:
     full = MARK * (MARKED // len(MARK))
     with made("volume-old") as place:
         write(place, full)
+    # A pool gives its blocks in turn; one that was opened anew begins with what is free first.
+    run(["vgchange", "-an", GROUP])
+    run(["vgchange", "-ay", GROUP])
     with made("volume-new") as place:
         assert not read(place, MARKED).strip(b"\0"), "it does not begin with zeros"
         # a sector of each chunk, so that the pool must give a block for all of it
