@@ -23,6 +23,7 @@ pytestmark = pytest.mark.timeout(4 * 3600)
 ROOT = "/var/lib/onestack"
 UNIT = "onestack.service"
 ANSWERS = ("CONFIG_PROVISION_DEMO=y", "CONFIG_CINDER_VOLUMES_SIZE=4G")
+KERNELS = ("CONFIG_NEUTRON_OVN_BRIDGE_IFACES=br-ex:ens4", "CONFIG_CINDER_BACKEND=lvm")
 OWN_UNITS = ("mariadb", "rabbitmq-server", "memcached", "haproxy", "libvirtd", "openvswitch-switch")
 """Of the packages that a cloud needs: its processes are the supervisor's."""
 READ_NTP = Path(__file__).with_name("ntp.py").read_text()
@@ -36,8 +37,8 @@ def onestack(server: Server, words: str, **more: object) -> str:
 
 def up(server: Server, *answers: str) -> tuple[str, float]:
     """What it says, and how long it takes."""
-    wired = ("CONFIG_NEUTRON_OVN_BRIDGE_IFACES=br-ex:ens4",) if server.kernel else ()
-    words = " ".join(f"--set {answer}" for answer in (*ANSWERS, *wired, *answers))
+    own = KERNELS if server.kernel else ()
+    words = " ".join(f"--set {answer}" for answer in (*ANSWERS, *own, *answers))
     begun = time.monotonic()
     said = server.ssh(f"/root/onestack/onestack up {words}", timeout=900)
     return said.stdout + said.stderr, time.monotonic() - begun

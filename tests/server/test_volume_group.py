@@ -57,7 +57,7 @@ LEFT_OUT = ("tests", "nova", "neutron", "heat", "octavia", "horizon", "keystone"
 
 def told() -> dict[str, Any]:
     """What the component says on such a machine."""
-    ctx = context_on(with_device_mapper(machine()), ROOT, Cinder())
+    ctx = context_on(with_device_mapper(machine()), ROOT, Cinder(), CONFIG_CINDER_BACKEND="lvm")
     _, program, python, *_ = local.attach_command(ctx)
     (commands,) = Cinder().root_commands(ctx).values()
     return {

@@ -36,7 +36,7 @@ GROUP = "cinder-volumes"
 class Thing(dict[str, Any]):
     """A volume or snapshot, as much as drivers ask of one."""
 
-    __getattr__ = dict.__getitem__
+    __getattr__ = dict.get
 
 
 class Lvm:

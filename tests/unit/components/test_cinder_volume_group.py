@@ -27,7 +27,7 @@ IDENTITY = "11111111-2222-3333-4444-555555555555"
 
 
 def there(root: Path, **given: str) -> Context:
-    return context_on(WITH, root, Cinder(), **given)
+    return context_on(WITH, root, Cinder(), **{"CONFIG_CINDER_BACKEND": "lvm"} | given)
 
 
 def allowed(ctx: Context, *words: str) -> bool:
@@ -63,8 +63,8 @@ def test_a_group_where_there_is_device_mapper(tmp_path: Path) -> None:
     assert "max_over_subscription_ratio = 1.0\n" in text and "filepool" not in text
 
 
-def test_a_file_pool_can_be_had_all_the_same(tmp_path: Path) -> None:
-    ctx = there(tmp_path, CONFIG_CINDER_BACKEND="filepool")
+def test_without_asking_it_is_a_file_pool(tmp_path: Path) -> None:
+    ctx = context_on(WITH, tmp_path, Cinder())
     assert local.chosen(ctx) == ("filepool",) and not local.packages(ctx)
 
 
@@ -91,7 +91,8 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
 def test_each_cloud_has_a_group_of_its_own(
     tmp_path: Path, cloud: str, answers: dict[str, str], name: str
 ) -> None:
-    store = local.store(context_on(WITH, tmp_path, Cinder(), name=cloud, **answers))
+    wanted = {"CONFIG_CINDER_BACKEND": "lvm"} | answers
+    store = local.store(context_on(WITH, tmp_path, Cinder(), name=cloud, **wanted))
     assert isinstance(store, VolumeGroup) and store.name == name
 
 
@@ -108,14 +109,17 @@ def test_a_machine_has_one_place_of_its_own() -> None:
 
 def test_who_names_a_group_is_told_that_there_can_be_none(tmp_path: Path) -> None:
     def findings(facts: HostFacts, **given: str) -> list[str]:
-        ctx = context_on(facts, tmp_path, Cinder(), **given)
+        wanted = {"CONFIG_CINDER_BACKEND": "lvm"} | given
+        ctx = context_on(facts, tmp_path, Cinder(), **wanted)
         return [str(finding) for finding in Cinder().preflight_checks(ctx)]
 
     assert not findings(MACHINE) and not findings(WITH, CONFIG_CINDER_VOLUMES_CREATE="n")
     (finding,) = findings(MACHINE, CONFIG_CINDER_VOLUMES_CREATE="n")
     assert "refuse: the volume group cinder-volumes cannot be used" in finding
     assert "modprobe dm_thin_pool" in finding
-    assert not findings(MACHINE, CONFIG_CINDER_VOLUMES_CREATE="n", CONFIG_CINDER_BACKEND="filepool")
+    pool = {"CONFIG_CINDER_VOLUMES_CREATE": "n", "CONFIG_CINDER_BACKEND": "filepool"}
+    (finding,) = findings(WITH, **pool)
+    assert "CONFIG_CINDER_BACKEND=lvm uses the group cinder-volumes" in finding
     save_pool(there(tmp_path))
     assert not findings(MACHINE, CONFIG_CINDER_VOLUMES_CREATE="n")
 
@@ -134,7 +138,7 @@ def test_the_group_is_active_before_the_volume_service_and_libvirt(tmp_path: Pat
     from onestack.components.rabbitmq import Rabbitmq
 
     rooms = (Mariadb(), Rabbitmq(), Memcached(), Cinder(), Libvirt())
-    ctx = context_on(WITH, tmp_path, *rooms)
+    ctx = context_on(WITH, tmp_path, *rooms, CONFIG_CINDER_BACKEND="lvm")
     specs = {spec.name: spec for own in processes_of(ctx).values() for spec in own}
     (store,) = Cinder().stores(ctx)
     command = attach_command(ctx, store)

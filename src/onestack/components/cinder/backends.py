@@ -63,10 +63,10 @@ SECRETS = (
 KEYS: tuple[Key, ...] = (
     Key(
         KEY,
-        "lvm",
-        "Where volumes are kept, a comma-separated list. lvm: a volume group with a thin pool of "
-        "CONFIG_CINDER_VOLUMES_SIZE, or what the next is where the kernel has no device-mapper; "
-        "filepool: files in a file of that size with XFS inside; nfs: the "
+        "filepool",
+        "Where volumes are kept, a comma-separated list. filepool: files in a file of "
+        "CONFIG_CINDER_VOLUMES_SIZE with XFS inside; lvm: a volume group with a thin pool of that "
+        "size, or a file pool where the kernel has no device-mapper; nfs: the "
         "shares of CONFIG_CINDER_NFS_MOUNTS; netapp, solidfire: by the keys of that name. "
         "Several are shown as pools; a volume type with volume_backend_name chooses one.",
         Kind.LIST,

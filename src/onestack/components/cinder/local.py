@@ -259,13 +259,21 @@ def preflight_checks(ctx: Context) -> Iterable[Finding]:
     """Who names a group wants one."""
     if ctx.once(kind) != backends.FILE_POOL or volumes.kept(ctx.cloud.root):
         return
-    if backends.VOLUME_GROUP in backends.named(ctx.answers) and not ctx.answers[CREATE]:
+    if ctx.answers[CREATE]:
+        return
+    if backends.VOLUME_GROUP not in backends.named(ctx.answers):
         yield refuse(
-            f"the volume group {ctx.answers[NAME]} cannot be used",
-            "this machine has no device-mapper with thin pools (/dev/mapper/control, the kernel's "
-            f"dm_thin_pool), and {CREATE}=n wants the group",
-            f"load the module (modprobe dm_thin_pool), or {CREATE}=y: then volumes are files",
+            f"{CREATE}=n is of a volume group, and {backends.KEY} asks for none",
+            "a file pool would be made all the same",
+            f"{backends.KEY}=lvm uses the group {ctx.answers[NAME]}",
         )
+        return
+    yield refuse(
+        f"the volume group {ctx.answers[NAME]} cannot be used",
+        "this machine has no device-mapper with thin pools (/dev/mapper/control, the kernel's "
+        f"dm_thin_pool), and {CREATE}=n wants the group",
+        f"load the module (modprobe dm_thin_pool), or {CREATE}=y: then volumes are files",
+    )
 
 
 def health_checks(ctx: Context) -> Iterable[Finding]:
