@@ -251,7 +251,8 @@ def the_next_tenant_reads_zeros() -> None:
     # and this would have seen it
     run(["lvchange", "--zero", "n", f"{GROUP}/{GROUP}-pool"])
     try:
-        assert marker_is_read_again(), "the trial itself sees nothing"
+        told = [output("lvs", "-a", "-o", "+zero,chunk_size", GROUP), output("dmsetup", "table")]
+        assert marker_is_read_again(), "\n".join(["the trial itself sees nothing", *told])
     finally:
         run(["lvchange", "--zero", "y", f"{GROUP}/{GROUP}-pool"])
 

@@ -192,7 +192,7 @@ def nothing_is_encrypted() -> None:
             assert "CONFIG_CINDER_BACKEND=filepool" in str(problem)
         else:
             raise AssertionError("it was made, and is not encrypted")
-    assert said.call_args.args[3].number == "913"
+    assert said.call_args.args[3].number == "916"
     assert list(lvm.volumes) == [f"{GROUP}-pool"]
     assert driver.retype(CONTEXT, one, None, {"encryption": {}}, None) is True
     assert driver.retype(CONTEXT, one, None, {"encryption": {"cipher": (1, 2)}}, None) is False
