@@ -180,13 +180,13 @@ def no_more_is_given_out_than_there_is(driver: Any) -> None:
     (pool,) = driver.get_volume_stats(refresh=True)["pools"]
     assert pool["total_capacity_gb"] == pool["provisioned_capacity_gb"] == 3.0, pool
     assert pool["free_capacity_gb"] > 2.9, pool
-    host = mock.Mock(host="here@lvm#lvm", backend_state="up", **pool)
+    host = mock.Mock(**pool, host="here@lvm#lvm")
     host.capabilities = pool
     asks = capacity_filter.CapacityFilter()
     assert not asks.backend_passes(host, {"size": 1, "vol_exists_on": None})
     driver.delete_volume(two)
     (pool,) = driver.get_volume_stats(refresh=True)["pools"]
-    host = mock.Mock(host="here@lvm#lvm", backend_state="up", **pool)
+    host = mock.Mock(**pool, host="here@lvm#lvm")
     host.capabilities = pool
     assert asks.backend_passes(host, {"size": 1, "vol_exists_on": None})
     driver.delete_volume(one)
