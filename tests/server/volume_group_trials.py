@@ -213,16 +213,21 @@ def another_clouds_group_is_refused() -> None:
 def marker_is_read_again() -> bool:
     """Whether a new volume's parts that were never written show what a deleted one held."""
     full = MARK * (MARKED // len(MARK))
+    # A pool gives its blocks in turn; one that was opened anew begins with what is free first.
+    reopen()
     with made("volume-old") as place:
         write(place, full)
-    # A pool gives its blocks in turn; one that was opened anew begins with what is free first.
-    run(["vgchange", "-an", GROUP])
-    run(["vgchange", "-ay", GROUP])
+    reopen()
     with made("volume-new") as place:
         assert not read(place, MARKED).strip(b"\0"), "it does not begin with zeros"
         # a sector of each chunk, so that the pool must give a block for all of it
         write(place, bytes(512), *range(CHUNK // 2, MARKED, CHUNK))
         return MARK in read(place, MARKED)
+
+
+def reopen() -> None:
+    run(["vgchange", "-an", GROUP])
+    run(["vgchange", "-ay", GROUP])
 
 
 @contextlib.contextmanager
