@@ -116,7 +116,7 @@ class TestNic:
 
     def test_twice_is_once_and_up_changes_nothing(self, lan: Lan) -> None:
         nic(lan.cloud, "attach", NIC, "--yes")
-        assert "0 changes" in lan.cloud.onestack("up", "--netns").stdout
+        assert ": 0 changes in" in lan.cloud.onestack("up", "--netns").stdout
 
     def test_a_guest_is_reached_from_another_machine(self, lan: Lan, tmp_path: Path) -> None:
         cloud = lan.cloud
@@ -195,7 +195,7 @@ class TestNic:
         assert lan.has(NIC, HERE) and lan.reaches(HERE) and not reaches_any(lan)
         devices = run(["ip", "-n", lan.namespace, "-o", "link"]).stdout
         assert "br-eno1" not in devices and "br-ex-eno1" not in devices
-        assert "0 changes" in lan.cloud.onestack("up", "--netns").stdout
+        assert ": 0 changes in" in lan.cloud.onestack("up", "--netns").stdout
         said = nic(lan.cloud, "detach", NIC, "--yes", expect=1)
         assert "is in no bridge of the cloud" in said
 

@@ -157,7 +157,7 @@ class TestHeatAndBalancers:
         refused = cloud.onestack("up", *settings(CONFIG_HEAT_AUTH_ENC_KEY="k" * 32), expect=3)
         assert "CONFIG_HEAT_AUTH_ENC_KEY" in refused.stderr and "old value" in refused.stderr
         assert pids(cloud) == before
-        assert "0 changes" in cloud.onestack("up").stdout
+        assert ": 0 changes in" in cloud.onestack("up").stdout
 
     def test_switched_off(self, cloud: CloudUnderTest) -> None:
         """Data stays, and OVN goes on balancing."""
@@ -177,7 +177,7 @@ class TestHeatAndBalancers:
         assert changed(cloud, "--purge", "--yes") == (set(), set(), set())
         assert_same(self.before, described(cloud))
         again = cloud.onestack("up", "--purge", "--yes").stdout
-        assert "0 changes" in again and "Kept:" not in again
+        assert ": 0 changes in" in again and "Kept:" not in again
 
 
 class TestAnImage:
@@ -194,7 +194,7 @@ class TestAnImage:
         assert "cirros" in cloud.type("openstack image list -f value -c Name")
         file.unlink()
         again = cloud.onestack("up")
-        assert "0 changes" in again.stdout and f"there is no image at {file}" in again.stderr
+        assert ": 0 changes in" in again.stdout and f"there is no image at {file}" in again.stderr
         assert str(file) in cloud.onestack("doctor", expect=None).stdout
         image["CONFIG_PROVISION_IMAGE_URL"] += "2"
         refused = cloud.onestack("up", *settings(**image), expect=3)
@@ -209,7 +209,7 @@ class TestAnImage:
         assert changed(cloud, "--purge", "--yes") == (set(), set(), set())
         assert_same(self.before, described(cloud))
         again = cloud.onestack("up", "--purge", "--yes").stdout
-        assert "0 changes" in again and "Kept:" not in again
+        assert ": 0 changes in" in again and "Kept:" not in again
 
 
 class TestParts:
@@ -269,7 +269,7 @@ class TestParts:
         assert restarted >= NEUTRON and not came and "cinder-backup" in went
         assert_same(self.before, described(cloud))
         again = cloud.onestack("up", "--purge", "--yes").stdout
-        assert "0 changes" in again and "Kept:" not in again
+        assert ": 0 changes in" in again and "Kept:" not in again
 
     def test_quota_is_free_again(self, cloud: CloudUnderTest) -> None:
         rows = cloud.sql(

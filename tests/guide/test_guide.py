@@ -71,7 +71,7 @@ class TestAnswers:
         cloud = sitting.cloud
         assert {service["Type"] for service in sitting.json("catalog list")} >= CHOSEN
         assert {process["state"] for process in cloud.status()} == {"READY"}
-        assert "0 changes" in cloud.up().stdout
+        assert ": 0 changes in" in cloud.up().stdout
         # Its exit code says that nothing is wrong.
         cloud.onestack("doctor")
 

@@ -86,7 +86,7 @@ def test_the_demo_is_there_and_made_once(demo: Demo) -> None:
     who = demo.json("token issue")
     project = demo.cloud.type("openstack project show demo -f value -c id").strip()
     assert who["project_id"] == project
-    assert "0 changes" in demo.cloud.onestack("up", "--netns").stdout
+    assert ": 0 changes in" in demo.cloud.onestack("up", "--netns").stdout
 
 
 def test_a_server_is_reached_by_its_floating_address(demo: Demo) -> None:

@@ -59,7 +59,7 @@ def clusters() -> Iterator[Clusters]:
 
 
 def test_a_second_up_changes_nothing(clusters: Clusters) -> None:
-    assert "0 changes" in clusters.cloud.up(timeout=1800).stdout
+    assert ": 0 changes in" in clusters.cloud.up(timeout=1800).stdout
 
 
 def test_what_there_is(clusters: Clusters) -> None:
@@ -151,9 +151,9 @@ def test_a_quota_that_is_too_small(clusters: Clusters) -> None:
 def test_passwords_are_changed(clusters: Clusters) -> None:
     cloud = clusters.cloud
     cloud.answers += ("CONFIG_SAHARA_KS_PW=of-a-test-1", "CONFIG_SAHARA_DB_PW=of-a-test-2")
-    assert "0 changes" not in cloud.up(timeout=1800).stdout
+    assert ": 0 changes in" not in cloud.up(timeout=1800).stdout
     assert clusters.status("dp-one") == "Active"
-    assert "0 changes" in cloud.up(timeout=1800).stdout
+    assert ": 0 changes in" in cloud.up(timeout=1800).stdout
 
 
 def test_it_is_scaled_and_back(clusters: Clusters) -> None:

@@ -51,6 +51,11 @@ words = context.textFile(sys.argv[1]).flatMap(str.split)
 words.map(lambda word: (word, 1)).reduceByKey(add).saveAsTextFile(sys.argv[2])
 context.stop()
 """
+MANY = (
+    "mkdir many; for i in $(seq 16); do head -c 1048576 /dev/urandom >many/$i; done; "
+    "md5sum many/* >sums; hdfs dfs -put many ."
+)
+"""Each file is on one of the datanodes, whichever."""
 
 
 class Spark(Clusters):
@@ -89,9 +94,15 @@ class Spark(Clusters):
 
         wait_until(f"the job {name}", ended, 1800, 5)
 
+    def report(self) -> str:
+        return self.there("sudo su -lc 'hdfs dfsadmin -report' hdfs")
+
     def live(self) -> int:
-        report = self.there("sudo su -lc 'hdfs dfsadmin -report' hdfs")
-        return int(re.findall(r"Live datanodes \((\d+)\)", report)[0])
+        return int(re.findall(r"Live datanodes \((\d+)\)", self.report())[0])
+
+    def used(self) -> list[int]:
+        """Bytes that each datanode has; the first line is of all."""
+        return [int(text) for text in re.findall(r"^DFS Used: (\d+)", self.report(), re.M)[1:]]
 
     def lives(self, nodes: int) -> None:
         """HDFS has that many. It misses one after 630 s, for which it looks every five minutes."""
@@ -179,9 +190,12 @@ def test_words_in_the_object_store(spark: Spark) -> None:
 def test_it_is_scaled_and_back_without_loss(spark: Spark) -> None:
     timed("one worker more", lambda: spark.scale(2))
     spark.lives(2)
+    spark.there(MANY)
+    wait_until("files on both", lambda: min(spark.used()) > 1 << 20, 120, 5)
     timed("and back", lambda: spark.scale(1))
     spark.lives(1)
     assert spark.there("hdfs dfs -cat words") == "a b a c a b\n"
+    spark.there("rm -r many && hdfs dfs -get many . && md5sum --quiet -c sums")
 
 
 def test_it_goes_with_all_that_it_had(spark: Spark) -> None:

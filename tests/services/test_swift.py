@@ -281,8 +281,7 @@ class TestDisk:
             for backing in Path("/sys/block").glob("loop*/loop/backing_file")
             if backing.read_text().strip() == str(image)
         ]
-        again = cloud.up()
-        assert "0 changes" in again.stdout or again.returncode == 0
+        cloud.up()
         cloud.type(f"swift download one folder/big -o {work}/after")
         assert same(work / "big", work / "after")
 

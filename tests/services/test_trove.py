@@ -44,7 +44,7 @@ def as_user(databases: Databases, name: str, command: str) -> str:
 
 def test_a_second_up_changes_nothing(databases: Databases) -> None:
     cloud = databases.cloud
-    assert "0 changes" in cloud.up(timeout=1800).stdout
+    assert ": 0 changes in" in cloud.up(timeout=1800).stdout
 
 
 def test_what_there_is_to_choose_from(databases: Databases) -> None:

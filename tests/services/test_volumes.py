@@ -192,7 +192,7 @@ def test_types_are_offered_and_made_once(sitting: Sitting) -> None:
     assert {"multiattach", "luks"} <= names
     groups = sitting.json("--os-volume-api-version 3.11 volume group type list")
     assert "default" in {each["Name"] for each in groups}
-    assert "0 changes" in sitting.cloud.up().stdout
+    assert ": 0 changes in" in sitting.cloud.up().stdout
 
 
 def test_a_server_sees_its_volume_grow(sitting: Sitting) -> None:

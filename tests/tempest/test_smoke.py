@@ -55,7 +55,7 @@ def test_up_has_run_it_and_does_not_run_it_again(cloud: CloudUnderTest) -> None:
     results = json.loads((folder / "results.json").read_text())
     assert results["counts"] == {"passed": 1, "failed": 0, "skipped": 0}
     assert [test["name"].partition("[")[0] for test in results["tests"]] == [VISIBLE]
-    assert "0 changes" in cloud.up().stdout
+    assert ": 0 changes in" in cloud.up().stdout
     assert kept(cloud) == [folder]
 
 
@@ -108,7 +108,7 @@ def test_a_run_that_fails_leaves_the_cloud_up(cloud: CloudUnderTest) -> None:
     before = kept(cloud)
     assert "1 change " in cloud.onestack("up", *cloud.up_words(), timeout=900).stdout
     assert len(kept(cloud)) == len(before) + 1
-    assert "0 changes" in cloud.up().stdout
+    assert ": 0 changes in" in cloud.up().stdout
 
 
 def test_what_nobody_can_run(cloud: CloudUnderTest) -> None:
