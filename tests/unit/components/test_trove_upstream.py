@@ -62,7 +62,9 @@ def test_nothing_secret_is_in_the_log(place: Path) -> None:
     for said in ("POST /v1.0/p/instances/i/root", "X-Auth-Token: ***", "a body", "too few"):
         assert said in found, (said, found)
     assert "ValueError" in found and "Traceback" in found
-    for secret in ("of-a-client", "it's", "mine", "gAAAA", "xxxx", "of-a-user"):
+    assert "Creating users" in found and "Updating user password" in found
+    assert found.count("PUT /v1.0/p/instances/i/users") == 2
+    for secret in ("of-a-client", "it's", "mine", "gAAAA", "xxxx", "a-user", "of-two", "of-three"):
         assert secret not in found, (secret, found)
 
 

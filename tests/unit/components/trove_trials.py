@@ -78,7 +78,7 @@ def log(folder: Path) -> Any:
     import io
     import logging
 
-    from trove.common import base_wsgi, wsgi
+    from trove.common import base_wsgi, exception, wsgi
     from trove.extensions.common import models, service, views
 
     text = io.StringIO()
@@ -100,6 +100,18 @@ def log(folder: Path) -> Any:
         service.DefaultRootController().root_create(
             request, {"password": 'it\'s "mine", all'}, "p", "i", False
         )
+    # These two it masks itself before.
+    users = {"users": [{"name": "app", "password": 'of"a-user, of-two"of-three'}]}
+    put = base_wsgi.Request.blank(
+        "/v1.0/p/instances/i/users", method="PUT", body=json.dumps(users).encode()
+    )
+    put.environ[wsgi.CONTEXT_KEY] = None
+    refused = mock.Mock(side_effect=exception.Forbidden)
+    controller = service.UserController()
+    with mock.patch.object(service.UserController, "authorize_target_action", refused):
+        for told in (controller.create, controller.update_all):
+            with contextlib.suppress(exception.Forbidden):
+                told(put, users, "p", "i")
     other = logging.getLogger("trove.a.test")
     other.error("a body %s", {"users": [{"name": "app", "password": 'it\'s "mine", all'}]})
     other.error("a token gAAAAABl%s", "x" * 60)
