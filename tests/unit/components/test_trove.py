@@ -105,6 +105,8 @@ def test_everything_is_below_the_clouds_root(tmp_path: Path, trove: Trove) -> No
         assert path.startswith(str(tmp_path)), path
     own = next(p for p in trove.processes(ctx) if p.name == "trove")
     assert own.user == "onestack-a-trove" and not own.capabilities
+    # What it was doing it goes on with at its start, and asks all of these.
+    assert {"identity", "network", "compute", "block-storage"} <= set(own.needs)
     for target in own.sockets.values():
         assert target.startswith(f"tcp:{ctx.internal}:")
 

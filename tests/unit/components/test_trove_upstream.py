@@ -133,7 +133,7 @@ def test_what_was_interrupted_comes_to_an_end(place: Path) -> None:
     assert "RESTART_REQUIRED" in tasks["RESTART_REQUIRED"]
     for name, task in still.items():
         assert task in tasks[name], (name, tasks[name])
-    # Who is still at work has somebody who is.
+    # Who is still at work has somebody who is; the deletion was refused twice before.
     assert found["did"] == [
         ["back", "MIGRATING"],
         ["back", "RESIZING"],

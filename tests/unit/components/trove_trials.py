@@ -386,6 +386,7 @@ def interrupted(folder: Path) -> Any:
     """What a process finds at its start, and what it makes of it."""
     begin(folder)
     from trove.backup.models import DBBackup
+    from trove.common import exception
     from trove.instance.models import DBInstance
     from trove.instance.tasks import InstanceTasks
     from trove.quota.models import QuotaUsage, Reservation
@@ -417,8 +418,16 @@ def interrupted(folder: Path) -> Any:
     did: list[list[str]] = []
     manager: Any = Tasks()
     runs = {tasks["NONE"].id: "ACTIVE", tasks["LOGGING"].id: "SHUTOFF"}
+    refusals = [exception.TroveError("cinder: 503"), exception.TroveError("cinder: 503")]
+
+    def delete(working: Any, context: Any, identity: str) -> None:
+        if refusals:
+            raise refusals.pop()
+        did.append(["delete", identity])
+
     with (
-        mock.patch.object(Tasks, "delete_instance", lambda s, c, i: did.append(["delete", i])),
+        mock.patch.object(Tasks, "delete_instance", delete),
+        mock.patch.object(ours, "DELETION_PAUSE", 0.1),
         mock.patch.object(ours, "_bring_back", lambda i: did.append(["back", i.id])),
         mock.patch.object(ours, "_wait_for", lambda i: did.append(["wait", i.id])),
         mock.patch.object(ours, "_server", lambda i: types.SimpleNamespace(status=runs[i.id])),
@@ -426,7 +435,6 @@ def interrupted(folder: Path) -> Any:
     ):
         for one in (ours._bring_back, ours._wait_for):
             one.__name__ = "of a test"
-        manager.delete_instance.__func__.__name__ = "of a test"
         ours.settle(manager)
         manager.building.add(begun.id)
         time.sleep(2)

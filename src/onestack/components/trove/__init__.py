@@ -134,7 +134,10 @@ class Trove(Component):
             # The object store is asked as guests ask it.
             env={"REQUESTS_CA_BUNDLE": str(ctx.authority)},
             files=(*files, *(str(path) for path in told)),
-            needs=("database", "cache", "messaging", "identity", "network", "compute"),
+            needs=(
+                *("database", "cache", "messaging", "identity"),
+                *("network", "compute", "block-storage"),
+            ),
             probe=ApiProbe(
                 f"http://{ctx.internal}:{config.PORT}/v1.0/{{project_id}}/instances?limit=1"
             ),

@@ -30,6 +30,9 @@ from onestack.components.trove.inside.tasks import Fresh, Tasks
 LOG = logging.getLogger("onestack.trove")
 MINE_SECONDS = 20.0
 """After so long, what the bus had kept for the taskmanager has been taken from it."""
+DELETION_SECONDS = 1800
+DELETION_PAUSE = 30
+"""Seconds for which, and after which, an interrupted deletion that fails is tried again."""
 SHORTEST_WAIT = 120
 """Seconds that a guest gets at least to say that it is there."""
 _DONE = (
@@ -55,7 +58,7 @@ def settle(tasks: Tasks) -> None:
         instance.save()
     for instance in _left(InstanceTasks.DELETING):
         _tell(instance, "is deleted now")
-        _beside(tasks.delete_instance, _context(instance), instance.id)
+        _beside(_delete, tasks, instance)
     for instance in _left(*_MOVED):
         _tell(instance, "is brought back to where it was")
         _beside(_bring_back, instance)
@@ -92,12 +95,26 @@ def _beside(work: Callable[..., None], *arguments: Any) -> None:
     threading.Thread(target=_alone, args=(named, work, *arguments), daemon=True).start()
 
 
-def _alone(named: str, work: Callable[..., None], *arguments: Any) -> None:
-    """What fails of one thing is told, and is nothing to the others."""
+def _alone(named: str, work: Callable[..., None], *arguments: Any) -> bool:
+    """Whether it ended well. What fails of one thing is told, and is nothing to the others."""
     try:
         work(*arguments)
     except Exception:
         LOG.exception("%s failed", named)
+        return False
+    return True
+
+
+def _delete(tasks: Tasks, instance: Any) -> None:
+    """Until it is gone: whom it asks may be starting too, and nobody would ask again."""
+    named, identity = f"deleting the instance {instance.id}", instance.id
+
+    def gone() -> bool:
+        if _alone(named, tasks.delete_instance, _context(instance), identity):
+            return True
+        return bool(DBInstance.find_by(id=identity).deleted)
+
+    utils.poll_until(gone, sleep_time=DELETION_PAUSE, time_out=DELETION_SECONDS)
 
 
 def _end(instance: Any, state: InstanceTask) -> None:
