@@ -314,6 +314,10 @@ def row(status: str, age: int = 2000, silent: int = 2000, **more: str) -> Instan
     return InstanceRow("1", "shop", found["server"], found["error"], status, age, silent)
 
 
+GIVEN_UP = row("guestagent error", silent=30, error="Timeout error")
+"""Trove's own word is young, whatever the guest's is."""
+
+
 @pytest.mark.parametrize(
     ("asked", "server", "port", "bus", "says"),
     [
@@ -323,6 +327,16 @@ def row(status: str, age: int = 2000, silent: int = 2000, **more: str) -> Instan
         (row("new", server=""), None, None, None, "never heard of; nova was not asked"),
         (row("new"), None, None, None, "is gone"),
         (row("x", error="Build error"), {"fault": {"message": "No valid host"}}, {}, None, "host"),
+        (
+            GIVEN_UP,
+            {"status": "SHUTOFF"},
+            {},
+            None,
+            "is in error: Timeout error; its server nova is SHUT",
+        ),
+        (GIVEN_UP, {"status": "ACTIVE"}, {"status": "ACTIVE"}, None, "agent does not speak"),
+        (GIVEN_UP, None, None, None, "it could not be made, or changed"),
+        (row("healthy", silent=30, error="Error"), {"status": "ACTIVE"}, {}, None, "could not be"),
         (row("healthy"), {"status": "SHUTOFF"}, {}, None, "not for 2000 s heard of"),
         (row("healthy"), {"status": "ACTIVE"}, None, None, "no port in the network"),
         (row("healthy"), {"status": "ACTIVE"}, {"status": "DOWN"}, None, "switch has not"),

@@ -21,6 +21,8 @@ CONNECT_SECONDS = 5.0
 BOOT_SECONDS = 900
 """A guest that has said nothing for so long since it was made will hardly come."""
 SILENT_SECONDS = 180
+GIVEN_UP = "guestagent error"
+"""What trove writes for an agent when it has waited long enough for it."""
 
 
 def examine(ctx: Context) -> Iterator[Finding]:
@@ -32,12 +34,8 @@ def examine(ctx: Context) -> Iterator[Finding]:
         title = f"the database {row.name} ({row.identity})"
         if row.error:
             with netns.inside(ctx.cloud.netns):
-                fault = _fault(ctx, row)
-            yield warn(
-                f"{title} is in error: {row.error}",
-                fault or "it could not be made, or changed",
-                f"onestack logs trove; then openstack database instance delete {row.identity}",
-            )
+                why, cure = _error(ctx, row)
+            yield warn(f"{title} is in error: {row.error}", why, cure)
         elif _overdue(row):
             with netns.inside(ctx.cloud.netns):
                 why, cure = _hop(ctx, row)
@@ -46,15 +44,24 @@ def examine(ctx: Context) -> Iterator[Finding]:
 
 
 def _overdue(row: InstanceRow) -> bool:
+    if row.status == GIVEN_UP:
+        return True
     if row.status == "new":
         return row.age > BOOT_SECONDS
     # While it makes a database an agent says nothing.
     return row.silent > (BOOT_SECONDS if row.status == "building" else SILENT_SECONDS)
 
 
-def _fault(ctx: Context, row: InstanceRow) -> str:
+def _error(ctx: Context, row: InstanceRow) -> tuple[str, str]:
+    """Why, and what to do: as nova says, or where it ends if nothing is heard of it."""
+    delete = f"openstack database instance delete {row.identity}"
     server = compute_of(ctx).server(row.server) if row.server else None
-    return service_guests.fault(server) if server else ""
+    if fault := service_guests.fault(server) if server else "":
+        return fault, f"onestack logs trove; then {delete}"
+    if server and _overdue(row):
+        why, cure = _hop(ctx, row)
+        return why, f"{cure}; or {delete}"
+    return "it could not be made, or changed", f"onestack logs trove; then {delete}"
 
 
 def _hop(ctx: Context, row: InstanceRow) -> tuple[str, str]:
