@@ -121,6 +121,11 @@ def test_a_host_is_asked_once_it_listens(place: Path) -> None:
     assert trial("after_a_power_cut", place) == 3 * [{"binary": "nova-compute", "host": "one"}]
 
 
+def test_a_guest_is_given_all_of_its_time_again(place: Path) -> None:
+    """That of a restore, which it may be, however long the machine was off."""
+    assert trial("waited_for_again", place) == [[3600, {"ram": 2048}]]
+
+
 def test_what_was_interrupted_comes_to_an_end(place: Path) -> None:
     found = trial("interrupted", place)
     tasks = found["tasks"]

@@ -563,6 +563,27 @@ def agent(folder: Path) -> Any:
     }
 
 
+def waited_for_again(folder: Path) -> Any:
+    """How long the guest of an instance is waited for that was begun long ago."""
+    begin(folder)
+    import datetime
+
+    from onestack.components.trove.inside import interrupted
+
+    row = make_instance("old", compute_instance_id="server")
+    row.created -= datetime.timedelta(hours=5)
+    row.save()
+    waits: list[Any] = []
+    flavors = types.SimpleNamespace(get=lambda _: types.SimpleNamespace(ram=2048))
+    task = types.SimpleNamespace(
+        nova_client=types.SimpleNamespace(flavors=flavors),
+        wait_for_instance=lambda *given: waits.append(given),
+    )
+    with mock.patch.object(interrupted.Fresh, "load", lambda *_: task):
+        interrupted._wait_for(row)
+    return waits
+
+
 def after_a_power_cut(folder: Path) -> Any:
     """What is asked of nova for a host is asked once its compute service listens."""
     begin(folder)

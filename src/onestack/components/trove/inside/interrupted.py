@@ -33,8 +33,6 @@ MINE_SECONDS = 20.0
 DELETION_SECONDS = 1800
 DELETION_PAUSE = 30
 """Seconds for which, and after which, an interrupted deletion that fails is tried again."""
-SHORTEST_WAIT = 120
-"""Seconds that a guest gets at least to say that it is there."""
 _DONE = (
     InstanceTasks.REBOOTING,
     InstanceTasks.PROMOTING,
@@ -198,17 +196,18 @@ def _settle_build(tasks: Tasks, identity: str) -> None:
 
 def _wait_for(instance: Any) -> None:
     """It is used or in ERROR afterwards; upstream's own leaves it when nova fails."""
-    _alone(f"waiting for the instance {instance.id}", _wait_the_rest, instance)
+    _alone(f"waiting for the instance {instance.id}", _wait_again, instance)
     _end(instance, InstanceTasks.BUILDING_ERROR_SERVER)
 
 
-def _wait_the_rest(instance: Any) -> None:
-    """Of the time that it has from its beginning."""
+def _wait_again(instance: Any) -> None:
+    """As long as upstream waits for a restore, from now on: the machine may have been off.
+
+    Whether it is one is told by nothing that upstream keeps of an instance.
+    """
     task = Fresh.load(_context(instance), instance.id)
-    age = timeutils.utcnow() - instance.created.replace(tzinfo=None)
-    rest = datetime.timedelta(seconds=cfg.CONF.usage_timeout) - age
     flavor = task.nova_client.flavors.get(instance.flavor_id)
-    task.wait_for_instance(max(SHORTEST_WAIT, int(rest.total_seconds())), {"ram": flavor.ram})
+    task.wait_for_instance(cfg.CONF.restore_usage_timeout, {"ram": flavor.ram})
 
 
 def _bring_back(instance: Any) -> None:
