@@ -60,7 +60,9 @@ def _error(ctx: Context, row: InstanceRow) -> tuple[str, str]:
         return fault, f"onestack logs trove; then {delete}"
     if server and _overdue(row):
         why, cure = _hop(ctx, row)
-        return why, f"{cure}; or {delete}"
+        # Trove keeps the error, whatever its agent says later.
+        reset = f"openstack database instance reset status {row.identity}"
+        return why, f"{cure}; when it is heard of again {reset}; or {delete}"
     return "it could not be made, or changed", f"onestack logs trove; then {delete}"
 
 
