@@ -569,6 +569,7 @@ def waited_for_again(folder: Path) -> Any:
     import datetime
 
     from onestack.components.trove.inside import interrupted
+    from onestack.components.trove.inside.tasks import Fresh
 
     row = make_instance("old", compute_instance_id="server")
     row.created -= datetime.timedelta(hours=5)
@@ -579,7 +580,7 @@ def waited_for_again(folder: Path) -> Any:
         nova_client=types.SimpleNamespace(flavors=flavors),
         wait_for_instance=lambda *given: waits.append(given),
     )
-    with mock.patch.object(interrupted.Fresh, "load", lambda *_: task):
+    with mock.patch.object(Fresh, "load", lambda *_: task):
         interrupted._wait_for(row)
     return waits
 
