@@ -16,7 +16,7 @@ DONE := tests/deploy/test_life.py $(DEPLOY) $(SERVICES)
 GUESTS := tests/guests tests/services/test_octavia_amphora.py tests/services/test_trove_guests.py \
 	tests/services/test_sahara_spark.py
 # Upstream's tests: of all APIs, and of balancers and databases that are guests.
-HOURS := $(addprefix tests/tempest/,test_api.py test_balancers.py test_amphorae.py test_databases.py)
+HOURS := $(addprefix tests/tempest/,test_api.py test_balancers.py test_guests.py)
 
 .PHONY: test test-unit test-full test-guests test-hosts test-conformance test-server lint prepare environment clean
 
