@@ -59,7 +59,7 @@ def read_figures() -> None:
     messages.MessagesController._build_user_message = with_its_figures
 
 
-_COPY = "target:"
+COPY = "target:"
 """The state of a migration's copy begins so; the rest is the volume's id."""
 _OURS = frozenset(reason.number for reason in ALL)
 
@@ -123,8 +123,8 @@ def tell(
     """
     project, figures, identity = thing.project_id, problem.figures, thing.id
     mark = str(getattr(thing, "migration_status", None) or "")
-    if mark.startswith(_COPY):
-        action, identity = MIGRATE, mark.removeprefix(_COPY)
+    if mark.startswith(COPY):
+        action, identity = MIGRATE, mark.removeprefix(COPY)
     say(
         thing.obj_context,
         action,

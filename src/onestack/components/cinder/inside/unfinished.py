@@ -18,13 +18,12 @@ from cinder.volume import manager, rpcapi
 from oslo_log import log as logging
 
 from onestack.components.cinder.inside import interrupted
-from onestack.components.cinder.inside.messages import tell
+from onestack.components.cinder.inside.messages import COPY, tell
 from onestack.components.cinder.inside.refusals import MIGRATE, NOT_DONE, RETYPE, Refused
 from onestack.components.cinder.inside.reservations import give_back, held, roll_back
 
 LOG = logging.getLogger(__name__)
 _MOVING = ("starting", "migrating")
-_COPY = "target:"
 
 
 def finish_at_start() -> None:
@@ -84,10 +83,10 @@ def _finish_volume(service: Any, admin: Any, volume: Any) -> None:
 def _left(volume: Any) -> bool:
     """Whether it is the copy of a migration that is no more."""
     mark = str(volume.migration_status or "")
-    if not mark.startswith(_COPY):
+    if not mark.startswith(COPY):
         return False
     try:
-        moved = objects.Volume.get_by_id(contexts.get_admin_context(), mark.removeprefix(_COPY))
+        moved = objects.Volume.get_by_id(contexts.get_admin_context(), mark.removeprefix(COPY))
     except exception.VolumeNotFound:
         return True
     return moved.migration_status in (None, "error")
@@ -99,7 +98,7 @@ def _call_off(admin: Any, volume: Any) -> None:
         return
     if volume.volume_attachment and volume.migration_status == "migrating":
         return
-    copies = {"migration_status": f"{_COPY}{volume.id}"}
+    copies = {"migration_status": f"{COPY}{volume.id}"}
     for copy in objects.VolumeList.get_all(admin, filters=copies):
         rpcapi.VolumeAPI().delete_volume(admin, copy)
     action = RETYPE if volume.status == "retyping" else MIGRATE
