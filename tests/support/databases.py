@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from tests.support.clouds import CloudUnderTest, CommandFailed, wait_until
@@ -25,6 +26,30 @@ NETWORKS = (
     "openstack router add subnet db-router db-sub"
 )
 GONE = ("ERROR", "FAILED")
+INTRUDER = Path(__file__).with_name("intruder.py")
+"""A program that is a guest in strange hands."""
+INTRUDED = {
+    "the main vhost": "refused",
+    "hear the taskmanager": "refused",
+    "hear the conductor": "refused",
+    "hear all": "refused",
+    "hear the taskmanager by an exchange": "refused",
+    "hear all by an exchange": "refused",
+    "hear a guest": "taken",
+    "read the taskmanager's queue": "refused",
+    "delete the exchange": "refused",
+    "make the exchange": "refused",
+    "make the exchange another": "refused",
+    "see the exchange": "taken",
+    "tell the taskmanager": "refused",
+    "tell the conductor": "taken",
+    "tell by default exchange": "taken",
+    "tell by copy": "taken",
+    "tell by dead letter": "taken",
+    "tell by alternate exchange": "taken",
+    "tell by bound exchange": "taken",
+}
+"""What of that the bus is to say. Whom a guest tells something it cannot limit."""
 
 
 class Databases:

@@ -172,6 +172,18 @@ class BusPolicy:
 
 
 @dataclass(frozen=True)
+class BusExchange:
+    """A topic exchange that is there before anybody connects, so that nobody has to make it.
+
+    A `TopicPermission` holds only for those who may not configure its exchange: they could delete
+    it, and make it anew of another type. ``durable`` as those declare it who still do.
+    """
+
+    name: str
+    durable: bool
+
+
+@dataclass(frozen=True)
 class BusAccount:
     """A user of the message bus, beside the one of all services, with the secret ``secret``.
 
@@ -187,6 +199,8 @@ class BusAccount:
     read: str = ".*"
     topics: tuple[TopicPermission, ...] = ()
     policies: tuple[BusPolicy, ...] = ()
+    """Of its virtual host."""
+    exchanges: tuple[BusExchange, ...] = ()
     """Of its virtual host."""
 
 

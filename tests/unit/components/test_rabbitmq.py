@@ -21,7 +21,7 @@ from onestack.diagnose.preflight import Needs, Subject, check_ports, look
 from onestack.kernel import disk
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import BusAccount, BusPolicy, TopicPermission
+from onestack.model.declarations import BusAccount, BusExchange, BusPolicy, TopicPermission
 from onestack.model.secret import Secret
 from tests.support import networks
 from tests.support.broker import installed, lay_out
@@ -59,7 +59,8 @@ class Guests(Component):
     secrets = (Secret("toy_bus"), Secret("toy_guest_bus"))
 
     def bus(self, ctx: Context) -> Iterable[BusAccount]:
-        yield BusAccount("toy", "rabbitmq", "toy")
+        exchanges = (BusExchange("toy", durable=True), BusExchange("for now", durable=False))
+        yield BusAccount("toy", "rabbitmq", "toy", exchanges=exchanges)
         yield BusAccount(
             "toy_guest",
             "rabbitmq",
@@ -93,8 +94,13 @@ def test_components_have_accounts_of_their_own(tmp_path: Path) -> None:
         ("/", "notifications"),
         ("toy", "expiry"),
     }
+    assert {(e["vhost"], e["name"], e["type"], e["durable"]) for e in found["exchanges"]} == {
+        ("toy", "toy", "topic", True),
+        ("toy", "for now", "topic", False),
+    }
     alone = json.loads(content(context(tmp_path, RABBITMQ), RABBITMQ, "definitions.json"))
     assert alone["vhosts"] == [{"name": "/"}] and len(alone["users"]) == 1
+    assert alone["exchanges"] == []
 
 
 def test_two_accounts_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -189,6 +195,9 @@ ok = rabbit_auth_backend_internal:set_topic_permissions(
     <<"toy_guest">>, <<"toy">>, <<"other">>, <<".*">>, <<".*">>, Me),
 ok = rabbit_policy:set(<<"toy">>, <<"old">>, <<"^x">>, [{<<"expires">>, 1000}], 0,
                        <<"queues">>, Me),
+Toy = rabbit_misc:r(<<"toy">>, exchange, <<"toy">>),
+ok = rabbit_exchange:delete(Toy, false, Me),
+_ = rabbit_exchange:declare(Toy, fanout, true, false, false, [], Me),
 """
 TOLD = """
 Of = fun(List, Keys) -> lists:sort(
@@ -199,7 +208,12 @@ Of = fun(List, Keys) -> lists:sort(
     Of(rabbit_auth_backend_internal:list_users(), [user]),
     Of(rabbit_auth_backend_internal:list_permissions(), [user, vhost]),
     Of(rabbit_auth_backend_internal:list_topic_permissions(), [user, vhost, exchange]),
-    Of(rabbit_policy:list(), [vhost, name])]],
+    Of(rabbit_policy:list(), [vhost, name]),
+    lists:sort([
+        {Name, proplists:get_value(type, Made), proplists:get_value(durable, Made)}
+        || Made <- rabbit_exchange:info_all(<<"toy">>, [name, type, durable]),
+           {resource, _, _, Name} <- [proplists:get_value(name, Made)],
+           Name =/= <<>>, binary:match(Name, <<"amq.">>) =/= {0, 4}])]],
 ok = file:close(Out), init:stop().
 """
 
@@ -227,7 +241,7 @@ def test_the_broker_has_what_is_declared_and_nothing_else(tmp_path: Path) -> Non
             timeout=90,
         )
     assert told.exists(), done.stdout + done.stderr
-    vhosts, users, rights, topics, policies = told.read_text().splitlines()
+    vhosts, users, rights, topics, policies, exchanges = told.read_text().splitlines()
     assert vhosts == '[<<"/">>,<<"toy">>]'
     assert users == '[[<<"openstack">>],[<<"toy">>],[<<"toy_guest">>]]'
     assert rights == (
@@ -235,6 +249,8 @@ def test_the_broker_has_what_is_declared_and_nothing_else(tmp_path: Path) -> Non
     )
     assert topics == '[[<<"toy_guest">>,<<"toy">>,<<"toy">>]]'
     assert policies == '[[<<"/">>,<<"notifications">>],[<<"toy">>,<<"expiry">>]]'
+    # Another of its name had taken its place: by the import alone it would stay.
+    assert exchanges == '[{<<"for now">>,topic,false},{<<"toy">>,topic,true}]'
 
 
 @needs_root

@@ -154,11 +154,28 @@ def test_what_a_guest_may_on_the_bus() -> None:
     assert may_send == ["trove-conductor", "trove-conductor.127.77.0.1"]
     assert may_hear == ["guestagent.1234"]
     for pattern in (guest.configure, guest.read):
-        assert re.search(pattern, "guestagent.1") and re.search(pattern, "trove")
+        assert re.search(pattern, "guestagent.1")
         for name in ("taskmanager", "trove-conductor", "amq.default", "reply_1", "nova"):
             assert not re.search(pattern, name), name
     assert not re.search(guest.write, "taskmanager")
     assert re.search(guest.write, "amq.default")
+
+
+def test_the_exchange_is_the_brokers_and_no_guest_may_make_it(tmp_path: Path, trove: Trove) -> None:
+    """Topics hold for a topic exchange only, and the service declares it as it is then."""
+    ctx = cloud(tmp_path, trove)
+    service = content(ctx, trove, "trove.conf")
+    made = json.loads(content(ctx, Rabbitmq(), "definitions.json"))
+    (exchange,) = made["exchanges"]
+    assert (exchange["vhost"], exchange["name"]) == ("trove", option(service, "control_exchange"))
+    assert exchange["type"] == "topic" and not exchange["auto_delete"]
+    assert exchange["durable"] is (option(service, "amqp_durable_queues") == "true")
+    assert "amqp_auto_delete" not in service
+    _, guest = config.accounts()
+    (topic,) = guest.topics
+    assert topic.exchange == exchange["name"]
+    assert not re.search(guest.configure, exchange["name"])
+    assert re.search(guest.read, exchange["name"]) and re.search(guest.write, exchange["name"])
 
 
 def test_guests_reach_the_bus_and_objects_only(tmp_path: Path, trove: Trove) -> None:

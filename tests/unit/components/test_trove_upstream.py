@@ -14,7 +14,9 @@ from onestack.components.ceilometer import Ceilometer
 from onestack.components.rabbitmq import Rabbitmq
 from onestack.components.trove import Trove, config
 from onestack.model.ini import Ini, ini_text
-from tests.support.needs import needs_services
+from tests.support import broker
+from tests.support.databases import INTRUDED
+from tests.support.needs import needs_root, needs_services
 from tests.support.trials import tried
 from tests.unit.components.rooms import content, context
 
@@ -205,6 +207,35 @@ def test_what_it_tells_goes_to_exchanges_as_all_others_make_them(tmp_path: Path)
     (tmp_path / "trove.conf").write_text(content(ctx, trove, "trove.conf"))
     found = json.loads(tried(TRIALS, "exchanges", tmp_path).stdout)
     assert found == {"own": True, "told": openstack.QUEUES["amqp_durable_queues"]}
+
+
+@broker.installed
+@needs_root
+@pytest.mark.timeout(600)
+def test_guests_do_their_work_at_the_bus_and_nothing_else(place: Path) -> None:
+    """A real one: each end with its own account, and whoever broke into a guest with that one's."""
+    place.chmod(0o755)
+    (place / "cloud").mkdir()
+    (place / "conf.d").mkdir()
+    ctx = context(place / "cloud", Rabbitmq(), Trove(), CONFIG_TROVE_INSTALL="y")
+    database: Ini = {"database": {"connection": f"sqlite:///{place}/trove.sqlite"}}
+    (place / "trove.conf").write_text(ini_text({**config.sections(ctx), **database}))
+    agent = ini_text(config.agent_sections(ctx))
+    # Past the front, which has the certificate.
+    front = f"{config.management(ctx).address}:{config.BUS_PORT}"
+    agent = agent.replace(front, str(ctx.at("messaging"))).replace("ssl = true", "ssl = false")
+    agent = agent.replace("/var/log/trove", str(place))
+    (place / "conf.d/agent.conf").write_text(agent)
+    with broker.running(ctx, place):
+        found = json.loads(tried(TRIALS, "bus", place, timeout=400).stdout.splitlines()[-1])
+    assert found["heard"] == [True]
+    assert found["answer"] == {"memory": 512}
+    assert found["tries"] == INTRUDED
+    # What the broker lets through nobody believes.
+    assert sorted(f"tell by {way}" for way in found["came"]) == sorted(
+        name for name in INTRUDED if name.startswith("tell by")
+    )
+    assert found["obeyed"] == []
 
 
 def test_what_is_believed_of_guests_answers(place: Path) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
+import subprocess
 import sys
 import time
 import types
@@ -800,7 +802,6 @@ def options(folder: Path) -> Any:
 
 def serving(folder: Path) -> Any:
     """The whole process: it answers who it is, asks others who they are, and ends when told."""
-    import os
     import signal
     import threading
     import urllib.error
@@ -833,6 +834,130 @@ def serving(folder: Path) -> Any:
     run.all_of_it(spec, {"api": listening})
     ended = time.monotonic()
     return {"answers": found, "patched": socket.socket.__module__, "ended": ended > 0}
+
+
+class Obedient:
+    """A guest's manager, which is asked whether it heard what it was told before it was there."""
+
+    memory = 0
+
+    def prepare(self, context: Any, memory_mb: int, **_: Any) -> None:
+        self.memory = memory_mb
+
+    def enable_root(self, context: Any) -> Any:
+        return {"memory": self.memory}
+
+
+def guest(folder: Path) -> None:
+    """Upstream's agent as its image starts it, as long as whoever started it."""
+    import runpy
+
+    import onestack
+
+    place = Path(onestack.__file__).parent / "components/trove/guest/tree/usr/lib/database/agent"
+    runpy.run_path(str(place))["prepare"]()
+    import eventlet
+    from oslo_config import cfg
+    from oslo_log import log as logging
+    from trove import rpc
+    from trove.common import cfg as options
+    from trove.common import debug_utils
+    from trove.common.rpc import service
+    from trove.guestagent import api
+
+    logging.register_options(cfg.CONF)
+    options.parse_args(["agent", "--config-dir", str(folder / "conf.d")])
+    logging.setup(cfg.CONF, None)
+    debug_utils.setup()
+    rpc.init(cfg.CONF)
+    service.RpcService(
+        key=cfg.CONF.instance_rpc_encr_key,
+        topic=f"guestagent.{cfg.CONF.guest_id}",
+        manager=f"{Path(__file__).stem}.Obedient",
+        host=cfg.CONF.guest_id,
+        rpc_api_version=api.API.API_LATEST_VERSION,
+    ).start()
+    starter = os.getppid()
+    while os.getppid() == starter:
+        eventlet.sleep(0.2)
+
+
+def bus(folder: Path) -> Any:
+    """At a real one: a guest that comes and is called, and one that strangers have."""
+    # Ours says there that nothing is to be patched.
+    environment = dict(os.environ)
+    from onestack.components.trove.inside import run
+
+    run.configure([str(folder / "trove.conf")])
+    run._mend()
+    from oslo_config import cfg
+    from trove.common.context import TroveContext
+    from trove.conductor import api as conductor_api
+    from trove.guestagent import api
+    from trove.instance.models import get_instance_encryption_key
+    from trove.taskmanager import api as task_api
+
+    from onestack.components.trove.inside import strict
+
+    strict.speak_as_taskmanager()
+    beats: list[Any] = []
+    came: list[str] = []
+    obeyed: list[str] = []
+
+    class Conductor(strict.Conductor):
+        def heartbeat(self, context: Any, instance_id: str, *told: Any, **more: Any) -> None:
+            super().heartbeat(context, instance_id, *told, **more)
+            beats.append(instance_id)
+
+    class Orders(strict.OfOneKey):
+        def deserialize_context(self, context: Any) -> Any:
+            came.append(context["way"])
+            return super().deserialize_context(context)
+
+    class Tasks:
+        def restart(self, context: Any, instance_id: str) -> None:
+            obeyed.append(instance_id)
+
+    conf = cfg.CONF
+    believed = strict.FromGuests(run._plain())
+    orders = Orders(run._plain(), conf.taskmanager_rpc_encr_key)
+    version = conductor_api.API.API_LATEST_VERSION
+    listeners = (
+        run._Listener(conf.conductor_queue, Conductor(), version, believed),
+        run._Listener(conf.taskmanager_queue, Tasks(), task_api.API.API_LATEST_VERSION, orders),
+    )
+    for listener in listeners:
+        listener.start()
+    row = make_instance("one")
+    own = f"guest_id = {row.id}\ninstance_rpc_encr_key = {get_instance_encryption_key(row.id)}\n"
+    (folder / "conf.d/guest_info.conf").write_text(f"[DEFAULT]\n{own}report_interval = 0\n")
+    agent = api.API(TroveContext(project_id="one"), row.id)
+    agent.prepare(512, "", [], [], ds_version="10.11")
+    python = (sys.executable, "-W", "ignore")
+    own_agent = (*python, __file__, "guest", folder)
+    with subprocess.Popen(own_agent, env=environment, stdout=subprocess.DEVNULL) as other:
+        try:
+            soon(lambda: beats, "a word of the agent")
+            answer = agent.enable_root()
+        finally:
+            other.terminate()
+    intruder = Path(__file__).parents[2] / "support/intruder.py"
+    stranger = (*python, intruder, folder / "conf.d/agent.conf", "taskmanager")
+    told = subprocess.run(stranger, stdout=subprocess.PIPE, check=True)
+    tries = json.loads(told.stdout)
+    ways = [name for name in tries if name.startswith("tell by")]
+    soon(lambda: len(came) == len(ways), "what it told")
+    for listener in listeners:
+        listener.stop()
+    heard = [identity == row.id for identity in beats]
+    return {"heard": heard, "answer": answer, "tries": tries, "came": came, "obeyed": obeyed}
+
+
+def soon(true: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + 90
+    while not true():
+        assert time.monotonic() < end, f"{what} did not come"
+        time.sleep(0.05)
 
 
 def exchanges(folder: Path) -> Any:

@@ -87,6 +87,19 @@ def definitions(wanted: Iterable[Account]) -> str:
                 for account in declared
                 for topic in account.topics
             ],
+            "exchanges": [
+                {
+                    "vhost": account.vhost,
+                    "name": exchange.name,
+                    "type": "topic",
+                    "durable": exchange.durable,
+                    "auto_delete": False,
+                    "internal": False,
+                    "arguments": {},
+                }
+                for account in declared
+                for exchange in account.exchanges
+            ],
             "policies": [
                 {
                     "vhost": account.vhost,
@@ -125,16 +138,24 @@ def only(declared: Iterable[BusAccount]) -> str:
     """Erlang for a broker that has started: what is not of these is gone.
 
     With a virtual host go its queues, permissions and policies; with a user its connections.
+    An exchange that is there as another was not imported: it is made anew, and loses its bindings,
+    which whoever had them makes when it connects.
     """
     declared = tuple(declared)
     topics = [(a.user, a.vhost, t.exchange) for a in declared for t in a.topics]
     policies = [(a.vhost, p.name) for a in declared for p in a.policies]
+    exchanges = [
+        f"{{{_binary(a.vhost)},{_binary(e.name)},{str(e.durable).lower()}}}"
+        for a in declared
+        for e in a.exchanges
+    ]
     lists = {
         "Vhosts": [_binary(vhost) for vhost in vhosts(declared)],
         "Users": [_binary(account.user) for account in declared],
         "Rights": [_tuple(account.user, account.vhost) for account in declared],
         "Topics": [_tuple(*topic) for topic in topics],
         "Policies": [_tuple(*policy) for policy in policies],
+        "Exchanges": exchanges,
     }
     known = " ".join(f"{name} = [{','.join(items)}]," for name, items in lists.items())
     return f"{known} {_REST}"
@@ -154,6 +175,13 @@ Told = fun(List, Keys) ->
                          [user, vhost, exchange]) -- Topics],
 [rabbit_policy:delete(V, P, By)
     || {V, P} <- Told(rabbit_policy:list(), [vhost, name]) -- Policies],
+As = fun(Found, Durable) ->
+    catch rabbit_exchange:assert_equivalence(Found, topic, Durable, false, false, []) end,
+[begin
+    rabbit_exchange:delete(Name, false, By),
+    rabbit_exchange:declare(Name, topic, Durable, false, false, [], By)
+ end || {V, E, Durable} <- Exchanges, Name <- [rabbit_misc:r(V, exchange, E)],
+        {ok, Found} <- [rabbit_exchange:lookup(Name)], As(Found, Durable) =/= ok],
 ok."""
 
 

@@ -11,7 +11,13 @@ from onestack.components import openstack
 from onestack.components.trove import keys
 from onestack.components.trove.guest.containers import REGISTRY
 from onestack.model.context import Context
-from onestack.model.declarations import BusAccount, BusPolicy, Port, TopicPermission
+from onestack.model.declarations import (
+    BusAccount,
+    BusExchange,
+    BusPolicy,
+    Port,
+    TopicPermission,
+)
 from onestack.model.ini import Ini, Value
 from onestack.network.management import Management
 
@@ -100,11 +106,11 @@ def cloudinit_file(ctx: Context, manager: str) -> Path:
 def accounts() -> tuple[BusAccount, ...]:
     """Of the bus: the service's, and one for the agents of all guests.
 
-    A guest publishes to the conductor and hears what is sent to guests. The default exchange,
-    by which it answers, would let it send to the taskmanager too, which believes nobody
-    without a key.
+    A guest publishes to the conductor and hears what is sent to guests, and nothing else: the
+    exchange is the broker's, and not for guests to make. Whom it may tell cannot be limited: by
+    the default exchange, by which it answers, it reaches each queue. The taskmanager believes
+    nobody without a key.
     """
-    own = rf"^(guestagent\..*|{EXCHANGE})$"
     return (
         BusAccount(
             "trove",
@@ -112,14 +118,15 @@ def accounts() -> tuple[BusAccount, ...]:
             VHOST,
             # Trove itself never removes the queue of a guest.
             policies=(BusPolicy("guests", r"^guestagent\.", {"expires": 86_400_000}),),
+            exchanges=(BusExchange(EXCHANGE, durable=bool(_queues()["amqp_durable_queues"])),),
         ),
         BusAccount(
             "trove_guest",
             keys.GUESTS_BUS,
             VHOST,
-            configure=own,
+            configure=r"^guestagent\..*$",
             write=rf"^(guestagent\..*|{EXCHANGE}|amq\.default)$",
-            read=own,
+            read=rf"^(guestagent\..*|{EXCHANGE})$",
             topics=(TopicPermission(EXCHANGE, r"^trove-conductor(\..*)?$", r"^guestagent\..*$"),),
         ),
     )
