@@ -550,6 +550,67 @@ def interrupted(folder: Path) -> Any:
     }
 
 
+def reach(folder: Path) -> Any:
+    """How upstream reaches machines of a cluster with a gateway and of one without, as nova knows
+    a floating IP of them or not; and what it notes of one that it has logged in to."""
+    configured(folder)
+    from types import SimpleNamespace
+
+    from sahara import conductor, context
+    from sahara.db.sqlalchemy import api as database
+    from sahara.service import networks
+    from sahara.service.heat import heat_engine
+    from sahara.utils import ssh_remote
+    from sqlalchemy import text
+
+    context.set_ctx(context.Context(tenant_id=PROJECT, user_id="u"))
+    api = conductor.API
+    common = {"flavor_id": "1", "image_username": "u", "node_processes": [], "count": 0}
+    fixed = {"addr": "10.0.0.2", "version": 4, "OS-EXT-IPS:type": "fixed"}
+    floating = {"addr": "192.0.2.9", "version": 4, "OS-EXT-IPS:type": "floating"}
+    networks.nova.get_instance_info = lambda instance: SimpleNamespace(
+        addresses={"net": [fixed, *([floating] if instance.instance_id.endswith("-with") else ())]}
+    )
+
+    def made(name: str, **groups: dict[str, Any]) -> Any:
+        body = {"plugin_name": "fake", "hadoop_version": "0.1", "name": name}
+        named = [{**common, "name": group, **more} for group, more in groups.items()]
+        cluster = api.cluster_create(context.ctx(), {**body, "node_groups": named})
+        for group in cluster.node_groups:
+            for which in ("with", "without"):
+                one = f"{name}-{group.name}-{which}"
+                api.instance_add(context.ctx(), group, {"instance_id": one, "instance_name": one})
+        return api.cluster_get(context.ctx(), cluster.id)
+
+    def instances(cluster: Any) -> list[Any]:
+        groups = api.cluster_get(context.ctx(), cluster.id).node_groups
+        return [each for group in groups for each in group.instances]
+
+    found: dict[str, Any] = {}
+    pool = {"floating_ip_pool": "net"}
+    doors = {"door": {**pool, "is_proxy_gateway": True}, "inner": pool}
+    for cluster in (made("plain", m=pool), made("gated", **doors)):
+        for instance in instances(cluster):
+            networks.init_instances_ips(instance)
+        for instance in instances(cluster):
+            host, _, _, proxy, gateway, _ = ssh_remote.InstanceInteropHelper(
+                instance
+            )._get_conn_params()
+            addresses = (instance.management_ip, instance.internal_ip)
+            found[instance.instance_id] = [*addresses, host, proxy, gateway]
+    cluster = made("come", m=pool)
+    heat_engine.HeatEngine._is_accessible = lambda self, instance: True
+    context.ctx().current_instance_info = context.InstanceInfo(cluster.id)
+    heat_engine.HeatEngine()._await_networks(cluster, instances(cluster)[:1])
+    query = (
+        "SELECT s.step_name, e.instance_id, e.successful FROM cluster_events e "
+        "JOIN cluster_provision_steps s ON s.id = e.step_id"
+    )
+    with database.get_engine().connect() as connection:
+        noted = [list(row) for row in connection.execute(text(query))]
+    return {"ways": found, "noted": noted}
+
+
 def stack(folder: Path) -> Any:
     """What upstream tells heat of a cluster with all that a cluster may have."""
     configured(folder)
@@ -605,7 +666,20 @@ def serve(folder: Path) -> None:
     )
 
 
-TRIALS = (serve, api, policy, session, guests, files, disks, spark, python, interrupted, stack)
+TRIALS = (
+    serve,
+    api,
+    policy,
+    session,
+    guests,
+    files,
+    disks,
+    spark,
+    python,
+    interrupted,
+    reach,
+    stack,
+)
 
 if __name__ == "__main__":
     chosen = next(trial for trial in TRIALS if trial.__name__ == sys.argv[1])

@@ -6,6 +6,7 @@ import dataclasses
 import re
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -322,40 +323,138 @@ def test_images_of_people_stay_without_the_registration(
 # -- where it ends -----------------------------------------------------------------
 
 
+UP = {"id": "p", "status": "ACTIVE"}
+WITH_FLOATING_IP = MachineRow(
+    *("c-m-0", "s", "127.0.0.1", "10.0.0.2", "net"),
+    is_gateway=False,
+    is_behind=False,
+    has_come=False,
+)
+WITHOUT = dataclasses.replace(WITH_FLOATING_IP, inner="127.0.0.1", pool="")
+GATEWAY = dataclasses.replace(WITH_FLOATING_IP, name="c-door-0", is_gateway=True, has_come=True)
+BEHIND = dataclasses.replace(WITHOUT, address="10.0.0.3", inner="10.0.0.3", is_behind=True)
+
+
 def said_of(
     ctx: Context,
     monkeypatch: pytest.MonkeyPatch,
     row: ClusterRow,
-    machine: MachineRow,
-    port: dict[str, str] | None,
+    *machines: MachineRow,
+    port: dict[str, str] | None = UP,
 ) -> list[Any]:
     monkeypatch.setattr(hops, "server_of", lambda ctx: None)
     monkeypatch.setattr(tables, "clusters", lambda server: [row])
-    monkeypatch.setattr(tables, "machines", lambda server, cluster: [machine])
+    monkeypatch.setattr(tables, "machines", lambda server, cluster: list(machines))
     monkeypatch.setattr(service_guests, "no_server", lambda *_, **__: None)
     api = SimpleNamespace(find=lambda kind, **query: port)
     monkeypatch.setattr(hops, "neutron_of", lambda ctx: api)
     return list(hops.examine(ctx))
 
 
-def test_a_machine_that_does_not_come_is_told_of(
-    tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def waiting(tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What is said of a cluster that waits for such machines."""
     ctx = cloud(tmp_path, sahara)
-    up = {"id": "p", "status": "ACTIVE"}
 
-    def told(address: str, port: dict[str, str] | None = up, silent: int = 1000) -> list[Any]:
+    def told(*machines: MachineRow, silent: int = 1000, **more: Any) -> list[Any]:
         row = ClusterRow("1", "c", "Waiting", "", silent, "p")
-        return said_of(ctx, monkeypatch, row, MachineRow("c-m-0", "s", address), port)
+        return said_of(ctx, monkeypatch, row, *machines, **more)
 
-    assert told("", silent=10) == []
-    assert "no address" in told("")[0].why
-    assert "no port" in told("", None)[0].why
-    assert "DOWN" in told("", {"id": "p", "status": "DOWN"})[0].why
+    return told
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An ssh server at this machine's own address, which is all that is known of it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         monkeypatch.setattr(hops, "SSH", listening.getsockname()[1])
-        assert "does not let sahara in" in told("127.0.0.1")[0].why
-    assert "not reached by ssh" in told("127.0.0.1")[0].why
+        yield
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(hops, "SSH", one.getsockname()[1])
+        yield
+
+
+def test_what_nova_and_neutron_say_comes_first(waiting: Any) -> None:
+    assert waiting(WITH_FLOATING_IP, silent=10) == []
+    assert "no port" in waiting(WITH_FLOATING_IP, port=None)[0].why
+    for machine in (WITH_FLOATING_IP, GATEWAY, BEHIND):
+        lost = dataclasses.replace(machine, has_come=False)
+        assert "DOWN" in waiting(lost, port={"id": "p", "status": "DOWN"})[0].why
+        unseen = dataclasses.replace(lost, address="", inner="")
+        assert "sahara has seen no address" in waiting(unseen)[0].why
+
+
+def test_by_its_floating_ip(waiting: Any, at: None) -> None:
+    (found,) = waiting(WITH_FLOATING_IP)
+    assert "answers by ssh at 127.0.0.1, and does not let sahara in" in found.why
+    assert "_sahara_username" in found.cure
+    # Of those that have come it does not wait for any.
+    assert waiting(dataclasses.replace(WITH_FLOATING_IP, has_come=True)) == []
+
+
+def test_at_a_floating_ip_that_does_not_answer(waiting: Any, nobody: None) -> None:
+    (found,) = waiting(WITH_FLOATING_IP)
+    assert "not reached by ssh at 127.0.0.1 (" in found.why
+    for word in ("console log show s", "CONFIG_ONESTACK_EXTERNAL_ADDRESS", "nic attach"):
+        assert word in found.cure
+    assert "pool" not in found.why + found.cure
+
+
+def test_without_a_floating_ip(waiting: Any, nobody: None) -> None:
+    """Then upstream takes the address on the cluster's own network, and there is one always."""
+    (found,) = waiting(WITHOUT)
+    assert "at 127.0.0.1, its address on the cluster's own network" in found.why
+    assert "no floating IPs" in found.why
+    assert "--floating-ip-pool" in found.cure and "--proxy-gateway" in found.cure
+    assert "EXTERNAL_ADDRESS" not in found.cure
+    # A gateway that has none is helped by no other gateway.
+    (found,) = waiting(dataclasses.replace(WITHOUT, is_gateway=True))
+    assert "--floating-ip-pool" in found.cure and "--proxy-gateway" not in found.cure
+    # With a pool it has one, and nova did not say so in time.
+    (found,) = waiting(dataclasses.replace(WITHOUT, pool="net"))
+    assert "though its node group has a pool" in found.why
+    assert "server show s" in found.cure and "--floating-ip-pool" not in found.cure
+
+
+def test_without_a_floating_ip_where_this_machine_has_a_way(waiting: Any, at: None) -> None:
+    """As on a provider network."""
+    (found,) = waiting(WITHOUT)
+    assert "does not let sahara in" in found.why
+
+
+def test_behind_a_gateway_that_has_come(waiting: Any, at: None) -> None:
+    """What is beyond it cannot be tried: it is said what to look at, and not to ask for a pool."""
+    (found,) = waiting(GATEWAY, BEHIND)
+    assert found.what.endswith("machine c-m-0") and "through c-door-0" in found.why
+    assert "cannot be tried" in found.why
+    assert f"on c-door-0, nc -z 10.0.0.3 {hops.SSH}" in found.cure
+    assert "pool" not in found.cure and "EXTERNAL_ADDRESS" not in found.cure
+
+
+def test_behind_a_gateway_that_does_not_come(waiting: Any, nobody: None) -> None:
+    """Also one that had come, and went."""
+    first, other = waiting(dataclasses.replace(GATEWAY, has_come=False), BEHIND)
+    assert first.what.endswith("c-door-0") and "not reached by ssh at 127.0.0.1" in first.why
+    assert first.why in other.why and other.cure == first.cure
+    (other,) = waiting(GATEWAY, BEHIND)
+    assert "through c-door-0, and of that: it is not reached" in other.why
+
+
+def test_behind_two_gateways_one_is_enough(waiting: Any, at: None) -> None:
+    lost = dataclasses.replace(GATEWAY, name="c-door-1", address="", inner="", has_come=False)
+    found = waiting(lost, GATEWAY, BEHIND)
+    assert [each.what.split()[-1] for each in found] == ["c-door-1", "c-m-0"]
+    assert "through c-door-0, which has come" in found[1].why
+
+
+def test_behind_a_gateway_that_is_none(waiting: Any, nobody: None) -> None:
+    (found,) = waiting(BEHIND)
+    assert "has no machine" in found.why and "cluster scale" in found.cure
 
 
 def test_a_cluster_in_error_says_why(
@@ -363,7 +462,7 @@ def test_a_cluster_in_error_says_why(
 ) -> None:
     row = ClusterRow("1", "c", "Error", "Quota exceeded for floating ips", 5, "p")
     (found,) = said_of(
-        cloud(tmp_path, sahara), monkeypatch, row, MachineRow("m", "s", ""), {"status": ""}
+        cloud(tmp_path, sahara), monkeypatch, row, WITH_FLOATING_IP, port={"status": ""}
     )
     assert found.why == "Quota exceeded for floating ips"
     # Sahara lets nobody else, be it the administrator.
@@ -374,11 +473,11 @@ def test_a_cluster_that_does_not_go_is_told_of(
     tmp_path: Path, sahara: Sahara, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Upstream gives up without a word where its stack cannot be deleted."""
-    ctx, machine = cloud(tmp_path, sahara), MachineRow("m", "s", "")
+    ctx = cloud(tmp_path, sahara)
 
     def told(silent: int) -> list[Any]:
         row = ClusterRow("1", "c", "Deleting", "", silent, "p")
-        return said_of(ctx, monkeypatch, row, machine, None)
+        return said_of(ctx, monkeypatch, row, WITH_FLOATING_IP, port=None)
 
     assert told(5) == []
     (found,) = told(hops.PATIENCE + 1)
@@ -393,7 +492,7 @@ def test_a_cluster_that_could_not_be_scaled_says_why(
 
     def told(description: str) -> list[Any]:
         row = ClusterRow("1", "c", "Active", description, 5, "p")
-        return said_of(ctx, monkeypatch, row, MachineRow("m", "s", ""), None)
+        return said_of(ctx, monkeypatch, row, WITH_FLOATING_IP, port=None)
 
     (found,) = told("No valid host was found")
     assert "not changed" in found.what and found.why == "No valid host was found"

@@ -17,6 +17,7 @@ import pytest
 import onestack
 from onestack.components.sahara import config
 from onestack.components.sahara.known_errors import KNOWN_ERRORS
+from onestack.database.upstream_tables.sahara import LOGGED_IN
 from onestack.release import program
 from tests.support.needs import needs_sahara, sahara_python
 from tests.support.trials import tried
@@ -163,6 +164,23 @@ def test_who_a_jobs_data_is_read_by(tmp_path: Path) -> None:
         f"{swift}.domain.name jobs",
         "",
     ]
+
+
+def test_how_machines_are_reached(tmp_path: Path) -> None:
+    """What `hops` and its table take for granted."""
+    found = trial("reach", tmp_path)
+    outside, inside = "192.0.2.9", "10.0.0.2"
+    ways = found["ways"]
+    # management_ip, internal_ip, where it goes, by which command, by which gateway
+    assert ways["plain-m-with"] == [outside, inside, outside, None, None]
+    assert ways["plain-m-without"] == [inside, inside, inside, None, None]
+    assert ways["gated-door-with"] == [outside, inside, outside, None, None]
+    assert ways["gated-door-without"] == [inside, inside, inside, None, None]
+    for which in ("with", "without"):
+        # Of the gateways it takes any, be it one without a floating IP.
+        *way, gateway = ways[f"gated-inner-{which}"]
+        assert way == [inside, inside, inside, None] and gateway in (outside, inside)
+    assert [LOGGED_IN, "come-m-with", 1] in found["noted"]
 
 
 @pytest.fixture(scope="module")

@@ -320,27 +320,62 @@ def test_saharas_clusters(server: Server) -> None:
             status_description=told,
             tenant_id=f"p{number}",
         )
-        put(server, "sahara", "node_groups", id=f"g{number}", cluster_id=number, name="g")
     server.query(
         "UPDATE clusters SET created_at = UTC_TIMESTAMP() - INTERVAL 60 SECOND", (), "sahara"
     )
-    for name, group, identity, address in (
-        ("c2-g-1", "g2", "s2", None),
-        ("c2-g-0", "g2", "s1", "192.0.2.9"),
-        ("c1-g-0", "g1", "s3", "192.0.2.8"),
-    ):
-        row = {"instance_name": name, "instance_id": identity, "management_ip": address}
-        put(server, "sahara", "instances", id=identity, node_group_id=group, **row)
     found = {row.identity: row for row in sahara.clusters(server)}
     assert [found[n].status for n in sorted(found)] == ["Active", "Waiting", "Error"]
     assert [found[n].description for n in sorted(found)] == ["", "", "no"]
     assert all(60 <= row.silent < 90 for row in found.values())
     assert [found[n].project for n in sorted(found)] == ["p1", "p2", "p3"]
-    assert sahara.machines(server, "2") == [
-        sahara.MachineRow("c2-g-0", "s1", "192.0.2.9"),
-        sahara.MachineRow("c2-g-1", "s2", ""),
+
+
+def test_saharas_machines(server: Server) -> None:
+    """By which way each is reached, and whether it has been."""
+    for name, cluster, pool, gateway in (
+        ("door", "m1", "net", 1),
+        ("inner", "m1", None, 0),
+        # As a template of before there were gateways has it.
+        ("plain", "m2", "net", None),
+    ):
+        how = {"floating_ip_pool": pool, "is_proxy_gateway": gateway}
+        put(server, "sahara", "node_groups", id=name, cluster_id=cluster, name=name, **how)
+    for group, address in (("door", "192.0.2.9"), ("inner", "10.0.0.2"), ("plain", None)):
+        row = {"instance_name": f"c-{group}", "instance_id": f"s-{group}"}
+        row |= {"management_ip": address or "", "internal_ip": address and "10.0.0.2"}
+        put(server, "sahara", "instances", id=group, node_group_id=group, **row)
+    for step, which, well in (
+        ("Assign IPs", "inner", 1),
+        (sahara.LOGGED_IN, "door", 1),
+        (sahara.LOGGED_IN, "plain", 0),
+    ):
+        number = f"{step[0]}-{which}"
+        put(server, "sahara", "cluster_provision_steps", id=number, step_name=step)
+        event = {"instance_id": f"s-{which}", "successful": well, "step_id": number}
+        put(server, "sahara", "cluster_events", id=number, **event)
+    assert sahara.machines(server, "m1") == [
+        sahara.MachineRow(
+            *("c-door", "s-door", "192.0.2.9", "10.0.0.2", "net"),
+            is_gateway=True,
+            is_behind=False,
+            has_come=True,
+        ),
+        sahara.MachineRow(
+            *("c-inner", "s-inner", "10.0.0.2", "10.0.0.2", ""),
+            is_gateway=False,
+            is_behind=True,
+            has_come=False,
+        ),
     ]
-    assert sahara.machines(server, "3") == []
+    assert sahara.machines(server, "m2") == [
+        sahara.MachineRow(
+            *("c-plain", "s-plain", "", "", "net"),
+            is_gateway=False,
+            is_behind=False,
+            has_come=False,
+        )
+    ]
+    assert sahara.machines(server, "m3") == []
 
 
 def test_signs_are_tables(declared: dict[str, dict[str, str]]) -> None:
