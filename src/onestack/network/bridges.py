@@ -8,8 +8,9 @@ from __future__ import annotations
 from functools import cached_property
 
 from onestack.model.context import Context
-from onestack.network.addresses import first_address
+from onestack.network.addresses import first_address, in_subnet
 from onestack.network.backend import datapath, l2_agent
+from onestack.network.nic.plan import bridge_name
 from onestack.network.wiring import Wiring
 
 
@@ -45,6 +46,26 @@ class Bridges:
     def external_network(self) -> str:
         """The physical network of the external bridge, or of the public network without one."""
         return self.wiring.external_network
+
+    @cached_property
+    def outside_addresses(self) -> tuple[str, ...]:
+        """The machine's own where external networks are, with prefix length, as facts have them.
+
+        The bridge has them, or the NIC that answers join to it: the bridge of the kernel's that
+        has the NIC's place once it is attached.
+        """
+        present = self._ctx.facts.cloud_devices
+        bridges = [self.external] if self.external else list(self.mappings.values())
+        devices = list(bridges)
+        for bridge, nic in self.wiring.interface_pairs:
+            if self._ctx.cloud.device(bridge) not in bridges:
+                continue
+            if "/" in nic:
+                found = in_subnet(nic, present)
+                devices += [found[0]] if found else []
+            else:
+                devices += [nic, bridge_name(nic)]
+        return tuple(each for device in devices for each in present.get(device, ()))
 
     @cached_property
     def tunnel_address(self) -> str:

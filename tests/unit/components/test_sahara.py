@@ -86,12 +86,38 @@ def test_the_way_to_the_machines_is_asked_for(tmp_path: Path, sahara: Sahara) ->
     assert "CONFIG_ONESTACK_EXTERNAL_ADDRESS" in found.cure
     own = {"CONFIG_ONESTACK_EXTERNAL_ADDRESS": "10.50.14.1/24"}
     assert not list(sahara.preflight_checks(cloud(tmp_path, sahara, **own)))
-    # Or by hand, as the guide does it.
-    bare = cloud(tmp_path, sahara)
-    bridge = bare.once(Bridges).external
-    host = dataclasses.replace(machines.machine(), cloud_devices={bridge: ("10.50.14.50/24",)})
-    by_hand = context_on(host, tmp_path, *OTHERS, sahara, name="a", CONFIG_SAHARA_INSTALL="y")
-    assert not list(sahara.preflight_checks(by_hand))
+
+
+@pytest.mark.parametrize("layout", ["openvswitch", "ovn"])
+def test_a_way_to_the_machines_is_seen(tmp_path: Path, sahara: Sahara, layout: str) -> None:
+    """By the guide's step 10 the machine has one, in the notes' way or by `nic attach`."""
+    short = {"openvswitch": "OVS", "ovn": "OVN"}[layout]
+    bridge = cloud(tmp_path, sahara).once(Bridges).external
+    there = ("10.50.14.50/24",)
+
+    def warned(devices: dict[str, tuple[str, ...]], nic: str = "", **given: str) -> bool:
+        given |= {"CONFIG_NEUTRON_L2_AGENT": layout, "CONFIG_SAHARA_INSTALL": "y"}
+        if nic:
+            given[f"CONFIG_NEUTRON_{short}_BRIDGE_IFACES"] = f"br-ex:{nic}"
+        host = dataclasses.replace(machines.machine(), cloud_devices=devices)
+        ctx = context_on(host, tmp_path, *OTHERS, sahara, name="a", **given)
+        return bool(list(sahara.preflight_checks(ctx)))
+
+    assert not warned({bridge: there, "eno1": ()})
+    # Before it is attached, and after.
+    assert not warned({"eno1": there}, "eno1")
+    attached = {"eno1": (), "br-eno1": there, bridge: ()}
+    assert not warned(attached, "eno1")
+    by_subnet = {"CONFIG_USE_SUBNETS": "y"}
+    assert not warned({"eno1": (), "br-eno1": there}, "10.50.14.0/24", **by_subnet)
+    # Attached by another cloud, or a NIC that is the cloud's alone.
+    assert warned(attached)
+    assert warned({"eno1": (), bridge: (), "eno2": there}, "eno1")
+    # An external network on a provider's: there is no external bridge.
+    only = {"CONFIG_NEUTRON_L3_EXT_BRIDGE": "provider"}
+    only[f"CONFIG_NEUTRON_{short}_BRIDGE_MAPPINGS"] = "extnet:br-ex"
+    assert not warned(attached, "eno1", **only)
+    assert warned(attached, **only)
 
 
 # -- what it is told ---------------------------------------------------------------

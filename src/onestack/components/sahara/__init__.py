@@ -78,14 +78,15 @@ class Sahara(Component):
                 yield f"{name}={answers.given[name]} counts for nothing: {INSTALL} needs it"
 
     def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
-        # Somebody may have given the bridge one by hand.
-        by_hand = ctx.facts.cloud_devices.get(ctx.once(Bridges).external)
-        if not demo.machine_addresses(ctx.answers) and not by_hand:
+        # Its NIC may be there, or somebody may have given the bridge an address by hand.
+        has = ctx.once(Bridges).outside_addresses
+        if not demo.machine_addresses(ctx.answers) and not has:
             yield warn(
                 "data processing may not reach the machines of a cluster",
                 "this machine has no address on the external network, and floating IPs answer "
                 "only if another way leads there",
-                "give it one: CONFIG_ONESTACK_EXTERNAL_ADDRESS",
+                "give it one: CONFIG_ONESTACK_EXTERNAL_ADDRESS; or, where it is on that network by a "
+                "NIC, onestack nic attach NIC",
             )
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
