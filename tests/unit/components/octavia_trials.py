@@ -379,6 +379,43 @@ def no_certificates() -> None:
             assert answer.json["faultstring"].endswith("; say so") is ended, answer.text
 
 
+def an_agent_is_waited_for() -> None:
+    """By upstream's client, with the configuration given: seconds by a clock that only it moves."""
+    import requests
+    from octavia.amphorae.driver_exceptions.exceptions import TimeOutException
+    from octavia.amphorae.drivers.haproxy import rest_api_driver as driver
+
+    config.init([f"--config-file={sys.argv[2]}"])
+    boots = int(sys.argv[3])
+    clock = [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    driver.time = types.SimpleNamespace(sleep=sleep)
+    amphora = types.SimpleNamespace(id="a", lb_network_ip="192.0.2.9", api_version="1.0")
+
+    def waited(lasts: Callable[[float], float]) -> float:
+        """How long until it is given up, where a try in vain takes what is told by its time-out."""
+
+        def in_vain(**how: Any) -> None:
+            clock[0] += lasts(how["timeout"][0])
+            raise requests.ConnectionError
+
+        client = driver.AmphoraAPIClientBase()
+        client.session = types.SimpleNamespace(get=in_vain)
+        clock[0] = 0.0
+        try:
+            client.get(amphora)
+        except TimeOutException:
+            return clock[0]
+        raise AssertionError("it was not given up")
+
+    silent, refusing = waited(lambda timeout: timeout), waited(lambda timeout: 0)
+    assert silent == boots, silent
+    assert boots / 2 <= refusing <= boots, refusing
+
+
 def a_provider_is_faster_than_the_api() -> None:
     """It answers before the API has written that there is something to be waited for."""
     from keystoneauth1 import plugin

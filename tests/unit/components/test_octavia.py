@@ -147,15 +147,14 @@ def test_an_emulated_amphora_gets_time(tmp_path: Path, octavia: Octavia) -> None
     slow = options(context(tmp_path, octavia, **OPENVSWITCH), octavia)
     quick = options(context_on(host, tmp_path, octavia, **OPENVSWITCH), octavia)
 
-    def seconds(ini: dict[str, dict[str, str]]) -> tuple[int, int, int]:
-        worker, agent = ini["controller_worker"], ini["haproxy_amphora"]
+    def seconds(ini: dict[str, dict[str, str]]) -> tuple[int, int]:
+        worker = ini["controller_worker"]
         return (
             int(worker["amp_active_retries"]) * int(worker["amp_active_wait_sec"]),
-            int(agent["connection_max_retries"]) * int(agent["connection_retry_interval"]),
             int(ini["health_manager"]["heartbeat_timeout"]),
         )
 
-    assert seconds(slow) == (900, 900, 180)
+    assert seconds(slow) == (900, 180)
     graces = [
         api(ctx, octavia).arguments["grace"]
         for ctx in (
@@ -164,7 +163,33 @@ def test_an_emulated_amphora_gets_time(tmp_path: Path, octavia: Octavia) -> None
         )
     ]
     assert graces == [600, 120]
-    assert seconds(quick) == (300, 300, 60)
+    assert seconds(quick) == (300, 60)
+
+
+@pytest.mark.parametrize(("kvm", "boots", "silent"), [(False, 900, 180), (True, 300, 60)])
+def test_an_agent_is_waited_for_by_the_clock(
+    tmp_path: Path, octavia: Octavia, kvm: bool, boots: int, silent: int
+) -> None:
+    """Upstream counts tries, each a pause and, at a host that is silent, a time-out."""
+    host = machines.machine(kvm=kvm, kvm_reason="said by a test")
+    ctx = context_on(host, tmp_path, octavia, **OPENVSWITCH)
+    ini = options(ctx, octavia)["haproxy_amphora"]
+    timeout = int(ini["rest_request_conn_timeout"])
+
+    def waited(kind: str) -> tuple[int, int]:
+        """Seconds at a port that refuses, and at a host that is silent."""
+        tries = int(ini[f"{kind}_max_retries"])
+        pause = int(ini[f"{kind}_retry_interval"])
+        return tries * pause, tries * (pause + timeout)
+
+    refusing, mute = waited("connection")
+    assert mute == boots and refusing >= boots / 2
+    refusing, mute = waited("active_connection")
+    # No shorter than upstream's own.
+    assert mute == silent and refusing >= 30
+    if not kvm:
+        # It refuses for long while it boots.
+        assert waited("connection")[0] == 600
 
 
 @needs_root

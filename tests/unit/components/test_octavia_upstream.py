@@ -29,6 +29,12 @@ def test_no_certificates(tmp_path: Path) -> None:
 
 
 @needs_services
+def test_an_agent_is_waited_for(tmp_path: Path) -> None:
+    """As long as the room says, be the machine silent."""
+    tried(TRIALS, "an_agent_is_waited_for", configuration(tmp_path), "900")
+
+
+@needs_services
 @needs_mariadb
 def test_a_provider_is_faster_than_the_api(tmp_path: Path) -> None:
     file = configuration(tmp_path)

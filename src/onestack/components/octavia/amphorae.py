@@ -17,8 +17,8 @@ from onestack.model.declarations import ConfigFile, Directory, KnownError, Opene
 from onestack.model.ini import Ini, Value
 from onestack.model.process import Process
 
-_LOOK_SECONDS, _KNOCK_SECONDS = 2, 5
-"""From one look at a server to the next, and from one try to reach its agent to the next."""
+_LOOK_SECONDS, _CONNECT_SECONDS = 2, 5
+"""From one look at a server to the next, and how long one try to reach its agent may take."""
 ZONE = "nova"
 """Upstream's availability zone of hosts that are in no other."""
 ZONES_TESTED = ("availability_zone", "availability_zone2", "availability_zone3")
@@ -123,6 +123,24 @@ class AmphoraProvider(Provider):
         return leftovers.remove_amphorae(ctx)
 
 
+def _pause(ctx: Context) -> int:
+    """Seconds from one try to reach an agent to the next.
+
+    More than a try itself takes, where the wait is long: see `_tries`.
+    """
+    return 5 if ctx.facts.kvm else 10
+
+
+def _tries(ctx: Context, seconds: int) -> int:
+    """So many as never take longer than ``seconds``.
+
+    Upstream counts tries. One at a host that is silent takes the pause and the whole time-out, one
+    at a port that refuses, as while its guest boots, the pause alone: then it is given up earlier.
+    Until then a balancer is PENDING, and nobody can do anything with it.
+    """
+    return seconds // (_pause(ctx) + _CONNECT_SECONDS)
+
+
 def _sections(ctx: Context) -> Ini:
     place = layout.management(ctx).address
     region = openstack.region(ctx)
@@ -143,9 +161,12 @@ def _sections(ctx: Context) -> Ini:
             "bind_port": layout.AGENT,
             "client_cert": str(client),
             "server_ca": str(server),
-            "connection_max_retries": layout.boot_seconds(ctx) // _KNOCK_SECONDS,
-            "connection_retry_interval": _KNOCK_SECONDS,
-            "rest_request_conn_timeout": 20,
+            "connection_max_retries": _tries(ctx, layout.boot_seconds(ctx)),
+            "connection_retry_interval": _pause(ctx),
+            # In a failover, for those that were well already.
+            "active_connection_max_retries": _tries(ctx, layout.silent_seconds(ctx)),
+            "active_connection_retry_interval": _pause(ctx),
+            "rest_request_conn_timeout": _CONNECT_SECONDS,
             "rest_request_read_timeout": 180,
             # Nobody can log in to an amphora and read them.
             "connection_logging": False,

@@ -85,8 +85,8 @@ class Sahara(Component):
                 "data processing may not reach the machines of a cluster",
                 "this machine has no address on the external network, and floating IPs answer "
                 "only if another way leads there",
-                "give it one: CONFIG_ONESTACK_EXTERNAL_ADDRESS; or, where it is on that network by a "
-                "NIC, onestack nic attach NIC",
+                "give it one: CONFIG_ONESTACK_EXTERNAL_ADDRESS; or, where a NIC of it is on that "
+                "network, onestack nic attach NIC",
             )
 
     def health_checks(self, ctx: Context) -> Iterable[Finding]:
