@@ -25,6 +25,15 @@ ip address add 10.50.14.50/24 dev eno1
 """
 """What the machine of the notes was cabled to: a card with an address, and a router behind it."""
 BALANCER = "web"
+ALWAYS = (
+    # In a namespace of its own it leaves the machine's clock alone.
+    "warn: the cloud compares the clock with CONFIG_NTP_SERVERS, and does not set it$",
+    # Whether the notes' server is reached from here, and what it says then.
+    f"warn: the time server {notes.EDITS['CONFIG_NTP_SERVERS']} has not answered ",
+    "warn: the clock could not be compared: no time server has answered well enough$",
+    "info: the clock is ",
+)
+"""What `doctor` says of any cloud of the notes' file, as patterns: how bad, and what."""
 
 
 class AsInTheNotes(CloudUnderTest):
@@ -34,6 +43,13 @@ class AsInTheNotes(CloudUnderTest):
         words = [str(notes.PACKSTACK), "--name", self.name, "--netns"]
         words += ["--answer-file", str(self.answer_file), *self.answers]
         return run(words, timeout=more.pop("timeout", 1800), **more)
+
+
+def remarked(found: dict[str, Any]) -> list[str]:
+    """All that `doctor` says of the cloud, and what it warns of on the machine, but `ALWAYS`."""
+    said = [*(f for f in found["machine"] if f["severity"] != "info"), *found["remarks"]]
+    lines = [f"{f['severity']}: {f['what']}" for f in said]
+    return [line for line in lines if not any(re.match(known, line) for known in ALWAYS)]
 
 
 class Sitting:
@@ -95,6 +111,12 @@ class Sitting:
             return status == "ACTIVE"
 
         wait_until("the balancer ACTIVE", done, seconds, 1)
+
+    def said_by_doctor(self, expect: int | None = 0) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(
+            self.cloud.onestack("doctor", "--json", expect=expect).stdout
+        )
+        return found
 
     def told_in_logs(self) -> dict[str, list[str]]:
         """Logs that have secrets of the cloud's in them, and which. Short ones prove nothing."""
