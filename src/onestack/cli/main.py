@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import os
 import sys
@@ -153,19 +152,8 @@ def guarded(work: Callable[[], int], again: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as problem:  # noqa: BLE001
-        show(no_room(problem) or errors.Defect(problem))
+        show(errors.no_room(problem) or errors.Defect(problem))
         return 1
-
-
-def no_room(problem: Exception) -> errors.OnestackError | None:
-    """What a full disk is to people, where that is what it is."""
-    if not isinstance(problem, OSError) or problem.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return None
-    return errors.OnestackError(
-        "there is no room on the disk",
-        str(problem),
-        "make room (df -h), then run the same command again",
-    )
 
 
 def show(problem: errors.OnestackError) -> None:

@@ -13,7 +13,7 @@ from onestack.engine.graph import Graph
 from onestack.engine.progress import Node, Progress
 from onestack.engine.step import Outcome, RunReport, Step, StepResult
 from onestack.host.command import Aborted
-from onestack.model.errors import Defect, NotYet, OnestackError
+from onestack.model.errors import Defect, NotYet, OnestackError, no_room
 from onestack.model.run import Run, thread
 
 THREADS = 48
@@ -169,7 +169,7 @@ class Runner:
         except OnestackError as error:
             return Outcome.FAILED, error
         except Exception as error:  # noqa: BLE001
-            return Outcome.FAILED, Defect(error, f"the step {step.name}")
+            return Outcome.FAILED, no_room(error) or Defect(error, f"the step {step.name}")
         return (Outcome.CHANGED if changes else Outcome.NOTHING), None
 
 

@@ -10,14 +10,15 @@ from pathlib import Path
 
 from onestack.host.command import CommandFailed
 from onestack.host.files import explain
-from onestack.model.errors import OnestackError
+from onestack.model.errors import OnestackError, no_room
 
 SAID = (
     r"No space left on device|ENOSPC|Could not allocate (block|inode)|\berror 28\b"
-    r"|don't have enough free space"
+    r"|don't have enough free space|Wrote only \d+ of \d+ bytes"
 )
 """A pattern: how programs say it."""
-OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+FULL = "the disk is full"
+OF_THE_DISK = (errno.EROFS, errno.EIO)
 
 
 @contextmanager
@@ -30,11 +31,17 @@ def full_disk_told(what: str, place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if full := no_room(error):
+            raise OnestackError(what, f"{FULL}\n{full.why}", _cure(place)) from error
         if error.errno not in OF_THE_DISK:
             raise
         raise explain(what, place, error) from error
     except CommandFailed as error:
         if not re.search(SAID, error.result.out + error.result.err):
             raise
-        cure = f"make room (df -h {place}), then run the same command again"
-        raise OnestackError(what, f"the disk is full\n{error.why}", cure) from error
+        said = error.why.removeprefix(f"{FULL}\n")
+        raise OnestackError(what, f"{FULL}\n{said}", _cure(place)) from error
+
+
+def _cure(place: Path) -> str:
+    return f"make room (df -h {place}), then run the same command again"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import traceback
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OnestackError(Exception):
@@ -57,6 +61,25 @@ class Defect(OnestackError):
             "run the same command again; if it fails in the same way, report it",
         )
         self.traceback = "".join(traceback.format_exception(error))
+
+
+def no_room(problem: Exception) -> OnestackError | None:
+    """What a full disk is to people, where that is what it is: no fault of ours."""
+    told = str(problem)
+    if not isinstance(problem, OSError):
+        return None
+    if problem.errno not in FULL:
+        # Who copies a tree raises one error with the texts of all: source, copy, and why.
+        every = problem.args[0] if problem.args and isinstance(problem.args[0], list) else []
+        words = tuple(map(os.strerror, FULL))
+        told = next((str(each[2]) for each in every if any(w in str(each[2]) for w in words)), "")
+        if not told:
+            return None
+    return OnestackError(
+        "there is no room on the disk",
+        told,
+        "make room (df -h), then run the same command again",
+    )
 
 
 class NotYet(OnestackError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -136,6 +137,13 @@ def test_an_unexpected_exception_names_its_step() -> None:
     assert caught.value.what == "Odd: the step odd failed: ValueError: boo"
     assert "an error of onestack's own, in ensure, line" in caught.value.why
     assert "Traceback" in caught.value.traceback and "Traceback" not in str(caught.value)
+
+
+def test_a_full_disk_is_no_fault_of_the_step() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/var/cache/onestack/x")
+    with pytest.raises(OnestackError, match="no room on the disk") as caught:
+        Runner().execute([Step("b", "B", raises(full))])
+    assert "/var/cache/onestack/x" in caught.value.why and not caught.value.traceback
 
 
 def test_a_dry_run_changes_nothing_and_collects_all() -> None:
