@@ -12,9 +12,12 @@ from pathlib import Path
 
 from onestack.cli import output
 from onestack.components import ALL
+from onestack.host.command import CommandFailed
 from onestack.host.files import explain
+from onestack.host.full_disk import full_disk_told
 from onestack.model.cloud import CACHE
 from onestack.model.declarations import GuestImage
+from onestack.model.errors import OnestackError
 
 BUILD = "build-"
 
@@ -52,12 +55,23 @@ def run(args: argparse.Namespace) -> int:
         return 0
     image = guest_images()[args.what.removeprefix(BUILD)]
     started = time.monotonic()
-    made = image.build(cache, output.note)
+    made = _built(image, cache)
     if args.output and args.output.absolute() != made.absolute():
         _copy(made, args.output)
         made = args.output
     output.say(f"{made}  ({_size(made)}, {time.monotonic() - started:.1f} s)")
     return 0
+
+
+def _built(image: GuestImage, cache: Path) -> Path:
+    """Raises `OnestackError`: which one it was, before which program failed."""
+    failed = f"{image.title} cannot be built"
+    try:
+        with full_disk_told(failed, cache):
+            return image.build(cache, output.note)
+    except CommandFailed as error:
+        cure = error.cure or "run the same command again"
+        raise OnestackError(failed, f"{error.what}: {error.why}", cure) from error
 
 
 def _size(place: Path) -> str:

@@ -29,6 +29,8 @@ SILENCE = 30.0
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each further try when the way to the server failed, as apt has it."""
 
+IMAGE = "the image"
+"""What people are told of what is fetched, unless it is something else."""
 MAGIC = (
     (0, b"QFI\xfb", "qcow2"),
     (0, b"KDMV", "vmdk"),
@@ -165,13 +167,13 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _verify(path: Path, sha256: str, source: str) -> None:
+def _verify(path: Path, sha256: str, source: str, noun: str = IMAGE) -> None:
     found = _digest(path) if sha256 else ""
     if found != sha256.lower():
         raise OnestackError(
-            f"the image from {shown(source)} is not the one that was meant",
+            f"{noun} from {shown(source)} is not the one that was meant",
             f"its SHA-256 is {found}, not {sha256}",
-            "get the image anew, or correct the checksum",
+            "get it anew, or correct the checksum",
         )
 
 
@@ -180,7 +182,7 @@ def download(source: str, path: Path, sha256: str) -> None:
 
     Raises `OnestackError` when the server or the content is wrong.
     """
-    _download(source, path, sha256, None, lambda _: None)
+    _download(source, path, sha256, None, lambda _: None, path.name)
 
 
 def _download(
@@ -189,16 +191,17 @@ def _download(
     sha256: str,
     progress: Progress | None,
     examine: Callable[[Path], object] = image_format,
+    noun: str = IMAGE,
 ) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as target:
             os.fchmod(target.fileno(), 0o644)
-            _persistently(source, target, progress)
+            _persistently(source, target, progress, noun)
             target.flush()
             os.fsync(target.fileno())
-        _verify(temporary, sha256, source)
+        _verify(temporary, sha256, source, noun)
         examine(temporary)
         os.rename(temporary, path)
     except BaseException:
@@ -210,10 +213,10 @@ class _OnTheWay(OnestackError):
     """Neither the request nor the answer was wrong: the network, or the server, broke off."""
 
 
-def _persistently(source: str, target: BinaryIO, progress: Progress | None) -> None:
+def _persistently(source: str, target: BinaryIO, progress: Progress | None, noun: str) -> None:
     for pause in (*PAUSES, None):
         try:
-            _receive(source, target, progress)
+            _receive(source, target, progress, noun)
             return
         except _OnTheWay:
             if pause is None:
@@ -224,10 +227,10 @@ def _persistently(source: str, target: BinaryIO, progress: Progress | None) -> N
             target.truncate()
 
 
-def _receive(source: str, target: BinaryIO, progress: Progress | None) -> None:
+def _receive(source: str, target: BinaryIO, progress: Progress | None, noun: str) -> None:
     """Copy what ``source`` answers to ``target``."""
     request = urllib.request.Request(source, headers={"User-Agent": "onestack"})
-    what = f"the image cannot be fetched from {shown(source)}"
+    what = f"{noun} cannot be fetched from {shown(source)}"
     other = "check the URL and this machine's network and proxy (http_proxy, https_proxy)"
     try:
         with urllib.request.urlopen(request, timeout=SILENCE) as answer:
