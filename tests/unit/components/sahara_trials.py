@@ -588,7 +588,10 @@ def reach(folder: Path) -> Any:
 
     found: dict[str, Any] = {}
     pool = {"floating_ip_pool": "net"}
-    doors = {"door": {**pool, "is_proxy_gateway": True}, "inner": pool}
+    doors: dict[str, dict[str, Any]] = {
+        "door": {**pool, "is_proxy_gateway": True},
+        "inner": pool,
+    }
     for cluster in (made("plain", m=pool), made("gated", **doors)):
         for instance in instances(cluster):
             networks.init_instances_ips(instance)

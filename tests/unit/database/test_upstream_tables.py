@@ -341,8 +341,8 @@ def test_saharas_machines(server: Server) -> None:
         how = {"floating_ip_pool": pool, "is_proxy_gateway": gateway}
         put(server, "sahara", "node_groups", id=name, cluster_id=cluster, name=name, **how)
     for group, address in (("door", "192.0.2.9"), ("inner", "10.0.0.2"), ("plain", None)):
-        row = {"instance_name": f"c-{group}", "instance_id": f"s-{group}"}
-        row |= {"management_ip": address or "", "internal_ip": address and "10.0.0.2"}
+        row: dict[str, Any] = {"instance_name": f"c-{group}", "instance_id": f"s-{group}"}
+        row |= {"management_ip": address, "internal_ip": address and "10.0.0.2"}
         put(server, "sahara", "instances", id=group, node_group_id=group, **row)
     for step, which, well in (
         ("Assign IPs", "inner", 1),
