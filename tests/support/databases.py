@@ -64,11 +64,13 @@ class Databases:
     def network(self) -> str:
         return self.cloud.type("openstack network show db-net -f value -c id").strip()
 
-    def create(self, name: str, *words: str, datastore: str = "mariadb 10.11") -> str:
+    def create(
+        self, name: str, *words: str, datastore: str = "mariadb 10.11", flavor: str = "db.small"
+    ) -> str:
         """Asked for; its id."""
         kind, version = datastore.split()
         said = self.json(
-            f"database instance create {name} --flavor db.small --size 1 --datastore {kind} "
+            f"database instance create {name} --flavor {flavor} --size 1 --datastore {kind} "
             f"--datastore-version {version} --nic net-id={self.network()} {' '.join(words)}"
         )
         return str(said["id"])
