@@ -6,6 +6,7 @@ service.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 
@@ -34,6 +35,20 @@ SERVICES = {
         "CONFIG_CINDER_VOLUMES_SIZE=20G",
     ),
 }
+OUTSIDE = "2001:db8:0:1::1"
+"""The machine's address by IPv6 on the public network; guests' networks are of `INSIDE`."""
+INSIDE = "fd00:77::/56"
+BY_IPV6 = f"""set -e
+openstack subnet create outside-v6 --network public --ip-version 6 --no-dhcp \\
+    --subnet-range {OUTSIDE}/64 --gateway {OUTSIDE}
+openstack subnet pool create shared-default-subnetpool-v6 --share \\
+    --pool-prefix {INSIDE} --default-prefix-length 64
+openstack router unset router1 --external-gateway
+openstack router set router1 --external-gateway public
+ip -6 address add {OUTSIDE}/64 dev br-ex nodad
+"""
+"""As upstream's own machine has it, whose names these are: balancers have no floating IP by IPv6,
+and tests that ask them by one need a way to their networks."""
 CHOSEN = os.environ.get("ONESTACK_TEST_SCENARIOS", "")
 """Some of a service's tests by a regular expression."""
 HOURS = 6 * 3600
@@ -50,7 +65,17 @@ def cloud(service: str) -> Iterator[CloudUnderTest]:
     name = os.environ.get("ONESTACK_TEST_NAME", service[:2]) + "ts"
     made = CloudUnderTest(name, answers=(*ANSWERS, *SERVICES[service]))
     with made.living(timeout=1800):
+        if "octavia" in service:
+            way_by_ipv6(made)
         yield made
+
+
+def way_by_ipv6(cloud: CloudUnderTest) -> None:
+    cloud.type(BY_IPV6)
+    router = json.loads(cloud.type("openstack router show router1 -f json"))
+    addresses = [one["ip_address"] for one in router["external_gateway_info"]["external_fixed_ips"]]
+    (outer,) = [address for address in addresses if ":" in address]
+    cloud.type(f"ip -6 route add {INSIDE} via {outer}")
 
 
 def test_all_pass(cloud: CloudUnderTest, service: str) -> None:
