@@ -1,0 +1,64 @@
+"""Upstream's functional tests of clients, in the environment where Tempest's are."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from onestack.release.release import release
+from tests.support.clouds import CloudUnderTest
+
+RUNNER = Path(__file__).with_name("run_unittests.py")
+NOBODY = "for name in $(env | sed -n 's/^\\(OS_[A-Z_]*\\)=.*/\\1/p'); do unset $name; done"
+"""What the shell has of the administrator would count more than the file."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    test: str
+    outcome: str
+    reason: str
+    seconds: float
+
+
+def run(
+    cloud: CloudUnderTest,
+    clouds_yaml: Path,
+    packages: str,
+    hours: float,
+    variables: Mapping[str, str] = {},
+) -> list[Outcome]:
+    """Of each test of ``packages``, as ``variables`` say; what the programs print is not kept."""
+    results = clouds_yaml.with_name("results.jsonl")
+    results.unlink(missing_ok=True)
+    python = release().environment("tempest").python
+    words = {
+        "OS_CLIENT_CONFIG_FILE": str(clouds_yaml),
+        # The tests start `openstack`.
+        "PATH": f"{python.parent}:/usr/bin:/bin",
+        **variables,
+    }
+    given = " ".join(f"{name}='{value}'" for name, value in words.items())
+    cloud.inside(
+        f"{NOBODY}; cd {clouds_yaml.parent}; "
+        f"env {given} {python} -W ignore {RUNNER} {results} {packages} >output 2>&1",
+        timeout=hours * 3600,
+    )
+    return [Outcome(**json.loads(line)) for line in results.read_text().splitlines()]
+
+
+def unexpected(outcomes: list[Outcome], known: Mapping[str, str]) -> dict[str, str]:
+    """What failed, and what was skipped for a reason that ``known`` has no expression for."""
+    print(Counter(one.outcome for one in outcomes))
+    wrong = {}
+    for one in outcomes:
+        reasons = [
+            why for each, why in known.items() if re.search(each, f"{one.test} {one.reason}")
+        ]
+        if one.outcome != "passed" and not reasons:
+            wrong[one.test] = f"{one.outcome}: {one.reason[-1500:]}"
+    return wrong

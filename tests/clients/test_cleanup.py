@@ -1,0 +1,51 @@
+"""`openstack project cleanup`, what people end a throw-away project with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.clients.suites import NOBODY
+from tests.support.clouds import CloudUnderTest, wait_until
+
+pytestmark = pytest.mark.timeout(1800)
+MADE = """set -e
+openstack network create clean-net
+openstack subnet create clean-subnet --network clean-net --subnet-range 192.168.78.0/24
+openstack router create clean-router --external-gateway public
+openstack router add subnet clean-router clean-subnet
+openstack security group create clean-group
+openstack server create clean-server --image {image} --flavor {flavor} --network clean-net --wait
+openstack floating ip create public
+openstack volume create clean-volume --size 1
+openstack volume snapshot create clean-snapshot --volume clean-volume
+openstack container create clean-container
+openstack stack create clean-stack -t {template} --wait
+"""
+LISTED = (
+    *("server list", "volume list", "volume snapshot list", "router list", "floating ip list"),
+    *("container list", "stack list"),
+)
+
+
+def test_nothing_is_left(cloud: CloudUnderTest, clouds_yaml: Path) -> None:
+    functional = yaml.safe_load(clouds_yaml.read_text())["functional"]
+    template = Path(__file__).with_name("stack.yaml")
+    member = f"{NOBODY}; export OS_CLIENT_CONFIG_FILE={clouds_yaml} OS_CLOUD=devstack-alt; "
+        "for name in $(env | sed -n 's/^\\(OS_[A-Z_]*\\)=.*/\\1/p'); do unset $name; done; "
+        + member
+    )
+    made = MADE.format(
+        image=functional["image_name"], flavor=functional["flavor_name"], template=template
+    )
+    cloud.type(member + made, timeout=900)
+    cloud.type(f"{member} openstack project cleanup --auth-project --auto-approve", timeout=900)
+    for listed in LISTED:
+        wait_until(
+            f"an empty {listed}",
+            lambda listed=listed: not cloud.type(f"{member} openstack {listed} -f value").strip(),
+            120,
+        )
+    assert "clean-" not in cloud.type(f"{member} openstack network list -f value -c Name")
