@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.support.clouds import LAUNCHER, REPOSITORY, CloudUnderTest, run
 
@@ -28,7 +27,7 @@ class Player:
         self.cloud, self.programs, self.file = cloud, programs, clouds_yaml
         self.key = clouds_yaml.with_name("key")
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)])
-        functional = yaml.safe_load(clouds_yaml.read_text())["functional"]
+        functional = json.loads(clouds_yaml.read_text())["functional"]
         self.given = {
             "public_key": self.key.with_suffix(".pub").read_text().strip(),
             "image": functional["image_name"],
