@@ -18,7 +18,8 @@ GUESTS := tests/guests tests/services/test_octavia_amphora.py tests/services/tes
 # Upstream's tests: of all APIs, and of balancers and databases that are guests.
 HOURS := $(addprefix tests/tempest/,test_api.py test_balancers.py test_guests.py)
 
-.PHONY: test test-unit test-full test-guests test-hosts test-conformance test-server lint prepare environment clean
+.PHONY: test test-unit test-full test-guests test-clients test-hosts test-conformance test-server lint prepare \
+	environment clean
 
 # What CI runs, within an hour on 2 cores. A cloud's life comes first: on a fresh
 # machine it is what installs the packages. What the others need is then prepared.
@@ -31,7 +32,7 @@ test: lint
 test-unit: lint prepare
 	$(COMPLETE) $(UNIT)
 
-# All there is but what takes hours: the three below.
+# All there is but what takes hours: the five below.
 test-full: test
 	$(COMPLETE) $(PYTEST) tests/deploy tests/services tests/tempest \
 		$(foreach one,$(DONE) $(GUESTS) $(HOURS),--ignore $(one))
@@ -39,6 +40,10 @@ test-full: test
 # Databases, balancers and clusters that are guests. `-s`: they say how long each step took.
 test-guests: prepare
 	$(COMPLETE) $(PYTEST) -s $(GUESTS)
+
+# Programs that others wrote against OpenStack: openstacksdk, the clients, Ansible, gophercloud.
+test-clients: prepare
+	$(COMPLETE) $(PYTEST) -s tests/clients
 
 # A second machine joins: hosts of namespaces, on this one.
 test-hosts: prepare
@@ -66,4 +71,4 @@ environment:
 	./onestack --environment $(TEST_ENV) requirements-dev.lock
 
 clean:
-	rm -rf .venv .venv.lock .venv-test .venv-test.lock .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv.lock .venv-test .venv-test.lock .venv-clients .venv-clients.lock .mypy_cache .pytest_cache .ruff_cache
