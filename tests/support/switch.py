@@ -11,33 +11,34 @@ from pathlib import Path
 import pytest
 
 from onestack.host.command import environment
+from onestack.network.distribution import Distribution
 from tests.support.networks import soon
 
 PATH = environment()["PATH"]
 needs_switch = pytest.mark.skipif(
     not shutil.which("ovs-vswitchd", path=PATH), reason="needs the package openvswitch-switch"
 )
-SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+DEBIANS = Distribution(None)
 
 
 class Switch:
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, distribution: Distribution) -> None:
         self.place = place
+        self.env = environment({"PATH": distribution.path, "OVS_RUNDIR": str(place)})
         self.socket = place / "db.sock"
         self.vsctl = ("ovs-vsctl", f"--db=unix:{self.socket}", "--timeout=20")
 
     def __call__(self, *words: str) -> str:
         done = subprocess.run(
-            [*self.vsctl, *words], capture_output=True, text=True, env=environment(), check=True
+            [*self.vsctl, *words], capture_output=True, text=True, env=self.env, check=True
         )
         return done.stdout.strip()
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         log = self.place / f"{words[0]}.log"
-        env = environment({"OVS_RUNDIR": str(self.place)})
         with log.open("ab") as output:
             return subprocess.Popen(
-                ["nice", "-n", "10", *words], env=env, stdout=output, stderr=output
+                ["nice", "-n", "10", *words], env=self.env, stdout=output, stderr=output
             )
 
     def start_switch(self) -> subprocess.Popen[bytes]:
@@ -48,12 +49,13 @@ class Switch:
 
 
 @contextmanager
-def switch(place: Path) -> Iterator[Switch]:
+def switch(place: Path, distribution: Distribution = DEBIANS) -> Iterator[Switch]:
     """Needs root. Its socket's path must be short."""
     place.mkdir(parents=True, exist_ok=True)
-    made = Switch(place)
+    made = Switch(place, distribution)
     database = place / "conf.db"
-    subprocess.run(["ovsdb-tool", "create", str(database), str(SCHEMA)], check=True)
+    create = ["ovsdb-tool", "create", str(database), distribution.schema("vswitch")]
+    subprocess.run(create, env=made.env, check=True)
     server = made.start(
         "ovsdb-server",
         str(database),

@@ -25,13 +25,26 @@ def datapath(host: HostFacts) -> str:
 
 def conntrack_aborts(version: str) -> bool:
     """Whether ovs-vswitchd of this version ends itself in its userspace conntrack."""
-    numbers = re.match(r"(?:\d+:)?(\d+)\.(\d+)(?:\.(\d+))?", version)
-    if not numbers:
-        return True
-    major, minor, patch = (int(n or 0) for n in numbers.groups())
-    if (major, minor) >= (3, 3):
-        return False
-    return patch < FIXED.get((major, minor), 1_000_000)
+    major, minor, patch = _numbers(version)
+    return unfit_in_userspace(version) and patch < FIXED.get((major, minor), 1_000_000)
+
+
+def unfit_in_userspace(version: str) -> bool:
+    """Whether ovs-vswitchd of this version cannot carry what is sent to guests in userspace.
+
+    Before 3.3 it forgets how long the segments of TCP are that the kernel hands it in one piece,
+    and has them cut by the MTU of the port that they leave by. A router between an external
+    network of 1500 and a tenant's of 1450 then drops them: 170 KB came through in 24 s, by 3.5.0
+    5.5 GB in 6 s. Pings of any size went well.
+    """
+    return _numbers(version) < (3, 3, 0)
+
+
+def _numbers(version: str) -> tuple[int, int, int]:
+    """Zeros where it is none that is known."""
+    found = re.match(r"(?:\d+:)?(\d+)\.(\d+)(?:\.(\d+))?", version)
+    major, minor, patch = (int(n or 0) for n in found.groups()) if found else (0, 0, 0)
+    return major, minor, patch
 
 
 def l2_agent(answers: Answers, host: HostFacts) -> tuple[str, str]:

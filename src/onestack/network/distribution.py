@@ -1,9 +1,9 @@
 """Which Open vSwitch (and OVN) runs: this Debian's, or Debian 13's in a root of its own.
 
-Debian 12's Open vSwitch 3.1.0 ends itself in the userspace connection
-tracking that OVN needs where the kernel has no datapath. There, Debian 13's
-programs are fetched by apt, with their libraries, and started by their own
-loader; nothing of it is installed.
+Where the kernel has no datapath, Debian 12's Open vSwitch 3.1.0 loses most of what is
+sent to guests, and ends itself in the connection tracking that OVN needs. There, Debian
+13's programs are fetched by apt, with their libraries, and started by their own loader;
+nothing of it is installed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from onestack.model.change import Change
 from onestack.model.cloud import CACHE
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
-from onestack.network.backend import conntrack_aborts
+from onestack.network.backend import SWITCH, unfit_in_userspace
 from onestack.network.bridges import Bridges
 
 SUITE = "trixie"
@@ -62,12 +62,9 @@ class Distribution:
 
 
 def needs_own(ctx: Context) -> bool:
-    """Whether this Debian's Open vSwitch would not survive what is wanted of it."""
-    bridges = ctx.once(Bridges)
-    return (
-        bridges.agent == "ovn"
-        and bridges.datapath == "netdev"
-        and conntrack_aborts(ctx.facts.package_version("openvswitch-switch"))
+    """Whether this Debian's Open vSwitch is none for what is wanted of it."""
+    return ctx.once(Bridges).datapath == "netdev" and unfit_in_userspace(
+        ctx.facts.package_version(SWITCH)
     )
 
 
@@ -96,8 +93,7 @@ def ensure_unpacked(ctx: Context) -> Iterator[Change]:
     tree = distribution(ctx).tree
     if tree and not tree.is_dir():
         yield Change(
-            "fetch Debian 13's Open vSwitch and OVN: "
-            "this Debian's aborts in userspace connection tracking",
+            "fetch Debian 13's Open vSwitch and OVN: this Debian's is not fit for userspace",
             lambda: _fetch(tree),
         )
 

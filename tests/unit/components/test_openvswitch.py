@@ -66,6 +66,7 @@ def test_two_clouds_share_nothing(tmp_path: Path) -> None:
     assert "/run/openvswitch" not in texts[0].replace(f"{tmp_path}/onestack/run/openvswitch", "")
 
 
+@pytest.mark.parametrize("agent", ["ovn", "openvswitch"])
 @pytest.mark.parametrize(
     ("kernel", "version", "own"),
     [
@@ -74,16 +75,14 @@ def test_two_clouds_share_nothing(tmp_path: Path) -> None:
         (True, "3.1.0-2+deb12u1", False),
     ],
 )
-def test_which_open_vswitch_runs(tmp_path: Path, kernel: bool, version: str, own: bool) -> None:
-    ctx = context_on(machine(kernel=kernel, openvswitch=version), tmp_path, **OVN)
+def test_which_open_vswitch_runs(
+    tmp_path: Path, kernel: bool, version: str, own: bool, agent: str
+) -> None:
+    host = machine(kernel=kernel, openvswitch=version)
+    ctx = context_on(host, tmp_path, CONFIG_NEUTRON_L2_AGENT=agent)
     program = processes(ctx)["ovsdb-server"].argv[4]
     assert ("openvswitch-trixie/bin" in program) == own
     assert ("openvswitch-switch" in Declared(ROOM, ctx).packages) != own
-
-
-def test_with_its_own_agent_this_debians_open_vswitch_will_do(tmp_path: Path) -> None:
-    ctx = context_on(machine(kernel=False), tmp_path, CONFIG_NEUTRON_L2_AGENT="openvswitch")
-    assert "openvswitch-switch" in Declared(ROOM, ctx).packages
 
 
 def test_the_address_on_the_external_network(tmp_path: Path) -> None:

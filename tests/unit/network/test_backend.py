@@ -5,29 +5,30 @@ from __future__ import annotations
 import pytest
 
 from onestack.answers.registry import registry
-from onestack.network.backend import conntrack_aborts, datapath, l2_agent
+from onestack.network.backend import conntrack_aborts, datapath, l2_agent, unfit_in_userspace
 from tests.unit.components.rooms import machine
 
 
 @pytest.mark.parametrize(
-    ("version", "aborts"),
+    ("version", "aborts", "unfit"),
     [
-        ("3.1.0-2+deb12u1", True),
-        ("3.1.2-1", True),
-        ("3.1.3-1", False),
-        ("3.0.4", True),
-        ("3.0.5", False),
-        ("3.2.2", True),
-        ("3.2.3", False),
-        ("3.3.0-1", False),
-        ("1:3.5.0-1+b1", False),
-        ("2.17.9-1", True),
-        ("4.0.0", False),
-        ("", True),
+        ("3.1.0-2+deb12u1", True, True),
+        ("3.1.2-1", True, True),
+        ("3.1.3-1", False, True),
+        ("3.0.4", True, True),
+        ("3.0.5", False, True),
+        ("3.2.2", True, True),
+        ("3.2.3", False, True),
+        ("3.3.0-1", False, False),
+        ("1:3.5.0-1+b1", False, False),
+        ("2.17.9-1", True, True),
+        ("4.0.0", False, False),
+        ("", True, True),
     ],
 )
-def test_versions_with_the_abort(version: str, aborts: bool) -> None:
+def test_versions_that_are_not_for_userspace(version: str, aborts: bool, unfit: bool) -> None:
     assert conntrack_aborts(version) is aborts
+    assert unfit_in_userspace(version) is unfit
 
 
 def choice(*, kernel: bool, openvswitch: str, wanted: str = "") -> tuple[str, str]:
