@@ -106,7 +106,7 @@ def _fetch(tree: Path) -> None:
 
 def unpack(tree: Path) -> None:
     """Raises `OnestackError` when apt knows no Debian mirror or cannot fetch."""
-    suites = {SUITE: _mirror()}
+    suites = {SUITE: archive.mirrors()[""]}
     tree.parent.mkdir(parents=True, exist_ok=True)
     for left in tree.parent.glob(f".{tree.name}-*"):
         # by a run that was killed
@@ -143,14 +143,6 @@ def unpack(tree: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _mirror() -> str:
-    try:
-        return archive.mirrors()[""]
-    except OnestackError as error:
-        cure = f"{error.cure}, or use CONFIG_NEUTRON_L2_AGENT=openvswitch"
-        raise OnestackError(error.what, error.why, cure) from error
-
-
 def gather(root: Path, made: Path, final: Path) -> None:
     """Take what the programs need out of the unpacked packages, and no more.
 
@@ -171,7 +163,7 @@ def gather(root: Path, made: Path, final: Path) -> None:
             raise OnestackError(
                 f"Debian 13's packages have no program {name}",
                 "the packages were made otherwise than when onestack was written",
-                "use CONFIG_NEUTRON_L2_AGENT=openvswitch",
+                "use a machine with Debian 13, or whose kernel has the module openvswitch",
             )
         shutil.copy2(found, made / "libexec" / name)
         # Fails when a library is missing.

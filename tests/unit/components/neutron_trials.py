@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import sys
@@ -363,6 +364,32 @@ def local_networks_are_wired() -> None:
     for device, (_, _, wanted) in kinds.items():
         assert api.get_device_details(None, device, "agent")["network_type"] == wanted
     assert api.get_device_details(None, "gone", "agent") == {"device": "gone"}
+
+
+def programs_with_a_loader() -> None:
+    """The agent knows its monitor, be it of this Debian's or of another's."""
+    import subprocess
+    from pathlib import Path
+
+    from neutron.agent.common import async_process
+    from neutron.agent.linux import utils
+
+    from onestack.components.neutron.inside import agent_changes
+
+    assert async_process.utils.pid_invoked_with_cmdline is utils.pid_invoked_with_cmdline
+    loader = next(Path("/lib64").glob("ld-linux*"))
+    words = ("--library-path", "/lib", "--argv0", "monitor", "/bin/sleep", "60")
+    with subprocess.Popen([loader, *words]) as started, subprocess.Popen(["sleep", "60"]) as plain:
+        try:
+            known = functools.partial(utils.pid_invoked_with_cmdline, started.pid)
+            assert not known(["monitor", "60"])
+            agent_changes.see_through_loaders()
+            assert known(["monitor", "60"])
+            assert not known(["monitor", "61"]) and not known(["sleep", "60"])
+            assert utils.pid_invoked_with_cmdline(plain.pid, ["sleep", "60"])
+        finally:
+            started.kill()
+            plain.kill()
 
 
 def _plugin() -> Any:

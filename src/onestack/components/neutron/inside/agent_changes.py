@@ -6,17 +6,40 @@
 - `keep_untagged_frames`: the flow by which untagged frames come in from a bridge is one, and
   goes with whichever flat network loses its last port. It may be another's by then: the server
   gives them to another network before the agent has seen the port go.
+- `see_through_loaders`: the agent hears of new ports from `ovsdb-client monitor`, and takes it to
+  run when the process is called so. One of another Debian's (`onestack.network.distribution`) is
+  called as its loader is.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 from neutron.agent.rpc import CacheBackedPluginApi
 from neutron_lib import constants
 
 _TYPE, _PHYSICAL = "network_type", "physical_network"
+_NAME = "--argv0"
+"""A loader's last option: the name follows, then the program, and its arguments."""
+
+
+def see_through_loaders() -> None:
+    """Know a program that was started by a loader of its own by the name that it was given."""
+    from neutron.agent.linux import utils
+
+    as_it_is = utils.get_cmdline_from_pid
+
+    @functools.wraps(as_it_is)
+    def get_cmdline_from_pid(pid: object) -> list[str]:
+        words: list[str] = as_it_is(pid)
+        if not words or not os.path.basename(words[0]).startswith("ld-") or _NAME not in words:
+            return words
+        name = words.index(_NAME) + 1
+        return [words[name], *words[name + 2 :]]
+
+    utils.get_cmdline_from_pid = get_cmdline_from_pid
 
 
 def wire_local_networks() -> None:

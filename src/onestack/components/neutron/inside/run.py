@@ -102,6 +102,7 @@ def openvswitch_agent(spec: Process, sockets: dict[str, socket]) -> None:
 
     from onestack.components.neutron.inside import agent_changes
 
+    agent_changes.see_through_loaders()
     agent_changes.wire_local_networks()
     agent_changes.keep_untagged_frames()
     main.main()
