@@ -19,9 +19,10 @@ import pytest
 
 from onestack.cluster.client import DoorClient, Place
 from onestack.cluster.membership import Membership
+from onestack.cluster.protocol import PEERS
 from onestack.cluster.settings import DoorSettings, Shared
 from onestack.components import hosts
-from onestack.components.door import authority
+from onestack.components.door import authority, peers
 from onestack.components.door.front import Front
 from onestack.components.door.inside.app import Door
 from onestack.host.files import write_file
@@ -103,6 +104,8 @@ def certified(ctx: Context) -> None:
     # the first made what the second is by
     for change in authority.ensure_certificates(ctx, "root", "root"):
         change.do()
+    for change in peers.ensure_authority(ctx, "root", ()):
+        change.do()
     ctx.authority.parent.mkdir(parents=True, exist_ok=True)
     write_file(ctx.authority, "the front's authority\n")
 
@@ -122,6 +125,10 @@ def open_door(folder: Path, address: str = LOOPBACK) -> Iterator[OpenDoor]:
         ca=str(hosts.ca(ctx)),
         ca_key=str(authority.ca_key(ctx)),
         authority=str(ctx.authority),
+        peers=str(peers.ca(ctx)),
+        peers_key=str(peers.ca_key(ctx)),
+        peers_revoked=str(peers.revoked(ctx)),
+        purposes=PEERS,
         accounts="the secret of accounts",
         shared={"compute": Shared({"CONFIG_DEBUG_MODE": "y"}, {"neutron_metadata": "m" * 32})},
         admit=(),

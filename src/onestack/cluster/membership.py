@@ -46,6 +46,10 @@ class Issued:
     certificate: str
     serial: str
     ends: float
+    purpose: str = ""
+    """What it is shown for, if not to the door."""
+    key: str = ""
+    """SHA-256 of its public key, if that is not the host's own."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,16 @@ class Member:
     joined: float
     admitted: bool = False
     """Whether the controller has made what the host needs there."""
+    shown: tuple[Issued, ...] = ()
+    """What it may show to other hosts, the newest of each purpose last."""
 
     @property
     def certificate(self) -> str:
         return self.certificates[-1].certificate
+
+    def newest(self, purpose: str) -> Issued | None:
+        """What it shows to other hosts for that, if it has been given something."""
+        return next((one for one in reversed(self.shown) if one.purpose == purpose), None)
 
 
 @dataclass(frozen=True)
@@ -367,6 +377,23 @@ class Membership:
                     return now
         raise NotAMember(f"the host {member.name!r} was removed meanwhile")
 
+    def certified(self, member: Member, sign: Sign) -> Issued:
+        """One more certificate to show to other hosts. Raises `NotAMember`."""
+        with self._changing() as change:
+            document = change.document
+            for one in document.members:
+                if one.identity == member.identity:
+                    made = sign(one)
+                    same = [c for c in one.shown if c.purpose == made.purpose]
+                    dropped = [*same, made][:-CERTIFICATES]
+                    kept = (*(c for c in one.shown if c not in dropped), made)
+                    change.to(
+                        members=_with(document.members, dataclasses.replace(one, shown=kept)),
+                        revoked=self._more_revoked(document, one.name, dropped),
+                    )
+                    return made
+        raise NotAMember(f"the host {member.name!r} was removed meanwhile")
+
     def admitted(self, identities: Iterable[str]) -> None:
         """What these hosts need of the controller is there now."""
         wanted = set(identities)
@@ -386,7 +413,9 @@ class Membership:
             document = change.document
             change.to(
                 members=tuple(m for m in document.members if m.identity != gone.identity),
-                revoked=self._more_revoked(document, gone.name, gone.certificates),
+                revoked=self._more_revoked(
+                    document, gone.name, (*gone.certificates, *gone.shown)
+                ),
             )
             return gone
 

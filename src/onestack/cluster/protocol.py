@@ -23,6 +23,12 @@ PASSAGE = ".passage.onestack.internal"
 """Ends the name of a service behind the door that a host asks for."""
 HOST = "urn:onestack:host:"
 """Begins the one name of another kind (a URI) in a host's certificate; its identity follows."""
+GUESTS = "guests"
+"""What QEMU shows on its host, for its guests: to consoles' proxy, and to another host's."""
+LIBVIRT = "libvirt"
+"""What libvirtd shows to another host's. What guests run as does not have its key."""
+PEERS = (GUESTS, LIBVIRT)
+"""What hosts have certificates for that they show to each other, and not to the door."""
 LONGEST = 64 * 1024
 """Bytes of a request."""
 CLOCKS = 5.0
@@ -35,6 +41,7 @@ JOIN = "/v1/join"
 SELF = "/v1/self"
 ADMIT = "/v1/admit"
 RENEW = "/v1/renew"
+CERTIFY = "/v1/certify"
 LEAVE = "/v1/leave"
 
 T = TypeVar("T")
@@ -81,6 +88,14 @@ class Renew:
 
 
 @dataclass(frozen=True)
+class Certify:
+    """``purpose`` is one of `PEERS`; each has a key of its own."""
+
+    purpose: str
+    request: str
+
+
+@dataclass(frozen=True)
 class Projection:
     """What a host is told of its cloud: of answers and secrets only what its role needs."""
 
@@ -95,6 +110,12 @@ class Projection:
     """Service to the host's own account there."""
     authority: str = ""
     """What the certificates of the cloud's front are by (PEM)."""
+    purposes: tuple[str, ...] = ()
+    """Those of `PEERS` that the host is to have a certificate for."""
+    peers: str = ""
+    """What those are by (PEM), and nothing else is."""
+    revoked: str = ""
+    """Which of them are good no more (PEM)."""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,12 @@ class DoorSettings:
     ca_key: str
     authority: str
     """PEM file of what the front's certificates are by."""
+    peers: str
+    """The authority (PEM file) of what hosts show to each other."""
+    peers_key: str
+    peers_revoked: str
+    purposes: tuple[str, ...]
+    """What hosts are to show to each other: `protocol.PEERS`."""
     accounts: str = field(repr=False)
     """The secret that hosts' passwords are made of."""
     shared: dict[str, Shared]
@@ -67,6 +73,9 @@ class DoorSettings:
             secrets={k: v for each in shared for k, v in each.secrets.items()},
             accounts=own,
             authority=Path(self.authority).read_text(encoding="ascii"),
+            purposes=self.purposes,
+            peers=Path(self.peers).read_text(encoding="ascii"),
+            revoked=Path(self.peers_revoked).read_text(encoding="ascii"),
         )
         return Standing(
             cloud=self.cloud,

@@ -65,10 +65,10 @@ def sign(
     ca_file: Path,
     ca_key_file: Path,
     subject: x509.Name,
-    purpose: x509.ObjectIdentifier,
+    purpose: x509.ObjectIdentifier | None,
     alternatives: Sequence[x509.GeneralName] = (),
 ) -> Signed:
-    """A new key and a certificate for it by that authority."""
+    """A new key and a certificate for it by that authority; ``purpose`` as `certify` has it."""
     key = ec.generate_private_key(ec.SECP256R1())
     made = certify(ca_file, ca_key_file, key.public_key(), subject, purpose, alternatives)
     return Signed(pem(made), _key_text(key))
@@ -79,12 +79,14 @@ def certify(
     ca_key_file: Path,
     key: ec.EllipticCurvePublicKey,
     subject: x509.Name,
-    purpose: x509.ObjectIdentifier,
+    purpose: x509.ObjectIdentifier | None,
     alternatives: Sequence[x509.GeneralName] = (),
     days: int | None = None,
 ) -> x509.Certificate:
     """A certificate for somebody's key by that authority, good for `LEAF_DAYS` or ``days``.
 
+    Without a ``purpose`` it is for both, servers and clients, as GnuTLS's users (libvirt 9, QEMU
+    7) want it: they refuse one that may not be used for what only keys of RSA are.
     Raises `OnestackError`.
     """
     ca, ca_key = _signer(ca_file, ca_key_file)
@@ -100,8 +102,10 @@ def certify(
     algorithm = None if isinstance(ca_key, _HASHING) else hashes.SHA256()
     return (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(ca=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        .add_extension(_usage(ca=False, encipher=purpose is None), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([purpose] if purpose else [SERVER, CLIENT]), critical=False
+        )
         .add_extension(above, critical=False)
         .sign(ca_key, algorithm)
     )
@@ -195,13 +199,13 @@ def _builder(
     )
 
 
-def _usage(ca: bool) -> x509.KeyUsage:
+def _usage(ca: bool, encipher: bool = False) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not ca,
         key_cert_sign=ca,
         crl_sign=ca,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment=encipher,
         data_encipherment=False,
         key_agreement=False,
         encipher_only=False,

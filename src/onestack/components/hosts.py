@@ -8,12 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from onestack.cluster.protocol import GUESTS, LIBVIRT
 from onestack.model.context import Context
 
 ROOM = "door"
 """The component that makes these files."""
 JOIN = "CONFIG_ONESTACK_JOIN"
 """Whether there is a door."""
+MOVE = "CONFIG_ONESTACK_MOVE"
+"""Whether servers that run may move from host to host."""
+HEARD = f"CN={LIBVIRT}:*"
+"""Whom a libvirtd hears, by what stands in the certificate: others' libvirtds, and nobody else."""
 AUTHORITY = "hosts-authority"
 """The capability of having made them."""
 DOOR = "door"
@@ -75,6 +80,29 @@ def southbound(ctx: Context) -> Tls:
     place = directory(ctx)
     group = ctx.cloud.user("ovn")
     return Tls(ca(ctx), place / "southbound.pem", place / "southbound.key", group)
+
+
+def moving(ctx: Context) -> bool:
+    """Whether servers that run may move to another host of the cloud."""
+    return LIBVIRT in purposes(ctx)
+
+
+def purposes(ctx: Context) -> tuple[str, ...]:
+    """What the cloud's hosts show certificates to each other for; nothing where none may join."""
+    if not (ctx.offers(AUTHORITY) and ctx.offers("hypervisor")):
+        return ()
+    return (GUESTS, LIBVIRT) if ctx.answers[MOVE] else (GUESTS,)
+
+
+def pki(ctx: Context) -> Path:
+    """What is /etc/pki for libvirtd and its guests."""
+    return directory(ctx) / "pki"
+
+
+def read_once(ctx: Context) -> tuple[str, ...]:
+    """Files of it that libvirtd reads when it starts, and not again."""
+    found = [pki(ctx) / "CA" / name for name in ("cacert.pem", "cacrl.pem")]
+    return tuple(map(str, (*found, pki(ctx) / "libvirt" / "servercert.pem")))
 
 
 def joined_folder(etc: Path) -> Path:

@@ -24,8 +24,9 @@ from pathlib import Path
 from onestack.cluster import protocol
 from onestack.cluster.client import SECONDS, DoorClient, NoDoor, Place, authority_of
 from onestack.cluster.names import host_name
-from onestack.cluster.protocol import Join, Reach, Refusal, Renew, Standing
+from onestack.cluster.protocol import Certify, Join, Reach, Refusal, Renew, Standing
 from onestack.cluster.tokens import JoinToken
+from onestack.components.door import peers
 from onestack.components.hosts import joined_folder
 from onestack.engine.step import Step
 from onestack.host.files import ensure_directory, ensure_file, remove_tree, write_file
@@ -296,11 +297,39 @@ def refreshed(cloud: Cloud) -> Standing | None:
         if not _lasts(now.certificate):
             asked = Renew(_request(places.key))
             now = client.ask("POST", protocol.RENEW, Standing, asked)
+        _ensure_shown(cloud, client, now)
     except NoDoor:
         return kept.standing
     if now != kept.standing:
         keep(places, Place.read(kept.door), now)
     return now
+
+
+def _ensure_shown(cloud: Cloud, client: DoorClient, standing: Standing) -> None:
+    """What the host is to show to others, with keys of its own. Raises `NoDoor` and `Refusal`."""
+    told = standing.projection
+    folder = Places.of(cloud).folder
+    files = {folder / "peers-ca.pem": told.peers, folder / "peers-revoked.pem": told.revoked}
+    for path, text in files.items():
+        for change in ensure_file(path, text, mode=0o600):
+            change.do()
+    for purpose in told.purposes:
+        certificate, key = peers.kept(cloud.etc, purpose)
+        if _key_of(key) is None:
+            _make_key(key)
+        if not _is_shown(certificate, key, folder / "peers-ca.pem"):
+            asked = Certify(purpose, _request(key))
+            found = client.ask("POST", protocol.CERTIFY, dict[str, str], asked)
+            write_file(certificate, found.get("certificate", ""), mode=0o600)
+
+
+def _is_shown(certificate: Path, key: Path, authority: Path) -> bool:
+    """Whether it is good for a while yet."""
+    from onestack.components import certificates
+
+    return bool(
+        certificates.good(certificate, authority) and certificates.belong_together(certificate, key)
+    )
 
 
 def need_no_other(cloud: Cloud, token: JoinToken) -> None:

@@ -19,7 +19,7 @@ from onestack.cluster.membership import Membership
 from onestack.cluster.protocol import PORT
 from onestack.cluster.settings import DoorSettings
 from onestack.components import hosts
-from onestack.components.door import authority, shared
+from onestack.components.door import authority, peers, shared
 from onestack.components.door.front import ALIVE, Front
 from onestack.components.door.passage import Passage
 from onestack.model.change import Change
@@ -153,6 +153,13 @@ class Door(Component):
             f"Let other machines join: the cloud's door opens, at port {PORT} of its address.",
             Kind.FLAG,
         ),
+        Key(
+            hosts.MOVE,
+            "n",
+            "Let running servers move from host to host (live migration). Hosts' libvirtds then "
+            "hear one another, and who takes over one host has all of them.",
+            Kind.FLAG,
+        ),
     )
     secrets = (Secret("hosts"),)
     known_errors = (
@@ -171,6 +178,10 @@ class Door(Component):
 
     def enabled(self, answers: Answers) -> bool:
         return bool(answers[JOIN])
+
+    def validate(self, answers: Answers) -> Iterable[str]:
+        if answers[hosts.MOVE] and not answers[JOIN]:
+            yield f"{hosts.MOVE}=y needs {JOIN}=y: servers move to hosts that have joined"
 
     def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
         if not ctx.joined and ipaddress.ip_address(ctx.public).is_loopback:
@@ -204,10 +215,16 @@ class Door(Component):
     def _certificates(self, ctx: Context) -> Iterator[Change]:
         if ctx.joined:
             yield from authority.ensure_shown(ctx)
+            if hosts.purposes(ctx):
+                yield from peers.ensure_shown(ctx)
             return
         gone = [one.serial for one in Membership(place(ctx)).revoked()]
         signers = ctx.cloud.user(self.name)
         yield from authority.ensure_certificates(ctx, signers, _front(ctx), gone)
+        yield from peers.ensure_authority(ctx, signers, gone)
+        if hosts.purposes(ctx):
+            yield from peers.ensure_own(ctx)
+            yield from peers.ensure_shown(ctx)
 
 
 def _admitted(ctx: Context) -> Iterator[Change]:
@@ -238,6 +255,10 @@ def settings(ctx: Context) -> DoorSettings:
         ca=str(hosts.ca(ctx)),
         ca_key=str(authority.ca_key(ctx)),
         authority=str(ctx.authority),
+        peers=str(peers.ca(ctx)),
+        peers_key=str(peers.ca_key(ctx)),
+        peers_revoked=str(peers.revoked(ctx)),
+        purposes=hosts.purposes(ctx),
         accounts=ctx.secrets["hosts"],
         shared={Role.COMPUTE.value: shared.shared(ctx, Role.COMPUTE)},
         admit=(str(helper), *_admit(ctx)),

@@ -55,7 +55,7 @@ def ensure_certificates(
         yield Change("make the certificate of the cloud's door", lambda: _make(ctx, front))
     else:
         yield from ensure_owner(server(ctx), "root", front, 0o640)
-    if _listed(ctx) != {*gone}:
+    if listed(revoked(ctx), made) != {*gone}:
         yield Change(
             f"write down which certificates of hosts are good no more ({len(gone)})",
             lambda: _revoke(ctx, gone, front),
@@ -78,15 +78,15 @@ def _make(ctx: Context, group: str) -> None:
     write_file(server(ctx), made.certificate + made.key, mode=0o640, group=group)
 
 
-def _listed(ctx: Context) -> set[str] | None:
-    """Serial numbers in the list; ``None`` where there is no good one."""
+def listed(file: Path, by: Path) -> set[str] | None:
+    """Serial numbers in an authority's list; ``None`` where there is no good one."""
     from cryptography import x509
 
     from onestack.components import certificates
 
     try:
-        found = x509.load_pem_x509_crl(revoked(ctx).read_bytes())
-        authority = x509.load_pem_x509_certificate(ca(ctx).read_bytes())
+        found = x509.load_pem_x509_crl(file.read_bytes())
+        authority = x509.load_pem_x509_certificate(by.read_bytes())
     except certificates.UNFIT:
         return None
     if not found.is_signature_valid(authority.public_key()):  # type: ignore[arg-type]

@@ -8,22 +8,26 @@ processes of their own and outlive libvirtd.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onestack.answers.values import Answers
+from onestack.components import hosts
 from onestack.components.libvirt.undo import GUESTS, UNDO
 from onestack.host.files import ensure_directory, ensure_file
 from onestack.host.ledger import Ledger
 from onestack.model.change import Change
 from onestack.model.component import Component
-from onestack.model.context import Context
+from onestack.model.context import Context, in_url
 from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
-from onestack.model.host import Role
+from onestack.model.host import Network, Role
 from onestack.model.process import NotifyProbe, Process
 from onestack.network.distribution import distribution
 
 KVM = Path("/dev/kvm")
+PORT = 16514
+"""Where another host's libvirtd asks for a guest to be taken over: libvirt's own for TLS."""
 
 
 class Libvirt(Component):
@@ -84,10 +88,10 @@ class Libvirt(Component):
             namespaces = "[]"
         yield ConfigFile(
             etc / "libvirtd.conf",
-            """# The socket is opened for it, for the compute service; no other way leads in.
+            f"""# The socket is opened for it, for the compute service; no other way leads in.
 auth_unix_rw = "none"
 log_outputs = "3:stderr"
-""",
+{_for_hosts(ctx)}""",
         )
         yield ConfigFile(
             etc / "qemu.conf",
@@ -97,12 +101,12 @@ namespaces = {namespaces}
 dynamic_ownership = 1
 # Logs and consoles go straight to files: there is no virtlogd.
 stdio_handler = "file"
-vnc_listen = "{ctx.internal}"
+vnc_listen = "{_listens(ctx)}"
 cgroup_controllers = []
 # AppArmor's knows only images in the machine's own places, and keeps its profiles in the
 # machine's /etc. Guests run as a user of their own, each in a mount namespace.
 security_driver = "none"
-""",
+{_of_guests(ctx)}""",
         )
 
         yield ConfigFile(_no_kvm(ctx), "KVM does not work on this machine.\n", mode=0o600)
@@ -121,11 +125,17 @@ security_driver = "none"
                 "--pid-file",
                 "/run/libvirt/libvirtd.pid",
             ),
-            files=(str(etc / "libvirtd.conf"), str(etc / "qemu.conf")),
+            files=(
+                *(str(etc / "libvirtd.conf"), str(etc / "qemu.conf")),
+                *(hosts.read_once(ctx) if hosts.moving(ctx) else ()),
+            ),
             # the ovs-vsctl of the switch that runs
             env={"PATH": distribution(ctx).path, "MALLOC_ARENA_MAX": "1"},
             # Kept while it restarts: who asks it then waits, and is not refused.
-            sockets={"libvirtd.socket": f"unix:{ctx.cloud.run}/libvirt/libvirt-sock"},
+            sockets={
+                "libvirtd.socket": f"unix:{ctx.cloud.run}/libvirt/libvirt-sock",
+                **_tls_socket(ctx),
+            },
             sockets_group=ctx.cloud.user("libvirt"),
             mounts={place: str(source) for place, source in self._mounts(ctx).items()},
             # Connecting without a word would be an error in its log each time. Whether it
@@ -135,7 +145,8 @@ security_driver = "none"
         )
 
     def tasks(self, ctx: Context) -> Iterable[Task]:
-        yield Task("places", lambda: self._ensure_places(ctx), ("users",), before_start=True)
+        needs = ("users", *((f"capability:{hosts.AUTHORITY}",) if hosts.purposes(ctx) else ()))
+        yield Task("places", lambda: self._ensure_places(ctx), needs, before_start=True)
 
     def _ensure_places(self, ctx: Context) -> Iterator[Change]:
         """Something to mount on; what the host has already stays as it is.
@@ -170,6 +181,8 @@ security_driver = "none"
             "/run": cloud.run / "libvirtd",
             "/run/libvirt": cloud.run / "libvirt",
         }
+        if hosts.purposes(ctx):
+            places["/etc/pki"] = hosts.pki(ctx)
         if ctx.offers("switch"):
             # libvirt plugs taps by ovs-vsctl, which looks for its socket here
             places["/run/openvswitch"] = cloud.run / "openvswitch"
@@ -178,6 +191,53 @@ security_driver = "none"
             # every question. So nobody may open it.
             places[str(KVM)] = _no_kvm(ctx)
         return places
+
+
+def _listens(ctx: Context) -> str:
+    """Where consoles of guests are: the controller's proxy comes from elsewhere, if at all."""
+    return ctx.host.addresses[Network.GUESTS] if ctx.joined else ctx.internal
+
+
+def _tls_socket(ctx: Context) -> dict[str, str]:
+    """Opened for it as the other one is."""
+    if not hosts.moving(ctx):
+        return {}
+    address = in_url(ctx.host.addresses[Network.GUESTS])
+    return {"libvirtd-tls.socket": f"tcp:{address}:{PORT}"}
+
+
+def _for_hosts(ctx: Context) -> str:
+    """Of libvirtd.conf: other hosts are heard by their certificates."""
+    if not hosts.moving(ctx):
+        return ""
+    return f"""# Two hosts whose boards have one identity would be one and the same to libvirt.
+host_uuid = "{_identity(ctx)}"
+auth_tls = "none"
+tls_allowed_dn_list = ["{hosts.HEARD}"]
+"""
+
+
+def _of_guests(ctx: Context) -> str:
+    """Of qemu.conf: what guests' processes show to others, and ask of them."""
+    if not hosts.purposes(ctx):
+        return ""
+    consoles = """vnc_tls = 1
+vnc_tls_x509_cert_dir = "/etc/pki/qemu"
+vnc_tls_x509_verify = 1
+"""
+    if not hosts.moving(ctx):
+        return consoles
+    return f"""{consoles}default_tls_x509_cert_dir = "/etc/pki/qemu"
+default_tls_x509_verify = 1
+migration_address = "{ctx.host.addresses[Network.GUESTS]}"
+"""
+
+
+def _identity(ctx: Context) -> str:
+    """The same for as long as the host is one of the cloud's."""
+    if ctx.joined:
+        return ctx.joined.identity
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, ctx.secrets["hosts"]))
 
 
 def _may_use_kvm(ctx: Context) -> bool:

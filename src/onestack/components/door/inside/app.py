@@ -20,7 +20,7 @@ from typing import Any
 
 from onestack.cluster import protocol
 from onestack.cluster.membership import Issued, Member, Membership, NotAMember, Removed, Wish
-from onestack.cluster.protocol import Hello, Join, Reach, Refusal, Renew, Standing
+from onestack.cluster.protocol import Certify, Hello, Join, Reach, Refusal, Renew, Standing
 from onestack.cluster.settings import DoorSettings
 from onestack.cluster.tokens import JoinToken, TokenRefused
 from onestack.components.door.inside import issuing
@@ -59,6 +59,7 @@ class Door:
             ("GET", protocol.SELF): self.itself,
             ("POST", protocol.ADMIT): self.admit,
             ("POST", protocol.RENEW): self.renew,
+            ("POST", protocol.CERTIFY): self.certify,
             ("POST", protocol.LEAVE): self.leave,
         }
 
@@ -162,6 +163,25 @@ class Door:
 
         LOG.info("%s has its certificate renewed", member.name)
         return self.settings.standing(self.hosts.renew(member, sign))
+
+    def certify(self, environ: Environ) -> dict[str, str]:
+        """For what the host shows to others."""
+        member, asked = self._member(environ), _body(environ, Certify)
+        if asked.purpose not in self.settings.purposes:
+            raise Refusal(f"hosts have no certificate for {asked.purpose[:20]!r}", exit_code=2)
+        key, digest = issuing.requested(asked.request)
+        if digest == member.key:
+            raise Refusal("that key is what the host shows to the door", exit_code=2)
+        known = member.newest(asked.purpose)
+        if known and known.key == digest and issuing.lasts(known.ends):
+            return {"certificate": known.certificate}
+        ca = Path(self.settings.peers), Path(self.settings.peers_key)
+
+        def sign(of: Member) -> Issued:
+            return issuing.issued_for(asked.purpose, *ca, key, of)
+
+        LOG.info("%s has a certificate made to show to other hosts", member.name)
+        return {"certificate": self.hosts.certified(member, sign).certificate}
 
     def leave(self, environ: Environ) -> dict[str, str]:
         gone = self.hosts.remove(self._member(environ).name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import ipaddress
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from onestack.cluster.membership import Issued, Member, NotAMember
 from onestack.cluster.protocol import HOST, Refusal
 from onestack.components import certificates
+from onestack.components.door import peers
 
 DAYS = 90
 """A host's certificate is good for so long, and renewed when a third of that is left."""
@@ -38,8 +40,12 @@ def requested(text: str) -> tuple[ec.EllipticCurvePublicKey, str]:
         raise _unfit("its key is not one of the curve P-256")
     if not signed:
         raise _unfit("who sent it does not have its key")
+    return key, digest(key)
+
+
+def digest(key: ec.EllipticCurvePublicKey) -> str:
     form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    return key, hashlib.sha256(key.public_bytes(*form)).hexdigest()
+    return hashlib.sha256(key.public_bytes(*form)).hexdigest()
 
 
 def _unfit(why: str) -> Refusal:
@@ -62,6 +68,27 @@ def issued(ca: Path, ca_key: Path, key: ec.EllipticCurvePublicKey, member: Membe
     )
     ends = made.not_valid_after_utc.timestamp()
     return Issued(certificates.pem(made), serial(made), ends)
+
+
+def issued_for(
+    purpose: str, ca: Path, ca_key: Path, key: ec.EllipticCurvePublicKey, member: Member
+) -> Issued:
+    """A certificate for what the host shows to others, which know it by its address.
+
+    By another authority than the host's own: neither passes for the other anywhere. Raises
+    `OnestackError` and `OSError`.
+    """
+    made = certificates.certify(
+        ca,
+        ca_key,
+        key,
+        peers.subject(purpose, member.identity),
+        None,
+        [x509.IPAddress(ipaddress.ip_address(member.address))],
+        DAYS,
+    )
+    ends = made.not_valid_after_utc.timestamp()
+    return Issued(certificates.pem(made), serial(made), ends, purpose, digest(key))
 
 
 def lasts(ends: float) -> bool:

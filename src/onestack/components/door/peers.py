@@ -1,0 +1,172 @@
+"""What hosts show to each other, where a guest moves or its console is looked at.
+
+By an authority of its own: none of these certificates is let in at the door, and none of the
+door's hosts' at libvirtd or QEMU. Each purpose has a key of its own: what guests run as reads
+QEMU's, and with that nobody is heard by a libvirtd, which looks at the subject. The files lie as
+libvirt and QEMU look for them below /etc/pki, and this place is theirs instead of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onestack.cluster.protocol import GUESTS, LIBVIRT
+from onestack.components import hosts
+from onestack.host.files import ensure_directory, ensure_file, ensure_owner, write_file
+from onestack.model.change import Change
+from onestack.model.context import Context
+from onestack.model.host import Network
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+# Everything of cryptography's is imported late: answers and checks run without it.
+
+CONTROLLER = "controller"
+"""In the place of a host's identity."""
+
+
+def subject(purpose: str, identity: str) -> x509.Name:
+    """What a certificate's holder is called: see `hosts.HEARD`."""
+    from onestack.components import certificates
+
+    return certificates.named(f"{purpose}:{identity}")
+
+
+def ca(ctx: Context) -> Path:
+    return hosts.directory(ctx) / "peers-ca.pem"
+
+
+def ca_key(ctx: Context) -> Path:
+    """The door's, which signs for hosts."""
+    return ca(ctx).with_suffix(".key")
+
+
+def revoked(ctx: Context) -> Path:
+    return hosts.directory(ctx) / "peers-revoked.pem"
+
+
+def kept(etc: Path, purpose: str) -> tuple[Path, Path]:
+    """Certificate and key as a host that has joined keeps them."""
+    folder = hosts.joined_folder(etc)
+    return folder / f"{purpose}.pem", folder / f"{purpose}.key"
+
+
+def ensure_authority(ctx: Context, signers: str, gone: Sequence[str]) -> Iterator[Change]:
+    """On the controller; ``gone`` are serial numbers of certificates that are good no more."""
+    from onestack.components import certificates
+    from onestack.components.door import authority
+
+    files = ca(ctx), ca_key(ctx)
+    if not certificates.belong_together(*files):
+        name = certificates.named(f"Authority between hosts of the cloud {ctx.cloud.name}")
+        yield Change(
+            "make the authority for what the cloud's hosts show to each other",
+            functools.partial(certificates.make_ca, *files, name, signers),
+        )
+    else:
+        yield from ensure_owner(files[1], "root", signers, 0o640)
+    if authority.listed(revoked(ctx), files[0]) != {*gone}:
+        yield Change(
+            "write down which certificates between hosts are good no more",
+            functools.partial(_revoke, ctx, gone),
+        )
+
+
+def _revoke(ctx: Context, gone: Sequence[str]) -> None:
+    from onestack.components import certificates
+
+    text = certificates.revocations(ca(ctx), ca_key(ctx), [int(each, 16) for each in gone])
+    write_file(revoked(ctx), text, mode=0o644)
+
+
+def ensure_own(ctx: Context) -> Iterator[Change]:
+    """The controller's own, by the authority on it."""
+    from onestack.components import certificates
+
+    for purpose in hosts.purposes(ctx):
+        files = certificate, _ = _own(ctx, purpose)
+        made = certificates.good(certificate, ca(ctx))
+        right = made and certificates.belong_together(*files) and _is_for(made, _address(ctx))
+        if not right:
+            yield Change(
+                f"make the certificate that this host shows to others ({purpose})",
+                functools.partial(_make, ctx, purpose),
+            )
+
+
+def _own(ctx: Context, purpose: str) -> tuple[Path, Path]:
+    place = hosts.directory(ctx)
+    return place / f"peer-{purpose}.pem", place / f"peer-{purpose}.key"
+
+
+def _address(ctx: Context) -> str:
+    return ctx.host.addresses[Network.GUESTS]
+
+
+def _is_for(certificate: x509.Certificate, address: str) -> bool:
+    from cryptography import x509
+
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return ipaddress.ip_address(address) in names.get_values_for_type(x509.IPAddress)
+
+
+def _make(ctx: Context, purpose: str) -> None:
+    from cryptography import x509
+
+    from onestack.components import certificates
+
+    certificate, key = _own(ctx, purpose)
+    made = certificates.sign(
+        ca(ctx),
+        ca_key(ctx),
+        subject(purpose, CONTROLLER),
+        None,
+        [x509.IPAddress(ipaddress.ip_address(_address(ctx)))],
+    )
+    write_file(key, made.key, mode=0o600)
+    write_file(certificate, made.certificate, mode=0o600)
+
+
+def ensure_shown(ctx: Context) -> Iterator[Change]:
+    """The files as libvirt and QEMU look for them, of what there is by now."""
+    pki, qemu = hosts.pki(ctx), ctx.cloud.user("qemu")
+    if ctx.joined:
+        place = hosts.joined_folder(ctx.cloud.etc)
+        trusted, listed = place / "peers-ca.pem", place / "peers-revoked.pem"
+    else:
+        trusted, listed = ca(ctx), revoked(ctx)
+    yield from ensure_directory(pki)
+    yield from ensure_directory(pki / "qemu", mode=0o750, group=qemu)
+    for name in ("CA", "libvirt"):
+        yield from ensure_directory(pki / name)
+    yield from ensure_directory(pki / "libvirt" / "private", mode=0o700)
+    own = {p: kept(ctx.cloud.etc, p) if ctx.joined else _own(ctx, p) for p in hosts.purposes(ctx)}
+    if not all(path.exists() for path in (trusted, listed, *(f for fs in own.values() for f in fs))):
+        return  # a dry run has not made them
+    for path, source in {
+        pki / "CA" / "cacert.pem": trusted,
+        pki / "CA" / "cacrl.pem": listed,
+        pki / "qemu" / "ca-cert.pem": trusted,
+        pki / "qemu" / "ca-crl.pem": listed,
+    }.items():
+        yield from ensure_file(path, source.read_bytes())
+    for purpose, (certificate, key) in own.items():
+        for end in ("server", "client"):
+            shown, secret = _places(pki, purpose, end)
+            private = {"mode": 0o640, "group": qemu} if purpose == GUESTS else {"mode": 0o600}
+            # Who reads the two in between finds that they do not fit, and says so.
+            yield from ensure_file(secret, key.read_bytes(), **private)
+            yield from ensure_file(shown, certificate.read_bytes())
+
+
+def _places(pki: Path, purpose: str, end: str) -> tuple[Path, Path]:
+    """Certificate and key of a server or a client."""
+    if purpose == LIBVIRT:
+        place = pki / "libvirt"
+        return place / f"{end}cert.pem", place / "private" / f"{end}key.pem"
+    return pki / "qemu" / f"{end}-cert.pem", pki / "qemu" / f"{end}-key.pem"
