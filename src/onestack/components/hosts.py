@@ -99,6 +99,13 @@ def pki(ctx: Context) -> Path:
     return directory(ctx) / "pki"
 
 
+def console(ctx: Context) -> Tls:
+    """What the proxy of consoles shows to QEMU on each host, and knows it by."""
+    place = directory(ctx)
+    certificate, key = place / "console.pem", place / "console.key"
+    return Tls(place / "peers-ca.pem", certificate, key, ctx.cloud.user("nova"))
+
+
 def read_once(ctx: Context) -> tuple[str, ...]:
     """Files of it that libvirtd reads when it starts, and not again."""
     found = [pki(ctx) / "CA" / name for name in ("cacert.pem", "cacrl.pem")]

@@ -179,10 +179,6 @@ class Door(Component):
     def enabled(self, answers: Answers) -> bool:
         return bool(answers[JOIN])
 
-    def validate(self, answers: Answers) -> Iterable[str]:
-        if answers[hosts.MOVE] and not answers[JOIN]:
-            yield f"{hosts.MOVE}=y needs {JOIN}=y: servers move to hosts that have joined"
-
     def preflight_checks(self, ctx: Context) -> Iterable[Finding]:
         if not ctx.joined and ipaddress.ip_address(ctx.public).is_loopback:
             yield refuse(

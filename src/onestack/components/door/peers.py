@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CONTROLLER = "controller"
 """In the place of a host's identity."""
+CONSOLE = "console"
+"""What the controller's proxy of consoles shows to QEMU."""
 
 
 def subject(purpose: str, identity: str) -> x509.Name:
@@ -88,8 +90,8 @@ def ensure_own(ctx: Context) -> Iterator[Change]:
     """The controller's own, by the authority on it."""
     from onestack.components import certificates
 
-    for purpose in hosts.purposes(ctx):
-        files = certificate, _ = _own(ctx, purpose)
+    for purpose in (*hosts.purposes(ctx), CONSOLE):
+        files = certificate, key = _own(ctx, purpose)
         made = certificates.good(certificate, ca(ctx))
         right = made and certificates.belong_together(*files) and _is_for(made, _address(ctx))
         if not right:
@@ -97,9 +99,14 @@ def ensure_own(ctx: Context) -> Iterator[Change]:
                 f"make the certificate that this host shows to others ({purpose})",
                 functools.partial(_make, ctx, purpose),
             )
+        elif purpose == CONSOLE:
+            yield from ensure_owner(key, "root", hosts.console(ctx).group, 0o640)
 
 
 def _own(ctx: Context, purpose: str) -> tuple[Path, Path]:
+    if purpose == CONSOLE:
+        tls = hosts.console(ctx)
+        return tls.certificate, tls.key
     place = hosts.directory(ctx)
     return place / f"peer-{purpose}.pem", place / f"peer-{purpose}.key"
 
@@ -128,8 +135,11 @@ def _make(ctx: Context, purpose: str) -> None:
         None,
         [x509.IPAddress(ipaddress.ip_address(_address(ctx)))],
     )
-    write_file(key, made.key, mode=0o600)
-    write_file(certificate, made.certificate, mode=0o600)
+    if purpose == CONSOLE:
+        write_file(key, made.key, mode=0o640, group=hosts.console(ctx).group)
+    else:
+        write_file(key, made.key, mode=0o600)
+    write_file(certificate, made.certificate, mode=0o644)
 
 
 def ensure_shown(ctx: Context) -> Iterator[Change]:

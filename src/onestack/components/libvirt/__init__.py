@@ -49,6 +49,10 @@ class Libvirt(Component):
     def enabled(self, answers: Answers) -> bool:
         return bool(answers["CONFIG_NOVA_INSTALL"])
 
+    def validate(self, answers: Answers) -> Iterable[str]:
+        if answers[hosts.MOVE] and not answers[hosts.JOIN]:
+            yield f"{hosts.MOVE}=y needs {hosts.JOIN}=y: servers move to hosts that have joined"
+
     def packages(self, ctx: Context) -> Iterable[str]:
         # The driver that keeps the keys of encrypted volumes: the daemon's own in Debian 12.
         secret = ("libvirt-daemon-driver-secret",) if ctx.facts.os_version != "12" else ()

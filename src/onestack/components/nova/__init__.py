@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ NAMESPACES = (
     "os_brick",
     "os_vif",
     "oslo.concurrency",
+    "oslo.policy",
     "oslo.privsep",
 )
 _DATABASE = openstack.database_password("nova")
@@ -106,7 +108,7 @@ class Nova(Component):
             "How a running guest would be moved to another compute host: tcp or ssh.",
             Kind.CHOICE,
             ("tcp", "ssh"),
-            note="of use only when there is another host; no other can be joined yet",
+            note=f"where servers move ({hosts.MOVE}) it is libvirt's TLS in either case",
         ),
         Key(
             "CONFIG_NOVA_PCI_ALIAS",
@@ -215,6 +217,11 @@ class Nova(Component):
         yield ini_file(
             _compute_config(ctx), group, without, *NAMESPACES, roles=frozenset({Role.COMPUTE})
         )
+        if _stays(ctx):
+            # Asked for, it would fail late, where hosts are not to talk to each other.
+            rule = "os_compute_api:os-migrate-server:migrate_live"
+            text = json.dumps({rule: "!", f"{rule}:host": "!"}, indent=1) + "\n"
+            yield ConfigFile(_policy(ctx), f"# {hosts.MOVE}=n\n{text}", group, roles=CONTROLLER)
         yield ini_file(
             _cell0_config(ctx),
             group,
@@ -440,6 +447,15 @@ def _cell0_config(ctx: Context) -> Path:
     return ctx.cloud.etc / "nova" / "cell0.conf"
 
 
+def _policy(ctx: Context) -> Path:
+    return ctx.cloud.etc / "nova" / "policy.yaml"
+
+
+def _stays(ctx: Context) -> bool:
+    """Whether there may be other hosts, and servers do not move to them while they run."""
+    return ctx.offers(hosts.DOOR) and not hosts.moving(ctx)
+
+
 def _left_out(ctx: Context) -> tuple[str, ...]:
     """Sections that the compute service has no use for, or no way to what they name."""
     database = ("api_database", "database")
@@ -448,14 +464,41 @@ def _left_out(ctx: Context) -> tuple[str, ...]:
 
 
 def _console(ctx: Context, url: str) -> dict[str, Value]:
-    """Consoles are plain on the wire, and led to by the controller: none from other hosts yet."""
-    if ctx.joined:
+    """Consoles are led to by the controller; from other hosts by TLS, with certificates of both."""
+    if ctx.joined and not hosts.purposes(ctx):
         return {"enabled": False}
-    return {
+    place = _address(ctx)
+    found: dict[str, Value] = {
         "enabled": True,
-        "server_listen": ctx.internal,
-        "server_proxyclient_address": ctx.internal,
+        "server_listen": place,
+        "server_proxyclient_address": place,
         "novncproxy_base_url": url,
+    }
+    if ctx.joined or not hosts.purposes(ctx):
+        return found
+    tls = hosts.console(ctx)
+    return found | {
+        # Guests that began before there was a door are plain, on loopback.
+        "auth_schemes": ["vencrypt", "none"],
+        "vencrypt_ca_certs": str(tls.ca),
+        "vencrypt_client_cert": str(tls.certificate),
+        "vencrypt_client_key": str(tls.key),
+    }
+
+
+def _address(ctx: Context) -> str:
+    """Where others find what is the host's own."""
+    return ctx.host.addresses[Network.GUESTS] if ctx.joined else ctx.internal
+
+
+def _moving(ctx: Context) -> dict[str, Value]:
+    """How a server that runs goes to another host: by TLS, whatever the answer of old says."""
+    if not hosts.moving(ctx):
+        return {"live_migration_scheme": str(ctx.answers["CONFIG_NOVA_COMPUTE_MIGRATE_PROTOCOL"])}
+    return {
+        "live_migration_scheme": "tls",
+        "live_migration_with_native_tls": True,
+        "live_migration_inbound_addr": ctx.host.addresses[Network.GUESTS],
     }
 
 
@@ -474,7 +517,7 @@ def _sections(ctx: Context) -> Ini:
             **openstack.logging(ctx),
             "host": ctx.host.name,
             "transport_url": openstack.transport_url(ctx),
-            "my_ip": ctx.host.addresses[Network.GUESTS] if ctx.joined else ctx.internal,
+            "my_ip": _address(ctx),
             "state_path": str(data),
             "compute_driver": "libvirt.LibvirtDriver",
             "resume_guests_state_on_host_boot": True,
@@ -516,7 +559,7 @@ def _sections(ctx: Context) -> Ini:
             "cpu_mode": "host-model" if virt_type == "kvm" else "none",
             "connection_uri": f"qemu+unix:///system?socket={ctx.at('hypervisor').socket}",
             "inject_partition": -2,
-            "live_migration_scheme": str(ctx.answers["CONFIG_NOVA_COMPUTE_MIGRATE_PROTOCOL"]),
+            **_moving(ctx),
             "swtpm_enabled": False,
         },
         **pci.sections(ctx.answers),
@@ -527,6 +570,7 @@ def _sections(ctx: Context) -> Ini:
             "memcache_servers": [str(ctx.at("cache"))],
         },
         "oslo_concurrency": openstack.locks(ctx, "nova"),
+        **({"oslo_policy": {"policy_file": str(_policy(ctx))}} if _stays(ctx) else {}),
         **openstack.privsep(ctx, tuple(PRIVSEP), _compute_config(ctx)),
         **openstack.messaging(ctx),
         **openstack.proxied(),

@@ -25,8 +25,9 @@ TOLD = r"(conductor|scheduler)"
 """Topics that a compute service calls."""
 
 
-def account(member: Member, vhost: str) -> BusAccount:
-    """The host's."""
+def account(member: Member, vhost: str, moving: bool = False) -> BusAccount:
+    """The host's; where servers are ``moving``, computes call one another."""
+    told = rf"{TOLD}(\.|$)" + (r"|compute(-alt)?\." if moving else "")
     own, name = member.accounts["messaging"], re.escape(member.name)
     its = rf"{name}:{HOSTS_PROCESS}:[0-9]+"
     queues = rf"compute(-alt)?(\.{name}|_fanout_{its})?|reply_{its}"
@@ -41,7 +42,7 @@ def account(member: Member, vhost: str) -> BusAccount:
         topics=(
             TopicPermission(
                 EXCHANGE,
-                write=rf"^{TOLD}(\.|$)",
+                write=rf"^({told})",
                 read=rf"^compute(-alt)?(\.{name})?$",
             ),
         ),
