@@ -1,4 +1,4 @@
-"""The cloud's hosts: listed, shown, removed. On the controller."""
+"""The cloud's hosts: listed, shown, drained, evacuated, removed. On the controller."""
 
 from __future__ import annotations
 
@@ -19,13 +19,25 @@ def options(parser: argparse.ArgumentParser) -> None:
     remove = what.add_parser(
         "remove", help="lock one out for good: its certificates and accounts", allow_abbrev=False
     )
-    for one in (show, remove):
+    drain = what.add_parser(
+        "drain",
+        help="move its servers to other hosts as they run, and let no more come",
+        allow_abbrev=False,
+    )
+    undrain = what.add_parser("undrain", help="let servers come again", allow_abbrev=False)
+    evacuate = what.add_parser(
+        "evacuate",
+        help="make the servers of a host that is dead anew elsewhere, from their images",
+        allow_abbrev=False,
+    )
+    for one in (show, drain, undrain, evacuate, remove):
         one.add_argument("host", metavar="NAME")
-    for one in (shown, show, remove):
+    for one in (shown, show, drain, undrain, evacuate, remove):
         cloud_options(one)
     for one in (shown, show):
         json_option(one)
-    yes_option(remove)
+    for one in (evacuate, remove):
+        yes_option(one)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,6 +46,11 @@ def run(args: argparse.Namespace) -> int:
     keeper = Doorkeeper.of(cloud)
     if args.what == "remove":
         return removed(cloud, keeper, args.host, args.yes)
+    if args.what in ("drain", "undrain", "evacuate"):
+        # Imported late: it brings what asks nova.
+        from onestack.cli import moving
+
+        return moving.run(cloud, args)
     if args.what == "show":
         one = keeper.hosts.member(args.host)
         if args.json:
@@ -70,7 +87,7 @@ def removed(cloud: Cloud, keeper: Doorkeeper, name: str, yes: bool) -> int:
             raise BadAnswers(
                 f"the host {one.name!r} was not removed",
                 "its guests would be cut off from the cloud",
-                "say so with --yes",
+                f"move them first (onestack host drain {one.name}), or say so with --yes",
             )
         keeper.hosts.remove(one.name)
         output.say(f"{one.name} is let in no more.")

@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
         raise BadAnswers(
             f"{len(guests)} guests run on this host: {', '.join(guests)}",
             "they would end, and what is on their disks here would be lost",
-            "delete them, or say so with --yes",
+            "on the controller: onestack host drain, with this host's name, moves them; or say so "
+            "with --yes",
         )
     if not output.confirm("Leave the cloud, and lose what this host has of it?", args.yes):
         raise BadAnswers("this host has not left", cure="say so with --yes")

@@ -58,7 +58,7 @@ VERBS: dict[str, Verb] = {
     "token": Verb("what other machines join this cloud with: make, list, revoke", outside=True),
     "join": Verb("make this machine a host of a cloud that is elsewhere", outside=True),
     "leave": Verb("take this host out of its cloud, and all of it off the machine", outside=True),
-    "host": Verb("the cloud's other hosts: list, show, remove", outside=True),
+    "host": Verb("the cloud's hosts: list, show, drain, undrain, evacuate, remove", outside=True),
     "image": Verb("build the images of guests: the test guest, machines of services"),
 }
 

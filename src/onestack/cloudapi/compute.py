@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keystoneauth1.exceptions import Conflict, NotFound
+from keystoneauth1.exceptions import BadRequest, Conflict, Forbidden, HttpError, NotFound
 from keystoneauth1.session import Session
 
 from onestack.cloudapi.session import admin_session
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 _GONE_SECONDS = 180.0
 _SERVICES = {"OpenStack-API-Version": "compute 2.53"}
+_MOVING = {"OpenStack-API-Version": "compute 2.84"}
+"""Who moves is not forced anywhere (2.68), keeps running (until 2.94), and says why not (2.84)."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +72,74 @@ class Compute:
 
     def everybodys(self) -> list[Item]:
         """All that nova tells of each server that there is."""
+        return self._servers({"all_tenants": "True"})
+
+    def _servers(self, query: dict[str, str]) -> list[Item]:
         found: list[Item] = []
-        query = {"all_tenants": "True"}
         while True:
             answer = self.session.get(f"{self.url}/servers/detail", params=query).json()
             found += answer["servers"]
             # Nova gives a thousand at a time.
             if not answer["servers"] or not answer.get("servers_links"):
                 return found
-            query["marker"] = answer["servers"][-1]["id"]
+            query = {**query, "marker": answer["servers"][-1]["id"]}
 
     def has_servers(self, image: str) -> bool:
         """Whether there is a server of anybody's that was made from the image with this id."""
         query = {"image": image, "all_tenants": "True", "limit": "1"}
         answer = self.session.get(f"{self.url}/servers", params=query)
         return bool(answer.json()["servers"])
+
+    def service(self, host: str) -> Item | None:
+        """What nova has of the host's compute service."""
+        answer = self.session.get(
+            f"{self.url}/os-services",
+            params={"binary": "nova-compute", "host": host},
+            headers=_SERVICES,
+        )
+        return next(iter(answer.json()["services"]), None)
+
+    def change_service(self, identity: str, **what: object) -> None:
+        """``status``, ``disabled_reason``, ``forced_down``, as nova has them."""
+        url = f"{self.url}/os-services/{identity}"
+        self.session.put(url, json=what, headers=_SERVICES)
+
+    def on_host(self, host: str) -> list[Item]:
+        """All that nova tells of each server there."""
+        return self._servers({"all_tenants": "True", "host": host})
+
+    def migrate_live(self, server: str) -> str:
+        """Where it is to go the scheduler finds. Nova's words where it will not."""
+        body = {"host": None, "block_migration": "auto"}
+        return self._act(server, {"os-migrateLive": body})
+
+    def evacuate(self, server: str) -> str:
+        """Made anew elsewhere, as it was: running or not. Nova's words where it will not."""
+        return self._act(server, {"evacuate": {}})
+
+    def _act(self, server: str, body: Item) -> str:
+        url = f"{self.url}/servers/{server}/action"
+        try:
+            self.session.post(url, json=body, headers=_MOVING)
+        except (BadRequest, Conflict, Forbidden, NotFound) as refusal:
+            return _words(refusal)
+        return ""
+
+    def progress(self, server: str) -> Item | None:
+        """Of the move that is under way: bytes in all, and what is left of them."""
+        answer = self.session.get(f"{self.url}/servers/{server}/migrations", headers=_MOVING)
+        return next(iter(answer.json()["migrations"]), None)
+
+    def why_failed(self, server: str, action: str) -> str:
+        """What nova says of the last ``action`` (``live-migration``, ``evacuate``) of a server."""
+        url = f"{self.url}/servers/{server}/os-instance-actions"
+        for one in self.session.get(url, headers=_MOVING).json()["instanceActions"]:
+            if one["action"] == action:
+                told = self.session.get(f"{url}/{one['request_id']}", headers=_MOVING).json()
+                events = told["instanceAction"].get("events") or []
+                said = [e.get("details") or "" for e in events if e.get("result") == "Error"]
+                return next((text for text in said if text), one.get("message") or "")
+        return ""
 
     def compute_services(self, host: str) -> list[str]:
         """Ids of the host's, of which there is one. They are good everywhere since nova's 2.53."""
@@ -103,7 +158,7 @@ class Compute:
         except NotFound:
             pass
         except Conflict as refusal:
-            return refusal.message or str(refusal)
+            return _words(refusal)
         return ""
 
     def server_groups(self, project: str = "") -> list[Item]:
@@ -120,6 +175,15 @@ class Compute:
         """Its servers stay."""
         with contextlib.suppress(NotFound):
             self.session.delete(f"{self.url}/os-server-groups/{identity}")
+
+
+def _words(refusal: HttpError) -> str:
+    """Nova's own, below a name of the kind of refusal: keystoneauth does not look there."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        if refusal.response is not None:
+            (told,) = refusal.response.json().values()
+            return str(told["message"])
+    return refusal.message or str(refusal)
 
 
 def compute_of(ctx: Context) -> Compute:

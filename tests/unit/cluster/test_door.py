@@ -114,7 +114,9 @@ def test_no_two_hosts_have_one_password(door: OpenDoor, tmp_path: Path) -> None:
     assert len(set(passwords)) == 4
 
 
-@pytest.mark.parametrize("path", [protocol.SELF, protocol.ADMIT, protocol.RENEW, protocol.LEAVE])
+@pytest.mark.parametrize(
+    "path", [protocol.SELF, protocol.ADMIT, protocol.RENEW, protocol.CERTIFY, protocol.LEAVE]
+)
 def test_without_a_certificate_nothing_is_told(door: OpenDoor, path: str) -> None:
     method = "GET" if path == protocol.SELF else "POST"
     with pytest.raises(Refusal, match="only a host of the cloud"):

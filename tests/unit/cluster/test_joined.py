@@ -243,9 +243,9 @@ def test_others_queues_are_not(controller: Context, queue: str) -> None:
 def test_what_it_may_say_to_whom(controller: Context) -> None:
     (topic,) = hosts.account(controller.members[0], accounts.MAIN).topics
     assert topic.exchange == "nova"
-    for key in ("conductor", "conductor.controller", "scheduler"):
+    for key in ("conductor", "conductor.controller", "scheduler", "compute.web2", "compute-alt.x"):
         assert re.search(topic.write, key)
-    for key in ("compute.web2", "compute", "conductors", "compute.web1"):
+    for key in ("compute", "compute-alt", "compute.", "conductors", "cinder-volume", "x.compute.y"):
         assert not re.search(topic.write, key)
     assert re.search(topic.read, "compute.web1")
     for key in ("compute.web2", "conductor", "compute.web1.x"):

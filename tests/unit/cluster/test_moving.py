@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from onestack.answers.registry import registry
 from onestack.components import ALL, hosts
-from onestack.components.rabbitmq import accounts
+from onestack.components.libvirt import Libvirt
 from onestack.model.context import Context
 from onestack.model.process import Process
 from tests.support.joined import elsewhere, member
-from tests.unit.components.rooms import answered, context
+from tests.unit.components.rooms import context
 from tests.unit.components.upstream import write_upstream
 
 IDENTITY = "6a0f7d0e-9d0b-4d1c-8b61-0123456789ab"
@@ -125,21 +126,6 @@ def test_consoles_are_looked_at_by_tls(staying: Context, alone: Context) -> None
     assert nova(alone, "vnc")["server_listen"] == alone.internal
 
 
-@pytest.mark.parametrize("key", ["compute.head", "compute-alt.head", "compute.web2"])
-def test_computes_call_one_another_only_where_they_must(
-    staying: Context, moving: Context, key: str
-) -> None:
-    found = []
-    for ctx in (staying, moving):
-        made = json.loads(accounts.definitions(accounts.accounts(ctx)))
-        (own,) = (t for t in made["topic_permissions"] if t["user"] == "onestack-host-web1")
-        assert re.search(own["write"], "conductor.head")
-        for no in ("compute", "compute-alt", "conductors", "xcompute.head", "cinder-volume"):
-            assert not re.search(own["write"], no)
-        found.append(bool(re.search(own["write"], key)))
-    assert found == [False, True]
-
-
 def test_there_must_be_a_door() -> None:
-    _, wrong = answered(CONFIG_ONESTACK_MOVE="y")
-    assert any("needs CONFIG_ONESTACK_JOIN=y" in each for each in wrong)
+    (wrong,) = Libvirt().validate(registry().answers({MOVE: "y"}))
+    assert "needs CONFIG_ONESTACK_JOIN=y" in wrong

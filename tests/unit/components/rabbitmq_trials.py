@@ -123,7 +123,8 @@ def host(main_url: str, own_url: str, name: str, process: str, folder: str) -> N
 
         return work
 
-    refused(own_url, "call another compute", calls("compute.web2"))
+    # as two that a server moves between
+    assert client(own, "compute", server="web2").call({}, "who") == "compute.web2"
     refused(own_url, "call any compute", calls("compute"))
     others = [
         queue

@@ -1,4 +1,4 @@
-"""What hosts show to each other: read by the real libvirtd, as another host's libvirt comes to it."""
+"""What hosts show to each other, and whom the real libvirtd hears of those that come with it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from onestack.cluster.protocol import GUESTS, LIBVIRT
 from onestack.components import certificates, hosts
 from onestack.components.door import Door, authority, peers
 from onestack.components.door.inside import issuing
-from onestack.components.libvirt import PORT, Libvirt
+from onestack.components.libvirt import Libvirt
 from onestack.components.nova import Nova
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.host import Network
 from tests.support.door import certified, free_port
-from tests.support.joined import elsewhere, member
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import content, context
 
@@ -130,7 +129,7 @@ def doors(ctx: Context, folder: Path) -> Path:
 @pytest.fixture
 def daemon(controller: Context, tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """The port of a libvirtd with the room's file, and its log; one host of all is gone."""
-    gone, serial = shown(controller, LIBVIRT, tmp_path / "gone", "gone")
+    _, serial = shown(controller, LIBVIRT, tmp_path / "gone", "gone")
     made(controller, serial)
     place, port, log = tmp_path / "places", free_port(), tmp_path / "log"
     (place / "etc").mkdir(parents=True)
@@ -178,3 +177,42 @@ def test_whom_a_libvirtd_hears(
         assert answer and not answer.startswith("heard"), refused
     text = log.read_text()
     assert "revoked" in text
+
+
+def test_they_are_made_once_and_made_good(controller: Context) -> None:
+    assert made(controller) == []
+    pki = hosts.pki(controller)
+    secret = pki / "libvirt" / "private" / "serverkey.pem"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert (pki / "qemu" / "server-key.pem").stat().st_mode & 0o777 == 0o640
+    assert secret.read_text() != (pki / "qemu" / "server-key.pem").read_text()
+    # half of a pair, as a run that was killed leaves it
+    (hosts.directory(controller) / "peer-libvirt.key").write_text(certificates.new_key())
+    assert "make the certificate that this host shows to others (libvirt)" in made(controller)
+    assert made(controller) == []
+
+
+def test_another_address_is_another_certificate(controller: Context) -> None:
+    here = {**controller.host.addresses, Network.GUESTS: "192.0.2.9"}
+    host = dataclasses.replace(controller.host, addresses=here)
+    there = dataclasses.replace(controller, host=host)
+    assert sum("certificate that this host shows" in what for what in made(there)) == 3
+
+
+def test_a_dry_run_says_what_it_would_make(tmp_path: Path) -> None:
+    ctx = cloud(tmp_path / "cloud")
+    said = [
+        change.what
+        for generator in (
+            peers.ensure_authority(ctx, "root", ()),
+            peers.ensure_own(ctx),
+            peers.ensure_shown(ctx),
+        )
+        for change in generator
+    ]
+    assert any("authority" in what for what in said)
+
+
+def test_libvirts_key_is_for_moving_alone(tmp_path: Path) -> None:
+    ctx = cloud(tmp_path / "cloud", move="n")
+    assert hosts.purposes(ctx) == (GUESTS,)

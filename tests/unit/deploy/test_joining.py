@@ -10,13 +10,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from onestack.cluster import protocol
 from onestack.cluster.client import ClocksApart, DoorClient, NoDoor, Place
-from onestack.cluster.protocol import Hello, Refusal, Renew, Standing
+from onestack.cluster.protocol import (
+    GUESTS,
+    LIBVIRT,
+    PEERS,
+    Certify,
+    Hello,
+    Refusal,
+    Renew,
+    Standing,
+)
 from onestack.cluster.tokens import JoinToken
+from onestack.components import certificates
+from onestack.components.door import peers
 from onestack.deploy import joining
-from onestack.deploy.joining import Joining, Places
+from onestack.deploy.joining import Joining, Places, _key_of
 from onestack.engine.runner import Runner, StepsFailed
 from onestack.model.cloud import FORMAT, Cloud, CloudRecord, HostRecord, record_path
 from onestack.model.errors import BadAnswers, OnestackError, PreflightRefused
@@ -372,6 +384,53 @@ def test_one_that_lasts_is_not_renewed(door: OpenDoor, machine: Cloud) -> None:
         assert found == kept.standing
     assert len(door.hosts.member("web1").certificates) == 1
     assert door.hosts.revoked() == ()
+
+
+def test_it_has_what_it_shows_to_other_hosts(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With keys of their own, by an authority of their own, for its address."""
+    join(wish(door, machine))
+    assert joining.refreshed(machine) is not None
+    folder, texts = Places.of(machine).folder, {}
+    keys = {_key_of(Places.of(machine).key)}
+    for purpose in PEERS:
+        certificate, key = peers.kept(machine.etc, purpose)
+        found = certificates.good(certificate, folder / "peers-ca.pem")
+        assert found is not None and certificates.belong_together(certificate, key)
+        assert certificates.good(certificate, Places.of(machine).authority) is None
+        member = door.hosts.member("web1")
+        assert found.subject == peers.subject(purpose, member.identity)
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert [str(n.value) for n in names] == [member.address]
+        texts[purpose] = certificate.read_text()
+        keys.add(_key_of(key))
+    assert len(keys) == 1 + len(PEERS)
+    joining.refreshed(machine)
+    for purpose in PEERS:
+        assert peers.kept(machine.etc, purpose)[0].read_text() == texts[purpose], "once"
+    # one whose key was lost, as by a run that was killed
+    peers.kept(machine.etc, LIBVIRT)[1].unlink()
+    joining.refreshed(machine)
+    assert peers.kept(machine.etc, LIBVIRT)[0].read_text() != texts[LIBVIRT]
+    assert len(door.hosts.member("web1").shown) == 3
+    gone = door.hosts.remove("web1")
+    assert {c.serial for c in gone.shown} < {r.serial for r in door.hosts.revoked()}
+
+
+def test_nothing_is_certified_that_is_not_wanted(door: OpenDoor, machine: Cloud) -> None:
+    join(wish(door, machine))
+    places = Places.of(machine)
+    kept = places.kept()
+    assert kept is not None
+    own = joining._request(places.key)
+    for asked, says in (
+        (Certify("door", own), "no certificate for 'door'"),
+        (Certify(GUESTS, own), "what the host shows to the door"),
+    ):
+        with pytest.raises(Refusal, match=says):
+            places.client(kept).ask("POST", protocol.CERTIFY, dict[str, str], asked)
+    assert door.hosts.member("web1").shown == ()
 
 
 def test_without_its_controller_a_host_goes_on(

@@ -156,7 +156,8 @@ def ensure_shown(ctx: Context) -> Iterator[Change]:
         yield from ensure_directory(pki / name)
     yield from ensure_directory(pki / "libvirt" / "private", mode=0o700)
     own = {p: kept(ctx.cloud.etc, p) if ctx.joined else _own(ctx, p) for p in hosts.purposes(ctx)}
-    if not all(path.exists() for path in (trusted, listed, *(f for fs in own.values() for f in fs))):
+    pairs = [file for pair in own.values() for file in pair]
+    if not all(path.exists() for path in (trusted, listed, *pairs)):
         return  # a dry run has not made them
     for path, source in {
         pki / "CA" / "cacert.pem": trusted,

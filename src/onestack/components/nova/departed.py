@@ -61,8 +61,8 @@ def _with_servers(name: str, servers: int) -> Finding:
         f"{name} is no host any more, and nova has {servers} server{'s' * (servers != 1)} there",
         "nova keeps the compute service of a host that has servers, and so another host of that "
         "name cannot come in",
-        f"delete them, or move them (openstack server evacuate): openstack server list --host "
-        f"{name} --all-projects; then: onestack up",
+        f"make them anew on other hosts (onestack host evacuate {name}), or delete them "
+        f"(openstack server list --host {name} --all-projects); then: onestack up",
     )
 
 

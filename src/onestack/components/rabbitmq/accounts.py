@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onestack.components.hosts import moving
 from onestack.components.rabbitmq import hosts
 from onestack.model.context import Context
 from onestack.model.declarations import BusAccount, BusPolicy
@@ -53,9 +52,7 @@ def accounts(ctx: Context) -> list[Account]:
         raise ValueError(f"two accounts of the bus have one name: {', '.join(sorted(names))}")
     own = [Account(account, ctx.secrets[account.secret]) for account in declared]
     others = (
-        Account(
-            hosts.account(member, MAIN, moving(ctx)), member.accounts["messaging"].password
-        )
+        Account(hosts.account(member, MAIN), member.accounts["messaging"].password)
         for member in ctx.members
     )
     return [*own, *others]

@@ -8,7 +8,8 @@ On a host the ``ID`` of its queues begins with its name (``use_queue_manager``).
 What cannot be had: the library declares each exchange that it uses, and each topic's queue, and
 what may be declared may be deleted; the next who needs it makes it anew. What the default exchange
 leads to cannot be limited by the broker: a host may put a message into any queue whose name it
-knows, and read none but its own and ``compute``, which nobody writes to.
+knows, and read none but its own and ``compute``, which nobody writes to. That it may call another
+compute by nova's exchange, too, opens nothing.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ EXCHANGE = "nova"
 """Of all of nova's topics (``control_exchange``)."""
 TOLD = r"(conductor|scheduler)"
 """Topics that a compute service calls."""
+OTHERS = r"compute(-alt)?\.."
+"""Begins those of one other compute: two settle between them how a server moves, and one that was
+away asks what became of servers that were made anew elsewhere."""
 
 
-def account(member: Member, vhost: str, moving: bool = False) -> BusAccount:
-    """The host's; where servers are ``moving``, computes call one another."""
-    told = rf"{TOLD}(\.|$)" + (r"|compute(-alt)?\." if moving else "")
+def account(member: Member, vhost: str) -> BusAccount:
+    """The host's."""
     own, name = member.accounts["messaging"], re.escape(member.name)
     its = rf"{name}:{HOSTS_PROCESS}:[0-9]+"
     queues = rf"compute(-alt)?(\.{name}|_fanout_{its})?|reply_{its}"
@@ -42,7 +45,7 @@ def account(member: Member, vhost: str, moving: bool = False) -> BusAccount:
         topics=(
             TopicPermission(
                 EXCHANGE,
-                write=rf"^({told})",
+                write=rf"^({TOLD}(\.|$)|{OTHERS})",
                 read=rf"^compute(-alt)?(\.{name})?$",
             ),
         ),

@@ -1,0 +1,292 @@
+"""Drain, undrain and evacuate, against a nova of HTTP that answers as the real one does."""
+
+from __future__ import annotations
+
+import argparse
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from keystoneauth1.noauth import NoAuth
+
+from onestack.cli import moving
+from onestack.cloudapi import moving as verb
+from onestack.cloudapi.compute import Compute
+from onestack.cloudapi.session import CloudSession
+from onestack.components import ALL
+from onestack.model.errors import BadAnswers, OnestackError
+from tests.unit.components.rooms import context
+
+HOST, TASK = verb.HOST, verb.TASK
+VOLUMES = verb.VOLUMES
+
+
+def server(name: str, host: str = "web1", **more: Any) -> dict[str, Any]:
+    """``task`` and ``volumes`` are what nova calls otherwise."""
+    found = {"id": f"id-{name}", "name": name, "status": "ACTIVE", HOST: host}
+    own = {TASK: more.pop("task", None), VOLUMES: more.pop("volumes", [])}
+    return {**found, **own, **more}
+
+
+@dataclass
+class Nova:
+    """``looks`` is how often a move is seen under way."""
+
+    servers: list[dict[str, Any]]
+    state: str = "up"
+    status: str = "enabled"
+    reason: str | None = None
+    looks: int = 2
+    refuses: dict[str, str] = field(default_factory=dict)
+    """Server's id to what the action is answered with, at once."""
+    fails: dict[str, str] = field(default_factory=dict)
+    """Server's id to why nova gives up after it has begun."""
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    versions: set[str] = field(default_factory=set)
+    actions: dict[str, str] = field(default_factory=dict)
+
+    def one(self, identity: str) -> dict[str, Any] | None:
+        return next((s for s in self.servers if s["id"] == identity), None)
+
+    def looked(self, server: dict[str, Any]) -> None:
+        if not server[TASK] or server.get("busy"):
+            return
+        server["looks"] = server.get("looks", 0) + 1
+        if server["looks"] < self.looks:
+            return
+        server[TASK] = None
+        if server["id"] not in self.fails:
+            server[HOST] = "head"
+            server["status"] = "ACTIVE"
+        elif self.actions.get(server["id"]) == "evacuate":
+            server["status"] = "ERROR"
+            server["fault"] = {"message": self.fails[server["id"]]}
+        else:
+            server["status"] = "ACTIVE"
+
+    def get(self, path: str, query: str) -> tuple[int, dict[str, Any]]:
+        parts = path.strip("/").split("/")
+        if parts[0] == "os-services":
+            assert "host=web1" in query or "host=nobody" in query
+            own = {"id": "s", "status": self.status, "state": self.state, "host": "web1"}
+            known = [] if "nobody" in query else [{**own, "disabled_reason": self.reason}]
+            return 200, {"services": known}
+        if parts == ["servers", "detail"]:
+            assert "host=web1" in query and "all_tenants=True" in query
+            return 200, {"servers": [s for s in self.servers if s[HOST] == "web1"]}
+        found = self.one(parts[1])
+        if found is None:
+            return 404, {"itemNotFound": {"message": "none"}}
+        if parts[2:] == []:
+            self.looked(found)
+            return 200, {"server": found}
+        if parts[2:] == ["migrations"]:
+            far = {"memory_total_bytes": 128 << 20, "memory_remaining_bytes": 64 << 20}
+            return 200, {"migrations": [far] if found[TASK] else []}
+        if parts[2:] == ["os-instance-actions"]:
+            made = {"action": "live-migration", "request_id": "req-2", "message": "Error"}
+            old = {"action": "create", "request_id": "req-1", "message": None}
+            return 200, {"instanceActions": [made, old]}
+        assert parts[2:] == ["os-instance-actions", "req-2"]
+        events = [
+            {"result": "Success", "details": None},
+            {"result": "Error", "details": self.fails[found["id"]]},
+        ]
+        return 200, {"instanceAction": {"events": events}}
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        _, identity, what = path.strip("/").split("/")
+        assert what == "action"
+        found = self.one(identity)
+        assert found
+        self.asked.append((identity, body))
+        if identity in self.refuses:
+            return 400, {"badRequest": {"message": self.refuses[identity], "code": 400}}
+        (action,) = body
+        self.actions[identity] = action
+        found[TASK] = "rebuilding" if action == "evacuate" else "migrating"
+        return 202, {}
+
+    def put(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        assert path == "/os-services/s"
+        self.status, self.reason = body["status"], body.get("disabled_reason")
+        return 200, {"service": {}}
+
+
+def handler(nova: Nova) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *given: Any) -> None:
+            pass
+
+        def answer(self, status: int, body: dict[str, Any]) -> None:
+            text = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def body(self) -> dict[str, Any]:
+            nova.versions.add(self.headers.get("OpenStack-API-Version", ""))
+            read: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            return read
+
+        def do_GET(self) -> None:
+            path, _, query = self.path.partition("?")
+            self.answer(*nova.get(path, query))
+
+        def do_POST(self) -> None:
+            self.answer(*nova.post(self.path, self.body()))
+
+        def do_PUT(self) -> None:
+            self.answer(*nova.put(self.path, self.body()))
+
+    return Handler
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Types a verb at a controller whose nova that is."""
+    monkeypatch.setattr(verb, "PAUSE", 0.01)
+    running: list[http.server.ThreadingHTTPServer] = []
+
+    def type_it(nova: Nova, what: str, *, yes: bool = False, move: str = "y", **of: str) -> int:
+        daemon = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(nova))
+        running.append(daemon)
+        threading.Thread(target=daemon.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{daemon.server_address[1]}"
+        session = CloudSession(auth=NoAuth(endpoint=url))
+        given = {"CONFIG_ONESTACK_JOIN": "y", "CONFIG_ONESTACK_MOVE": move}
+        ctx = context(tmp_path, *ALL, **given)
+        monkeypatch.setattr(moving, "compute_of", lambda ctx: Compute(session, url))
+        monkeypatch.setattr(moving, "context", lambda *given, **more: ctx)
+        args = argparse.Namespace(what=what, host=of.get("host", "Web1"), yes=yes)
+        return moving.run(ctx.cloud, args)
+
+    yield type_it
+    for daemon in running:
+        daemon.shutdown()
+        daemon.server_close()
+
+
+def test_all_that_run_are_moved(typed: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    nova = Nova([server("one"), server("two", status="PAUSED"), server("other", host="head")])
+    assert typed(nova, "drain") == 0
+    assert (nova.status, nova.reason) == ("disabled", moving.REASON)
+    body = {"os-migrateLive": {"host": None, "block_migration": "auto"}}
+    assert nova.asked == [("id-one", body), ("id-two", body)]
+    assert "compute 2.84" in nova.versions
+    said = capsys.readouterr().out
+    assert "one is on head" in said and "1 of 2" in said and "web1 has no servers" in said
+    assert typed(nova, "undrain") == 0
+    assert nova.status == "enabled"
+
+
+def test_those_that_stay_are_told_with_the_reason(
+    typed: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nova = Nova(
+        [
+            server("off", status="SHUTOFF"),
+            server("busy", task="image_snapshot", busy=True),
+            server("kept", volumes=[{"id": "v"}]),
+            server("big"),
+            server("broken"),
+            server("well"),
+        ],
+        refuses={"id-big": "No valid host was found."},
+        fails={"id-broken": "Live Migration failure: no way"},
+    )
+    assert typed(nova, "drain") == 1
+    assert [identity for identity, _ in nova.asked] == ["id-big", "id-broken", "id-well"]
+    told = capsys.readouterr().err
+    assert "5 of 6 servers are still on web1" in told
+    for name, why in {
+        "off": "it is stopped",
+        "busy": "nova is at work on it (image_snapshot)",
+        "kept": "volumes",
+        "big": "No valid host was found.",
+        "broken": "Live Migration failure: no way",
+    }.items():
+        assert f"{name} (id-{name}): " in told and why in told
+    assert "well" not in told
+    assert nova.status == "disabled", "what is there may end, and no other comes"
+
+
+def test_a_drain_that_was_killed_goes_on(typed: Any) -> None:
+    nova = Nova([server("one", task="migrating", status="MIGRATING"), server("two")])
+    nova.status, nova.reason = "disabled", moving.REASON
+    assert typed(nova, "drain") == 0
+    assert [identity for identity, _ in nova.asked] == ["id-two"], "the one was only waited for"
+
+
+def test_where_servers_do_not_move_the_cure_is_said(typed: Any) -> None:
+    nova = Nova([server("one")])
+    with pytest.raises(OnestackError, match="cannot be moved") as problem:
+        typed(nova, "drain", move="n")
+    assert "CONFIG_ONESTACK_MOVE=y" in problem.value.cure
+    assert nova.status == "enabled" and not nova.asked
+    assert typed(Nova([]), "drain", move="n") == 0, "an empty one may rest all the same"
+
+
+def test_a_dead_host_is_not_drained(typed: Any) -> None:
+    with pytest.raises(OnestackError, match="is down") as problem:
+        typed(Nova([server("one")], state="down"), "drain")
+    assert "host evacuate web1" in problem.value.cure
+
+
+def test_somebody_elses_reason_is_not_undone(typed: Any) -> None:
+    nova = Nova([], status="disabled", reason="a bad disk")
+    with pytest.raises(OnestackError, match="disabled otherwise") as problem:
+        typed(nova, "undrain")
+    assert "a bad disk" in problem.value.why and nova.status == "disabled"
+
+
+def test_nobody_evacuates_a_host_that_lives(typed: Any) -> None:
+    nova = Nova([server("one")])
+    with pytest.raises(OnestackError, match="is alive"):
+        typed(nova, "evacuate", yes=True)
+    assert not nova.asked
+
+
+def test_what_is_lost_must_be_agreed_to(typed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    nova = Nova([server("one")], state="down")
+    with pytest.raises(BadAnswers, match="not made anew") as problem:
+        typed(nova, "evacuate")
+    assert "would be lost" in problem.value.why and not nova.asked
+
+
+def test_servers_of_a_dead_host_are_made_anew(
+    typed: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nova = Nova(
+        [server("one"), server("off", status="SHUTOFF"), server("bad")],
+        state="down",
+        fails={"id-bad": "its image is gone"},
+    )
+    assert typed(nova, "evacuate", yes=True) == 1
+    assert [body for _, body in nova.asked] == [{"evacuate": {}}] * 3
+    assert "bad (id-bad): its image is gone" in capsys.readouterr().err
+    del nova.servers[-1]
+    assert typed(nova, "evacuate", yes=True) == 0
+    assert "has no servers" in capsys.readouterr().out
+
+
+def test_a_host_that_nova_does_not_know(typed: Any) -> None:
+    with pytest.raises(OnestackError, match="knows no host called 'nobody'"):
+        typed(Nova([]), "drain", host="nobody")
+
+
+def test_one_that_does_not_get_on_is_said(typed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verb, "STUCK", 0.05)
+    nova = Nova([server("one")], looks=10**6)
+    with pytest.raises(OnestackError, match="does not get any further"):
+        typed(nova, "drain")
