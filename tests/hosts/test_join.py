@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
+from onestack.release.release import release
 from tests.support.clouds import LAUNCHER, CommandFailed, run, wait_until
 from tests.support.hosts import Hosts, TestHost, hosts
 from tests.support.needs import needs_root
@@ -195,3 +197,207 @@ def test_a_removed_host_is_locked_out_at_once_and_may_join_again(
 def is_down(controller: TestHost, name: str) -> bool:
     services = listed(controller, "compute", "service", "list")
     return {s["State"] for s in services if s["Host"] == name} == {"down"}
+
+
+# -- servers move: the last tests, the last of all cuts the host's power ------------------
+
+
+COUNTS = """\
+i=0; while :; do i=$((i+1)); echo $i >/tmp/count; sleep 1; done
+"""
+"""What a guest does meanwhile."""
+SCREEN = """
+import ssl, sys, urllib.parse
+from websockify import websocket
+
+ssl.create_default_context = ssl._create_unverified_context
+url = urllib.parse.urlsplit(sys.argv[1])
+asked = urllib.parse.parse_qs(urllib.parse.parse_qs(url.query)["path"][0].lstrip("?"))["token"][0]
+ws = websocket.WebSocket()
+# nova takes the token from a cookie, too, and that client sends no query
+send = ws.send_header
+ws.send_header = lambda name, value: (
+    send(name, value), name == "Host" and send("Cookie", f"token={asked}")
+)
+ws.connect(f"wss://{url.netloc}/websockify", protocols=["binary"])
+heard = b""
+
+def need(count):
+    global heard
+    while len(heard) < count:
+        part = ws.recv()
+        assert part, "the proxy hung up"
+        heard += part
+    found, heard = heard[:count], heard[count:]
+    return found
+
+assert need(12) == b"RFB 003.008\\n"
+ws.send(b"RFB 003.008\\n")
+assert need(2) == b"\\x01\\x01"
+ws.send(b"\\x01")
+assert need(4) == bytes(4), "the proxy was not let in"
+ws.send(b"\\x01")
+print("a screen of", int.from_bytes(need(2), "big"))
+"""
+
+
+def server(controller: TestHost, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(openstack(controller, "server", "show", "-f", "json", name))
+    return found
+
+
+def is_on(controller: TestHost, name: str, host: str) -> None:
+    shown = server(controller, name)
+    assert (shown["status"], shown["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", host), shown
+
+
+def has_a_screen(controller: TestHost, name: str) -> None:
+    """All the way: the front, nova's proxy, and QEMU on the server's host."""
+    url = json.loads(openstack(controller, "console", "url", "show", "-f", "json", name))["url"]
+    said = controller.run(str(release().services.python), "-c", SCREEN, url, timeout=120)
+    assert said.startswith("a screen of")
+
+
+def test_servers_stay_where_nobody_said_that_they_may_move(
+    controller: TestHost, compute: TestHost
+) -> None:
+    with telling(controller, compute):
+        words = (str(LAUNCHER), "host", "drain", "web1", "--root", str(ROOT))
+        said = run(controller.command(*words), expect=None, timeout=300)
+        assert said.returncode == 1 and "CONFIG_ONESTACK_MOVE=y" in said.stderr, said.stderr
+        assert "Traceback" not in said.stderr
+        with pytest.raises(AssertionError, match="migrate_live"):
+            migrate(controller, "on-web1", "head")
+        is_on(controller, "on-web1", "web1")
+        for host in (controller, compute):
+            assert not host.run("ss", "-Hltn", "sport = 16514").strip()
+        for name in ("on-web1", "on-head"):
+            has_a_screen(controller, name)
+
+
+def migrate(controller: TestHost, name: str, host: str) -> None:
+    words = ("--os-compute-api-version", "2.68", "--live-migration", "--host", host, "--wait")
+    openstack(controller, "server", "migrate", *words, name)
+
+
+@pytest.fixture(scope="module")
+def moving(controller: TestHost, compute: TestHost) -> None:
+    with telling(controller, compute):
+        controller.onestack("up", "--set", "CONFIG_ONESTACK_MOVE=y")
+        compute.onestack("up")
+        assert ": 0 changes in " in compute.onestack("up")
+        is_there(controller)
+
+
+class Guest:
+    """A server that is reached from the controller while it is there."""
+
+    def __init__(self, controller: TestHost, place: Path) -> None:
+        self.controller, self.key, self.address = controller, place / "key", ""
+
+    def make(self) -> None:
+        head = self.controller
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)])
+        openstack(head, "keypair", "create", "--public-key", f"{self.key}.pub", "mine")
+        openstack(head, "security", "group", "create", "open")
+        rule = ("--proto", "tcp", "--dst-port", "22", "open")
+        openstack(head, "security", "group", "rule", "create", *rule)
+        openstack(
+            head,
+            *("server", "create", "--wait", "--image", "cirros", "--flavor", "m1.nano"),
+            *("--network", "private", "--key-name", "mine", "--security-group", "open"),
+            *("--host", head.name, "--os-compute-api-version", "2.74", "mover"),
+        )
+        made = json.loads(openstack(head, "floating", "ip", "create", "-f", "json", "public"))
+        self.address = made["floating_ip_address"]
+        openstack(head, "server", "add", "floating", "ip", "mover", self.address)
+        wait_until("ssh", lambda: self.ssh("hostname").strip() == "mover", 300, 3)
+
+    def ssh(self, command: str) -> str:
+        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=10")
+        words = [w for o in (*options, "BatchMode=yes") for w in ("-o", o)]
+        return self.controller.run(
+            "ssh", "-i", str(self.key), *words, f"cirros@{self.address}", command
+        )
+
+
+def test_a_server_moves_while_it_runs_and_comes_back(
+    controller: TestHost, compute: TestHost, moving: None, tmp_path: Path
+) -> None:
+    guest = Guest(controller, tmp_path)
+    with telling(controller, compute):
+        guest.make()
+        # the same kernel, and what runs there, to the end
+        boot = guest.ssh("cat /proc/sys/kernel/random/boot_id")
+        guest.ssh(f"nohup sh -c {shlex.quote(COUNTS)} >/dev/null 2>&1 </dev/null &")
+        migrate(controller, "mover", "web1")
+        is_on(controller, "mover", "web1")
+        has_a_screen(controller, "mover")
+        openstack(controller, "console", "log", "show", "mover")
+        migrate(controller, "mover", "head")
+        is_on(controller, "mover", "head")
+        has_a_screen(controller, "mover")
+        wait_until("ssh", lambda: guest.ssh("hostname").strip() == "mover", 120, 3)
+        assert guest.ssh("cat /proc/sys/kernel/random/boot_id") == boot
+        before = int(guest.ssh("cat /tmp/count"))
+        wait_until("it counts on", lambda: int(guest.ssh("cat /tmp/count")) > before, 60)
+        done = listed(controller, "server", "migration", "list", "--server", "mover")
+        assert [one["Status"] for one in done] == ["completed"] * 2
+
+
+def test_a_host_is_drained(controller: TestHost, compute: TestHost, moving: None) -> None:
+    with telling(controller, compute):
+        openstack(controller, "server", "delete", "--wait", "mover")
+        openstack(
+            controller,
+            "server",
+            "create",
+            "--wait",
+            "--image",
+            "cirros",
+            "--flavor",
+            "m1.nano",
+            "--network",
+            "private",
+            "--host",
+            "web1",
+            "--os-compute-api-version",
+            "2.74",
+            "off",
+        )
+        openstack(controller, "server", "stop", "off")
+        wait_until("it is off", lambda: server(controller, "off")["status"] == "SHUTOFF", 120)
+        words = (str(LAUNCHER), "host", "drain", "web1", "--root", str(ROOT))
+        said = run(controller.command(*words), expect=None, timeout=900)
+        assert said.returncode == 1, said.stdout
+        assert "on-web1 is on head" in said.stdout
+        assert "1 of 2 servers are still on web1" in said.stderr and "is stopped" in said.stderr
+        is_on(controller, "on-web1", "head")
+        (service,) = (
+            s for s in listed(controller, "compute", "service", "list") if s["Host"] == "web1"
+        )
+        assert service["Status"] == "disabled"
+        openstack(controller, "server", "delete", "--wait", "off")
+        assert "has no servers" in controller.onestack("host", "drain", "web1")
+        controller.onestack("host", "undrain", "web1")
+        migrate(controller, "on-web1", "web1")
+        is_on(controller, "on-web1", "web1")
+
+
+def test_servers_of_a_dead_host_are_made_anew(
+    controller: TestHost, compute: TestHost, moving: None
+) -> None:
+    with telling(controller, compute):
+        words = (str(LAUNCHER), "host", "evacuate", "--yes", "web1", "--root", str(ROOT))
+        said = run(controller.command(*words), expect=None, timeout=300)
+        assert said.returncode == 1 and "is alive" in said.stderr
+    compute.cut()
+    wait_until("nova takes the host for dead", lambda: is_down(controller, "web1"), 300)
+    assert "has no servers" in controller.onestack("host", "evacuate", "--yes", "web1")
+    is_on(controller, "on-web1", "head")
+    has_a_screen(controller, "on-web1")
+    controller.onestack("host", "remove", "--yes", "web1")
+    assert known_at(controller, "web1") == []
+    # what was its is heard by no libvirtd any more
+    revoked = controller.run("cat", f"{ROOT}/etc/door/pki/CA/cacrl.pem")
+    assert len(x509.load_pem_x509_crl(revoked.encode())) >= 3

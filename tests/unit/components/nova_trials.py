@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -14,6 +17,8 @@ from unittest import mock
 import nova.privsep
 from nova import exception
 from nova.compute import power_state
+from nova.conf import CONF
+from nova.console.securityproxy import rfb
 from nova.virt.libvirt import driver, guest
 from nova.virt.libvirt import host as libvirt_host
 
@@ -152,7 +157,35 @@ def lost_again() -> None:
     assert told == [True, False, True], told
 
 
-TRIALS = {call.__name__: call for call in (grown, grown_encrypted, shared, a_device, lost_again)}
+def console(host: str, port: str, ca: str, certificate: str, key: str) -> None:
+    """Nova's proxy of consoles reaches a guest's screen by TLS; says ``refused`` where it does not.
+
+    The user is one end of a pair of sockets, and does what noVNC does.
+    """
+    CONF.set_override("auth_schemes", ["vencrypt", "none"], "vnc")
+    for option, value in (("ca_certs", ca), ("client_cert", certificate), ("client_key", key)):
+        CONF.set_override(f"vencrypt_{option}", value, "vnc")
+    user, proxy = socket.socketpair()
+    user.settimeout(20)
+    user.sendall(b"RFB 003.008\n" + b"\x01")
+    with socket.create_connection((host, int(port)), 20) as plain:
+        try:
+            guest = rfb.RFBSecurityProxy().connect(proxy, plain)
+            result = guest.recv(4)
+        except (exception.SecurityProxyNegotiationFailed, ssl.SSLError, ConnectionError):
+            result = b""
+        if result != bytes(4):
+            print("refused")
+            return
+        assert isinstance(guest, ssl.SSLSocket)
+        guest.sendall(b"\x01")
+        size = struct.unpack("!HH", guest.recv(4096)[:4])
+        print(f"a screen of {size[0]}x{size[1]}")
+
+
+TRIALS = {
+    call.__name__: call for call in (grown, grown_encrypted, shared, a_device, lost_again, console)
+}
 
 if __name__ == "__main__":
-    TRIALS[sys.argv[1]]()
+    TRIALS[sys.argv[1]](*sys.argv[2:])

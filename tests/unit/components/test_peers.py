@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import json
 import socket
 import subprocess
 import time
@@ -22,11 +25,13 @@ from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from onestack.model.host import Network
 from tests.support.door import certified, free_port
-from tests.support.needs import needs_root
+from tests.support.needs import needs_root, needs_services
+from tests.support.trials import tried
 from tests.unit.components.rooms import content, context
 
 DAEMON = Path("/usr/sbin/libvirtd")
 ROOM = Libvirt()
+TRIALS = Path(__file__).with_name("nova_trials.py")
 pytestmark = needs_root
 SERVER = """
 import os, socket, sys
@@ -216,3 +221,120 @@ def test_a_dry_run_says_what_it_would_make(tmp_path: Path) -> None:
 def test_libvirts_key_is_for_moving_alone(tmp_path: Path) -> None:
     ctx = cloud(tmp_path / "cloud", move="n")
     assert hosts.purposes(ctx) == (GUESTS,)
+
+
+QEMU = Path("/usr/bin/qemu-system-x86_64")
+needs_qemu = pytest.mark.skipif(not QEMU.exists(), reason="needs the package qemu-system-x86")
+QUIET = ("-nodefaults", "-S", "-display", "none", "-machine", "pc,accel=tcg", "-m", "16")
+
+
+@contextlib.contextmanager
+def guest(place: Path, end: str, folder: Path, *words: str) -> Iterator[socket.socket]:
+    """One that shows what is in ``place`` and asks for the like; its monitor."""
+    folder.mkdir()
+    tls = f"tls-creds-x509,id=tls,dir={place},endpoint={end},verify-peer=on"
+    monitor = folder / "monitor"
+    process = subprocess.Popen(
+        [QEMU, *QUIET, "-object", tls, "-qmp", f"unix:{monitor},server=on,wait=off", *words],
+        stderr=subprocess.PIPE,
+    )
+    try:
+        until = time.monotonic() + 60
+        with socket.socket(socket.AF_UNIX) as sock:
+            while True:
+                try:
+                    sock.connect(str(monitor))
+                    break
+                except OSError:
+                    assert process.poll() is None, (process.stderr or io.BytesIO()).read()
+                    assert time.monotonic() < until
+                    time.sleep(0.1)
+            sock.settimeout(60)
+            told(sock, "qmp_capabilities")
+            yield sock
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+def told(monitor: socket.socket, command: str, **arguments: object) -> dict[str, object]:
+    monitor.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+    with monitor.makefile("rb") as lines:
+        for line in lines:
+            said: dict[str, object] = json.loads(line)
+            assert "error" not in said, said
+            if "return" in said:
+                return said
+    raise AssertionError("the monitor ended")
+
+
+def creds(ctx: Context, folder: Path, name: str) -> tuple[Path, str]:
+    """As `hosts.pki` has it for QEMU, of another host; and the certificate's serial number."""
+    own, serial = shown(ctx, GUESTS, folder / f"{name}-own", name)
+    place = folder / name
+    place.mkdir()
+    for end in ("server", "client"):
+        for what in ("cert", "key"):
+            text = (own / f"client{what}.pem").read_text()
+            (place / f"{end}-{what}.pem").write_text(text)
+    (place / "ca-cert.pem").write_text(peers.ca(ctx).read_text())
+    (place / "ca-crl.pem").write_text(peers.revoked(ctx).read_text())
+    return place, serial
+
+
+@needs_qemu
+@needs_services
+@pytest.mark.timeout(600)
+def test_who_sees_a_guests_screen(controller: Context, tmp_path: Path) -> None:
+    place, port = hosts.pki(controller) / "qemu", free_port()
+    strangers = tmp_path / "strangers"
+    strangers.mkdir()
+    other = context(strangers / "cloud", Door(), ROOM, Nova(), CONFIG_ONESTACK_JOIN="y")
+    certified(other)
+    _, gone = creds(controller, tmp_path, "gone")
+    made(controller, gone)
+    own = hosts.console(controller)
+    screen = ("-vga", "std", "-vnc", f"127.0.0.2:{port - 5900},tls-creds=tls")
+
+    def seen(certificate: Path, key: Path) -> str:
+        words = ("127.0.0.2", str(port), own.ca, certificate, key)
+        return tried(TRIALS, "console", *words).stdout.strip()
+
+    with guest(place, "server", tmp_path / "guest", *screen):
+        assert seen(own.certificate, own.key).startswith("a screen of")
+        assert seen(
+            tmp_path / "gone" / "client-cert.pem", tmp_path / "gone" / "client-key.pem"
+        ) == ("refused")
+        folder = shown(other, GUESTS, tmp_path / "theirs", "other")[0]
+        assert seen(folder / "clientcert.pem", folder / "clientkey.pem") == "refused"
+
+
+@needs_qemu
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_guests_memory_goes_to_a_host_of_the_cloud(
+    controller: Context, tmp_path: Path, removed: bool
+) -> None:
+    """As libvirt has it done; from one that was removed nothing is taken."""
+    source, serial = creds(controller, tmp_path, "other")
+    made(controller, *([serial] if removed else []))
+    port = free_port()
+    place = hosts.pki(controller) / "qemu"
+    with (
+        guest(place, "server", tmp_path / "there", "-incoming", "defer") as there,
+        guest(source, "client", tmp_path / "here") as here,
+    ):
+        for end in (there, here):
+            told(end, "migrate-set-parameters", **{"tls-creds": "tls"})
+        address = f"tcp:127.0.0.2:{port}"
+        told(there, "migrate-incoming", uri=address)
+        told(here, "migrate", uri=address)
+        until = time.monotonic() + 60
+        while True:
+            found = told(here, "query-migrate")["return"]
+            assert isinstance(found, dict)
+            if found.get("status") in ("completed", "failed"):
+                break
+            assert time.monotonic() < until, found
+            time.sleep(0.2)
+        assert found["status"] == ("failed" if removed else "completed"), found
