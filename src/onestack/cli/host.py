@@ -96,7 +96,10 @@ def removed(cloud: Cloud, keeper: Doorkeeper, name: str, yes: bool) -> int:
     from onestack.cli import main
 
     where = ["--name", cloud.name, "--root", str(cloud.root)]
-    return main.run(["up", "--wait", *where])
+    code = main.run(["up", "--wait", *where])
+    if others := [one.name for one in keeper.hosts.document().members]:
+        output.say(f"The other hosts refuse it after onestack up there: {', '.join(others)}")
+    return code
 
 
 def state(one: Member) -> str:
