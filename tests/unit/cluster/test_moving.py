@@ -13,7 +13,12 @@ import pytest
 from onestack.answers.registry import registry
 from onestack.components import ALL, hosts
 from onestack.components.libvirt import Libvirt
+from onestack.deploy import roster
+from onestack.diagnose import exposure
+from onestack.kernel import proc
+from onestack.kernel.sockets import Listener
 from onestack.model.context import Context
+from onestack.model.host import Network
 from onestack.model.process import Process
 from tests.support.joined import elsewhere, member
 from tests.unit.components.rooms import context
@@ -104,6 +109,18 @@ def test_each_host_is_reached_where_it_is(moving: Context) -> None:
         assert libvirtd(ctx).mounts["/etc/pki"].startswith(str(ctx.cloud.root))
         assert any(path.endswith("cacrl.pem") for path in libvirtd(ctx).files)
         assert text(ctx, "policy.yaml") == ""
+
+
+def test_what_libvirtd_opens_is_no_exposure(
+    moving: Context, staying: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And who lists what the cloud is to listen on finds it."""
+    monkeypatch.setattr(proc, "belonging", lambda root: {7})
+    for ctx, declared in ((moving, True), (there(moving), True), (staying, False)):
+        address = ctx.host.addresses[Network.GUESTS]
+        wrong = list(exposure.judged(ctx, [Listener(address, 16514, 1, 7)]))
+        assert bool(wrong) is not declared
+        assert ((address, 16514) in [place[:2] for place in roster.ports(ctx)]) is declared
 
 
 def test_no_two_hosts_are_one_to_libvirt(moving: Context) -> None:

@@ -23,8 +23,10 @@ from onestack.components.libvirt import Libvirt
 from onestack.components.nova import Nova
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
+from onestack.model.errors import OnestackError
 from onestack.model.host import Network
 from tests.support.door import certified, free_port
+from tests.support.joined import elsewhere, member
 from tests.support.needs import needs_root, needs_services
 from tests.support.trials import tried
 from tests.unit.components.rooms import content, context
@@ -338,3 +340,12 @@ def test_a_guests_memory_goes_to_a_host_of_the_cloud(
             assert time.monotonic() < until, found
             time.sleep(0.2)
         assert found["status"] == ("failed" if removed else "completed"), found
+
+
+def test_a_host_that_has_nothing_to_show_says_so(controller: Context, tmp_path: Path) -> None:
+    """Its controller was not reached: a guest could not start with half of it."""
+    there = elsewhere(controller, member(controller, "web1", "identity"))
+    there = dataclasses.replace(there, cloud=Cloud("onestack", tmp_path / "web1"))
+    with pytest.raises(OnestackError, match="nothing yet that it could show"):
+        for change in peers.ensure_shown(there):
+            change.do()

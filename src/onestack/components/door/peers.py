@@ -19,6 +19,7 @@ from onestack.components import hosts
 from onestack.host.files import ensure_directory, ensure_file, ensure_owner, write_file
 from onestack.model.change import Change
 from onestack.model.context import Context
+from onestack.model.errors import OnestackError
 from onestack.model.host import Network
 
 if TYPE_CHECKING:
@@ -158,6 +159,8 @@ def ensure_shown(ctx: Context) -> Iterator[Change]:
     own = {p: kept(ctx.cloud.etc, p) if ctx.joined else _own(ctx, p) for p in hosts.purposes(ctx)}
     pairs = [file for pair in own.values() for file in pair]
     if not all(path.exists() for path in (trusted, listed, *pairs)):
+        if ctx.joined:
+            yield Change("have the controller sign what this host shows to others", _unsigned)
         return  # a dry run has not made them
     for path, source in {
         pki / "CA" / "cacert.pem": trusted,
@@ -173,6 +176,15 @@ def ensure_shown(ctx: Context) -> Iterator[Change]:
             # Who reads the two in between finds that they do not fit, and says so.
             yield from ensure_file(secret, key.read_bytes(), **private)
             yield from ensure_file(shown, certificate.read_bytes())
+
+
+def _unsigned() -> None:
+    raise OnestackError(
+        "this host has nothing yet that it could show to others",
+        "the controller signs it when this host is brought up, and was not reached, or has an "
+        "older onestack",
+        "onestack up on the controller, then here again",
+    )
 
 
 def _places(pki: Path, purpose: str, end: str) -> tuple[Path, Path]:

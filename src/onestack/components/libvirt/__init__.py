@@ -20,7 +20,15 @@ from onestack.host.ledger import Ledger
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context, in_url
-from onestack.model.declarations import Capability, ConfigFile, Directory, KnownError, Task
+from onestack.model.declarations import (
+    Capability,
+    ConfigFile,
+    Directory,
+    KnownError,
+    Opened,
+    Port,
+    Task,
+)
 from onestack.model.host import Network, Role
 from onestack.model.process import NotifyProbe, Process
 from onestack.network.distribution import distribution
@@ -114,6 +122,10 @@ security_driver = "none"
         )
 
         yield ConfigFile(_no_kvm(ctx), "KVM does not work on this machine.\n", mode=0o600)
+
+    def opened(self, ctx: Context) -> Iterable[Opened]:
+        if hosts.moving(ctx):
+            yield Opened(ctx.host.addresses[Network.GUESTS], Port("tcp", PORT))
 
     def processes(self, ctx: Context) -> Iterable[Process]:
         etc = ctx.cloud.etc / "libvirt"
