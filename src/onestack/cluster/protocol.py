@@ -47,6 +47,11 @@ LEAVE = "/v1/leave"
 T = TypeVar("T")
 
 
+def holder(purpose: str, identity: str) -> str:
+    """What stands in the certificate of a host for that one of `PEERS`."""
+    return f"{purpose}:{identity}"
+
+
 @dataclass(frozen=True)
 class Hello:
     """``time`` is the controller's, in seconds since 1970."""

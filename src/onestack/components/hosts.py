@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.cluster.protocol import GUESTS, LIBVIRT
+from onestack.cluster.protocol import GUESTS, LIBVIRT, holder
 from onestack.model.context import Context
 
 ROOM = "door"
@@ -17,7 +17,7 @@ JOIN = "CONFIG_ONESTACK_JOIN"
 """Whether there is a door."""
 MOVE = "CONFIG_ONESTACK_MOVE"
 """Whether servers that run may move from host to host."""
-HEARD = f"CN={LIBVIRT}:*"
+HEARD = f"CN={holder(LIBVIRT, '*')}"
 """Whom a libvirtd hears, by what stands in the certificate: others' libvirtds, and nobody else."""
 AUTHORITY = "hosts-authority"
 """The capability of having made them."""

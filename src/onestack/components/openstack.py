@@ -100,6 +100,12 @@ def transport_url(ctx: Context) -> str:
     return f"rabbit://{user}:{password}@{ctx.at('messaging')}/"
 
 
+def bus_accounts(ctx: Context) -> list[str]:
+    """Of the cloud's own services, and this host's own."""
+    own = [ctx.joined.accounts["messaging"].user] if ctx.joined else []
+    return [str(ctx.answers["CONFIG_AMQP_AUTH_USER"]), *own]
+
+
 def credentials(ctx: Context, user: str, interface: str = "valid_interfaces") -> dict[str, Value]:
     """keystoneauth options for the service user ``user``; a host that has joined is its own.
 

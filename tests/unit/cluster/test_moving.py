@@ -13,6 +13,7 @@ import pytest
 from onestack.answers.registry import registry
 from onestack.components import ALL, hosts
 from onestack.components.libvirt import Libvirt
+from onestack.components.nova.inside import callers
 from onestack.deploy import roster
 from onestack.diagnose import exposure
 from onestack.kernel import proc
@@ -146,3 +147,20 @@ def test_consoles_are_looked_at_by_tls(staying: Context, alone: Context) -> None
 def test_there_must_be_a_door() -> None:
     (wrong,) = Libvirt().validate(registry().answers({MOVE: "y"}))
     assert "needs CONFIG_ONESTACK_JOIN=y" in wrong
+
+
+def test_a_compute_knows_its_own_callers(alone: Context, staying: Context) -> None:
+    for ctx, known in (
+        (staying, ["openstack"]),
+        (there(staying), ["openstack", "onestack-host-web1"]),
+    ):
+        (spec,) = (p for p in ctx.model["nova"].processes if p.name == "nova-compute")
+        assert json.loads(spec.arguments["trusted"]) == known
+        admitted = callers.admits(known)
+        assert admitted("openstack", "terminate_instance")
+        assert admitted("onestack-host-web2", "pre_live_migration")
+        for account in ("onestack-host-web2", "", "onestack-host-", "ceilometer"):
+            assert not admitted(account, "terminate_instance")
+        assert not admitted("", "pre_live_migration")
+    (spec,) = (p for p in alone.model["nova"].processes if p.name == "nova-compute")
+    assert "trusted" not in spec.arguments

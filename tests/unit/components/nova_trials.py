@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import socket
 import ssl
 import struct
@@ -16,14 +18,14 @@ from unittest import mock
 
 import nova.privsep
 from nova import exception
-from nova.compute import power_state
+from nova.compute import manager, power_state
 from nova.conf import CONF
 from nova.console.securityproxy import rfb
 from nova.virt.libvirt import driver, guest
 from nova.virt.libvirt import host as libvirt_host
 
 import onestack.components.nova.inside.preload  # noqa: F401 -- first, for native threads
-from onestack.components.nova.inside import volumes
+from onestack.components.nova.inside import callers, volumes
 
 GIB = 1 << 30
 PATH = "/pool/volume-1"
@@ -183,8 +185,20 @@ def console(host: str, port: str, ca: str, certificate: str, key: str) -> None:
         print(f"a screen of {size[0]}x{size[1]}")
 
 
+def between_computes() -> None:
+    """All that a compute calls at another one is what those admit, and there."""
+    found = set(re.findall(r"self\.compute_rpcapi\.\s*([a-z_]+)\(", inspect.getsource(manager)))
+    # these ask nobody
+    assert found - {"reset_globals", "supports_numa_live_migration"} == callers.BETWEEN_COMPUTES
+    assert all(hasattr(manager.ComputeManager, name) for name in callers.BETWEEN_COMPUTES)
+
+
 TRIALS = {
-    call.__name__: call for call in (grown, grown_encrypted, shared, a_device, lost_again, console)
+    call.__name__: call
+    for call in (
+        *(grown, grown_encrypted, shared, a_device, lost_again),
+        *(console, between_computes),
+    )
 }
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ ends with 0 when all is as expected.
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from typing import Any
@@ -18,6 +19,9 @@ from oslo_config import cfg
 from oslo_messaging import opts
 from oslo_messaging._metrics.client import oslo_messaging_metrics as metrics
 from oslo_messaging._tracing.client import oslo_messaging_tracing as tracing
+
+from onestack.components.nova.inside import callers
+from onestack.runtime import messaging as runtime
 
 OWN = "compute.web1"
 
@@ -80,7 +84,7 @@ def there(url: str, queues: list[str]) -> list[str]:
     return found
 
 
-def refused(url: str, what: str, work: Any) -> None:
+def refused(url: str, what: str, work: Any, why: str = "ACCESS_REFUSED") -> None:
     """A channel's operation that the broker does not let this account do."""
     with kombu.Connection(url.replace("rabbit://", "amqp://")) as connection:
         channel = connection.channel()
@@ -89,7 +93,7 @@ def refused(url: str, what: str, work: Any) -> None:
             # What is published is answered by nothing: whatever is answered next tells.
             channel.basic_qos(0, 1, False)
         except connection.channel_errors as error:
-            assert "ACCESS_REFUSED" in str(error), error
+            assert why in str(error), error
             return
     raise AssertionError(f"the host may {what}")
 
@@ -157,6 +161,56 @@ def host(main_url: str, own_url: str, name: str, process: str, folder: str) -> N
     )
     for one in servers:
         one.stop()
+
+
+class Compute:
+    target = messaging.Target(version="1.0")
+
+    def terminate_instance(self, ctxt: dict[str, str]) -> str:
+        HEARD.append(("terminate", ""))
+        return "gone"
+
+    def pre_live_migration(self, ctxt: dict[str, str]) -> str:
+        return "ready"
+
+
+def guarded(main_url: str, own_url: str, name: str, process: str, folder: str) -> None:
+    """A compute of the cloud's, asked by its services and by a host; both as they are made."""
+    cfg.CONF([])
+    lockutils.set_defaults(folder)
+    main, own = transport(main_url, "web2", process), transport(own_url, name, process)
+    runtime.admit_only(callers.admits(["openstack"]))
+    target = messaging.Target(topic="compute", server="web2")
+    served = messaging.get_rpc_server(main, target, [Compute()], executor="threading")
+    served.start()
+    assert client(main, "compute", server="web2").call({}, "terminate_instance") == "gone"
+    HEARD.clear()
+    other = client(own, "compute", server="web2")
+    assert other.call({}, "pre_live_migration") == "ready"
+    try:
+        other.prepare(timeout=5).call({}, "terminate_instance")
+    except messaging.MessagingTimeout:
+        pass
+    else:
+        raise AssertionError("a host had another's server ended")
+    body = {"oslo.version": "2.0", "oslo.message": json.dumps({"method": "terminate_instance"})}
+
+    def says(**more: Any) -> Any:
+        """To the queue itself, past nova's exchange."""
+
+        def work(channel: Any) -> None:
+            producer = kombu.Producer(channel)
+            producer.publish(body, routing_key="compute.web2", serializer="json", **more)
+
+        return work
+
+    refused(own_url, "say that it is another", says(user_id="openstack"), "PRECONDITION_FAILED")
+    with kombu.Connection(own_url.replace("rabbit://", "amqp://")) as connection:
+        says()(connection.channel())
+    # it comes before this, and is not heard
+    assert client(main, "compute", server="web2").call({}, "pre_live_migration") == "ready"
+    assert not HEARD, HEARD
+    served.stop()
 
 
 if __name__ == "__main__":

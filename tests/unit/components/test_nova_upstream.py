@@ -33,3 +33,8 @@ def test_a_volume_that_is_a_device() -> None:
 @needs_services
 def test_a_connection_that_is_lost_while_it_is_told_of() -> None:
     tried(TRIALS, "lost_again")
+
+
+@needs_services
+def test_what_computes_ask_of_one_another() -> None:
+    tried(TRIALS, "between_computes")

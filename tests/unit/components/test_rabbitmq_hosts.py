@@ -20,7 +20,8 @@ TRIALS = Path(__file__).with_name("rabbitmq_trials.py")
 pytestmark = [brokers.installed, needs_root, needs_services, pytest.mark.timeout(600)]
 
 
-def test_a_host_does_its_work_at_the_bus_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trial", ["host", "guarded"])
+def test_a_host_does_its_work_at_the_bus_and_nothing_else(tmp_path: Path, trial: str) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "c").mkdir()
     ctx = context(tmp_path / "c", Rabbitmq())
@@ -36,7 +37,7 @@ def test_a_host_does_its_work_at_the_bus_and_nothing_else(tmp_path: Path) -> Non
     try:
         with brokers.running(ctx, tmp_path):
             words = (own.name, openstack.HOSTS_PROCESS, str(tmp_path / "locks"))
-            tried(TRIALS, "host", main, host, *words, timeout=400)
+            tried(TRIALS, trial, main, host, *words, timeout=400)
     finally:
         for left in Path("/dev/shm").glob(f"web?_{openstack.HOSTS_PROCESS}_qmanager"):
             left.unlink()

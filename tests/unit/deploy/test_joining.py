@@ -400,7 +400,7 @@ def test_it_has_what_it_shows_to_other_hosts(
         assert found is not None and certificates.belong_together(certificate, key)
         assert certificates.good(certificate, Places.of(machine).authority) is None
         member = door.hosts.member("web1")
-        assert found.subject == peers.subject(purpose, member.identity)
+        assert found.subject == certificates.named(protocol.holder(purpose, member.identity))
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         assert [str(n.value) for n in names] == [member.address]
         texts[purpose] = certificate.read_text()

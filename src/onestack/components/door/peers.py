@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onestack.cluster.protocol import GUESTS, LIBVIRT
+from onestack.cluster.protocol import GUESTS, LIBVIRT, holder
 from onestack.components import hosts
 from onestack.host.files import ensure_directory, ensure_file, ensure_owner, write_file
 from onestack.model.change import Change
@@ -31,13 +31,6 @@ CONTROLLER = "controller"
 """In the place of a host's identity."""
 CONSOLE = "console"
 """What the controller's proxy of consoles shows to QEMU."""
-
-
-def subject(purpose: str, identity: str) -> x509.Name:
-    """What a certificate's holder is called: see `hosts.HEARD`."""
-    from onestack.components import certificates
-
-    return certificates.named(f"{purpose}:{identity}")
 
 
 def ca(ctx: Context) -> Path:
@@ -132,7 +125,7 @@ def _make(ctx: Context, purpose: str) -> None:
     made = certificates.sign(
         ca(ctx),
         ca_key(ctx),
-        subject(purpose, CONTROLLER),
+        certificates.named(holder(purpose, CONTROLLER)),
         None,
         [x509.IPAddress(ipaddress.ip_address(_address(ctx)))],
     )

@@ -275,6 +275,8 @@ class Nova(Component):
         def process(name: str, needs: tuple[str, ...], probe: Probe, **more: Any) -> Process:
             config = str(_compute_config(ctx) if name == "compute" else _config(ctx))
             arguments = {"config": config, "web": str(novnc_directory(ctx))}
+            if name == "compute" and ctx.offers(hosts.AUTHORITY):
+                arguments["trusted"] = json.dumps(openstack.bus_accounts(ctx))
             return Process(
                 name=f"nova-{name}",
                 component=self.name,

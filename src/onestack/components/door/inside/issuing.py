@@ -20,9 +20,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from onestack.cluster.membership import Issued, Member, NotAMember
-from onestack.cluster.protocol import HOST, Refusal
+from onestack.cluster.protocol import HOST, Refusal, holder
 from onestack.components import certificates
-from onestack.components.door import peers
 
 DAYS = 90
 """A host's certificate is good for so long, and renewed when a third of that is left."""
@@ -82,7 +81,7 @@ def issued_for(
         ca,
         ca_key,
         key,
-        peers.subject(purpose, member.identity),
+        certificates.named(holder(purpose, member.identity)),
         None,
         [x509.IPAddress(ipaddress.ip_address(member.address))],
         DAYS,

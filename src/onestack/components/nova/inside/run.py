@@ -6,13 +6,14 @@ launcher's master process beside each worker.
 
 from __future__ import annotations
 
+import json
 import sys
 from socket import socket
 from typing import Any
 
-from onestack.components.nova.inside import connection
+from onestack.components.nova.inside import callers, connection
 from onestack.model.process import Process
-from onestack.runtime import service, wsgi
+from onestack.runtime import messaging, service, wsgi
 
 STOP_TIMEOUT = 25.0
 """Seconds that guests get which are being made or changed when the compute service is to end."""
@@ -57,6 +58,8 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     # compute reaches the database only through the conductor
     nova.db.main.api.DISABLE_DB_ACCESS = True
     base.NovaObject.indirection_api = conductor_rpcapi.ConductorAPI()
+    if trusted := spec.arguments.get("trusted"):
+        messaging.admit_only(callers.admits(json.loads(trusted)))
     made = _service("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT)
     service.serve(_Compute(made), timeout=STOP_TIMEOUT)
 
