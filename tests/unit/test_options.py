@@ -67,6 +67,7 @@ EVERYTHING = {
     "CONFIG_NOVA_PCI_ALIAS": '[{"name":"a","product_id":"1"},{"name":"b","product_id":"2"}]',
     "CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST": '[{"product_id":"1"},{"product_id":"2"}]',
     "CONFIG_NTP_SERVERS": "192.0.2.1,192.0.2.2",
+    "CONFIG_ONESTACK_MOVE": "y",
     **{
         key.name: "x" + key.name.rsplit("_", 1)[-1].lower()
         for key in ldap.KEYS
@@ -91,6 +92,7 @@ def context(
             "CONFIG_LBAAS_INSTALL": "y",
             "CONFIG_TROVE_INSTALL": "y",
             "CONFIG_ONESTACK_BARBICAN_INSTALL": "y",
+            "CONFIG_ONESTACK_JOIN": "y",
             "CONFIG_SAHARA_INSTALL": "y",
             "CONFIG_HEAT_CLOUDWATCH_INSTALL": "y",
             **(EVERYTHING if everything else {}),

@@ -8,6 +8,7 @@ the same key with the same host: a lost answer costs no token and makes no secon
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import ipaddress
 import json
@@ -126,13 +127,14 @@ class Joining:
     release: str
 
     def steps(self) -> list[Step]:
-        """``door``, ``key``, ``way-back``, ``host``, ``admission``, one after the other."""
+        """``door``, ``key``, ``way-back``, ``host``, ``admission``, ``shown``, in this order."""
         return [
             Step("door", "The cloud's door", self._door),
             Step("key", "A key of this host's own", self._key, ("door",)),
             Step("way-back", "The controller's way to this host", self._way_back, ("key",)),
             Step("host", "A host of the cloud", self._host, ("way-back",)),
             Step("admission", "What the controller makes for it", self._admission, ("host",)),
+            Step("shown", "What this host shows to others", self._shown, ("admission",)),
         ]
 
     @property
@@ -219,6 +221,10 @@ class Joining:
             "have the controller make what this host needs there", lambda: self._admit(kept)
         )
 
+    def _shown(self) -> Iterator[Change]:
+        if (kept := self._places.kept()) is not None:
+            yield from ensure_shown(self.cloud, self._places.client(kept), kept.standing)
+
     def _admit(self, kept: Kept) -> None:
         """Asked until it is done: the controller does it for one host at a time.
 
@@ -297,7 +303,8 @@ def refreshed(cloud: Cloud) -> Standing | None:
         if not _lasts(now.certificate):
             asked = Renew(_request(places.key))
             now = client.ask("POST", protocol.RENEW, Standing, asked)
-        _ensure_shown(cloud, client, now)
+        for change in ensure_shown(cloud, client, now):
+            change.do()
     except NoDoor:
         return kept.standing
     if now != kept.standing:
@@ -305,22 +312,28 @@ def refreshed(cloud: Cloud) -> Standing | None:
     return now
 
 
-def _ensure_shown(cloud: Cloud, client: DoorClient, standing: Standing) -> None:
+def ensure_shown(cloud: Cloud, client: DoorClient, standing: Standing) -> Iterator[Change]:
     """What the host is to show to others, with keys of its own. Raises `NoDoor` and `Refusal`."""
     told = standing.projection
     folder = Places.of(cloud).folder
     files = {folder / "peers-ca.pem": told.peers, folder / "peers-revoked.pem": told.revoked}
     for path, text in files.items():
-        for change in ensure_file(path, text, mode=0o600):
-            change.do()
+        yield from ensure_file(path, text, mode=0o600)
     for purpose in told.purposes:
         certificate, key = peers.kept(cloud.etc, purpose)
-        if _key_of(key) is None:
-            _make_key(key)
-        if not _is_shown(certificate, key, folder / "peers-ca.pem"):
-            asked = Certify(purpose, _request(key))
-            found = client.ask("POST", protocol.CERTIFY, dict[str, str], asked)
-            write_file(certificate, found.get("certificate", ""), mode=0o600)
+        if _key_of(key) is None or not _is_shown(certificate, key, folder / "peers-ca.pem"):
+            yield Change(
+                f"have the controller sign what this host shows to others ({purpose})",
+                functools.partial(_certify, client, purpose, certificate, key),
+            )
+
+
+def _certify(client: DoorClient, purpose: str, certificate: Path, key: Path) -> None:
+    if _key_of(key) is None:
+        _make_key(key)
+    asked = Certify(purpose, _request(key))
+    found = client.ask("POST", protocol.CERTIFY, dict[str, str], asked)
+    write_file(certificate, found.get("certificate", ""), mode=0o600)
 
 
 def _is_shown(certificate: Path, key: Path, authority: Path) -> bool:

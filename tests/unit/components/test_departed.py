@@ -189,7 +189,7 @@ def test_a_newcomer_whose_name_has_servers_is_refused(ctx: Context, services: Se
     services.computes |= {"web1": 1, "gone": 0}
     with pytest.raises(OnestackError, match="nova has 1 server there") as refused:
         made(novas.ensure_departed(ctx))
-    assert "delete them, or move them" in refused.value.cure
+    assert "make them anew on other hosts" in refused.value.cure
     assert "gone" not in services.computes, "which keeps nobody else's from going"
 
 
