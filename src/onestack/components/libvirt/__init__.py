@@ -250,10 +250,10 @@ migration_address = "{ctx.host.addresses[Network.GUESTS]}"
 
 
 def _identity(ctx: Context) -> str:
-    """The same for as long as the host is one of the cloud's."""
+    """The same for as long as the host is one of the cloud's, and no other's of its."""
     if ctx.joined:
         return ctx.joined.identity
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, ctx.secrets["hosts"]))
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{ctx.cloud.name}\0{ctx.host.name}"))
 
 
 def _may_use_kvm(ctx: Context) -> bool:
