@@ -413,9 +413,7 @@ class Membership:
             document = change.document
             change.to(
                 members=tuple(m for m in document.members if m.identity != gone.identity),
-                revoked=self._more_revoked(
-                    document, gone.name, (*gone.certificates, *gone.shown)
-                ),
+                revoked=self._more_revoked(document, gone.name, (*gone.certificates, *gone.shown)),
             )
             return gone
 
