@@ -17,7 +17,7 @@ from typing import Any
 from unittest import mock
 
 import nova.privsep
-from nova import exception
+from nova import context, exception, policy
 from nova.compute import manager, power_state
 from nova.conf import CONF
 from nova.console.securityproxy import rfb
@@ -193,11 +193,22 @@ def between_computes() -> None:
     assert all(hasattr(manager.ComputeManager, name) for name in callers.BETWEEN_COMPUTES)
 
 
+def may_move(config: str) -> None:
+    """Says whether nova with this file lets an administrator have a server moved as it runs."""
+    CONF(["--config-file", config], project="nova")
+    admin = context.RequestContext("somebody", "project", roles=["admin"], is_admin=True)
+    rules = [f"os_compute_api:os-migrate-server:migrate_live{end}" for end in ("", ":host")]
+    target = {"project_id": "project", "user_id": "somebody"}
+    found = {policy.authorize(admin, rule, target, do_raise=False) for rule in rules}
+    assert len(found) == 1
+    print("yes" if found.pop() else "no")
+
+
 TRIALS = {
     call.__name__: call
     for call in (
         *(grown, grown_encrypted, shared, a_device, lost_again),
-        *(console, between_computes),
+        *(console, between_computes, may_move),
     )
 }
 

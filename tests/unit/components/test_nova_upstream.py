@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onestack.components import ALL, hosts
+from onestack.components.nova import Nova
+from onestack.model.declared import Declared
 from tests.support.needs import needs_services
 from tests.support.trials import tried
+from tests.unit.components.rooms import context
 
 TRIALS = Path(__file__).with_name("nova_trials.py")
 
@@ -38,3 +42,16 @@ def test_a_connection_that_is_lost_while_it_is_told_of() -> None:
 @needs_services
 def test_what_computes_ask_of_one_another() -> None:
     tried(TRIALS, "between_computes")
+
+
+@needs_services
+def test_servers_move_where_they_may_and_stay_again_where_not(tmp_path: Path) -> None:
+    """One after the other in one place: nothing takes away a file that is no more a cloud's."""
+    nova = next(room for room in ALL if isinstance(room, Nova))
+    for answer, may in (("n", "no"), ("y", "yes"), ("n", "no")):
+        ctx = context(tmp_path, *ALL, **{hosts.JOIN: "y", hosts.MOVE: answer})
+        for file in Declared(nova, ctx).files:
+            file.path.parent.mkdir(parents=True, exist_ok=True)
+            file.path.write_text(file.content)
+        config = tmp_path / "etc" / "nova" / "nova.conf"
+        assert tried(TRIALS, "may_move", str(config)).stdout.strip() == may
