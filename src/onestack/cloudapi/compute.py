@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 _GONE_SECONDS = 180.0
 _SERVICES = {"OpenStack-API-Version": "compute 2.53"}
+_OVER = frozenset({"completed", "done", "error", "failed", "cancelled"})
+"""States of a migration of which nothing more comes."""
 _MOVING = {"OpenStack-API-Version": "compute 2.84"}
 """Who moves is not forced anywhere (2.68), keeps running (until 2.94), and says why not (2.84)."""
 
@@ -129,6 +131,20 @@ class Compute:
         """Of the move that is under way: bytes in all, and what is left of them."""
         answer = self.session.get(f"{self.url}/servers/{server}/migrations", headers=_MOVING)
         return next(iter(answer.json()["migrations"]), None)
+
+    def moves(self, server: str) -> bool:
+        """Whether nova is still at moving it, or at making it anew.
+
+        Its task says less: nova ends that of a server that is made anew before it says where the
+        server is.
+        """
+        answer = self.session.get(
+            f"{self.url}/os-migrations", params={"instance_uuid": server}, headers=_MOVING
+        )
+        kinds = ("live-migration", "evacuation")
+        found = [m for m in answer.json()["migrations"] if m["migration_type"] in kinds]
+        # The newest is the first (2.59).
+        return bool(found) and found[0]["status"] not in _OVER
 
     def why_failed(self, server: str, action: str) -> str:
         """What nova says of the last ``action`` (``live-migration``, ``evacuate``) of a server."""

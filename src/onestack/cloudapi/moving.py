@@ -73,7 +73,7 @@ class Moving:
             if server is None or server[HOST] != self.host:
                 continue
             # One that nova is at work on already is waited for.
-            if not _under_way(server):
+            if not (_under_way(server) or self.compute.moves(identity)):
                 why = stays(server) or move(identity)
             if not why:
                 self.say(f"{name} ({identity}) moves: {number} of {len(servers)}")
@@ -88,10 +88,12 @@ class Moving:
         identity, before = server["id"], None
         changed = said = time.monotonic()
         while True:
+            # asked first: what is seen of the server then is how it ended
+            over = not self.compute.moves(identity)
             now = self.compute.server(identity)
             if now is None:
                 return ""  # deleted meanwhile
-            if not now[TASK]:
+            if over and not now[TASK]:
                 if now["status"] == "ERROR":
                     return str((now.get("fault") or {}).get("message") or "nova gave up")
                 if now[HOST] != self.host:

@@ -33,6 +33,10 @@ def server(name: str, host: str = "web1", **more: Any) -> dict[str, Any]:
     return {**found, **own, **more}
 
 
+def migration(identity: str, kind: str, status: str = "running") -> dict[str, str]:
+    return {"instance_uuid": identity, "migration_type": kind, "status": status}
+
+
 @dataclass
 class Nova:
     """``looks`` is how often a move is seen under way."""
@@ -49,21 +53,32 @@ class Nova:
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     versions: set[str] = field(default_factory=set)
     actions: dict[str, str] = field(default_factory=dict)
+    migrations: list[dict[str, str]] = field(default_factory=list)
+    """The newest first."""
 
     def one(self, identity: str) -> dict[str, Any] | None:
         return next((s for s in self.servers if s["id"] == identity), None)
 
     def looked(self, server: dict[str, Any]) -> None:
-        if not server[TASK] or server.get("busy"):
+        mine = [m for m in self.migrations if m["instance_uuid"] == server["id"]]
+        moves = mine and mine[0]["status"] == "running"
+        if not (server[TASK] or moves) or server.get("busy"):
             return
         server["looks"] = server.get("looks", 0) + 1
         if server["looks"] < self.looks:
             return
+        evacuates = self.actions.get(server["id"]) == "evacuate"
+        if evacuates and server[TASK] and server["id"] not in self.fails:
+            # the task ends before nova says where the server is
+            server[TASK] = None
+            return
         server[TASK] = None
+        if moves:
+            mine[0]["status"] = "failed" if server["id"] in self.fails else "done"
         if server["id"] not in self.fails:
             server[HOST] = "head"
             server["status"] = "ACTIVE"
-        elif self.actions.get(server["id"]) == "evacuate":
+        elif evacuates:
             server["status"] = "ERROR"
             server["fault"] = {"message": self.fails[server["id"]]}
         else:
@@ -79,6 +94,10 @@ class Nova:
         if parts == ["servers", "detail"]:
             assert "host=web1" in query and "all_tenants=True" in query
             return 200, {"servers": [s for s in self.servers if s[HOST] == "web1"]}
+        if parts == ["os-migrations"]:
+            asked = query.removeprefix("instance_uuid=")
+            mine = [m for m in self.migrations if m["instance_uuid"] == asked]
+            return 200, {"migrations": mine}
         found = self.one(parts[1])
         if found is None:
             return 404, {"itemNotFound": {"message": "none"}}
@@ -110,6 +129,8 @@ class Nova:
         (action,) = body
         self.actions[identity] = action
         found[TASK] = "rebuilding" if action == "evacuate" else "migrating"
+        kind = "evacuation" if action == "evacuate" else "live-migration"
+        self.migrations.insert(0, migration(identity, kind))
         return 202, {}
 
     def put(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -278,6 +299,23 @@ def test_servers_of_a_dead_host_are_made_anew(
     del nova.servers[-1]
     assert typed(nova, "evacuate", yes=True) == 0
     assert "has no servers" in capsys.readouterr().out
+
+
+def test_one_that_is_being_made_anew_is_not_asked_for_again(typed: Any) -> None:
+    """Nova has ended its task, and has not yet said that it is elsewhere."""
+    nova = Nova([server("one")], state="down", migrations=[migration("id-one", "evacuation")])
+    assert typed(nova, "evacuate", yes=True) == 0
+    assert not nova.asked and nova.servers[0][HOST] == "head"
+
+
+def test_what_became_of_it_before_does_not_count(typed: Any) -> None:
+    ended = [
+        migration("id-one", "resize", "finished"),
+        *(migration("id-one", "live-migration", status) for status in ("error", "completed")),
+    ]
+    nova = Nova([server("one")], migrations=ended)
+    assert typed(nova, "drain") == 0
+    assert [identity for identity, _ in nova.asked] == ["id-one"]
 
 
 def test_a_host_that_nova_does_not_know(typed: Any) -> None:
