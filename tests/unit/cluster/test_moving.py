@@ -90,10 +90,10 @@ def test_where_they_stay_no_libvirtd_hears_another(staying: Context) -> None:
         assert not re.search("tls|host_uuid", text(ctx, "libvirtd.conf"))
         assert "default_tls" not in text(ctx, "qemu.conf")
         assert "live_migration_with_native_tls" not in nova(ctx, "libvirt")
-    refused = json.loads(text(staying, "policy.yaml").split("\n", 1)[1])
+    refused = json.loads(text(staying, "servers-stay.yaml").split("\n", 1)[1])
     assert set(refused.values()) == {"!"}
-    assert nova(staying, "oslo_policy")["policy_file"].endswith("/nova/policy.yaml")
-    assert text(there(staying), "policy.yaml") == ""
+    assert nova(staying, "oslo_policy")["policy_file"].endswith("/nova/servers-stay.yaml")
+    assert text(there(staying), "servers-stay.yaml") == ""
 
 
 def test_each_host_is_reached_where_it_is(moving: Context) -> None:
@@ -109,7 +109,7 @@ def test_each_host_is_reached_where_it_is(moving: Context) -> None:
         assert "default_tls_x509_verify = 1" in text(ctx, "qemu.conf")
         assert libvirtd(ctx).mounts["/etc/pki"].startswith(str(ctx.cloud.root))
         assert any(path.endswith("cacrl.pem") for path in libvirtd(ctx).files)
-        assert text(ctx, "policy.yaml") == ""
+        assert text(ctx, "servers-stay.yaml") == ""
 
 
 def test_what_libvirtd_opens_is_no_exposure(

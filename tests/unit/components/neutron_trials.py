@@ -9,6 +9,7 @@ import functools
 import inspect
 import os
 import sys
+import time
 from typing import Any
 
 from onestack.runtime import native_threads  # noqa: F401
@@ -381,6 +382,9 @@ def programs_with_a_loader() -> None:
     words = ("--library-path", "/lib", "--argv0", "monitor", "/bin/sleep", "60")
     with subprocess.Popen([loader, *words]) as started, subprocess.Popen(["sleep", "60"]) as plain:
         try:
+            # A program has its arguments an instant after it has begun.
+            while not all("60" in utils.get_cmdline_from_pid(p.pid) for p in (started, plain)):
+                time.sleep(0.01)
             known = functools.partial(utils.pid_invoked_with_cmdline, started.pid)
             assert not known(["monitor", "60"])
             agent_changes.see_through_loaders()
