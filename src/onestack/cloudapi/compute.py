@@ -74,17 +74,18 @@ class Compute:
 
     def everybodys(self) -> list[Item]:
         """All that nova tells of each server that there is."""
-        return self._servers({"all_tenants": "True"})
+        return self._servers()
 
-    def _servers(self, query: dict[str, str]) -> list[Item]:
+    def _servers(self, **query: str) -> list[Item]:
         found: list[Item] = []
+        query["all_tenants"] = "True"
         while True:
             answer = self.session.get(f"{self.url}/servers/detail", params=query).json()
             found += answer["servers"]
             # Nova gives a thousand at a time.
             if not answer["servers"] or not answer.get("servers_links"):
                 return found
-            query = {**query, "marker": answer["servers"][-1]["id"]}
+            query["marker"] = answer["servers"][-1]["id"]
 
     def has_servers(self, image: str) -> bool:
         """Whether there is a server of anybody's that was made from the image with this id."""
@@ -93,7 +94,7 @@ class Compute:
         return bool(answer.json()["servers"])
 
     def service(self, host: str) -> Item | None:
-        """What nova has of the host's compute service."""
+        """What nova has of the host's compute service. Its id is good everywhere since 2.53."""
         answer = self.session.get(
             f"{self.url}/os-services",
             params={"binary": "nova-compute", "host": host},
@@ -108,7 +109,7 @@ class Compute:
 
     def on_host(self, host: str) -> list[Item]:
         """All that nova tells of each server there."""
-        return self._servers({"all_tenants": "True", "host": host})
+        return self._servers(host=host)
 
     def migrate_live(self, server: str) -> str:
         """Where it is to go the scheduler finds. Nova's words where it will not."""
@@ -156,15 +157,6 @@ class Compute:
                 said = [e.get("details") or "" for e in events if e.get("result") == "Error"]
                 return next((text for text in said if text), one.get("message") or "")
         return ""
-
-    def compute_services(self, host: str) -> list[str]:
-        """Ids of the host's, of which there is one. They are good everywhere since nova's 2.53."""
-        answer = self.session.get(
-            f"{self.url}/os-services",
-            params={"binary": "nova-compute", "host": host},
-            headers=_SERVICES,
-        )
-        return [str(each["id"]) for each in answer.json()["services"]]
 
     def delete_service(self, identity: str) -> str:
         """With its host's mapping, and what placement has of it. Nova's words where it will not."""

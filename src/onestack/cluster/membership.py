@@ -364,35 +364,29 @@ class Membership:
     def renew(self, member: Member, sign: Sign) -> Member:
         """The same host with one more certificate. Raises `NotAMember`."""
         with self._changing() as change:
-            document = change.document
-            for one in document.members:
-                if one.identity == member.identity:
-                    kept = (*one.certificates, sign(one))[-CERTIFICATES:]
-                    now = dataclasses.replace(one, certificates=kept)
-                    dropped = [c for c in one.certificates if c not in kept]
-                    change.to(
-                        members=_with(document.members, now),
-                        revoked=self._more_revoked(document, one.name, dropped),
-                    )
-                    return now
-        raise NotAMember(f"the host {member.name!r} was removed meanwhile")
+            one = _still(change.document, member)
+            kept = (*one.certificates, sign(one))[-CERTIFICATES:]
+            now = dataclasses.replace(one, certificates=kept)
+            self._replace(change, now, [c for c in one.certificates if c not in kept])
+            return now
 
     def certified(self, member: Member, sign: Sign) -> Issued:
         """One more certificate to show to other hosts. Raises `NotAMember`."""
         with self._changing() as change:
-            document = change.document
-            for one in document.members:
-                if one.identity == member.identity:
-                    made = sign(one)
-                    same = [c for c in one.shown if c.purpose == made.purpose]
-                    dropped = [*same, made][:-CERTIFICATES]
-                    kept = (*(c for c in one.shown if c not in dropped), made)
-                    change.to(
-                        members=_with(document.members, dataclasses.replace(one, shown=kept)),
-                        revoked=self._more_revoked(document, one.name, dropped),
-                    )
-                    return made
-        raise NotAMember(f"the host {member.name!r} was removed meanwhile")
+            one = _still(change.document, member)
+            made = sign(one)
+            same = [c for c in one.shown if c.purpose == made.purpose]
+            dropped = [*same, made][:-CERTIFICATES]
+            kept = (*(c for c in one.shown if c not in dropped), made)
+            self._replace(change, dataclasses.replace(one, shown=kept), dropped)
+            return made
+
+    def _replace(self, change: _Change, now: Member, dropped: Iterable[Issued]) -> None:
+        document = change.document
+        change.to(
+            members=_with(document.members, now),
+            revoked=self._more_revoked(document, now.name, dropped),
+        )
 
     def admitted(self, identities: Iterable[str]) -> None:
         """What these hosts need of the controller is there now."""
@@ -474,6 +468,14 @@ class _Change:
             invitations=was.invitations if invitations is None else invitations,
             revoked=was.revoked if revoked is None else revoked,
         )
+
+
+def _still(document: Document, member: Member) -> Member:
+    """As it is now. Raises `NotAMember`."""
+    for one in document.members:
+        if one.identity == member.identity:
+            return one
+    raise NotAMember(f"the host {member.name!r} was removed meanwhile")
 
 
 def _with(members: tuple[Member, ...], changed: Member) -> tuple[Member, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from onestack.cluster.protocol import GUESTS, LIBVIRT, holder
 from onestack.model.context import Context
+from onestack.model.host import Network
 
 ROOM = "door"
 """The component that makes these files."""
@@ -80,6 +81,11 @@ def southbound(ctx: Context) -> Tls:
     place = directory(ctx)
     group = ctx.cloud.user("ovn")
     return Tls(ca(ctx), place / "southbound.pem", place / "southbound.key", group)
+
+
+def reached_at(ctx: Context) -> str:
+    """Where the cloud finds what is this host's own: the controller's is on loopback."""
+    return ctx.host.addresses[Network.GUESTS] if ctx.joined else ctx.internal
 
 
 def moving(ctx: Context) -> bool:

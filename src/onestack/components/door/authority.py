@@ -42,24 +42,48 @@ def ensure_certificates(
     """
     from onestack.components import certificates
 
-    made, key = ca(ctx), ca_key(ctx)
-    if not certificates.belong_together(made, key):
-        subject = certificates.named(f"Authority for hosts of the cloud {ctx.cloud.name}")
-        yield Change(
-            "make the authority for the cloud's hosts",
-            functools.partial(certificates.make_ca, made, key, subject, signers),
-        )
-    else:
-        yield from ensure_owner(key, "root", signers, 0o640)
-    if not certificates.good(server(ctx), made):
+    files = ca(ctx), ca_key(ctx)
+    name = f"Authority for hosts of the cloud {ctx.cloud.name}"
+    yield from ensure_ca(files, "make the authority for the cloud's hosts", name, signers)
+    if not certificates.good(server(ctx), ca(ctx)):
         yield Change("make the certificate of the cloud's door", lambda: _make(ctx, front))
     else:
         yield from ensure_owner(server(ctx), "root", front, 0o640)
-    if listed(revoked(ctx), made) != {*gone}:
-        yield Change(
-            f"write down which certificates of hosts are good no more ({len(gone)})",
-            lambda: _revoke(ctx, gone, front),
-        )
+    told = f"write down which certificates of hosts are good no more ({len(gone)})"
+    yield from ensure_revoked(files, revoked(ctx), gone, told, mode=0o640, group=front)
+
+
+def ensure_ca(files: tuple[Path, Path], what: str, name: str, signers: str) -> Iterator[Change]:
+    """An authority, of the certificate and the key of ``files``, for ``signers`` to use."""
+    from onestack.components import certificates
+
+    if certificates.belong_together(*files):
+        yield from ensure_owner(files[1], "root", signers, 0o640)
+        return
+    subject = certificates.named(name)
+    yield Change(what, functools.partial(certificates.make_ca, *files, subject, signers))
+
+
+def ensure_revoked(
+    files: tuple[Path, Path],
+    place: Path,
+    gone: Sequence[str],
+    what: str,
+    *,
+    mode: int,
+    group: str = "root",
+) -> Iterator[Change]:
+    """The list of an authority's certificates that are good no more: serial numbers, in hex."""
+    if _listed(place, files[0]) == {*gone}:
+        return
+
+    def write() -> None:
+        from onestack.components import certificates
+
+        text = certificates.revocations(*files, [int(each, 16) for each in gone])
+        write_file(place, text, mode=mode, group=group)
+
+    yield Change(what, write)
 
 
 def _make(ctx: Context, group: str) -> None:
@@ -78,7 +102,7 @@ def _make(ctx: Context, group: str) -> None:
     write_file(server(ctx), made.certificate + made.key, mode=0o640, group=group)
 
 
-def listed(file: Path, by: Path) -> set[str] | None:
+def _listed(file: Path, by: Path) -> set[str] | None:
     """Serial numbers in an authority's list; ``None`` where there is no good one."""
     from cryptography import x509
 
@@ -92,13 +116,6 @@ def listed(file: Path, by: Path) -> set[str] | None:
     if not found.is_signature_valid(authority.public_key()):  # type: ignore[arg-type]
         return None
     return {f"{one.serial_number:x}" for one in found}
-
-
-def _revoke(ctx: Context, gone: Sequence[str], group: str) -> None:
-    from onestack.components import certificates
-
-    text = certificates.revocations(ca(ctx), ca_key(ctx), [int(each, 16) for each in gone])
-    write_file(revoked(ctx), text, mode=0o640, group=group)
 
 
 def digest(certificate: Path) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from onestack.cluster.protocol import GUESTS, LIBVIRT, holder
 from onestack.components import hosts
+from onestack.components.door import authority
 from onestack.host.files import ensure_directory, ensure_file, ensure_owner, write_file
 from onestack.model.change import Change
 from onestack.model.context import Context
@@ -54,30 +55,12 @@ def kept(etc: Path, purpose: str) -> tuple[Path, Path]:
 
 def ensure_authority(ctx: Context, signers: str, gone: Sequence[str]) -> Iterator[Change]:
     """On the controller; ``gone`` are serial numbers of certificates that are good no more."""
-    from onestack.components import certificates
-    from onestack.components.door import authority
-
     files = ca(ctx), ca_key(ctx)
-    if not certificates.belong_together(*files):
-        name = certificates.named(f"Authority between hosts of the cloud {ctx.cloud.name}")
-        yield Change(
-            "make the authority for what the cloud's hosts show to each other",
-            functools.partial(certificates.make_ca, *files, name, signers),
-        )
-    else:
-        yield from ensure_owner(files[1], "root", signers, 0o640)
-    if authority.listed(revoked(ctx), files[0]) != {*gone}:
-        yield Change(
-            "write down which certificates between hosts are good no more",
-            functools.partial(_revoke, ctx, gone),
-        )
-
-
-def _revoke(ctx: Context, gone: Sequence[str]) -> None:
-    from onestack.components import certificates
-
-    text = certificates.revocations(ca(ctx), ca_key(ctx), [int(each, 16) for each in gone])
-    write_file(revoked(ctx), text, mode=0o644)
+    what = "make the authority for what the cloud's hosts show to each other"
+    name = f"Authority between hosts of the cloud {ctx.cloud.name}"
+    yield from authority.ensure_ca(files, what, name, signers)
+    told = "write down which certificates between hosts are good no more"
+    yield from authority.ensure_revoked(files, revoked(ctx), gone, told, mode=0o644)
 
 
 def ensure_own(ctx: Context) -> Iterator[Change]:

@@ -113,7 +113,7 @@ namespaces = {namespaces}
 dynamic_ownership = 1
 # Logs and consoles go straight to files: there is no virtlogd.
 stdio_handler = "file"
-vnc_listen = "{_listens(ctx)}"
+vnc_listen = "{hosts.reached_at(ctx)}"
 cgroup_controllers = []
 # AppArmor's knows only images in the machine's own places, and keeps its profiles in the
 # machine's /etc. Guests run as a user of their own, each in a mount namespace.
@@ -207,11 +207,6 @@ security_driver = "none"
             # every question. So nobody may open it.
             places[str(KVM)] = _no_kvm(ctx)
         return places
-
-
-def _listens(ctx: Context) -> str:
-    """Where consoles of guests are: the controller's proxy comes from elsewhere, if at all."""
-    return ctx.host.addresses[Network.GUESTS] if ctx.joined else ctx.internal
 
 
 def _tls_socket(ctx: Context) -> dict[str, str]:

@@ -470,7 +470,7 @@ def _console(ctx: Context, url: str) -> dict[str, Value]:
     """Consoles are led to by the controller; from other hosts by TLS, with certificates of both."""
     if ctx.joined and not hosts.purposes(ctx):
         return {"enabled": False}
-    place = _address(ctx)
+    place = hosts.reached_at(ctx)
     found: dict[str, Value] = {
         "enabled": True,
         "server_listen": place,
@@ -487,11 +487,6 @@ def _console(ctx: Context, url: str) -> dict[str, Value]:
         "vencrypt_client_cert": str(tls.certificate),
         "vencrypt_client_key": str(tls.key),
     }
-
-
-def _address(ctx: Context) -> str:
-    """Where others find what is the host's own."""
-    return ctx.host.addresses[Network.GUESTS] if ctx.joined else ctx.internal
 
 
 def _moving(ctx: Context) -> dict[str, Value]:
@@ -520,7 +515,7 @@ def _sections(ctx: Context) -> Ini:
             **openstack.logging(ctx),
             "host": ctx.host.name,
             "transport_url": openstack.transport_url(ctx),
-            "my_ip": _address(ctx),
+            "my_ip": hosts.reached_at(ctx),
             "state_path": str(data),
             "compute_driver": "libvirt.LibvirtDriver",
             "resume_guests_state_on_host_boot": True,

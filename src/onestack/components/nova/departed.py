@@ -68,17 +68,17 @@ def _with_servers(name: str, servers: int) -> Finding:
 
 def _remove(ctx: Context, name: str, comes: bool) -> None:
     compute, placement = compute_of(ctx), placement_of(ctx)
-    for service in compute.compute_services(name):
-        if refusal := compute.delete_service(service):
-            found = warn(
-                f"nova keeps the compute service of {name}, which is no host any more",
-                refusal,
-                f"openstack server migration list --host {name}; then: onestack up",
-            )
-            if comes:
-                raise _error(found)
-            tell(str(found))
-            return
+    service = compute.service(name)
+    if service and (refusal := compute.delete_service(service["id"])):
+        found = warn(
+            f"nova keeps the compute service of {name}, which is no host any more",
+            refusal,
+            f"openstack server migration list --host {name}; then: onestack up",
+        )
+        if comes:
+            raise _error(found)
+        tell(str(found))
+        return
     if left := placement.provider(name):
         placement.remove(left)
     if comes:
