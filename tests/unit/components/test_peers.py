@@ -64,6 +64,7 @@ mount -t overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" overlay /e
 mkdir -p /etc/pki /etc/libvirt
 mount --bind "$2" /etc/pki
 mount --bind "$1/etc" /etc/libvirt
+getent passwd libvirt-qemu >&2 || useradd --system --no-create-home libvirt-qemu
 for place in lib log cache; do mount --bind "$1/$place" "/var/$place/libvirt"; done
 exec "$3" -c "$4" /usr/sbin/libvirtd "$5" /etc/libvirt/libvirtd.conf
 """
