@@ -42,7 +42,7 @@ class Player:
         said = self.cloud.type(
             f"env -u OS_CLOUD OS_CLIENT_CONFIG_FILE={self.file} PATH={self.programs}:$PATH "
             f"ANSIBLE_HOME={self.file.parent}/ansible ANSIBLE_NOCOLOR=1 "
-            f"{self.programs}/ansible-playbook -i localhost, -e @{given} {HERE / name}",
+            f"{self.programs}/ansible-playbook -e @{given} {HERE / name}",
             timeout=1800,
         )
         return {word: int(count) for word, count in re.findall(r"(\w+)=(\d+)", said)}

@@ -1,4 +1,8 @@
-"""`openstack project cleanup`, what people end a throw-away project with."""
+"""`openstack project cleanup`, what people end a throw-away project with.
+
+With OVN it has to be typed twice: openstacksdk takes the port of a network's metadata
+(`network:distributed`) for a user's as long as it has found anything else to delete.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,8 @@ def test_nothing_is_left(cloud: CloudUnderTest, clouds_yaml: Path) -> None:
         image=functional["image_name"], flavor=functional["flavor_name"], template=template
     )
     cloud.type(member + made, timeout=900)
-    cloud.type(f"{member} openstack project cleanup --auth-project --auto-approve", timeout=900)
+    for _ in range(2):
+        cloud.type(f"{member} openstack project cleanup --auth-project --auto-approve", timeout=900)
 
     def left() -> str:
         return "".join(
