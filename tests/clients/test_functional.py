@@ -16,7 +16,7 @@ HOURS = 2.0
 pytestmark = pytest.mark.timeout(HOURS * 3600 + 1800)
 SERVICES = {
     "openstack": (
-        *("block_storage", "compute", "identity", "image", "key_manager", "load_balancer"),
+        *("block_storage", "compute", "identity", "image", "key_manager"),
         *("network", "object_store", "orchestration", "placement", "cloud", "examples"),
     ),
     "openstackclient": ("common", "compute", "identity", "image", "network", "object", "volume"),
