@@ -144,8 +144,9 @@ def test_both_the_named_first_by_default(tmp_path: Path, octavia: Octavia) -> No
 
 def test_an_emulated_amphora_gets_time(tmp_path: Path, octavia: Octavia) -> None:
     host = machines.machine(kvm=True, kvm_reason="said by a test")
-    slow = options(context(tmp_path, octavia, **OPENVSWITCH), octavia)
-    quick = options(context_on(host, tmp_path, octavia, **OPENVSWITCH), octavia)
+    emulated = context(tmp_path, octavia, **OPENVSWITCH)
+    real = context_on(host, tmp_path, octavia, **OPENVSWITCH)
+    slow, quick = options(emulated, octavia), options(real, octavia)
 
     def seconds(ini: dict[str, dict[str, str]]) -> tuple[int, int]:
         worker = ini["controller_worker"]
@@ -155,14 +156,10 @@ def test_an_emulated_amphora_gets_time(tmp_path: Path, octavia: Octavia) -> None
         )
 
     assert seconds(slow) == (900, 180)
-    graces = [
-        api(ctx, octavia).arguments["grace"]
-        for ctx in (
-            context(tmp_path, octavia, **OPENVSWITCH),
-            context_on(host, tmp_path, octavia, **OPENVSWITCH),
-        )
-    ]
+    graces = [api(ctx, octavia).arguments["grace"] for ctx in (emulated, real)]
     assert graces == [600, 120]
+    tested = [ctx.model["octavia"].tempest(FOUND)["load_balancer"] for ctx in (emulated, real)]
+    assert [each["check_timeout"] for each in tested] == [600, 120]
     assert seconds(quick) == (300, 60)
 
 

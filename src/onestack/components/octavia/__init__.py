@@ -231,6 +231,7 @@ class Octavia(Component):
                 "test_server_path": str(tempest.server(ctx)),
                 # Most changes are done within a second, and each test waits for several.
                 **dict.fromkeys(("build_interval", "check_interval", "lb_build_interval"), 1),
+                "check_timeout": layout.change_seconds(ctx),
             }
         }
 
