@@ -30,6 +30,11 @@ KNOWN: tuple[tuple[str, str], ...] = (
         "how trove waits for a server to be gone: it asks until there is none, and logs that",
     ),
     (
+        r"^trove\.log: .* ERROR trove\.conductor\.manager .*Guest exception on request",
+        "upstream's tests restore a backup and ask for a user who is in it: the agent tells that "
+        "the database refuses another of that name",
+    ),
+    (
         r"^barbican\.log: .* ERROR barbican\.api\.controllers .*"
         r"not allowed - please review your user/project privileges",
         "how barbican logs whom it refuses: a test asks for what is another project's",

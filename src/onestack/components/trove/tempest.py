@@ -18,5 +18,7 @@ def sections() -> Ini:
             "shared_network": "",
             "volume_type": "__DEFAULT__",
             "backup_wait_timeout": 1800,
+            # An account is deleted by a ResellerAdmin alone, which no user of a test's is.
+            "remove_swift_account": False,
         }
     }
