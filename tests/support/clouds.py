@@ -248,5 +248,6 @@ def error_lines(text: str) -> list[str]:
             found[-1] = f"{found[-1].split(TRACEBACK)[0]}{TRACEBACK} … {line.strip()}"
         if _ERROR.search(line):
             found.append(line)
-            traceback = line.endswith(TRACEBACK)
+            # The colon is trove's, which has what a guest told in the line after.
+            traceback = line.endswith((TRACEBACK, ":"))
     return found
