@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,10 +139,65 @@ def test_the_host_is_there(controller: TestHost, compute: TestHost) -> None:
 def test_joining_again_changes_nothing(
     controller: TestHost, compute: TestHost, ticket: tuple[str, str]
 ) -> None:
-    before = controller.onestack("host", "list", "--json")
     with telling(controller, compute):
+        follows(controller, "web1", 120)
+        before = controller.onestack("host", "list", "--json")
         assert ": 0 changes in " in compute.onestack("join", *ticket)
     assert controller.onestack("host", "list", "--json") == before
+
+
+def state_of(controller: TestHost, name: str) -> str:
+    return str(json.loads(controller.onestack("host", "show", name, "--json"))["state"])
+
+
+def follows(controller: TestHost, name: str, seconds: float) -> None:
+    """With all that its controller says now."""
+    current = f"{name} is up to date"
+    wait_until(current, lambda: state_of(controller, name) == "current", seconds, pause=3)
+
+
+RATIO = "CONFIG_NOVA_SCHED_RAM_ALLOC_RATIO"
+"""An answer that is in the files of nova's processes alone, on each host."""
+
+
+def ratio(compute: TestHost) -> str:
+    found = compute.run("grep", "-w", "ram_allocation_ratio", f"{ROOT}/etc/nova/nova-compute.conf")
+    return found.split()[-1]
+
+
+def test_a_host_follows_by_itself(controller: TestHost, compute: TestHost) -> None:
+    """A new answer, there within a minute, and nothing is started anew that has no part in it."""
+
+    def processes() -> dict[str, int]:
+        found = json.loads(compute.onestack("status", "--json"))["processes"]
+        return {one["name"]: one["pid"] for one in found}
+
+    with telling(controller, compute):
+        follows(controller, "web1", 120)
+        before = processes()
+        assert ratio(compute) == "1.5"
+        assert "Host:         web1 " in controller.onestack("up", "--set", f"{RATIO}=1.25")
+        wait_until("the answer is there", lambda: ratio(compute) == "1.25", 60, pause=3)
+        follows(controller, "web1", 300)
+        after = processes()
+        assert {name for name in after if after[name] != before[name]} == {"nova-compute"}
+        assert "as its controller" not in compute.onestack("status")
+        is_there(controller)
+
+
+def test_a_host_that_was_away_follows_when_it_is_back(
+    controller: TestHost, compute: TestHost
+) -> None:
+    with telling(controller, compute):
+        compute.unplug()
+        away = "it is known to be away"
+        wait_until(away, lambda: state_of(controller, "web1") == "away", 240, pause=5)
+        assert "web1 is away since" in controller.onestack("up", "--set", f"{RATIO}=1.5")
+        compute.plug()
+        follows(controller, "web1", 600)
+        assert ratio(compute) == "1.5"
+        wait_until("it is up again", lambda: not is_down(controller, "web1"), 300, pause=5)
+        assert ": 0 changes in " in compute.onestack("up", "--wait")
 
 
 def test_servers_run_on_both(controller: TestHost, compute: TestHost) -> None:
@@ -181,7 +237,8 @@ def test_a_removed_host_is_locked_out_at_once_and_may_join_again(
     with telling(controller, compute):
         words = (str(LAUNCHER), "host", "remove", "--yes", "web1", "--root", str(ROOT))
         removed = run(controller.command(*words), timeout=1800)
-        said = run(compute.command(str(LAUNCHER), "up", "--root", str(ROOT)), expect=None)
+        tried = (str(LAUNCHER), "up", "--wait", "--root", str(ROOT))
+        said = run(compute.command(*tried), expect=None)
         assert said.returncode == 1 and "none of the cloud's any more" in said.stderr
         assert "Traceback" not in said.stderr
         # nova keeps what has servers, and that is said
@@ -288,8 +345,66 @@ def migrate(controller: TestHost, name: str, host: str) -> None:
 def moving(controller: TestHost, compute: TestHost) -> None:
     with telling(controller, compute):
         controller.onestack("up", "--set", "CONFIG_ONESTACK_MOVE=y")
-        compute.onestack("up")
-        assert ": 0 changes in " in compute.onestack("up")
+        # by itself, and nobody types anything there
+        follows(controller, "web1", 600)
+        assert compute.run("ss", "-Hltn", "sport = 16514").strip()
+        assert ": 0 changes in " in compute.onestack("up", "--wait")
+        is_there(controller)
+
+
+JOIN_ALONE = """
+import sys
+from pathlib import Path
+from onestack.cluster.client import Place
+from onestack.cluster.tokens import JoinToken
+from onestack.deploy.joining import joining
+from onestack.engine.progress import Progress
+from onestack.engine.runner import Runner
+from onestack.model.cloud import Cloud
+from onestack.release.release import release
+
+door, token, name, address, root = sys.argv[1:]
+(Path(root) / "etc").mkdir(parents=True, exist_ok=True)
+cloud = Cloud.named("onestack", Path(root))
+wanted = joining(cloud, Place.read(door), JoinToken.read(token), name, address, release().name)
+Runner(Progress([])).execute(wanted.steps())
+"""
+"""A host of the cloud, of which nothing runs."""
+HEARD = """
+import socket, ssl, sys
+folder, address = sys.argv[1:]
+tls = ssl.create_default_context(cafile=f"{folder}/peers-ca.pem")
+tls.load_cert_chain(f"{folder}/libvirt.pem", f"{folder}/libvirt.key")
+with socket.create_connection((address, 16514), 20) as plain:
+    try:
+        with tls.wrap_socket(plain, server_hostname=address) as sock:
+            print("heard" if sock.recv(1) == b"\\1" else "refused")
+    except (ssl.SSLError, ConnectionError):
+        print("refused")
+"""
+"""A libvirtd says a byte to whom it hears."""
+
+
+def test_a_removed_host_is_refused_by_the_others_libvirtds(
+    machines: Hosts, controller: TestHost, compute: TestHost, moving: None
+) -> None:
+    """Nobody types anything on the other."""
+    third = machines.host("web2")
+    python = ("env", f"PYTHONPATH={LAUNCHER.parent / 'src'}", sys.executable, "-c")
+    folder = f"{ROOT}/etc/joined"
+
+    def heard() -> str:
+        return third.run(*python, HEARD, folder, compute.address).strip()
+
+    with telling(controller, compute):
+        joins = (*token(controller), "web2", third.address, str(ROOT))
+        third.run(*python, JOIN_ALONE, *joins, timeout=900)
+        assert heard() == "heard"
+        said = controller.onestack("host", "remove", "--yes", "web2")
+        assert "web1 refuses it, too, within a minute" in said
+        wait_until("it is refused", lambda: heard() == "refused", 60, pause=3)
+        follows(controller, "web1", 300)
+        is_on(controller, "on-web1", "web1")
         is_there(controller)
 
 

@@ -132,7 +132,9 @@ def open_door(folder: Path, address: str = LOOPBACK) -> Iterator[OpenDoor]:
         accounts="the secret of accounts",
         shared={"compute": Shared({"CONFIG_DEBUG_MODE": "y"}, {"neutron_metadata": "m" * 32})},
         admit=(),
+        edition=str(hosts.edition(ctx.cloud.etc)),
     )
+    write_file(hosts.edition(ctx.cloud.etc), "edition\n")
     calls: list[str] = []
 
     def admit() -> None:

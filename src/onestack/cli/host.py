@@ -7,7 +7,9 @@ import argparse
 from onestack.cli import lock, output
 from onestack.cli.hosts_of import Doorkeeper
 from onestack.cli.options import cloud_of, cloud_options, json_option, yes_option
+from onestack.cluster.following import Condition
 from onestack.cluster.membership import Member, NotAMember
+from onestack.components.door.follower import conditions
 from onestack.model.cloud import Cloud
 from onestack.model.errors import BadAnswers
 
@@ -52,21 +54,22 @@ def run(args: argparse.Namespace) -> int:
 
         return moving.run(cloud, args)
     if args.what == "show":
-        one = keeper.hosts.member(args.host)
+        name = keeper.hosts.member(args.host).name
+        (found,) = (facts(one, at) for one, at in conditions(cloud) if one.name == name)
         if args.json:
-            output.as_json(facts(one))
+            output.as_json(found)
         else:
             output.table(
                 ("WHAT", "VALUE"),
-                [(name, _text(value)) for name, value in facts(one).items()],
+                [(name, _text(value)) for name, value in found.items()],
             )
         return 0
-    known = keeper.hosts.document().members
+    known = conditions(cloud)
     if args.json:
-        output.as_json([facts(one) for one in known])
+        output.as_json([facts(one, at) for one, at in known])
     else:
-        rows = [(m.name, ",".join(m.roles), m.address, state(m)) for m in known]
-        own = (keeper.controller, "controller", keeper.address, "this machine")
+        rows = [(m.name, ",".join(m.roles), m.address, at.sentence) for m, at in known]
+        own = (keeper.controller, "controller", keeper.address, "is this machine")
         output.table(("NAME", "ROLES", "ADDRESS", "STATE"), [own, *rows])
     return 0
 
@@ -97,18 +100,15 @@ def removed(cloud: Cloud, keeper: Doorkeeper, name: str, yes: bool) -> int:
 
     where = ["--name", cloud.name, "--root", str(cloud.root)]
     code = main.run(["up", "--wait", *where])
-    if others := [one.name for one in keeper.hosts.document().members]:
-        output.say(f"The other hosts refuse it after onestack up there: {', '.join(others)}")
+    for one, at in conditions(cloud):
+        if at.word in ("current", "following"):
+            output.say(f"{one.name} refuses it, too, within a minute, by itself.")
+        else:
+            output.say(f"{one.name} does not know of it yet: it {at.sentence}.")
     return code
 
 
-def state(one: Member) -> str:
-    if not one.admitted:
-        return "joining: the controller has not made what it needs yet"
-    return f"joined {output.when(one.joined)}"
-
-
-def facts(one: Member) -> dict[str, object]:
+def facts(one: Member, at: Condition) -> dict[str, object]:
     """For scripts and people; nothing of it is a secret."""
     return {
         "name": one.name,
@@ -119,6 +119,8 @@ def facts(one: Member) -> dict[str, object]:
         "joined": output.when(one.joined),
         "admitted": one.admitted,
         "certificate_ends": output.when(one.certificates[-1].ends),
+        "state": at.word,
+        "problem": at.problem,
     }
 
 

@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     with held(cloud.etc), screen.choose(args.json) as show:
         Runner(Progress([show])).execute(wanted.steps())
     further = ["--json"] if args.json else []
-    return main.run(["up", "--name", cloud.name, "--root", str(cloud.root), *further])
+    # Joined already, it may be following its controller.
+    return main.run(["up", "--wait", "--name", cloud.name, "--root", str(cloud.root), *further])
 
 
 def read(text: str) -> JoinToken:

@@ -65,7 +65,7 @@ def drained(ctx: Context, compute: Compute, name: str, service: Item) -> int:
         raise OnestackError(
             f"servers of {name} cannot be moved as they run",
             f"hosts of this cloud are not to hear one another ({hosts.MOVE}=n)",
-            f"onestack up --set {hosts.MOVE}=y here, then onestack up on each other host",
+            f"onestack up --set {hosts.MOVE}=y here; the other hosts follow within a minute",
         )
     if service["status"] != "disabled":
         compute.change_service(service["id"], status="disabled", disabled_reason=REASON)

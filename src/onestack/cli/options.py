@@ -142,7 +142,7 @@ def need_own(
         raise BadAnswers(
             f"{', '.join(wrong)}: that is the cloud's to say, and not this host's",
             "all its hosts have the answers that its controller was given",
-            "on the controller: onestack up --set KEY=VALUE; then here: onestack up",
+            "on the controller: onestack up --set KEY=VALUE; this host follows by itself",
         )
 
 

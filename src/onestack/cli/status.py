@@ -10,6 +10,7 @@ from typing import Any
 from onestack.cli import output
 from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud
 from onestack.cli.select import HELP, roster, select
+from onestack.components.door.follower import behind
 from onestack.model.process import Process
 from onestack.supervise.client import Client, OtherVersion
 from onestack.supervise.protocol import ProcessStatus
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     sentence = NOT_RUNNING if known is not None else OTHER
     found = [(known or {}).get(p.name) or untold(p, sentence) for p in wanted]
     ready = all(s.state is State.READY for s in found)
+    kept_from = behind(cloud)
     if args.json:
         output.as_json(
             {
@@ -47,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
                 "netns": cloud.netns,
                 "running": up,
                 "ready": ready,
+                "behind": kept_from.sentence if kept_from else "",
                 "processes": [
                     as_json(s) | ({"state": "UNKNOWN"} if known is None else {}) for s in found
                 ],
@@ -54,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
         )
     else:
         show(found)
+        if kept_from:
+            output.say(f"\nNot as its controller wants it: {kept_from.sentence}")
         if not up:
             output.say("\nThe cloud is down: `onestack up` starts it.")
     return 0 if ready else 1

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from onestack.components.clients import tools
+from onestack.components.door.follower import conditions
 from onestack.components.public import endpoints, pages
 from onestack.model.context import Context
 
@@ -31,6 +32,7 @@ def facts(ctx: Context, report: RunReport) -> dict[str, Any]:
         "changes": len(report.changes),
         "endpoints": endpoints(ctx),
         "pages": pages(ctx),
+        "hosts": {m.name: at.word for m, at in conditions(ctx.cloud)} if ctx.members else {},
         "kept": [what.name for what in left(ctx)],
         "credentials": [
             str(ctx.cloud.etc / "admin-openrc"),
@@ -67,6 +69,9 @@ def lines(ctx: Context, report: RunReport) -> Iterator[str]:
     yield f"Credentials:  . {cloud.etc}/admin-openrc   (or {cloud.etc}/clouds.yaml)"
     first, *others = tools(ctx)
     yield f"Clients:      {cloud.bin}/{first}, and {', '.join(others)}"
+    if ctx.members:
+        for member, at in conditions(cloud):
+            yield f"Host:         {member.name} {at.sentence}"
     if kept := ", ".join(what.title for what in left(ctx)):
         yield f"Kept:         what belongs to {kept} (switched off; onestack up --purge removes it)"
     if slowest := report.slowest:

@@ -24,6 +24,7 @@ from onestack.cli.options import (
 )
 from onestack.cli.session import check, context, gathered, joined, secrets
 from onestack.cli.summary import facts, lines
+from onestack.components.door.follower import is_applied
 from onestack.deploy import joining, patches
 from onestack.deploy.processes import about
 from onestack.diagnose.preflight import component_checks
@@ -52,6 +53,11 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="wait for another onestack that works on the cloud, and do not refuse",
     )
     parser.add_argument(
+        "--if-told",
+        action="store_true",
+        help="on a host that has joined: do nothing where all is there that its controller says",
+    )
+    parser.add_argument(
         "--purge",
         action="store_true",
         help="remove also the data of components that the answers switch off",
@@ -74,7 +80,10 @@ def run(args: argparse.Namespace) -> int:
         put_back = alone and not args.dry_run and operations.recover(cloud, output.note)
         if alone and not args.dry_run:
             # A host that has joined is what its controller says of it now.
-            joining.refreshed(cloud)
+            standing = joining.refreshed(cloud)
+            if args.if_told and standing and is_applied(cloud, standing):
+                output.say("All is there that the controller says.")
+                return 0
         pending = [change.what for change in brought_up_to_date(cloud, args.dry_run)]
         wanted = resolve_answers(cloud, args)
         # What was found out with the host's network half moved does not count.
@@ -98,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 def need_to_outlive_it(cloud: Cloud) -> None:
     """Raises `PreflightRefused` where this `up` would be ended half way by its own work.
 
-    One that the cloud's supervisor has run, for its door, ends with that one.
+    One that the cloud's supervisor has run, for its door or its follower, ends with that one.
     """
     if os.environ.get(proc.ROOT_VARIABLE) != str(cloud.root):
         return
@@ -108,7 +117,7 @@ def need_to_outlive_it(cloud: Cloud) -> None:
     except NotRunning:
         pass
     raise PreflightRefused(
-        "onestack's code has changed on the controller since its last `up`",
+        "onestack's code has changed on this machine since its last `up`",
         "its supervisor is to be replaced, and what that one has run, such as this `up`, would "
         "end with it",
         "run `onestack up` yourself",

@@ -43,6 +43,7 @@ ADMIT = "/v1/admit"
 RENEW = "/v1/renew"
 CERTIFY = "/v1/certify"
 LEAVE = "/v1/leave"
+FOLLOW = "/v1/follow"
 
 T = TypeVar("T")
 
@@ -98,6 +99,33 @@ class Certify:
 
     purpose: str
     request: str
+
+
+@dataclass(frozen=True)
+class Following:
+    """What a host says every few seconds: how far it has followed its controller."""
+
+    revision: str
+    """Of what it was last brought up with (`following.revision`); empty: it never was."""
+    edition: str
+    """Its onestack (`onestack.release.program.edition`)."""
+    trying: bool = False
+    """Whether it is bringing itself up, and is not heard of until it has."""
+    problem: str = ""
+    """Why it could not."""
+    again: float = 0.0
+    """Seconds until it tries once more."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the host should be brought up with by now."""
+
+    revision: str
+    edition: str
+    """The controller's onestack."""
+    renew: bool
+    """Whether a certificate of the host's is to be renewed."""
 
 
 @dataclass(frozen=True)

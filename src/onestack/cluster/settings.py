@@ -49,6 +49,8 @@ class DoorSettings:
     """Role to what its hosts are told."""
     admit: tuple[str, ...]
     """The command that makes on the controller what a new host needs there."""
+    edition: str = ""
+    """File that says which onestack the controller has."""
 
     @classmethod
     def read(cls, path: Path) -> DoorSettings:

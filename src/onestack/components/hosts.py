@@ -118,6 +118,21 @@ def read_once(ctx: Context) -> tuple[str, ...]:
     return tuple(map(str, (*found, pki(ctx) / "libvirt" / "servercert.pem")))
 
 
+def edition(etc: Path) -> Path:
+    """Says which onestack the host was brought up by. It may change while all processes stay."""
+    return etc / ROOM / "edition"
+
+
+def applied(etc: Path) -> Path:
+    """On a host that has joined: the revision of what it was brought up with, to the end."""
+    return etc / ROOM / "applied"
+
+
+def standing(etc: Path) -> Path:
+    """On a host that has joined: what its controller said of it last, and where that is."""
+    return joined_folder(etc) / "standing.json"
+
+
 def joined_folder(etc: Path) -> Path:
     """What a host that has joined keeps for itself: root's alone."""
     return etc / "joined"

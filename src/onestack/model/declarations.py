@@ -173,13 +173,25 @@ class BusPolicy:
 
 @dataclass(frozen=True)
 class BusExchange:
-    """A topic exchange that is there before anybody connects, so that nobody has to make it.
+    """An exchange that is there before anybody connects, so that nobody has to make it.
 
     A `TopicPermission` holds only for those who may not configure its exchange: they could delete
-    it, and make it anew of another type. ``durable`` as those declare it who still do.
+    it, and make it anew of another type. ``durable`` as those declare it who still do. It does not
+    go with the last who is bound to it.
     """
 
     name: str
+    durable: bool
+    kind: str = "topic"
+    """Or ``fanout``."""
+
+
+@dataclass(frozen=True)
+class BusQueue:
+    """A queue that is there as such an exchange is, bound to ``exchange`` by its own name."""
+
+    name: str
+    exchange: str
     durable: bool
 
 
@@ -201,6 +213,8 @@ class BusAccount:
     policies: tuple[BusPolicy, ...] = ()
     """Of its virtual host."""
     exchanges: tuple[BusExchange, ...] = ()
+    """Of its virtual host."""
+    queues: tuple[BusQueue, ...] = ()
     """Of its virtual host."""
 
 

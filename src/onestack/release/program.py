@@ -8,6 +8,7 @@ namespace packages there, and a service does not import all rooms by importing i
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -39,7 +40,7 @@ FILES = (
 )
 LEFT_OUT = frozenset(
     {
-        *(f"cluster/{name}.py" for name in ("client", "members", "placement")),
+        *(f"cluster/{name}.py" for name in ("members", "placement")),
         *(f"host/{name}.py" for name in ("archive", "clouds", "debs", "full_disk")),
         *(f"host/{name}.py" for name in ("locks", "packages")),
         *(f"host/{name}.py" for name in ("roots", "shaping", "sysctl", "telling", "users")),
@@ -83,6 +84,23 @@ def content_hash(source: Path = SOURCE) -> str:
         executable = os.access(path, os.X_OK)
         digest.update(f"{name} {executable} {len(raw)}\n".encode())
         digest.update(raw)
+    return digest.hexdigest()[:12]
+
+
+@functools.cache
+def edition(source: Path = SOURCE) -> str:
+    """Twelve digits that change with anything of onestack's own code: hosts compare it."""
+    digest = hashlib.sha256()
+    for folder, folders, files in os.walk(source):
+        folders[:] = sorted(f for f in folders if f not in _SKIPPED)
+        for name in sorted(files):
+            if name.endswith((".pyc", "~")) or name.startswith("."):
+                continue
+            path = Path(folder, name)
+            # those in images' trees lead to what is in an image
+            raw = os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
+            digest.update(f"{path.relative_to(source)} {len(raw)}\n".encode())
+            digest.update(raw)
     return digest.hexdigest()[:12]
 
 

@@ -14,7 +14,10 @@ import pytest
 
 from onestack.cli import host, join, leave, token, up
 from onestack.cluster.client import Place
+from onestack.cluster.following import Reports, revision
 from onestack.cluster.membership import Issued, Member, Membership, Wish
+from onestack.cluster.protocol import Following
+from onestack.cluster.settings import DoorSettings
 from onestack.cluster.tokens import JoinToken
 from onestack.model.cloud import FORMAT, Cloud, CloudRecord, HostRecord, record_path
 from onestack.model.errors import BadAnswers, NotRunning, OnestackError, PreflightRefused
@@ -121,6 +124,64 @@ def test_hosts_are_listed(controller: Cloud, capsys: pytest.CaptureFixture[str])
     assert (shown["name"], shown["address"]) == ("web1", "192.0.2.7")
     with pytest.raises(OnestackError, match="no host called 'web2'"):
         type_it(host, controller, "show", "web2")
+
+
+def test_how_far_each_has_followed_is_said(
+    controller: Cloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an admitted one nothing more is known before the controller's first `up`."""
+    one = joined(controller)
+    hosts(controller).admitted([one.identity])
+    type_it(host, controller, "list")
+    assert "onestack up tells" in capsys.readouterr().out
+    etc = controller.etc / "door"
+    ca = str(etc / "ca.pem")
+    settings = DoorSettings(
+        cloud="onestack",
+        release="2026.2",
+        controller="head",
+        address="192.0.2.1",
+        folder=str(controller.data / "door"),
+        ca=ca,
+        ca_key="",
+        authority=ca,
+        peers=ca,
+        peers_key="",
+        peers_revoked=ca,
+        purposes=(),
+        accounts="",
+        shared={},
+        admit=(),
+        edition=str(etc / "edition"),
+    )
+    (etc / "edition").write_text("e\n")
+    (etc / "door.json").write_text(settings.to_json())
+    wanted = revision(settings.standing(hosts(controller).member("web1")))
+    reports = Reports.below(controller.data / "door")
+    for said, word, sentence in (
+        (Following(wanted, "e"), "current", "is up to date"),
+        (Following("x", "e"), "following", "follows by itself"),
+        (Following("x", "e", problem="no room\nmore"), "failed", "no room"),
+        (Following(wanted, "f"), "other", "has another onestack"),
+    ):
+        reports.put(one.identity, said)
+        type_it(host, controller, "list")
+        assert sentence in capsys.readouterr().out.splitlines()[-1]
+        type_it(host, controller, "show", "web1", "--json")
+        shown = json.loads(capsys.readouterr().out)
+        assert (shown["state"], shown["problem"]) == (word, said.problem)
+
+
+def test_a_host_that_has_all_is_not_brought_up_again(
+    controller: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The follower's `up`, where somebody else's has just done it."""
+    monkeypatch.setattr("onestack.cli.up.joining.refreshed", lambda cloud: "standing")
+    monkeypatch.setattr("onestack.cli.up.operations.recover", lambda cloud, note: False)
+    monkeypatch.setattr("onestack.cli.up.is_applied", lambda cloud, standing: True)
+    monkeypatch.setattr("onestack.cli.up.lock.need_fit", lambda cloud, verb: None)
+    assert type_it(up, controller, "--if-told") == 0
+    assert "All is there" in capsys.readouterr().out
 
 
 def test_a_host_is_removed_at_once_and_up_does_the_rest(

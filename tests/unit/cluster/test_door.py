@@ -115,7 +115,11 @@ def test_no_two_hosts_have_one_password(door: OpenDoor, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [protocol.SELF, protocol.ADMIT, protocol.RENEW, protocol.CERTIFY, protocol.LEAVE]
+    "path",
+    [
+        *(protocol.SELF, protocol.ADMIT, protocol.RENEW, protocol.CERTIFY, protocol.LEAVE),
+        protocol.FOLLOW,
+    ],
 )
 def test_without_a_certificate_nothing_is_told(door: OpenDoor, path: str) -> None:
     method = "GET" if path == protocol.SELF else "POST"

@@ -25,6 +25,7 @@ from onestack.host.ledger import Ledger
 from onestack.model.context import Context
 from onestack.model.host import Member, Role
 from onestack.model.process import AgentProbe, ApiProbe
+from onestack.model.root_command import Refused, chosen
 from onestack.model.secret import WITHHELD
 from tests.support.joined import elsewhere, member
 from tests.unit.cluster.test_clouds import COMPUTE, Nobody
@@ -114,7 +115,7 @@ def test_its_services_are_itself(compute: Context) -> None:
 
 def test_it_runs_what_a_compute_does(compute: Context) -> None:
     specs = [spec for own in processes_of(compute).values() for spec in own]
-    assert {spec.name for spec in specs} == {*COMPUTE["ovn"], "chronyd", "passage"}
+    assert {spec.name for spec in specs} == {*COMPUTE["ovn"], "chronyd", "passage", "follower"}
     names = {spec.name for spec in specs}
     for spec in specs:
         assert set(spec.needs) <= names
@@ -127,11 +128,19 @@ def test_it_runs_what_a_compute_does(compute: Context) -> None:
 
 def test_its_roster_and_its_steps(compute: Context) -> None:
     roster = roster_of(compute)
-    assert not any("door" in user for user in roster.root_commands)
+    (follower,) = (spec for spec in roster.processes if spec.name == "follower")
+    (only,) = roster.root_commands[follower.user]
+    command = follower.arguments["command"][1:]
+    assert chosen(command, [only]) and command[1:3] == ["up", "--if-told"]
+    for other in (command[:2], [*command, "--purge"], [command[0], "destroy", *command[2:]]):
+        with pytest.raises(Refused):
+            chosen(other, [only])
     steps = cloud_steps(compute, Nobody(), dry_run=True)
     Graph(steps)
     names = {step.name for step in steps}
     assert names >= {"door:certificates", "process:passage", "process:nova-compute"}
+    # what says that all was done is written when all was
+    assert "ready" in next(step.needs for step in steps if step.name == "door:applied")
     assert not {name for name in names if name.startswith(("database:", "identity:", "catalog:"))}
     assert not names & {"ovn:certificate", "keystone:hosts", "door:admitted"}
 
@@ -209,7 +218,7 @@ def test_it_has_a_user_of_its_own_at_the_bus(controller: Context) -> None:
 
 ID = "0123456789abcdef" * 2
 ITS = (
-    *("compute", "compute.web1", "compute-alt.web1"),
+    *("compute.web1", "compute-alt.web1"),
     *("compute_fanout_web1:compute:3", "compute-alt_fanout_web1:compute:4"),
     "reply_web1:compute:12",
 )
@@ -232,6 +241,20 @@ OTHERS = (
 def test_its_queues_are_its_own(controller: Context, queue: str) -> None:
     for right in rights(controller.members[0]):
         assert re.search(right, queue)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("compute", "compute-alt", "nova", "compute_fanout", "compute-alt_fanout"),
+        *("scheduler_fanout", "amq.default"),
+    ],
+)
+def test_what_it_shares_is_not_its_own_to_make(controller: Context, name: str) -> None:
+    """Who may make it at the broker may delete it."""
+    configure, write, read = rights(controller.members[0])
+    assert not re.search(configure, name)
+    assert re.search(read if name.startswith("compute") else write, name), "and may be used"
 
 
 @pytest.mark.parametrize("queue", OTHERS)

@@ -164,3 +164,24 @@ def test_a_compute_knows_its_own_callers(alone: Context, staying: Context) -> No
         assert not admitted("", "pre_live_migration")
     (spec,) = (p for p in alone.model["nova"].processes if p.name == "nova-compute")
     assert "trusted" not in spec.arguments
+
+
+def test_nova_takes_what_the_broker_has_made(alone: Context, staying: Context) -> None:
+    """All of it, and of each kind: what one declared anew another could not."""
+    defined = json.loads(text(staying, "definitions.json"))
+    made = {
+        kind: [one["name"] for one in defined[kind] if one["vhost"] == "/"]
+        for kind in ("exchanges", "queues")
+    }
+    assert made["exchanges"] and made["queues"] == ["compute", "compute-alt"]
+    assert all(not e["auto_delete"] and not e["durable"] for e in defined["exchanges"])
+    for ctx, names in ((staying, {"nova-api", "nova-compute"}), (there(staying), {"nova-compute"})):
+        told = {
+            p.name: json.loads(p.arguments["standing"])
+            for p in ctx.model["nova"].processes
+            if "standing" in p.arguments and p.name in names
+        }
+        assert told == dict.fromkeys(names, made)
+    assert not any("standing" in p.arguments for p in alone.model["nova"].processes)
+    lone = json.loads(text(alone, "definitions.json"))
+    assert lone["exchanges"] == lone["queues"] == lone["bindings"] == []

@@ -7,6 +7,7 @@ ends with 0 when all is as expected.
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import threading
@@ -20,10 +21,14 @@ from oslo_messaging import opts
 from oslo_messaging._metrics.client import oslo_messaging_metrics as metrics
 from oslo_messaging._tracing.client import oslo_messaging_tracing as tracing
 
-from onestack.components.nova.inside import callers
+from onestack.components import bus
+from onestack.components.nova.inside import callers, standing
 from onestack.runtime import messaging as runtime
+from tests.support.intruder import Intruder
 
 OWN = "compute.web1"
+EXCHANGES = {one.name: one.kind for one in bus.EXCHANGES}
+QUEUES = [one.name for one in bus.QUEUES]
 
 
 class Answers:
@@ -98,9 +103,42 @@ def refused(url: str, what: str, work: Any, why: str = "ACCESS_REFUSED") -> None
     raise AssertionError(f"the host may {what}")
 
 
+def intrude(url: str) -> dict[str, str]:
+    """What a host in the wrong hands makes of what all share; what is taken would be a hole."""
+    intruder, kinds = Intruder(url.replace("rabbit://", "amqp://")), {"topic", "fanout"}
+
+    def of(name: str, method: str, *words: Any, **more: Any) -> Any:
+        return lambda channel: getattr(channel, method)(name, *words, **more)
+
+    tries: dict[str, Any] = {}
+    for exchange, kind in EXCHANGES.items():
+        (other,) = kinds - {kind}
+        as_it_was = {"durable": False, "auto_delete": kind == "fanout"}
+        another = {"durable": False, "auto_delete": False}
+        tries |= {
+            f"delete {exchange}": of(exchange, "exchange_delete"),
+            f"delete unused {exchange}": of(exchange, "exchange_delete", if_unused=True),
+            f"make {exchange}": of(exchange, "exchange_declare", kind, **as_it_was),
+            f"make another {exchange}": of(exchange, "exchange_declare", other, **another),
+        }
+    for queue in QUEUES:
+        tries |= {
+            f"delete {queue}": of(queue, "queue_delete"),
+            f"make {queue}": of(queue, "queue_declare", auto_delete=False),
+            f"lead away {queue}": of(queue, "queue_unbind", bus.EXCHANGE, queue),
+            f"lead to {queue}": of(queue, "queue_bind", bus.EXCHANGE, OWN),
+        }
+    assert intruder.tries(lambda c: c.basic_qos(0, 1, False), "/") == "taken", "it is not let in"
+    return {name: intruder.tries(work, "/") for name, work in tries.items()}
+
+
 def host(main_url: str, own_url: str, name: str, process: str, folder: str) -> None:
     cfg.CONF([])
     lockutils.set_defaults(folder)
+    standing.take_as_it_is(EXCHANGES, QUEUES)
+    # Before anybody has connected, and so that nobody is in the way.
+    found = intrude(own_url)
+    assert set(found.values()) == {"refused"}, found
     main, own = transport(main_url, "web2", process), transport(own_url, name, process)
     servers = [
         server(main, "conductor", "head"),
@@ -113,6 +151,8 @@ def host(main_url: str, own_url: str, name: str, process: str, folder: str) -> N
     assert client(own, "conductor").call({}, "who") == "conductor.head"
     assert client(main, "compute", server=name).call({}, "who") == f"compute.{name}"
     assert client(main, "compute-alt", server=name).call({}, "who") == f"compute-alt.{name}"
+    # whoever of them takes it
+    assert client(main, "compute").call({}, "who") in {f"compute.{n}" for n in ("web2", name)}
     # to all schedulers, and from somebody to all computes
     client(own, "scheduler", fanout=True).cast({}, "note", done="one")
     assert EVENT.wait(20), "schedulers did not hear it"
@@ -130,6 +170,13 @@ def host(main_url: str, own_url: str, name: str, process: str, folder: str) -> N
     # as two that a server moves between
     assert client(own, "compute", server="web2").call({}, "who") == "compute.web2"
     refused(own_url, "call any compute", calls("compute"))
+    found = intrude(own_url)
+    assert set(found.values()) == {"refused"}, found
+    # and it is all there
+    assert client(main, "compute", server=name).call({}, "who") == f"compute.{name}"
+    EVENT.clear()
+    client(main, "compute-alt", fanout=True).cast({}, "note", done="three")
+    assert EVENT.wait(20), "computes do not hear any more"
     others = [
         queue
         for kind in ("reply", "compute_fanout")
@@ -161,6 +208,26 @@ def host(main_url: str, own_url: str, name: str, process: str, folder: str) -> N
     )
     for one in servers:
         one.stop()
+    # The last that was bound to them goes: they stay, for those who may not make them.
+    with kombu.Connection(main_url.replace("rabbit://", "amqp://")) as connection:
+        bound = [
+            f"{topic}_fanout_{of}:{process}:{n}"
+            for topic in (*bus.TOPICS, "scheduler")
+            for of in ("web2", name)
+            for n in range(1, 20)
+        ]
+        for queue in (left := there(main_url, bound)):
+            connection.channel().queue_delete(queue)
+        assert len(left) == 4, left
+    intruder = Intruder(own_url.replace("rabbit://", "amqp://"))
+    for exchange, kind in EXCHANGES.items():
+        see = functools.partial(_see, exchange, kind)
+        seen = intruder.tries(see, "/")
+        assert seen == "taken", (exchange, seen)
+
+
+def _see(exchange: str, kind: str, channel: Any) -> None:
+    channel.exchange_declare(exchange, kind, passive=True)
 
 
 class Compute:
@@ -178,6 +245,7 @@ def guarded(main_url: str, own_url: str, name: str, process: str, folder: str) -
     """A compute of the cloud's, asked by its services and by a host; both as they are made."""
     cfg.CONF([])
     lockutils.set_defaults(folder)
+    standing.take_as_it_is(EXCHANGES, QUEUES)
     main, own = transport(main_url, "web2", process), transport(own_url, name, process)
     runtime.admit_only(callers.admits(["openstack"]))
     target = messaging.Target(topic="compute", server="web2")

@@ -18,8 +18,9 @@ from onestack.cluster.membership import Issued, Member, Membership, Wish
 from onestack.cluster.settings import DoorSettings
 from onestack.components import certificates
 from onestack.components import hosts as joined
-from onestack.components.door import JOIN, LAUNCHER, Door
+from onestack.components.door import JOIN, LAUNCHER, Door, follower
 from onestack.model.declared import Declared
+from onestack.model.findings import Severity
 from onestack.model.host import Joined
 from onestack.model.root_command import Refused, chosen
 from tests.support.door import needs_haproxy
@@ -48,7 +49,11 @@ def test_the_front_knows_nothing_that_signs(tmp_path: Path) -> None:
     """What strangers send is read by the one, and what signs is read by the other."""
     ctx = context(tmp_path, DOOR)
     groups = {file.path.name: file.group for file in Declared(DOOR, ctx).files}
-    assert groups == {"haproxy.cfg": "onestack-doorway", "door.json": "onestack-door"}
+    assert groups == {
+        "haproxy.cfg": "onestack-doorway",
+        "door.json": "onestack-door",
+        "edition": "onestack-door",
+    }
     assert "ca.key" not in content(ctx, DOOR, "haproxy.cfg")
 
 
@@ -110,6 +115,30 @@ def test_a_certificate_that_ends_is_told_on_both_sides(
     found = list(DOOR.health_checks(elsewhere))
     assert [said in one.what and "this host" in one.what for one in found] == [True] * bool(said)
     assert all("onestack" in one.cure for one in found)
+
+
+def test_hosts_that_do_not_follow_are_told_of(tmp_path: Path) -> None:
+    """On the controller each with what mends it, and on the host itself."""
+    ctx = context(tmp_path, DOOR, **{JOIN: "y"})
+    place = ctx.cloud.data / "door"
+    place.mkdir(parents=True)
+    kept = Membership(place)
+
+    def sign(member: Member) -> Issued:
+        return Issued("certificate", "1", time.time() + 89 * 86400)
+
+    made = kept.join(
+        kept.invite("ab" * 32, "compute", "", 3600), Wish("web1", "192.0.2.7", "k"), sign
+    )
+    kept.admitted([made.identity])
+    (found,) = DOOR.health_checks(ctx)
+    assert found.severity is Severity.WARN and "web1 may be up to date or not" in found.what
+    there = dataclasses.replace(ctx, joined=Joined("192.0.2.1", "x", {}))
+    memory = follower.memory(ctx.cloud)
+    memory.write_text(json.dumps({"problem": "no room", "again": 0.0}))
+    (found,) = DOOR.health_checks(there)
+    assert (found.severity, found.why) == (Severity.WARN, "no room")
+    assert "onestack up" in found.cure
 
 
 def certificate(days: float) -> str:

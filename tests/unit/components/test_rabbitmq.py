@@ -21,7 +21,13 @@ from onestack.diagnose.preflight import Needs, Subject, check_ports, look
 from onestack.kernel import disk
 from onestack.model.component import Component
 from onestack.model.context import Context
-from onestack.model.declarations import BusAccount, BusExchange, BusPolicy, TopicPermission
+from onestack.model.declarations import (
+    BusAccount,
+    BusExchange,
+    BusPolicy,
+    BusQueue,
+    TopicPermission,
+)
 from onestack.model.secret import Secret
 from tests.support import networks
 from tests.support.broker import installed, lay_out
@@ -59,8 +65,13 @@ class Guests(Component):
     secrets = (Secret("toy_bus"), Secret("toy_guest_bus"))
 
     def bus(self, ctx: Context) -> Iterable[BusAccount]:
-        exchanges = (BusExchange("toy", durable=True), BusExchange("for now", durable=False))
-        yield BusAccount("toy", "rabbitmq", "toy", exchanges=exchanges)
+        exchanges = (
+            BusExchange("toy", durable=True),
+            BusExchange("for now", durable=False),
+            BusExchange("to all", durable=False, kind="fanout"),
+        )
+        queues = (BusQueue("ours", "for now", durable=False),)
+        yield BusAccount("toy", "rabbitmq", "toy", exchanges=exchanges, queues=queues)
         yield BusAccount(
             "toy_guest",
             "rabbitmq",
@@ -97,7 +108,14 @@ def test_components_have_accounts_of_their_own(tmp_path: Path) -> None:
     assert {(e["vhost"], e["name"], e["type"], e["durable"]) for e in found["exchanges"]} == {
         ("toy", "toy", "topic", True),
         ("toy", "for now", "topic", False),
+        ("toy", "to all", "fanout", False),
     }
+    assert [(q["vhost"], q["name"], q["durable"]) for q in found["queues"]] == [
+        ("toy", "ours", False)
+    ]
+    (bound,) = found["bindings"]
+    assert (bound["vhost"], bound["source"], bound["destination"]) == ("toy", "for now", "ours")
+    assert (bound["destination_type"], bound["routing_key"]) == ("queue", "ours")
     alone = json.loads(content(context(tmp_path, RABBITMQ), RABBITMQ, "definitions.json"))
     assert alone["vhosts"] == [{"name": "/"}] and len(alone["users"]) == 1
     assert alone["exchanges"] == []
@@ -203,7 +221,7 @@ TOLD = """
 Of = fun(List, Keys) -> lists:sort(
     [[proplists:get_value(Key, Item) || Key <- Keys] || Item <- List]) end,
 {ok, Out} = file:open("PLACE", [write]),
-[io:format(Out, "~p~n", [Each]) || Each <- [
+[io:format(Out, "~0p~n", [Each]) || Each <- [
     lists:sort(rabbit_vhost:list_names()),
     Of(rabbit_auth_backend_internal:list_users(), [user]),
     Of(rabbit_auth_backend_internal:list_permissions(), [user, vhost]),
@@ -213,7 +231,9 @@ Of = fun(List, Keys) -> lists:sort(
         {Name, proplists:get_value(type, Made), proplists:get_value(durable, Made)}
         || Made <- rabbit_exchange:info_all(<<"toy">>, [name, type, durable]),
            {resource, _, _, Name} <- [proplists:get_value(name, Made)],
-           Name =/= <<>>, binary:match(Name, <<"amq.">>) =/= {0, 4}])]],
+           Name =/= <<>>, binary:match(Name, <<"amq.">>) =/= {0, 4}]),
+    [{Key, Queue} || {binding, {resource, _, _, <<"for now">>}, Key, {resource, _, _, Queue}, _}
+        <- rabbit_binding:list(<<"toy">>)]]],
 ok = file:close(Out), init:stop().
 """
 
@@ -241,7 +261,7 @@ def test_the_broker_has_what_is_declared_and_nothing_else(tmp_path: Path) -> Non
             timeout=90,
         )
     assert told.exists(), done.stdout + done.stderr
-    vhosts, users, rights, topics, policies, exchanges = told.read_text().splitlines()
+    vhosts, users, rights, topics, policies, exchanges, bindings = told.read_text().splitlines()
     assert vhosts == '[<<"/">>,<<"toy">>]'
     assert users == '[[<<"openstack">>],[<<"toy">>],[<<"toy_guest">>]]'
     assert rights == (
@@ -250,7 +270,10 @@ def test_the_broker_has_what_is_declared_and_nothing_else(tmp_path: Path) -> Non
     assert topics == '[[<<"toy_guest">>,<<"toy">>,<<"toy">>]]'
     assert policies == '[[<<"/">>,<<"notifications">>],[<<"toy">>,<<"expiry">>]]'
     # Another of its name had taken its place: by the import alone it would stay.
-    assert exchanges == '[{<<"for now">>,topic,false},{<<"toy">>,topic,true}]'
+    assert exchanges == (
+        '[{<<"for now">>,topic,false},{<<"to all">>,fanout,false},{<<"toy">>,topic,true}]'
+    )
+    assert bindings == '[{<<"ours">>,<<"ours">>}]'
 
 
 @needs_root

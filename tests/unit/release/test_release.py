@@ -188,6 +188,31 @@ def test_only_what_the_services_side_has_counts(source: Path, name: str, counts:
     assert (program.content_hash(source) != before) is counts
 
 
+def test_any_change_is_another_edition(tmp_path: Path) -> None:
+    """Also of what no service imports; what Python or an editor leaves there is no change."""
+    source = tmp_path / "onestack"
+    (source / "cli").mkdir(parents=True)
+    (source / "cli" / "up.py").write_text("one")
+    (source / "nc").symlink_to("/nowhere/at/all")
+
+    def edition() -> str:
+        program.edition.cache_clear()
+        return program.edition(source)
+
+    first = edition()
+    (source / "cli" / "__pycache__").mkdir()
+    for name in ("__pycache__/up.pyc", "up.py~", ".up.py.swp"):
+        (source / "cli" / name).write_text("x")
+    assert edition() == first
+    (source / "cli" / "up.py").write_text("two")
+    second = edition()
+    (source / "nc").unlink()
+    (source / "nc").symlink_to("/elsewhere")
+    assert len({first, second, edition()}) == 3
+    program.edition.cache_clear()
+    assert len(program.edition()) == 12
+
+
 def test_drivers_are_found_by_their_entry_points(tmp_path: Path) -> None:
     """As stevedore looks for them, with the copy on PYTHONPATH."""
     place = tmp_path / "copy"

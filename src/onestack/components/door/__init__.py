@@ -19,7 +19,7 @@ from onestack.cluster.membership import Membership
 from onestack.cluster.protocol import PORT
 from onestack.cluster.settings import DoorSettings
 from onestack.components import hosts
-from onestack.components.door import authority, peers, shared
+from onestack.components.door import authority, follower, peers, shared
 from onestack.components.door.front import ALIVE, Front
 from onestack.components.door.passage import Passage
 from onestack.model.change import Change
@@ -37,9 +37,10 @@ from onestack.model.declarations import (
 from onestack.model.findings import Finding, refuse
 from onestack.model.host import EVERY_ROLE, PASSAGE, Role
 from onestack.model.key import Key, Kind
-from onestack.model.process import HttpProbe, Process
+from onestack.model.process import HttpProbe, NotifyProbe, Process
 from onestack.model.root_command import RootCommand
 from onestack.model.secret import Secret
+from onestack.release import program
 
 NAME = hosts.ROOM
 JOIN = hosts.JOIN
@@ -122,6 +123,10 @@ class Way(Feature):
     def on(self, ctx: Context) -> bool:
         return ctx.joined is not None
 
+    def directories(self, ctx: Context) -> Iterable[Directory]:
+        user = ctx.cloud.user(NAME)
+        yield Directory(place(ctx), user, user, 0o700)
+
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         files = authority.shown(ctx), hosts.ca(ctx)
         text = Passage(ctx.public, PORT, *files, _services(ctx)).text
@@ -138,6 +143,29 @@ class Way(Feature):
             # Whoever waits for it waits for the controller.
             probe=HttpProbe(ctx.url("identity"), seconds=120),
         )
+        tls = hosts.own(ctx)
+        yield Process(
+            name="follower",
+            component=NAME,
+            user=ctx.cloud.user(NAME),
+            run="onestack.components.door.inside.following:follow",
+            arguments={
+                "door": f"https://{in_url(ctx.public)}:{PORT}",
+                "ca": str(tls.ca),
+                "certificate": str(tls.certificate),
+                "key": str(tls.key),
+                "applied": str(hosts.applied(ctx.cloud.etc)),
+                "edition": str(hosts.edition(ctx.cloud.etc)),
+                "memory": str(follower.memory(ctx.cloud)),
+                "command": [_helper(ctx), *_follow(ctx)],
+            },
+            probe=NotifyProbe(),
+            stop_seconds=5.0,
+        )
+
+    def root_commands(self, ctx: Context) -> dict[str, tuple[RootCommand, ...]]:
+        words = tuple(re.escape(word) for word in _follow(ctx))
+        return {ctx.cloud.user(NAME): (RootCommand(words),)}
 
 
 class Door(Component):
@@ -191,10 +219,15 @@ class Door(Component):
         # Imported late: answers and checks run where only the standard library is.
         from onestack.components.door.lasting import findings
 
-        yield from findings(ctx, place(ctx))
+        yield from findings(ctx)
 
     def packages(self, ctx: Context) -> Iterable[str]:
         return ("haproxy",)
+
+    def files(self, ctx: Context) -> Iterable[ConfigFile]:
+        # No process is started anew for it.
+        text = f"{program.edition()}\n"
+        yield ConfigFile(hosts.edition(ctx.cloud.etc), text, ctx.cloud.user(self.name))
 
     def directories(self, ctx: Context) -> Iterable[Directory]:
         yield Directory(hosts.directory(ctx), mode=0o755)
@@ -207,6 +240,9 @@ class Door(Component):
 
         if ctx.members:
             yield Task("admitted", lambda: _admitted(ctx), ("ready",))
+        if ctx.joined:
+            group = ctx.cloud.user(self.name)
+            yield Task("applied", lambda: follower.ensure_applied(ctx.cloud, group), ("ready",))
 
     def _certificates(self, ctx: Context) -> Iterator[Change]:
         if ctx.joined:
@@ -241,7 +277,6 @@ def place(ctx: Context) -> Path:
 
 
 def settings(ctx: Context) -> DoorSettings:
-    helper = ctx.release.program / "onestack" / "runtime" / "root-helper"
     return DoorSettings(
         cloud=ctx.cloud.name,
         release=ctx.release.name,
@@ -257,13 +292,25 @@ def settings(ctx: Context) -> DoorSettings:
         purposes=hosts.purposes(ctx),
         accounts=ctx.secrets["hosts"],
         shared={Role.COMPUTE.value: shared.shared(ctx, Role.COMPUTE)},
-        admit=(str(helper), *_admit(ctx)),
+        admit=(_helper(ctx), *_admit(ctx)),
+        edition=str(hosts.edition(ctx.cloud.etc)),
     )
+
+
+def _helper(ctx: Context) -> str:
+    """What has the supervisor run a command."""
+    return str(ctx.release.program / "onestack" / "runtime" / "root-helper")
 
 
 def _admit(ctx: Context) -> tuple[str, ...]:
     """What makes on the controller all that its hosts need there, any number of times."""
     return (str(LAUNCHER), "up", "--wait", "--name", ctx.cloud.name, "--root", str(ctx.cloud.root))
+
+
+def _follow(ctx: Context) -> tuple[str, ...]:
+    """What brings a host that has joined to what its controller says, if it is not there yet."""
+    launcher, verb, *rest = _admit(ctx)
+    return (launcher, verb, "--if-told", *rest)
 
 
 def _front(ctx: Context) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.answers.values import Answers
-from onestack.components import hosts, lasting, openstack, periodic
+from onestack.components import bus, hosts, lasting, openstack, periodic
 from onestack.components.nova import passing, pci
 from onestack.components.nova.novnc import ensure_novnc, novnc_directory
 from onestack.components.nova.vendordata import ensure_vendordata, vendordata_file
@@ -275,6 +275,8 @@ class Nova(Component):
         def process(name: str, needs: tuple[str, ...], probe: Probe, **more: Any) -> Process:
             config = str(_compute_config(ctx) if name == "compute" else _config(ctx))
             arguments = {"config": config, "web": str(novnc_directory(ctx))}
+            if name in ("api", "compute") and ctx.offers(hosts.AUTHORITY):
+                arguments["standing"] = json.dumps(_standing())
             if name == "compute" and ctx.offers(hosts.AUTHORITY):
                 arguments["trusted"] = json.dumps(openstack.bus_accounts(ctx))
             return Process(
@@ -435,6 +437,14 @@ def _own_certificate(ctx: Context) -> Certificate | None:
     """The operator's, for consoles."""
     own = tuple(str(ctx.answers[f"CONFIG_VNC_SSL_{what}"]) for what in ("CERT", "KEY"))
     return Certificate(*own) if any(own) else None
+
+
+def _standing() -> dict[str, list[str]]:
+    """What the broker has made for all: names of exchanges, and of queues."""
+    return {
+        "exchanges": [exchange.name for exchange in bus.EXCHANGES],
+        "queues": [queue.name for queue in bus.QUEUES],
+    }
 
 
 def _config(ctx: Context) -> Path:

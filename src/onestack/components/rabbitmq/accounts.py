@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from onestack.components import bus
+from onestack.components.hosts import DOOR
 from onestack.components.rabbitmq import hosts
 from onestack.model.context import Context
 from onestack.model.declarations import BusAccount, BusPolicy
@@ -44,7 +46,7 @@ def accounts(ctx: Context) -> list[Account]:
     """
     user = str(ctx.answers["CONFIG_AMQP_AUTH_USER"])
     declared = [
-        BusAccount(user, "rabbitmq", MAIN, policies=(NOTIFICATIONS,)),
+        BusAccount(user, "rabbitmq", MAIN, policies=(NOTIFICATIONS,), **_standing(ctx)),
         *(account for declared in ctx.model for account in declared.bus),
     ]
     names = [account.user for account in declared]
@@ -56,6 +58,13 @@ def accounts(ctx: Context) -> list[Account]:
         for member in ctx.members
     )
     return [*own, *others]
+
+
+def _standing(ctx: Context) -> dict[str, Any]:
+    """What hosts that join use together, and none of them may make or delete."""
+    if not ctx.offers(DOOR):
+        return {}
+    return {"exchanges": bus.EXCHANGES, "queues": bus.QUEUES}
 
 
 def definitions(wanted: Iterable[Account]) -> str:
@@ -91,7 +100,7 @@ def definitions(wanted: Iterable[Account]) -> str:
                 {
                     "vhost": account.vhost,
                     "name": exchange.name,
-                    "type": "topic",
+                    "type": exchange.kind,
                     "durable": exchange.durable,
                     "auto_delete": False,
                     "internal": False,
@@ -99,6 +108,29 @@ def definitions(wanted: Iterable[Account]) -> str:
                 }
                 for account in declared
                 for exchange in account.exchanges
+            ],
+            "queues": [
+                {
+                    "vhost": account.vhost,
+                    "name": queue.name,
+                    "durable": queue.durable,
+                    "auto_delete": False,
+                    "arguments": {},
+                }
+                for account in declared
+                for queue in account.queues
+            ],
+            "bindings": [
+                {
+                    "vhost": account.vhost,
+                    "source": queue.exchange,
+                    "destination": queue.name,
+                    "destination_type": "queue",
+                    "routing_key": queue.name,
+                    "arguments": {},
+                }
+                for account in declared
+                for queue in account.queues
             ],
             "policies": [
                 {
@@ -145,7 +177,7 @@ def only(declared: Iterable[BusAccount]) -> str:
     topics = [(a.user, a.vhost, t.exchange) for a in declared for t in a.topics]
     policies = [(a.vhost, p.name) for a in declared for p in a.policies]
     exchanges = [
-        f"{{{_binary(a.vhost)},{_binary(e.name)},{str(e.durable).lower()}}}"
+        f"{{{_binary(a.vhost)},{_binary(e.name)},{e.kind},{str(e.durable).lower()}}}"
         for a in declared
         for e in a.exchanges
     ]
@@ -175,13 +207,13 @@ Told = fun(List, Keys) ->
                          [user, vhost, exchange]) -- Topics],
 [rabbit_policy:delete(V, P, By)
     || {V, P} <- Told(rabbit_policy:list(), [vhost, name]) -- Policies],
-As = fun(Found, Durable) ->
-    catch rabbit_exchange:assert_equivalence(Found, topic, Durable, false, false, []) end,
+As = fun(Found, Kind, Durable) ->
+    catch rabbit_exchange:assert_equivalence(Found, Kind, Durable, false, false, []) end,
 [begin
     rabbit_exchange:delete(Name, false, By),
-    rabbit_exchange:declare(Name, topic, Durable, false, false, [], By)
- end || {V, E, Durable} <- Exchanges, Name <- [rabbit_misc:r(V, exchange, E)],
-        {ok, Found} <- [rabbit_exchange:lookup(Name)], As(Found, Durable) =/= ok],
+    rabbit_exchange:declare(Name, Kind, Durable, false, false, [], By)
+ end || {V, E, Kind, Durable} <- Exchanges, Name <- [rabbit_misc:r(V, exchange, E)],
+        {ok, Found} <- [rabbit_exchange:lookup(Name)], As(Found, Kind, Durable) =/= ok],
 ok."""
 
 

@@ -5,23 +5,23 @@ for each server of it (``TOPIC.HOST``), and an exchange ``TOPIC_fanout`` for all
 answered comes to a queue ``reply_ID`` by the default exchange. Nova's topics are in one exchange.
 On a host the ``ID`` of its queues begins with its name (``use_queue_manager``).
 
-What cannot be had: the library declares each exchange that it uses, and each topic's queue, and
-what may be declared may be deleted; the next who needs it makes it anew. What the default exchange
-leads to cannot be limited by the broker: a host may put a message into any queue whose name it
-knows, and read none but its own and ``compute``, which nobody writes to. That it may call another
-compute by nova's exchange, too, opens nothing.
+It makes what is its own. What it shares with others (`onestack.components.bus`) the broker has
+made: who may declare something may delete it, too.
+
+What cannot be had: what the default exchange leads to cannot be limited by the broker: a host may
+put a message into any queue whose name it knows, and read none but its own and ``compute``, which
+nobody writes to. That it may call another compute by nova's exchange, too, opens nothing.
 """
 
 from __future__ import annotations
 
 import re
 
+from onestack.components import bus
 from onestack.components.openstack import HOSTS_PROCESS
 from onestack.model.declarations import BusAccount, TopicPermission
 from onestack.model.host import Member
 
-EXCHANGE = "nova"
-"""Of all of nova's topics (``control_exchange``)."""
 TOLD = r"(conductor|scheduler)"
 """Topics that a compute service calls."""
 OTHERS = r"compute(-alt)?\.."
@@ -33,18 +33,18 @@ def account(member: Member, vhost: str) -> BusAccount:
     """The host's."""
     own, name = member.accounts["messaging"], re.escape(member.name)
     its = rf"{name}:{HOSTS_PROCESS}:[0-9]+"
-    queues = rf"compute(-alt)?(\.{name}|_fanout_{its})?|reply_{its}"
-    exchanges = rf"{EXCHANGE}|compute(-alt)?_fanout"
+    queues = rf"compute(-alt)?(\.{name}|_fanout_{its})|reply_{its}"
+    heard = rf"{bus.EXCHANGE}|compute(-alt)?(_fanout)?"
     return BusAccount(
         own.user,
         "",
         vhost,
-        configure=rf"^({queues}|{exchanges}|scheduler_fanout)$",
-        write=rf"^({queues}|{EXCHANGE}|scheduler_fanout|amq\.default)$",
-        read=rf"^({queues}|{exchanges})$",
+        configure=rf"^({queues})$",
+        write=rf"^({queues}|{bus.EXCHANGE}|scheduler_fanout|amq\.default)$",
+        read=rf"^({queues}|{heard})$",
         topics=(
             TopicPermission(
-                EXCHANGE,
+                bus.EXCHANGE,
                 write=rf"^({TOLD}(\.|$)|{OTHERS})",
                 read=rf"^compute(-alt)?(\.{name})?$",
             ),

@@ -20,27 +20,37 @@ def admit(command: tuple[str, ...], seconds: float = SECONDS) -> None:
     Raises `OnestackError`.
     """
     cure = "on the controller: onestack up; then the same command here again"
-    # A file: `up` may start this very process anew, and goes on where nobody reads what it says.
-    with tempfile.TemporaryFile("w+", errors="replace") as said:
-        try:
-            done = subprocess.run(command, stdout=said, stderr=said, timeout=seconds, check=False)
-        except subprocess.TimeoutExpired:
-            raise OnestackError(
-                "the controller has not made ready for this host", f"it took {seconds:.0f} s", cure
-            ) from None
-        said.seek(0)
-        text = said.read()
-    sys.stderr.write(text)
-    if done.returncode:
-        why, its = _problem(text)
+    code, text = ran(command, seconds)
+    if code is None:
+        raise OnestackError(
+            "the controller has not made ready for this host", f"it took {seconds:.0f} s", cure
+        )
+    if code:
+        why, its = problem(text)
         raise OnestackError(
             "the controller could not make ready for this host",
-            why or f"onestack up ended with {done.returncode} there",
+            why or f"onestack up ended with {code} there",
             f"{its}\non the controller; then the same command here again" if its else cure,
         )
 
 
-def _problem(text: str) -> tuple[str, str]:
+def ran(command: tuple[str, ...], seconds: float = SECONDS) -> tuple[int | None, str]:
+    """How an `up` ended (``None``: not within ``seconds``; it goes on), and what it said."""
+    # A file: `up` may start this very process anew, and goes on where nobody reads what it says.
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        try:
+            code: int | None = subprocess.run(
+                command, stdout=said, stderr=said, timeout=seconds, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = None
+        said.seek(0)
+        text = said.read()
+    sys.stderr.write(text)
+    return code, text
+
+
+def problem(text: str) -> tuple[str, str]:
     """Of what `up` said, its error and the cure: the progress stands before it."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     begins = [number for number, line in enumerate(lines) if line.startswith(SAID)]

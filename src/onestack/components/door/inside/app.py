@@ -19,8 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from onestack.cluster import protocol
+from onestack.cluster.following import Reports, revision
 from onestack.cluster.membership import Issued, Member, Membership, NotAMember, Removed, Wish
-from onestack.cluster.protocol import Certify, Hello, Join, Reach, Refusal, Renew, Standing
+from onestack.cluster.protocol import (
+    Certify,
+    Following,
+    Hello,
+    Join,
+    Reach,
+    Refusal,
+    Renew,
+    Standing,
+    Wanted,
+)
 from onestack.cluster.settings import DoorSettings
 from onestack.cluster.tokens import JoinToken, TokenRefused
 from onestack.components.door.inside import issuing
@@ -52,6 +63,8 @@ class Door:
         self._to_end = threading.Lock()
         """Held by who waits to have it run for hosts that left."""
         self.hosts = Membership(Path(settings.folder), taken=(settings.controller,))
+        self.reports = Reports.below(Path(settings.folder))
+        self.reports.keep_only({m.identity for m in self.hosts.document().members})
         self._ways: dict[tuple[str, str], Callable[[Environ], object]] = {
             ("GET", protocol.HELLO): self.hello,
             ("POST", protocol.REACH): self.reach,
@@ -61,6 +74,7 @@ class Door:
             ("POST", protocol.RENEW): self.renew,
             ("POST", protocol.CERTIFY): self.certify,
             ("POST", protocol.LEAVE): self.leave,
+            ("POST", protocol.FOLLOW): self.follow,
         }
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -182,6 +196,20 @@ class Door:
 
         LOG.info("%s has a certificate made to show to other hosts", member.name)
         return {"certificate": self.hosts.certified(member, sign).certificate}
+
+    def follow(self, environ: Environ) -> Wanted:
+        """What the host should be brought up with; what it says of itself is written down."""
+        member, said = self._member(environ), _body(environ, Following)
+        try:
+            self.reports.put(member.identity, said)
+        except OSError as error:  # a full disk keeps no host from following
+            LOG.error("what %s says is not kept: %s", member.name, error)
+        shown = filter(None, map(member.newest, self.settings.purposes))
+        return Wanted(
+            revision(self.settings.standing(member)),
+            Path(self.settings.edition).read_text(encoding="ascii").strip(),
+            renew=not all(issuing.lasts(one.ends) for one in (member.certificates[-1], *shown)),
+        )
 
     def leave(self, environ: Environ) -> dict[str, str]:
         gone = self.hosts.remove(self._member(environ).name)

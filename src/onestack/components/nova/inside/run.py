@@ -11,7 +11,7 @@ import sys
 from socket import socket
 from typing import Any
 
-from onestack.components.nova.inside import callers, connection
+from onestack.components.nova.inside import callers, connection, standing
 from onestack.model.process import Process
 from onestack.runtime import messaging, service, wsgi
 
@@ -23,6 +23,7 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     """The compute API, the metadata API, conductor and scheduler."""
     sys.argv[:] = ["nova-api"]
     _native_threads()
+    _take_what_stands(spec)
     from nova.api.openstack import wsgi_app
     from nova.conductor import rpcapi as conductor
     from nova.scheduler import rpcapi as scheduler
@@ -40,6 +41,7 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
 
 def compute(spec: Process, sockets: dict[str, socket]) -> None:
     _configure("nova-compute", spec)
+    _take_what_stands(spec)
     import nova.conf
     import nova.db.main.api
     import os_brick
@@ -81,6 +83,11 @@ def novncproxy(spec: Process, sockets: dict[str, socket]) -> None:
         RequestHandlerClass=websocketproxy.NovaProxyRequestHandler,
         security_proxy=rfb.RFBSecurityProxy(),
     ).start_server()
+
+
+def _take_what_stands(spec: Process) -> None:
+    if at_the_bus := spec.arguments.get("standing"):
+        standing.take_as_it_is(**json.loads(at_the_bus))
 
 
 def _native_threads() -> None:

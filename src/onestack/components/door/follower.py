@@ -1,0 +1,90 @@
+"""What has a host that has joined keep up with its controller, and how far hosts have come."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from onestack.cluster.following import JOINING, Condition, Reports, condition, revision
+from onestack.cluster.membership import Member, Membership
+from onestack.cluster.protocol import Standing
+from onestack.cluster.settings import DoorSettings
+from onestack.components import hosts
+from onestack.host.files import ensure_file
+from onestack.model.change import Change
+from onestack.model.cloud import Cloud
+from onestack.model.codec import from_plain
+
+
+def conditions(cloud: Cloud) -> list[tuple[Member, Condition]]:
+    """Of each host, as the controller knows it at this moment.
+
+    Raises `OnestackError` where the list of hosts cannot be read.
+    """
+    place = cloud.data / hosts.ROOM
+    members = Membership(place).document().members
+    try:
+        settings = DoorSettings.read(cloud.etc / hosts.ROOM / "door.json")
+        edition = Path(settings.edition).read_text(encoding="ascii").strip()
+        wanted = {m.identity: revision(settings.standing(m)) for m in members if m.admitted}
+    except (OSError, ValueError) as error:
+        # as after an update, before the first `up`
+        unknown = Condition("unknown", "may be up to date or not: onestack up tells", str(error))
+        return [(m, unknown if m.admitted else JOINING) for m in members]
+    reports = Reports.below(place)
+    return [
+        (
+            m,
+            condition(reports.of(m.identity), wanted[m.identity], edition)
+            if m.admitted
+            else JOINING,
+        )
+        for m in members
+    ]
+
+
+def ensure_applied(cloud: Cloud, group: str) -> Iterator[Change]:
+    """On a host that has joined, when all of it was done: what it was brought up with."""
+    kept = json.loads(hosts.standing(cloud.etc).read_text(encoding="utf-8"))
+    text = revision(from_plain(Standing, kept["standing"])) + "\n"
+    yield from ensure_file(hosts.applied(cloud.etc), text, mode=0o640, group=group)
+
+
+def is_applied(cloud: Cloud, standing: Standing) -> bool:
+    """Whether the host was brought up with that, to the end."""
+    try:
+        return hosts.applied(cloud.etc).read_text(encoding="ascii").strip() == revision(standing)
+    except OSError:
+        return False
+
+
+def memory(cloud: Cloud) -> Path:
+    """What the follower remembers of its last try."""
+    return cloud.data / hosts.ROOM / "followed.json"
+
+
+@dataclass(frozen=True)
+class Behind:
+    """Why a host is not as its controller wants it, by its own word."""
+
+    problem: str
+    again: float
+    """When it tries once more (seconds since 1970); 0: not before something changes."""
+
+    @property
+    def sentence(self) -> str:
+        when = time.strftime("; it tries again at %H:%M:%S", time.localtime(self.again))
+        return f"{self.problem}{when if self.again else ''}"
+
+
+def behind(cloud: Cloud) -> Behind | None:
+    """On a host that has joined; ``None`` where nothing keeps it from following."""
+    try:
+        raw = json.loads(memory(cloud).read_text(encoding="utf-8"))
+        found = Behind(str(raw["problem"]), float(raw["again"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if found.problem else None

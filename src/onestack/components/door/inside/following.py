@@ -1,0 +1,163 @@
+"""A host keeps up with its controller: a child of its supervisor (services' environment).
+
+It asks the door, as the user that may read the host's certificate, and where something else is
+wanted than what the host was brought up with, it has the supervisor run the one command that it
+may have run as root: `onestack up`, as it would be typed. What fails is tried again, later each
+time; what was tried is written down first, so that nothing that ends this process makes it hurry.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from socket import socket
+
+from onestack.cluster import protocol
+from onestack.cluster.client import DoorClient, Place
+from onestack.cluster.following import INTERVAL, LONGEST
+from onestack.cluster.protocol import Following, Refusal, Wanted
+from onestack.components.door.inside.admitting import problem, ran
+from onestack.kernel.files import write
+from onestack.model.codec import from_plain, to_plain
+from onestack.model.errors import OnestackError
+from onestack.model.process import Process
+from onestack.runtime.notify import tell_ready
+
+FIRST, LAST = 60.0, 3600.0
+"""Seconds until what failed is tried again: at first, and at most."""
+OTHER = "this host has another onestack than the controller, and does not follow it"
+LOG = logging.getLogger("onestack.follower")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was tried last; kept, and shown by `status` and `doctor`."""
+
+    wanted: str = ""
+    times: int = 0
+    again: float = 0.0
+    """Not before then (seconds since 1970)."""
+    problem: str = ""
+    """Why it is not as the controller wants it; nothing: it is, or will be."""
+
+
+@dataclass
+class Follower:
+    """``applied`` and ``edition`` are files that `up` writes; ``memory`` is this process's own."""
+
+    applied: Path
+    edition: Path
+    memory: Path
+    ask: Callable[[Following], Wanted]
+    """Raises `OnestackError`."""
+    bring_up: Callable[[], str]
+    """What kept it from ending well; nothing if it did."""
+    now: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        self._said = ""
+        try:
+            self._tried = from_plain(Tried, json.loads(self.memory.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            self._tried = Tried()
+
+    def step(self) -> None:
+        """Ask once, and do what is to be done."""
+        own, edition, tried = _text(self.applied), _text(self.edition), self._tried
+        left = max(0.0, tried.again - self.now()) if tried.problem else 0.0
+        word = Following(own, edition, problem=tried.problem, again=left)
+        try:
+            wanted = self.ask(word)
+        except OnestackError as error:
+            self._say(error.what)
+            if isinstance(error, Refusal):
+                # Not where it is away: it comes back, and the machine does its work meanwhile.
+                self._remember(Tried(problem=OTHER if error.exit_code == 2 else error.what))
+            return
+        if wanted.edition != edition:
+            self._say(OTHER)
+            self._remember(Tried(problem=OTHER))
+            return
+        if wanted.revision == own and not wanted.renew:
+            self._say("up to date")
+            self._remember(Tried())
+            return
+        key = f"{wanted.revision}{' renew' if wanted.renew else ''}"
+        if tried.wanted == key and self.now() < tried.again:
+            if not tried.problem:
+                # Brought up well, and still not there: not at once once more.
+                self._remember(replace(tried, problem="onestack up ended well and changed nothing"))
+            return
+        self._try(key, word)
+
+    def _try(self, key: str, word: Following) -> None:
+        times = self._tried.times + 1 if self._tried.wanted == key else 1
+        again = self.now() + min(FIRST * 2 ** (times - 1), LAST)
+        self._remember(Tried(key, times, again, self._tried.problem))
+        LOG.info("the controller wants something else: onestack up")
+        try:
+            self.ask(replace(word, trying=True))
+        except OnestackError as error:
+            self._say(error.what)
+        found = self.bring_up()
+        again = self.now() + min(FIRST * 2 ** (times - 1), LAST)
+        self._remember(Tried(key, times, again, found[:LONGEST]))
+        LOG.info("%s", found or "done")
+        self._said = ""
+
+    def _remember(self, tried: Tried) -> None:
+        if tried != self._tried:
+            self._tried = tried
+            write(self.memory, json.dumps(to_plain(tried)) + "\n", 0o600)
+
+    def _say(self, what: str) -> None:
+        """Once, and not each time."""
+        if what != self._said:
+            self._said = what
+            LOG.info("%s", what)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def up(command: tuple[str, ...]) -> str:
+    """What kept `onestack up` from ending well."""
+    code, text = ran(command)
+    if code == 0:
+        return ""
+    if code is None:
+        return "onestack up has not ended yet"
+    why, cure = problem(text)
+    return "\n".join(filter(None, (why or f"onestack up ended with {code}", cure)))
+
+
+def follow(spec: Process, sockets: dict[str, socket]) -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s"
+    )
+    told = {name: str(value) for name, value in spec.arguments.items() if name != "command"}
+    command = tuple(map(str, spec.arguments["command"]))
+
+    def ask(word: Following) -> Wanted:
+        # Read each time: what is shown is another one once it was renewed.
+        own = Path(told["certificate"]), Path(told["key"])
+        client = DoorClient(Place.read(told["door"]), Path(told["ca"]).read_text(), own)
+        return client.ask("POST", protocol.FOLLOW, Wanted, word)
+
+    applied, edition, memory = (Path(told[name]) for name in ("applied", "edition", "memory"))
+    follower = Follower(applied, edition, memory, ask, lambda: up(command))
+    tell_ready()
+    while True:
+        follower.step()
+        # Not all hosts at once.
+        time.sleep(INTERVAL + random.uniform(0, INTERVAL / 3))
