@@ -51,7 +51,6 @@ def clouds_yaml(cloud: CloudUnderTest, tmp_path_factory: pytest.TempPathFactory)
         line.split("=", 1) for line in cloud.type("env").splitlines() if line.startswith("OS_")
     )
     image = cloud.type("openstack image list -f value -c Name").split()[0]
-    flavor = cloud.type("openstack flavor list -f value -c Name").split()[0]
 
     def entry(user: str, password: str, **scope: str) -> dict[str, object]:
         domain = "Default"
@@ -73,7 +72,7 @@ def clouds_yaml(cloud: CloudUnderTest, tmp_path_factory: pytest.TempPathFactory)
         "devstack-admin": entry("admin", admin, **project("admin")),
         "devstack-system-admin": entry("admin", admin, system_scope="all"),
     }
-    extra = {"functional": {"image_name": image, "flavor_name": flavor}}
+    extra = {"functional": {"image_name": image, "flavor_name": "m1.nano"}}
     file = tmp_path_factory.mktemp("clouds") / "clouds.yaml"
     file.touch(mode=0o600)
     file.write_text(json.dumps({"clouds": clouds, **extra}))
