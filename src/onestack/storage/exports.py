@@ -1,4 +1,4 @@
-"""What other hosts may open of this one's volumes, by NBD: a folder for each, a file for each volume.
+"""What other hosts may open of this one's volumes: a folder for each, a file for each volume.
 
 ``FOLDER/IDENTITY/VOLUME.json``. These files are all that is known of it: who serves a host
 (`onestack.storage.nbd`) reads its folder when it starts, and is told of what comes and goes
@@ -87,11 +87,16 @@ class Exports:
         place = home / f"{volume}.json"
         if place.exists() and (known := _read(place)).path == str(path):
             return known
-        home.mkdir(mode=0o750, exist_ok=True)
         made = Export(host, volume, secrets.token_hex(15), str(path))
-        write(place, json.dumps(asdict(made)) + "\n", 0o640)
-        sync_directory(home)
+        self.put(identity, made)
         return made
+
+    def put(self, identity: str, export: Export) -> None:
+        """As it was before it was taken back."""
+        home = self._home(identity)
+        home.mkdir(mode=0o750, exist_ok=True)
+        write(home / f"{export.volume}.json", json.dumps(asdict(export)) + "\n", 0o640)
+        sync_directory(home)
 
     def forget(self, identity: str, volume: str) -> None:
         """That the host may open the volume."""
@@ -104,13 +109,13 @@ class Exports:
 
     def forget_others(
         self, identities: Collection[str], right: Callable[[Export], bool]
-    ) -> list[tuple[str, Export]]:
+    ) -> list[Export]:
         """All that is no host's of these, or not ``right``; what that was."""
         gone = []
         for identity, path in list(self._files()):
             known = _read(path)
             if identity not in identities or not right(known):
-                gone.append((identity, known))
+                gone.append(known)
                 self.forget(identity, known.volume)
         for home in self._homes():
             if home.name not in identities:

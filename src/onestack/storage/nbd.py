@@ -15,6 +15,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,7 +33,9 @@ class NotServed(Exception):
     """The daemon did not do what it was to; in words."""
 
 
-def words(folder: Path, identity: str, tls: Path, subject: str, sockets: dict[str, int]) -> list[str]:
+def words(
+    folder: Path, identity: str, tls: Path, subject: str, sockets: dict[str, int]
+) -> list[str]:
     """The daemon's command line.
 
     ``tls`` has the files as QEMU looks for them, ``subject`` is what stands in the host's
@@ -98,26 +101,33 @@ class Monitor:
 
     def end(self, export: Export) -> None:
         """Also for who has it open. Any number of times."""
-        if export.node in self._served():
-            self._ask("block-export-del", id=export.node, mode="hard")
-            while export.node in self._served():
-                self._wait(export)
-        if export.node in self._nodes():
-            self._ask("blockdev-del", **{"node-name": export.node})
+        self._end(export.node)
 
     def renew(self, export: Export) -> None:
         """The file has another size: who has it open connects again, and sees it then."""
         self.end(export)
         self.serve(export)
 
+    def keep(self, exports: Collection[Export]) -> None:
+        """These are served, and nothing else is."""
+        for node in self._served() - {export.node for export in exports}:
+            self._end(node)
+        for export in exports:
+            self.serve(export)
+
     def names(self) -> set[str]:
         """What `Export.node` is of all that are served."""
         return self._served()
 
-    def _wait(self, export: Export) -> None:
-        if time.monotonic() > self._until:
-            raise NotServed(f"the volume {export.volume} is still served")
-        time.sleep(0.05)
+    def _end(self, node: str) -> None:
+        if node in self._served():
+            self._ask("block-export-del", id=node, mode="hard")
+            while node in self._served():
+                if time.monotonic() > self._until:
+                    raise NotServed(f"{node} does not end")
+                time.sleep(0.05)
+        if node in self._nodes():
+            self._ask("blockdev-del", **{"node-name": node})
 
     def _served(self) -> set[str]:
         return {one["id"] for one in self._ask("query-block-exports")}

@@ -49,9 +49,10 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     from nova.objects import base
     from oslo_service import opts
 
-    from onestack.components.nova.inside import volumes
+    from onestack.components.nova.inside import moved_volumes, volumes
 
     volumes.use_local_volumes()
+    moved_volumes.move_with_volumes()
     opts.register_service_opts(nova.conf.CONF)
     os_brick.setup(nova.conf.CONF)
     os_vif.initialize()
