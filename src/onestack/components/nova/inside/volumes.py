@@ -63,8 +63,8 @@ class Served(LibvirtNetVolumeDriver):  # type: ignore[misc]
     """What the controller serves: QEMU is the client, nothing of it is on this host."""
 
     def get_config(self, connection_info: Any, disk_info: Any) -> Any:
-        made = _Disk()
-        vars(made).update(vars(super().get_config(connection_info, disk_info)))
+        made: Any = _Disk()
+        made.__dict__.update(vars(super().get_config(connection_info, disk_info)))
         return made
 
     def connect_volume(self, connection_info: Any, instance: Any) -> None:
