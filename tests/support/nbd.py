@@ -120,9 +120,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(
-    place: Path, folder: Path, identity: str, tls: Path, subject: str
-) -> Iterator[Server]:
+def server(place: Path, folder: Path, identity: str, tls: Path, subject: str) -> Iterator[Server]:
     """One for the host; ``place`` is an empty folder for its socket and log."""
     monitor = socket.socket(socket.AF_UNIX)
     monitor.bind(str(place / "monitor"))

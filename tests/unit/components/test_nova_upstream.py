@@ -45,6 +45,11 @@ def test_volumes_that_are_not_reached() -> None:
 
 
 @needs_services
+def test_a_guest_that_waited_for_its_volumes_goes_on() -> None:
+    tried(TRIALS, "waits")
+
+
+@needs_services
 def test_a_guest_sees_that_its_served_volume_has_grown() -> None:
     tried(TRIALS, "grown_over_there")
 

@@ -50,9 +50,7 @@ def one(tmp_path: Path, exports: Exports) -> Export:
 
 
 @pytest.fixture
-def served(
-    tmp_path: Path, authority: Authority, exports: Exports, one: Export
-) -> Iterator[Server]:
+def served(tmp_path: Path, authority: Authority, exports: Exports, one: Export) -> Iterator[Server]:
     tls = authority.signed("controller", "volumes:controller")[0]
     with server(tmp_path, exports.folder, MINE, tls, f"CN={SUBJECT}") as made:
         yield made
@@ -142,7 +140,7 @@ def test_what_the_folder_has_is_served_after_a_kill(
 class _Guest:
     """A guest's QEMU, without a guest: it has the volume as nova has it given."""
 
-    def __init__(self, place: Path, served: Server, tls: Path, name: str) -> None:
+    def __init__(self, place: Path, served: Server, tls: Path, name: str, delay: int = 600) -> None:
         place.mkdir()
         self._monitor = place / "monitor"
         self._log = (place / "log").open("w")
@@ -152,7 +150,7 @@ class _Guest:
             "server": {"type": "inet", "host": ADDRESS, "port": str(served.port)},
             "export": name,
             "tls-creds": "tls",
-            "reconnect-delay": 600,
+            "reconnect-delay": delay,
         }
         self.process = subprocess.Popen(
             [
@@ -224,9 +222,7 @@ def test_a_guest_waits_for_the_daemon_and_goes_on(guest: _Guest, served: Server)
 @pytest.mark.skipif(
     not Path("/usr/bin/qemu-system-x86_64").exists(), reason="needs the package qemu-system-x86"
 )
-def test_a_guest_sees_that_its_volume_grew(
-    guest: _Guest, served: Server, one: Export
-) -> None:
+def test_a_guest_sees_that_its_volume_grew(guest: _Guest, served: Server, one: Export) -> None:
     """Once it has connected again, which it does when it reads: so nova's driver has it read."""
     wanted = {"node-name": "disk", "size": 8 * MIB}
     with Path(one.path).open("r+b") as file:
@@ -238,3 +234,28 @@ def test_a_guest_sees_that_its_volume_grew(
     assert guest("block_resize", **wanted) == {"return": {}}
     (disk,) = guest("query-block")["return"]
     assert disk["inserted"]["image"]["virtual-size"] == 8 * MIB
+
+
+@pytest.mark.skipif(
+    not Path("/usr/bin/qemu-system-x86_64").exists(), reason="needs the package qemu-system-x86"
+)
+def test_a_guest_of_an_older_libvirt_connects_again_when_it_is_asked_to(
+    tmp_path: Path, served: Server, own: Path, one: Export
+) -> None:
+    """Which lets QEMU wait for nothing: it fails what was asked, and has the connection later."""
+    guest = _Guest(tmp_path / "guest", served, own, one.name, 0)
+    wanted = {"node-name": "disk", "size": 8 * MIB}
+    try:
+        with Path(one.path).open("r+b") as file:
+            file.truncate(8 * MIB)
+        served.kill()
+        served.start()
+        until = time.monotonic() + 120
+        while True:
+            guest("human-monitor-command", **{"command-line": 'qemu-io disk "read 0 512"'})
+            if "error" not in guest("block_resize", **wanted):
+                break
+            assert time.monotonic() < until
+            time.sleep(0.5)
+    finally:
+        guest.end()

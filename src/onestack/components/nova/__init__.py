@@ -285,6 +285,8 @@ class Nova(Component):
             arguments = {"config": config, "web": str(novnc_directory(ctx))}
             if name == "compute" and ctx.offers(hosts.AUTHORITY):
                 arguments["trusted"] = json.dumps(openstack.bus_accounts(ctx))
+            if name == "compute" and ctx.joined:
+                arguments["served"] = "y"  # its guests' volumes
             return Process(
                 name=f"nova-{name}",
                 component=self.name,

@@ -11,7 +11,7 @@ import sys
 from socket import socket
 from typing import Any
 
-from onestack.components.nova.inside import callers, connection
+from onestack.components.nova.inside import callers, connection, waiting
 from onestack.model.process import Process
 from onestack.runtime import messaging, service, wsgi
 
@@ -62,7 +62,7 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     if trusted := spec.arguments.get("trusted"):
         messaging.admit_only(callers.admits(json.loads(trusted)))
     made = _service("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT)
-    service.serve(_Compute(made), timeout=STOP_TIMEOUT)
+    service.serve(_Compute(made, bool(spec.arguments.get("served"))), timeout=STOP_TIMEOUT)
 
 
 def novncproxy(spec: Process, sockets: dict[str, socket]) -> None:
@@ -134,11 +134,19 @@ class _Heard:
 class _Compute(_Heard):
     """It is not put off by a libvirtd that restarts, and ends by itself."""
 
-    def __init__(self, service: Any) -> None:
+    def __init__(self, service: Any, served: bool) -> None:
         super().__init__(service)
         self._host = service.manager.driver._host
         connection.reconnect_at_once(self._host)
+        self._waiting = waiting.Waiting(self._host) if served else None
+
+    def start(self) -> None:
+        super().start()
+        if self._waiting:
+            self._waiting.start()
 
     def stop(self) -> None:
+        if self._waiting:
+            self._waiting.stop()
         connection.end_events(self._host)
         super().stop()

@@ -19,8 +19,9 @@ from nova.virt.libvirt.volume.net import LibvirtNetVolumeDriver
 from nova.virt.libvirt.volume.volume import LibvirtVolumeDriver
 
 WAIT = 86400
-"""Seconds for which a guest's reads and writes wait for the controller, and fail then: it is as a
-disk that does not answer, and not as one that is broken."""
+"""Seconds for which a guest's reads and writes wait for the controller. Then, and at once where
+libvirt does not know of that (before 9.1), the guest stops until the controller is there again
+(`waiting`): it is as a disk that does not answer, and not as one that is broken."""
 REACHED = 60.0
 """Seconds for which the controller is waited for before a server gets a volume of its."""
 LATER = (
@@ -53,6 +54,8 @@ class _Disk(config.LibvirtConfigGuestDisk):  # type: ignore[misc]
 
     def format_dom(self) -> Any:
         disk = super().format_dom()
+        for policy in ("error_policy", "rerror_policy"):
+            disk.find("driver").set(policy, "stop")
         source = disk.find("source")
         source.set("tls", "yes")
         source.append(etree.Element("reconnect", delay=str(WAIT)))
@@ -94,8 +97,28 @@ class Served(LibvirtNetVolumeDriver):  # type: ignore[misc]
             raise exception.VolumeExtendFailed(volume_id=volume, reason=LATER)
         guest = self.host.get_guest(instance)
         if guest.is_active():
-            _read(guest._domain, config.make_libvirt_device_alias(volume))
+            _resize(guest, volume, requested_size)
         return requested_size
+
+
+def _resize(guest: Any, volume: str, size: int) -> None:
+    """As nova has it done after that, which is no more than said again then."""
+    import libvirt
+
+    disk = next((disk for disk in guest.get_all_disks() if disk.serial == volume), None)
+    if disk is None:
+        raise exception.VolumeNotFound(volume_id=volume)
+    until = time.monotonic() + REACHED
+    while True:
+        _read(guest._domain, config.make_libvirt_device_alias(volume))
+        try:
+            guest.get_block_device(disk.target_dev).resize(size)
+            return
+        except libvirt.libvirtError:
+            # It connects in the background, and has the old size until then.
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
 
 
 def _read(domain: Any, alias: str) -> None:
