@@ -1048,6 +1048,7 @@ def volumes_are_served_to_other_hosts(driver: Any) -> None:
     assert not _asked(told, "read 0 4k")
     again = driver.initialize_connection(one, there)
     assert again["data"]["name"] != told["data"]["name"]
+    one.status = "in-use"
     driver.update_provider_info([one], [])
     assert _asked(again, "read 0 4k")
     # what is attached to no server any more, as cinder has it at its start

@@ -306,19 +306,18 @@ def moved() -> None:
     one = compute(Domain())
     one._host.find_secret.return_value = None
     one.disk_cachemodes = {}
-    flags: list[int] = []
+    given: list[int] = []
+    definition = [""]
     there = SimpleNamespace(
-        XMLDesc=lambda flags: now, migrateToURI3=lambda to, params, flags: seen(params, flags)
+        XMLDesc=lambda flags: definition[0],
+        migrateToURI3=lambda to, params, flags: given.append(flags),
     )
-
-    def seen(params: dict[str, str], found: int) -> None:
-        flags.append(found)
-
     moved_volumes.move_with_volumes()
     here = attached()
     here["serial"] = VOLUME
     for kind, told, unsafe in (("file", over_there(), True), ("network", here, False)):
         now = MOVING.format(kind=kind, source=SOURCES[kind], serial=VOLUME)
+        definition[0] = now
         bdm = objects.migrate_data.LibvirtLiveMigrateBDMInfo(
             serial=VOLUME, dev="vdb", bus="virtio", type="disk"
         )
@@ -339,10 +338,10 @@ def moved() -> None:
         assert volume.find("address").get("slot") == "9"
         text = etree.tostring(made, encoding="unicode")
         guest.Guest(there).migrate("there", flags=1, migrate_disks=["vda"], destination_xml=text)
-        assert flags.pop() == (1 | libvirt.VIR_MIGRATE_UNSAFE if unsafe else 1)
+        assert given.pop() == (1 | libvirt.VIR_MIGRATE_UNSAFE if unsafe else 1)
         # one whose volumes stay what they are is for libvirt to judge
         guest.Guest(there).migrate("there", flags=1, destination_xml=now)
-        assert flags.pop() == 1
+        assert given.pop() == 1
 
 
 def lost_again() -> None:

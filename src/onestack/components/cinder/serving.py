@@ -18,7 +18,7 @@ from onestack.model.component import Feature
 from onestack.model.context import Context, in_url
 from onestack.model.declarations import Capability, ConfigFile, Directory, Opened, Port
 from onestack.model.host import Member, Role
-from onestack.model.ini import Ini
+from onestack.model.ini import Ini, Value
 from onestack.model.process import ConnectProbe, Process
 from onestack.model.secret import ON_STORAGE
 from onestack.storage import nbd
@@ -101,7 +101,10 @@ def sections(ctx: Context) -> Ini:
     """Of cinder.conf: where the driver finds all this."""
     if not served(ctx):
         return {}
-    options = {"filepool_hosts": str(places(ctx)), "filepool_exports": str(exports(ctx))}
+    options: dict[str, Value] = {
+        "filepool_hosts": str(places(ctx)),
+        "filepool_exports": str(exports(ctx)),
+    }
     return {ctx.once(local.kind): options}
 
 
