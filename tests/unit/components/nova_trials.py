@@ -208,13 +208,15 @@ def waits() -> None:
     """A guest goes on that a disk's error has stopped, once its volumes are reached."""
     resumed: list[str] = []
 
-    def domain(name: str, why: int, port: int) -> Any:
+    def domain(name: str, why: int, port: int, wrong: str = "vdb") -> Any:
         source = f"<source protocol='nbd' name='x'><host name='127.0.0.1' port='{port}'/></source>"
-        text = f"<domain><devices><disk type='network'>{source}</disk></devices></domain>"
+        target = "<target dev='vdb'/>"
+        text = f"<domain><devices><disk type='network'>{source}{target}</disk></devices></domain>"
         return SimpleNamespace(
             name=lambda: name,
             state=lambda: [libvirt.VIR_DOMAIN_PAUSED, why],
             XMLDesc=lambda flags: text if port else "<domain><devices/></domain>",
+            diskErrors=lambda: {wrong: libvirt.VIR_DOMAIN_DISK_ERROR_UNSPEC},
             resume=lambda: resumed.append(name),
         )
 
@@ -236,6 +238,7 @@ def waits() -> None:
             domain("users", user, there),
             domain("still", error, away),
             domain("local", error, 0),
+            domain("full", error, there, "vda"),
         ]
         connection = SimpleNamespace(listAllDomains=lambda flags: all_of)
         waiting.Waiting(SimpleNamespace(get_connection=lambda: connection)).go_on()

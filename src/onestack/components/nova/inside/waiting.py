@@ -52,16 +52,20 @@ class Waiting:
                 stopped = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
                 if (state, why) != stopped:
                     continue
-                places = _places(domain.XMLDesc(0))
-                if places and all(map(_reached, places)):
+                disks, places = _served(domain.XMLDesc(0))
+                # One of this host's that is full, or broken, is somebody else's to mend.
+                others = domain.diskErrors().keys() - disks
+                if places and not others and all(map(_reached, places)):
                     LOG.info("%s goes on: its volumes are reached.", domain.name())
                     domain.resume()
 
 
-def _places(definition: str) -> set[tuple[str, int]]:
-    """Where a guest's served volumes are."""
-    found = etree.fromstring(definition).findall("./devices/disk/source[@protocol='nbd']/host")
-    return {(each.get("name"), int(each.get("port"))) for each in found}
+def _served(definition: str) -> tuple[set[str], set[tuple[str, int]]]:
+    """A guest's volumes that are served: their names there, and where they are."""
+    found = etree.fromstring(definition).findall("./devices/disk/source[@protocol='nbd']")
+    disks = {source.getparent().find("target").get("dev") for source in found}
+    hosts = [host for source in found for host in source.findall("host")]
+    return disks, {(host.get("name"), int(host.get("port"))) for host in hosts}
 
 
 def _reached(place: tuple[str, int]) -> bool:
