@@ -30,7 +30,8 @@ KNOWN: tuple[tuple[str, str], ...] = (
         "how trove waits for a server to be gone: it asks until there is none, and logs that",
     ),
     (
-        r"^trove\.log: .* ERROR trove\.conductor\.manager .*Guest exception .*Operation CREATE USER failed",
+        r"^trove\.log: .* ERROR trove\.conductor\.manager .*Guest exception on request.*"
+        r"Operation CREATE USER failed",
         "upstream's tests restore a backup and ask for a user who is in it: the agent tells that "
         "the database refuses another of that name",
     ),

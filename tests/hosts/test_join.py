@@ -25,7 +25,7 @@ pytestmark = [needs_root, pytest.mark.timeout(3600)]
 ROOT = Path("/var/lib/onestack-hosts/cloud")
 CONTROLLERS_LOGS = (
     *("supervisor", "door", "door-front", "nova-api", "nova-novncproxy", "nova-compute"),
-    *("libvirtd", "neutron-api", "rabbitmq"),
+    *("libvirtd", "neutron-api", "rabbitmq", "cinder-volume", "cinder-nbd-web1"),
 )
 COMPUTES_LOGS = (
     *("supervisor", "passage", "nova-compute", "libvirtd", "ovn-controller", "neutron-ovn-agent"),
@@ -35,7 +35,7 @@ ANSWERS = {
     "CONFIG_NEUTRON_L2_AGENT": "ovn",
     "CONFIG_ONESTACK_IMAGE": "y",
     "CONFIG_PROVISION_DEMO": "y",
-    "CONFIG_CINDER_VOLUMES_SIZE": "1G",
+    "CONFIG_CINDER_VOLUMES_SIZE": "4G",
 }
 
 
@@ -411,26 +411,33 @@ def test_a_removed_host_is_refused_by_the_others_libvirtds(
 class Guest:
     """A server that is reached from the controller while it is there."""
 
-    def __init__(self, controller: TestHost, place: Path) -> None:
-        self.controller, self.key, self.address = controller, place / "key", ""
+    def __init__(self, controller: TestHost, place: Path, name: str = "mover") -> None:
+        self.controller, self.key, self.name = controller, place / "key", name
+        self.address = ""
 
-    def make(self) -> None:
+    def make(self, host: str = "head", *disk: str) -> None:
+        """On that host; ``disk`` is what it boots from, an image by default."""
         head = self.controller
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)])
-        openstack(head, "keypair", "create", "--public-key", f"{self.key}.pub", "mine")
-        openstack(head, "security", "group", "create", "open")
-        rule = ("--proto", "tcp", "--dst-port", "22", "open")
+        key, group = f"{self.name}-key", f"{self.name}-open"
+        openstack(head, "keypair", "create", "--public-key", f"{self.key}.pub", key)
+        openstack(head, "security", "group", "create", group)
+        rule = ("--proto", "tcp", "--dst-port", "22", group)
         openstack(head, "security", "group", "rule", "create", *rule)
         openstack(
             head,
-            *("server", "create", "--wait", "--image", "cirros", "--flavor", "m1.nano"),
-            *("--network", "private", "--key-name", "mine", "--security-group", "open"),
-            *("--host", head.name, "--os-compute-api-version", "2.74", "mover"),
+            *("server", "create", "--wait", *(disk or ("--image", "cirros"))),
+            *("--flavor", "m1.nano", "--network", "private"),
+            *("--key-name", key, "--security-group", group),
+            *("--host", host, "--os-compute-api-version", "2.74", self.name),
         )
         made = json.loads(openstack(head, "floating", "ip", "create", "-f", "json", "public"))
         self.address = made["floating_ip_address"]
-        openstack(head, "server", "add", "floating", "ip", "mover", self.address)
-        wait_until("ssh", lambda: self.ssh("hostname").strip() == "mover", 300, 3)
+        openstack(head, "server", "add", "floating", "ip", self.name, self.address)
+        wait_until("ssh", self.answers, 300, 3)
+
+    def answers(self) -> bool:
+        return self.ssh("hostname").strip() == self.name
 
     def ssh(self, command: str) -> str:
         options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=10")
@@ -462,6 +469,130 @@ def test_a_server_moves_while_it_runs_and_comes_back(
         wait_until("it counts on", lambda: int(guest.ssh("cat /tmp/count")) > before, 60)
         done = listed(controller, "server", "migration", "list", "--server", "mover")
         assert [one["Status"] for one in done] == ["completed"] * 2
+
+
+# -- volumes: of the controller, for servers on the other host -----------------------------
+
+
+def make_volume(controller: TestHost, name: str, *more: str) -> None:
+    openstack(controller, "volume", "create", "--size", "1", *more, name)
+
+    def made() -> bool:
+        shown = json.loads(openstack(controller, "volume", "show", "-f", "json", name))
+        assert shown["status"] != "error", shown
+        return bool(shown["status"] == "available")
+
+    wait_until("the volume is there", made, 300, 2)
+
+
+def attach(controller: TestHost, server: str, volume: str) -> None:
+    openstack(controller, "server", "add", "volume", server, volume)
+    wait_until("it is attached", lambda: volume_is(controller, volume, "in-use"), 120, 2)
+
+
+def detach(controller: TestHost, server: str, volume: str) -> None:
+    openstack(controller, "server", "remove", "volume", server, volume)
+    wait_until("it is detached", lambda: volume_is(controller, volume, "available"), 120, 2)
+
+
+def volume_is(controller: TestHost, name: str, status: str) -> bool:
+    shown = json.loads(openstack(controller, "volume", "show", "-f", "json", name))
+    return bool(shown["status"] == status)
+
+
+def served(controller: TestHost) -> list[str]:
+    """What hosts may open of the controller's volumes."""
+    return controller.run("find", f"{ROOT}/data/cinder/exports", "-name", "*.json").split()
+
+
+@pytest.fixture(scope="module")
+def there(
+    controller: TestHost, compute: TestHost, tmp_path_factory: pytest.TempPathFactory
+) -> Guest:
+    """A server on the joined host, booted from a volume, and reached."""
+    guest = Guest(controller, tmp_path_factory.mktemp("there"), "there")
+    with telling(controller, compute):
+        make_volume(controller, "root", "--image", "cirros", "--bootable")
+        guest.make("web1", "--volume", "root")
+        is_on(controller, "there", "web1")
+        assert len(served(controller)) == 1
+    return guest
+
+
+def test_a_server_on_the_other_host_has_volumes(
+    controller: TestHost, compute: TestHost, there: Guest, tmp_path: Path
+) -> None:
+    """What one has written there a server on the controller reads, and the other way round."""
+    with telling(controller, compute):
+        make_volume(controller, "data")
+        attach(controller, "there", "data")
+        wait_until("the disk is seen", lambda: "vdb" in there.ssh("ls /dev"), 60, 2)
+        write = "echo from-the-other-host | sudo dd of=/dev/vdb conv=fsync bs=512 2>/dev/null"
+        there.ssh(write)
+        # it grows as the guest has it
+        openstack(
+            controller, *("--os-volume-api-version", "3.42", "volume", "set", "--size", "2", "data")
+        )
+        size = "cat /sys/block/vdb/size"
+        wait_until("the guest sees it", lambda: int(there.ssh(size)) == 2 << 21, 120, 2)
+        detach(controller, "there", "data")
+        assert len(served(controller)) == 1
+        here = Guest(controller, tmp_path, "here")
+        here.make()
+        attach(controller, "here", "data")
+        wait_until("the disk is seen", lambda: "vdb" in here.ssh("ls /dev"), 60, 2)
+        assert "from-the-other-host" in here.ssh("sudo head -c 512 /dev/vdb")
+        # a file on the controller: nothing is served for it
+        assert len(served(controller)) == 1
+        detach(controller, "here", "data")
+        openstack(controller, "server", "delete", "--wait", "here")
+        openstack(controller, "volume", "delete", "data")
+
+
+def test_a_guest_waits_for_its_controller(
+    controller: TestHost, compute: TestHost, there: Guest
+) -> None:
+    """Its disk is a volume: while the controller is away it stands still, and goes on then."""
+    counts = (
+        "i=0; while :; do i=$((i+1)); echo $i | sudo dd of=/root/count conv=fsync 2>/dev/null; "
+        "sleep 1; done"
+    )
+    with telling(controller, compute):
+        there.ssh(f"sh -c {shlex.quote(counts)} >/dev/null 2>&1 </dev/null &")
+        boot = there.ssh("cat /proc/sys/kernel/random/boot_id")
+        seen = "sudo cat /root/count"
+        wait_until("it counts", lambda: int(there.ssh(seen) or 0) > 2, 60, 2)
+        before = int(there.ssh(seen))
+        controller.onestack("down")
+        controller.onestack("up")
+        wait_until("it counts on", lambda: int(there.ssh(seen) or 0) > before + 5, 300, 3)
+        assert there.ssh("cat /proc/sys/kernel/random/boot_id") == boot
+        assert "I/O error" not in there.ssh("dmesg")
+        # killed, too: what it serves it has from its files
+        pid = controller.run("pgrep", "-f", "^qemu-storage-daemon").split()[0]
+        controller.run("kill", "-KILL", pid)
+        before = int(there.ssh(seen))
+        wait_until("it counts on", lambda: int(there.ssh(seen) or 0) > before + 5, 120, 3)
+
+
+def test_a_server_moves_with_its_volume_and_comes_back(
+    controller: TestHost, compute: TestHost, moving: None, there: Guest
+) -> None:
+    """What is served on one host is a file on the other; then off it goes."""
+    with telling(controller, compute):
+        boot = there.ssh("cat /proc/sys/kernel/random/boot_id")
+        there.ssh("echo before | sudo tee /root/moved && sync")
+        migrate(controller, "there", "head")
+        is_on(controller, "there", "head")
+        assert served(controller) == []
+        migrate(controller, "there", "web1")
+        is_on(controller, "there", "web1")
+        assert len(served(controller)) == 1
+        wait_until("ssh", there.answers, 120, 3)
+        assert there.ssh("cat /proc/sys/kernel/random/boot_id") == boot
+        assert there.ssh("sudo cat /root/moved").strip() == "before"
+        openstack(controller, "server", "delete", "--wait", "there")
+        wait_until("nothing is served", lambda: served(controller) == [], 60, 2)
 
 
 def test_a_host_is_drained(controller: TestHost, compute: TestHost, moving: None) -> None:

@@ -21,7 +21,6 @@ STUCK = 1800.0
 """Seconds for which nothing of a server changes."""
 HOST = "OS-EXT-SRV-ATTR:host"
 TASK = "OS-EXT-STS:task_state"
-VOLUMES = "os-extended-volumes:volumes_attached"
 RUNNING = ("ACTIVE", "PAUSED")
 """States of servers that nova moves with their memory."""
 STAYS = {
@@ -128,8 +127,6 @@ def _stays(server: Item) -> str:
         return f"nova is at work on it ({server[TASK]}): run the same command again later"
     if server["status"] not in RUNNING:
         return STAYS.get(server["status"], f"it is in state {server['status']}")
-    if server.get(VOLUMES):
-        return "it has volumes, which are on the controller alone: detach them, or delete it"
     return ""
 
 

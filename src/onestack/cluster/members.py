@@ -16,5 +16,5 @@ def members(folder: Path, secret: str) -> tuple[Member, ...]:
     for one in Membership(folder).document().members:
         accounts = {s: account(secret, one.name, one.identity, s) for s in ACCOUNTS}
         roles = frozenset(Role(role) for role in one.roles)
-        found.append(Member(one.name, one.identity, roles, accounts, one.admitted))
+        found.append(Member(one.name, one.identity, roles, accounts, one.admitted, one.number))
     return tuple(found)

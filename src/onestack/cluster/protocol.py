@@ -15,6 +15,8 @@ from onestack.model.codec import from_plain, to_plain
 from onestack.model.errors import OnestackError
 
 PORT = 9443
+VOLUMES_PORT = 10809
+"""NBD's own; a host finds its volumes at this and its number."""
 VERSION = 1
 """Of what is said here."""
 SERVER = "door.onestack.internal"
@@ -27,6 +29,8 @@ GUESTS = "guests"
 """What QEMU shows on its host, for its guests: to consoles' proxy, and to another host's."""
 LIBVIRT = "libvirt"
 """What libvirtd shows to another host's. What guests run as does not have its key."""
+VOLUMES = "volumes"
+"""What the controller shows to QEMU on a host that has a volume of its."""
 PEERS = (GUESTS, LIBVIRT)
 """What hosts have certificates for that they show to each other, and not to the door."""
 LONGEST = 64 * 1024

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.cluster.protocol import GUESTS, LIBVIRT, holder
+from onestack.cluster.protocol import GUESTS, LIBVIRT, VOLUMES_PORT, holder
 from onestack.model.context import Context
 from onestack.model.host import Network
 
@@ -24,6 +24,9 @@ AUTHORITY = "hosts-authority"
 """The capability of having made them."""
 DOOR = "door"
 """The capability of the door: where it is ready, who was removed has nothing open any more."""
+
+VOLUMES = "volumes"
+"""The capability, and the user, of serving volumes to servers on other hosts."""
 
 HERE = frozenset(
     {
@@ -110,6 +113,16 @@ def console(ctx: Context) -> Tls:
     place = directory(ctx)
     certificate, key = place / "console.pem", place / "console.key"
     return Tls(place / "peers-ca.pem", certificate, key, ctx.cloud.user("nova"))
+
+
+def volumes(ctx: Context) -> Path:
+    """What the controller shows to who has a volume of its, as QEMU looks for it."""
+    return directory(ctx) / VOLUMES
+
+
+def volumes_port(number: int) -> int:
+    """Where the host with that number finds its volumes, at the controller."""
+    return VOLUMES_PORT + number
 
 
 def read_once(ctx: Context) -> tuple[str, ...]:

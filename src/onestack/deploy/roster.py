@@ -89,7 +89,7 @@ def seen(ctx: Context, spec: Process) -> tuple[StoreMount, ...]:
         store
         for declared in ctx.model
         for store in declared.stores
-        if store.owner == spec.name or provided & set(store.seen_by)
+        if {spec.name, *provided} & {store.owner, *store.seen_by}
     )
     here = placed(ctx)[ctx.host.name] if wanted else ()
     return tuple(store for store in wanted if store.owner in here)

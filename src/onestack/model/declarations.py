@@ -306,7 +306,7 @@ class StoreMount:
     owner: str
     """The process whose it is: when that has ended it is detached."""
     seen_by: tuple[str, ...] = ()
-    """Capabilities whose processes must see it too."""
+    """Capabilities whose processes must see it too, and names of processes."""
     after: tuple[str, ...] = ()
     """Tasks (``COMPONENT:TASK``) that make it."""
 

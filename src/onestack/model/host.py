@@ -48,6 +48,8 @@ class Member:
     """Capability to its account there."""
     admitted: bool = True
     """Whether it may have begun: what has a newcomer's name already is of a host before it."""
+    number: int = 0
+    """Another one each time that a machine joins, from 1 on."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Joined:
     identity: str
     accounts: Mapping[str, Account] = field(repr=False)
     """Capability to this host's account there."""
+    number: int = 0
+    """As `Member.number`."""
 
 
 @dataclass(frozen=True)

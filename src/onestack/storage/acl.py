@@ -20,10 +20,10 @@ _READ_WRITE = 6
 _NOBODY = 0xFFFFFFFF
 
 
-def _encoded(uid: int) -> bytes:
+def _encoded(uids: tuple[int, ...]) -> bytes:
     entries = (
         (_USER_OBJ, _READ_WRITE, _NOBODY),
-        (_USER, _READ_WRITE, uid),
+        *((_USER, _READ_WRITE, uid) for uid in sorted(set(uids))),
         (_GROUP_OBJ, 0, _NOBODY),
         (_MASK, _READ_WRITE, _NOBODY),
         (_OTHER, 0, _NOBODY),
@@ -31,22 +31,22 @@ def _encoded(uid: int) -> bytes:
     return struct.pack("<I", _VERSION) + b"".join(struct.pack("<HHI", *e) for e in entries)
 
 
-def inherited(directory: Path, uid: int) -> bool:
-    """Whether files made in ``directory`` will be ``uid``'s to read and write for ever."""
+def inherited(directory: Path, *uids: int) -> bool:
+    """Whether files made in ``directory`` will be those users' to read and write for ever."""
     try:
-        return os.getxattr(directory, _DEFAULT) == _encoded(uid)
+        return os.getxattr(directory, _DEFAULT) == _encoded(uids)
     except OSError:
         return False
 
 
-def set_inherited(directory: Path, uid: int) -> None:
-    """Let ``uid`` read and write every file that is made in ``directory`` from now on.
+def set_inherited(directory: Path, *uids: int) -> None:
+    """Let ``uids`` read and write every file that is made in ``directory`` from now on.
 
     Raises `OSError` (``EOPNOTSUPP``) where the filesystem keeps no such lists.
     """
-    os.setxattr(directory, _DEFAULT, _encoded(uid))
+    os.setxattr(directory, _DEFAULT, _encoded(uids))
 
 
-def set_own(file: Path, uid: int) -> None:
+def set_own(file: Path, *uids: int) -> None:
     """Give ``file`` the list that it would have inherited."""
-    os.setxattr(file, _ACCESS, _encoded(uid))
+    os.setxattr(file, _ACCESS, _encoded(uids))

@@ -109,6 +109,9 @@ class FileStore:
             self._check_kind(known, wanted)
         if known.user != wanted.user:
             yield Change(f"give {self.title} to {wanted.user}", lambda: self._give(wanted.user))
+        if known.server != wanted.server:
+            told = f"let {wanted.server} serve" if wanted.server else "let nobody serve"
+            yield Change(f"{told} files of {self.title}", lambda: self._serve(wanted.server))
         if known.in_file and known.sparse and not wanted.sparse:
             cure = f"free some space, or leave {self.sparse_key}=y"
             missing = self.file(known).missing
@@ -235,6 +238,9 @@ class FileStore:
 
     def _give(self, user: str) -> None:
         self.save(dataclasses.replace(self.known(), user=user))
+
+    def _serve(self, user: str) -> None:
+        self.save(dataclasses.replace(self.known(), server=user))
 
     def _fill(self) -> None:
         self.file(dataclasses.replace(self.known(), sparse=False)).fill()

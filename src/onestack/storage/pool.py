@@ -116,7 +116,7 @@ class Pool(FileStore):
             if not self.directory.is_dir():
                 self.directory.mkdir(parents=True)
                 done.append(f"made {self.directory}")
-            if _adopt(self.directory, known.user):
+            if _adopt(self.directory, known.user, known.server):
                 done.append(f"gave {self.directory} to {known.user}")
         return done
 
@@ -162,27 +162,31 @@ def _files(directory: Path) -> list[Path]:
     return [path for path in directory.iterdir() if path.is_file() and not path.is_symlink()]
 
 
-def _adopt(directory: Path, user: str) -> bool:
-    """Make what is in the pool ``user``'s; False when it was already."""
+def _adopt(directory: Path, user: str, server: str) -> bool:
+    """Make what is in the pool ``user``'s, for ``server`` to open; False when it was already."""
     uid, gid = uid_of(user), gid_of(user)
+    both = (uid, uid_of(server)) if server else (uid,)
     info = directory.stat()
     marker = directory / MARKER
     if (
         (info.st_uid, info.st_gid, info.st_mode & 0o7777) == (uid, gid, 0o711)
-        and acl.inherited(directory, uid)
+        and acl.inherited(directory, *both)
         and marker.exists()
     ):
         return False
-    acl.set_inherited(directory, uid)
+    another = (info.st_uid, info.st_gid) != (uid, gid)
     imports = directory / IMPORTS
     for path in (*directory.iterdir(), *_files(imports)):
         # A pool from another machine, where the user had another number.
         if path.name != MARKER and path.is_file() and not path.is_symlink():
-            os.chown(path, uid, gid)
-            acl.set_own(path, uid)
+            if another:  # else one that a guest has is its QEMU's
+                os.chown(path, uid, gid)
+            acl.set_own(path, *both)
     if imports.is_dir() and not imports.is_symlink():
         os.chown(imports, uid, gid)
-        acl.set_inherited(imports, uid)
+        acl.set_inherited(imports, *both)
+    # Last: until then it is not done.
+    acl.set_inherited(directory, *both)
     # Others may pass (QEMU opens its volumes by name) but not look around.
     os.chown(directory, uid, gid)
     os.chmod(directory, 0o711)

@@ -33,6 +33,8 @@ class StoreRecord:
     """Who works in it; nobody in particular: whoever has it says so otherwise."""
     sparse: bool = True
     """Whether it takes disk space only as it is written to."""
+    server: str = ""
+    """Who serves its files to other hosts, if anybody does, and may read and write them, too."""
 
     @property
     def in_file(self) -> bool:

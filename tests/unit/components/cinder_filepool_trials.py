@@ -54,6 +54,7 @@ from onestack.components.cinder.inside import (
     messages,
     unfinished,
 )
+from onestack.components.cinder.inside.refusals import Refused
 from onestack.storage import reflink
 
 GIB = 1 << 30
@@ -64,6 +65,9 @@ HERE = "here@pool#pool"
 def make_driver(pool: str, record: str, scratch: str) -> filepool.FilePoolDriver:
     """Whatever is made beside the pool is in ``scratch``, an empty folder."""
     file = Path(scratch, "cinder.conf")
+    others = ""
+    if place := os.environ.get("SERVED"):
+        others = f"filepool_hosts={place}/hosts.json\nfilepool_exports={place}/exports\n"
     file.write_text(
         f"[DEFAULT]\nstate_path={scratch}\nimage_conversion_dir={scratch}\n"
         f"transport_url=fake:/\n[coordination]\nbackend_url=file://{scratch}\n"
@@ -71,6 +75,7 @@ def make_driver(pool: str, record: str, scratch: str) -> filepool.FilePoolDriver
         f"[database]\nconnection=sqlite:///{scratch}/cinder.sqlite\n"
         f"[pool]\nvolume_backend_name=pool\nfilepool_directory={pool}\nfilepool_record={record}\n"
         "volume_driver=onestack.components.cinder.inside.filepool.FilePoolDriver\n"
+        f"{others}"
     )
     # What cinder does as root in a process apart, here in this one: reading a file suffices.
     privsep.sys_admin_pctxt.set_client_mode(False)
@@ -995,6 +1000,84 @@ def connections_are_local_files(driver: Any) -> None:
     driver.delete_volume(one)
 
 
+def _asked(told: dict[str, Any], command: str) -> bool:
+    """Whether a QEMU on web1 can do that with the volume as nova is told of it."""
+    assert told["driver_volume_type"] == "nbd"
+    data, place = told["data"], os.environ["SERVED"]
+    disk = f"driver=nbd,host={data['hosts'][0]},port={data['ports'][0]},export={data['name']}"
+    done = subprocess.run(
+        [
+            *("qemu-io", "--object", f"tls-creds-x509,id=tls,dir={place}/web1,endpoint=client"),
+            *("--image-opts", f"{disk},tls-creds=tls", "-c", command),
+        ],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+def volumes_are_served_to_other_hosts(driver: Any) -> None:
+    one = volume(1)
+    driver.create_volume(one)
+    for here in ({}, {"host": "here"}, {"host": "none-of-the-clouds"}):
+        assert driver.initialize_connection(one, here)["driver_volume_type"] == "gpfs"
+    there = {"host": "web1"}
+    told = driver.initialize_connection(one, there)
+    assert driver.initialize_connection(one, there) == told
+    assert _asked(told, "write -P 7 8k 4k")
+    assert Path(driver.local_path(one)).read_bytes()[8192:12288] == b"\7" * 4096
+    # a snapshot of what a guest over there has written
+    shot = snapshot(one)
+    driver.create_snapshot(shot)
+    assert Path(driver.local_path(shot)).read_bytes()[8192:12288] == b"\7" * 4096
+    driver.delete_snapshot(shot)
+    assert not _asked(told, "write -P 7 1G 4k")
+    driver.extend_volume(one, 2)
+    one.size = 2
+    assert _asked(told, "write -P 7 1G 4k")
+    # two servers of one host have it
+    one.volume_attachment = [SimpleNamespace(attached_host="web1", connector=there)] * 2
+    assert driver.terminate_connection(one, there) is True
+    assert _asked(told, "read 0 4k")
+    one.volume_attachment.pop()
+    # ... and one of this host, which ends
+    assert driver.terminate_connection(one, {"host": "here"}) is False
+    assert _asked(told, "read 0 4k")
+    assert driver.terminate_connection(one, there) is False
+    assert not _asked(told, "read 0 4k")
+    again = driver.initialize_connection(one, there)
+    assert again["data"]["name"] != told["data"]["name"]
+    one.status = "in-use"
+    driver.update_provider_info([one], [])
+    assert _asked(again, "read 0 4k")
+    # what is attached to no server any more, as cinder has it at its start
+    one.volume_attachment = []
+    driver.update_provider_info([one], [])
+    assert not _asked(again, "read 0 4k")
+    again = driver.initialize_connection(one, there)
+    driver.terminate_connection(one, None)
+    assert not _asked(again, "read 0 4k")
+    driver.initialize_connection(one, there)
+    driver.delete_volume(one)
+    assert not any(Path(os.environ["SERVED"], "exports").glob("*/*"))
+
+
+def what_is_not_served_is_told(driver: Any) -> None:
+    """The daemon of that host is not there."""
+    one = volume(1)
+    driver.create_volume(one)
+    try:
+        driver.initialize_connection(one, {"host": "web2"})
+        raise AssertionError("it was attached")
+    except Refused as problem:
+        assert "cinder-nbd-web2" in str(problem)
+    (said,) = read_messages(one.id)
+    assert "cinder-nbd-web2" in said, said
+    driver._served._exports.forget("id-of-web2", one.id)
+    driver.delete_volume(one)
+
+
 def several_servers_have_a_volume(driver: Any) -> None:
     """QEMU's own locks on the file, as libvirt asks for them: shared, or for one alone."""
     assert driver.get_volume_stats(refresh=True)["pools"][0]["multiattach"] is True
@@ -1305,6 +1388,8 @@ TRIALS = {
         images_are_looked_at_without_privileges,
         connections_are_local_files,
         several_servers_have_a_volume,
+        volumes_are_served_to_other_hosts,
+        what_is_not_served_is_told,
         volumes_are_encrypted,
         images_become_encrypted_volumes,
         what_cannot_be_encrypted_is_told,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import socket
@@ -16,16 +17,18 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import libvirt
 import nova.privsep
-from nova import context, exception, policy
+from lxml import etree
+from nova import context, exception, objects, policy
 from nova.compute import manager, power_state
 from nova.conf import CONF
 from nova.console.securityproxy import rfb
-from nova.virt.libvirt import driver, guest
+from nova.virt.libvirt import driver, guest, migration
 from nova.virt.libvirt import host as libvirt_host
 
 import onestack.components.nova.inside.preload  # noqa: F401 -- first, for native threads
-from onestack.components.nova.inside import callers, volumes
+from onestack.components.nova.inside import callers, moved_volumes, volumes, waiting
 
 GIB = 1 << 30
 PATH = "/pool/volume-1"
@@ -61,7 +64,8 @@ def attached(kind: str = "gpfs", **more: Any) -> dict[str, Any]:
 def grown() -> None:
     """A guest is told that its volume has grown; upstream alone refuses."""
     domain = Domain()
-    for kind in volumes.KINDS:
+    here = ("gpfs", "local")
+    for kind in here:
         try:
             compute(domain).extend_volume(None, attached(kind), None, 3 * GIB)
         except exception.ExtendVolumeNotSupported:
@@ -70,7 +74,7 @@ def grown() -> None:
     assert domain.resized == []
 
     volumes.use_local_volumes()
-    for kind in volumes.KINDS:
+    for kind in here:
         domain = Domain()
         compute(domain).extend_volume(None, attached(kind), None, 3 * GIB)
         # bytes, of the file or the device by its name
@@ -137,6 +141,210 @@ def a_device() -> None:
     xml = xml if isinstance(xml, str) else xml.decode()
     assert 'disk type="block"' in xml and f'dev="{PATH}"' in xml, xml
     assert 'cache="none"' in xml and 'discard="unmap"' in xml, xml
+
+
+def over_there(port: int = 10810, **more: Any) -> dict[str, Any]:
+    """What cinder tells of a volume that is served."""
+    data = {"name": "ab" * 15, "hosts": ["127.0.0.1"], "ports": [str(port)], "discard": True}
+    return {"driver_volume_type": "nbd", "data": data | more, "serial": VOLUME}
+
+
+VOLUME = "8a2c0a3e-6b0f-4b52-9d3e-0f0a3c2b1d4e"
+DISK = {"type": "disk", "dev": "vdb", "bus": "virtio"}
+
+
+def served() -> None:
+    """What libvirt is told of a volume that the controller serves: TLS, and to wait for it."""
+    volumes.use_local_volumes()
+    one = compute(Domain())
+    one._host.find_secret.return_value = None
+    one.disk_cachemodes = {}
+    told = one._get_volume_config(over_there(), DISK).format_dom()
+    source = told.find("source")
+    assert (told.get("type"), source.get("protocol"), source.get("tls")) == (
+        "network",
+        "nbd",
+        "yes",
+    )
+    assert source.get("name") == "ab" * 15
+    assert [dict(e.attrib) for e in source.findall("host")] == [
+        {"name": "127.0.0.1", "port": "10810"}
+    ]
+    assert int(source.find("reconnect").get("delay")) > 3600
+    driver_of = told.find("driver")
+    assert [driver_of.get(f"{e}error_policy") for e in ("", "r")] == ["stop", "stop"]
+    schema = Path("/usr/share/libvirt/schemas/domain.rng")
+    if schema.exists():
+        # which libvirt 9.0 passes over
+        if "delay" not in Path(schema.parent, "storagecommon.rng").read_text():
+            source.remove(source.find("reconnect"))
+        guest_of = etree.fromstring(GUEST)
+        guest_of.find("devices").append(told)
+        rules = etree.RelaxNG(etree.parse(schema))
+        assert rules.validate(guest_of), rules.error_log
+
+
+GUEST = """<domain type='qemu'><name>a</name><memory>1</memory>
+<os><type arch='x86_64'>hvm</type></os><devices></devices></domain>"""
+
+
+def not_reached() -> None:
+    """Nobody listens: it says where, and what may be in between."""
+    volumes.use_local_volumes()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        driver_of = compute(Domain())._get_volume_driver(over_there(port))
+        driver_of.connect_volume(over_there(port), None)
+    with mock.patch.object(volumes, "REACHED", 0.1):
+        try:
+            driver_of.connect_volume(over_there(port), None)
+        except exception.InternalError as problem:
+            assert f"not reached at 127.0.0.1, TCP port {port}" in str(problem)
+            return
+    raise AssertionError("it was taken for reached")
+
+
+def waits() -> None:
+    """A guest goes on that a disk's error has stopped, once its volumes are reached."""
+    resumed: list[str] = []
+
+    def domain(name: str, why: int, port: int, wrong: str = "vdb") -> Any:
+        source = f"<source protocol='nbd' name='x'><host name='127.0.0.1' port='{port}'/></source>"
+        target = "<target dev='vdb'/>"
+        text = f"<domain><devices><disk type='network'>{source}{target}</disk></devices></domain>"
+        return SimpleNamespace(
+            name=lambda: name,
+            state=lambda: [libvirt.VIR_DOMAIN_PAUSED, why],
+            XMLDesc=lambda flags: text if port else "<domain><devices/></domain>",
+            diskErrors=lambda: {wrong: libvirt.VIR_DOMAIN_DISK_ERROR_UNSPEC},
+            resume=lambda: resumed.append(name),
+        )
+
+    def ended() -> list[int]:
+        raise libvirt.libvirtError("it ended meanwhile")
+
+    error, user = libvirt.VIR_DOMAIN_PAUSED_IOERROR, libvirt.VIR_DOMAIN_PAUSED_USER
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket() as nobody,
+    ):
+        nobody.bind(("127.0.0.1", 0))
+        there, away = (one.getsockname()[1] for one in (server, nobody))
+        gone = domain("gone", error, there)
+        gone.state = ended
+        all_of = [
+            gone,
+            domain("waits", error, there),
+            domain("users", user, there),
+            domain("still", error, away),
+            domain("local", error, 0),
+            domain("full", error, there, "vda"),
+        ]
+        connection = SimpleNamespace(listAllDomains=lambda flags: all_of)
+        waiting.Waiting(SimpleNamespace(get_connection=lambda: connection)).go_on()
+    assert resumed == ["waits"]
+
+
+def grown_over_there() -> None:
+    """QEMU is made to read, so that it connects again; then it is told of the size."""
+    volumes.use_local_volumes()
+    domain, said = Domain(), []
+    resize, early = domain.blockResize, ["it has the old size still"]
+
+    def too_early(disk: str, size: int, flags: int) -> None:
+        if early:
+            raise libvirt.libvirtError(early.pop())
+        resize(disk, size, flags)
+
+    domain.blockResize = too_early  # type: ignore[method-assign]
+
+    def command(of: Any, text: str, flags: int) -> str:
+        assert of is domain and not domain.resized
+        asked = json.loads(text)
+        said.append(asked.get("arguments", {}).get("command-line"))
+        if asked["execute"] != "query-block":
+            return json.dumps({"return": ""})
+        disks = [
+            {"qdev": f"/machine/peripheral/ua-{name}/virtio-backend", "inserted": inserted}
+            for name, inserted in ((VOLUME, {"node-name": "disk"}), ("x", {"node-name": "no"}))
+        ]
+        return json.dumps({"return": [{"qdev": ""}, *disks]})
+
+    one = compute(domain)
+    one._host.get_guest.return_value.is_active = lambda: True
+    one._host.get_guest.return_value.get_all_disks = lambda: [
+        SimpleNamespace(serial=VOLUME, target_dev="vdb")
+    ]
+    with (
+        mock.patch("libvirt_qemu.qemuMonitorCommand", command),
+        mock.patch.object(driver.encryptors, "get_encryption_metadata", return_value={}),
+    ):
+        one.extend_volume(None, over_there(), None, 3 * GIB)
+        assert said == [None, 'qemu-io disk "read 0 512"'] * 2
+        assert {(disk, size) for disk, size, _ in domain.resized} == {("vdb", 3 * GIB)}
+        try:
+            one.extend_volume(None, over_there(encrypted=True), None, 3 * GIB)
+        except exception.VolumeExtendFailed as problem:
+            assert "stopped and started" in str(problem)
+            return
+    raise AssertionError("nothing was said")
+
+
+SOURCES = {
+    "file": f"<source file='{PATH}' index='1'/>",
+    "network": "<source protocol='nbd' name='cd' tls='yes'><host name='a' port='1'/>"
+    "<reconnect delay='1'/></source>",
+}
+MOVING = """<domain type='qemu'><devices>
+<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/disk'/>
+<target dev='vda' bus='virtio'/></disk>
+<disk type='{kind}' device='disk'><driver name='qemu' type='raw' cache='none'/>{source}
+<target dev='vdb' bus='virtio'/><serial>{serial}</serial>
+<address type='pci' domain='0' bus='0' slot='9' function='0'/></disk></devices></domain>"""
+
+
+def moved() -> None:
+    """From a file to what is served, and back: what libvirt is told for the other host."""
+    volumes.use_local_volumes()
+    one = compute(Domain())
+    one._host.find_secret.return_value = None
+    one.disk_cachemodes = {}
+    given: list[int] = []
+    definition = [""]
+    there = SimpleNamespace(
+        XMLDesc=lambda flags: definition[0],
+        migrateToURI3=lambda to, params, flags: given.append(flags),
+    )
+    moved_volumes.move_with_volumes()
+    here = attached()
+    here["serial"] = VOLUME
+    for kind, told, unsafe in (("file", over_there(), True), ("network", here, False)):
+        now = MOVING.format(kind=kind, source=SOURCES[kind], serial=VOLUME)
+        definition[0] = now
+        bdm = objects.migrate_data.LibvirtLiveMigrateBDMInfo(
+            serial=VOLUME, dev="vdb", bus="virtio", type="disk"
+        )
+        bdm.connection_info = told
+        data = objects.migrate_data.LibvirtLiveMigrateData(bdms=[bdm])
+        made = migration._update_volume_xml(
+            etree.fromstring(now), data, None, one._get_volume_config
+        )
+        local, volume = made.findall("./devices/disk")
+        assert local.get("type") == "file" and local.find("source").get("file") == "/disk"
+        (source,) = volume.findall("source")
+        if kind == "file":
+            assert (volume.get("type"), source.get("tls")) == ("network", "yes")
+            assert source.get("file") is None and source.find("reconnect") is not None
+        else:
+            assert (volume.get("type"), source.get("file")) == ("file", PATH)
+            assert source.get("protocol") is None
+        assert volume.find("address").get("slot") == "9"
+        text = etree.tostring(made, encoding="unicode")
+        guest.Guest(there).migrate("there", flags=1, migrate_disks=["vda"], destination_xml=text)
+        assert given.pop() == (1 | libvirt.VIR_MIGRATE_UNSAFE if unsafe else 1)
+        # one whose volumes stay what they are is for libvirt to judge
+        guest.Guest(there).migrate("there", flags=1, destination_xml=now)
+        assert given.pop() == 1
 
 
 def lost_again() -> None:
@@ -208,6 +416,7 @@ TRIALS = {
     call.__name__: call
     for call in (
         *(grown, grown_encrypted, shared, a_device, lost_again),
+        *(served, not_reached, waits, grown_over_there, moved),
         *(console, between_computes, may_move),
     )
 }

@@ -19,6 +19,7 @@ from onestack.kernel import proc
 from onestack.model.cloud import Cloud
 from onestack.storage import pool
 from onestack.storage.store import StoreRecord
+from tests.support.nbd import ADDRESS, Authority, needs_daemon, server
 from tests.support.needs import needs_root, needs_services, services_python
 from tests.unit.components.rooms import context
 from tests.unit.supervise.bench import Bench
@@ -101,7 +102,7 @@ def supervisor(place: pool.Pool) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def trials(place: pool.Pool, supervisor: None) -> Trials:
-    def run(*names: str) -> dict[str, dict[str, str]]:
+    def run(*names: str, served: str = "") -> dict[str, dict[str, str]]:
         program = place.root / "program"
         helper = program / "onestack" / "runtime" / "in_place_of_sudo"
         words = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"]
@@ -115,6 +116,7 @@ def trials(place: pool.Pool, supervisor: None) -> Trials:
                 proc.ROOT_VARIABLE: str(place.root),
                 "PYTHONPATH": str(program),
                 "HOME": str(place.root),
+                **({"SERVED": served} if served else {}),
             },
             capture_output=True,
             text=True,
@@ -162,6 +164,33 @@ def test_several_servers_have_a_volume(trials: Trials, place: pool.Pool) -> None
     name = "several_servers_have_a_volume"
     assert "trouble" not in (found := trials(name)[name]), found
     assert volumes(place) == []
+
+
+@needs_daemon
+def test_volumes_are_served_to_other_hosts(trials: Trials, place: pool.Pool) -> None:
+    """By a real daemon, to real clients of QEMU's, as web1 shows itself."""
+    home = Path(tempfile.mkdtemp(dir=place.root))
+    home.chmod(0o755)
+    exports = home / "exports"
+    exports.mkdir()
+    os.chown(exports, uid_of(USER), -1)
+    authority = Authority(home / "tls")
+    subject, identity = "guests:id-of-web1", "id-of-web1"
+    own = authority.signed("web1", subject)[0]
+    shutil.copytree(own, home / "web1")
+    tls = authority.signed("controller", "volumes:controller")[0]
+    with server(home, exports, identity, tls, f"CN={subject}") as made:
+        made.monitor.chmod(0o777)
+        known = {
+            "web1": {"identity": identity, "port": made.port, "monitor": str(made.monitor)},
+            "web2": {"identity": "id-of-web2", "port": 9, "monitor": str(home / "nobody")},
+        }
+        (home / "hosts.json").write_text(json.dumps({"address": ADDRESS, "hosts": known}))
+        names = ("volumes_are_served_to_other_hosts", "what_is_not_served_is_told")
+        for name, found in trials(*names, served=str(home)).items():
+            assert "trouble" not in found, (name, found["trouble"], made.log.read_text())
+    assert volumes(place) == []
+    shutil.rmtree(home)
 
 
 @pytest.mark.parametrize("owner", ["root", "games"])

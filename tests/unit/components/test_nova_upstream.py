@@ -35,6 +35,31 @@ def test_a_volume_that_is_a_device() -> None:
 
 
 @needs_services
+def test_a_volume_that_the_controller_serves() -> None:
+    tried(TRIALS, "served")
+
+
+@needs_services
+def test_volumes_that_are_not_reached() -> None:
+    tried(TRIALS, "not_reached")
+
+
+@needs_services
+def test_a_guest_that_waited_for_its_volumes_goes_on() -> None:
+    tried(TRIALS, "waits")
+
+
+@needs_services
+def test_a_guest_sees_that_its_served_volume_has_grown() -> None:
+    tried(TRIALS, "grown_over_there")
+
+
+@needs_services
+def test_volumes_of_a_server_that_moves() -> None:
+    tried(TRIALS, "moved")
+
+
+@needs_services
 def test_a_connection_that_is_lost_while_it_is_told_of() -> None:
     tried(TRIALS, "lost_again")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -348,6 +349,39 @@ def test_a_user_with_another_number_gets_it_all(cloud: Cloud) -> None:
     assert acl.inherited(place.directory, uid_of("games"))
     assert settle(cloud) == [f"give the volume pool to {USER}"]
     assert len(place.attach()) == 1
+
+
+@needs_root
+def test_who_serves_it_opens_it_too(cloud: Cloud) -> None:
+    """What is there, also while a guest has it, and what is made later; no more once it ends."""
+    place = place_of(cloud)
+    settle(cloud)
+    place.attach()
+    old, new = place.directory / "volume-old", place.directory / "volume-new"
+    for path in (old, new):
+        as_user('umask 0117; echo mine > "$1"', path)
+    os.chown(old, uid_of("mail"), -1)
+    new.unlink()
+    place.save(dataclasses.replace(place.known(), server="games"))
+    assert place.attach() == [f"gave {place.directory} to {USER}"]
+    assert place.attach() == []
+    as_user('umask 0117; echo mine > "$1"', new)
+    words = (
+        "setpriv",
+        "--reuid=games",
+        "--regid=games",
+        "--clear-groups",
+        "sh",
+        "-c",
+        'echo >>"$1"',
+        "sh",
+    )
+    for path in (old, new):
+        subprocess.run([*words, path], check=True)
+    assert old.stat().st_uid == uid_of("mail")
+    assert settle(cloud) == ["let nobody serve files of the volume pool"]
+    assert len(place.attach()) == 1
+    assert subprocess.run([*words, old], check=False, stderr=subprocess.DEVNULL).returncode
 
 
 @needs_root

@@ -8,7 +8,7 @@ from typing import Any
 
 from onestack.answers.values import Answers
 from onestack.components import lasting, openstack, periodic
-from onestack.components.cinder import backends, backups, local, passing
+from onestack.components.cinder import backends, backups, local, passing, serving
 from onestack.components.cinder.known_errors import KNOWN_ERRORS
 from onestack.model.change import Change
 from onestack.model.component import Component
@@ -74,7 +74,10 @@ def _backup(ctx: Context, needs: tuple[str, ...]) -> Process:
 class Cinder(Component):
     name = "cinder"
     title = "Block storage"
-    features = (backups.InObjects(_config, _backup), backups.InFiles(_config, _backup))
+    features = (
+        *(backups.InObjects(_config, _backup), backups.InFiles(_config, _backup)),
+        serving.Serving(),
+    )
     clients = ("cinder",)
     meters = ("volume.size", "volume.snapshot.size", "volume.backup.size")
     tempest_service = "cinder"
@@ -196,7 +199,7 @@ class Cinder(Component):
 
     def stores(self, ctx: Context) -> Iterable[StoreMount]:
         if is_local(ctx):
-            yield from local.mounts(ctx)
+            yield from local.mounts(ctx, serving.processes(ctx))
 
     def privsep(self, ctx: Context) -> dict[str, tuple[str, ...]]:
         return {ctx.cloud.user(self.name): tuple(PRIVSEP.values())}
@@ -237,7 +240,12 @@ class Cinder(Component):
         # Imported late: answers and checks run where only the standard library is.
         from onestack.components.cinder import types
 
-        yield Task("pool", lambda: local.ensure(ctx), ("packages", "users"), before_start=True)
+        yield Task(
+            "pool",
+            lambda: local.ensure(ctx, _server(ctx)),
+            ("packages", "users"),
+            before_start=True,
+        )
         offered = (types.MULTIATTACH, *((types.LUKS,) if encrypts(ctx) else ()))
         yield Task(
             "types",
@@ -333,6 +341,11 @@ def is_local(ctx: Context) -> bool:
     return ctx.offers("block-storage") and bool(ctx.once(local.kind))
 
 
+def _server(ctx: Context) -> str:
+    """Who opens the pool's files for other hosts, if anybody does."""
+    return ctx.cloud.user(serving.USER) if serving.served(ctx) else ""
+
+
 def _environment(ctx: Context) -> dict[str, str]:
     # Before the system's sudo comes one that asks the supervisor.
     helper = openstack.root_helper(ctx).parent / "in_place_of_sudo"
@@ -383,7 +396,7 @@ def _sections(ctx: Context) -> Ini:
             "periodic_fuzzy_delay": 0,
             "backend_stats_polling_interval": 10,
         },
-        **(local.section(ctx) if is_local(ctx) else {}),
+        **(merged(local.section(ctx), serving.sections(ctx)) if is_local(ctx) else {}),
         **backends.sections(ctx),
         "database": openstack.database(ctx, "cinder", "cinder"),
         "keystone_authtoken": openstack.authtoken(ctx, "cinder", "block-storage"),

@@ -132,11 +132,11 @@ def kept(cloud: Cloud) -> VolumeStore:
     )
 
 
-def ensure(ctx: Context) -> Iterator[Change]:
-    """The store of the size that the answers ask for, or larger."""
+def ensure(ctx: Context, server: str = "") -> Iterator[Change]:
+    """The store of the size that the answers ask for, or larger; ``server`` may open it too."""
     of = pool.KIND if ctx.once(kind) == backends.FILE_POOL else volume_group.KIND
     user = ctx.cloud.user("cinder")
-    wanted = StoreRecord(int(ctx.answers[SIZE]), of, user, bool(ctx.answers[SPARSE]))
+    wanted = StoreRecord(int(ctx.answers[SIZE]), of, user, bool(ctx.answers[SPARSE]), server)
     return store(ctx).ensure(wanted, Ledger.of(ctx.cloud))
 
 
@@ -156,7 +156,8 @@ def packages(ctx: Context) -> Iterable[str]:
     return LVM_PACKAGES if ctx.once(kind) == backends.VOLUME_GROUP else ()
 
 
-def mounts(ctx: Context) -> Iterable[StoreMount]:
+def mounts(ctx: Context, servers: tuple[str, ...] = ()) -> Iterable[StoreMount]:
+    """``servers`` are processes that serve it to others."""
     made_by = {
         backends.FILE_POOL: "onestack.storage.pool:Pool.at",
         backends.VOLUME_GROUP: "onestack.storage.volume_group:VolumeGroup.at",
@@ -166,7 +167,7 @@ def mounts(ctx: Context) -> Iterable[StoreMount]:
         made_by[ctx.once(kind)],
         owner="cinder-volume",
         # Guests' disks are files or devices of it.
-        seen_by=("hypervisor",),
+        seen_by=("hypervisor", *servers),
         after=("cinder:pool",),
     )
 

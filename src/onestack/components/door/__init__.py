@@ -46,7 +46,7 @@ NAME = hosts.ROOM
 JOIN = hosts.JOIN
 FOR_HOSTS = (
     *("identity", "placement", "image", "network", "block-storage", "metadata", "messaging"),
-    "southbound-hosts",
+    *("key-manager", "southbound-hosts"),
 )
 """Capabilities that hosts are led to, through the door: what computes ask, and nothing else."""
 LAUNCHER = Path(__file__).resolve().parents[4] / "onestack"
@@ -220,6 +220,10 @@ class Door(Component):
         from onestack.components.door.lasting import findings
 
         yield from findings(ctx)
+        if ctx.joined:
+            from onestack.components.door import volumes
+
+            yield from volumes.findings(ctx)
 
     def packages(self, ctx: Context) -> Iterable[str]:
         return ("haproxy",)
@@ -257,6 +261,8 @@ class Door(Component):
         if hosts.purposes(ctx):
             yield from peers.ensure_own(ctx)
             yield from peers.ensure_shown(ctx)
+        if ctx.offers(hosts.VOLUMES):
+            yield from peers.ensure_volumes(ctx)
 
 
 def _admitted(ctx: Context) -> Iterator[Change]:

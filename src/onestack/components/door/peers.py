@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onestack.cluster.protocol import GUESTS, LIBVIRT, holder
+from onestack.cluster.protocol import GUESTS, LIBVIRT, VOLUMES, holder
 from onestack.components import hosts
 from onestack.components.door import authority
 from onestack.host.files import ensure_directory, ensure_file, ensure_owner, write_file
@@ -67,10 +67,12 @@ def ensure_own(ctx: Context) -> Iterator[Change]:
     """The controller's own, by the authority on it."""
     from onestack.components import certificates
 
-    for purpose in (*hosts.purposes(ctx), CONSOLE):
+    for purpose in (*hosts.purposes(ctx), CONSOLE, *_serving(ctx)):
         files = certificate, key = _own(ctx, purpose)
         made = certificates.good(certificate, ca(ctx))
-        right = made and certificates.belong_together(*files) and _is_for(made, _address(ctx))
+        right = (
+            made and certificates.belong_together(*files) and _is_for(made, _address(ctx, purpose))
+        )
         if not right:
             yield Change(
                 f"make the certificate that this host shows to others ({purpose})",
@@ -78,6 +80,10 @@ def ensure_own(ctx: Context) -> Iterator[Change]:
             )
         elif purpose == CONSOLE:
             yield from ensure_owner(key, "root", hosts.console(ctx).group, 0o640)
+
+
+def _serving(ctx: Context) -> tuple[str, ...]:
+    return (VOLUMES,) if ctx.offers(hosts.VOLUMES) else ()
 
 
 def _own(ctx: Context, purpose: str) -> tuple[Path, Path]:
@@ -88,8 +94,9 @@ def _own(ctx: Context, purpose: str) -> tuple[Path, Path]:
     return place / f"peer-{purpose}.pem", place / f"peer-{purpose}.key"
 
 
-def _address(ctx: Context) -> str:
-    return ctx.host.addresses[Network.GUESTS]
+def _address(ctx: Context, purpose: str) -> str:
+    """Where others know this host by what it shows."""
+    return ctx.public if purpose == VOLUMES else ctx.host.addresses[Network.GUESTS]
 
 
 def _is_for(certificate: x509.Certificate, address: str) -> bool:
@@ -110,7 +117,7 @@ def _make(ctx: Context, purpose: str) -> None:
         ca_key(ctx),
         certificates.named(holder(purpose, CONTROLLER)),
         None,
-        [x509.IPAddress(ipaddress.ip_address(_address(ctx)))],
+        [x509.IPAddress(ipaddress.ip_address(_address(ctx, purpose)))],
     )
     if purpose == CONSOLE:
         write_file(key, made.key, mode=0o640, group=hosts.console(ctx).group)
@@ -152,6 +159,22 @@ def ensure_shown(ctx: Context) -> Iterator[Change]:
             # Who reads the two in between finds that they do not fit, and says so.
             yield from ensure_file(secret, key.read_bytes(), **private)
             yield from ensure_file(shown, certificate.read_bytes())
+
+
+def ensure_volumes(ctx: Context) -> Iterator[Change]:
+    """What who serves volumes shows to other hosts, and knows them by."""
+    place, group = hosts.volumes(ctx), ctx.cloud.user(hosts.VOLUMES)
+    files = certificate, key = _own(ctx, VOLUMES)
+    yield from ensure_directory(place, mode=0o750, group=group)
+    if not all(path.exists() for path in (ca(ctx), revoked(ctx), *files)):
+        return  # a dry run has not made them
+    for name, source in {
+        "ca-cert.pem": ca(ctx),
+        "ca-crl.pem": revoked(ctx),
+        "server-key.pem": key,
+        "server-cert.pem": certificate,
+    }.items():
+        yield from ensure_file(place / name, source.read_bytes(), mode=0o640, group=group)
 
 
 def _unsigned() -> None:

@@ -232,16 +232,21 @@ def _of_guests(ctx: Context) -> str:
     """Of qemu.conf: what guests' processes show to others, and ask of them."""
     if not hosts.purposes(ctx):
         return ""
-    consoles = """vnc_tls = 1
+    consoles = f"""vnc_tls = 1
 vnc_tls_x509_cert_dir = "/etc/pki/qemu"
 vnc_tls_x509_verify = 1
-"""
+{_of_volumes(ctx)}"""
     if not hosts.moving(ctx):
         return consoles
     return f"""{consoles}default_tls_x509_cert_dir = "/etc/pki/qemu"
 default_tls_x509_verify = 1
 migration_address = "{ctx.host.addresses[Network.GUESTS]}"
 """
+
+
+def _of_volumes(ctx: Context) -> str:
+    """Where the controller serves them, it is shown this."""
+    return 'nbd_tls_x509_cert_dir = "/etc/pki/qemu"\n' if ctx.joined else ""
 
 
 def _identity(ctx: Context) -> str:

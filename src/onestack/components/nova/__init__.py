@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.answers.values import Answers
+from onestack.cluster.protocol import VOLUMES_PORT
 from onestack.components import bus, hosts, lasting, openstack, periodic
 from onestack.components.nova import passing, pci
 from onestack.components.nova.novnc import ensure_novnc, novnc_directory
@@ -149,6 +150,13 @@ class Nova(Component):
             "libvirtd does not answer",
             "`onestack restart libvirt`, then `onestack logs libvirt`",
         ),
+        KnownError(
+            "The cloud's volumes are not reached at",
+            "this host does not get to the volumes that the controller serves",
+            f"let it through to the controller, TCP from {VOLUMES_PORT + 1} on, a port for each "
+            "host (`onestack doctor` here names it); `onestack status` there tells whether "
+            "cinder-nbd-HOST runs",
+        ),
     )
     roles = ON_COMPUTES
     secrets = (_DATABASE.secret, _ACCOUNT.secret)
@@ -279,6 +287,8 @@ class Nova(Component):
                 arguments["standing"] = json.dumps(_standing())
             if name == "compute" and ctx.offers(hosts.AUTHORITY):
                 arguments["trusted"] = json.dumps(openstack.bus_accounts(ctx))
+            if name == "compute" and ctx.joined:
+                arguments["served"] = "y"  # its guests' volumes
             return Process(
                 name=f"nova-{name}",
                 component=self.name,

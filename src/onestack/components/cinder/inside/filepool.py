@@ -5,10 +5,11 @@ the volume; snapshots and clones share its blocks and take milliseconds. The
 pool gives out no more than its size, counted by what volumes and snapshots
 may grow to, so no write of a guest ever meets a full pool.
 
-Instances get the file's path (connection type ``gpfs``: to nova and os-brick
+Servers on this host get the file's path (connection type ``gpfs``: to nova and os-brick
 a plain file on this host, nothing to mount or to log in to). Files made here
 carry an access list inherited from the pool's directory, so this service
-keeps its hand on them whomever libvirt gives them to.
+keeps its hand on them whomever libvirt gives them to. To those on other hosts
+it is served (`served`).
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from onestack.components.cinder.inside.refusals import (
     Refused,
     failure,
 )
+from onestack.components.cinder.inside.served import Served
 from onestack.kernel.files import sync_directory
 from onestack.storage import reflink
 from onestack.storage.allotment import allotted, note
@@ -60,7 +62,17 @@ OPTIONS = [
         "filepool_record",
         help="JSON file that says the size of the file pool; it may change at any time.",
     ),
+    cfg.StrOpt(
+        "filepool_hosts",
+        help="JSON file of the other hosts whose servers may have volumes, and of who serves them.",
+    ),
+    cfg.StrOpt(
+        "filepool_exports",
+        help="Directory of what these hosts may open.",
+    ),
 ]
+_ALWAYS = OPTIONS[:2]
+"""The others are of a cloud that machines may join."""
 cfg.CONF.register_opts(OPTIONS, group=configuration.SHARED_CONF_GROUP)
 
 
@@ -89,6 +101,8 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
             Path(self.configuration.filepool_record or "/nonexistent"),
         )
         self._imports = imports.Imports(self._files)
+        hosts, exports = self.configuration.filepool_hosts, self.configuration.filepool_exports
+        self._served = Served(Path(hosts), Path(exports)) if hosts and exports else None
 
     @staticmethod
     def get_driver_options() -> list[Any]:
@@ -101,7 +115,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         self._files.sweep()
 
     def check_for_setup_error(self) -> None:
-        for option in OPTIONS:
+        for option in _ALWAYS:
             if not self.configuration.safe_get(option.name):
                 raise exception.InvalidConfigurationValue(option=option.name, value="")
         self._files.size()
@@ -124,6 +138,8 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
     def update_provider_info(self, volumes: Any, snapshots: Any) -> tuple[None, None]:
         """Cinder asks once, at its start, with all that is here: nothing of it is worked on."""
         interrupted.settle(self, volumes, snapshots)
+        if self._served:
+            self._served.settle({v.id: set(_hosts(v)) for v in volumes})
         return None, None
 
     def _update_volume_stats(self) -> None:
@@ -184,6 +200,8 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         if heir := interrupted.heir(volume):
             LOG.warning("%s is kept: it is the file of volume %s now", self.path(volume), heir)
             return
+        if self._served:
+            self._served.end(volume.id)
         self._remove(self.path(volume))
 
     @told(Action.EXTEND_VOLUME)
@@ -194,6 +212,8 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         smaller here: a guest may have seen it.
         """
         self._files.grow(self.path(volume), new_size * units.Gi)
+        if self._served:
+            self._served.grown(volume.id)
 
     def settle_size(self, volume: Any) -> bool:
         """Without what an interrupted `extend_volume` has added, unless it was written to.
@@ -433,13 +453,19 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
 
     # Connections
 
+    @told(Action.UPDATE_ATTACHMENT)
     def initialize_connection(self, volume: Any, connector: Any, **kwargs: Any) -> dict[str, Any]:
-        """Whoever gets the file may begin by cutting it off, as backups and migrations do.
+        """Of this host's the file; of another's what it is served.
+
+        Whoever gets the file may begin by cutting it off, as backups and migrations do.
 
         And may have been killed then: the next one gets all of it.
         """
         note(self.path(volume), _bytes(volume))
         self.make_whole(volume)
+        host = connector.get("host")
+        if self._served and self._served.place(host):
+            return self._served.connection(host, volume.id, self.path(volume))
         return self._connection(self.path(volume))
 
     def initialize_connection_snapshot(
@@ -459,13 +485,19 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
             },
         }
 
-    def terminate_connection(self, volume: Any, connector: Any, **kwargs: Any) -> None:
-        """Nothing was made for a connection.
+    def terminate_connection(self, volume: Any, connector: Any, **kwargs: Any) -> bool:
+        """Whether another server on the same host has the volume, too; else it is served no more.
 
-        But the backup service, which restores into what it takes for a disk, has cut the
-        file off where the backup's zeros begin that end it.
+        Of a file nothing was made for a connection. But the backup service, which restores into
+        what it takes for a disk, has cut the file off where the backup's zeros begin that end it.
         """
         self.make_whole(volume)
+        host = (connector or {}).get("host")
+        if host and _hosts(volume).count(host) > 1:
+            return True
+        if self._served:
+            self._served.end(volume.id, host)
+        return False
 
     def make_whole(self, volume: Any) -> None:
         """Its file has the volume's size, for which it was given room (`initialize_connection`)."""
@@ -502,6 +534,14 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
             LOG.warning("%s was not there to be deleted", path)
             return
         sync_directory(self._files.directory)
+
+
+def _hosts(volume: Any) -> list[str]:
+    """Of each of its attachments."""
+    return [
+        str(one.attached_host or (one.connector or {}).get("host") or "")
+        for one in volume.volume_attachment or ()
+    ]
 
 
 def _copied_from_elsewhere(volume: Any) -> bool:

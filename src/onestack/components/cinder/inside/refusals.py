@@ -95,10 +95,15 @@ PLAIN_ONLY = Reason(
     "file pool (CONFIG_CINDER_BACKEND=filepool).",
 )
 
+NOT_SERVED = Reason(
+    "917",
+    "The volume could not be given to the host {host}, or not be taken from it: onestack status "
+    "tells whether cinder-nbd-{host} runs, onestack logs cinder-volume what it said.",
+)
 ALL = (
     *(UNACCEPTABLE, NOT_COPIED, NO_ROOM, NO_PLACE, NO_BACKEND),
     *(NO_KEY, PROVIDER, HEADER, OTHER_ENCRYPTION, NOT_TURNED, STAYS, NO_FILE),
-    *(NOT_BACKED_UP, NOT_DONE, NO_ROOM_THERE, PLAIN_ONLY),
+    *(NOT_BACKED_UP, NOT_DONE, NO_ROOM_THERE, PLAIN_ONLY, NOT_SERVED),
 )
 
 RETYPE = ("901", "change the type of a volume")

@@ -11,7 +11,7 @@ import sys
 from socket import socket
 from typing import Any
 
-from onestack.components.nova.inside import callers, connection, standing
+from onestack.components.nova.inside import callers, connection, standing, waiting
 from onestack.model.process import Process
 from onestack.runtime import messaging, service, wsgi
 
@@ -51,9 +51,10 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     from nova.objects import base
     from oslo_service import opts
 
-    from onestack.components.nova.inside import volumes
+    from onestack.components.nova.inside import moved_volumes, volumes
 
     volumes.use_local_volumes()
+    moved_volumes.move_with_volumes()
     opts.register_service_opts(nova.conf.CONF)
     os_brick.setup(nova.conf.CONF)
     os_vif.initialize()
@@ -63,7 +64,7 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     if trusted := spec.arguments.get("trusted"):
         messaging.admit_only(callers.admits(json.loads(trusted)))
     made = _service("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT)
-    service.serve(_Compute(made), timeout=STOP_TIMEOUT)
+    service.serve(_Compute(made, bool(spec.arguments.get("served"))), timeout=STOP_TIMEOUT)
 
 
 def novncproxy(spec: Process, sockets: dict[str, socket]) -> None:
@@ -140,11 +141,19 @@ class _Heard:
 class _Compute(_Heard):
     """It is not put off by a libvirtd that restarts, and ends by itself."""
 
-    def __init__(self, service: Any) -> None:
+    def __init__(self, service: Any, served: bool) -> None:
         super().__init__(service)
         self._host = service.manager.driver._host
         connection.reconnect_at_once(self._host)
+        self._waiting = waiting.Waiting(self._host) if served else None
+
+    def start(self) -> None:
+        super().start()
+        if self._waiting:
+            self._waiting.start()
 
     def stop(self) -> None:
+        if self._waiting:
+            self._waiting.stop()
         connection.end_events(self._host)
         super().stop()
