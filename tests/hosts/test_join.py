@@ -6,6 +6,7 @@ The release and all packages must be there: hosts of namespaces have no way to m
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -411,33 +412,26 @@ def test_a_removed_host_is_refused_by_the_others_libvirtds(
 class Guest:
     """A server that is reached from the controller while it is there."""
 
-    def __init__(self, controller: TestHost, place: Path, name: str = "mover") -> None:
-        self.controller, self.key, self.name = controller, place / "key", name
-        self.address = ""
+    def __init__(self, controller: TestHost, place: Path) -> None:
+        self.controller, self.key, self.address = controller, place / "key", ""
 
-    def make(self, host: str = "head", *disk: str) -> None:
-        """On that host; ``disk`` is what it boots from, an image by default."""
+    def make(self) -> None:
         head = self.controller
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)])
-        key, group = f"{self.name}-key", f"{self.name}-open"
-        openstack(head, "keypair", "create", "--public-key", f"{self.key}.pub", key)
-        openstack(head, "security", "group", "create", group)
-        rule = ("--proto", "tcp", "--dst-port", "22", group)
+        openstack(head, "keypair", "create", "--public-key", f"{self.key}.pub", "mine")
+        openstack(head, "security", "group", "create", "open")
+        rule = ("--proto", "tcp", "--dst-port", "22", "open")
         openstack(head, "security", "group", "rule", "create", *rule)
         openstack(
             head,
-            *("server", "create", "--wait", *(disk or ("--image", "cirros"))),
-            *("--flavor", "m1.nano", "--network", "private"),
-            *("--key-name", key, "--security-group", group),
-            *("--host", host, "--os-compute-api-version", "2.74", self.name),
+            *("server", "create", "--wait", "--image", "cirros", "--flavor", "m1.nano"),
+            *("--network", "private", "--key-name", "mine", "--security-group", "open"),
+            *("--host", head.name, "--os-compute-api-version", "2.74", "mover"),
         )
         made = json.loads(openstack(head, "floating", "ip", "create", "-f", "json", "public"))
         self.address = made["floating_ip_address"]
-        openstack(head, "server", "add", "floating", "ip", self.name, self.address)
-        wait_until("ssh", self.answers, 300, 3)
-
-    def answers(self) -> bool:
-        return self.ssh("hostname").strip() == self.name
+        openstack(head, "server", "add", "floating", "ip", "mover", self.address)
+        wait_until("ssh", lambda: self.ssh("hostname").strip() == "mover", 300, 3)
 
     def ssh(self, command: str) -> str:
         options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=10")
@@ -447,12 +441,20 @@ class Guest:
         )
 
 
-def test_a_server_moves_while_it_runs_and_comes_back(
-    controller: TestHost, compute: TestHost, moving: None, tmp_path: Path
-) -> None:
-    guest = Guest(controller, tmp_path)
+@pytest.fixture(scope="module")
+def guest(
+    controller: TestHost, compute: TestHost, tmp_path_factory: pytest.TempPathFactory
+) -> Guest:
+    made = Guest(controller, tmp_path_factory.mktemp("guest"))
     with telling(controller, compute):
-        guest.make()
+        made.make()
+    return made
+
+
+def test_a_server_moves_while_it_runs_and_comes_back(
+    controller: TestHost, compute: TestHost, moving: None, guest: Guest
+) -> None:
+    with telling(controller, compute):
         # the same kernel, and what runs there, to the end
         boot = guest.ssh("cat /proc/sys/kernel/random/boot_id")
         guest.ssh(f"sh -c {shlex.quote(COUNTS)} >/dev/null 2>&1 </dev/null &")
@@ -472,6 +474,46 @@ def test_a_server_moves_while_it_runs_and_comes_back(
 
 
 # -- volumes: of the controller, for servers on the other host -----------------------------
+
+TELLS = """#!/bin/sh
+(
+    count=0 size=none
+    while sleep 1; do
+        count=$((count + 1))
+        echo $count >/root/count && sync
+        before=$size
+        size=$(cat /sys/block/vdb/size 2>/dev/null || echo none)
+        if [ $before = none ] && [ $size != none ]; then
+            echo from-the-other-host | dd of=/dev/vdb conv=fsync bs=512 2>/dev/null
+        fi
+        boot=$(cat /proc/sys/kernel/random/boot_id)
+        echo "tells count=$count size=$size boot=$boot kept=$(cat /root/count) end"
+    done
+) >/dev/console 2>&1 </dev/null &
+"""
+"""A guest there has no wire to here, where the kernel has no Geneve: it says on its console what it
+does each second. That it writes to its disk, which is a volume, and to another once that comes."""
+
+
+def told(controller: TestHost, name: str) -> dict[str, str]:
+    """The last that it told; empty before that."""
+    log = openstack(controller, "console", "log", "show", name)
+    assert "I/O error" not in log
+    whole = re.findall(r"tells (.*) end", log)
+    return dict(word.split("=", 1) for word in whole[-1].split()) if whole else {}
+
+
+def counts_on(controller: TestHost, name: str, seconds: float) -> dict[str, str]:
+    """From where it is now, and what it wrote is read. What it tells then."""
+    before = int(told(controller, name).get("count", 0))
+
+    def found() -> dict[str, str]:
+        now = told(controller, name)
+        return now if int(now.get("count", 0)) > before + 5 else {}
+
+    now: dict[str, str] = wait_until("it counts on", found, seconds, 3)
+    assert now["kept"] == now["count"]
+    return now
 
 
 def make_volume(controller: TestHost, name: str, *more: str) -> None:
@@ -506,92 +548,79 @@ def served(controller: TestHost) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def there(
-    controller: TestHost, compute: TestHost, tmp_path_factory: pytest.TempPathFactory
-) -> Guest:
-    """A server on the joined host, booted from a volume, and reached."""
-    guest = Guest(controller, tmp_path_factory.mktemp("there"), "there")
+def there(controller: TestHost, compute: TestHost, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a server on the joined host, booted from a volume; it tells of itself."""
+    script = tmp_path_factory.mktemp("there") / "tells"
+    script.write_text(TELLS)
     with telling(controller, compute):
         make_volume(controller, "root", "--image", "cirros", "--bootable")
-        guest.make("web1", "--volume", "root")
+        openstack(
+            controller,
+            *("server", "create", "--wait", "--volume", "root", "--flavor", "m1.nano"),
+            *("--network", "private", "--config-drive", "true", "--user-data", str(script)),
+            *("--host", "web1", "--os-compute-api-version", "2.74", "there"),
+        )
         is_on(controller, "there", "web1")
         assert len(served(controller)) == 1
-    return guest
+        counts_on(controller, "there", 300)
+    return "there"
 
 
 def test_a_server_on_the_other_host_has_volumes(
-    controller: TestHost, compute: TestHost, there: Guest, tmp_path: Path
+    controller: TestHost, compute: TestHost, there: str, guest: Guest
 ) -> None:
-    """What one has written there a server on the controller reads, and the other way round."""
+    """What one has written there a server on the controller reads."""
     with telling(controller, compute):
         make_volume(controller, "data")
-        attach(controller, "there", "data")
-        wait_until("the disk is seen", lambda: "vdb" in there.ssh("ls /dev"), 60, 2)
-        write = "echo from-the-other-host | sudo dd of=/dev/vdb conv=fsync bs=512 2>/dev/null"
-        there.ssh(write)
+        attach(controller, there, "data")
+
+        def seen(gib: int) -> bool:
+            return told(controller, there)["size"] == str(gib << 21)
+
+        wait_until("the disk is seen", lambda: seen(1), 120, 2)
+        counts_on(controller, there, 60)
         # it grows as the guest has it
-        openstack(
-            controller, *("--os-volume-api-version", "3.42", "volume", "set", "--size", "2", "data")
-        )
-        size = "cat /sys/block/vdb/size"
-        wait_until("the guest sees it", lambda: int(there.ssh(size)) == 2 << 21, 120, 2)
-        detach(controller, "there", "data")
+        version = ("--os-volume-api-version", "3.42")
+        openstack(controller, *version, "volume", "set", "--size", "2", "data")
+        wait_until("the guest sees it", lambda: seen(2), 120, 2)
+        detach(controller, there, "data")
         assert len(served(controller)) == 1
-        here = Guest(controller, tmp_path, "here")
-        here.make()
-        attach(controller, "here", "data")
-        wait_until("the disk is seen", lambda: "vdb" in here.ssh("ls /dev"), 60, 2)
-        assert "from-the-other-host" in here.ssh("sudo head -c 512 /dev/vdb")
+        attach(controller, "mover", "data")
+        wait_until("the disk is seen", lambda: "vdb" in guest.ssh("ls /dev"), 60, 2)
+        assert "from-the-other-host" in guest.ssh("sudo head -c 512 /dev/vdb")
         # a file on the controller: nothing is served for it
         assert len(served(controller)) == 1
-        detach(controller, "here", "data")
-        openstack(controller, "server", "delete", "--wait", "here")
+        detach(controller, "mover", "data")
         openstack(controller, "volume", "delete", "data")
 
 
 def test_a_guest_waits_for_its_controller(
-    controller: TestHost, compute: TestHost, there: Guest
+    controller: TestHost, compute: TestHost, there: str
 ) -> None:
     """Its disk is a volume: while the controller is away it stands still, and goes on then."""
-    counts = (
-        "i=0; while :; do i=$((i+1)); echo $i | sudo dd of=/root/count conv=fsync 2>/dev/null; "
-        "sleep 1; done"
-    )
     with telling(controller, compute):
-        there.ssh(f"sh -c {shlex.quote(counts)} >/dev/null 2>&1 </dev/null &")
-        boot = there.ssh("cat /proc/sys/kernel/random/boot_id")
-        seen = "sudo cat /root/count"
-        wait_until("it counts", lambda: int(there.ssh(seen) or 0) > 2, 60, 2)
-        before = int(there.ssh(seen))
+        boot = counts_on(controller, there, 60)["boot"]
         controller.onestack("down")
         controller.onestack("up")
-        wait_until("it counts on", lambda: int(there.ssh(seen) or 0) > before + 5, 300, 3)
-        assert there.ssh("cat /proc/sys/kernel/random/boot_id") == boot
-        assert "I/O error" not in there.ssh("dmesg")
+        assert counts_on(controller, there, 300)["boot"] == boot
         # killed, too: what it serves it has from its files
         pid = controller.run("pgrep", "-f", "^qemu-storage-daemon").split()[0]
         controller.run("kill", "-KILL", pid)
-        before = int(there.ssh(seen))
-        wait_until("it counts on", lambda: int(there.ssh(seen) or 0) > before + 5, 120, 3)
+        assert counts_on(controller, there, 120)["boot"] == boot
 
 
 def test_a_server_moves_with_its_volume_and_comes_back(
-    controller: TestHost, compute: TestHost, moving: None, there: Guest
+    controller: TestHost, compute: TestHost, moving: None, there: str
 ) -> None:
     """What is served on one host is a file on the other; then off it goes."""
     with telling(controller, compute):
-        boot = there.ssh("cat /proc/sys/kernel/random/boot_id")
-        there.ssh("echo before | sudo tee /root/moved && sync")
-        migrate(controller, "there", "head")
-        is_on(controller, "there", "head")
-        assert served(controller) == []
-        migrate(controller, "there", "web1")
-        is_on(controller, "there", "web1")
-        assert len(served(controller)) == 1
-        wait_until("ssh", there.answers, 120, 3)
-        assert there.ssh("cat /proc/sys/kernel/random/boot_id") == boot
-        assert there.ssh("sudo cat /root/moved").strip() == "before"
-        openstack(controller, "server", "delete", "--wait", "there")
+        boot = counts_on(controller, there, 60)["boot"]
+        for host, files in (("head", 0), ("web1", 1)):
+            migrate(controller, there, host)
+            is_on(controller, there, host)
+            assert len(served(controller)) == files
+            assert counts_on(controller, there, 120)["boot"] == boot
+        openstack(controller, "server", "delete", "--wait", there)
         wait_until("nothing is served", lambda: served(controller) == [], 60, 2)
 
 
