@@ -5,6 +5,7 @@ Python programs and Ansible are made of the first, people type the second.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,39 @@ SERVICES = {
 }
 LEAST = {"openstack": 200, "openstackclient": 100}
 """Tests that pass at least: those that skip themselves say nothing."""
+UPSTREAMS = {
+    r"key_manager.*\.test_container_acl$": "openstacksdk asks with a whole URL in an id's place",
+    r"key_manager.*\.test_secret_acl$": "it expects nothing of a call that answers a resource",
+    r"key_manager.*\.test_secret_store$": "Barbican has one store of secrets, and no list of them",
+    r"TestSegment\.test_(find|get|list|update)$": "it reads an id that it never sets",
+    r"TestServiceProvider\.test_list$": "it expects the agents' where l3-ha is; OVN has that, too",
+}
+"""What fails on every cloud of this kind, by the test's name; each does, or has to go from here."""
+SKIPS = (
+    r"(BGP Dynamic Routing|BGPVPN|SFC|Local IP|Network Segment Range|L3 ndp proxy|"
+    r"L3 conntrack helper) [Ee]xtension disabled",
+    # These are off; distributed routers have no name of their own with OVN.
+    r"(fwaas_v2|dvr) service not supported by cloud",
+    # version 2
+    r"block-storage service not supported by cloud",
+    # a member asks for them
+    r"No agents available",
+)
+"""Reasons of those that skip themselves."""
 
 
 @pytest.mark.parametrize("package", SERVICES)
 def test_all_pass(cloud: CloudUnderTest, clouds_yaml: Path, package: str) -> None:
     packages = " ".join(f"{package}.tests.functional.{name}" for name in SERVICES[package])
     found = suites.run(cloud, clouds_yaml, packages, HOURS)
-    assert suites.not_passed(found) == {}
     assert len([one for one in found if one.outcome == "passed"]) > LEAST[package]
+    failed = [one.test for one in found if one.outcome == "failed"]
+    known = {name for name in UPSTREAMS if any(re.search(name, test) for test in failed)}
+    assert known == (set(UPSTREAMS) if package == "openstack" else set())
+    unknown = [
+        one
+        for one in found
+        if not any(re.search(name, one.test) for name in known)
+        and not (one.outcome == "skipped" and any(re.search(why, one.reason) for why in SKIPS))
+    ]
+    assert suites.not_passed(unknown) == {}
