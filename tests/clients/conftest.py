@@ -31,8 +31,14 @@ for name in demo alt_demo; do
     done
 done
 openstack role add --system all --user admin admin
+openstack flavor delete m1.nano
+openstack flavor create cirros256 --ram 256 --disk 1
+openstack flavor create m1.xlarge --ram 16384 --disk 160 --vcpus 8
 """
-"""Who upstream's tests are: two members of a project each, and the administrator."""
+"""Who upstream's tests are: two members of a project each, and the administrator. They look for the
+flavors of upstream's own machine, and for those alone."""
+SMALL = "cirros256"
+"""The flavor that servers have."""
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +78,7 @@ def clouds_yaml(cloud: CloudUnderTest, tmp_path_factory: pytest.TempPathFactory)
         "devstack-admin": entry("admin", admin, **project("admin")),
         "devstack-system-admin": entry("admin", admin, system_scope="all"),
     }
-    extra = {"functional": {"image_name": image, "flavor_name": "m1.nano"}}
+    extra = {"functional": {"image_name": image, "flavor_name": SMALL}}
     file = tmp_path_factory.mktemp("clouds") / "clouds.yaml"
     file.touch(mode=0o600)
     file.write_text(json.dumps({"clouds": clouds, **extra}))

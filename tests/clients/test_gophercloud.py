@@ -13,6 +13,7 @@ import pytest
 
 from onestack.components.octavia.tempest import unpacked
 from onestack.host import debs
+from tests.clients.conftest import SMALL
 from tests.clients.suites import Outcome, not_passed
 from tests.support.clouds import CloudUnderTest, run
 
@@ -56,8 +57,8 @@ def given(cloud: CloudUnderTest) -> dict[str, str]:
 
     return {
         "OS_IMAGE_ID": one("image list -f value -c ID"),
-        "OS_FLAVOR_ID": one("flavor show m1.nano -f value -c id"),
-        "OS_FLAVOR_ID_RESIZE": one("flavor show m1.micro -f value -c id"),
+        "OS_FLAVOR_ID": one(f"flavor show {SMALL} -f value -c id"),
+        "OS_FLAVOR_ID_RESIZE": one("flavor show m1.tiny -f value -c id"),
         "OS_NETWORK_NAME": "private",
         "OS_NETWORK_ID": one("network show private -f value -c id"),
         "OS_SUBNET_ID": one("subnet show private_subnet -f value -c id"),
