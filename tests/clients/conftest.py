@@ -31,12 +31,13 @@ for name in demo alt_demo; do
     done
 done
 openstack role add --system all --user admin admin
+openstack image set cirros --name cirros-0.6.3-x86_64-disk
 openstack flavor delete m1.nano
 openstack flavor create cirros256 --ram 256 --disk 1
 openstack flavor create m1.xlarge --ram 16384 --disk 160 --vcpus 8
 """
 """Who upstream's tests are: two members of a project each, and the administrator. They look for the
-flavors of upstream's own machine, and for those alone."""
+image and the flavors of upstream's own machine, by their names, and for those alone."""
 SMALL = "cirros256"
 """The flavor that servers have."""
 
