@@ -24,7 +24,7 @@ from onestack.cli.options import (
 )
 from onestack.cli.session import check, context, gathered, joined, secrets
 from onestack.cli.summary import facts, lines
-from onestack.components.door.follower import is_applied
+from onestack.components.door import follower
 from onestack.deploy import joining, patches
 from onestack.deploy.processes import about
 from onestack.diagnose.preflight import component_checks
@@ -77,11 +77,14 @@ def run(args: argparse.Namespace) -> int:
         if not alone and lock.exists(cloud):
             stack.enter_context(lock.changing(cloud, "up", wait=args.wait))
             alone = True
+        if args.if_told and joining.Places.of(cloud).kept() is None:
+            output.say("This machine is no host of a cloud that is elsewhere.")
+            return 0
         put_back = alone and not args.dry_run and operations.recover(cloud, output.note)
         if alone and not args.dry_run:
             # A host that has joined is what its controller says of it now.
             standing = joining.refreshed(cloud)
-            if args.if_told and standing and is_applied(cloud, standing):
+            if args.if_told and standing and follower.is_applied(cloud, standing):
                 output.say("All is there that the controller says.")
                 return 0
         pending = [change.what for change in brought_up_to_date(cloud, args.dry_run)]
@@ -157,6 +160,8 @@ def deploy(ctx: Context, wanted: ResolvedAnswers, args: argparse.Namespace) -> i
 
     kept = Step("answers", "The answers", lambda: ensure_kept(ctx, wanted), ("cloud",))
     first = [kept, *told_steps(ctx)]
+    if ctx.joined:
+        follower.begin(ctx.cloud)
     with screen.choose(args.json) as show:
         report = up.up(
             ctx,
@@ -167,6 +172,8 @@ def deploy(ctx: Context, wanted: ResolvedAnswers, args: argparse.Namespace) -> i
             gather=lambda: gathered(ctx.cloud, ctx.answers),
             check=lambda now: raise_refusals(component_checks(now)),
         )
+    if ctx.joined:
+        follower.finish(ctx.cloud)
     if args.json:
         output.line_of_json(kind="summary", **facts(ctx, report))
     else:

@@ -140,6 +140,23 @@ def test_one_that_is_started_anew_does_not_hurry(cloud: Cloud) -> None:
     assert all(at >= FIRST - INTERVAL for at in cloud.passes(cloud.follower(), 200))
 
 
+def test_an_answer_that_is_taken_back_half_way_is_followed_too(cloud: Cloud) -> None:
+    """As `up` has it: what the host was brought up with is known of none that is half way."""
+    of = cloud.follower()
+    assert cloud.passes(of, 60) == [0.0]
+
+    def fails() -> str:
+        cloud.ups.append(cloud.now)
+        (cloud.folder / "applied").unlink(missing_ok=True)
+        return "nova-compute is not ready"
+
+    of.bring_up, cloud.wanted = fails, "two"
+    assert cloud.passes(of, 30) == [0.0]
+    of.bring_up, cloud.wanted = cloud.bring_up, "one"
+    assert cloud.passes(of, 600) == [0.0]
+    assert cloud.heard[-1] == Following("one", "e")
+
+
 def test_an_up_that_ends_well_and_changes_nothing_is_no_loop(cloud: Cloud) -> None:
     of, cloud.works = cloud.follower(), False
     assert len(cloud.passes(of, LAST)) < 8
@@ -296,8 +313,9 @@ def test_hosts_that_went_are_forgotten(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_what_a_host_was_brought_up_with(tmp_path: Path) -> None:
-    """As the door says it: one word, written when all was done."""
+def test_what_a_host_was_brought_up_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the door says it: one word, written when all was done, and of no use while it is not."""
+    monkeypatch.setattr("onestack.host.files.gid_of", lambda group: 0)
     own = context(tmp_path).cloud
     projection = protocol.Projection("head", "192.0.2.1", "2026.2", {"A": "b"})
     said = Standing(
@@ -307,11 +325,13 @@ def test_what_a_host_was_brought_up_with(tmp_path: Path) -> None:
     hosts.applied(own.etc).parent.mkdir(parents=True)
     write_file(hosts.standing(own.etc), json.dumps({"door": "x", "standing": to_plain(said)}))
     assert not rooms.is_applied(own, said)
-    for change in rooms.ensure_applied(own, "root"):
-        change.do()
-    assert list(rooms.ensure_applied(own, "root")) == []
+    rooms.begin(own)
+    rooms.finish(own)
     assert rooms.is_applied(own, said)
+    assert hosts.applied(own.etc).stat().st_mode & 0o777 == 0o640
     assert not rooms.is_applied(own, dataclasses.replace(said, certificate="another"))
+    rooms.begin(own)
+    assert not rooms.is_applied(own, said)
 
 
 def test_what_keeps_a_host_from_following(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from onestack.cluster.membership import Member, Membership
 from onestack.cluster.protocol import Standing
 from onestack.cluster.settings import DoorSettings
 from onestack.components import hosts
-from onestack.host.files import ensure_file
-from onestack.model.change import Change
+from onestack.host.files import write_file
+from onestack.kernel.files import sync_directory
 from onestack.model.cloud import Cloud
 from onestack.model.codec import from_plain
 
@@ -46,11 +45,23 @@ def conditions(cloud: Cloud) -> list[tuple[Member, Condition]]:
     ]
 
 
-def ensure_applied(cloud: Cloud, group: str) -> Iterator[Change]:
-    """On a host that has joined, when all of it was done: what it was brought up with."""
+def begin(cloud: Cloud) -> None:
+    """On a host that has joined, before anything of it is changed: it is on its way.
+
+    Until `finish` it was brought up with nothing: whatever it is half way to, and whatever its
+    controller wants next, it brings itself up. No change that `up` tells: it ends as it was.
+    """
+    applied = hosts.applied(cloud.etc)
+    if applied.exists():
+        applied.unlink()
+        sync_directory(applied.parent)
+
+
+def finish(cloud: Cloud) -> None:
+    """When all of it was done: what it was brought up with. Raises `OnestackError`."""
     kept = json.loads(hosts.standing(cloud.etc).read_text(encoding="utf-8"))
     text = revision(from_plain(Standing, kept["standing"])) + "\n"
-    yield from ensure_file(hosts.applied(cloud.etc), text, mode=0o640, group=group)
+    write_file(hosts.applied(cloud.etc), text, mode=0o640, group=cloud.user(hosts.ROOM))
 
 
 def is_applied(cloud: Cloud, standing: Standing) -> bool:
