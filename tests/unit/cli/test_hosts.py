@@ -193,6 +193,24 @@ def test_a_host_that_has_all_is_not_brought_up_again(
     assert "All is there" in capsys.readouterr().out
 
 
+def test_an_up_that_had_to_wait_does_not_run_right_behind(
+    controller: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has stopped his own wants to look first; and what has just failed fails again."""
+    has_joined(controller, monkeypatch)
+
+    @contextlib.contextmanager
+    def waited(cloud: Cloud, verb: str, wait: bool) -> Iterator[bool]:
+        yield wait
+
+    monkeypatch.setattr("onestack.cli.up.lock.changing", waited)
+    with pytest.raises(OnestackError, match="another onestack was at work") as problem:
+        type_it(up, controller, "--if-told", "--wait")
+    assert problem.value.exit_code == 1
+    follower.finish(controller)
+    assert type_it(up, controller, "--if-told", "--wait") == 0
+
+
 def has_joined(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Standing:
     """The machine is a host of another's cloud, whose door says nothing new."""
     monkeypatch.setattr("onestack.cli.up.operations.recover", lambda cloud, note: False)
@@ -205,7 +223,17 @@ def has_joined(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Standing:
     for folder in (rooms.applied(cloud.etc).parent, Places.of(cloud).folder):
         folder.mkdir(parents=True, exist_ok=True)
     keep(Places.of(cloud), Place("192.0.2.1"), said)
-    monkeypatch.setattr("onestack.cli.up.joining.refreshed", lambda cloud: said)
+
+    def refreshed(cloud: Cloud) -> Standing | None:
+        kept = Places.of(cloud).kept()
+        return kept.standing if kept else None
+
+    def brought_up(*given: object, **more: object) -> None:
+        raise AssertionError("nothing is brought up here")
+
+    monkeypatch.setattr("onestack.cli.up.joining.refreshed", refreshed)
+    # Whatever is wrong with what is tried here: no cloud is made on the machine of the tests.
+    monkeypatch.setattr("onestack.deploy.up.up", brought_up)
     return said
 
 
@@ -217,7 +245,7 @@ def test_one_that_is_no_host_any_more_is_not_brought_up(
     for change in joining.leave(controller, tell=False):
         change.do()
     assert type_it(up, controller, "--if-told") == 0
-    assert "no host of a cloud that is elsewhere" in capsys.readouterr().out
+    assert "no host that follows" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -7,7 +7,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.cluster.following import JOINING, Condition, Reports, condition, revision
+from onestack.cluster.following import (
+    JOINING,
+    Condition,
+    Reports,
+    condition,
+    pause,
+    revision,
+    shown,
+)
 from onestack.cluster.membership import Member, Membership
 from onestack.cluster.protocol import Standing
 from onestack.cluster.settings import DoorSettings
@@ -83,19 +91,23 @@ class Behind:
 
     problem: str
     again: float
-    """When it tries once more (seconds since 1970); 0: not before something changes."""
+    """When it tries once more (seconds since 1970); one that is past: whenever it asks next."""
 
     @property
     def sentence(self) -> str:
-        when = time.strftime("; it tries again at %H:%M:%S", time.localtime(self.again))
-        return f"{self.problem}{when if self.again else ''}"
+        left = pause(self.again - time.time())
+        when = time.strftime("; it tries again at %H:%M:%S", time.localtime(time.time() + left))
+        return f"{self.problem}{when if left else ''}"
 
 
 def behind(cloud: Cloud) -> Behind | None:
-    """On a host that has joined; ``None`` where nothing keeps it from following."""
+    """On a host that has joined; ``None`` where nothing keeps it from following.
+
+    Not root's own words: root sees them without what a terminal would obey.
+    """
     try:
         raw = json.loads(memory(cloud).read_text(encoding="utf-8"))
-        found = Behind(str(raw["problem"]), float(raw["again"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        found = Behind(shown(str(raw["problem"])), float(raw["again"]))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     return found if found.problem else None
