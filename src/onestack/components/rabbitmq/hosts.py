@@ -9,8 +9,9 @@ It makes what is its own. What it shares with others (`onestack.components.bus`)
 made: who may declare something may delete it, too.
 
 What cannot be had: what the default exchange leads to cannot be limited by the broker: a host may
-put a message into any queue whose name it knows, and reads none but its own: one that it shared
-it could have for itself, and no other compute would start (`nova.inside.standing`). That it may call another compute by nova's exchange, too, opens nothing.
+put a message into any queue whose name it knows. It reads none but its own: one that it shared it
+could have for itself, and no other compute would start (`nova.inside.standing`). That it may call
+another compute by nova's exchange, too, opens nothing.
 """
 
 from __future__ import annotations
