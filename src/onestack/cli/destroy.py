@@ -37,9 +37,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from onestack.cli import screen
-    from onestack.deploy import teardown
-
     cloud = cloud_of(args)
     if not cloud.root.exists():
         output.say(f"There is no cloud {cloud.name!r} ({cloud.root}): nothing to destroy.")
@@ -49,7 +46,15 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         if lock.exists(cloud):
             stack.enter_context(lock.changing(cloud, "destroy", args.dry_run))
-        show = stack.enter_context(screen.choose(args.json))
+        return take_away(cloud, args)
+
+
+def take_away(cloud: Cloud, args: argparse.Namespace) -> int:
+    """With the cloud's lock held, by the same options."""
+    from onestack.cli import screen
+    from onestack.deploy import teardown
+
+    with screen.choose(args.json) as show:
         done = teardown.destroy(
             cloud,
             Client(cloud),

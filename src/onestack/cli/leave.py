@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 from onestack.cli import destroy, lock, output
 from onestack.cli.options import cloud_of, cloud_options, json_option, yes_option
@@ -47,8 +48,11 @@ def run(args: argparse.Namespace) -> int:
         )
     if not output.confirm("Leave the cloud, and lose what this host has of it?", args.yes):
         raise BadAnswers("this host has not left", cure="say so with --yes")
-    for change in leave(cloud, tell=not args.without_controller):
-        change.do()
-        output.note(f"done: {change.what}")
-    args.yes = True
-    return destroy.run(args)
+    with contextlib.ExitStack() as stack:
+        # Before the controller is told: one that has left is taken down in the same run.
+        if lock.exists(cloud):
+            stack.enter_context(lock.changing(cloud, "leave"))
+        for change in leave(cloud, tell=not args.without_controller):
+            change.do()
+            output.note(f"done: {change.what}")
+        return destroy.take_away(cloud, args)

@@ -25,19 +25,21 @@ class Busy(OnestackError):
 
 
 @contextmanager
-def changing(cloud: Cloud, verb: str, dry_run: bool = False, wait: bool = False) -> Iterator[None]:
+def changing(cloud: Cloud, verb: str, dry_run: bool = False, wait: bool = False) -> Iterator[bool]:
     """Hold ``ROOT/run/up.lock``; the kernel frees it however we end. A dry run holds nothing.
+
+    Yields whether it had to be waited for.
 
     Raises `Busy`, with the process that holds it, at once, unless we are to ``wait`` for its end;
     `PreflightRefused` where we may not write there; and as `need_fit`.
     """
     need_fit(cloud, verb)
     if dry_run:
-        yield
+        yield False
         return
     descriptor = _opened(cloud, verb)
     try:
-        if not attempt(descriptor):
+        if waited := not attempt(descriptor):
             busy = _busy(cloud, descriptor)
             if not wait:
                 raise busy
@@ -46,7 +48,7 @@ def changing(cloud: Cloud, verb: str, dry_run: bool = False, wait: bool = False)
             _need_still(cloud, verb, descriptor)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {verb}\n".encode(), 0)
-        yield
+        yield waited
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
     finally:

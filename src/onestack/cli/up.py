@@ -24,7 +24,8 @@ from onestack.cli.options import (
 )
 from onestack.cli.session import check, context, gathered, joined, secrets
 from onestack.cli.summary import facts, lines
-from onestack.components.door.follower import is_applied
+from onestack.cluster.protocol import Standing
+from onestack.components.door import follower
 from onestack.deploy import joining, patches
 from onestack.deploy.processes import about
 from onestack.diagnose.preflight import component_checks
@@ -32,7 +33,7 @@ from onestack.kernel import proc
 from onestack.model.change import Change
 from onestack.model.cloud import Cloud
 from onestack.model.context import Context
-from onestack.model.errors import BadAnswers, NotRunning, PreflightRefused
+from onestack.model.errors import BadAnswers, NotRunning, OnestackError, PreflightRefused
 from onestack.model.findings import Finding, Severity, raise_refusals
 from onestack.network.nic import operations
 from onestack.release.release import release
@@ -73,17 +74,15 @@ def run(args: argparse.Namespace) -> int:
     need_to_outlive_it(cloud)
     with contextlib.ExitStack() as stack:
         # A cloud that is not there yet gets its lock after the checks: they leave no trace.
-        alone = args.dry_run
+        alone, waited = args.dry_run, False
         if not alone and lock.exists(cloud):
-            stack.enter_context(lock.changing(cloud, "up", wait=args.wait))
+            waited = stack.enter_context(lock.changing(cloud, "up", wait=args.wait))
             alone = True
         put_back = alone and not args.dry_run and operations.recover(cloud, output.note)
-        if alone and not args.dry_run:
-            # A host that has joined is what its controller says of it now.
-            standing = joining.refreshed(cloud)
-            if args.if_told and standing and is_applied(cloud, standing):
-                output.say("All is there that the controller says.")
-                return 0
+        # A host that has joined is what its controller says of it now.
+        standing = joining.refreshed(cloud) if alone and not args.dry_run else None
+        if args.if_told and not args.dry_run and is_as_told(cloud, standing, waited):
+            return 0
         pending = [change.what for change in brought_up_to_date(cloud, args.dry_run)]
         wanted = resolve_answers(cloud, args)
         # What was found out with the host's network half moved does not count.
@@ -102,6 +101,26 @@ def run(args: argparse.Namespace) -> int:
         if not ctx.joined:
             ctx = dataclasses.replace(ctx, secrets=secrets(cloud, wanted.answers))
         return deploy(ctx, wanted, args)
+
+
+def is_as_told(cloud: Cloud, standing: Standing | None, waited: bool) -> bool:
+    """Whether nothing is to be done of what the machine's controller says, if it has one.
+
+    Raises `OnestackError` where there is, and whoever was ``waited`` for has not done it.
+    """
+    if standing is None:
+        output.say("This machine is no host that follows a controller.")
+        return True
+    if follower.is_applied(cloud, standing):
+        output.say("All is there that the controller says.")
+        return True
+    if waited:
+        raise OnestackError(
+            "another onestack was at work on this host, which is not yet as it should be",
+            "what failed or was stopped just now is not begun anew at once behind it",
+            "onestack up",
+        )
+    return False
 
 
 def need_to_outlive_it(cloud: Cloud) -> None:
@@ -157,6 +176,8 @@ def deploy(ctx: Context, wanted: ResolvedAnswers, args: argparse.Namespace) -> i
 
     kept = Step("answers", "The answers", lambda: ensure_kept(ctx, wanted), ("cloud",))
     first = [kept, *told_steps(ctx)]
+    if ctx.joined:
+        follower.begin(ctx.cloud)
     with screen.choose(args.json) as show:
         report = up.up(
             ctx,
@@ -167,6 +188,8 @@ def deploy(ctx: Context, wanted: ResolvedAnswers, args: argparse.Namespace) -> i
             gather=lambda: gathered(ctx.cloud, ctx.answers),
             check=lambda now: raise_refusals(component_checks(now)),
         )
+    if ctx.joined:
+        follower.finish(ctx.cloud)
     if args.json:
         output.line_of_json(kind="summary", **facts(ctx, report))
     else:

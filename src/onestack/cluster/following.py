@@ -27,6 +27,7 @@ SILENT = 6 * INTERVAL
 """Seconds after which a host that has said nothing counts as away."""
 LONGEST_UP = 960.0
 """Seconds for which one that brings itself up may say nothing."""
+DAY = 86400.0
 LONGEST = 2000
 """Characters of a problem that are kept: who sends them may be anybody by now."""
 
@@ -86,19 +87,23 @@ class Reports:
         return self.folder / f"{identity}.json"
 
 
-def _fit(said: Following) -> Following:
+def shown(text: str, longest: int = LONGEST) -> str:
     """As it may be shown on a terminal, whoever wrote it."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text[:longest])
 
-    def shown(text: str, longest: int) -> str:
-        return "".join(c if c.isprintable() or c == "\n" else "?" for c in text[:longest])
 
+def pause(again: float) -> float:
+    """Seconds until a try, whatever was told of them: no number at all, too."""
+    return min(max(0.0, again), DAY)
+
+
+def _fit(said: Following) -> Following:
     return Following(
         shown(said.revision, 64),
         shown(said.edition, 64),
         said.trying,
-        shown(said.problem, LONGEST),
-        # whatever it is: no number at all, too
-        min(max(0.0, said.again), 86400.0),
+        shown(said.problem),
+        pause(said.again),
     )
 
 

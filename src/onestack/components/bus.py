@@ -21,4 +21,4 @@ EXCHANGES = (
     *(BusExchange(f"{t}_fanout", durable=False, kind="fanout") for t in (*TOPICS, "scheduler")),
 )
 QUEUES = tuple(BusQueue(topic, EXCHANGE, durable=_DURABLE) for topic in TOPICS)
-"""Of whatever server takes a message first; nova sends none there."""
+"""Of whatever server takes a message first; nova sends none there, and none reads them here."""

@@ -27,7 +27,7 @@ from onestack.cluster.client import SECONDS, DoorClient, NoDoor, Place, authorit
 from onestack.cluster.names import host_name
 from onestack.cluster.protocol import Certify, Join, Reach, Refusal, Renew, Standing
 from onestack.cluster.tokens import JoinToken
-from onestack.components.door import peers
+from onestack.components.door import follower, peers
 from onestack.components.hosts import joined_folder
 from onestack.engine.step import Step
 from onestack.host.files import ensure_directory, ensure_file, remove_tree, write_file
@@ -324,11 +324,13 @@ def ensure_shown(cloud: Cloud, client: DoorClient, standing: Standing) -> Iterat
         if _key_of(key) is None or not _is_shown(certificate, key, folder / "peers-ca.pem"):
             yield Change(
                 f"have the controller sign what this host shows to others ({purpose})",
-                functools.partial(_certify, client, purpose, certificate, key),
+                functools.partial(_certify, cloud, client, purpose, certificate, key),
             )
 
 
-def _certify(client: DoorClient, purpose: str, certificate: Path, key: Path) -> None:
+def _certify(cloud: Cloud, client: DoorClient, purpose: str, certificate: Path, key: Path) -> None:
+    # Nothing that the host is told changes with it, and only `up` gives it to who shows it.
+    follower.begin(cloud)
     if _key_of(key) is None:
         _make_key(key)
     asked = Certify(purpose, _request(key))

@@ -71,7 +71,10 @@ def _read_simple(wanted: Any, raw: Any, where: str) -> Any:
         _expect(raw, (types.NoneType,), where)
     elif wanted is float:
         _expect(raw, (int, float), where)
-        return float(raw)
+        try:
+            return float(raw)
+        except OverflowError:
+            raise Malformed(f"{where}: the number is too large") from None
     elif wanted in (str, int, bool):
         _expect(raw, (wanted,), where)
     else:

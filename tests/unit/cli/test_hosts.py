@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import io
 import json
 import tempfile
@@ -12,15 +14,24 @@ from types import ModuleType
 
 import pytest
 
-from onestack.cli import host, join, leave, token, up
+from onestack.answers.registry import registry
+from onestack.cli import host, join, leave, lock, token, up
+from onestack.cli.options import ResolvedAnswers
 from onestack.cluster.client import Place
 from onestack.cluster.following import Reports, revision
 from onestack.cluster.membership import Issued, Member, Membership, Wish
-from onestack.cluster.protocol import Following
+from onestack.cluster.protocol import Following, Projection, Standing
 from onestack.cluster.settings import DoorSettings
 from onestack.cluster.tokens import JoinToken
+from onestack.components import hosts as rooms
+from onestack.components.door import follower
+from onestack.deploy import joining
+from onestack.deploy.joining import Places, keep
+from onestack.model.change import Change
 from onestack.model.cloud import FORMAT, Cloud, CloudRecord, HostRecord, record_path
+from onestack.model.context import Context
 from onestack.model.errors import BadAnswers, NotRunning, OnestackError, PreflightRefused
+from onestack.model.host import Joined
 from onestack.release.release import release
 from onestack.supervise.client import Client
 from onestack.supervise.protocol import PreloadStatus, SupervisorStatus
@@ -176,12 +187,109 @@ def test_a_host_that_has_all_is_not_brought_up_again(
     controller: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The follower's `up`, where somebody else's has just done it."""
-    monkeypatch.setattr("onestack.cli.up.joining.refreshed", lambda cloud: "standing")
-    monkeypatch.setattr("onestack.cli.up.operations.recover", lambda cloud, note: False)
-    monkeypatch.setattr("onestack.cli.up.is_applied", lambda cloud, standing: True)
-    monkeypatch.setattr("onestack.cli.up.lock.need_fit", lambda cloud, verb: None)
+    has_joined(controller, monkeypatch)
+    follower.finish(controller)
     assert type_it(up, controller, "--if-told") == 0
     assert "All is there" in capsys.readouterr().out
+
+
+def test_an_up_that_had_to_wait_does_not_run_right_behind(
+    controller: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has stopped his own wants to look first; and what has just failed fails again."""
+    has_joined(controller, monkeypatch)
+
+    @contextlib.contextmanager
+    def waited(cloud: Cloud, verb: str, wait: bool) -> Iterator[bool]:
+        yield wait
+
+    monkeypatch.setattr("onestack.cli.up.lock.changing", waited)
+    with pytest.raises(OnestackError, match="another onestack was at work") as problem:
+        type_it(up, controller, "--if-told", "--wait")
+    assert problem.value.exit_code == 1
+    follower.finish(controller)
+    assert type_it(up, controller, "--if-told", "--wait") == 0
+
+
+def has_joined(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Standing:
+    """The machine is a host of another's cloud, whose door says nothing new."""
+    monkeypatch.setattr("onestack.cli.up.operations.recover", lambda cloud, note: False)
+    monkeypatch.setattr("onestack.cli.lock.need_fit", lambda cloud, verb: None)
+    monkeypatch.setattr("onestack.host.files.gid_of", lambda group: 0)
+    projection = Projection("head", "192.0.2.1", "2026.2", {})
+    said = Standing(
+        *("onestack", "web1", 1, "identity", ("compute",), "192.0.2.7", "pem", True), projection
+    )
+    for folder in (rooms.applied(cloud.etc).parent, Places.of(cloud).folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    keep(Places.of(cloud), Place("192.0.2.1"), said)
+
+    def refreshed(cloud: Cloud) -> Standing | None:
+        kept = Places.of(cloud).kept()
+        return kept.standing if kept else None
+
+    def brought_up(*given: object, **more: object) -> None:
+        raise AssertionError("nothing is brought up here")
+
+    monkeypatch.setattr("onestack.cli.up.joining.refreshed", refreshed)
+    # Whatever is wrong with what is tried here: no cloud is made on the machine of the tests.
+    monkeypatch.setattr("onestack.deploy.up.up", brought_up)
+    return said
+
+
+def test_one_that_is_no_host_any_more_is_not_brought_up(
+    controller: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As while it leaves: it would be made anew as a cloud of its own."""
+    has_joined(controller, monkeypatch)
+    for change in joining.leave(controller, tell=False):
+        change.do()
+    assert type_it(up, controller, "--if-told") == 0
+    assert "no host that follows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_host_that_is_half_way_was_brought_up_with_nothing(
+    controller: Cloud, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """An answer may be taken back, or be what it was with a newer onestack."""
+    said = has_joined(controller, monkeypatch)
+    follower.finish(controller)
+
+    def brought_up(ctx: Context, *given: object, **more: object) -> None:
+        assert not follower.is_applied(controller, said)
+        if fails:
+            raise OnestackError("nova-compute is not ready")
+
+    monkeypatch.setattr("onestack.deploy.up.up", brought_up)
+    monkeypatch.setattr(up, "lines", lambda ctx, report: [])
+    ctx = dataclasses.replace(context(controller.root), joined=Joined("192.0.2.1", "x", {}))
+    args = parsed(up, controller)
+    with pytest.raises(OnestackError) if fails else contextlib.nullcontext():
+        up.deploy(ctx, ResolvedAnswers(ctx.answers, (), registry()), args)
+    assert follower.is_applied(controller, said) is not fails
+
+
+def test_a_host_that_somebody_works_on_does_not_leave(
+    controller: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller would be told of one that then stays as it is."""
+    has_joined(controller, monkeypatch)
+    with lock.changing(controller, "up"), pytest.raises(lock.Busy):
+        type_it(leave, controller, "--yes", "--without-controller")
+    assert Places.of(controller).kept()
+    gone: list[Cloud] = []
+    monkeypatch.setattr("onestack.cli.destroy.take_away", lambda cloud, args: gone.append(cloud))
+
+    def told(cloud: Cloud, tell: bool) -> Iterator[Change]:
+        with pytest.raises(lock.Busy), lock.changing(cloud, "up"):
+            pass
+        yield from real(cloud, tell)
+
+    real = joining.leave
+    monkeypatch.setattr("onestack.deploy.joining.leave", told)
+    leave.run(parsed(leave, controller, "--yes", "--without-controller"))
+    assert gone == [controller] and not Places.of(controller).folder.exists()
 
 
 def test_a_host_is_removed_at_once_and_up_does_the_rest(

@@ -117,11 +117,13 @@ def test_one_that_is_to_wait_does(tmp_path: Path, capsys: pytest.CaptureFixture[
 
     def wait() -> None:
         waits.set()
-        with lock.changing(cloud, "up", wait=True):
+        with lock.changing(cloud, "up", wait=True) as waited:
+            assert waited
             done.append("second")
 
     other = threading.Thread(target=wait)
-    with lock.changing(cloud, "nic"):
+    with lock.changing(cloud, "nic", wait=True) as waited:
+        assert not waited
         other.start()
         assert waits.wait(60)
         until = time.monotonic() + 60

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import itertools
 import json
 import math
@@ -27,7 +29,15 @@ from onestack.cluster.protocol import Following, Refusal, Standing, Wanted
 from onestack.components import hosts
 from onestack.components.door import follower as rooms
 from onestack.components.door.inside import following, issuing
-from onestack.components.door.inside.following import FIRST, LAST, OTHER, Follower
+from onestack.components.door.inside.following import (
+    FIRST,
+    IDLE,
+    LAST,
+    OTHER,
+    UNENDED,
+    Follower,
+    Tried,
+)
 from onestack.host.files import write_file
 from onestack.model.codec import to_plain
 from onestack.model.errors import OnestackError
@@ -136,14 +146,103 @@ def test_one_that_is_started_anew_does_not_hurry(cloud: Cloud) -> None:
     of.bring_up = ended
     with pytest.raises(KeyboardInterrupt):
         of.step()
-    cloud.problem = "no room"
-    assert all(at >= FIRST - INTERVAL for at in cloud.passes(cloud.follower(), 200))
+    cloud.problem, of = "no room", cloud.follower()
+    of.step()
+    # Nobody has seen how it ended: it may go on.
+    assert rooms_word(cloud) == UNENDED
+    tries = cloud.passes(of, 200)
+    assert tries and all(at >= FIRST - INTERVAL for at in tries)
+    assert rooms_word(cloud) == "no room"
+
+
+def test_it_is_tried_for_ever(cloud: Cloud) -> None:
+    """Once an hour that is a few weeks: no number grows meanwhile."""
+    kept = Tried("one", 1_000_000, 0.0, "no room", ended=True)
+    (cloud.folder / "memory").write_text(json.dumps(to_plain(kept)))
+    of, cloud.problem = cloud.follower(), "no room"
+    assert cloud.passes(of, LAST + INTERVAL) == [0.0, LAST]
+
+
+@pytest.mark.parametrize("wrong", [30 * 86400.0, -30 * 86400.0])
+def test_a_clock_that_was_wrong_does_not_end_it(cloud: Cloud, wrong: float) -> None:
+    """As of a machine that starts, until it has asked others for the time."""
+    of, cloud.problem = cloud.follower(), "no room"
+    cloud.now += wrong
+    of.step()
+    cloud.now -= wrong
+    cloud.problem = ""
+    assert cloud.passes(of, LAST) == [0.0]
+
+
+def test_a_full_disk_is_said_and_ends_nothing(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be written down is remembered, as long as this process is there."""
+
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    of, cloud.works = cloud.follower(), False
+    with monkeypatch.context() as patch:
+        patch.setattr(following, "write", full)
+        assert len(cloud.passes(of, FIRST)) == 1
+        assert IDLE in cloud.heard[-1].problem
+        # All was done meanwhile, and what it has written down says something else.
+        cloud.applied()
+        cloud.passes(of, 2 * INTERVAL)
+        assert cloud.heard[-1].problem.endswith("cannot be written: No space left on device")
+    cloud.passes(of, 2 * INTERVAL)
+    assert rooms_word(cloud) == "" == cloud.heard[-1].problem
+
+
+def test_what_up_says_of_a_full_disk_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no place for a file of what it says, and none for the log."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    program = tmp_path / "up"
+    program.write_text("#!/bin/sh\nprintf 'onestack: there is no room\\n'\nexit 1\n")
+    program.chmod(0o755)
+    with open("/dev/full", "w", buffering=1) as log:
+        monkeypatch.setattr("sys.stderr", log)
+        assert following.up((str(program),)) == "there is no room"
+        assert following.up((str(tmp_path / "absent"),)).startswith("onestack up cannot be run: ")
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            log.close()
+
+
+def test_what_the_door_refuses_makes_nobody_hurry(cloud: Cloud) -> None:
+    of, cloud.problem = cloud.follower(), "no room"
+    for n in range(20):
+        cloud.away = Refusal("the list cannot be read") if n % 2 else None
+        of.step()
+        cloud.now += INTERVAL
+    assert len(cloud.ups) == 3, "after one minute, and after two more"
+    assert rooms_word(cloud) == "no room"
+
+
+def test_an_answer_that_is_taken_back_half_way_is_followed_too(cloud: Cloud) -> None:
+    """As `up` has it: what the host was brought up with is known of none that is half way."""
+    of = cloud.follower()
+    assert cloud.passes(of, 60) == [0.0]
+
+    def fails() -> str:
+        cloud.ups.append(cloud.now)
+        (cloud.folder / "applied").unlink(missing_ok=True)
+        return "nova-compute is not ready"
+
+    of.bring_up, cloud.wanted = fails, "two"
+    assert cloud.passes(of, 30) == [0.0]
+    of.bring_up, cloud.wanted = cloud.bring_up, "one"
+    assert cloud.passes(of, 600) == [0.0]
+    assert cloud.heard[-1] == Following("one", "e")
 
 
 def test_an_up_that_ends_well_and_changes_nothing_is_no_loop(cloud: Cloud) -> None:
     of, cloud.works = cloud.follower(), False
     assert len(cloud.passes(of, LAST)) < 8
-    assert "changed nothing" in rooms_word(cloud)
+    assert rooms_word(cloud) == IDLE
 
 
 def test_another_onestack_is_said_and_not_tried(cloud: Cloud) -> None:
@@ -296,8 +395,9 @@ def test_hosts_that_went_are_forgotten(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_what_a_host_was_brought_up_with(tmp_path: Path) -> None:
-    """As the door says it: one word, written when all was done."""
+def test_what_a_host_was_brought_up_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the door says it: one word, written when all was done, and of no use while it is not."""
+    monkeypatch.setattr("onestack.host.files.gid_of", lambda group: 0)
     own = context(tmp_path).cloud
     projection = protocol.Projection("head", "192.0.2.1", "2026.2", {"A": "b"})
     said = Standing(
@@ -307,11 +407,13 @@ def test_what_a_host_was_brought_up_with(tmp_path: Path) -> None:
     hosts.applied(own.etc).parent.mkdir(parents=True)
     write_file(hosts.standing(own.etc), json.dumps({"door": "x", "standing": to_plain(said)}))
     assert not rooms.is_applied(own, said)
-    for change in rooms.ensure_applied(own, "root"):
-        change.do()
-    assert list(rooms.ensure_applied(own, "root")) == []
+    rooms.begin(own)
+    rooms.finish(own)
     assert rooms.is_applied(own, said)
+    assert hosts.applied(own.etc).stat().st_mode & 0o777 == 0o640
     assert not rooms.is_applied(own, dataclasses.replace(said, certificate="another"))
+    rooms.begin(own)
+    assert not rooms.is_applied(own, said)
 
 
 def test_what_keeps_a_host_from_following(tmp_path: Path) -> None:
@@ -325,3 +427,20 @@ def test_what_keeps_a_host_from_following(tmp_path: Path) -> None:
     place.write_text(json.dumps({"problem": "no room", "again": 4e9}))
     found = rooms.behind(own)
     assert found is not None and found.sentence.startswith("no room; it tries again at ")
+    place.write_text(json.dumps({"problem": "no room", "again": 1000.0}))
+    found = rooms.behind(own)
+    assert found is not None and found.sentence == "no room"
+
+
+@pytest.mark.parametrize("again", ["0", "-1e300", "1e300", "Infinity", "NaN", "1" + "0" * 400])
+def test_what_a_follower_remembers_is_not_roots_own_word(tmp_path: Path, again: str) -> None:
+    own = context(tmp_path).cloud
+    place = rooms.memory(own)
+    place.parent.mkdir(parents=True)
+    place.write_text(f'{{"problem": "\\u001b]0;x\\u0007\\u001b[2Jall is well", "again": {again}}}')
+    found = rooms.behind(own)
+    if len(again) > 99:
+        assert found is None
+    else:
+        assert found is not None and found.sentence.startswith("?]0;x??[2Jall is well")
+        assert "\x1b" not in found.problem

@@ -8,25 +8,32 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 
 from onestack.cluster import protocol
 from onestack.cluster.client import ClocksApart, DoorClient, NoDoor, Place
+from onestack.cluster.following import revision
+from onestack.cluster.membership import Issued
 from onestack.cluster.protocol import (
     GUESTS,
     LIBVIRT,
     PEERS,
     Certify,
+    Following,
     Hello,
     Refusal,
     Renew,
     Standing,
+    Wanted,
 )
 from onestack.cluster.tokens import JoinToken
 from onestack.components import certificates
-from onestack.components.door import peers
+from onestack.components import hosts as rooms
+from onestack.components.door import follower, peers
+from onestack.components.door.inside import issuing
 from onestack.deploy import joining
 from onestack.deploy.joining import Joining, Places, _key_of
 from onestack.engine.runner import Runner, StepsFailed
@@ -416,6 +423,40 @@ def test_it_has_what_it_shows_to_other_hosts(
     assert len(door.hosts.member("web1").shown) == 3
     gone = door.hosts.remove("web1")
     assert {c.serial for c in gone.shown} < {r.serial for r in door.hosts.revoked()}
+
+
+def test_a_renewed_certificate_for_others_comes_into_use(
+    door: OpenDoor, machine: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that the host is told changes with it, and `up` alone gives it to who shows it."""
+    real = issuing.issued_for
+
+    def short(*given: Any) -> Issued:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(issuing, "DAYS", 29)
+            return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(issuing, "issued_for", short)
+        join(wish(door, machine))
+    monkeypatch.setattr("onestack.host.files.gid_of", lambda group: 0)
+    places = Places.of(machine)
+    kept = places.kept()
+    assert kept is not None
+    rooms.applied(machine.etc).parent.mkdir()
+    follower.finish(machine)
+    said = Following(revision(kept.standing), "edition")
+
+    def ask() -> Wanted:
+        return places.client(kept).ask("POST", protocol.FOLLOW, Wanted, said)
+
+    assert (ask().renew, ask().revision) == (True, said.revision)
+    certificate, _ = peers.kept(machine.etc, LIBVIRT)
+    before = certificate.read_text()
+    assert joining.refreshed(machine) == kept.standing
+    assert certificate.read_text() != before
+    assert (ask().renew, ask().revision) == (False, said.revision)
+    assert not follower.is_applied(machine, kept.standing), "nothing else would have it used"
 
 
 def test_nothing_is_certified_that_is_not_wanted(door: OpenDoor, machine: Cloud) -> None:

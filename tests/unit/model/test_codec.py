@@ -72,6 +72,7 @@ def test_whole_numbers_are_read_as_others() -> None:
         ({"name": "b", "fruit": {"kind": "apple", "colour": "blue"}}, "no Colour 'blue'"),
         ({"name": "b", "more": [{"kind": "pear", "weight": "x"}]}, r"more\[0\].weight: 'x' is not"),
         ({"name": "b", "words": {"x": [True]}}, r"Bowl.words.x\[0\]: True is not int"),
+        ({"name": "b", "fruit": {"kind": "pear", "weight": 10**400}}, "weight: .* too large"),
         ({"name": "b", "count": "3"}, "Bowl.count: '3' is not int"),
     ],
 )

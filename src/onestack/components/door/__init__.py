@@ -244,9 +244,6 @@ class Door(Component):
 
         if ctx.members:
             yield Task("admitted", lambda: _admitted(ctx), ("ready",))
-        if ctx.joined:
-            group = ctx.cloud.user(self.name)
-            yield Task("applied", lambda: follower.ensure_applied(ctx.cloud, group), ("ready",))
 
     def _certificates(self, ctx: Context) -> Iterator[Change]:
         if ctx.joined:

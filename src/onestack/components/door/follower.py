@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.cluster.following import JOINING, Condition, Reports, condition, revision
+from onestack.cluster.following import (
+    JOINING,
+    Condition,
+    Reports,
+    condition,
+    pause,
+    revision,
+    shown,
+)
 from onestack.cluster.membership import Member, Membership
 from onestack.cluster.protocol import Standing
 from onestack.cluster.settings import DoorSettings
 from onestack.components import hosts
-from onestack.host.files import ensure_file
-from onestack.model.change import Change
+from onestack.host.files import write_file
+from onestack.kernel.files import sync_directory
 from onestack.model.cloud import Cloud
 from onestack.model.codec import from_plain
 
@@ -46,11 +53,23 @@ def conditions(cloud: Cloud) -> list[tuple[Member, Condition]]:
     ]
 
 
-def ensure_applied(cloud: Cloud, group: str) -> Iterator[Change]:
-    """On a host that has joined, when all of it was done: what it was brought up with."""
+def begin(cloud: Cloud) -> None:
+    """On a host that has joined, before anything of it is changed: it is on its way.
+
+    Until `finish` it was brought up with nothing: whatever it is half way to, and whatever its
+    controller wants next, it brings itself up. No change that `up` tells: it ends as it was.
+    """
+    applied = hosts.applied(cloud.etc)
+    if applied.exists():
+        applied.unlink()
+        sync_directory(applied.parent)
+
+
+def finish(cloud: Cloud) -> None:
+    """When all of it was done: what it was brought up with. Raises `OnestackError`."""
     kept = json.loads(hosts.standing(cloud.etc).read_text(encoding="utf-8"))
     text = revision(from_plain(Standing, kept["standing"])) + "\n"
-    yield from ensure_file(hosts.applied(cloud.etc), text, mode=0o640, group=group)
+    write_file(hosts.applied(cloud.etc), text, mode=0o640, group=cloud.user(hosts.ROOM))
 
 
 def is_applied(cloud: Cloud, standing: Standing) -> bool:
@@ -72,19 +91,23 @@ class Behind:
 
     problem: str
     again: float
-    """When it tries once more (seconds since 1970); 0: not before something changes."""
+    """When it tries once more (seconds since 1970); one that is past: whenever it asks next."""
 
     @property
     def sentence(self) -> str:
-        when = time.strftime("; it tries again at %H:%M:%S", time.localtime(self.again))
-        return f"{self.problem}{when if self.again else ''}"
+        left = pause(self.again - time.time())
+        when = time.strftime("; it tries again at %H:%M:%S", time.localtime(time.time() + left))
+        return f"{self.problem}{when if left else ''}"
 
 
 def behind(cloud: Cloud) -> Behind | None:
-    """On a host that has joined; ``None`` where nothing keeps it from following."""
+    """On a host that has joined; ``None`` where nothing keeps it from following.
+
+    Not root's own words: root sees them without what a terminal would obey.
+    """
     try:
         raw = json.loads(memory(cloud).read_text(encoding="utf-8"))
-        found = Behind(str(raw["problem"]), float(raw["again"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        found = Behind(shown(str(raw["problem"])), float(raw["again"]))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     return found if found.problem else None

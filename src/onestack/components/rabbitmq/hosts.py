@@ -9,8 +9,9 @@ It makes what is its own. What it shares with others (`onestack.components.bus`)
 made: who may declare something may delete it, too.
 
 What cannot be had: what the default exchange leads to cannot be limited by the broker: a host may
-put a message into any queue whose name it knows, and read none but its own and ``compute``, which
-nobody writes to. That it may call another compute by nova's exchange, too, opens nothing.
+put a message into any queue whose name it knows. It reads none but its own: one that it shared it
+could have for itself, and no other compute would start (`nova.inside.standing`). That it may call
+another compute by nova's exchange, too, opens nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def account(member: Member, vhost: str) -> BusAccount:
     own, name = member.accounts["messaging"], re.escape(member.name)
     its = rf"{name}:{HOSTS_PROCESS}:[0-9]+"
     queues = rf"compute(-alt)?(\.{name}|_fanout_{its})|reply_{its}"
-    heard = rf"{bus.EXCHANGE}|compute(-alt)?(_fanout)?"
+    heard = rf"{bus.EXCHANGE}|compute(-alt)?_fanout"
     return BusAccount(
         own.user,
         "",
@@ -46,7 +47,7 @@ def account(member: Member, vhost: str) -> BusAccount:
             TopicPermission(
                 bus.EXCHANGE,
                 write=rf"^({TOLD}(\.|$)|{OTHERS})",
-                read=rf"^compute(-alt)?(\.{name})?$",
+                read=rf"^compute(-alt)?\.{name}$",
             ),
         ),
     )

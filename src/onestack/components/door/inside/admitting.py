@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
-import tempfile
 
 from onestack.model.errors import OnestackError
 
@@ -35,9 +36,12 @@ def admit(command: tuple[str, ...], seconds: float = SECONDS) -> None:
 
 
 def ran(command: tuple[str, ...], seconds: float = SECONDS) -> tuple[int | None, str]:
-    """How an `up` ended (``None``: not within ``seconds``; it goes on), and what it said."""
+    """How an `up` ended (``None``: not within ``seconds``; it goes on), and what it said.
+
+    Raises `OSError`, and not for a full disk: that is what it may have to say.
+    """
     # A file: `up` may start this very process anew, and goes on where nobody reads what it says.
-    with tempfile.TemporaryFile("w+", errors="replace") as said:
+    with open(os.memfd_create("up"), "w+", encoding="utf-8", errors="replace") as said:
         try:
             code: int | None = subprocess.run(
                 command, stdout=said, stderr=said, timeout=seconds, check=False
@@ -46,7 +50,8 @@ def ran(command: tuple[str, ...], seconds: float = SECONDS) -> tuple[int | None,
             code = None
         said.seek(0)
         text = said.read()
-    sys.stderr.write(text)
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
     return code, text
 
 

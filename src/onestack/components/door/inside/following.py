@@ -31,6 +31,8 @@ from onestack.runtime.notify import tell_ready
 
 FIRST, LAST = 60.0, 3600.0
 """Seconds until what failed is tried again: at first, and at most."""
+UNENDED = "onestack up was stopped, or has not ended yet"
+IDLE = "onestack up ended well and changed nothing"
 OTHER = "this host has another onestack than the controller, and does not follow it"
 LOG = logging.getLogger("onestack.follower")
 
@@ -45,6 +47,8 @@ class Tried:
     """Not before then (seconds since 1970)."""
     problem: str = ""
     """Why it is not as the controller wants it; nothing: it is, or will be."""
+    ended: bool = False
+    """Whether this process has seen how it ended."""
 
 
 @dataclass
@@ -61,7 +65,7 @@ class Follower:
     now: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
-        self._said = ""
+        self._said = self._unkept = ""
         try:
             self._tried = from_plain(Tried, json.loads(self.memory.read_text(encoding="utf-8")))
         except (OSError, ValueError):
@@ -71,14 +75,18 @@ class Follower:
         """Ask once, and do what is to be done."""
         own, edition, tried = _text(self.applied), _text(self.edition), self._tried
         left = max(0.0, tried.again - self.now()) if tried.problem else 0.0
-        word = Following(own, edition, problem=tried.problem, again=left)
+        told = tried.problem or self._unkept
+        word = Following(own, edition, problem=told[:LONGEST], again=left)
         try:
             wanted = self.ask(word)
         except OnestackError as error:
             self._say(error.what)
+            # Not where it is away: it comes back, and the machine does its work meanwhile.
             if isinstance(error, Refusal):
-                # Not where it is away: it comes back, and the machine does its work meanwhile.
-                self._remember(Tried(problem=OTHER if error.exit_code == 2 else error.what))
+                if error.gone or error.exit_code == 2:
+                    self._remember(Tried(problem=error.what if error.gone else OTHER))
+                elif not tried.problem:
+                    self._remember(replace(tried, problem=error.what))
             return
         if wanted.edition != edition:
             self._say(OTHER)
@@ -89,32 +97,42 @@ class Follower:
             self._remember(Tried())
             return
         key = f"{wanted.revision}{' renew' if wanted.renew else ''}"
-        if tried.wanted == key and self.now() < tried.again:
-            if not tried.problem:
-                # Brought up well, and still not there: not at once once more.
-                self._remember(replace(tried, problem="onestack up ended well and changed nothing"))
+        # Further away than any try is: it was written down by a clock that was wrong.
+        if tried.wanted == key and 0 < tried.again - self.now() <= LAST:
+            # Not at once once more, also where it was brought up well and is still not there.
+            found = tried.problem or (IDLE if tried.ended else UNENDED)
+            self._remember(replace(tried, problem=found))
             return
         self._try(key, word)
 
     def _try(self, key: str, word: Following) -> None:
         times = self._tried.times + 1 if self._tried.wanted == key else 1
-        again = self.now() + min(FIRST * 2 ** (times - 1), LAST)
-        self._remember(Tried(key, times, again, self._tried.problem))
+        pause = min(FIRST * 2 ** min(times - 1, 10), LAST)
+        self._remember(Tried(key, times, self.now() + pause, self._tried.problem))
         LOG.info("the controller wants something else: onestack up")
         try:
             self.ask(replace(word, trying=True))
         except OnestackError as error:
             self._say(error.what)
         found = self.bring_up()
-        again = self.now() + min(FIRST * 2 ** (times - 1), LAST)
-        self._remember(Tried(key, times, again, found[:LONGEST]))
+        self._remember(Tried(key, times, self.now() + pause, found[:LONGEST], ended=True))
         LOG.info("%s", found or "done")
         self._said = ""
 
     def _remember(self, tried: Tried) -> None:
-        if tried != self._tried:
-            self._tried = tried
+        """Also where it cannot be written down: that is said, and nothing ends by it."""
+        if tried == self._tried and not self._unkept:
+            return
+        self._tried = tried
+        try:
             write(self.memory, json.dumps(to_plain(tried)) + "\n", 0o600)
+        except OSError as error:
+            before = self._unkept
+            self._unkept = f"{self.memory} cannot be written: {error.strerror or error}"
+            if self._unkept != before:
+                LOG.info("%s", self._unkept)
+        else:
+            self._unkept = ""
 
     def _say(self, what: str) -> None:
         """Once, and not each time."""
@@ -132,7 +150,10 @@ def _text(path: Path) -> str:
 
 def up(command: tuple[str, ...]) -> str:
     """What kept `onestack up` from ending well."""
-    code, text = ran(command)
+    try:
+        code, text = ran(command)
+    except OSError as error:
+        return f"onestack up cannot be run: {error}"
     if code == 0:
         return ""
     if code is None:
