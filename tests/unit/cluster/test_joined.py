@@ -45,6 +45,7 @@ def controller(tmp_path_factory: pytest.TempPathFactory) -> Context:
         "CONFIG_ONESTACK_JOIN": "y",
         "CONFIG_ONESTACK_EXTERNAL_ADDRESS": "10.50.14.1/24",
         "CONFIG_KEYSTONE_ADMIN_PW": "administrator-of-it-all",
+        "CONFIG_ONESTACK_BARBICAN_INSTALL": "y",
     }
     ctx = context(tmp_path_factory.mktemp("all"), *ALL, **given)
     write_upstream(ctx)
@@ -182,7 +183,7 @@ def test_both_sides_of_the_door_mean_the_same_places(controller: Context, comput
         return set(re.findall(rf"{re.escape(ctx.internal)}:\d+", text))
 
     assert places(controller, "haproxy.cfg") == places(compute, "passage.cfg")
-    assert len(places(compute, "passage.cfg")) == 8
+    assert len(places(compute, "passage.cfg")) == 9
 
 
 def test_a_cloud_without_a_door_is_as_it_was(tmp_path: Path) -> None:
