@@ -47,8 +47,10 @@ def words(
         *("--object", f"authz-simple,id=host,identity={_escaped(subject)}"),
         *("--chardev", f"socket,id=monitor,fd={sockets[MONITOR]},server=on,wait=off"),
         *("--monitor", "chardev=monitor,mode=control"),
+        # A connection for each volume of each guest: by itself it lets a hundred in, and has the
+        # next one wait, with the guest.
         "--nbd-server",
-        f"addr.type=fd,addr.str={sockets[SERVED]},tls-creds=tls,tls-authz=host",
+        f"addr.type=fd,addr.str={sockets[SERVED]},tls-creds=tls,tls-authz=host,max-connections=0",
     ]
     for export in Exports(folder).of_host(identity):
         if not os.access(export.path, os.R_OK | os.W_OK):

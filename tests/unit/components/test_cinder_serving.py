@@ -54,7 +54,7 @@ def test_each_host_has_a_daemon_and_a_port_of_its_own(tmp_path: Path) -> None:
     assert one.sockets["nbd"] == f"tcp:{ctx.public}:10810"
     assert two.sockets["nbd"] == f"tcp:{ctx.public}:10811"
     # whose certificate is heard, and which folder served
-    assert one.argv[-1] == "CN=guests:id-of-web1" and "id-of-web1" in one.argv
+    assert one.argv[-1] == "CN=volumes:id-of-web1" and "id-of-web1" in one.argv
     assert {one.user, two.user} == {ctx.cloud.user("volumes")}
     told = json.loads(text(ctx, "hosts.json"))
     assert told["address"] == ctx.public
@@ -112,7 +112,7 @@ def test_the_other_host_is_a_client_alone(tmp_path: Path) -> None:
         files = Declared(libvirt, of).files
         return next(file.content for file in files if file.path.name == "qemu.conf")
 
-    assert 'nbd_tls_x509_cert_dir = "/etc/pki/qemu"' in qemu(there)
+    assert 'nbd_tls_x509_cert_dir = "/etc/pki/libvirt-nbd"' in qemu(there)
     assert "nbd" not in qemu(ctx)
 
 
