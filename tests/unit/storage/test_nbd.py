@@ -115,7 +115,7 @@ class _Past:
 
     UTC, timedelta = datetime.UTC, datetime.timedelta
 
-    class datetime:  # noqa: N801 - as it is called there
+    class datetime:
         @staticmethod
         def now(tz: datetime.tzinfo) -> datetime.datetime:
             return datetime.datetime.now(tz) - datetime.timedelta(days=9 * 365)
@@ -176,6 +176,28 @@ def test_what_comes_and_goes(
         assert monitor.names() == {one.node}
     assert served.asked(own, two.name, "read 0 4k").returncode
     assert served.asked(own, one.name, "read 0 4k").returncode == 0
+
+
+def test_what_a_kill_left_half_is_begun_anew(
+    served: Server, own: Path, exports: Exports, tmp_path: Path
+) -> None:
+    """The daemon has a volume's file open, and serves it not yet; then it is another file."""
+    path = volume(tmp_path, "volume-two")
+    two = exports.granted(MINE, "web1", "two", path)
+    with nbd.Monitor(served.monitor) as monitor:
+        monitor._ask("blockdev-add", **two.device)
+        other = volume(tmp_path, "other")
+        other.write_bytes(b"\7" * MIB)
+        other.replace(path)
+        monitor.serve(two)
+    assert served.asked(own, two.name, "read -P 7 0 4k").returncode == 0
+
+
+def test_who_holds_the_port_alone_does_not_serve(served: Server) -> None:
+    nbd.greeted(ADDRESS, served.port, 10)
+    served.kill()
+    with pytest.raises(OSError):
+        nbd.greeted(ADDRESS, served.port, 0.2)
 
 
 def test_what_the_folder_has_is_served_after_a_kill(

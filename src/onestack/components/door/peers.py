@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onestack.cluster.protocol import GUESTS, LIBVIRT, VOLUMES, holder
+from onestack.cluster.protocol import LIBVIRT, VOLUMES, holder
 from onestack.components import hosts
 from onestack.components.door import authority
 from onestack.host.files import ensure_directory, ensure_file, ensure_owner, write_file
