@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import socket
@@ -1088,8 +1089,8 @@ def what_is_replaced_is_served_no_more(driver: Any) -> None:
     store = Images("raw")
     driver.copy_volume_to_image(CONTEXT, one, store, store.meta)
     for replace in (
-        lambda: driver.revert_to_snapshot(None, one, shot),
-        lambda: driver.copy_image_to_volume(CONTEXT, one, store, store.meta["id"]),
+        functools.partial(driver.revert_to_snapshot, None, one, shot),
+        functools.partial(driver.copy_image_to_volume, CONTEXT, one, store, store.meta["id"]),
     ):
         left = driver.initialize_connection(one, there)
         replace()

@@ -355,7 +355,8 @@ def test_a_host_that_has_nothing_to_show_says_so(controller: Context, tmp_path: 
 def test_what_it_shows_for_volumes_lies_apart(controller: Context, tmp_path: Path) -> None:
     """With a key of its own, for QEMU as a client; where none are served there is nothing."""
     there = elsewhere(controller, member(controller, "web1", "identity"))
-    assert there.joined is not None
+    known = there.joined
+    assert known is not None
     there = dataclasses.replace(there, cloud=Cloud("onestack", tmp_path / "web1"))
     kept = hosts.joined_folder(there.cloud.etc)
     kept.mkdir(parents=True)
@@ -368,7 +369,7 @@ def test_what_it_shows_for_volumes_lies_apart(controller: Context, tmp_path: Pat
     place = hosts.pki(there) / "libvirt-nbd"
     for served in (False, True):
         purposes = PEERS if served else (GUESTS, LIBVIRT)
-        joined = dataclasses.replace(there.joined, purposes=purposes)
+        joined = dataclasses.replace(known, purposes=purposes)
         for change in peers.ensure_shown(dataclasses.replace(there, joined=joined)):
             change.do()
         assert place.exists() is served

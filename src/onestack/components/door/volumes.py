@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 from onestack.components import hosts
 from onestack.model.context import Context
 from onestack.model.findings import Finding, warn
+from onestack.storage.nbd import greeted
 
-FILES = "filepool"
-"""The back-end (CONFIG_CINDER_BACKEND) whose volumes are served."""
 SECONDS = 5.0
 
 
 def findings(ctx: Context) -> Iterator[Finding]:
-    if not (ctx.joined and ctx.offers("block-storage")):
-        return
-    if FILES not in ctx.answers["CONFIG_CINDER_BACKEND"]:
+    # The controller's word, and no answer: what that says is not always what it has.
+    if not (ctx.joined and hosts.served(ctx)):
         return
     address, port = ctx.joined.controller, hosts.volumes_port(ctx.joined.number)
     try:
-        socket.create_connection((address, port), SECONDS).close()
+        greeted(address, port, SECONDS)
     except OSError as problem:
         yield warn(
             f"volumes are not reached at {address}, TCP port {port}",

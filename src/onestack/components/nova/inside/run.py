@@ -54,6 +54,7 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     from onestack.components.nova.inside import moved_volumes, volumes
 
     volumes.use_local_volumes()
+    volumes.refuse_to_swap()
     moved_volumes.move_with_volumes()
     opts.register_service_opts(nova.conf.CONF)
     os_brick.setup(nova.conf.CONF)
