@@ -115,6 +115,12 @@ def served(ctx: Context) -> bool:
     return ctx.joined is not None and protocol.VOLUMES in ctx.joined.purposes
 
 
+def lacking(ctx: Context) -> Path:
+    """JSON, by a joined host's compute service: servers that stop again and again, to the volumes
+    that they do not get (ids)."""
+    return ctx.cloud.data / "nova" / "lacking.json"
+
+
 def pki(ctx: Context) -> Path:
     """What is /etc/pki for libvirtd and its guests."""
     return directory(ctx) / "pki"

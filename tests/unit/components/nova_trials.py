@@ -279,6 +279,7 @@ def waits() -> None:
 
     now = 1000.0
     with (
+        contextlib.ExitStack() as stack,
         serving() as there,
         # the supervisor's, whose daemon is dead
         socket.create_server(("127.0.0.1", 0)) as held,
@@ -300,9 +301,10 @@ def waits() -> None:
             domain("full", error, there, "vda"),
         ]
         connection = SimpleNamespace(listAllDomains=lambda flags: all_of)
-        one = waiting.Waiting(SimpleNamespace(get_connection=lambda: connection))
+        lacking = Path(stack.enter_context(tempfile.TemporaryDirectory()), "lacking.json")
+        one = waiting.Waiting(SimpleNamespace(get_connection=lambda: connection), lacking)
         one.go_on()
-        assert resumed == ["waits"]
+        assert resumed == ["waits"] and json.loads(lacking.read_text()) == {}
         # In vain: the daemon is there, and has the volume for it no more.
         waits_on, all_of[:] = all_of[1], [all_of[1]]
         for _ in range(400):
@@ -310,10 +312,12 @@ def waits() -> None:
             one.go_on()
         assert 5 < len(resumed) < 20, len(resumed)
         assert VOLUME in str(warned.call_args.args), warned.call_args
+        assert json.loads(lacking.read_text()) == {"waits": [VOLUME]}
         # It runs; then something is wrong again.
         all_of.clear()
         now += 2 * waiting.WENT_ON
         one.go_on()
+        assert json.loads(lacking.read_text()) == {}
         all_of.append(waits_on)
         resumed.clear()
         for _ in range(3):

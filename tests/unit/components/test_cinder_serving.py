@@ -175,6 +175,15 @@ def test_a_host_that_does_not_get_there_is_told(
         greeting.start()
         assert not list(volumes.findings(there))
         greeting.join()
+        # what its compute service has of a server that stops again and again
+        place = hosts.lacking(there)
+        place.parent.mkdir(parents=True)
+        place.write_text(json.dumps({"a-server": ["a-volume"]}))
+        monkeypatch.setattr(volumes, "greeted", lambda *place: None)
+        (found,) = volumes.findings(there)
+        assert "a-server" in found.what and "a-volume" in found.what
+        place.write_text("{}")
+        assert not list(volumes.findings(there))
     assert not list(volumes.findings(ctx))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from onestack.components import hosts
@@ -26,4 +27,21 @@ def findings(ctx: Context) -> Iterator[Finding]:
             "not serve this host; servers here get no volume, and those that have some wait",
             f"let TCP port {port} through to the controller, and there see onestack status "
             f"(cinder-nbd-{ctx.host.name}), and onestack up",
+        )
+    yield from _lacking(ctx)
+
+
+def _lacking(ctx: Context) -> Iterator[Finding]:
+    """Servers that stop again and again, as the compute service has it."""
+    try:
+        found = json.loads(hosts.lacking(ctx).read_text())
+    except (OSError, ValueError):
+        return
+    for server, volumes in found.items():
+        yield warn(
+            f"the server {server} stands still: it does not get its volumes {', '.join(volumes)}",
+            "the controller is reached, and does not have them for this host any more, or cannot "
+            "read them; the server is tried again every few minutes",
+            f"openstack server stop {server}, and start; on the controller onestack logs "
+            f"cinder-nbd-{ctx.host.name} says more",
         )

@@ -8,14 +8,17 @@ to, in the background: it may take a second time.
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lxml import etree
 from oslo_log import log as logging
 
+from onestack.kernel.files import write
 from onestack.storage.nbd import greeted
 
 LOG = logging.getLogger(__name__)
@@ -37,13 +40,17 @@ class _Tried:
     last: float = 0.0
     rest: float = 0.0
     """Seconds until it is looked at again."""
+    volumes: tuple[str, ...] = ()
+    """Ids of those that it did not get."""
 
 
 class Waiting:
-    """``host`` is nova's, of libvirt."""
+    """``host`` is nova's, of libvirt; ``lacking`` as `hosts.lacking` has it."""
 
-    def __init__(self, host: Any) -> None:
+    def __init__(self, host: Any, lacking: Path) -> None:
         self._host = host
+        self._lacking = lacking
+        self._told: object = None
         self._ended = threading.Event()
         self._tried: dict[str, _Tried] = {}
 
@@ -76,6 +83,10 @@ class Waiting:
         for identity in self._tried.keys() - stopped:
             if time.monotonic() - self._tried[identity].last > WENT_ON:
                 del self._tried[identity]
+        told = {i: one.volumes for i, one in self._tried.items() if one.times > TRIES}
+        if told != self._told:
+            write(self._lacking, json.dumps(told) + "\n", 0o600)
+            self._told = told
 
     def _look_at(self, domain: Any) -> None:
         disks, places = _served(domain.XMLDesc(0))
@@ -92,13 +103,14 @@ class Waiting:
             tried.rest = USERS
             return
         tried.times += 1
+        tried.volumes = tuple(sorted(disks[name] for name in wrong))
         more = tried.times - TRIES
         tried.rest = min(LONGEST, PAUSE * 2**more) if more >= 0 else 0.0
         if tried.times > TRIES:
             LOG.warning(
                 "%s has stopped again, %d times: the controller is reached, and does not have its "
                 "volumes for it: %s. Detach and attach them, or stop and start the server.",
-                *(domain.name(), tried.times - 1, ", ".join(sorted(disks[d] for d in wrong))),
+                *(domain.name(), tried.times - 1, ", ".join(tried.volumes)),
             )
         LOG.info("%s goes on: its volumes are reached.", domain.name())
         domain.resume()
