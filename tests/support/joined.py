@@ -8,7 +8,7 @@ from onestack.answers.handed import HandedSecrets
 from onestack.answers.registry import registry
 from onestack.cluster.accounts import account
 from onestack.cluster.settings import ACCOUNTS
-from onestack.components import ALL
+from onestack.components import ALL, hosts
 from onestack.components.door import shared
 from onestack.model.account import Account
 from onestack.model.context import Context
@@ -37,6 +37,6 @@ def elsewhere(ctx: Context, of: Member, address: str = "192.0.2.7") -> Context:
         others=(other,),
         components=tuple(c for c in ALL if c.enabled(answers)),
         switched_off=tuple(c for c in ALL if not c.enabled(answers)),
-        joined=Joined(ctx.public, of.identity, of.accounts),
+        joined=Joined(ctx.public, of.identity, of.accounts, purposes=hosts.wanted(ctx)),
         members=(),
     )

@@ -86,7 +86,9 @@ def elsewhere(cloud: Cloud, standing: Standing, known: HostFacts) -> dict[str, A
         "secrets": HandedSecrets(told.secrets, registry().secrets),
         "host": Host.of_others(cloud, known, standing.name, standing.address, roles),
         "others": (Host.of_others(cloud, known, told.controller, told.address, rest),),
-        "joined": Joined(told.address, standing.identity, told.accounts, standing.number),
+        "joined": Joined(
+            told.address, standing.identity, told.accounts, standing.number, told.purposes
+        ),
     }
 
 

@@ -30,8 +30,8 @@ GUESTS = "guests"
 LIBVIRT = "libvirt"
 """What libvirtd shows to another host's. What guests run as does not have its key."""
 VOLUMES = "volumes"
-"""What the controller shows to QEMU on a host that has a volume of its."""
-PEERS = (GUESTS, LIBVIRT)
+"""What the controller shows to QEMU on a host that has a volume of its, and that QEMU to it."""
+PEERS = (GUESTS, LIBVIRT, VOLUMES)
 """What hosts have certificates for that they show to each other, and not to the door."""
 LONGEST = 64 * 1024
 """Bytes of a request."""

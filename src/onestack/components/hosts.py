@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from onestack.cluster import protocol
 from onestack.cluster.protocol import GUESTS, LIBVIRT, VOLUMES_PORT, holder
 from onestack.model.context import Context
 from onestack.model.host import Network
@@ -101,6 +102,23 @@ def purposes(ctx: Context) -> tuple[str, ...]:
     if not (ctx.offers(AUTHORITY) and ctx.offers("hypervisor")):
         return ()
     return (GUESTS, LIBVIRT) if ctx.answers[MOVE] else (GUESTS,)
+
+
+def wanted(ctx: Context) -> tuple[str, ...]:
+    """What hosts that join are to have certificates for, to show to each other: the controller's
+    word."""
+    return (*purposes(ctx), *((protocol.VOLUMES,) if ctx.offers(VOLUMES) else ()))
+
+
+def served(ctx: Context) -> bool:
+    """Whether this host's servers have volumes that the controller serves."""
+    return ctx.joined is not None and protocol.VOLUMES in ctx.joined.purposes
+
+
+def lacking(ctx: Context) -> Path:
+    """JSON, by a joined host's compute service: servers that stop again and again, to the volumes
+    that they do not get (ids)."""
+    return ctx.cloud.data / "nova" / "lacking.json"
 
 
 def pki(ctx: Context) -> Path:

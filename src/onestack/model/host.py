@@ -63,6 +63,8 @@ class Joined:
     """Capability to this host's account there."""
     number: int = 0
     """As `Member.number`."""
+    purposes: tuple[str, ...] = ()
+    """What it is to have certificates for, to show to other hosts."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,10 +83,14 @@ class Exports:
         return [(i, _read(path)) for i, path in self._files() if path.stem == volume]
 
     def granted(self, identity: str, host: str, volume: str, path: Path) -> Export:
-        """That the host may open the volume; the same each time, until it is taken back."""
+        """That the host may open the volume; the same each time, until it is taken back.
+
+        `older` counts from here on.
+        """
         home = self._home(identity)
         place = home / f"{volume}.json"
         if place.exists() and (known := _read(place)).path == str(path):
+            os.utime(place)
             return known
         made = Export(host, volume, secrets.token_hex(15), str(path))
         self.put(identity, made)
@@ -106,6 +111,11 @@ class Exports:
         except FileNotFoundError:
             return
         sync_directory(home)
+
+    def older(self, seconds: float) -> list[tuple[str, Export]]:
+        """What nobody was granted for so long, with the identities of the hosts."""
+        then = time.time() - seconds
+        return [(i, _read(path)) for i, path in self._files() if path.stat().st_mtime < then]
 
     def forget_others(
         self, identities: Collection[str], right: Callable[[Export], bool]

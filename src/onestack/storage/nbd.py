@@ -29,6 +29,9 @@ SECONDS = 30.0
 """What it may take to answer: also until it is there again."""
 
 
+_GREETING = b"NBDMAGIC"
+
+
 class NotServed(Exception):
     """The daemon did not do what it was to; in words."""
 
@@ -47,8 +50,10 @@ def words(
         *("--object", f"authz-simple,id=host,identity={_escaped(subject)}"),
         *("--chardev", f"socket,id=monitor,fd={sockets[MONITOR]},server=on,wait=off"),
         *("--monitor", "chardev=monitor,mode=control"),
+        # A connection for each volume of each guest: by itself it lets a hundred in, and has the
+        # next one wait, with the guest.
         "--nbd-server",
-        f"addr.type=fd,addr.str={sockets[SERVED]},tls-creds=tls,tls-authz=host",
+        f"addr.type=fd,addr.str={sockets[SERVED]},tls-creds=tls,tls-authz=host,max-connections=0",
     ]
     for export in Exports(folder).of_host(identity):
         if not os.access(export.path, os.R_OK | os.W_OK):
@@ -58,6 +63,16 @@ def words(
             continue
         found += ["--blockdev", json.dumps(export.device), "--export", json.dumps(export.served)]
     return found
+
+
+def greeted(host: str, port: int, seconds: float) -> None:
+    """Somebody serves there, and not only holds the port. Raises `OSError`.
+
+    The supervisor has it open all the time. NBD's greeting comes before TLS, to whoever asks.
+    """
+    with socket.create_connection((host, port), seconds) as line, line.makefile("rb") as heard:
+        if heard.read(len(_GREETING)) != _GREETING:
+            raise OSError("whoever is there does not serve")
 
 
 def _escaped(text: object) -> str:
@@ -94,10 +109,12 @@ class Monitor:
 
     def serve(self, export: Export) -> None:
         """Any number of times."""
-        if export.node not in self._nodes():
-            self._ask("blockdev-add", **export.device)
-        if export.node not in self._served():
-            self._ask("block-export-add", **export.served)
+        if export.node in self._served():
+            return
+        # What is left of one that was cut short: the file may be another one since.
+        self._end(export.node)
+        self._ask("blockdev-add", **export.device)
+        self._ask("block-export-add", **export.served)
 
     def end(self, export: Export) -> None:
         """Also for who has it open. Any number of times."""

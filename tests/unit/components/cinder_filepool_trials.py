@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import socket
@@ -55,7 +56,7 @@ from onestack.components.cinder.inside import (
     unfinished,
 )
 from onestack.components.cinder.inside.refusals import Refused
-from onestack.storage import reflink
+from onestack.storage import nbd, reflink
 
 GIB = 1 << 30
 CONTEXT = context.RequestContext(user_id="user", project_id="project", is_admin=False)
@@ -1074,8 +1075,91 @@ def what_is_not_served_is_told(driver: Any) -> None:
         assert "cinder-nbd-web2" in str(problem)
     (said,) = read_messages(one.id)
     assert "cinder-nbd-web2" in said, said
-    driver._served._exports.forget("id-of-web2", one.id)
+    # cinder asks no driver to end what was not attached
+    assert not any(Path(os.environ["SERVED"], "exports").glob("*/*"))
     driver.delete_volume(one)
+
+
+def what_is_replaced_is_served_no_more(driver: Any) -> None:
+    """A daemon would go on with a file that has no name any more, and a guest write there."""
+    one, there = volume(1), {"host": "web1"}
+    driver.create_volume(one)
+    shot = snapshot(one)
+    driver.create_snapshot(shot)
+    store = Images("raw")
+    driver.copy_volume_to_image(CONTEXT, one, store, store.meta)
+    for replace in (
+        functools.partial(driver.revert_to_snapshot, None, one, shot),
+        functools.partial(driver.copy_image_to_volume, CONTEXT, one, store, store.meta["id"]),
+    ):
+        left = driver.initialize_connection(one, there)
+        replace()
+        assert not _asked(left, "read 0 4k")
+        again = driver.initialize_connection(one, there)
+        assert _asked(again, "write -P 9 8k 4k")
+        assert Path(driver.local_path(one)).read_bytes()[8192:12288] == b"\11" * 4096
+    driver.delete_snapshot(shot)
+    driver.delete_volume(one)
+
+
+def what_stays_is_ended_later(driver: Any) -> None:
+    """Two servers on one host that give up a volume at once, each of which counts the other."""
+    exports, there = driver._served._exports, {"host": "web1"}
+    given_up, kept, begun, unknown = made = [volume(1) for _ in range(4)]
+    told = {}
+    for one in made:
+        driver.create_volume(one)
+        told[one.id] = driver.initialize_connection(one, there)
+    attachment = SimpleNamespace(attached_host="web1", connector=there)
+    given_up.volume_attachment = [attachment] * 2
+    for _ in range(2):
+        assert driver.terminate_connection(given_up, there) is True
+    for one in (given_up, kept):
+        os.utime(Path(os.environ["SERVED"], "exports", "id-of-web1", f"{one.id}.json"), (0, 0))
+    objects.VolumeAttachment(
+        context.get_admin_context(),
+        volume_id=kept.id,
+        attached_host="web1",
+        attach_status="attached",
+    ).create()
+    # a daemon that did not say in time that it has ended it
+    exports.forget("id-of-web1", unknown.id)
+    driver.get_volume_stats(refresh=True)
+    assert [_asked(told[one.id], "read 0 4k") for one in made] == [False, True, True, False]
+    assert {e.volume for e in exports.of_host("id-of-web1")} == {kept.id, begun.id}
+    # asked for again, it counts anew: cinder writes it down a moment later
+    os.utime(Path(os.environ["SERVED"], "exports", "id-of-web1", f"{begun.id}.json"), (0, 0))
+    assert driver.initialize_connection(begun, there) == told[begun.id]
+    driver.get_volume_stats(refresh=True)
+    assert _asked(told[begun.id], "read 0 4k")
+    for one in made:
+        driver.delete_volume(one)
+
+
+def nobody_waits_for_a_daemon_that_is_dead(driver: Any) -> None:
+    """Its host's volumes grow and go; one that serves on, and does not do it, is another matter."""
+    one, exports = volume(1), driver._served._exports
+    driver.create_volume(one)
+    exports.granted("id-of-web2", "web2", one.id, driver.path(one))
+    driver.extend_volume(one, 2)
+    one.size = 2
+    assert Path(driver.local_path(one)).stat().st_size == 2 * GIB
+    driver.terminate_connection(one, {"host": "web2"})
+    assert not exports.of_volume(one.id)
+    exports.granted("id-of-web2", "web2", one.id, driver.path(one))
+    driver.delete_volume(one)
+    assert not exports.of_volume(one.id)
+    two = volume(1)
+    driver.create_volume(two)
+    told = driver.initialize_connection(two, {"host": "web1"})
+    with mock.patch.object(nbd.Monitor, "end", side_effect=nbd.NotServed("it does not end")):
+        try:
+            driver.delete_volume(two)
+            raise AssertionError("it was deleted, and is served")
+        except Refused as problem:
+            assert "cinder-nbd-web1" in str(problem)
+    assert _asked(told, "read 0 4k") and exports.of_volume(two.id)
+    driver.delete_volume(two)
 
 
 def several_servers_have_a_volume(driver: Any) -> None:
@@ -1390,6 +1474,9 @@ TRIALS = {
         several_servers_have_a_volume,
         volumes_are_served_to_other_hosts,
         what_is_not_served_is_told,
+        what_is_replaced_is_served_no_more,
+        what_stays_is_ended_later,
+        nobody_waits_for_a_daemon_that_is_dead,
         volumes_are_encrypted,
         images_become_encrypted_volumes,
         what_cannot_be_encrypted_is_told,

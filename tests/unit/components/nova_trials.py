@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -12,6 +13,8 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -191,17 +194,57 @@ GUEST = """<domain type='qemu'><name>a</name><memory>1</memory>
 def not_reached() -> None:
     """Nobody listens: it says where, and what may be in between."""
     volumes.use_local_volumes()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    with serving() as port:
         driver_of = compute(Domain())._get_volume_driver(over_there(port))
         driver_of.connect_volume(over_there(port), None)
-    with mock.patch.object(volumes, "REACHED", 0.1):
-        try:
-            driver_of.connect_volume(over_there(port), None)
-        except exception.InternalError as problem:
-            assert f"not reached at 127.0.0.1, TCP port {port}" in str(problem)
-            return
-    raise AssertionError("it was taken for reached")
+    # as the supervisor holds it, whose daemon is dead
+    with (
+        socket.create_server(("127.0.0.1", 0)) as held,
+        mock.patch.object(volumes, "REACHED", 0.1),
+    ):
+        for at in (port, held.getsockname()[1]):
+            try:
+                driver_of.connect_volume(over_there(at), None)
+            except exception.InternalError as problem:
+                assert f"not reached at 127.0.0.1, TCP port {at}" in str(problem)
+                continue
+            raise AssertionError("it was taken for reached")
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[int]:
+    """The port of one who greets as NBD's servers do."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    with server.accept()[0] as line:
+                        line.sendall(b"NBDMAGIC")
+
+        threading.Thread(target=greet, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def not_swapped() -> None:
+    """For another volume below a guest, where one of the two is served."""
+    asked: list[Any] = []
+    upstream = mock.patch.object(
+        driver.LibvirtDriver, "swap_volume", lambda self, context, old, new, *_: asked.append(new)
+    )
+    with upstream:
+        volumes.refuse_to_swap()
+        one = compute(Domain())
+        for old, new in ((over_there(), attached()), (attached(), over_there())):
+            try:
+                one.swap_volume(None, old, new, None, "/dev/vdb", 0)
+            except exception.VolumeRebaseFailed as problem:
+                assert "detach it first" in str(problem)
+                continue
+            raise AssertionError("it was swapped")
+        one.swap_volume(None, attached(), attached(), None, "/dev/vdb", 0)
+        assert asked == [attached()]
 
 
 def waits() -> None:
@@ -211,9 +254,11 @@ def waits() -> None:
     def domain(name: str, why: int, port: int, wrong: str = "vdb") -> Any:
         source = f"<source protocol='nbd' name='x'><host name='127.0.0.1' port='{port}'/></source>"
         target = "<target dev='vdb'/>"
+        target += f"<serial>{VOLUME}</serial>"
         text = f"<domain><devices><disk type='network'>{source}{target}</disk></devices></domain>"
         return SimpleNamespace(
             name=lambda: name,
+            UUIDString=lambda: name,
             state=lambda: [libvirt.VIR_DOMAIN_PAUSED, why],
             XMLDesc=lambda flags: text if port else "<domain><devices/></domain>",
             diskErrors=lambda: {wrong: libvirt.VIR_DOMAIN_DISK_ERROR_UNSPEC},
@@ -224,25 +269,61 @@ def waits() -> None:
         raise libvirt.libvirtError("it ended meanwhile")
 
     error, user = libvirt.VIR_DOMAIN_PAUSED_IOERROR, libvirt.VIR_DOMAIN_PAUSED_USER
+    states = {"both": ("paused", None), "pausing": ("active", "pausing")}
+
+    def instance(context: Any, name: str) -> Any:
+        if name == "deleted":
+            raise exception.InstanceNotFound(instance_id=name)
+        vm_state, task_state = states.get(name, ("active", None))
+        return SimpleNamespace(vm_state=vm_state, task_state=task_state)
+
+    now = 1000.0
     with (
-        socket.create_server(("127.0.0.1", 0)) as server,
-        socket.socket() as nobody,
+        contextlib.ExitStack() as stack,
+        serving() as there,
+        # the supervisor's, whose daemon is dead
+        socket.create_server(("127.0.0.1", 0)) as held,
+        mock.patch.object(objects.Instance, "get_by_uuid", instance),
+        mock.patch.object(waiting, "time", SimpleNamespace(monotonic=lambda: now)),
+        mock.patch.object(waiting.LOG, "warning") as warned,
     ):
-        nobody.bind(("127.0.0.1", 0))
-        there, away = (one.getsockname()[1] for one in (server, nobody))
+        away = held.getsockname()[1]
         gone = domain("gone", error, there)
         gone.state = ended
         all_of = [
             gone,
             domain("waits", error, there),
             domain("users", user, there),
+            # whom a user has paused after that: libvirt keeps the first reason
+            *(domain(name, error, there) for name in (*states, "deleted")),
             domain("still", error, away),
             domain("local", error, 0),
             domain("full", error, there, "vda"),
         ]
         connection = SimpleNamespace(listAllDomains=lambda flags: all_of)
-        waiting.Waiting(SimpleNamespace(get_connection=lambda: connection)).go_on()
-    assert resumed == ["waits"]
+        lacking = Path(stack.enter_context(tempfile.TemporaryDirectory()), "lacking.json")
+        one = waiting.Waiting(SimpleNamespace(get_connection=lambda: connection), lacking)
+        one.go_on()
+        assert resumed == ["waits"] and json.loads(lacking.read_text()) == {}
+        # In vain: the daemon is there, and has the volume for it no more.
+        waits_on, all_of[:] = all_of[1], [all_of[1]]
+        for _ in range(400):
+            now += waiting.PAUSE
+            one.go_on()
+        assert 5 < len(resumed) < 20, len(resumed)
+        assert VOLUME in str(warned.call_args.args), warned.call_args
+        assert json.loads(lacking.read_text()) == {"waits": [VOLUME]}
+        # It runs; then something is wrong again.
+        all_of.clear()
+        now += 2 * waiting.WENT_ON
+        one.go_on()
+        assert json.loads(lacking.read_text()) == {}
+        all_of.append(waits_on)
+        resumed.clear()
+        for _ in range(3):
+            now += waiting.PAUSE
+            one.go_on()
+        assert resumed == ["waits"] * 3
 
 
 def grown_over_there() -> None:
@@ -416,7 +497,7 @@ TRIALS = {
     call.__name__: call
     for call in (
         *(grown, grown_encrypted, shared, a_device, lost_again),
-        *(served, not_reached, waits, grown_over_there, moved),
+        *(served, not_reached, not_swapped, waits, grown_over_there, moved),
         *(console, between_computes, may_move),
     )
 }

@@ -65,6 +65,13 @@ ENCRYPTED = (
     "images_become_encrypted_volumes",
     "what_cannot_be_encrypted_is_told",
 )
+SERVED = (
+    "volumes_are_served_to_other_hosts",
+    "what_is_not_served_is_told",
+    "what_is_replaced_is_served_no_more",
+    "what_stays_is_ended_later",
+    "nobody_waits_for_a_daemon_that_is_dead",
+)
 GIVEN_AWAY = "volume-given-away"
 
 
@@ -175,7 +182,7 @@ def test_volumes_are_served_to_other_hosts(trials: Trials, place: pool.Pool) -> 
     exports.mkdir()
     os.chown(exports, uid_of(USER), -1)
     authority = Authority(home / "tls")
-    subject, identity = "guests:id-of-web1", "id-of-web1"
+    subject, identity = "volumes:id-of-web1", "id-of-web1"
     own = authority.signed("web1", subject)[0]
     shutil.copytree(own, home / "web1")
     tls = authority.signed("controller", "volumes:controller")[0]
@@ -186,8 +193,7 @@ def test_volumes_are_served_to_other_hosts(trials: Trials, place: pool.Pool) -> 
             "web2": {"identity": "id-of-web2", "port": 9, "monitor": str(home / "nobody")},
         }
         (home / "hosts.json").write_text(json.dumps({"address": ADDRESS, "hosts": known}))
-        names = ("volumes_are_served_to_other_hosts", "what_is_not_served_is_told")
-        for name, found in trials(*names, served=str(home)).items():
+        for name, found in trials(*SERVED, served=str(home)).items():
             assert "trouble" not in found, (name, found["trouble"], made.log.read_text())
     assert volumes(place) == []
     shutil.rmtree(home)

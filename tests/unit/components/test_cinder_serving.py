@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from onestack.model.declared import Declared
 from onestack.model.process import Process
 from tests.support.door import certified, free_port
 from tests.support.joined import elsewhere, member
+from tests.support.machines import with_device_mapper
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import context
 
@@ -54,7 +57,7 @@ def test_each_host_has_a_daemon_and_a_port_of_its_own(tmp_path: Path) -> None:
     assert one.sockets["nbd"] == f"tcp:{ctx.public}:10810"
     assert two.sockets["nbd"] == f"tcp:{ctx.public}:10811"
     # whose certificate is heard, and which folder served
-    assert one.argv[-1] == "CN=guests:id-of-web1" and "id-of-web1" in one.argv
+    assert one.argv[-1] == "CN=volumes:id-of-web1" and "id-of-web1" in one.argv
     assert {one.user, two.user} == {ctx.cloud.user("volumes")}
     told = json.loads(text(ctx, "hosts.json"))
     assert told["address"] == ctx.public
@@ -112,7 +115,7 @@ def test_the_other_host_is_a_client_alone(tmp_path: Path) -> None:
         files = Declared(libvirt, of).files
         return next(file.content for file in files if file.path.name == "qemu.conf")
 
-    assert 'nbd_tls_x509_cert_dir = "/etc/pki/qemu"' in qemu(there)
+    assert 'nbd_tls_x509_cert_dir = "/etc/pki/libvirt-nbd"' in qemu(there)
     assert "nbd" not in qemu(ctx)
 
 
@@ -156,6 +159,39 @@ def test_a_host_that_does_not_get_there_is_told(
     monkeypatch.setattr(hosts, "volumes_port", lambda number: port)
     (found,) = volumes.findings(there)
     assert f"127.0.0.1, TCP port {port}" in found.what and "cinder-nbd-web1" in found.cure
-    with socket.create_server(("127.0.0.1", port)):
+    with socket.create_server(("127.0.0.1", port)) as held:
+        # The supervisor's: a daemon greets, and this one is dead.
+        monkeypatch.setattr(volumes, "SECONDS", 0.2)
+        (found,) = volumes.findings(there)
+        assert f"TCP port {port}" in found.what
+        monkeypatch.setattr(volumes, "SECONDS", 10)
+
+        def greet() -> None:
+            for _ in range(2):
+                with held.accept()[0] as line, contextlib.suppress(OSError):
+                    line.sendall(b"NBDMAGIC")
+
+        greeting = threading.Thread(target=greet)
+        greeting.start()
+        assert not list(volumes.findings(there))
+        greeting.join()
+        # what its compute service has of a server that stops again and again
+        place = hosts.lacking(there)
+        place.parent.mkdir(parents=True)
+        place.write_text(json.dumps({"a-server": ["a-volume"]}))
+        monkeypatch.setattr(volumes, "greeted", lambda *place: None)
+        (found,) = volumes.findings(there)
+        assert "a-server" in found.what and "a-volume" in found.what
+        place.write_text("{}")
         assert not list(volumes.findings(there))
     assert not list(volumes.findings(ctx))
+
+
+def test_the_controller_says_whether_it_serves_and_no_answer(tmp_path: Path) -> None:
+    """With `lvm` a controller whose kernel has no device-mapper has the file pool."""
+    for able, joined in ((False, True), (True, False)):
+        ctx = controller(tmp_path / str(able), "web1", CONFIG_CINDER_BACKEND="lvm")
+        bare = dataclasses.replace(ctx.facts, modules=())
+        facts = with_device_mapper(bare) if able else bare
+        ctx = dataclasses.replace(ctx, host=dataclasses.replace(ctx.host, facts=facts))
+        assert hosts.served(elsewhere(ctx, ctx.members[0])) is joined

@@ -45,6 +45,11 @@ def test_volumes_that_are_not_reached() -> None:
 
 
 @needs_services
+def test_no_volume_is_swapped_that_is_served() -> None:
+    tried(TRIALS, "not_swapped")
+
+
+@needs_services
 def test_a_guest_that_waited_for_its_volumes_goes_on() -> None:
     tried(TRIALS, "waits")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from onestack.cluster.membership import Member
-from onestack.cluster.protocol import GUESTS, LIBVIRT
+from onestack.cluster.protocol import GUESTS, LIBVIRT, PEERS, VOLUMES
 from onestack.components import certificates, hosts
 from onestack.components.door import Door, authority, peers
 from onestack.components.door.inside import issuing
@@ -350,3 +350,32 @@ def test_a_host_that_has_nothing_to_show_says_so(controller: Context, tmp_path: 
     with pytest.raises(OnestackError, match="nothing yet that it could show"):
         for change in peers.ensure_shown(there):
             change.do()
+
+
+def test_what_it_shows_for_volumes_lies_apart(controller: Context, tmp_path: Path) -> None:
+    """With a key of its own, for QEMU as a client; where none are served there is nothing."""
+    there = elsewhere(controller, member(controller, "web1", "identity"))
+    known = there.joined
+    assert known is not None
+    there = dataclasses.replace(there, cloud=Cloud("onestack", tmp_path / "web1"))
+    kept = hosts.joined_folder(there.cloud.etc)
+    kept.mkdir(parents=True)
+    (kept / "peers-ca.pem").write_text(peers.ca(controller).read_text())
+    (kept / "peers-revoked.pem").write_text(peers.revoked(controller).read_text())
+    for purpose in PEERS:
+        own, _ = shown(controller, purpose, tmp_path / purpose, "web1")
+        for path, name in zip(peers.kept(there.cloud.etc, purpose), ("cert", "key"), strict=True):
+            path.write_text((own / f"client{name}.pem").read_text())
+    place = hosts.pki(there) / "libvirt-nbd"
+    for served in (False, True):
+        purposes = PEERS if served else (GUESTS, LIBVIRT)
+        joined = dataclasses.replace(known, purposes=purposes)
+        for change in peers.ensure_shown(dataclasses.replace(there, joined=joined)):
+            change.do()
+        assert place.exists() is served
+    assert {path.name for path in place.iterdir()} == {
+        *("ca-cert.pem", "ca-crl.pem", "client-cert.pem", "client-key.pem")
+    }
+    key = place / "client-key.pem"
+    assert key.stat().st_mode & 0o777 == 0o640
+    assert key.read_text() == (tmp_path / VOLUMES / "clientkey.pem").read_text()

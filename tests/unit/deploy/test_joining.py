@@ -87,7 +87,7 @@ def join(wanted: Joining) -> list[str]:
 def test_a_machine_joins_and_again_changes_nothing(door: OpenDoor, machine: Cloud) -> None:
     wanted = wish(door, machine)
     steps = join(wanted)
-    assert steps == ["door", "door", "key", "way-back", "host", "admission", *["shown"] * 4]
+    assert steps == ["door", "door", "key", "way-back", "host", "admission", *["shown"] * 5]
     kept = Places.of(machine).kept()
     assert kept is not None and kept.door == str(door.place)
     assert kept.standing.name == "web1" and kept.standing.admitted
@@ -133,7 +133,7 @@ def _killed_at(wanted: Joining, count: int, late: bool) -> None:
     join(wanted)
 
 
-FILES = 11
+FILES = 13
 """The authority, the key, the standing, the certificate, the standing once more; of what is shown
 to others the authority and its list, and a key and a certificate for each purpose."""
 
@@ -285,7 +285,7 @@ def test_a_controller_that_cannot_make_ready(
     with monkeypatch.context() as patch:
         patch.setattr(door.app, "_admit", fails)
         refused(wanted, Refusal, "could not make ready")
-    assert join(wanted) == ["admission", *["shown"] * 4]
+    assert join(wanted) == ["admission", *["shown"] * 5]
 
 
 def test_a_connection_that_is_lost_meanwhile_is_asked_for_again(
@@ -420,7 +420,7 @@ def test_it_has_what_it_shows_to_other_hosts(
     peers.kept(machine.etc, LIBVIRT)[1].unlink()
     joining.refreshed(machine)
     assert peers.kept(machine.etc, LIBVIRT)[0].read_text() != texts[LIBVIRT]
-    assert len(door.hosts.member("web1").shown) == 3
+    assert len(door.hosts.member("web1").shown) == len(PEERS) + 1
     gone = door.hosts.remove("web1")
     assert {c.serial for c in gone.shown} < {r.serial for r in door.hosts.revoked()}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import json
 import socket
 import subprocess
@@ -12,12 +14,16 @@ from typing import Any
 
 import pytest
 
+from onestack.cluster.membership import Member
+from onestack.cluster.protocol import GUESTS, VOLUMES, holder
+from onestack.components import certificates
+from onestack.components.door.inside import issuing
 from onestack.storage import nbd
 from onestack.storage.exports import Export, Exports
 from tests.support.nbd import ADDRESS, Authority, Server, needs_daemon, server
 
 pytestmark = [needs_daemon, pytest.mark.timeout(600)]
-MINE, SUBJECT = "id-of-web1", "guests:id-of-web1"
+MINE, SUBJECT = "id-of-web1", "volumes:id-of-web1"
 MIB = 1 << 20
 
 
@@ -68,7 +74,7 @@ def test_nobody_else_is_let_in(
     served: Server, authority: Authority, one: Export, tmp_path: Path
 ) -> None:
     """Another host of the cloud's, with that name known, and one of another cloud's."""
-    other = authority.signed("web2", "guests:id-of-web2")[0]
+    other = authority.signed("web2", "volumes:id-of-web2")[0]
     strange = Authority(tmp_path / "strange").signed("web1", SUBJECT)[0]
     authority.trusted(strange)  # so that it believes the server
     for tls in (other, strange, None):
@@ -82,7 +88,7 @@ def test_nobody_else_is_let_in(
             check=False,
         )
         assert listed.returncode and one.name not in listed.stdout
-    assert "authz check for CN=guests:id-of-web2 is denied" in served.log.read_text()
+    assert "authz check for CN=volumes:id-of-web2 is denied" in served.log.read_text()
 
 
 def test_a_certificate_that_was_revoked_is_none(
@@ -104,6 +110,56 @@ def test_a_client_takes_no_other_for_the_controller(
         assert made.asked(own, one.name, "read 0 4k").returncode
 
 
+class _Past:
+    """The module ``datetime``, nine years ago."""
+
+    UTC, timedelta = datetime.UTC, datetime.timedelta
+
+    class datetime:
+        @staticmethod
+        def now(tz: datetime.tzinfo) -> datetime.datetime:
+            return datetime.datetime.now(tz) - datetime.timedelta(days=9 * 365)
+
+
+@pytest.mark.parametrize(("purpose", "let_in"), [(VOLUMES, True), (GUESTS, False)])
+def test_what_is_shown_for_volumes_is_good_for_as_long_as_a_guest_may_run(
+    tmp_path: Path,
+    exports: Exports,
+    one: Export,
+    monkeypatch: pytest.MonkeyPatch,
+    purpose: str,
+    let_in: bool,
+) -> None:
+    """QEMU reads it when a guest gets a volume (here: nine years ago), and has no other when it
+    connects again. What hosts show for all else is renewed, and read anew."""
+    with monkeypatch.context() as then:
+        for module in (certificates, issuing):
+            then.setattr(module, "datetime", _Past)
+        authority = Authority(tmp_path / "tls")
+        own = tmp_path / "own"
+        own.mkdir()
+        key = own / "client-key.pem"
+        key.write_text(certificates.new_key())
+        public, _ = issuing.requested(certificates.request(key))
+        host = Member("web1", 1, MINE, ("compute",), "192.0.2.7", "", (), 0.0)
+        made = issuing.issued_for(purpose, *authority.files, public, host)
+        (own / "client-cert.pem").write_text(made.certificate)
+        authority.trusted(own)
+    tls = authority.signed("controller", "volumes:controller")[0]
+    with server(tmp_path, exports.folder, MINE, tls, f"CN={holder(purpose, MINE)}") as daemon:
+        done = daemon.asked(own, one.name, "read 0 4k")
+        assert (done.returncode == 0) is let_in, done.stderr
+        assert let_in or "expired" in done.stderr
+
+
+def test_a_host_has_as_many_connections_as_its_guests_have_volumes(served: Server) -> None:
+    """QEMU lets a hundred in by itself, and whoever comes then waits for ever."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(110):
+            one = stack.enter_context(socket.create_connection((ADDRESS, served.port), 5))
+            assert one.recv(8) == b"NBDMAGIC"
+
+
 def test_what_comes_and_goes(
     served: Server, own: Path, one: Export, exports: Exports, tmp_path: Path
 ) -> None:
@@ -120,6 +176,28 @@ def test_what_comes_and_goes(
         assert monitor.names() == {one.node}
     assert served.asked(own, two.name, "read 0 4k").returncode
     assert served.asked(own, one.name, "read 0 4k").returncode == 0
+
+
+def test_what_a_kill_left_half_is_begun_anew(
+    served: Server, own: Path, exports: Exports, tmp_path: Path
+) -> None:
+    """The daemon has a volume's file open, and serves it not yet; then it is another file."""
+    path = volume(tmp_path, "volume-two")
+    two = exports.granted(MINE, "web1", "two", path)
+    with nbd.Monitor(served.monitor) as monitor:
+        monitor._ask("blockdev-add", **two.device)
+        other = volume(tmp_path, "other")
+        other.write_bytes(b"\7" * MIB)
+        other.replace(path)
+        monitor.serve(two)
+    assert served.asked(own, two.name, "read -P 7 0 4k").returncode == 0
+
+
+def test_who_holds_the_port_alone_does_not_serve(served: Server) -> None:
+    nbd.greeted(ADDRESS, served.port, 10)
+    served.kill()
+    with pytest.raises(OSError):
+        nbd.greeted(ADDRESS, served.port, 0.2)
 
 
 def test_what_the_folder_has_is_served_after_a_kill(

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from onestack.cluster.protocol import GUESTS, holder
+from onestack.cluster.protocol import VOLUMES, holder
 from onestack.components import hosts
 from onestack.components.cinder import backends, local
 from onestack.model.component import Feature
@@ -82,7 +82,7 @@ class Serving(Feature):
                 argv=(
                     *(str(ctx.release.services.python), "-m", nbd.__name__),
                     *(str(exports(ctx)), member.identity, str(tls)),
-                    f"CN={holder(GUESTS, member.identity)}",
+                    f"CN={holder(VOLUMES, member.identity)}",
                 ),
                 env={"PYTHONPATH": str(ctx.release.program)},
                 # Kept while it is started anew: who comes then waits.

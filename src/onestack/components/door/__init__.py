@@ -292,7 +292,7 @@ def settings(ctx: Context) -> DoorSettings:
         peers=str(peers.ca(ctx)),
         peers_key=str(peers.ca_key(ctx)),
         peers_revoked=str(peers.revoked(ctx)),
-        purposes=hosts.purposes(ctx),
+        purposes=hosts.wanted(ctx),
         accounts=ctx.secrets["hosts"],
         shared={Role.COMPUTE.value: shared.shared(ctx, Role.COMPUTE)},
         admit=(_helper(ctx), *_admit(ctx)),

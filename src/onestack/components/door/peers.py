@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onestack.cluster.protocol import GUESTS, LIBVIRT, VOLUMES, holder
+from onestack.cluster.protocol import LIBVIRT, VOLUMES, holder
 from onestack.components import hosts
 from onestack.components.door import authority
 from onestack.host.files import ensure_directory, ensure_file, ensure_owner, write_file
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CONTROLLER = "controller"
 """In the place of a host's identity."""
+NBD = "libvirt-nbd"
+"""Where libvirt looks for what QEMU shows to who serves volumes."""
 CONSOLE = "console"
 """What the controller's proxy of consoles shows to QEMU."""
 
@@ -130,8 +132,8 @@ def ensure_shown(ctx: Context) -> Iterator[Change]:
     """The files as libvirt and QEMU look for them, of what there is by now."""
     pki, qemu = hosts.pki(ctx), ctx.cloud.user("qemu")
     if ctx.joined:
-        place = hosts.joined_folder(ctx.cloud.etc)
-        trusted, listed = place / "peers-ca.pem", place / "peers-revoked.pem"
+        mine = hosts.joined_folder(ctx.cloud.etc)
+        trusted, listed = mine / "peers-ca.pem", mine / "peers-revoked.pem"
     else:
         trusted, listed = ca(ctx), revoked(ctx)
     yield from ensure_directory(pki)
@@ -139,23 +141,27 @@ def ensure_shown(ctx: Context) -> Iterator[Change]:
     for name in ("CA", "libvirt"):
         yield from ensure_directory(pki / name)
     yield from ensure_directory(pki / "libvirt" / "private", mode=0o700)
-    own = {p: kept(ctx.cloud.etc, p) if ctx.joined else _own(ctx, p) for p in hosts.purposes(ctx)}
+    purposes = hosts.purposes(ctx)
+    if hosts.served(ctx):
+        yield from ensure_directory(pki / NBD, mode=0o750, group=qemu)
+        # A purpose of its own: what a guest's QEMU shows for its volumes, it shows as long as it
+        # runs (`issuing.issued_for`).
+        purposes += (VOLUMES,)
+    own = {p: kept(ctx.cloud.etc, p) if ctx.joined else _own(ctx, p) for p in purposes}
     pairs = [file for pair in own.values() for file in pair]
     if not all(path.exists() for path in (trusted, listed, *pairs)):
         if ctx.joined:
             yield Change("have the controller sign what this host shows to others", _unsigned)
         return  # a dry run has not made them
-    for path, source in {
-        pki / "CA" / "cacert.pem": trusted,
-        pki / "CA" / "cacrl.pem": listed,
-        pki / "qemu" / "ca-cert.pem": trusted,
-        pki / "qemu" / "ca-crl.pem": listed,
-    }.items():
+    known = {pki / "CA" / "cacert.pem": trusted, pki / "CA" / "cacrl.pem": listed}
+    for place in (pki / "qemu", *((pki / NBD,) if VOLUMES in own else ())):
+        known |= {place / "ca-cert.pem": trusted, place / "ca-crl.pem": listed}
+    for path, source in known.items():
         yield from ensure_file(path, source.read_bytes())
     for purpose, (certificate, key) in own.items():
-        for end in ("server", "client"):
+        for end in ("client",) if purpose == VOLUMES else ("server", "client"):
             shown, secret = _places(pki, purpose, end)
-            private = {"mode": 0o640, "group": qemu} if purpose == GUESTS else {"mode": 0o600}
+            private = {"mode": 0o600} if purpose == LIBVIRT else {"mode": 0o640, "group": qemu}
             # Who reads the two in between finds that they do not fit, and says so.
             yield from ensure_file(secret, key.read_bytes(), **private)
             yield from ensure_file(shown, certificate.read_bytes())
@@ -191,4 +197,5 @@ def _places(pki: Path, purpose: str, end: str) -> tuple[Path, Path]:
     if purpose == LIBVIRT:
         place = pki / "libvirt"
         return place / f"{end}cert.pem", place / "private" / f"{end}key.pem"
-    return pki / "qemu" / f"{end}-cert.pem", pki / "qemu" / f"{end}-key.pem"
+    place = pki / (NBD if purpose == VOLUMES else "qemu")
+    return place / f"{end}-cert.pem", place / f"{end}-key.pem"

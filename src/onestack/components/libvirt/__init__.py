@@ -246,7 +246,7 @@ migration_address = "{ctx.host.addresses[Network.GUESTS]}"
 
 def _of_volumes(ctx: Context) -> str:
     """Where the controller serves them, it is shown this."""
-    return 'nbd_tls_x509_cert_dir = "/etc/pki/qemu"\n' if ctx.joined else ""
+    return 'nbd_tls_x509_cert_dir = "/etc/pki/libvirt-nbd"\n' if hosts.served(ctx) else ""
 
 
 def _identity(ctx: Context) -> str:

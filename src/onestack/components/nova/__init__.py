@@ -288,7 +288,7 @@ class Nova(Component):
             if name == "compute" and ctx.offers(hosts.AUTHORITY):
                 arguments["trusted"] = json.dumps(openstack.bus_accounts(ctx))
             if name == "compute" and ctx.joined:
-                arguments["served"] = "y"  # its guests' volumes
+                arguments["served"] = str(hosts.lacking(ctx))  # its guests' volumes
             return Process(
                 name=f"nova-{name}",
                 component=self.name,

@@ -20,7 +20,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cinder import exception, interface
+from cinder import context, exception, interface, objects
 from cinder.image import image_utils
 from cinder.message.message_field import Action, Resource
 from cinder.volume import configuration, driver, volume_utils
@@ -78,8 +78,6 @@ cfg.CONF.register_opts(OPTIONS, group=configuration.SHARED_CONF_GROUP)
 
 def list_opts() -> list[tuple[str, list[Any]]]:
     """All options of the backend's section, for oslo.config's tools."""
-    from cinder import objects
-
     objects.register_all()  # without it the next line fails
     from cinder.volume import manager
 
@@ -174,6 +172,8 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
                 }
             ],
         }
+        if self._served:
+            self._served.look_after(_attached)
 
     def path(self, thing: Any) -> Path:
         """The file of a volume or snapshot."""
@@ -200,9 +200,13 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         if heir := interrupted.heir(volume):
             LOG.warning("%s is kept: it is the file of volume %s now", self.path(volume), heir)
             return
+        self._take_back(volume)
+        self._remove(self.path(volume))
+
+    def _take_back(self, volume: Any) -> None:
+        """Before its file is no more, or another one: who serves it has the one that it opened."""
         if self._served:
             self._served.end(volume.id)
-        self._remove(self.path(volume))
 
     @told(Action.EXTEND_VOLUME)
     def extend_volume(self, volume: Any, new_size: int) -> None:
@@ -289,6 +293,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
 
         Whoever had the old one open would go on with it, so cinder lets nobody have it.
         """
+        self._take_back(volume)
         reflink.clone(self.path(snapshot), self.path(volume), _bytes(volume))
 
     def snapshot_revert_use_temp_snapshot(self) -> bool:
@@ -318,6 +323,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         )
 
     def unmanage(self, volume: Any) -> None:
+        self._take_back(volume)
         self._imports.give(self.path(volume))
 
     def manage_existing_snapshot_get_size(self, snapshot: Any, existing_ref: Any) -> int:
@@ -387,6 +393,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
         # Beside the volume's file, which keeps the volume's share of the pool meanwhile.
         with self._files.part(f"image-{volume.name}", beside(path)) as part:
             self._fetch(part, volume, *image)
+            self._take_back(volume)
             self._files.put(part, path, _bytes(volume))
 
     def copy_image_to_encrypted_volume(
@@ -413,6 +420,7 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
             luks.copy_header(path, part)
             os.truncate(part, _bytes(volume))
             luks.fill(volume, context, Path(plain), part)
+            self._take_back(volume)
             self._files.put(part, path, _bytes(volume))
 
     def _fetch(
@@ -534,6 +542,12 @@ class FilePoolDriver(driver.VolumeDriver):  # type: ignore[misc]
             LOG.warning("%s was not there to be deleted", path)
             return
         sync_directory(self._files.directory)
+
+
+def _attached(host: str) -> set[str]:
+    """Ids of the volumes that servers on it have, as cinder has written down."""
+    found = objects.VolumeAttachmentList.get_all_by_host(context.get_admin_context(), host)
+    return {str(one.volume_id) for one in found}
 
 
 def _hosts(volume: Any) -> list[str]:

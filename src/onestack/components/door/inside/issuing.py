@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from onestack.cluster.membership import Issued, Member, NotAMember
-from onestack.cluster.protocol import HOST, Refusal, holder
+from onestack.cluster.protocol import HOST, VOLUMES, Refusal, holder
 from onestack.components import certificates
 
 DAYS = 90
@@ -76,6 +76,10 @@ def issued_for(
 
     By another authority than the host's own: neither passes for the other anywhere. Raises
     `OnestackError` and `OSError`.
+
+    For volumes it is good for as long as that authority: QEMU reads it when a guest gets one, and
+    shows that same one whenever it connects again, for as long as the guest runs. A host that is
+    removed loses who hears it.
     """
     made = certificates.certify(
         ca,
@@ -84,10 +88,16 @@ def issued_for(
         certificates.named(holder(purpose, member.identity)),
         None,
         [x509.IPAddress(ipaddress.ip_address(member.address))],
-        DAYS,
+        _left(ca) if purpose == VOLUMES else DAYS,
     )
     ends = made.not_valid_after_utc.timestamp()
     return Issued(certificates.pem(made), serial(made), ends, purpose, digest(key))
+
+
+def _left(ca: Path) -> int:
+    """Days for which an authority is good."""
+    ends = x509.load_pem_x509_certificate(ca.read_bytes()).not_valid_after_utc
+    return (ends - datetime.datetime.now(datetime.UTC)).days
 
 
 def lasts(ends: float) -> bool:

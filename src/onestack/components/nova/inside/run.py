@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from socket import socket
 from typing import Any
 
@@ -54,6 +55,7 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     from onestack.components.nova.inside import moved_volumes, volumes
 
     volumes.use_local_volumes()
+    volumes.refuse_to_swap()
     moved_volumes.move_with_volumes()
     opts.register_service_opts(nova.conf.CONF)
     os_brick.setup(nova.conf.CONF)
@@ -64,7 +66,7 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     if trusted := spec.arguments.get("trusted"):
         messaging.admit_only(callers.admits(json.loads(trusted)))
     made = _service("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT)
-    service.serve(_Compute(made, bool(spec.arguments.get("served"))), timeout=STOP_TIMEOUT)
+    service.serve(_Compute(made, spec.arguments.get("served", "")), timeout=STOP_TIMEOUT)
 
 
 def novncproxy(spec: Process, sockets: dict[str, socket]) -> None:
@@ -141,11 +143,11 @@ class _Heard:
 class _Compute(_Heard):
     """It is not put off by a libvirtd that restarts, and ends by itself."""
 
-    def __init__(self, service: Any, served: bool) -> None:
+    def __init__(self, service: Any, served: str) -> None:
         super().__init__(service)
         self._host = service.manager.driver._host
         connection.reconnect_at_once(self._host)
-        self._waiting = waiting.Waiting(self._host) if served else None
+        self._waiting = waiting.Waiting(self._host, Path(served)) if served else None
 
     def start(self) -> None:
         super().start()

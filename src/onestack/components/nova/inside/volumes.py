@@ -5,8 +5,8 @@ Files and devices of this host; and what the controller serves to other hosts by
 
 from __future__ import annotations
 
+import functools
 import json
-import socket
 import time
 from typing import Any
 
@@ -17,6 +17,8 @@ from nova.virt.libvirt import config, driver
 from nova.virt.libvirt.volume.gpfs import LibvirtGPFSVolumeDriver
 from nova.virt.libvirt.volume.net import LibvirtNetVolumeDriver
 from nova.virt.libvirt.volume.volume import LibvirtVolumeDriver
+
+from onestack.storage.nbd import greeted
 
 WAIT = 86400
 """Seconds for which a guest's reads and writes wait for the controller. Then, and at once where
@@ -76,14 +78,14 @@ class Served(LibvirtNetVolumeDriver):  # type: ignore[misc]
         until = time.monotonic() + REACHED
         while True:
             try:
-                socket.create_connection((host, int(port)), 5).close()
+                greeted(host, int(port), 5)
                 return
             except OSError as problem:
                 if time.monotonic() > until:
                     raise exception.InternalError(
                         f"The cloud's volumes are not reached at {host}, TCP port {port}: "
-                        f"{problem}. A packet filter is in between, or the controller does not "
-                        "run there (onestack status)."
+                        f"{problem}. A packet filter is in between, or nobody serves there "
+                        "(onestack status on the controller: cinder-nbd- and this host's name)."
                     ) from problem
                 time.sleep(1)
 
@@ -133,6 +135,29 @@ def _read(domain: Any, alias: str) -> None:
         if alias in str(disk.get("qdev", "")).split("/") and "inserted" in disk:
             node = disk["inserted"]["node-name"]
             ask("human-monitor-command", **{"command-line": f'qemu-io {node} "read 0 512"'})
+
+
+STAYS = (
+    "the controller serves it to another host, and it stays in its back-end while a server there "
+    "has it: detach it first"
+)
+
+
+def refuse_to_swap() -> None:
+    """A volume for another below a guest, where one of them is served: it would go on under the
+    name of the wrong one, and nobody would end that.
+
+    Cinder asks for it, to move a volume in use to another back-end.
+    """
+    swap = driver.LibvirtDriver.swap_volume
+
+    @functools.wraps(swap)
+    def swap_volume(self: Any, context: Any, old: Any, new: Any, *rest: Any, **more: Any) -> Any:
+        if "nbd" in (old["driver_volume_type"], new["driver_volume_type"]):
+            raise exception.VolumeRebaseFailed(reason=STAYS)
+        return swap(self, context, old, new, *rest, **more)
+
+    driver.LibvirtDriver.swap_volume = swap_volume
 
 
 KINDS = {"gpfs": LocalFile, "local": LocalDevice, "nbd": Served}
