@@ -42,6 +42,8 @@ SKIPS = (
     # its version 2, and the name of then
     r"(block-storage|volume) service not supported by cloud",
     r"Volume functional tests temporarily disabled",
+    # of an API that is gone, and for a bug of the client's
+    r"No Identity v2 admin endpoint|story 2010110",
     # a member asks for them
     r"No agents available",
 )
