@@ -37,7 +37,7 @@ SUBJECTS = ("security group list", "subnet list")
 
 @pytest.fixture(scope="module", params=["ovn", "openvswitch"])
 def cloud(request: pytest.FixtureRequest) -> Iterator[CloudUnderTest]:
-    name = os.environ.get("ONESTACK_TEST_NAME", f"load-{request.param[:3]}")
+    name = os.environ.get("ONESTACK_TEST_NAME", f"load{request.param[:3]}")
     layout = f"CONFIG_NEUTRON_L2_AGENT={request.param}"
     made = CloudUnderTest(name, answers=(layout, "CONFIG_CINDER_VOLUMES_SIZE=20G"))
     with made.living(timeout=1800):
