@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(HOURS * 3600 + 1800)
 SERVICES = {
     "openstack": (
         *("block_storage", "compute", "identity", "image", "key_manager"),
-        *("network", "object_store", "orchestration", "placement", "cloud", "examples"),
+        *("network", "object_store", "orchestration", "placement", "cloud"),
     ),
     "openstackclient": ("common", "compute", "identity", "image", "network", "object", "volume"),
 }
