@@ -77,11 +77,10 @@ class Client:
         if early:
             return
         self.becomes("compute", "server", server, "active")
-        attachments = f"/servers/{server}/os-volume_attachments"
-        self.api.post("compute", attachments, {"volumeAttachment": {"volumeId": volume}})
+        attachment = {"volumeAttachment": {"volumeId": volume}}
+        self.api.post("compute", f"/servers/{server}/os-volume_attachments", attachment)
+        # It goes with the server: nothing in that guest could give it up.
         self.becomes("block-storage", "volume", volume, "in-use")
-        self.api.delete("compute", f"{attachments}/{volume}")
-        self.becomes("block-storage", "volume", volume, "available")
 
     def make(self, service: str, kind: str, path: str = "", **body: Any) -> str:
         where = path or f"{kind}s"
