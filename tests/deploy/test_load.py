@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(3600)
 SCRIPT = Path(__file__).with_name("load.py")
 CLIENTS = 8
 PROJECTS = 4
-SECONDS = 600
+SECONDS = int(os.environ.get("ONESTACK_TEST_SECONDS", "600"))
 PASSWORD = "of-a-test"
 PEOPLE = f"""set -e
 for number in $(seq 0 {PROJECTS - 1}); do
