@@ -112,7 +112,7 @@ def test_quotas_are_right(cloud: CloudUnderTest, done: dict[str, Any], number: i
     assert used["volumes"] == used["gigabytes"] == 0
     assert used["networks"] == used["subnets"] == used["ports"] == 0
     # each project's own default group
-    assert used["secgroups"] == 1
+    assert used["security_groups"] == 1
 
 
 def test_nothing_went_wrong(cloud: CloudUnderTest, done: dict[str, Any]) -> None:
