@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 
 import pytest
 
 from onestack.release.release import Release, release
+from tests.support.door import OpenDoor, open_door
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +19,22 @@ def installed() -> Release:
     for change in found.services.ensure():
         change.do()
     return found
+
+
+@pytest.fixture(scope="module")
+def shared_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenDoor]:
+    """A cloud's door, with what an earlier test of the file has left in it."""
+    with open_door(tmp_path_factory.mktemp("door")) as made:
+        yield made
+
+
+@pytest.fixture
+def door(shared_door: OpenDoor) -> OpenDoor:
+    """The same for all of a file, and empty for each."""
+    shared_door.hosts.path.unlink(missing_ok=True)
+    shutil.rmtree(shared_door.app.reports.folder, ignore_errors=True)
+    shared_door.calls.clear()
+    return shared_door
 
 
 @pytest.fixture(autouse=True)

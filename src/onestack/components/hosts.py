@@ -21,6 +21,8 @@ MOVE = "CONFIG_ONESTACK_MOVE"
 """Whether servers that run may move from host to host."""
 HEARD = f"CN={holder(LIBVIRT, '*')}"
 """Whom a libvirtd hears, by what stands in the certificate: others' libvirtds, and nobody else."""
+STANDING = "standing.json"
+"""In `joined_folder`."""
 AUTHORITY = "hosts-authority"
 """The capability of having made them."""
 DOOR = "door"
@@ -161,7 +163,7 @@ def applied(etc: Path) -> Path:
 
 def standing(etc: Path) -> Path:
     """On a host that has joined: what its controller said of it last, and where that is."""
-    return joined_folder(etc) / "standing.json"
+    return joined_folder(etc) / STANDING
 
 
 def joined_folder(etc: Path) -> Path:

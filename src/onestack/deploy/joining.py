@@ -28,7 +28,7 @@ from onestack.cluster.names import host_name
 from onestack.cluster.protocol import Certify, Join, Reach, Refusal, Renew, Standing
 from onestack.cluster.tokens import JoinToken
 from onestack.components.door import follower, peers
-from onestack.components.hosts import joined_folder
+from onestack.components.hosts import STANDING, joined_folder
 from onestack.engine.step import Step
 from onestack.host.files import ensure_directory, ensure_file, remove_tree, write_file
 from onestack.host.telling import tell
@@ -79,7 +79,7 @@ class Places:
 
     @property
     def standing(self) -> Path:
-        return self.folder / "standing.json"
+        return self.folder / STANDING
 
     def kept(self) -> Kept | None:
         """``None`` where the machine has not joined. Raises `OnestackError`."""

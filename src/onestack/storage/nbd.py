@@ -27,8 +27,6 @@ MONITOR, SERVED = "monitor", "nbd"
 """Names of its sockets."""
 SECONDS = 30.0
 """What it may take to answer: also until it is there again."""
-
-
 _GREETING = b"NBDMAGIC"
 
 
@@ -109,7 +107,7 @@ class Monitor:
 
     def serve(self, export: Export) -> None:
         """Any number of times."""
-        if export.node in self._served():
+        if export.node in self.names():
             return
         # What is left of one that was cut short: the file may be another one since.
         self._end(export.node)
@@ -127,27 +125,24 @@ class Monitor:
 
     def keep(self, exports: Collection[Export]) -> None:
         """These are served, and nothing else is."""
-        for node in self._served() - {export.node for export in exports}:
+        for node in self.names() - {export.node for export in exports}:
             self._end(node)
         for export in exports:
             self.serve(export)
 
     def names(self) -> set[str]:
         """What `Export.node` is of all that are served."""
-        return self._served()
+        return {one["id"] for one in self._ask("query-block-exports")}
 
     def _end(self, node: str) -> None:
-        if node in self._served():
+        if node in self.names():
             self._ask("block-export-del", id=node, mode="hard")
-            while node in self._served():
+            while node in self.names():
                 if time.monotonic() > self._until:
                     raise NotServed(f"{node} does not end")
                 time.sleep(0.05)
         if node in self._nodes():
             self._ask("blockdev-del", **{"node-name": node})
-
-    def _served(self) -> set[str]:
-        return {one["id"] for one in self._ask("query-block-exports")}
 
     def _nodes(self) -> set[str]:
         return {one["node-name"] for one in self._ask("query-named-block-nodes", flat=True)}

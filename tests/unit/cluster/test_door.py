@@ -11,7 +11,6 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,26 +29,12 @@ from onestack.components import certificates, hosts
 from onestack.components.door import authority
 from onestack.components.door.inside import admitting, issuing
 from onestack.model.errors import BadAnswers, OnestackError, PreflightRefused
-from tests.support.door import LOOPBACK, OpenDoor, certified, free_port, needs_haproxy, open_door
+from tests.support.door import LOOPBACK, OpenDoor, certified, free_port, needs_haproxy
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import context
 
 pytestmark = [needs_root, needs_haproxy]
 Own = tuple[Path, Path]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenDoor]:
-    with open_door(tmp_path_factory.mktemp("door")) as made:
-        yield made
-
-
-@pytest.fixture
-def door(shared: OpenDoor) -> OpenDoor:
-    """The same for all, and empty for each."""
-    shared.hosts.path.unlink(missing_ok=True)
-    shared.calls.clear()
-    return shared
 
 
 def key_file(path: Path) -> ec.EllipticCurvePrivateKey:

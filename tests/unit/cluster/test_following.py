@@ -8,8 +8,6 @@ import errno
 import itertools
 import json
 import math
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,7 +39,7 @@ from onestack.components.door.inside.following import (
 from onestack.host.files import write_file
 from onestack.model.codec import to_plain
 from onestack.model.errors import OnestackError
-from tests.support.door import OpenDoor, needs_haproxy, open_door
+from tests.support.door import OpenDoor, needs_haproxy
 from tests.support.needs import needs_root
 from tests.unit.cluster.test_door import joined
 from tests.unit.components.rooms import context
@@ -285,19 +283,6 @@ def test_what_up_says_is_the_problem(tmp_path: Path) -> None:
 
 
 # -- at the door --------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenDoor]:
-    with open_door(tmp_path_factory.mktemp("door")) as made:
-        yield made
-
-
-@pytest.fixture
-def door(shared: OpenDoor) -> OpenDoor:
-    shared.hosts.path.unlink(missing_ok=True)
-    shutil.rmtree(shared.app.reports.folder, ignore_errors=True)
-    return shared
 
 
 @needs_root

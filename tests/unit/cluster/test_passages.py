@@ -15,23 +15,16 @@ from onestack.cluster.protocol import PASSAGE, SERVER, Join, Standing
 from onestack.components import certificates
 from onestack.components.door import authority
 from onestack.components.door.passage import Passage
-from tests.support.door import LOOPBACK, HaproxyRun, OpenDoor, free_port, needs_haproxy, open_door
+from tests.support.door import LOOPBACK, HaproxyRun, OpenDoor, free_port, needs_haproxy
 from tests.support.needs import needs_root
 
 pytestmark = [needs_root, needs_haproxy]
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenDoor]:
-    with open_door(tmp_path_factory.mktemp("door")) as made:
-        yield made
-
-
-@pytest.fixture
-def door(shared: OpenDoor) -> Iterator[OpenDoor]:
-    shared.hosts.path.unlink(missing_ok=True)
-    yield shared
-    relisted(shared, [])
+@pytest.fixture(autouse=True)
+def nobody_is_gone(door: OpenDoor) -> Iterator[None]:
+    yield
+    relisted(door, [])
 
 
 def relisted(door: OpenDoor, gone: list[str]) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,25 +38,17 @@ from onestack.deploy.joining import Joining, Places, _key_of
 from onestack.engine.runner import Runner, StepsFailed
 from onestack.model.cloud import FORMAT, Cloud, CloudRecord, HostRecord, record_path
 from onestack.model.errors import BadAnswers, OnestackError, PreflightRefused
-from tests.support.door import LOOPBACK, OpenDoor, free_port, needs_haproxy, open_door
+from tests.support.door import LOOPBACK, OpenDoor, free_port, needs_haproxy
 from tests.support.needs import needs_root
 
 pytestmark = [needs_root, needs_haproxy]
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenDoor]:
-    with open_door(tmp_path_factory.mktemp("door")) as made:
-        yield made
-
-
 @pytest.fixture
-def door(shared: OpenDoor, monkeypatch: pytest.MonkeyPatch) -> OpenDoor:
-    """The same for all, and empty for each. Hosts may be at loopback addresses here."""
+def door(door: OpenDoor, monkeypatch: pytest.MonkeyPatch) -> OpenDoor:
+    """Hosts may be at loopback addresses here."""
     monkeypatch.setattr("onestack.components.door.inside.app._address", str)
-    shared.hosts.path.unlink(missing_ok=True)
-    shared.calls.clear()
-    return shared
+    return door
 
 
 @pytest.fixture
