@@ -384,6 +384,8 @@ class TempestResources:
     """Of the network service."""
     objects: tuple[str, ...] = ()
     """What the object store says that it can do."""
+    guest_images: Mapping[str, str] = field(default_factory=dict)
+    """Ids of the images of services' guests, by their recipes' names."""
 
 
 @dataclass(frozen=True)

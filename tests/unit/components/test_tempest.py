@@ -39,6 +39,7 @@ from onestack.components.tempest import (
 from onestack.components.tempest.inside import results
 from onestack.components.tempest.inside.results import FAILED, PASSED, SKIPPED, Results, Verdict
 from onestack.components.tempest.selection import Selection
+from onestack.components.trove import Trove
 from onestack.images import guest
 from onestack.model.cloud import CACHE
 from onestack.model.context import Context
@@ -95,6 +96,14 @@ def test_it_is_there_when_asked_for(tmp_path: Path) -> None:
     assert "needs CONFIG_PROVISION_TEMPEST=y" in said
     users = {place.path.name: place.user for place in ROOM.directories(rooms(**WANTED))}
     assert users == {"tempest": "onestack-tempest", "results": "onestack-tempest"}
+
+
+def test_it_is_told_of_the_databases_image_when_that_is_there(tmp_path: Path) -> None:
+    """Else the next `up` would find it, and change the file."""
+    ctx = context_on(machine(), tmp_path, Provision(), Trove(), ROOM, **WANTED)
+    (told,) = (task for task in ROOM.tasks(ctx) if task.name == "configuration")
+    assert told.needs == ("capability:contents", "capability:databases")
+    assert ctx.capabilities["databases"].tasks == ("trove:datastores",)
 
 
 def test_nothing_is_left_of_it(tmp_path: Path) -> None:

@@ -27,11 +27,13 @@ from onestack.components.rabbitmq import Rabbitmq
 from onestack.components.swift import Swift
 from onestack.components.trove import Trove, config, hops, keys, leftovers
 from onestack.components.trove.datastores import DATASTORES
+from onestack.components.trove.guest import RECIPE
 from onestack.components.trove.inside.admission import Admission
 from onestack.database.upstream_tables.trove import InstanceRow
 from onestack.model.change import Change
 from onestack.model.component import Component
 from onestack.model.context import Context
+from onestack.model.declarations import TempestResources
 from onestack.network.management import Management
 from tests.unit.components.rooms import answered, content, context
 
@@ -434,3 +436,15 @@ def test_each_database_has_one_version() -> None:
 def test_explanations(tmp_path: Path, trove: Trove, line: str, says: str | None) -> None:
     text = cloud(tmp_path, trove).model.likely("trove", line)
     assert (says in text) if says and text else text is None and says is None
+
+
+def test_its_tests_make_guests_anew_from_its_own_image(tmp_path: Path, trove: Trove) -> None:
+    """Upstream's tests of that are left out without one."""
+    ctx = cloud(tmp_path, trove)
+
+    def told(**images: str) -> object:
+        found = TempestResources("i", "f", "g", "small", "big", "p", "public", guest_images=images)
+        return trove.tempest(ctx, found)["database"]["rebuild_image_id"]
+
+    assert told(**{RECIPE.name: "made", "another": "other"}) == "made"
+    assert told() == ""

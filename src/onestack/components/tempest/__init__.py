@@ -62,10 +62,11 @@ class Tempest(Component):
         # Imported late: answers and checks run where only the standard library is.
         from onestack.components.tempest import config, runner
 
+        databases = ("capability:databases",) if ctx.offers("databases") else ()
         yield Task(
             "configuration",
             lambda: config.ensure_config(ctx),
-            ("capability:contents",),
+            ("capability:contents", *databases),
             scope=Scope.CLOUD,
         )
         if ctx.answers[RUN]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from onestack.cloudapi.compute import compute_of
 from onestack.cloudapi.image import images_of
 from onestack.cloudapi.neutron import neutron_of
+from onestack.cloudapi.service_images import service_image
 from onestack.cloudapi.session import admin_session
 from onestack.components.provision import keys
 from onestack.components.provision.networks import PRIVATE, PUBLIC
@@ -62,7 +63,14 @@ def _found(ctx: Context) -> TempestResources | None:
         private_network_name=PRIVATE if ctx.answers["CONFIG_PROVISION_DEMO"] else "",
         extensions=tuple(sorted(each["alias"] for each in extensions)),
         objects=tuple(sorted(objects)),
+        guest_images=_guest_images(ctx),
     )
+
+
+def _guest_images(ctx: Context) -> dict[str, str]:
+    recipes = (recipe for room in ctx.components for recipe in room.guest_images)
+    ids = {recipe.name: service_image(ctx, recipe) for recipe in recipes}
+    return {name: image for name, image in ids.items() if image}
 
 
 def sections(ctx: Context, found: TempestResources) -> Ini:

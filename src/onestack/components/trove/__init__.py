@@ -50,7 +50,11 @@ class Trove(Component):
     tempest_service = "trove"
     tempest_plugin = "trove_tempest_plugin"
     # The catalog's type is "database", which is the name of the cloud's own server here.
-    provides = (Capability("databases", ("trove",), port=config.PORT, path="/v1.0"),)
+    provides = (
+        Capability(
+            "databases", ("trove",), port=config.PORT, path="/v1.0", tasks=("trove:datastores",)
+        ),
+    )
     holdings = (Holding("/{own}/mgmt/instances", {"project_id": "{project}", "deleted": "false"}),)
     guest_images = (RECIPE,)
     flavors = datastores.FLAVORS
@@ -204,7 +208,7 @@ class Trove(Component):
         )
 
     def tempest(self, ctx: Context, found: TempestResources) -> Ini:
-        return tempest.sections()
+        return tempest.sections(found)
 
     def purge(self, ctx: Context) -> Iterator[Change]:
         from onestack.components.trove import leftovers

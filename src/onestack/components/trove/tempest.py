@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from onestack.components.trove.datastores import DATASTORES, FLAVORS
+from onestack.components.trove.guest import RECIPE
+from onestack.model.declarations import TempestResources
 from onestack.model.ini import Ini
 
 
-def sections() -> Ini:
+def sections(found: TempestResources) -> Ini:
     small, medium = (flavor.name for flavor in FLAVORS)
     return {
         "database": {
@@ -18,6 +20,8 @@ def sections() -> Ini:
             "shared_network": "",
             "volume_type": "__DEFAULT__",
             "backup_wait_timeout": 1800,
+            # The same again: the system's disk is made anew, the volume stays.
+            "rebuild_image_id": found.guest_images.get(RECIPE.name, ""),
             # An account is deleted by a ResellerAdmin alone, which no user of a test's is.
             "remove_swift_account": False,
         }
