@@ -28,6 +28,18 @@ PATIENCE = 300.0
 PAUSE = 0.3
 
 
+class InError(Refused):
+    """A thing did not become what it was to be."""
+
+    def __init__(self, service: str, kind: str, one: str, why: str) -> None:
+        super().__init__(f"{kind} {one} is in error {why}")
+        self.service, self.kind, self.one = service, kind, one
+
+
+class Stuck(Refused):
+    """Nothing happens to it any more."""
+
+
 @dataclass
 class Client:
     """One who makes and deletes; ``made`` is what it still has, the youngest last."""
@@ -65,6 +77,9 @@ class Client:
         fixed: dict[str, Any] = {"network_id": network, "fixed_ips": [{"subnet_id": subnet}]}
         port = self.make("network", "port", **fixed, security_groups=[group])
         volume = self.make("block-storage", "volume", size=1)
+        self.becomes("block-storage", "volume", volume, "available")
+        snapshot = self.make("block-storage", "snapshot", volume_id=volume)
+        self.becomes("block-storage", "snapshot", snapshot, "available")
         server = self.make(
             "compute",
             "server",
@@ -73,6 +88,8 @@ class Client:
             flavorRef=self.given["flavor"],
             networks=[{"port": port}],
         )
+        grow = {"os-extend": {"new_size": 2}}
+        self.api.post("block-storage", f"/volumes/{volume}/action", grow)
         self.becomes("block-storage", "volume", volume, "available")
         if early:
             return
@@ -91,11 +108,10 @@ class Client:
     def becomes(self, service: str, kind: str, one: str, wanted: str) -> None:
         begun = time.monotonic()
         while (found := self.api.get(service, f"/{kind}s/{one}")[kind])["status"].lower() != wanted:
-            why = found.get("fault", "")
             if found["status"].lower().startswith("error"):
-                raise Refused(f"{kind} {one} is in error, not {wanted} {why}")
+                raise InError(service, kind, one, found.get("fault", ""))
             if time.monotonic() - begun > PATIENCE:
-                raise Refused(f"{kind} {one} is stuck in {found['status']}, not {wanted}")
+                raise Stuck(f"{kind} {one} is stuck in {found['status']}, not {wanted}")
             time.sleep(PAUSE)
         self.took(f"{kind} {wanted}", begun)
 
@@ -106,7 +122,7 @@ class Client:
             begun = time.monotonic()
             while self.there(service, f"/{path}", one):
                 if time.monotonic() - begun > PATIENCE:
-                    raise Refused(f"{path} {one} does not go")
+                    raise Stuck(f"{path} {one} does not go")
                 time.sleep(PAUSE)
             self.took(f"{path} gone", begun)
             self.made.pop()
