@@ -15,6 +15,7 @@ came, and what nobody may find: things that are ``stuck``, things in error that 
 from __future__ import annotations
 
 import collections
+import functools
 import http.client
 import json
 import sys
@@ -33,11 +34,8 @@ from tests.deploy.load import PATIENCE, Client, InError, Stuck
 FAILURES = (Refused, OSError, http.client.HTTPException, ValueError, KeyError)
 """What may come of an answer that was cut off as well as of one that says no."""
 KINDS = (
-    *(
-        ("compute", "server", ""),
-        ("block-storage", "snapshot", ""),
-        ("block-storage", "volume", ""),
-    ),
+    ("compute", "server", ""),
+    *(("block-storage", "snapshot", ""), ("block-storage", "volume", "")),
     *(("network", "port", ""), ("network", "subnet", ""), ("network", "network", "")),
     ("network", "security_group", "security-groups"),
 )
@@ -80,7 +78,7 @@ class Stubborn(Client):
             if isinstance(error, Stuck):
                 self.stuck.append(str(error))
             if isinstance(error, InError):
-                self.goes(lambda: self.explain(error.service, error.kind, error.one))
+                self.goes(functools.partial(self.explain, error.service, error.kind, error.one))
             self.refused(error)
             return False
         return True

@@ -7,6 +7,7 @@ stuck, lost or left: what was under way has come to its end, or failed and says 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -103,7 +104,7 @@ def shown(took: dict[str, list[float]]) -> str:
 
 
 def check(cloud: CloudUnderTest, found: dict[str, Any], before: dict[str, list[str]]) -> None:
-    assert {what: found[what] for what in FAULTS} == dict.fromkeys(FAULTS, [])
+    assert {what: found[what] for what in FAULTS} == {what: [] for what in FAULTS}
     assert min(found["ended"]) > 0, "the clients have done nothing"
     assert busy.seen(cloud) == before
     busy.check_nothing_left(cloud)
@@ -129,12 +130,8 @@ def test_processes_are_killed(
                 name = title(victim)
                 os.kill(victim, signal.SIGKILL)
                 begun = time.monotonic()
-                wait_until(
-                    f"all ready without {name}",
-                    lambda victim=victim: whole(cloud, victim),
-                    WHOLE,
-                    0.5,
-                )
+                ready = functools.partial(whole, cloud, victim)
+                wait_until(f"all ready without {name}", ready, WHOLE, 0.5)
                 took.setdefault(name, []).append(time.monotonic() - begun)
         found = end()
     print(shown(took))
