@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import Any, Protocol
 
 from tests.support.clouds import CloudUnderTest, wait_until
 
@@ -28,7 +28,13 @@ LISTED = (
 )
 
 
-def prepare(cloud: CloudUnderTest, projects: int) -> None:
+class Typed(Protocol):
+    """Whoever types lines as the administrator of a cloud."""
+
+    def type(self, command: str, /) -> str: ...
+
+
+def prepare(cloud: Typed, projects: int) -> None:
     """So many projects, each with a user of its name; an image, and a flavor."""
     cloud.type(PEOPLE.format(last=projects - 1, password=PASSWORD, here=os.getpid()))
     for number in range(projects):
@@ -36,7 +42,7 @@ def prepare(cloud: CloudUnderTest, projects: int) -> None:
         cloud.type(f"openstack security group list --project load-{number}")
 
 
-def given(cloud: CloudUnderTest, clients: int, projects: int, **more: Any) -> dict[str, Any]:
+def given(cloud: Typed, clients: int, projects: int, **more: Any) -> dict[str, Any]:
     """What `load` wants to be told, of so many clients, project after project."""
     env = dict(
         line.split("=", 1) for line in cloud.type("env").splitlines() if line.startswith("OS_")
@@ -48,11 +54,12 @@ def given(cloud: CloudUnderTest, clients: int, projects: int, **more: Any) -> di
         "clients": [
             {**env, "OS_USERNAME": n, "OS_PROJECT_NAME": n, "OS_PASSWORD": PASSWORD} for n in names
         ],
+        "patience": 300,
         **more,
     }
 
 
-def seen(cloud: CloudUnderTest) -> dict[str, list[str]]:
+def seen(cloud: Typed) -> dict[str, list[str]]:
     """What there is, by ID, of all kinds that the clients make."""
     return {
         listed: sorted(cloud.type(f"openstack {listed} -f value -c ID").split())

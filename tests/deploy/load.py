@@ -2,10 +2,11 @@
 
     python3 load.py GIVEN
 
-``GIVEN`` is JSON: ``seconds``, ``image``, ``flavor``, and ``clients``: of each its ``OS_*``
-variables. Says JSON: how many rounds each client did, the longest that each kind of thing took to
-be there or to be gone (seconds), and what went wrong. A round makes what a small server needs, and
-takes it away; in each third round the server is deleted before it is there.
+``GIVEN`` is JSON: ``seconds``, ``image``, ``flavor``, ``patience`` (seconds after which a thing
+counts as stuck), and ``clients``: of each its ``OS_*`` variables. Says JSON: how many rounds each
+client did, the longest that each kind of thing took to be there or to be gone (seconds), and what
+went wrong. A round makes what a small server needs, and takes it away; in each third round the
+server is deleted before it is there.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bench.api import Api, Refused
 
-PATIENCE = 300.0
-"""Seconds after which a thing counts as stuck."""
 PAUSE = 0.3
 
 
@@ -51,6 +50,10 @@ class Client:
     slowest: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     made: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @property
+    def patience(self) -> float:
+        return float(self.given["patience"])
 
     def work(self, until: float) -> None:
         self.api.log_in()
@@ -110,7 +113,7 @@ class Client:
         while (found := self.api.get(service, f"/{kind}s/{one}")[kind])["status"].lower() != wanted:
             if found["status"].lower().startswith("error"):
                 raise InError(service, kind, one, found.get("fault", ""))
-            if time.monotonic() - begun > PATIENCE:
+            if time.monotonic() - begun > self.patience:
                 raise Stuck(f"{kind} {one} is stuck in {found['status']}, not {wanted}")
             time.sleep(PAUSE)
         self.took(f"{kind} {wanted}", begun)
@@ -121,7 +124,7 @@ class Client:
             self.api.delete(service, f"/{path}/{one}")
             begun = time.monotonic()
             while self.there(service, f"/{path}", one):
-                if time.monotonic() - begun > PATIENCE:
+                if time.monotonic() - begun > self.patience:
                     raise Stuck(f"{path} {one} does not go")
                 time.sleep(PAUSE)
             self.took(f"{path} gone", begun)

@@ -29,7 +29,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bench.api import Api, Refused
-from tests.deploy.load import PATIENCE, Client, InError, Stuck
+from tests.deploy.load import Client, InError, Stuck
 
 FAILURES = (Refused, OSError, http.client.HTTPException, ValueError, KeyError)
 """What may come of an answer that was cut off as well as of one that says no."""
@@ -131,14 +131,14 @@ class Stubborn(Client):
         """Nothing of it is in between, who is in error says why, and all of it can be deleted."""
         self.api.connections.clear()
         self.api.log_in()
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + self.patience
         while (moving := self.moving()) and time.monotonic() < until:
             time.sleep(2)
         self.stuck += moving
         for service, kind, _, each in self.own():
             if str(each.get("status", "")).lower().startswith("error"):
                 self.explain(service, kind, each["id"])
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + self.patience
         while (left := list(self.own())) and time.monotonic() < until:
             self.sweep()
             time.sleep(2)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy import busy
 from tests.server.guest import OUTSIDE
 from tests.server.machine import Server
 from tests.support.clouds import wait_until
@@ -27,6 +28,7 @@ KERNELS = ("CONFIG_NEUTRON_OVN_BRIDGE_IFACES=br-ex:ens4", "CONFIG_CINDER_BACKEND
 OWN_UNITS = ("mariadb", "rabbitmq-server", "memcached", "haproxy", "libvirtd", "openvswitch-switch")
 """Of the packages that a cloud needs: its processes are the supervisor's."""
 READ_NTP = Path(__file__).with_name("ntp.py").read_text()
+AT_WORK = "/root/at-work"
 OFF = 300
 """Seconds that the time server is ahead."""
 
@@ -268,6 +270,47 @@ def test_a_boot_brings_all_back(server: Server, way: str) -> None:
         120 * server.slower,
     )
     assert ": 0 changes in" in up(server)[0]
+
+
+class Administrator:
+    """Types as one, on the server."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def type(self, command: str, /) -> str:
+        rights = f"set -a; . {ROOT}/etc/admin-openrc; set +a; PATH={ROOT}/bin:$PATH"
+        return self.server.type(f"{rights}; {command}", timeout=600)
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> str:
+    """The command of one who makes and deletes while there is `AT_WORK`."""
+    administrator = Administrator(server)
+    busy.prepare(administrator, 1)
+    patience = 300 * server.slower
+    given = busy.given(administrator, 1, 1, patience=patience, **{"while": AT_WORK})
+    server.type(f"cat >/root/given.json <<'END'\n{json.dumps(given)}\nEND")
+    return "/usr/bin/python3 /root/onestack/tests/deploy/load_on.py /root/given.json"
+
+
+@pytest.mark.parametrize("moment", [5, 12, 25])
+def test_power_is_cut_in_the_middle_of_work(server: Server, client: str, moment: int) -> None:
+    """What was under way has come to its end, or failed and says why; nothing of it is left."""
+    server.type(f"touch {AT_WORK} && systemd-run --unit=client {client}")
+    time.sleep(moment * server.slower)
+    server.power_cut()
+    timed("all after a power cut at work", server, lambda: await_ready(server))
+    server.type(f"rm {AT_WORK}")
+    found = json.loads(server.type(client, timeout=1200))
+    assert (found["stuck"], found["unexplained"], found["left"]) == ([], [], [])
+    assert volume(server) == "available"
+    disks = server.type(f"ls {ROOT}/data/nova/instances").split()
+    assert sum(disk.count("-") == 4 for disk in disks) == 1
+    kept = openstack(server, "volume show kept -f value -c id").strip()
+    listing = "lvs --noheadings -o lv_name" if server.kernel else f"ls {ROOT}/data/cinder/volumes"
+    volumes = server.type(listing).split()
+    assert [v for v in volumes if "volume-" in v or "snapshot-" in v] == [f"volume-{kept}"]
 
 
 def test_the_clock_is_set(server: Server) -> None:
