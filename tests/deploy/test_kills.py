@@ -83,8 +83,11 @@ def supervisor(cloud: CloudUnderTest) -> int:
     return int((cloud.root / "run" / "supervisor" / "lock").read_text())
 
 
-def title(pid: int) -> str:
-    """As `ps` shows it, without what follows the program's name."""
+def title(cloud: CloudUnderTest, pid: int) -> str:
+    """As the supervisor calls it; what is not its own as `ps` does, without what follows."""
+    own = {process["pid"]: str(process["name"]) for process in cloud.status()}
+    if pid in own:
+        return own[pid]
     words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     return Path(words[0].split(" ")[0]).name
 
@@ -127,7 +130,7 @@ def test_processes_are_killed(
             victims = [pid for pid in cloud.pids() if pid != supervisor(cloud)]
             victim = chance.choice(sorted(victims))
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-                name = title(victim)
+                name = title(cloud, victim)
                 os.kill(victim, signal.SIGKILL)
                 begun = time.monotonic()
                 ready = functools.partial(whole, cloud, victim)
