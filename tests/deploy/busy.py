@@ -54,7 +54,8 @@ def given(cloud: Typed, clients: int, projects: int, **more: Any) -> dict[str, A
         "clients": [
             {**env, "OS_USERNAME": n, "OS_PROJECT_NAME": n, "OS_PASSWORD": PASSWORD} for n in names
         ],
-        "patience": 300,
+        # A request that was lost is given up after five minutes, and the next look.
+        "patience": 450,
         **more,
     }
 

@@ -108,7 +108,6 @@ def shown(took: dict[str, list[float]]) -> str:
 
 def check(cloud: CloudUnderTest, found: dict[str, Any], before: dict[str, list[str]]) -> None:
     assert {what: found[what] for what in FAULTS} == {what: [] for what in FAULTS}
-    assert min(found["ended"]) > 0, "the clients have done nothing"
     assert busy.seen(cloud) == before
     busy.check_nothing_left(cloud)
     for number in range(CLIENTS):
@@ -138,6 +137,7 @@ def test_processes_are_killed(
                 took.setdefault(name, []).append(time.monotonic() - begun)
         found = end()
     print(shown(took))
+    assert min(found["ended"]) > 0
     check(cloud, found, before)
 
 
@@ -158,4 +158,5 @@ def test_power_is_cut(
             assert whole(cloud, 0)
         found = end()
     print(shown({"all": took}))
+    assert min(found["begun"]) > 1
     check(cloud, found, before)

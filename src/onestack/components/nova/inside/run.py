@@ -29,12 +29,16 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     from nova.conductor import rpcapi as conductor
     from nova.scheduler import rpcapi as scheduler
 
+    from onestack.components.nova.inside import interrupted
+
     compute = wsgi_app.init_application("osapi_compute", "nova-api-os-compute")
     metadata = wsgi_app.init_application("metadata", "nova-metadata-api")
+    tasks = _service("nova-conductor", topic=conductor.RPC_TOPIC)
+    interrupted.end_at_the_conductor(tasks.manager)
     wsgi.serve_many(
         [(compute, sockets["api"], 8), (metadata, sockets["metadata"], 4)],
         beside=(
-            _Heard(_service("nova-conductor", topic=conductor.RPC_TOPIC)),
+            _Heard(tasks),
             _Heard(_service("nova-scheduler", topic=scheduler.RPC_TOPIC)),
         ),
     )
@@ -52,7 +56,7 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     from nova.objects import base
     from oslo_service import opts
 
-    from onestack.components.nova.inside import moved_volumes, volumes
+    from onestack.components.nova.inside import interrupted, moved_volumes, volumes
 
     volumes.use_local_volumes()
     volumes.refuse_to_swap()
@@ -66,6 +70,7 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     if trusted := spec.arguments.get("trusted"):
         messaging.admit_only(callers.admits(json.loads(trusted)))
     made = _service("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT)
+    interrupted.end_at_the_compute(made.manager)
     service.serve(_Compute(made, spec.arguments.get("served", "")), timeout=STOP_TIMEOUT)
 
 

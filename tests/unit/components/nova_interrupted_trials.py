@@ -1,0 +1,258 @@
+"""Trials of what was interrupted in nova, run by the services' own Python, with its own tables."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from nova import config, context, exception, objects, rpc
+from nova.compute import manager, task_states, vm_states
+from nova.conductor import manager as conductor
+from nova.conf import CONF
+from nova.db.api import api as api_database
+from nova.db.api import models as api_models
+from nova.db.main import api as database
+from nova.db.main import models
+from nova.network.model import NetworkInfo
+from oslo_utils import timeutils
+from oslo_utils.fixture import uuidsentinel
+
+import onestack.components.nova.inside.preload  # noqa: F401 -- first, for native threads
+from onestack.components.nova.inside import interrupted
+
+HOST = "here"
+CELL0, CELL1 = objects.CellMapping.CELL0_UUID, "11111111-1111-1111-1111-111111111111"
+
+
+def tables() -> Any:
+    """Of the API and of two cells, empty; an administrator."""
+    place = Path(tempfile.mkdtemp())
+    config.parse_args(["trial"], default_config_files=[])
+    objects.register_all()
+    own, of_api = f"sqlite:///{place}/cell1", f"sqlite:///{place}/api"
+    CONF.set_override("connection", own, "database")
+    CONF.set_override("connection", of_api, "api_database")
+    CONF.set_override("host", HOST)
+    CONF.set_override("transport_url", "fake:/")
+    CONF.set_override("driver", ["noop"], "oslo_messaging_notifications")
+    rpc.init(CONF)
+    database.configure(CONF)
+    api_database.configure(CONF)
+    admin = context.get_admin_context()
+    with api_database.context_manager.writer.using(admin):
+        api_models.BASE.metadata.create_all(admin.session.connection())
+    for uuid, name in ((CELL0, "cell0"), (CELL1, "cell1")):
+        cell = objects.CellMapping(admin, uuid=uuid, name=name, disabled=False)
+        cell.transport_url, cell.database_connection = "none:///", f"sqlite:///{place}/{name}"
+        cell.create()
+        with (
+            context.target_cell(admin, cell) as there,
+            database.get_context_manager(there).writer.using(there),
+        ):
+            models.BASE.metadata.create_all(there.session.connection())
+    return admin
+
+
+def server(admin: Any, name: str, **more: Any) -> Any:
+    """That is being made, not in a table yet."""
+    flavor = objects.Flavor(
+        admin, id=1, name="f", flavorid="f", memory_mb=64, vcpus=1, root_gb=1, ephemeral_gb=0,
+        swap=0, rxtx_factor=1.0, vcpu_weight=0, disabled=False, is_public=True, extra_specs={},
+    )  # fmt: skip
+    return objects.Instance(
+        admin, uuid=getattr(uuidsentinel, name), project_id="p", user_id="u", display_name=name,
+        vm_state=vm_states.BUILDING, task_state=task_states.SCHEDULING, flavor=flavor,
+        system_metadata={}, metadata={}, image_ref="", old_flavor=None, new_flavor=None,
+        security_groups=objects.SecurityGroupList(objects=[]),
+        info_cache=objects.InstanceInfoCache(network_info=NetworkInfo()), pci_requests=None,
+        numa_topology=None, keypairs=objects.KeyPairList(objects=[]), **more,
+    )  # fmt: skip
+
+
+def request(admin: Any, name: str, age: float, cell: Any = None) -> None:
+    """As the API leaves it to the conductor, so many seconds ago."""
+    instance = server(admin, name)
+    disk = objects.BlockDeviceMapping(
+        admin, source_type="image", destination_type="local", boot_index=0, device_name="vda",
+        delete_on_termination=True, instance_uuid=instance.uuid, image_id=uuidsentinel.image,
+        volume_size=None,
+    )  # fmt: skip
+    made = objects.BuildRequest(
+        admin, instance_uuid=instance.uuid, project_id="p", instance=instance,
+        block_device_mappings=objects.BlockDeviceMappingList(objects=[disk]),
+        tags=objects.TagList(objects=[]),
+    )  # fmt: skip
+    made.create()
+    since = timeutils.utcnow() - datetime.timedelta(seconds=age)
+    with api_database.context_manager.writer.using(admin):
+        rows = admin.session.query(api_models.BuildRequest)
+        rows.filter_by(instance_uuid=instance.uuid).update({"created_at": since})
+    objects.InstanceMapping(
+        admin, instance_uuid=instance.uuid, cell_mapping=cell, project_id="p", user_id="u"
+    ).create()
+    objects.RequestSpec(
+        admin, instance_uuid=instance.uuid, flavor=instance.flavor, num_instances=1,
+        project_id="p", user_id="u", image=None, numa_topology=None, pci_requests=None,
+        availability_zone=None, force_hosts=None, force_nodes=None, retry=None, limits=None,
+        instance_group=None, scheduler_hints={}, ignore_hosts=None, requested_destination=None,
+        security_groups=objects.SecurityGroupList(objects=[]), is_bfv=False,
+        request_level_params=objects.RequestLevelParams(),
+        requested_networks=objects.NetworkRequestList(objects=[]),
+        requested_resources=[],
+    ).create()  # fmt: skip
+
+
+def mapped(admin: Any, name: str) -> Any:
+    return objects.InstanceMapping.get_by_instance_uuid(admin, getattr(uuidsentinel, name))
+
+
+def reason(there: Any, instance: Any) -> str:
+    faults = objects.InstanceFaultList.get_by_instance_uuids(there, [instance.uuid])
+    return faults[0].message if faults else ""
+
+
+def requests() -> None:
+    """A request whose conductor is gone ends where that was, and no other."""
+    admin = tables()
+    cells = {cell.name: cell for cell in objects.CellMappingList.get_all(admin)}
+    tasks = object.__new__(conductor.ComputeTaskManager)
+    tasks.notifier, tasks.host = rpc.get_notifier("compute"), HOST
+    service = SimpleNamespace(compute_task_mgr=tasks)
+    request(admin, "young", interrupted.FORGOTTEN - 30)
+    for name in ("begun", "made", "buried"):
+        request(admin, name, interrupted.FORGOTTEN + 30)
+    request(admin, "mapped", interrupted.FORGOTTEN + 30, cells["cell1"])
+    for name, cell in (("made", "cell1"), ("mapped", "cell1"), ("buried", "cell0")):
+        with context.target_cell(admin, cells[cell]) as there:
+            server(there, name).create()
+    interrupted.end_forgotten(service, admin)
+    (stays,) = objects.BuildRequestList.get_all(admin)
+    assert stays.instance_uuid == uuidsentinel.young
+    assert mapped(admin, "young").cell_mapping is None
+    found = {name: mapped(admin, name).cell_mapping.name for name in ("begun", "made", "buried")}
+    assert found == {"begun": "cell0", "made": "cell1", "buried": "cell0"}, found
+    for name, cell in (*found.items(), ("mapped", "cell1")):
+        with context.target_cell(admin, cells[cell]) as there:
+            one = objects.Instance.get_by_uuid(there, getattr(uuidsentinel, name))
+            disks = objects.BlockDeviceMappingList.get_by_instance_uuid(there, one.uuid)
+            assert len(disks) == (0 if name == "mapped" else 1), name
+            if cell == "cell0":
+                assert (one.vm_state, one.task_state) == (vm_states.ERROR, None), name
+                assert "was lost" in reason(there, one), name
+            else:
+                # It is for the compute service to end, which may have been told.
+                assert one.vm_state == vm_states.BUILDING, name
+    # once more, nothing is there to do
+    interrupted.end_forgotten(service, admin)
+    assert len(objects.BuildRequestList.get_all(admin)) == 1
+
+
+class Compute:
+    """What of upstream's manager ours goes by; of those that it wraps one is upstream's own."""
+
+    host = HOST
+    _error_out_instances_whose_build_was_interrupted: Any
+    _init_instance = manager.ComputeManager._init_instance
+    _set_instance_obj_error_state = manager.ComputeManager._set_instance_obj_error_state
+
+    def __init__(self, allocated: set[str]) -> None:
+        node = SimpleNamespace(uuid="node")
+        self.rt = SimpleNamespace(compute_nodes={"node": node})
+        answer = SimpleNamespace(allocations=allocated)
+        self.reportclient = mock.Mock()
+        self.reportclient.get_allocations_for_resource_provider.return_value = answer
+        self.built: list[str] = []
+        self.tasks: list[Any] = []
+
+    def build_and_run_instance(self, context: Any, instance: Any) -> None:
+        self.built.append(instance.uuid)
+
+    def add_periodic_task(self, task: Any) -> None:
+        self.tasks.append(task)
+
+
+def explained() -> None:
+    """Whom the compute service finds in the middle of something is told why it is in error."""
+    admin = tables()
+    compute = Compute(set())
+    interrupted.end_at_the_compute(compute)
+    built = server(admin, "built", host=HOST)
+    built.create()
+    again = server(admin, "again", host=HOST)
+    again.vm_state, again.task_state = vm_states.ACTIVE, task_states.REBUILD_SPAWNING
+    again.create()
+    for one, said in ((built, "Delete it and make it again"), (again, "rebuild_spawning")):
+        compute._init_instance(admin, one)
+        assert one.vm_state == vm_states.ERROR
+        assert said in reason(admin, one), reason(admin, one)
+    assert "Delete" not in reason(admin, again), "it has content"
+    # An error of before is not this one's.
+    broken = server(admin, "broken", host=HOST)
+    broken.vm_state = vm_states.ERROR
+    broken.create()
+    compute._init_instance(admin, broken)
+    assert reason(admin, broken) == ""
+
+
+def unclaimed() -> None:
+    """A server whose message is lost is in error after a while, and not one that waits."""
+    assert hasattr(manager.ComputeManager, "_error_out_instances_whose_build_was_interrupted")
+    admin = tables()
+    names = ("lost", "queued", "another", "claimed")
+    made = {name: server(admin, name) for name in names}
+    made["claimed"].host = HOST
+    for one in made.values():
+        one.create()
+    now = [1000.0]
+    compute = Compute({one.uuid for name, one in made.items() if name != "another"})
+    interrupted.end_at_the_compute(compute, lambda: now[0])
+    (task,) = compute.tasks
+    assert task._periodic_spacing == interrupted.PASS
+
+    def states() -> dict[str, str]:
+        there = {n: objects.Instance.get_by_uuid(admin, o.uuid) for n, o in made.items()}
+        return {n: o.vm_state for n, o in there.items() if o.vm_state != vm_states.BUILDING}
+
+    # As it starts: its queue may have all of them.
+    compute._error_out_instances_whose_build_was_interrupted(admin, set(), ["node"])
+    task(compute, admin)
+    assert states() == {}
+    compute.build_and_run_instance(admin, made["queued"])
+    assert compute.built == [made["queued"].uuid]
+    now[0] += interrupted.WAITS
+    task(compute, admin)
+    assert states() == {"lost": vm_states.ERROR}
+    assert "was lost" in reason(admin, made["lost"])
+    # It waits for its turn as long as that may take; then it is claimed, and forgotten.
+    now[0] += 100 * interrupted.WAITS
+    task(compute, admin)
+    assert states() == {"lost": vm_states.ERROR}
+    made["queued"].host = HOST
+    made["queued"].save()
+    task(compute, admin)
+    made["queued"].host = None
+    made["queued"].save()
+    task(compute, admin)
+    now[0] += interrupted.WAITS
+    task(compute, admin)
+    assert set(states()) == {"lost", "queued"}, "a second message is one of its own"
+    # Where placement does not answer nobody is ended.
+    failed = exception.ResourceProviderAllocationRetrievalFailed(rp_uuid="node", error="?")
+    compute.reportclient.get_allocations_for_resource_provider.side_effect = failed
+    made["lost"].vm_state = vm_states.BUILDING
+    made["lost"].save()
+    for _ in range(3):
+        now[0] += interrupted.WAITS
+        task(compute, admin)
+    assert set(states()) == {"queued"}
+
+
+TRIALS = {call.__name__: call for call in (requests, explained, unclaimed)}
+
+if __name__ == "__main__":
+    TRIALS[sys.argv[1]](*sys.argv[2:])
