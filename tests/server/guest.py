@@ -15,6 +15,11 @@ NICE = ("nice", "-n", "19")
 """It takes two processors for a long time, and nobody waits for it."""
 OUTSIDE = "172.24.4.254"
 """Who answers on the network that the second NIC leads to."""
+FLOATING = "172.24.4.200"
+"""That network's other machine reaches ssh there; it does so for whoever comes to `Guest.beyond`."""
+
+
+SECOND = f"user,id=second,restrict=on,net=172.24.4.0/24,host={OUTSIDE}"
 
 
 class Guest(Server):
@@ -29,7 +34,7 @@ class Guest(Server):
         self.image = image
         self.disk, self.console = folder / "server.qcow2", folder / "console.log"
         self._qmp = folder / "qmp"
-        self.port = _free_port()
+        self.port, self.beyond = _free_port(), _free_port()
         backing = ("-F", "raw", "-b", str(image.disk))
         run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(self.disk)])
         self.process = subprocess.Popen(
@@ -42,7 +47,7 @@ class Guest(Server):
                 *("-drive", f"file={self.disk},if=virtio,cache=unsafe,discard=unmap"),
                 *("-netdev", f"user,id=first,hostfwd=tcp:127.0.0.1:{self.port}-:22"),
                 *("-device", "virtio-net-pci,netdev=first,addr=3"),
-                *("-netdev", f"user,id=second,restrict=on,net=172.24.4.0/24,host={OUTSIDE}"),
+                *("-netdev", f"{SECOND},hostfwd=tcp:127.0.0.1:{self.beyond}-{FLOATING}:22"),
                 *("-device", "virtio-net-pci,netdev=second,addr=4"),
                 *("-device", "virtio-rng-pci", "-serial", f"file:{self.console}"),
                 *("-qmp", f"unix:{self._qmp},server=on,wait=off"),

@@ -7,7 +7,9 @@ that of the server's life.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy import busy
-from tests.server.guest import OUTSIDE
+from tests.server.guest import FLOATING, OUTSIDE, Guest
 from tests.server.machine import Server
 from tests.support.clouds import wait_until
 
@@ -28,6 +30,8 @@ KERNELS = ("CONFIG_NEUTRON_OVN_BRIDGE_IFACES=br-ex:ens4", "CONFIG_CINDER_BACKEND
 OWN_UNITS = ("mariadb", "rabbitmq-server", "memcached", "haproxy", "libvirtd", "openvswitch-switch")
 """Of the packages that a cloud needs: its processes are the supervisor's."""
 READ_NTP = Path(__file__).with_name("ntp.py").read_text()
+NIC = "ens3"
+"""By which a guest is reached."""
 AT_WORK = "/root/at-work"
 OFF = 300
 """Seconds that the time server is ahead."""
@@ -160,6 +164,33 @@ def test_it_is_used(server: Server) -> None:
         server.type(f"ping -c 3 -W 10 {OUTSIDE}")
 
 
+def test_another_machine_reaches_a_guest(server: Server) -> None:
+    """By its floating IP, on the wire of the NIC in `br-ex`."""
+    if not isinstance(server, Guest):
+        pytest.xfail("a container has no wire of its own")
+    openstack(server, "router create kept --external-gateway public")
+    openstack(server, "router add subnet kept kept")
+    openstack(server, "security group create kept")
+    openstack(server, "security group rule create --protocol tcp --dst-port 22 kept")
+    openstack(server, "server add security group kept kept")
+    openstack(server, f"floating ip create --floating-ip-address {FLOATING} public")
+    openstack(server, f"server add floating ip kept {FLOATING}")
+    await_greeting(server)
+
+
+def await_greeting(server: Guest) -> None:
+    def greeting() -> bytes:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", server.beyond), 30) as session,
+        ):
+            session.settimeout(60)
+            return session.recv(4)
+        return b""
+
+    wait_until("a guest's ssh greets", lambda: greeting() == b"SSH-", 120 * server.slower, 5)
+
+
 def volume(server: Server) -> str:
     return openstack(server, "volume show kept -f value -c status").strip()
 
@@ -270,6 +301,33 @@ def test_a_boot_brings_all_back(server: Server, way: str) -> None:
         120 * server.slower,
     )
     assert ": 0 changes in" in up(server)[0]
+
+
+def addresses(server: Server, device: str) -> list[str]:
+    shown = server.type(f"ip -j -4 address show dev {device} 2>/dev/null || echo '[]'")
+    return [one["local"] for device in json.loads(shown) for one in device["addr_info"]]
+
+
+def test_the_nic_by_which_it_is_reached(server: Server) -> None:
+    """Through which this comes: it moves, stays where it is over a boot, and comes back."""
+    if not server.kernel:
+        pytest.xfail("a container has no NIC of its own")
+    had = addresses(server, NIC)
+    assert had
+    timed("nic attach", server, lambda: onestack(server, f"nic attach {NIC} --yes", timeout=600))
+    assert (addresses(server, f"br-{NIC}"), addresses(server, NIC)) == (had, [])
+    server.reboot()
+    assert (addresses(server, f"br-{NIC}"), addresses(server, NIC)) == (had, [])
+    await_ready(server)
+    (shown,) = (one for one in json.loads(onestack(server, "nic show --json")) if one["by"])
+    assert (shown["nic"], shown["state"]) == (NIC, "in place")
+    assert ": 0 changes in" in up(server)[0]
+    onestack(server, "down")
+    assert addresses(server, f"br-{NIC}") == had
+    up(server)
+    onestack(server, f"nic detach {NIC} --yes", timeout=600)
+    assert (addresses(server, f"br-{NIC}"), addresses(server, NIC)) == ([], had)
+    await_ready(server)
 
 
 class Administrator:
