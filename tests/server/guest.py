@@ -16,7 +16,7 @@ NICE = ("nice", "-n", "19")
 OUTSIDE = "172.24.4.254"
 """Who answers on the network that the second NIC leads to."""
 FLOATING = "172.24.4.200"
-"""That network's other machine reaches ssh there; it does so for whoever comes to `Guest.beyond`."""
+"""That network's other machine reaches ssh there, for whoever comes to `Guest.beyond`."""
 
 
 SECOND = f"user,id=second,restrict=on,net=172.24.4.0/24,host={OUTSIDE}"

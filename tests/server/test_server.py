@@ -321,10 +321,11 @@ def test_the_nic_by_which_it_is_reached(server: Server) -> None:
     await_ready(server)
     (shown,) = (one for one in json.loads(onestack(server, "nic show --json")) if one["by"])
     assert (shown["nic"], shown["state"]) == (NIC, "in place")
-    assert ": 0 changes in" in up(server)[0]
+    again = server.ssh("/root/onestack/onestack up", timeout=900)
+    assert ": 0 changes in" in again.stdout + again.stderr
     onestack(server, "down")
     assert addresses(server, f"br-{NIC}") == had
-    up(server)
+    onestack(server, "up", timeout=900)
     onestack(server, f"nic detach {NIC} --yes", timeout=600)
     assert (addresses(server, f"br-{NIC}"), addresses(server, NIC)) == ([], had)
     await_ready(server)
