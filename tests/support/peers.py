@@ -31,6 +31,7 @@ def made(ctx: Context, *gone: str) -> list[str]:
         peers.ensure_authority(ctx, "root", gone),
         peers.ensure_own(ctx),
         peers.ensure_shown(ctx),
+        peers.ensure_carriers(ctx),
     ):
         for change in generator:
             change.do()

@@ -65,6 +65,21 @@ def test_volumes_of_a_server_that_moves() -> None:
 
 
 @needs_services
+def test_who_may_not_go_stays_as_it_is() -> None:
+    tried(TRIALS, "refused_cold")
+
+
+@needs_services
+def test_a_server_whose_copy_fails_is_what_it_was() -> None:
+    tried(TRIALS, "failed_cold")
+
+
+@needs_services
+def test_a_killed_compute_service_gives_back_what_it_had() -> None:
+    tried(TRIALS, "given_back")
+
+
+@needs_services
 def test_a_connection_that_is_lost_while_it_is_told_of() -> None:
     tried(TRIALS, "lost_again")
 

@@ -107,6 +107,12 @@ def test_they_are_made_once_and_made_good(controller: Context) -> None:
     assert secret.stat().st_mode & 0o777 == 0o600
     assert (pki / "qemu" / "server-key.pem").stat().st_mode & 0o777 == 0o640
     assert secret.read_text() != (pki / "qemu" / "server-key.pem").read_text()
+    # as the compute service shows it, whose user alone reads it
+    folder = hosts.carriers(controller)
+    assert folder.stat().st_mode & 0o777 == 0o750
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == dict.fromkeys(
+        ("cacert.pem", "cacrl.pem", "clientcert.pem", "clientkey.pem"), 0o640
+    )
     # half of a pair, as a run that was killed leaves it
     (hosts.directory(controller) / "peer-libvirt.key").write_text(certificates.new_key())
     assert "make the certificate that this host shows to others (libvirt)" in made(controller)

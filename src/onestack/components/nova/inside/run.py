@@ -54,6 +54,8 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
 
     from onestack.components.nova.inside import moved_volumes, volumes
 
+    if elsewhere := spec.arguments.get("elsewhere"):
+        _may_go(**json.loads(elsewhere))
     volumes.use_local_volumes()
     volumes.refuse_to_swap()
     moved_volumes.move_with_volumes()
@@ -67,6 +69,16 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
         messaging.admit_only(callers.admits(json.loads(trusted)))
     made = _service("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT)
     service.serve(_Compute(made, spec.arguments.get("served", "")), timeout=STOP_TIMEOUT)
+
+
+def _may_go(shown: str, controller: str) -> None:
+    """Servers that are off, to another host; ``shown`` empty: they may not."""
+    from onestack.components.nova.inside import cold_moves, files_elsewhere
+
+    if shown:
+        files_elsewhere.copy_over_tls(shown, controller)
+    cold_moves.refuse_or_finish(bool(shown))
+    cold_moves.give_back_at_start()
 
 
 def novncproxy(spec: Process, sockets: dict[str, socket]) -> None:
