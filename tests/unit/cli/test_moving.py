@@ -7,6 +7,7 @@ import http.server
 import itertools
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -352,7 +353,7 @@ def test_a_drain_killed_over_one_that_is_off(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(verb.time, "sleep", killed)
+        patched.setattr(time, "sleep", killed)
         with pytest.raises(KeyboardInterrupt):
             typed(nova, "drain")
     assert begun(etc)["id-off"][0] == "web1"
@@ -366,7 +367,7 @@ def test_a_drain_killed_over_one_that_is_off(
                 nova.migrations.insert(0, migration("id-off", "migration"))
                 nova.looks = 2
 
-        monkeypatch.setattr(verb.time, "sleep", goes_on)
+        monkeypatch.setattr(time, "sleep", goes_on)
     assert typed(nova, what) == 0
     assert (nova.servers[0][HOST], nova.servers[0]["status"]) == ("head", "SHUTOFF")
     assert nova.asked == COLD and begun(etc) == {}

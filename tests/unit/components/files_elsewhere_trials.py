@@ -141,7 +141,7 @@ def not_heard(shown: str, port: str, here: str) -> None:
     remotefs.SshDriver.keywords["port"] = 1
     way = remotefs.RemoteFilesystem()
     told = refused(way.create_dir, HOST, f"{here}/{SERVER}")
-    assert f"{HOST}, TCP port 1:" in told, told
+    assert f"{HOST}:1" in told, told
 
 
 def full(shown: str, port: str, here: str) -> None:

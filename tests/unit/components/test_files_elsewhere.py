@@ -75,6 +75,8 @@ def elsewhere(
 def test_a_servers_files_go_there_and_back(elsewhere: Callable[[str], Elsewhere]) -> None:
     one = elsewhere("")
     one.tried("goes", one.there)
+    heard = one.log.read_text().partition("virSecurityManagerNew")[2]
+    assert heard.count("error :") == 1, "but for who looked whether it hears nothing is wrong there"
 
 
 def test_who_is_not_heard_says_so(elsewhere: Callable[[str], Elsewhere]) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import ipaddress
 import os
-import socket
 import threading
 import time
 import uuid
@@ -30,8 +29,6 @@ from oslo_log import log
 
 PORT = 16514
 """libvirt's own, as `onestack.components.libvirt` has it opened."""
-REACHED = 20.0
-"""Seconds within which a host is to answer."""
 SILENT = (5, 6)
 """Seconds between two questions whether the other end lives, and how many may go unanswered."""
 TOLD = 5.0
@@ -95,14 +92,12 @@ class OverTls(remotefs.RemoteFilesystemDriver):  # type: ignore[misc]
         """With the files in it; one that is not there is no mistake."""
         path = _inside(dst_path, FOLDER)
         with self._connected(host) as there:
-            parent = _parent(there)
-            parent.refresh()
-            if path.name not in parent.listVolumes():
+            if not _is_there(there, path):
                 return
             with _folder(there, path) as pool:
                 for volume in pool.listAllVolumes():
                     volume.delete()
-            parent.storageVolLookupByName(path.name).delete()
+            _standing(there, _servers()).storageVolLookupByName(path.name).delete()
 
     def copy_file(self, src: str, dst: str, **unused: Any) -> None:
         """One of the two is of another host (``HOST:PATH``, IPv6 in brackets); it takes the place
@@ -141,11 +136,9 @@ class OverTls(remotefs.RemoteFilesystemDriver):  # type: ignore[misc]
     def _fetch(self, host: str, source: Path, target: Path) -> None:
         part = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
         try:
-            with (
-                part.open("xb") as file,
-                self._connected(host) as there,
-                _folder(there, source.parent) as pool,
-            ):
+            with part.open("xb") as file, self._connected(host) as there:
+                pool = _standing(there, source.parent)
+                pool.refresh()
                 volume, stream = pool.storageVolLookupByName(source.name), there.newStream()
                 sparse = libvirt.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM
                 volume.download(stream, 0, 0, sparse)
@@ -163,13 +156,6 @@ class OverTls(remotefs.RemoteFilesystemDriver):  # type: ignore[misc]
         Raises `MigrationError`.
         """
         address = self._address(host)
-        try:
-            socket.create_connection((address, self._port), REACHED).close()
-        except OSError as problem:
-            raise exception.MigrationError(
-                reason=f"the libvirtd of {host} is not reached at {address}, TCP port "
-                f"{self._port}: {problem}"
-            ) from problem
         bracketed = f"[{address}]" if ":" in address else address
         place = f"qemu+tls://{bracketed}:{self._port}/system?pkipath={self._shown}"
         try:
@@ -223,29 +209,41 @@ def _elsewhere(text: str) -> tuple[str, Path]:
     return host.strip("[]"), _inside(f"/{path}", FILE)
 
 
-def _parent(there: Any) -> Any:
-    """The folder of all servers, as a pool that stays: several may look at it at once."""
-    path = str(_servers())
+def _standing(there: Any, path: PurePosixPath) -> Any:
+    """A folder as a pool that stays, for what several may look at: of all servers, of images."""
     with contextlib.suppress(libvirt.libvirtError):
-        return there.storagePoolLookupByTargetPath(path)
+        return there.storagePoolLookupByTargetPath(str(path))
     try:
-        return there.storagePoolCreateXML(_pool(path))
+        return there.storagePoolCreateXML(_pool(str(path)))
     except libvirt.libvirtError:
         # another one was faster
         with contextlib.suppress(libvirt.libvirtError):
-            return there.storagePoolLookupByTargetPath(path)
+            return there.storagePoolLookupByTargetPath(str(path))
         raise
+
+
+def _is_there(there: Any, path: Path) -> bool:
+    """A server's folder, by now."""
+    parent = _standing(there, _servers())
+    parent.refresh()
+    return path.name in parent.listVolumes()
 
 
 def _owner(there: Any) -> tuple[str, str]:
     """Nova's user and group there, which may have other numbers than here."""
-    known = etree.fromstring(_parent(there).XMLDesc()).find("./target/permissions")
+    known = etree.fromstring(_standing(there, _servers()).XMLDesc()).find("./target/permissions")
     return known.findtext("owner"), known.findtext("group")
 
 
 @contextmanager
 def _folder(there: Any, path: Path, owner: tuple[str, str] | None = None) -> Iterator[Any]:
-    """The folder of one server, as a pool; with an ``owner`` it is made where it is not."""
+    """The folder of one server, as a pool; with an ``owner`` it is made where it is not.
+
+    Raises `MigrationError`, or libvirt's error.
+    """
+    if not owner and not _is_there(there, path):
+        # libvirtd would log that as an error
+        raise exception.MigrationError(reason=f"{path} is not there")
     # Whoever was killed with it open has left it; nova is at one server once at a time.
     with contextlib.suppress(libvirt.libvirtError):
         left = there.storagePoolLookupByTargetPath(str(path))
