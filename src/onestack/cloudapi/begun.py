@@ -25,11 +25,11 @@ class Begun:
         return {one: before for one, (name, before) in self._read().items() if name == host}
 
     def add(self, server: str, host: str, before: str) -> None:
-        """Raises `OSError`."""
+        """Raises `OnestackError` where it cannot be written."""
         self._write(self._read() | {server: (host, before)})
 
     def drop(self, server: str) -> None:
-        """One that is not there is no mistake. Raises `OSError`."""
+        """One that is not there is no mistake. Raises as `add`."""
         found = self._read()
         if found.pop(server, None):
             self._write(found)
@@ -49,7 +49,14 @@ class Begun:
             ) from None
 
     def _write(self, found: dict[str, tuple[str, str]]) -> None:
-        if found:
-            write(self.path, json.dumps(found, indent=1) + "\n", 0o600)
-        else:
-            self.path.unlink(missing_ok=True)
+        try:
+            if found:
+                write(self.path, json.dumps(found, indent=1) + "\n", 0o600)
+            else:
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OnestackError(
+                f"{self.path} cannot be written",
+                f"{error.strerror}; without it nobody would confirm what a killed drain has moved",
+                "make room, then run the same command again",
+            ) from None

@@ -58,7 +58,7 @@ class Moving:
     def drained(self) -> list[Left]:
         """Each that can is moved, as it runs or as it is off; those that stay.
 
-        Raises `OnestackError`, and `OSError` where it cannot be written down.
+        Raises `OnestackError`.
         """
         return self.ended() + self._each("live-migration", _stays, self._send)
 

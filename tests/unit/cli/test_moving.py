@@ -403,6 +403,14 @@ def test_a_note_that_is_damaged_is_said(typed: Any, etc: Path) -> None:
         typed(Nova([]), "drain")
 
 
+def test_nothing_is_begun_that_cannot_be_noted(typed: Any) -> None:
+    """The cloud's folder is not there."""
+    nova = Nova([server("off", status="SHUTOFF")])
+    with pytest.raises(OnestackError, match="cannot be written"):
+        typed(nova, "drain")
+    assert nova.asked == []
+
+
 def test_where_servers_do_not_move_the_cure_is_said(typed: Any) -> None:
     nova = Nova([server("one")])
     with pytest.raises(OnestackError, match="cannot be moved") as problem:
