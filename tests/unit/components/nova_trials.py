@@ -657,13 +657,31 @@ def given_back() -> None:
         assert starts("head", "resize_migrating") == [SERVER]
 
 
+def forgotten() -> None:
+    """What upstream would wait for as it ends: a move to this host that the other has given up."""
+    service = object.__new__(manager.ComputeManager)
+    service._pending_dest_resizes = {"failed": 1, "goes": 2}
+    ended: list[int] = []
+    service._record_task_end = ended.append
+
+    def found(admin: Any, wanted: dict[str, Any]) -> list[str]:
+        assert {"pre-migrating", "migrating", "post-migrating"} == set(wanted["status"])
+        return ["one"] if wanted["instance_uuid"] == "goes" else []
+
+    with mock.patch.object(objects.MigrationList, "get_by_filters", found):
+        cold_moves.forget_failed(service)
+    assert ended == [1] and service._pending_dest_resizes == {"goes": 2}
+    # which upstream has from its start
+    assert "self._pending_dest_resizes = {}" in inspect.getsource(manager.ComputeManager.__init__)
+
+
 TRIALS = {
     call.__name__: call
     for call in (
         *(grown, grown_encrypted, shared, a_device, lost_again),
         *(served, not_reached, not_swapped, waits, grown_over_there, moved),
         *(console, between_computes, may_move),
-        *(refused_cold, failed_cold, given_back),
+        *(refused_cold, failed_cold, given_back, forgotten),
     )
 }
 

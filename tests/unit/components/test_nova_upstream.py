@@ -81,6 +81,11 @@ def test_a_killed_compute_service_gives_back_what_it_had() -> None:
 
 
 @needs_services
+def test_a_compute_service_ends_without_waiting_for_what_was_given_up() -> None:
+    tried(TRIALS, "forgotten")
+
+
+@needs_services
 def test_a_connection_that_is_lost_while_it_is_told_of() -> None:
     tried(TRIALS, "lost_again")
 

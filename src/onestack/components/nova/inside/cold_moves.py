@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from nova import context as nova_context
 from nova import exception, objects
 from nova.compute import manager, task_states, vm_states
 from nova.virt import block_device, driver
@@ -27,6 +28,8 @@ OF_A_GROUP = (
     "the volume {} is in a volume group, which is on the controller alone, and the server stays "
     "with it: detach it first"
 )
+UNDER_WAY = ("pre-migrating", "migrating", "post-migrating")
+"""States of a migration that another host is still at."""
 
 LOG = log.getLogger("nova.onestack.cold_moves")
 
@@ -122,3 +125,13 @@ def _give_back(service: Any, context: Any, instance: Any) -> None:
         service.driver._remotefs.remove_dir(migration.dest_host, folder)
     except exception.MigrationError as problem:
         LOG.warning("What was copied stays: %s", problem, instance=instance)
+
+
+def forget_failed(service: Any) -> None:
+    """Resizes and moves to this host that were given up: nobody tells it, and as it ends upstream
+    waits for them, in vain."""
+    admin = nova_context.get_admin_context()
+    for server in list(service._pending_dest_resizes):
+        wanted = {"instance_uuid": server, "status": list(UNDER_WAY)}
+        if not objects.MigrationList.get_by_filters(admin, wanted):
+            service._end_pending_dest_resize_task(server)

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -188,8 +188,8 @@ def copy_over_tls(shown: str, controller: str) -> None:
     remotefs.SshDriver = functools.partial(OverTls, shown, controller)
 
 
-def _servers() -> PurePosixPath:
-    return PurePosixPath(CONF.instances_path)
+def _servers() -> Path:
+    return Path(CONF.instances_path)
 
 
 def _inside(path: str, depth: int) -> Path:
@@ -197,11 +197,11 @@ def _inside(path: str, depth: int) -> Path:
 
     Raises `MigrationError`.
     """
-    found = PurePosixPath(path)
+    found = Path(path)
     parents = list(found.parents)
     if ".." in found.parts or parents[depth - 1 : depth] != [_servers()]:
         raise exception.MigrationError(reason=f"{path} is no server's: nothing is copied")
-    return Path(found)
+    return found
 
 
 def _elsewhere(text: str) -> tuple[str, Path]:
@@ -209,7 +209,7 @@ def _elsewhere(text: str) -> tuple[str, Path]:
     return host.strip("[]"), _inside(f"/{path}", FILE)
 
 
-def _standing(there: Any, path: PurePosixPath) -> Any:
+def _standing(there: Any, path: Path) -> Any:
     """A folder as a pool that stays, for what several may look at: of all servers, of images."""
     with contextlib.suppress(libvirt.libvirtError):
         return there.storagePoolLookupByTargetPath(str(path))

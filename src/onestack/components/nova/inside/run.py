@@ -157,6 +157,7 @@ class _Compute(_Heard):
 
     def __init__(self, service: Any, served: str) -> None:
         super().__init__(service)
+        self._manager = service.manager
         self._host = service.manager.driver._host
         connection.reconnect_at_once(self._host)
         self._waiting = waiting.Waiting(self._host, Path(served)) if served else None
@@ -170,4 +171,8 @@ class _Compute(_Heard):
         if self._waiting:
             self._waiting.stop()
         connection.end_events(self._host)
+        if self._manager._pending_dest_resizes:
+            from onestack.components.nova.inside import cold_moves
+
+            cold_moves.forget_failed(self._manager)
         super().stop()
