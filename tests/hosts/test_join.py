@@ -331,10 +331,26 @@ def test_servers_stay_where_nobody_said_that_they_may_move(
         with pytest.raises(AssertionError, match="migrate_live"):
             migrate(controller, "on-web1", "head")
         is_on(controller, "on-web1", "web1")
+        # begun by nova, and given up by the host that it is on before anything is done to it
+        openstack(controller, *COLD, "--host", "head", "on-web1")
+        wait_until("nova gives up", lambda: not server(controller, "on-web1")[TASK], 120, 2)
+        assert "CONFIG_ONESTACK_MOVE=n" in why_not(controller, "on-web1")
+        is_on(controller, "on-web1", "web1")
         for host in (controller, compute):
             assert not host.run("ss", "-Hltn", "sport = 16514").strip()
         for name in ("on-web1", "on-head"):
             has_a_screen(controller, name)
+
+
+TASK = "OS-EXT-STS:task_state"
+COLD = ("--os-compute-api-version", "2.84", "server", "migrate")
+
+
+def why_not(controller: TestHost, name: str) -> str:
+    """What nova says of the newest thing that was asked of a server."""
+    version = ("--os-compute-api-version", "2.84")
+    newest = listed(controller, *version, "server", "event", "list", name)[0]["Request ID"]
+    return openstack(controller, *version, "server", "event", "show", "-f", "json", name, newest)
 
 
 def migrate(controller: TestHost, name: str, host: str) -> None:
@@ -628,8 +644,83 @@ def test_a_server_moves_with_its_volume_and_comes_back(
             is_on(controller, there, host)
             assert len(served(controller)) == files
             assert counts_on(controller, there, 120)["boot"] == boot
+        # off it goes, too: what was served is a file then
+        openstack(controller, *COLD, "--host", "head", "--wait", there)
+        waits(controller, there, "head")
+        assert served(controller) == []
+        confirm(controller, there)
+        is_on(controller, there, "head")
         openstack(controller, "server", "delete", "--wait", there)
         wait_until("nothing is served", lambda: served(controller) == [], 60, 2)
+
+
+def is_off(controller: TestHost, name: str) -> bool:
+    return bool(server(controller, name)["status"] == "SHUTOFF")
+
+
+def waits(controller: TestHost, name: str, host: str) -> None:
+    """To be confirmed or reverted, on that host."""
+    shown = server(controller, name)
+    assert (shown["status"], shown["OS-EXT-SRV-ATTR:host"]) == ("VERIFY_RESIZE", host), shown
+
+
+def folders(host: TestHost, identity: str) -> list[str]:
+    """What a host has of a server, and of one that may come back."""
+    found = host.run("find", f"{ROOT}/data/nova/instances", "-name", f"{identity}*").split()
+    return [Path(path).name for path in found]
+
+
+def test_servers_go_while_they_are_off(
+    controller: TestHost, compute: TestHost, moving: None, guest: Guest
+) -> None:
+    """One that ran, and is started there; one that is stopped, and stays so; and one that is given
+    another flavor on the other host, and is taken back."""
+    with telling(controller, compute):
+        identity = server(controller, "mover")["id"]
+        guest.ssh("echo kept >kept; sync")
+        openstack(controller, *COLD, "--host", "web1", "--wait", "mover")
+        waits(controller, "mover", "web1")
+        assert folders(compute, identity) == [identity]
+        assert folders(controller, identity) == [f"{identity}_resize"]
+        confirm(controller, "mover")
+        is_on(controller, "mover", "web1")
+        has_a_screen(controller, "mover")
+        assert folders(controller, identity) == []
+
+        openstack(controller, "server", "stop", "mover")
+        wait_until("it is off", lambda: is_off(controller, "mover"), 120, 2)
+        openstack(controller, *COLD, "--host", "head", "--wait", "mover")
+        waits(controller, "mover", "head")
+        confirm(controller, "mover")
+        shown = server(controller, "mover")
+        assert (shown["status"], shown["OS-EXT-SRV-ATTR:host"]) == ("SHUTOFF", "head"), shown
+        assert folders(compute, identity) == []
+        openstack(controller, "server", "start", "mover")
+        wait_until("ssh", lambda: guest.ssh("cat kept").strip() == "kept", 300, 3)
+
+        service = ("compute", "service", "set")
+        openstack(controller, *service, "--disable", "head", "nova-compute")
+        try:
+            openstack(controller, "server", "resize", "--flavor", "m1.tiny", "--wait", "mover")
+        finally:
+            openstack(controller, *service, "--enable", "head", "nova-compute")
+        waits(controller, "mover", "web1")
+        openstack(controller, "server", "resize", "revert", "mover")
+        wait_until("it is back", lambda: server(controller, "mover")["status"] == "ACTIVE", 180, 2)
+        is_on(controller, "mover", "head")
+        assert "m1.nano" in str(server(controller, "mover")["flavor"])
+        assert folders(compute, identity) == []
+        wait_until("ssh", lambda: guest.ssh("cat kept").strip() == "kept", 300, 3)
+
+
+def confirm(controller: TestHost, name: str) -> None:
+    openstack(controller, "server", "migration", "confirm", name)
+
+    def done() -> bool:
+        shown = server(controller, name)
+        return shown["status"] != "VERIFY_RESIZE" and not shown[TASK]
+
+    wait_until("it is confirmed", done, 120, 2)
 
 
 def test_a_host_is_drained(controller: TestHost, compute: TestHost, moving: None) -> None:
@@ -653,19 +744,19 @@ def test_a_host_is_drained(controller: TestHost, compute: TestHost, moving: None
             "off",
         )
         openstack(controller, "server", "stop", "off")
-        wait_until("it is off", lambda: server(controller, "off")["status"] == "SHUTOFF", 120)
-        words = (str(LAUNCHER), "host", "drain", "web1", "--root", str(ROOT))
-        said = run(controller.command(*words), expect=None, timeout=900)
-        assert said.returncode == 1, said.stdout
-        assert "on-web1 is on head" in said.stdout
-        assert "1 of 2 servers are still on web1" in said.stderr and "is stopped" in said.stderr
+        wait_until("it is off", lambda: is_off(controller, "off"), 120)
+        said = controller.onestack("host", "drain", "web1")
+        assert "on-web1 is on head" in said and "off is on head" in said
+        assert "has no servers" in said
         is_on(controller, "on-web1", "head")
+        # and nobody has to confirm anything
+        shown = server(controller, "off")
+        assert (shown["status"], shown["OS-EXT-SRV-ATTR:host"]) == ("SHUTOFF", "head"), shown
         (service,) = (
             s for s in listed(controller, "compute", "service", "list") if s["Host"] == "web1"
         )
         assert service["Status"] == "disabled"
         openstack(controller, "server", "delete", "--wait", "off")
-        assert "has no servers" in controller.onestack("host", "drain", "web1")
         controller.onestack("host", "undrain", "web1")
         migrate(controller, "on-web1", "web1")
         is_on(controller, "on-web1", "web1")

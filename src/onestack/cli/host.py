@@ -23,7 +23,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     drain = what.add_parser(
         "drain",
-        help="move its servers to other hosts as they run, and let no more come",
+        help="move its servers to other hosts, running or stopped, and let no more come",
         allow_abbrev=False,
     )
     undrain = what.add_parser("undrain", help="let servers come again", allow_abbrev=False)

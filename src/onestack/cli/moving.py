@@ -8,6 +8,7 @@ import sys
 from onestack.cli import output
 from onestack.cli.options import resolve_answers
 from onestack.cli.session import context
+from onestack.cloudapi.begun import Begun
 from onestack.cloudapi.compute import Compute, Item, compute_of
 from onestack.cloudapi.moving import Left, Moving
 from onestack.cluster.names import normal
@@ -30,8 +31,13 @@ def run(cloud: Cloud, args: argparse.Namespace) -> int:
         if args.what == "drain":
             return drained(ctx, compute, name, service)
         if args.what == "undrain":
-            return undrained(compute, name, service)
-        return evacuated(compute, name, service, args.yes)
+            return undrained(ctx, compute, name, service)
+        return evacuated(ctx, compute, name, service, args.yes)
+
+
+def begun(ctx: Context) -> Begun:
+    """Kept by the cloud, root's: what a drain that is killed has done with servers that are off."""
+    return Begun(ctx.cloud.etc / "draining.json")
 
 
 def host_of(ctx: Context, text: str) -> str:
@@ -58,19 +64,19 @@ def drained(ctx: Context, compute: Compute, name: str, service: Item) -> int:
     if servers and service["state"] != "up":
         raise OnestackError(
             f"the compute service of {name} is down",
-            "servers are moved as they run by the host that they are on",
+            "servers are moved by the host that they are on",
             f"onestack status on {name}; if the host is dead: onestack host evacuate {name}",
         )
     if servers and not hosts.moving(ctx):
         raise OnestackError(
-            f"servers of {name} cannot be moved as they run",
+            f"servers of {name} cannot be moved",
             f"hosts of this cloud are not to hear one another ({hosts.MOVE}=n)",
             f"onestack up --set {hosts.MOVE}=y here; the other hosts follow within a minute",
         )
     if service["status"] != "disabled":
         compute.change_service(service["id"], status="disabled", disabled_reason=REASON)
     output.say(f"{name} is given no more servers.")
-    left = Moving(compute, name, output.say).drained()
+    left = Moving(compute, name, begun(ctx), output.say).drained()
     if left:
         tell(left, f"{len(left)} of {len(servers)} servers are still on {name}:")
         return 1
@@ -78,7 +84,8 @@ def drained(ctx: Context, compute: Compute, name: str, service: Item) -> int:
     return 0
 
 
-def undrained(compute: Compute, name: str, service: Item) -> int:
+def undrained(ctx: Context, compute: Compute, name: str, service: Item) -> int:
+    """Exit code: 1 where what a killed drain has begun could not be ended."""
     if service["status"] == "disabled" and service.get("disabled_reason") != REASON:
         raise OnestackError(
             f"{name} was not drained, but disabled otherwise",
@@ -88,10 +95,13 @@ def undrained(compute: Compute, name: str, service: Item) -> int:
     if service["status"] == "disabled":
         compute.change_service(service["id"], status="enabled")
     output.say(f"{name} is given servers.")
-    return 0
+    left = Moving(compute, name, begun(ctx), output.say).ended()
+    if left:
+        tell(left, f"{len(left)} servers that a drain of {name} has moved are not well:")
+    return int(bool(left))
 
 
-def evacuated(compute: Compute, name: str, service: Item, yes: bool) -> int:
+def evacuated(ctx: Context, compute: Compute, name: str, service: Item, yes: bool) -> int:
     """Exit code: 1 where a server is still there."""
     if service["state"] == "up":
         raise OnestackError(
@@ -115,7 +125,7 @@ def evacuated(compute: Compute, name: str, service: Item, yes: bool) -> int:
             "they would run twice",
             "say so with --yes",
         )
-    left = Moving(compute, name, output.say).evacuated()
+    left = Moving(compute, name, begun(ctx), output.say).evacuated()
     if left:
         tell(left, f"{len(left)} of {len(servers)} servers of {name} were not made anew:")
         return 1

@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 _GONE_SECONDS = 180.0
 _SERVICES = {"OpenStack-API-Version": "compute 2.53"}
-_OVER = frozenset({"completed", "done", "error", "failed", "cancelled"})
-"""States of a migration of which nothing more comes."""
+_OVER = frozenset(
+    {
+        *("completed", "done", "error", "failed", "cancelled"),
+        # of one that was off: it is elsewhere, and waits to be confirmed; it was
+        *("finished", "confirmed", "reverted"),
+    }
+)
+"""States of a migration of which nothing more comes by itself."""
 _MOVING = {"OpenStack-API-Version": "compute 2.84"}
 """Who moves is not forced anywhere (2.68), keeps running (until 2.94), and says why not (2.84)."""
 
@@ -116,6 +122,14 @@ class Compute:
         body = {"host": None, "block_migration": "auto"}
         return self._act(server, {"os-migrateLive": body})
 
+    def migrate_cold(self, server: str) -> str:
+        """As it is: off. It waits to be confirmed then. Nova's words where it will not."""
+        return self._act(server, {"migrate": None})
+
+    def confirm(self, server: str) -> str:
+        """Of a server that was migrated so: its old host forgets it. Nova's words likewise."""
+        return self._act(server, {"confirmResize": None})
+
     def evacuate(self, server: str) -> str:
         """Made anew elsewhere, as it was: running or not. Nova's words where it will not."""
         return self._act(server, {"evacuate": {}})
@@ -139,16 +153,19 @@ class Compute:
         Its task says less: nova ends that of a server that is made anew before it says where the
         server is.
         """
+        kinds = ("live-migration", "migration", "evacuation")
+        found = [m for m in self.migrations(server) if m["migration_type"] in kinds]
+        return bool(found) and found[0]["status"] not in _OVER
+
+    def migrations(self, server: str) -> list[Item]:
+        """All that there were, resizes among them; the newest is the first (2.59)."""
         answer = self.session.get(
             f"{self.url}/os-migrations", params={"instance_uuid": server}, headers=_MOVING
         )
-        kinds = ("live-migration", "evacuation")
-        found = [m for m in answer.json()["migrations"] if m["migration_type"] in kinds]
-        # The newest is the first (2.59).
-        return bool(found) and found[0]["status"] not in _OVER
+        return list(answer.json()["migrations"])
 
     def why_failed(self, server: str, action: str) -> str:
-        """What nova says of the last ``action`` (``live-migration``, ``evacuate``) of a server."""
+        """What nova says of the last ``action`` (``live-migration``, ``migrate``) of a server."""
         url = f"{self.url}/servers/{server}/os-instance-actions"
         for one in self.session.get(url, headers=_MOVING).json()["instanceActions"]:
             if one["action"] == action:

@@ -1,7 +1,7 @@
 """Servers of a host, moved elsewhere: one after the other, each waited for.
 
 Whoever is killed meanwhile leaves nova with what it had begun: another run waits for that, and
-goes on with the rest.
+goes on with the rest. Servers that are off go with their disks, and stay off.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from onestack.cloudapi.begun import Begun
 from onestack.cloudapi.compute import Compute, Item
 from onestack.model.errors import OnestackError
 
@@ -23,12 +24,13 @@ HOST = "OS-EXT-SRV-ATTR:host"
 TASK = "OS-EXT-STS:task_state"
 RUNNING = ("ACTIVE", "PAUSED")
 """States of servers that nova moves with their memory."""
+OFF = "SHUTOFF"
+WAITS = "VERIFY_RESIZE"
+"""Of a server that has another host or flavor, and can go back until that is confirmed."""
 STAYS = {
-    "SHUTOFF": "it is stopped, and only servers that run are moved: start it, or shelve it and "
-    "unshelve it",
     "SUSPENDED": "it is suspended: resume it first",
     "RESCUE": "it is in rescue mode: unrescue it first",
-    "VERIFY_RESIZE": "its resize waits to be confirmed: confirm or revert it first",
+    WAITS: "its resize waits to be confirmed: confirm or revert it first",
     "ERROR": "it is in state ERROR: mend it (openstack server set --state active) or delete it",
 }
 
@@ -50,20 +52,67 @@ class Moving:
 
     compute: Compute
     host: str
+    begun: Begun
     say: Say
 
     def drained(self) -> list[Left]:
-        """Each that can is moved as it runs; those that stay. Raises `OnestackError`."""
-        return self._each("live-migration", _stays, self.compute.migrate_live)
+        """Each that can is moved, as it runs or as it is off; those that stay.
+
+        Raises `OnestackError`.
+        """
+        return self.ended() + self._each("live-migration", _stays, self._send)
+
+    def ended(self) -> list[Left]:
+        """What another drain has begun that was killed: those that are elsewhere, and not well."""
+        left = []
+        for identity in self.begun.of(self.host):
+            server = self.compute.server(identity)
+            if server is not None and (server["status"] == WAITS or _under_way(server, cold=True)):
+                why = self._awaited(server, "migrate")
+                now = self.compute.server(identity)
+                if now is not None and now[HOST] != self.host:
+                    left += self._left(server, why)
+            self.begun.drop(identity)
+        return left
 
     def evacuated(self) -> list[Left]:
         """Each is made anew elsewhere; those that are not. Raises `OnestackError`."""
-        return self._each("evacuate", lambda server: "", self.compute.evacuate)
+        move = self.compute.evacuate
+        return self._each("evacuate", lambda server: "", lambda server: move(server["id"]))
+
+    def _send(self, server: Item) -> str:
+        """Nova's words where it will not."""
+        identity = server["id"]
+        if server["status"] != OFF:
+            return self.compute.migrate_live(identity)
+        self.begun.add(identity, self.host, self._newest(identity).get("uuid", ""))
+        why = self.compute.migrate_cold(identity)
+        if why:
+            self.begun.drop(identity)
+        return why
+
+    def _newest(self, identity: str) -> Item:
+        return next(iter(self.compute.migrations(identity)), {})
+
+    def _is_ours(self, identity: str, newest: Item) -> bool:
+        """Whether the move that waits to be confirmed is one that a drain has begun."""
+        before = self.begun.of(self.host).get(identity)
+        return (
+            before is not None
+            and newest.get("uuid") != before
+            and (newest["migration_type"], newest["source_compute"]) == ("migration", self.host)
+        )
+
+    def _left(self, server: Item, why: str) -> list[Left]:
+        if not why:
+            return []
+        self.say(f"{server['name']} ({server['id']}) stays: {why}")
+        return [Left(server["id"], server["name"], why)]
 
     def _each(
-        self, action: str, stays: Callable[[Item], str], move: Callable[[str], str]
+        self, action: str, stays: Callable[[Item], str], move: Callable[[Item], str]
     ) -> list[Left]:
-        left = []
+        left: list[Left] = []
         servers = self.compute.on_host(self.host)
         for number, listed in enumerate(servers, 1):
             identity, name, why = listed["id"], listed["name"], ""
@@ -73,13 +122,13 @@ class Moving:
                 continue
             # One that nova is at work on already is waited for.
             if not (_under_way(server) or self.compute.moves(identity)):
-                why = stays(server) or move(identity)
+                why = stays(server) or move(server)
             if not why:
                 self.say(f"{name} ({identity}) moves: {number} of {len(servers)}")
-                why = self._awaited(server, action)
-            if why:
-                self.say(f"{name} ({identity}) stays: {why}")
-                left.append(Left(identity, name, why))
+                cold = identity in self.begun.of(self.host)
+                why = self._awaited(server, "migrate" if cold else action)
+                self.begun.drop(identity)
+            left += self._left(server, why)
         return left
 
     def _awaited(self, server: Item, action: str) -> str:
@@ -93,15 +142,12 @@ class Moving:
             if now is None:
                 return ""  # deleted meanwhile
             if over and not now[TASK]:
-                if now["status"] == "ERROR":
-                    return str((now.get("fault") or {}).get("message") or "nova gave up")
-                if now[HOST] != self.host:
-                    self.say(f"{now['name']} is on {now[HOST]}")
-                    return ""
-                words = self.compute.why_failed(identity, action)
-                return words or "nova gave up; see onestack logs nova-compute on both hosts"
+                why = self._outcome(now, action)
+                if why is not None:
+                    return why
             moment = time.monotonic()
-            seen = (now[TASK], now["status"], now[HOST], _far(self.compute.progress(identity)))
+            far = _far(self.compute.progress(identity), now.get("progress"))
+            seen = (now[TASK], now["status"], now[HOST], far)
             if seen != before:
                 before, changed = seen, moment
             if moment - changed > STUCK:
@@ -116,24 +162,43 @@ class Moving:
                 self.say(f"{now['name']}: {seen[-1]}")
             time.sleep(PAUSE)
 
+    def _outcome(self, now: Item, action: str) -> str | None:
+        """Of what nova is no more at; ``None``: it is once more, to confirm what we began."""
+        identity = now["id"]
+        if now["status"] == "ERROR":
+            return str((now.get("fault") or {}).get("message") or "nova gave up")
+        if now["status"] == WAITS:
+            newest = self._newest(identity)
+            if not self._is_ours(identity, newest):
+                return STAYS[WAITS]
+            # it is confirmed a moment before its server says so
+            return (newest["status"] == "finished" and self.compute.confirm(identity)) or None
+        if now[HOST] != self.host:
+            self.say(f"{now['name']} is on {now[HOST]}")
+            return ""
+        words = self.compute.why_failed(identity, action)
+        return words or "nova gave up; see onestack logs nova-compute on both hosts"
 
-def _under_way(server: Item) -> bool:
-    return str(server[TASK] or "").startswith(("migrating", "rebuild"))
+
+def _under_way(server: Item, cold: bool = False) -> bool:
+    """``cold`` is whether a drain has sent it as it was off."""
+    tasks = ("migrating", "rebuild", *(("resize_",) if cold else ()))
+    return str(server[TASK] or "").startswith(tasks)
 
 
 def _stays(server: Item) -> str:
-    """Why it cannot be moved as it runs; empty where nothing is known that speaks against it."""
+    """Why it cannot be moved; empty where nothing is known that speaks against it."""
     if server[TASK]:
         return f"nova is at work on it ({server[TASK]}): run the same command again later"
-    if server["status"] not in RUNNING:
+    if server["status"] not in (*RUNNING, OFF):
         return STAYS.get(server["status"], f"it is in state {server['status']}")
     return ""
 
 
-def _far(migration: Item | None) -> str:
-    """What is moved and what is left, in MiB."""
+def _far(migration: Item | None, percent: int | None) -> str:
+    """What is moved and what is left, in MiB; of one that is off how much of a disk is copied."""
     if not migration:
-        return ""
+        return f"{percent} % of a disk are copied" if percent else ""
     words = []
     for what in ("disk", "memory"):
         total = migration.get(f"{what}_total_bytes") or 0

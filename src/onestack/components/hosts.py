@@ -18,7 +18,7 @@ ROOM = "door"
 JOIN = "CONFIG_ONESTACK_JOIN"
 """Whether there is a door."""
 MOVE = "CONFIG_ONESTACK_MOVE"
-"""Whether servers that run may move from host to host."""
+"""Whether servers may move from host to host."""
 HEARD = f"CN={holder(LIBVIRT, '*')}"
 """Whom a libvirtd hears, by what stands in the certificate: others' libvirtds, and nobody else."""
 STANDING = "standing.json"
@@ -95,7 +95,7 @@ def reached_at(ctx: Context) -> str:
 
 
 def moving(ctx: Context) -> bool:
-    """Whether servers that run may move to another host of the cloud."""
+    """Whether servers may move to another host of the cloud."""
     return LIBVIRT in purposes(ctx)
 
 
@@ -126,6 +126,12 @@ def lacking(ctx: Context) -> Path:
 def pki(ctx: Context) -> Path:
     """What is /etc/pki for libvirtd and its guests."""
     return directory(ctx) / "pki"
+
+
+def carriers(ctx: Context) -> Path:
+    """What the compute service shows to another host's libvirtd, for files of a server that is off
+    and goes there; as libvirt's clients look for it (``pkipath``)."""
+    return directory(ctx) / "carriers"
 
 
 def console(ctx: Context) -> Tls:

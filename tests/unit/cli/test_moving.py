@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import http.server
+import itertools
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +35,14 @@ def server(name: str, host: str = "web1", **more: Any) -> dict[str, Any]:
     return {**found, **own, **more}
 
 
-def migration(identity: str, kind: str, status: str = "running") -> dict[str, str]:
-    return {"instance_uuid": identity, "migration_type": kind, "status": status}
+def migration(
+    identity: str, kind: str, status: str = "running", source: str = "web1"
+) -> dict[str, str]:
+    made = {"uuid": f"m-{next(NUMBERS)}", "source_compute": source}
+    return {"instance_uuid": identity, "migration_type": kind, "status": status, **made}
+
+
+NUMBERS = itertools.count()
 
 
 @dataclass
@@ -61,7 +69,10 @@ class Nova:
 
     def looked(self, server: dict[str, Any]) -> None:
         mine = [m for m in self.migrations if m["instance_uuid"] == server["id"]]
-        moves = mine and mine[0]["status"] == "running"
+        moves = mine and mine[0]["status"] in ("running", "confirming", "confirmed")
+        if moves and mine[0]["migration_type"] == "migration":
+            self.looked_cold(server, mine[0])
+            return
         if not (server[TASK] or moves) or server.get("busy"):
             return
         server["looks"] = server.get("looks", 0) + 1
@@ -83,6 +94,21 @@ class Nova:
             server["fault"] = {"message": self.fails[server["id"]]}
         else:
             server["status"] = "ACTIVE"
+
+    def looked_cold(self, server: dict[str, Any], now: dict[str, str]) -> None:
+        server["looks"] = server.get("looks", 0) + 1
+        if now["status"] == "confirmed":
+            # nova says so a moment before the server does
+            server["status"] = "SHUTOFF"
+        elif server["looks"] < self.looks:
+            return
+        elif now["status"] == "confirming":
+            now["status"] = "confirmed"
+        elif server["id"] in self.fails:
+            now["status"], server["status"], server[TASK] = "error", "SHUTOFF", None
+        else:
+            now["status"], server["status"], server[TASK] = "finished", "VERIFY_RESIZE", None
+            server[HOST] = "head"
 
     def get(self, path: str, query: str) -> tuple[int, dict[str, Any]]:
         parts = path.strip("/").split("/")
@@ -109,6 +135,8 @@ class Nova:
             return 200, {"migrations": [far] if found[TASK] else []}
         if parts[2:] == ["os-instance-actions"]:
             made = {"action": "live-migration", "request_id": "req-2", "message": "Error"}
+            if self.actions.get(found["id"]) == "migrate":
+                made["action"] = "migrate"
             old = {"action": "create", "request_id": "req-1", "message": None}
             return 200, {"instanceActions": [made, old]}
         assert parts[2:] == ["os-instance-actions", "req-2"]
@@ -127,7 +155,18 @@ class Nova:
         if identity in self.refuses:
             return 400, {"badRequest": {"message": self.refuses[identity], "code": 400}}
         (action,) = body
+        mine = [m for m in self.migrations if m["instance_uuid"] == identity]
+        if action == "confirmResize":
+            if not mine or mine[0]["status"] != "finished":
+                return 400, {"badRequest": {"message": "Instance has not been resized."}}
+            mine[0]["status"], found["looks"] = "confirming", 0
+            return 202, {}
         self.actions[identity] = action
+        if action == "migrate":
+            assert found["status"] == "SHUTOFF"
+            found[TASK], found["status"] = "resize_prep", "RESIZE"
+            self.migrations.insert(0, migration(identity, "migration"))
+            return 202, {}
         found[TASK] = "rebuilding" if action == "evacuate" else "migrating"
         kind = "evacuation" if action == "evacuate" else "live-migration"
         self.migrations.insert(0, migration(identity, kind))
@@ -215,7 +254,7 @@ def test_those_that_stay_are_told_with_the_reason(
 ) -> None:
     nova = Nova(
         [
-            server("off", status="SHUTOFF"),
+            server("asleep", status="SUSPENDED"),
             server("busy", task="image_snapshot", busy=True),
             server("with-volumes", volumes=[{"id": "v"}]),
             server("big"),
@@ -231,7 +270,7 @@ def test_those_that_stay_are_told_with_the_reason(
     told = capsys.readouterr().err
     assert "4 of 6 servers are still on web1" in told
     for name, why in {
-        "off": "it is stopped",
+        "asleep": "it is suspended",
         "busy": "nova is at work on it (image_snapshot)",
         "big": "No valid host was found.",
         "broken": "Live Migration failure: no way",
@@ -246,6 +285,130 @@ def test_a_drain_that_was_killed_goes_on(typed: Any) -> None:
     nova.status, nova.reason = "disabled", moving.REASON
     assert typed(nova, "drain") == 0
     assert [identity for identity, _ in nova.asked] == ["id-two"], "the one was only waited for"
+
+
+def begun(nova_of: Path) -> dict[str, Any]:
+    file = nova_of / "etc" / "draining.json"
+    return dict(json.loads(file.read_text())) if file.exists() else {}
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    place = tmp_path / "etc"
+    place.mkdir()
+    return tmp_path
+
+
+COLD = [("id-off", {"migrate": None}), ("id-off", {"confirmResize": None})]
+
+
+def test_one_that_is_off_goes_and_stays_off(
+    typed: Any, etc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nova = Nova([server("off", status="SHUTOFF"), server("one")])
+    nova.migrations = [migration("id-off", "resize", "confirmed")]
+    assert typed(nova, "drain") == 0
+    assert nova.asked[:2] == COLD and [identity for identity, _ in nova.asked[2:]] == ["id-one"]
+    assert (nova.servers[0][HOST], nova.servers[0]["status"]) == ("head", "SHUTOFF")
+    assert "off is on head" in capsys.readouterr().out
+    assert begun(etc) == {}
+
+
+def test_one_that_is_off_and_does_not_go(
+    typed: Any, etc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nova = Nova(
+        [server("off", status="SHUTOFF"), server("big", status="SHUTOFF")],
+        fails={"id-off": "the volume 1 is in a volume group"},
+        refuses={"id-big": "it is locked"},
+    )
+    assert typed(nova, "drain") == 1
+    told = capsys.readouterr().err
+    assert "the volume 1 is in a volume group" in told and "it is locked" in told
+    assert begun(etc) == {}
+
+
+@pytest.mark.parametrize("moment", ["asked", "copied", "waits", "confirming"])
+@pytest.mark.parametrize("what", ["drain", "undrain"])
+def test_a_drain_killed_over_one_that_is_off(
+    typed: Any, etc: Path, monkeypatch: pytest.MonkeyPatch, moment: str, what: str
+) -> None:
+    """Whatever it was at: the next one ends it, and so does who has servers come again."""
+    nova = Nova([server("off", status="SHUTOFF")])
+    once = [moment]
+
+    def killed(seconds: float) -> None:
+        one, mine = nova.servers[0], nova.migrations
+        status = mine[0]["status"] if mine else ""
+        if (
+            once
+            and {
+                "asked": one[TASK] == "resize_prep",
+                "copied": one[TASK] is not None,
+                "waits": one["status"] == "VERIFY_RESIZE",
+                "confirming": status == "confirming",
+            }[moment]
+        ):
+            once.clear()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "sleep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            typed(nova, "drain")
+    assert begun(etc)["id-off"][0] == "web1"
+    if moment == "asked":
+        # nova has not written down that there is a migration
+        nova.migrations.clear()
+        nova.looks = 10**6
+
+        def goes_on(seconds: float) -> None:
+            if not nova.migrations:
+                nova.migrations.insert(0, migration("id-off", "migration"))
+                nova.looks = 2
+
+        monkeypatch.setattr(time, "sleep", goes_on)
+    assert typed(nova, what) == 0
+    assert (nova.servers[0][HOST], nova.servers[0]["status"]) == ("head", "SHUTOFF")
+    assert nova.asked == COLD and begun(etc) == {}
+
+
+def test_what_others_have_begun_is_not_confirmed(
+    typed: Any, etc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user's resize; an administrator's move of a server that a drain had once been at."""
+    nova = Nova(
+        [
+            server("resized", status="VERIFY_RESIZE"),
+            server("moved", "head", status="VERIFY_RESIZE"),
+            server("back", "head", status="VERIFY_RESIZE"),
+        ],
+        migrations=[
+            migration("id-resized", "resize", "finished"),
+            migration("id-moved", "resize", "finished"),
+            migration("id-back", "migration", "finished", source="web2"),
+        ],
+    )
+    note = {"id-moved": ["web1", "m-before"], "id-back": ["web1", ""]}
+    (etc / "etc" / "draining.json").write_text(json.dumps(note))
+    assert typed(nova, "drain") == 1
+    assert nova.asked == []
+    told = capsys.readouterr().err
+    assert told.count("waits to be confirmed") == 3
+
+
+def test_a_note_that_is_damaged_is_said(typed: Any, etc: Path) -> None:
+    (etc / "etc" / "draining.json").write_text("{")
+    with pytest.raises(OnestackError, match="does not say which servers"):
+        typed(Nova([]), "drain")
+
+
+def test_nothing_is_begun_that_cannot_be_noted(typed: Any) -> None:
+    """The cloud's folder is not there."""
+    nova = Nova([server("off", status="SHUTOFF")])
+    with pytest.raises(OnestackError, match="cannot be written"):
+        typed(nova, "drain")
+    assert nova.asked == []
 
 
 def test_where_servers_do_not_move_the_cure_is_said(typed: Any) -> None:

@@ -24,14 +24,21 @@ import libvirt
 import nova.privsep
 from lxml import etree
 from nova import context, exception, objects, policy
-from nova.compute import manager, power_state
+from nova.compute import manager, power_state, vm_states
 from nova.conf import CONF
 from nova.console.securityproxy import rfb
 from nova.virt.libvirt import driver, guest, migration
 from nova.virt.libvirt import host as libvirt_host
 
 import onestack.components.nova.inside.preload  # noqa: F401 -- first, for native threads
-from onestack.components.nova.inside import callers, moved_volumes, volumes, waiting
+from onestack.components.nova.inside import (
+    callers,
+    cold_moves,
+    files_elsewhere,
+    moved_volumes,
+    volumes,
+    waiting,
+)
 
 GIB = 1 << 30
 PATH = "/pool/volume-1"
@@ -493,12 +500,188 @@ def may_move(config: str) -> None:
     print("yes" if found.pop() else "no")
 
 
+class Cold:
+    """A server with two disks on a host, by upstream's own method; what is done to it."""
+
+    def __init__(self, place: str, moving: bool, state: str = vm_states.ACTIVE) -> None:
+        CONF.set_override("instances_path", place)
+        self.did: list[Any] = []
+        one = self.driver = object.__new__(driver.LibvirtDriver)
+        one.get_host_ip_addr = lambda: "192.0.2.1"
+        one._remotefs = SimpleNamespace(
+            create_file=self.said("create_file"),
+            remove_file=self.said("remove_file"),
+            create_dir=self.said("create_dir"),
+            remove_dir=self.said("remove_dir"),
+        )
+        for name in ("power_off", "unplug_vifs", "_disconnect_volume", "finish_revert_migration"):
+            setattr(one, name, self.said(name))
+        self.folder = Path(place, SERVER)
+        self.folder.mkdir()
+        disks = [self.folder / name for name in ("disk", "disk.eph0")]
+        for disk in disks:
+            disk.write_text("it")
+        one._get_instance_disk_info = lambda *_: [
+            {"path": str(disk), "type": "qcow2"} for disk in disks
+        ]
+        flavor = SimpleNamespace(root_gb=1, ephemeral_gb=0)
+        saved: list[int] = []
+        self.saved, self.flavor = saved, flavor
+        self.instance = SimpleNamespace(
+            uuid=SERVER, vm_state=state, flavor=flavor, progress=0, save=self.save
+        )
+        cold_moves.refuse_or_finish(moving)
+
+    def said(self, name: str) -> Any:
+        return lambda *given, **more: self.did.append((name, *given, *more.items()))
+
+    def save(self, expected_task_state: str) -> None:
+        assert expected_task_state == "resize_migrating"
+        self.saved.append(self.instance.progress)
+
+    def goes(self, *volumes: Any, to: str = "192.0.2.2") -> Any:
+        mapping = [{"connection_info": each} for each in volumes]
+        info = {"block_device_mapping": mapping, "ephemerals": []}
+        return self.driver.migrate_disk_and_power_off(
+            None, self.instance, to, self.flavor, "network", info
+        )
+
+    def refused(self, *volumes: Any) -> Exception:
+        try:
+            self.goes(*volumes)
+        except exception.InstanceFaultRollback as problem:
+            inner: Exception = problem.inner_exception
+            return inner
+        raise AssertionError("it went")
+
+
+SERVER = "5b8e0a3e-6b0f-4b52-9d3e-0f0a3c2b1d4e"
+
+
+def refused_cold() -> None:
+    """Before anything is done to it: where servers stay, and one that is bound to its host."""
+    upstream = driver.LibvirtDriver.migrate_disk_and_power_off
+    for moving, disks, why in (
+        (False, (), "CONFIG_ONESTACK_MOVE=y"),
+        (True, (attached(), attached("local")), "the volume 1 is in a volume group"),
+    ):
+        driver.LibvirtDriver.migrate_disk_and_power_off = upstream
+        with tempfile.TemporaryDirectory() as place:
+            one = Cold(place, moving)
+            assert why in str(one.refused(*disks))
+            assert one.did == [] and one.folder.is_dir()
+            # with another flavor on the same host, which is nobody's move
+            one.goes(*disks, to="192.0.2.1")
+            assert Path(f"{one.folder}_resize", "disk").exists() and (one.folder / "disk").exists()
+
+
+def failed_cold() -> None:
+    """A copy that ends in the middle: the server is what it was, and the other end has nothing."""
+    upstream = driver.LibvirtDriver.migrate_disk_and_power_off
+    for state, runs in ((vm_states.ACTIVE, True), (vm_states.STOPPED, False)):
+        for problem in (exception.MigrationError(reason="full"), OSError("no more")):
+            driver.LibvirtDriver.migrate_disk_and_power_off = upstream
+            with tempfile.TemporaryDirectory() as place:
+                one = Cold(place, True, state)
+
+                def copy(src: str, dst: str, host: str, problem: Any = problem, **_: Any) -> None:
+                    files_elsewhere._copying.far(40)
+                    if dst.endswith("eph0"):
+                        raise problem
+
+                with mock.patch.object(driver.libvirt_utils, "copy_image", copy):
+                    assert one.refused(attached()) is problem
+                assert sorted(p.name for p in one.folder.iterdir()) == ["disk", "disk.eph0"]
+                assert not Path(f"{one.folder}_resize").exists() and one.saved == [40, 40]
+                assert ("remove_dir", "192.0.2.2", str(one.folder)) in one.did
+                assert one.did[-1][0] == "finish_revert_migration"
+                assert one.did[-1][-1] == ("power_on", runs)
+    # who deletes it meanwhile wants it back nowhere
+    driver.LibvirtDriver.migrate_disk_and_power_off = upstream
+    with tempfile.TemporaryDirectory() as place:
+        one = Cold(place, True)
+        gone = exception.UnexpectedDeletingTaskStateError(
+            instance_uuid=SERVER, expected={}, actual={}
+        )
+        with mock.patch.object(driver.libvirt_utils, "copy_image", side_effect=gone):
+            try:
+                one.goes()
+            except exception.UnexpectedDeletingTaskStateError:
+                assert "finish_revert_migration" not in [name for name, *_ in one.did]
+            else:
+                raise AssertionError("it went")
+
+
+def given_back() -> None:
+    """A compute service that was killed as it copied: what upstream leaves is ended."""
+    CONF.set_override("instances_path", "/instances")
+    did: list[Any] = []
+    migration = SimpleNamespace(
+        status="migrating", dest_compute="web1", dest_host="192.0.2.2", save=lambda: None
+    )
+
+    def remove(*given: Any) -> None:
+        did.append(given)
+        raise exception.MigrationError(reason="it is away, too")
+
+    begun = mock.patch.object(
+        manager.ComputeManager, "_init_instance", lambda self, context, one: did.append(one.uuid)
+    )
+    found = mock.patch.object(
+        objects.Migration, "get_by_id_and_instance", lambda context, number, uuid: migration
+    )
+    with begun, found:
+        cold_moves.give_back_at_start()
+        service = object.__new__(manager.ComputeManager)
+        service.host = "head"
+        service.driver = SimpleNamespace(_remotefs=SimpleNamespace(remove_dir=remove))
+        service._revert_allocation = lambda *given: did.append("allocation")
+
+        def starts(host: str, task: str | None) -> list[Any]:
+            did.clear()
+            moves = SimpleNamespace(migration_id=3)
+            one = SimpleNamespace(uuid=SERVER, host=host, task_state=task, migration_context=moves)
+            service._init_instance(None, one)
+            return did
+
+        path = ("192.0.2.2", f"/instances/{SERVER}")
+        for host, task in (("head", None), ("head", "resize_migrated")):
+            assert starts(host, task) == [SERVER]
+        assert starts("web1", "resize_migrating") == [SERVER] and migration.status == "migrating"
+        assert starts("head", "resize_migrating") == [SERVER, "allocation", path]
+        assert migration.status == "error"
+        migration.dest_compute = "head"
+        assert starts("head", "resize_migrating") == [SERVER, "allocation"]
+        # and the other servers are not kept waiting by one
+        service._revert_allocation = mock.Mock(side_effect=RuntimeError("placement"))
+        assert starts("head", "resize_migrating") == [SERVER]
+
+
+def forgotten() -> None:
+    """What upstream would wait for as it ends: a move to this host that the other has given up."""
+    service = object.__new__(manager.ComputeManager)
+    service._pending_dest_resizes = {"failed": 1, "goes": 2}
+    ended: list[int] = []
+    service._record_task_end = ended.append
+
+    def found(admin: Any, wanted: dict[str, Any]) -> list[str]:
+        assert {"pre-migrating", "migrating", "post-migrating"} == set(wanted["status"])
+        return ["one"] if wanted["instance_uuid"] == "goes" else []
+
+    with mock.patch.object(objects.MigrationList, "get_by_filters", found):
+        cold_moves.forget_failed(service)
+    assert ended == [1] and service._pending_dest_resizes == {"goes": 2}
+    # which upstream has from its start
+    assert "self._pending_dest_resizes = {}" in inspect.getsource(manager.ComputeManager.__init__)
+
+
 TRIALS = {
     call.__name__: call
     for call in (
         *(grown, grown_encrypted, shared, a_device, lost_again),
         *(served, not_reached, not_swapped, waits, grown_over_there, moved),
         *(console, between_computes, may_move),
+        *(refused_cold, failed_cold, given_back, forgotten),
     )
 }
 

@@ -160,7 +160,7 @@ def test_servers() -> None:
         assert "delete" not in nova(state) and "error" not in nova(state)
         assert "openstack server set --state active id" in nova(state)
     # A hard reboot makes a disk that is not there.
-    assert "copy its disks first (/disks/id*)" in nova("resize_migrating")
+    assert "copy its disks first (/disks/id*, on each" in nova("resize_migrating")
     # It has no host to be started at, and its image and its volumes may go with it.
     for state in ("shelving_offloading", "unshelving"):
         said = nova(state)

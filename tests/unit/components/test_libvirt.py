@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from onestack.components import guests
+from onestack.components import guests, hosts
+from onestack.components.door import Door
 from onestack.components.guests import Guests
 from onestack.components.libvirt import Libvirt, undo
 from onestack.components.openvswitch import Openvswitch
@@ -166,6 +167,16 @@ def test_keys_of_encrypted_volumes_have_a_driver(tmp_path: Path) -> None:
         host = dataclasses.replace(MACHINE, os_version=version)
         room = Libvirt()
         assert (name in set(room.packages(context_on(host, tmp_path, room)))) is wanted
+
+
+def test_files_from_other_hosts_have_a_driver(tmp_path: Path) -> None:
+    """Likewise, where servers move."""
+    name = "libvirt-daemon-driver-storage"
+    for version, move, wanted in (("12", "y", False), ("13", "y", True), ("13", "n", False)):
+        host = dataclasses.replace(MACHINE, os_version=version)
+        room, answers = Libvirt(), {hosts.JOIN: "y", hosts.MOVE: move}
+        ctx = context_on(host, tmp_path, room, Door(), **answers)
+        assert (name in set(room.packages(ctx))) is wanted
 
 
 def test_nobody_removes_what_is_mounted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from onestack.components import ALL, hosts
@@ -65,6 +66,26 @@ def test_volumes_of_a_server_that_moves() -> None:
 
 
 @needs_services
+def test_who_may_not_go_stays_as_it_is() -> None:
+    tried(TRIALS, "refused_cold")
+
+
+@needs_services
+def test_a_server_whose_copy_fails_is_what_it_was() -> None:
+    tried(TRIALS, "failed_cold")
+
+
+@needs_services
+def test_a_killed_compute_service_gives_back_what_it_had() -> None:
+    tried(TRIALS, "given_back")
+
+
+@needs_services
+def test_a_compute_service_ends_without_waiting_for_what_was_given_up() -> None:
+    tried(TRIALS, "forgotten")
+
+
+@needs_services
 def test_a_connection_that_is_lost_while_it_is_told_of() -> None:
     tried(TRIALS, "lost_again")
 
@@ -85,3 +106,19 @@ def test_servers_move_where_they_may_and_stay_again_where_not(tmp_path: Path) ->
             file.path.write_text(file.content)
         config = tmp_path / "etc" / "nova" / "nova.conf"
         assert tried(TRIALS, "may_move", str(config)).stdout.strip() == may
+
+
+def test_who_gets_at_other_hosts_files(tmp_path: Path) -> None:
+    """Where servers move alone; a cloud of one machine has nothing of it."""
+    nova = next(room for room in ALL if isinstance(room, Nova))
+
+    def told(*left_out: str, **given: str) -> str | None:
+        ctx = context(tmp_path, *(room for room in ALL if room.name not in left_out), **given)
+        (compute,) = (one for one in nova.processes(ctx) if one.name == "nova-compute")
+        return compute.arguments.get("elsewhere")
+
+    assert told(hosts.ROOM) is None
+    joined = {hosts.JOIN: "y"}
+    assert json.loads(told(**joined) or "") == {"shown": "", "controller": ""}
+    shown = f"{tmp_path}/etc/door/carriers"
+    assert json.loads(told(**joined, **{hosts.MOVE: "y"}) or "")["shown"] == shown

@@ -14,11 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from onestack.cluster.membership import Member
 from onestack.cluster.protocol import GUESTS, LIBVIRT, PEERS, VOLUMES
 from onestack.components import certificates, hosts
 from onestack.components.door import Door, authority, peers
-from onestack.components.door.inside import issuing
 from onestack.components.libvirt import Libvirt
 from onestack.components.nova import Nova
 from onestack.model.cloud import Cloud
@@ -27,47 +25,15 @@ from onestack.model.errors import OnestackError
 from onestack.model.host import Network
 from tests.support.door import certified, free_port
 from tests.support.joined import elsewhere, member
+from tests.support.libvirtd import libvirtd, needs_libvirtd
 from tests.support.needs import needs_root, needs_services
+from tests.support.peers import cloud, made, shown
 from tests.support.trials import tried
 from tests.unit.components.rooms import content, context
 
-DAEMON = Path("/usr/sbin/libvirtd")
 ROOM = Libvirt()
 TRIALS = Path(__file__).with_name("nova_trials.py")
 pytestmark = needs_root
-SERVER = """
-import os, socket, sys
-name, port, config = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-os.makedirs("/run/libvirt")
-unix = socket.socket(socket.AF_UNIX)
-unix.bind("/run/libvirt/socket")
-unix.listen()
-tcp = socket.create_server(("127.0.0.2", port))
-for number, each in enumerate((unix, tcp), 3):
-    os.dup2(each.fileno(), number + 10)
-for number in (3, 4):
-    os.dup2(number + 10, number, inheritable=True)
-os.environ |= {
-    "LISTEN_PID": str(os.getpid()),
-    "LISTEN_FDS": "2",
-    "LISTEN_FDNAMES": "libvirtd.socket:libvirtd-tls.socket",
-}
-os.execv(name, [name, "--config", config, "--pid-file", "/run/libvirt/pid"])
-"""
-SPACE = """
-set -eu
-mount --make-rprivate /
-mount -t tmpfs own /run
-for place in etc lib log cache; do mkdir -p "$1/$place"; done
-mkdir -p "$1/upper" "$1/work"
-mount -t overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" overlay /etc
-mkdir -p /etc/pki /etc/libvirt
-mount --bind "$2" /etc/pki
-mount --bind "$1/etc" /etc/libvirt
-getent passwd libvirt-qemu >&2 || useradd --system --no-create-home libvirt-qemu
-for place in lib log cache; do mount --bind "$1/$place" "/var/$place/libvirt"; done
-exec "$3" -c "$4" /usr/sbin/libvirtd "$5" /etc/libvirt/libvirtd.conf
-"""
 ASK = """
 import sys, libvirt
 libvirt.registerErrorHandler(lambda *given: None, None)
@@ -79,26 +45,6 @@ except libvirt.libvirtError as error:
 """
 
 
-def cloud(root: Path, move: str = "y") -> Context:
-    ctx = context(root, Door(), ROOM, Nova(), CONFIG_ONESTACK_JOIN="y", CONFIG_ONESTACK_MOVE=move)
-    here = {**ctx.host.addresses, Network.GUESTS: "127.0.0.2"}
-    return dataclasses.replace(ctx, host=dataclasses.replace(ctx.host, addresses=here))
-
-
-def made(ctx: Context, *gone: str) -> list[str]:
-    """What was changed."""
-    found = []
-    for generator in (
-        peers.ensure_authority(ctx, "root", gone),
-        peers.ensure_own(ctx),
-        peers.ensure_shown(ctx),
-    ):
-        for change in generator:
-            change.do()
-            found.append(change.what)
-    return found
-
-
 @pytest.fixture
 def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     monkeypatch.setattr(Cloud, "user", lambda self, service: "root")
@@ -106,20 +52,6 @@ def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     certified(ctx)
     made(ctx)
     return ctx
-
-
-def shown(ctx: Context, purpose: str, folder: Path, name: str) -> tuple[Path, str]:
-    """What a host called so shows, as libvirt's clients look for it, and its serial number."""
-    key = certificates.new_key()
-    folder.mkdir()
-    (folder / "clientkey.pem").write_text(key)
-    public, _ = issuing.requested(certificates.request(folder / "clientkey.pem"))
-    of = Member(name, 1, f"id-of-{name}", ("compute",), "192.0.2.7", "", (), 0.0)
-    ca = peers.ca(ctx), peers.ca_key(ctx)
-    found = issuing.issued_for(purpose, *ca, public, of)
-    (folder / "clientcert.pem").write_text(found.certificate)
-    (folder / "cacert.pem").write_text(ca[0].read_text())
-    return folder, found.serial
 
 
 def doors(ctx: Context, folder: Path) -> Path:
@@ -139,28 +71,9 @@ def daemon(controller: Context, tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """The port of a libvirtd with the room's file, and its log; one host of all is gone."""
     _, serial = shown(controller, LIBVIRT, tmp_path / "gone", "gone")
     made(controller, serial)
-    place, port, log = tmp_path / "places", free_port(), tmp_path / "log"
-    (place / "etc").mkdir(parents=True)
-    for name in ("libvirtd.conf", "qemu.conf"):
-        (place / "etc" / name).write_text(content(controller, ROOM, name))
-    words = ["unshare", "--mount", "sh", "-c", SPACE, "sh", str(place), str(hosts.pki(controller))]
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [*words, "/usr/bin/python3", SERVER, str(port)], stdout=file, stderr=file
-        )
-    try:
-        until = time.monotonic() + 120
-        while True:
-            try:
-                socket.create_connection(("127.0.0.2", port), 1).close()
-                break
-            except OSError:
-                assert process.poll() is None and time.monotonic() < until, log.read_text()
-                time.sleep(0.2)
+    files = {name: content(controller, ROOM, name) for name in ("libvirtd.conf", "qemu.conf")}
+    with libvirtd(tmp_path / "places", hosts.pki(controller), files) as (port, log):
         yield port, log
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def said(port: int, folder: Path) -> str:
@@ -171,7 +84,7 @@ def said(port: int, folder: Path) -> str:
     ).stdout
 
 
-@pytest.mark.skipif(not DAEMON.exists(), reason="needs the package libvirt-daemon")
+@needs_libvirtd
 @pytest.mark.timeout(600)
 def test_whom_a_libvirtd_hears(
     controller: Context, daemon: tuple[int, Path], tmp_path: Path
@@ -194,6 +107,12 @@ def test_they_are_made_once_and_made_good(controller: Context) -> None:
     assert secret.stat().st_mode & 0o777 == 0o600
     assert (pki / "qemu" / "server-key.pem").stat().st_mode & 0o777 == 0o640
     assert secret.read_text() != (pki / "qemu" / "server-key.pem").read_text()
+    # as the compute service shows it, whose user alone reads it
+    folder = hosts.carriers(controller)
+    assert folder.stat().st_mode & 0o777 == 0o750
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == dict.fromkeys(
+        ("cacert.pem", "cacrl.pem", "clientcert.pem", "clientkey.pem"), 0o640
+    )
     # half of a pair, as a run that was killed leaves it
     (hosts.directory(controller) / "peer-libvirt.key").write_text(certificates.new_key())
     assert "make the certificate that this host shows to others (libvirt)" in made(controller)

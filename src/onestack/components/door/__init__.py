@@ -184,7 +184,7 @@ class Door(Component):
         Key(
             hosts.MOVE,
             "n",
-            "Let running servers move from host to host (live migration). Hosts' libvirtds then "
+            "Let servers move from host to host, running or stopped. Hosts' libvirtds then "
             "hear one another, and who takes over one host has all of them.",
             Kind.FLAG,
         ),
@@ -250,6 +250,7 @@ class Door(Component):
             yield from authority.ensure_shown(ctx)
             if hosts.purposes(ctx):
                 yield from peers.ensure_shown(ctx)
+                yield from peers.ensure_carriers(ctx)
             return
         gone = [one.serial for one in Membership(place(ctx)).revoked()]
         signers = ctx.cloud.user(self.name)
@@ -258,6 +259,7 @@ class Door(Component):
         if hosts.purposes(ctx):
             yield from peers.ensure_own(ctx)
             yield from peers.ensure_shown(ctx)
+            yield from peers.ensure_carriers(ctx)
         if ctx.offers(hosts.VOLUMES):
             yield from peers.ensure_volumes(ctx)
 

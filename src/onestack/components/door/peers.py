@@ -167,6 +167,28 @@ def ensure_shown(ctx: Context) -> Iterator[Change]:
             yield from ensure_file(shown, certificate.read_bytes())
 
 
+def ensure_carriers(ctx: Context) -> Iterator[Change]:
+    """What the compute service shows to another host's libvirtd: what this host's libvirtd does.
+
+    It commands that one as it is, and by it the others: a key of its own would open nothing less.
+    """
+    if LIBVIRT not in hosts.purposes(ctx):
+        return
+    place, group, pki = hosts.carriers(ctx), ctx.cloud.user("nova"), hosts.pki(ctx)
+    certificate, key = _places(pki, LIBVIRT, "client")
+    files = {
+        "cacert.pem": pki / "CA" / "cacert.pem",
+        "cacrl.pem": pki / "CA" / "cacrl.pem",
+        "clientkey.pem": key,
+        "clientcert.pem": certificate,
+    }
+    yield from ensure_directory(place, mode=0o750, group=group)
+    if not all(source.exists() for source in files.values()):
+        return  # a dry run has not made them
+    for name, source in files.items():
+        yield from ensure_file(place / name, source.read_bytes(), mode=0o640, group=group)
+
+
 def ensure_volumes(ctx: Context) -> Iterator[Change]:
     """What who serves volumes shows to other hosts, and knows them by."""
     place, group = hosts.volumes(ctx), ctx.cloud.user(hosts.VOLUMES)

@@ -35,7 +35,7 @@ from onestack.network.distribution import distribution
 
 KVM = Path("/dev/kvm")
 PORT = 16514
-"""Where another host's libvirtd asks for a guest to be taken over: libvirt's own for TLS."""
+"""Where another host asks for a guest to be taken over, or its files: libvirt's own for TLS."""
 
 
 class Libvirt(Component):
@@ -64,10 +64,14 @@ class Libvirt(Component):
     def packages(self, ctx: Context) -> Iterable[str]:
         # The driver that keeps the keys of encrypted volumes: the daemon's own in Debian 12.
         secret = ("libvirt-daemon-driver-secret",) if ctx.facts.os_version != "12" else ()
+        # The one that takes files for servers which are off and come from another host; likewise.
+        moves = hosts.moving(ctx) and ctx.facts.os_version != "12"
+        storage = ("libvirt-daemon-driver-storage",) if moves else ()
         return (
             "libvirt-daemon",
             "libvirt-daemon-driver-qemu",
             *secret,
+            *storage,
             "python3-libvirt",
             "qemu-system-x86",
             "qemu-utils",

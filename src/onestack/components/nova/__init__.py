@@ -287,6 +287,7 @@ class Nova(Component):
                 arguments["standing"] = json.dumps(_standing())
             if name == "compute" and ctx.offers(hosts.AUTHORITY):
                 arguments["trusted"] = json.dumps(openstack.bus_accounts(ctx))
+                arguments["elsewhere"] = json.dumps(_elsewhere(ctx))
             if name == "compute" and ctx.joined:
                 arguments["served"] = str(hosts.lacking(ctx))  # its guests' volumes
             return Process(
@@ -457,6 +458,14 @@ def _standing() -> dict[str, list[str]]:
     }
 
 
+def _elsewhere(ctx: Context) -> dict[str, str]:
+    """How the compute service gets at other hosts' folders of servers; ``shown`` empty: not."""
+    return {
+        "shown": str(hosts.carriers(ctx)) if hosts.moving(ctx) else "",
+        "controller": ctx.joined.controller if ctx.joined else "",
+    }
+
+
 def _config(ctx: Context) -> Path:
     return ctx.cloud.etc / "nova" / "nova.conf"
 
@@ -539,7 +548,7 @@ def _sections(ctx: Context) -> Ini:
             "state_path": str(data),
             "compute_driver": "libvirt.LibvirtDriver",
             "resume_guests_state_on_host_boot": True,
-            # There is no other host to which a server with another flavor could go.
+            # Where there is no other host, and without a copy where there is one.
             "allow_resize_to_same_host": True,
             "instance_usage_audit": False,
             "cpu_allocation_ratio": float(ctx.answers["CONFIG_NOVA_SCHED_CPU_ALLOC_RATIO"]),

@@ -63,5 +63,6 @@ def cure(server: Passing, disks: Path) -> str:
     )
     if server.state.startswith("resize_"):
         # A start makes new disks where it finds none.
-        return f"{settle}copy its disks first ({disks / server.identity}*), then {started}"
+        copy = f"copy its disks first ({disks / server.identity}*, on each host that has them)"
+        return f"{settle}{copy}, then {started}"
     return f"{settle}{started}"

@@ -19,7 +19,7 @@ BETWEEN_COMPUTES = frozenset(
         *("remove_volume_connection", "drop_move_claim_at_destination"),
         # one that was made anew elsewhere, asked for by the host that is back
         "check_instance_shared_storage",
-        # one that gets another flavor elsewhere: it fails, and must be told so
+        # one that gets another host while it is off, or with another flavor
         *("resize_instance", "finish_resize", "finish_revert_resize"),
     }
 )

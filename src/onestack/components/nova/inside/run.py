@@ -58,6 +58,8 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
 
     from onestack.components.nova.inside import interrupted, moved_volumes, volumes
 
+    if elsewhere := spec.arguments.get("elsewhere"):
+        _may_go(**json.loads(elsewhere))
     volumes.use_local_volumes()
     volumes.refuse_to_swap()
     moved_volumes.move_with_volumes()
@@ -72,6 +74,16 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     made = _service("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT)
     interrupted.end_at_the_compute(made.manager)
     service.serve(_Compute(made, spec.arguments.get("served", "")), timeout=STOP_TIMEOUT)
+
+
+def _may_go(shown: str, controller: str) -> None:
+    """Servers that are off, to another host; ``shown`` empty: they may not."""
+    from onestack.components.nova.inside import cold_moves, files_elsewhere
+
+    if shown:
+        files_elsewhere.copy_over_tls(shown, controller)
+    cold_moves.refuse_or_finish(bool(shown))
+    cold_moves.give_back_at_start()
 
 
 def novncproxy(spec: Process, sockets: dict[str, socket]) -> None:
@@ -150,6 +162,7 @@ class _Compute(_Heard):
 
     def __init__(self, service: Any, served: str) -> None:
         super().__init__(service)
+        self._manager = service.manager
         self._host = service.manager.driver._host
         connection.reconnect_at_once(self._host)
         self._waiting = waiting.Waiting(self._host, Path(served)) if served else None
@@ -163,4 +176,8 @@ class _Compute(_Heard):
         if self._waiting:
             self._waiting.stop()
         connection.end_events(self._host)
+        if self._manager._pending_dest_resizes:
+            from onestack.components.nova.inside import cold_moves
+
+            cold_moves.forget_failed(self._manager)
         super().stop()
