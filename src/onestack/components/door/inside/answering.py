@@ -32,7 +32,7 @@ AT_ONCE = 4
 AWAY = 5.0
 """Seconds until a door that is not reached is asked again."""
 AGAIN = 1.0
-"""Seconds until an answer that did not arrive is sent again."""
+"""Seconds until an answer that did not arrive is sent again; twice as long each time."""
 MARGIN = 2.0
 """Seconds for the answer's way back."""
 SHORTEST = 1.0
@@ -101,6 +101,7 @@ class Answering:
             self._send(Answer(question.id, ran.code, ran.out, ran.err, ran.cut), ends)
 
     def _send(self, answer: Answer, ends: float) -> None:
+        pause = AGAIN
         while self.now() < ends:
             try:
                 self.send(answer)
@@ -109,7 +110,9 @@ class Answering:
                 return
             except (OnestackError, OSError) as error:
                 LOG.info("the answer is not sent: %s", str(error).partition("\n")[0])
-                time.sleep(AGAIN)
+                # It may be a long one, which the door does not want: that is no answer by then.
+                time.sleep(pause)
+                pause *= 2
             else:
                 return
 
