@@ -34,6 +34,8 @@ ALL = "all"
 SECONDS = {"doctor": 180.0}
 """What a verb may take on a host, from the question to the answer."""
 OTHERWISE = 60.0
+DEEPEST = 32
+"""Lists and objects within each other that a host may print: a verb's own are a few."""
 CODES = (0, 1, 2, 3)
 """What a verb ends with; anything else that a host says is a failure."""
 
@@ -213,10 +215,17 @@ def _read(text: str) -> Any:
     """The JSON that a host has printed; ``None`` for anything else."""
     try:
         found = json.loads(text)
-        json.dumps(found, indent=2)
     except (ValueError, RecursionError):
         return None
-    return found
+    return found if _flat(found) else None
+
+
+def _flat(value: Any, left: int = DEEPEST) -> bool:
+    """Whether it is not so deep that printing it would fail."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return left > 0 and all(_flat(one, left - 1) for one in inner)
+    return True
 
 
 def _unreadable(name: str) -> OnestackError:
