@@ -32,7 +32,7 @@ from onestack.model.cloud import FORMAT, Cloud, CloudRecord, HostRecord, record_
 from onestack.model.codec import to_plain
 from onestack.model.errors import BadAnswers, NotYet, OnestackError, PreflightRefused
 from onestack.supervise.states import State
-from tests.support.door import OpenDoor, certified, needs_haproxy
+from tests.support.door import OpenDoor, needs_haproxy
 from tests.support.needs import needs_root
 from tests.unit.cluster.test_door import joined as joined_at
 from tests.unit.components.rooms import context
@@ -45,7 +45,8 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """A controller's, whose door is open."""
     with tempfile.TemporaryDirectory(prefix="on-hosts-") as place:
         ctx = context(Path(place))
-        certified(ctx)
+        (ctx.cloud.etc / "door").mkdir(parents=True)
+        (ctx.cloud.etc / "door" / "ca.pem").write_text("the hosts' authority\n")
         (ctx.cloud.data / "door").mkdir(parents=True)
         verbs.spool(ctx.cloud).mkdir(parents=True)
         own = HostRecord("head", ("controller",))
@@ -644,12 +645,14 @@ def test_from_the_command_to_the_host_and_back(
     standing, shown = joined_at(door, tmp_path)
     door.hosts.admitted([standing.identity])
     with following(door, shown, tmp_path) as process:
-        began = time.monotonic()
+        until = time.monotonic() + 60
+        while door.app.reports.of(standing.identity) is None:
+            assert time.monotonic() < until, (tmp_path / "log").read_text()
+            time.sleep(0.1)
         assert type_it(status, cloud, "nova", "--host", "web1") == 3
-        assert time.monotonic() - began < asked.COMES
         assert capsys.readouterr().out == "status --name onestack --root /x nova\n"
         # The host's process is killed in the middle: it is told, and nothing runs for ever.
-        monkeypatch.setattr(on_hosts, "OTHERWISE", 6.0)
+        monkeypatch.setattr(on_hosts, "OTHERWISE", 12.0)
         failed: list[OnestackError] = []
 
         def types() -> None:
@@ -666,7 +669,7 @@ def test_from_the_command_to_the_host_and_back(
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         thread.join(60)
-        assert "has not answered within 6 s" in str(failed[0]) and left(cloud) == []
+        assert "has not answered within 12 s" in str(failed[0]) and left(cloud) == []
     until = time.monotonic() + 30
     while still_runs(str(tmp_path / "launcher")):
         assert time.monotonic() < until, "the host runs it for ever"

@@ -364,12 +364,12 @@ def controller(monkeypatch: pytest.MonkeyPatch) -> Controller:
             self.run()
 
     made = Controller()
-    monkeypatch.setattr(answering.threading, "Thread", AtOnce)
+    monkeypatch.setattr("onestack.components.door.inside.answering.threading.Thread", AtOnce)
 
     def sleep(seconds: float) -> None:
         made.now += seconds
 
-    monkeypatch.setattr(answering.time, "sleep", sleep)
+    monkeypatch.setattr("onestack.components.door.inside.answering.time.sleep", sleep)
     return made
 
 
@@ -385,7 +385,7 @@ def test_what_was_long_on_its_way_is_not_run(controller: Controller) -> None:
     controller.questions = [Question("a", "restart", ("nova",), 60.0)]
     controller.on_the_way = 59.0
     controller.host().step()
-    assert controller.runs == controller.answers == []
+    assert not controller.runs and not controller.answers
     for seconds in (math.nan, -math.inf, -1.0, 0.0):
         controller.questions = [Question("a", "restart", ("nova",), seconds)]
         controller.on_the_way = 0.0
@@ -541,7 +541,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         made.append(given)
         return connect(*given, **more)
 
-    monkeypatch.setattr(clients.socket, "create_connection", counted)
+    monkeypatch.setattr("onestack.cluster.client.socket.create_connection", counted)
     return made
 
 
