@@ -48,7 +48,7 @@ ASKED, TAKEN, DONE, ANSWERED = "asked", "taken", "done", "answer"
 _NAME = re.compile(r"([0-9a-f-]{36})\.([0-9a-f]{32})\.(asked|taken|done|answer)")
 
 
-class NotAsked(OnestackError):
+class Unawaited(OnestackError):
     """A host answers what nobody has asked it, or what nobody waits for any more."""
 
 
@@ -190,7 +190,7 @@ class Spool:
         return any((o, s) == (identity, TAKEN) for o, _, s in self._living())
 
     def answer(self, identity: str, said: Answer) -> None:
-        """Keep it for who waits. Raises `NotAsked`, and `OSError` where it cannot be kept."""
+        """Keep it for who waits. Raises `Unawaited`, and `OSError` where it cannot be kept."""
         if (identity, said.id, TAKEN) not in set(self._living()):
             raise _not_asked()
         done = self.path(identity, said.id, DONE)
@@ -268,8 +268,8 @@ def _fit(said: Answer) -> Answer:
     return replace(said, out=out, err=err)
 
 
-def _not_asked() -> NotAsked:
-    return NotAsked("nobody waits for that answer", "it came late, or this host was not asked")
+def _not_asked() -> Unawaited:
+    return Unawaited("nobody waits for that answer", "it came late, or this host was not asked")
 
 
 def _no_place(folder: Path, error: Exception) -> OnestackError:

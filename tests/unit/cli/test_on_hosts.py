@@ -84,7 +84,7 @@ def answering(cloud: Cloud, says: dict[str, Says]) -> Iterator[list[tuple[str, Q
                 if question := spool.take(identity):
                     taken.append((identity, question))
                     code, out, err = one(question)
-                    with contextlib.suppress(asking.NotAsked):
+                    with contextlib.suppress(asking.Unawaited):
                         spool.answer(identity, Answer(question.id, code, out, err))
 
     thread = threading.Thread(target=come)

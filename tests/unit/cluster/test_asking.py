@@ -24,7 +24,7 @@ import pytest
 
 from onestack.cluster import asking, protocol, verbs
 from onestack.cluster import client as clients
-from onestack.cluster.asking import HALF_WRITTEN, MOST, OUT, NotAsked, Spool, pause
+from onestack.cluster.asking import HALF_WRITTEN, MOST, OUT, Spool, Unawaited, pause
 from onestack.cluster.client import Line, NoDoor
 from onestack.cluster.following import INTERVAL
 from onestack.cluster.protocol import (
@@ -36,12 +36,13 @@ from onestack.cluster.protocol import (
     Question,
     Refusal,
 )
+from onestack.components import certificates
 from onestack.components.door.inside import answering
 from onestack.components.door.inside.answering import AT_ONCE, AWAY, MARGIN, Answering, Ran, ran
 from onestack.model.errors import OnestackError
 from tests.support.door import OpenDoor, needs_haproxy
 from tests.support.needs import needs_root
-from tests.unit.cluster.test_door import joined
+from tests.unit.cluster.test_door import joined, other_authority
 
 WEB1, WEB2 = str(uuid.uuid4()), str(uuid.uuid4())
 
@@ -106,19 +107,19 @@ def test_two_that_come_at_once_are_not_given_one_question(spool: Spool) -> None:
 
 def test_an_answer_is_of_who_was_asked_and_comes_once(spool: Spool) -> None:
     waiting = spool.ask(WEB1, "status", [], 60)
-    with pytest.raises(NotAsked):
+    with pytest.raises(Unawaited):
         spool.answer(WEB1, Answer(waiting.id, 0, "too early", ""))
     question = taken(spool)
     for identity, key in ((WEB2, question.id), (WEB1, "0" * 32), (WEB1, "../../x"), ("..", "")):
-        with pytest.raises(NotAsked):
+        with pytest.raises(Unawaited):
             spool.answer(identity, Answer(key, 0, "mine", ""))
     spool.answer(WEB1, said(question, "first"))
-    with pytest.raises(NotAsked):
+    with pytest.raises(Unawaited):
         spool.answer(WEB1, said(question, "second"))
     answer = waiting.answer()
     assert answer is not None and answer.out == "first"
     waiting.withdraw()
-    with pytest.raises(NotAsked):
+    with pytest.raises(Unawaited):
         spool.answer(WEB1, said(question, "late"))
     assert names(spool) == []
 
@@ -156,7 +157,7 @@ def test_what_a_killed_command_asked_is_not_run(spool: Spool) -> None:
 def test_nor_is_its_answer_kept(spool: Spool) -> None:
     with somebody_asks(spool):
         question = taken(spool)
-    with pytest.raises(NotAsked):
+    with pytest.raises(Unawaited):
         spool.answer(WEB1, said(question))
     assert names(spool) == []
     with somebody_asks(spool):
@@ -655,6 +656,14 @@ def test_answers_of_hosts_alone_may_be_long(door: OpenDoor, tmp_path: Path) -> N
     # It was asked nothing, and nothing is read.
     assert status_of(door, protocol.ANSWER, LONGEST_ANSWER, own) == 400
     assert status_of(door, protocol.ANSWER, LONGEST + 1, None) == 413
+    made = certificates.sign(
+        *other_authority(tmp_path), certificates.named("web1"), certificates.CLIENT
+    )
+    strange = tmp_path / "c", tmp_path / "k"
+    strange[0].write_text(made.certificate)
+    strange[1].write_text(made.key)
+    assert status_of(door, protocol.ANSWER, LONGEST + 1, strange) == 413
+    assert status_of(door, protocol.ANSWER, LONGEST, strange) == 403
     assert status_of(door, protocol.FOLLOW, LONGEST + 1, own) == 413
 
 

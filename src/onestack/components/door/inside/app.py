@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from onestack.cluster import asking, protocol
-from onestack.cluster.asking import NotAsked, Spool
+from onestack.cluster.asking import Spool, Unawaited
 from onestack.cluster.following import Reports, revision
 from onestack.cluster.membership import Issued, Member, Membership, NotAMember, Removed, Wish
 from onestack.cluster.protocol import (
@@ -228,7 +228,7 @@ class Door:
         """What became of that. Of a host that was asked nothing not a byte is read."""
         member = self._member(environ)
         if not self.spool.expects(member.identity):
-            raise NotAsked(f"nothing was asked of {member.name}")
+            raise Unawaited(f"nothing was asked of {member.name}")
         said = _body(environ, Answer, protocol.LONGEST_ANSWER)
         try:
             self.spool.answer(member.identity, said)
