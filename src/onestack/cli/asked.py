@@ -117,6 +117,8 @@ def closed_door(cloud: Cloud) -> tuple[str, str] | None:
         found = {one.name: one for one in client.status() if one.name in DOOR}
     except NotYet:
         return None  # it may be there: another onestack's supervisor tells nothing
+    except OnestackError as error:
+        return f"nothing is known of the cloud's door: {error.what}", error.cure
     for name in DOOR:
         if name not in found:
             return "the cloud has no door", f"onestack up --set {hosts.JOIN}=y"

@@ -511,15 +511,21 @@ def test_only_root_asks(cloud: Cloud, own: list[str], monkeypatch: pytest.Monkey
 class Supervisor:
     """What a supervisor says of the door's two processes."""
 
-    def __init__(self, states: dict[str, State] | None, running: bool = True) -> None:
+    def __init__(
+        self,
+        states: dict[str, State] | None,
+        running: bool = True,
+        fails: OnestackError | None = None,
+    ) -> None:
         self._states, self._running = states, running
+        self._fails = fails or NotYet("another version")
 
     def running(self) -> bool:
         return self._running
 
     def status(self) -> list[Any]:
         if self._states is None:
-            raise NotYet("another version")
+            raise self._fails
         return [
             SimpleNamespace(name=name, state=state, sentence="is not ready yet")
             for name, state in self._states.items()
@@ -534,6 +540,7 @@ class Supervisor:
         (Supervisor({"door": State.READY, "door-front": State.STARTING}), "door-front is not"),
         (Supervisor({"door": State.READY, "door-front": State.READY}), ""),
         (Supervisor(None), ""),
+        (Supervisor(None, fails=OnestackError("it does not answer")), "it does not answer"),
     ],
 )
 def test_without_a_door_nobody_comes(

@@ -249,6 +249,8 @@ def test_what_a_host_says_is_text(spool: Spool) -> None:
         assert not set(text) & set("\x1b\x07\u202e\ud800\r\t") and text.startswith("?]0;x??[2J??")
     assert len(answer.out) == OUT and len(answer.err) == asking.ERR
     place = spool.path(WEB1, waiting.id, asking.ANSWERED)
+    kept = json.loads(place.read_text())
+    assert (kept["out"], kept["err"]) == (answer.out, answer.err), "nor is it kept otherwise"
     place.write_text(json.dumps({"id": "x", "code": 0, "out": "\x1b[2J", "err": ""}))
     again = waiting.answer()
     assert again is not None and again.out == "?[2J"
