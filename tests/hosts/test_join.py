@@ -166,21 +166,63 @@ def ratio(compute: TestHost) -> str:
     return found.split()[-1]
 
 
+def processes(host: TestHost) -> dict[str, int]:
+    """Their pids, by name."""
+    found = json.loads(host.onestack("status", "--json"))["processes"]
+    return {one["name"]: one["pid"] for one in found}
+
+
+def typed(host: TestHost, code: int, *words: str) -> tuple[str, str]:
+    """What a verb that ends with ``code`` prints, and its errors."""
+    command = host.command(str(LAUNCHER), *words, "--root", str(ROOT))
+    done = run(command, expect=code, timeout=600)
+    assert "Traceback" not in done.stderr
+    return done.stdout, done.stderr
+
+
+def test_verbs_are_typed_on_the_controller(controller: TestHost, compute: TestHost) -> None:
+    """And say what they would say on that host."""
+    with telling(controller, compute):
+        follows(controller, "web1", 300)
+        lines = controller.onestack("status", "--host", "all").splitlines()
+        assert lines[0] == "head (this machine):"
+        there = lines[lines.index("web1:") + 1 :]
+        assert there and all(line.startswith("  ") for line in there)
+        assert {"nova-compute", "passage", "follower"} <= {line.split()[0] for line in there}
+        found = json.loads(controller.onestack("status", "--json", "--host", "all"))
+        assert set(found) == {"head", "web1"} and all(one["ready"] for one in found.values())
+        before, own = processes(compute), processes(controller)
+        assert {one["name"]: one["pid"] for one in found["web1"]["processes"]} == before
+        here = compute.onestack("doctor", expect=None).splitlines()
+        said = controller.onestack("doctor", "--host", "web1", expect=None).splitlines()
+        (ready,) = (line for line in here if line.startswith("Processes: "))
+        assert said[0].startswith("Machine:") and ready in said
+        log = controller.onestack("logs", "nova/compute", "-n", "5", "--host", "web1").splitlines()
+        kept = compute.run("tail", "-n", "200", f"{ROOT}/log/nova-compute.log").splitlines()
+        assert len(log) == 5 and set(log) <= set(kept)
+        assert "ended" in controller.onestack("blame", "--host", "web1").splitlines()[0]
+        _, refused = typed(controller, 2, "status", "--host", "web9")
+        assert "there are: head, web1" in refused
+        _, refused = typed(compute, 1, "status", "--host", "all")
+        assert "not its controller" in refused
+        said = controller.onestack("restart", "nova/compute", "--host", "web1").splitlines()
+        assert [line.split()[0] for line in said] == ["nova-compute"]
+        after = processes(compute)
+        assert {name for name in after if after[name] != before[name]} == {"nova-compute"}
+        assert processes(controller) == own
+        wait_until("it is up again", lambda: not is_down(controller, "web1"), 300, pause=5)
+
+
 def test_a_host_follows_by_itself(controller: TestHost, compute: TestHost) -> None:
     """A new answer, there within a minute, and nothing is started anew that has no part in it."""
-
-    def processes() -> dict[str, int]:
-        found = json.loads(compute.onestack("status", "--json"))["processes"]
-        return {one["name"]: one["pid"] for one in found}
-
     with telling(controller, compute):
         follows(controller, "web1", 120)
-        before = processes()
+        before = processes(compute)
         assert ratio(compute) == "1.5"
         assert "Host:         web1 " in controller.onestack("up", "--set", f"{RATIO}=1.25")
         wait_until("the answer is there", lambda: ratio(compute) == "1.25", 60, pause=3)
         follows(controller, "web1", 300)
-        after = processes()
+        after = processes(compute)
         assert {name for name in after if after[name] != before[name]} == {"nova-compute"}
         assert "as its controller" not in compute.onestack("status")
         is_there(controller)
@@ -190,13 +232,20 @@ def test_a_host_that_was_away_follows_when_it_is_back(
     controller: TestHost, compute: TestHost
 ) -> None:
     with telling(controller, compute):
+        before = processes(compute)["passage"]
         compute.unplug()
+        _, said = typed(controller, 1, "restart", "passage", "--host", "web1")
+        assert "web1 does not come" in said, "which nobody knows yet"
         away = "it is known to be away"
         wait_until(away, lambda: state_of(controller, "web1") == "away", 240, pause=5)
         assert "web1 is away since" in controller.onestack("up", "--set", f"{RATIO}=1.5")
+        out, said = typed(controller, 1, "status", "--host", "all")
+        assert "web1 is away since" in said and out.startswith("head (this machine):")
+        typed(controller, 1, "restart", "passage", "--host", "web1")
         compute.plug()
         follows(controller, "web1", 600)
         assert ratio(compute) == "1.5"
+        assert processes(compute)["passage"] == before, "what was not done then is not done later"
         wait_until("it is up again", lambda: not is_down(controller, "web1"), 300, pause=5)
         assert ": 0 changes in " in compute.onestack("up", "--wait")
 

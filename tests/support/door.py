@@ -22,7 +22,7 @@ from onestack.cluster.membership import Membership
 from onestack.cluster.protocol import PEERS
 from onestack.cluster.settings import DoorSettings, Shared
 from onestack.components import hosts
-from onestack.components.door import authority, peers
+from onestack.components.door import authority, peers, verbs
 from onestack.components.door.front import Front
 from onestack.components.door.inside.app import Door
 from onestack.host.files import write_file
@@ -116,6 +116,8 @@ def open_door(folder: Path, address: str = LOOPBACK) -> Iterator[OpenDoor]:
     certified(ctx)
     data = folder / "cloud" / "data" / "door"
     data.mkdir(parents=True, mode=0o700)
+    asked = verbs.spool(ctx.cloud)
+    asked.mkdir(parents=True, mode=0o700)
     settings = DoorSettings(
         cloud="onestack",
         release=ctx.release.name,
@@ -133,6 +135,7 @@ def open_door(folder: Path, address: str = LOOPBACK) -> Iterator[OpenDoor]:
         shared={"compute": Shared({"CONFIG_DEBUG_MODE": "y"}, {"neutron_metadata": "m" * 32})},
         admit=(),
         edition=str(hosts.edition(ctx.cloud.etc)),
+        asked=str(asked),
     )
     write_file(hosts.edition(ctx.cloud.etc), "edition\n")
     calls: list[str] = []

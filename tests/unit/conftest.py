@@ -33,6 +33,8 @@ def door(shared_door: OpenDoor) -> OpenDoor:
     """The same for all of a file, and empty for each."""
     shared_door.hosts.path.unlink(missing_ok=True)
     shutil.rmtree(shared_door.app.reports.folder, ignore_errors=True)
+    for left in shared_door.app.spool.folder.iterdir():
+        left.unlink()
     shared_door.calls.clear()
     return shared_door
 

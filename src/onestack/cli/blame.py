@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
+from collections.abc import Iterator
 
-from onestack.cli import output
-from onestack.cli.options import cloud_of, cloud_options, json_option
+from onestack.cli import on_hosts, output
+from onestack.cli.options import cloud_of, cloud_options, host_option, json_option
 from onestack.engine import timing
 from onestack.model.errors import OnestackError
 
@@ -15,11 +16,21 @@ from onestack.model.errors import OnestackError
 def options(parser: argparse.ArgumentParser) -> None:
     cloud_options(parser)
     json_option(parser)
+    host_option(parser)
     parser.add_argument("--verb", default="up", help="which verb's last run (default: up)")
     parser.add_argument("-n", type=int, default=20, metavar="COUNT", help="at most so many steps")
 
 
 def run(args: argparse.Namespace) -> int:
+    return on_hosts.run("blame", args, here, words)
+
+
+def words(args: argparse.Namespace) -> Iterator[str]:
+    """As another host is asked the same."""
+    yield from (f"--verb={args.verb}", f"-n{args.n}")
+
+
+def here(args: argparse.Namespace) -> int:
     cloud = cloud_of(args)
     runs = [r for r in timing.load(cloud.log) if r.verb == args.verb]
     if not runs:

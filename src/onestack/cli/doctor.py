@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import argparse
 import datetime
+from collections.abc import Iterator
 
-from onestack.cli import output
-from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud, resolve_answers
+from onestack.cli import on_hosts, output
+from onestack.cli.options import (
+    cloud_of,
+    cloud_options,
+    host_option,
+    json_option,
+    need_cloud,
+    resolve_answers,
+)
 from onestack.cli.pool import gib
 from onestack.cli.select import roster
 from onestack.cli.session import context, explainer, gathered
+from onestack.cluster.verbs import number
 from onestack.components import ALL
 from onestack.diagnose import known_errors
 from onestack.diagnose.doctor import Diagnosis, examine
 from onestack.diagnose.logscan import Trouble
+from onestack.model.errors import BadAnswers
 from onestack.model.findings import Severity
 from onestack.supervise.client import Client
 
@@ -24,6 +34,7 @@ SHOWN = 8
 def options(parser: argparse.ArgumentParser) -> None:
     cloud_options(parser)
     json_option(parser)
+    host_option(parser)
     parser.add_argument(
         "--facts",
         action="store_true",
@@ -41,6 +52,21 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    return on_hosts.run("doctor", args, here, words)
+
+
+def words(args: argparse.Namespace) -> Iterator[str]:
+    """As another host is asked the same. Raises `BadAnswers`."""
+    if args.facts or args.markdown:
+        raise BadAnswers(
+            "--facts and --markdown do not go with --host",
+            "they are about this machine, or about none",
+            "type it on that host, without --host",
+        )
+    yield f"--hours={number(args.hours)}"
+
+
+def here(args: argparse.Namespace) -> int:
     if args.markdown:
         output.say(known_errors.text(ALL).rstrip())
         return 0

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from onestack.cli import output
-from onestack.cli.options import cloud_of, cloud_options
+from onestack.cli import on_hosts, output
+from onestack.cli.options import cloud_of, cloud_options, host_option
 from onestack.cli.select import HELP, roster, select
+from onestack.model.errors import BadAnswers
 from onestack.supervise.logs import last_lines
 
 PAUSE = 0.3
@@ -20,12 +21,30 @@ OTHERS = ("supervisor", "onestack")
 
 def options(parser: argparse.ArgumentParser) -> None:
     cloud_options(parser)
+    host_option(parser)
     parser.add_argument("what", nargs="?", metavar="COMPONENT[/PROCESS]", help=HELP)
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
     parser.add_argument("-n", "--lines", type=int, default=20, help="so many (default: 20)")
 
 
 def run(args: argparse.Namespace) -> int:
+    return on_hosts.run("logs", args, here, words)
+
+
+def words(args: argparse.Namespace) -> Iterator[str]:
+    """As another host is asked the same. Raises `BadAnswers`."""
+    if args.follow:
+        raise BadAnswers(
+            "--follow does not go with --host",
+            "a host answers once; nothing is kept open to it that could go on",
+            f"on that host: onestack logs --follow {args.what or ''}".rstrip(),
+        )
+    yield f"--lines={args.lines}"
+    if args.what:
+        yield args.what
+
+
+def here(args: argparse.Namespace) -> int:
     cloud = cloud_of(args)
     processes = roster(cloud).processes
     if args.what in OTHERS:

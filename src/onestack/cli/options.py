@@ -58,6 +58,15 @@ def json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for scripts")
 
 
+def host_option(parser: argparse.ArgumentParser) -> None:
+    """For verbs that a controller has run on its hosts: `onestack.cli.on_hosts`."""
+    parser.add_argument(
+        "--host",
+        metavar="NAME|all",
+        help="on the controller: what that host of the cloud says, or all of them",
+    )
+
+
 def yes_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-from onestack.cli import output
-from onestack.cli.options import cloud_of, cloud_options, json_option, need_cloud
+from onestack.cli import on_hosts, output
+from onestack.cli.options import cloud_of, cloud_options, host_option, json_option, need_cloud
 from onestack.cli.select import HELP, roster, select
 from onestack.components.door.follower import behind
 from onestack.model.process import Process
@@ -25,10 +26,21 @@ OTHER = "runs under another onestack; `onestack up` replaces its supervisor"
 def options(parser: argparse.ArgumentParser) -> None:
     cloud_options(parser)
     json_option(parser)
+    host_option(parser)
     parser.add_argument("what", nargs="?", metavar="COMPONENT[/PROCESS]", help=HELP)
 
 
 def run(args: argparse.Namespace) -> int:
+    return on_hosts.run("status", args, here, words)
+
+
+def words(args: argparse.Namespace) -> Iterator[str]:
+    """As another host is asked the same."""
+    if args.what:
+        yield args.what
+
+
+def here(args: argparse.Namespace) -> int:
     cloud = cloud_of(args)
     need_cloud(cloud)
     wanted = list(roster(cloud).processes)

@@ -13,6 +13,8 @@ import socket
 import ssl
 import time
 import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,10 @@ SECONDS = 15.0
 """What an answer may take, where nothing has to be made for it."""
 LARGEST = 4 << 20
 """Bytes of an answer that are read."""
+CONNECTED = 3600.0
+"""Seconds for which one connection is kept: at its begin certificates are looked at."""
+_LOST = (http.client.RemoteDisconnected, ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""How a connection ends that the other end has closed."""
 _OF_TIME = (9, 10)
 """OpenSSL's numbers for a certificate that is not good yet, or not any more."""
 
@@ -99,22 +105,23 @@ class DoorClient:
         seconds: float = SECONDS,
     ) -> protocol.T:
         """Raises `Refusal` where the door says no, `NoDoor`, and `ClocksApart`."""
+        raw = _ask(self.place, self.context(), method, path, _sent(body), seconds)
+        return self.heard(wanted, raw)
+
+    def context(self) -> ssl.SSLContext:
+        """Raises `OSError` where the own certificate cannot be read."""
         context = _context(self.authority)
         if self.own:
             context.load_cert_chain(*self.own)
-        raw = _ask(
-            self.place,
-            context,
-            method,
-            path,
-            None if body is None else protocol.said(body),
-            seconds,
-        )
+        return context
+
+    def heard(self, wanted: type[protocol.T], raw: bytes) -> protocol.T:
+        """What an answer says. Raises as `ask` does."""
         try:
             told = protocol.refused(raw)
             if told is None:
                 return protocol.heard(wanted, raw)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise _another(self.place) from None
         raise told
 
@@ -133,6 +140,56 @@ class DoorClient:
                 "set both by the same servers: timedatectl set-ntp true, or CONFIG_NTP_SERVERS",
             )
         return found
+
+
+class Line:
+    """A door that is asked again and again, by one connection for as long as that holds.
+
+    A handshake costs both ends more than all that is said on it. ``client`` is asked for each new
+    connection: by then a certificate may be another one.
+    """
+
+    def __init__(self, client: Callable[[], DoorClient], seconds: float = 5.0) -> None:
+        self._client, self._seconds = client, seconds
+        self._open: tuple[DoorClient, _Connection, float] | None = None
+
+    def ask(self, path: str, wanted: type[protocol.T], body: object = None) -> protocol.T:
+        """POST it. Raises as `DoorClient.ask` does, and `OSError` as `DoorClient.context`."""
+        if self._open and time.monotonic() - self._open[2] > CONNECTED:
+            self.close()
+        kept = self._open is not None
+        try:
+            client, connection = self._connected()
+            with _told(client.place, self._seconds):
+                try:
+                    raw = _exchange(connection, "POST", path, _sent(body), keep=True)
+                except _LOST:
+                    if not kept:
+                        raise
+                    # The other end was closed since.
+                    self.close()
+                    client, connection = self._connected()
+                    raw = _exchange(connection, "POST", path, _sent(body), keep=True)
+            return client.heard(wanted, raw)
+        except (OnestackError, OSError):
+            self.close()
+            raise
+
+    def _connected(self) -> tuple[DoorClient, _Connection]:
+        if self._open is None:
+            client = self._client()
+            connection = _Connection(client.place, client.context(), self._seconds)
+            self._open = client, connection, time.monotonic()
+        return self._open[:2]
+
+    def close(self) -> None:
+        if self._open:
+            self._open[1].close()
+            self._open = None
+
+
+def _sent(body: object) -> bytes | None:
+    return None if body is None else protocol.said(body)
 
 
 def _context(authority: str | None) -> ssl.SSLContext:
@@ -173,9 +230,26 @@ def _ask(
     seconds: float,
 ) -> bytes:
     connection = _Connection(place, context, seconds)
+    with _told(place, seconds):
+        try:
+            return _exchange(connection, method, path, body)
+        finally:
+            connection.close()
+
+
+def _exchange(
+    connection: _Connection, method: str, path: str, body: bytes | None, keep: bool = False
+) -> bytes:
+    headers = {"Host": SERVER, "Connection": "keep-alive" if keep else "close"}
+    connection.request(method, path, body, headers)
+    return connection.getresponse().read(LARGEST)
+
+
+@contextmanager
+def _told(place: Place, seconds: float) -> Iterator[None]:
+    """What keeps a door from answering, as people are told it."""
     try:
-        connection.request(method, path, body, {"Host": SERVER, "Connection": "close"})
-        return connection.getresponse().read(LARGEST)
+        yield
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in _OF_TIME:
             raise ClocksApart(
@@ -224,8 +298,6 @@ def _ask(
             error.strerror or str(error),
             "see whether this machine has a way there: ip route get " + place.host,
         ) from None
-    finally:
-        connection.close()
 
 
 def _another(place: Place) -> NoDoor:

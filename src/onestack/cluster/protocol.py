@@ -35,6 +35,8 @@ PEERS = (GUESTS, LIBVIRT, VOLUMES)
 """What hosts have certificates for that they show to each other, and not to the door."""
 LONGEST = 64 * 1024
 """Bytes of a request."""
+LONGEST_ANSWER = 4 << 20
+"""Bytes of a host's answer (`Answer`), which alone may be longer: 1 MiB of text, as JSON has it."""
 CLOCKS = 5.0
 """Seconds by which two hosts' clocks may differ: nova tells by them who is alive."""
 
@@ -48,6 +50,8 @@ RENEW = "/v1/renew"
 CERTIFY = "/v1/certify"
 LEAVE = "/v1/leave"
 FOLLOW = "/v1/follow"
+ASKED = "/v1/asked"
+ANSWER = "/v1/answer"
 
 T = TypeVar("T")
 
@@ -130,6 +134,38 @@ class Wanted:
     """The controller's onestack."""
     renew: bool
     """Whether a certificate of the host's is to be renewed."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A verb that the controller wants run on a host, once: see `cluster.verbs`."""
+
+    id: str
+    verb: str
+    options: tuple[str, ...]
+    seconds: float
+    """From now on: after that nobody waits for the answer, and it is not run any more."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a host is told when it asks whether there is a question for it."""
+
+    question: Question | None
+    pause: float
+    """Seconds until it asks again: more where many hosts do."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a question: how the verb ended, and what it printed."""
+
+    id: str
+    code: int
+    out: str
+    err: str
+    cut: bool = False
+    """Whether there was more of it than is sent."""
 
 
 @dataclass(frozen=True)

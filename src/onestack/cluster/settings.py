@@ -51,6 +51,8 @@ class DoorSettings:
     """The command that makes on the controller what a new host needs there."""
     edition: str = ""
     """File that says which onestack the controller has."""
+    asked: str = ""
+    """Where questions for hosts are found (`cluster.asking`)."""
 
     @classmethod
     def read(cls, path: Path) -> DoorSettings:

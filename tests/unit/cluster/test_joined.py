@@ -130,12 +130,15 @@ def test_it_runs_what_a_compute_does(compute: Context) -> None:
 def test_its_roster_and_its_steps(compute: Context) -> None:
     roster = roster_of(compute)
     (follower,) = (spec for spec in roster.processes if spec.name == "follower")
-    (only,) = roster.root_commands[follower.user]
+    allowed = roster.root_commands[follower.user]
     command = follower.arguments["command"][1:]
-    assert chosen(command, [only]) and command[1:3] == ["up", "--if-told"]
+    assert chosen(command, allowed) and command[1:3] == ["up", "--if-told"]
     for other in (command[:2], [*command, "--purge"], [command[0], "destroy", *command[2:]]):
         with pytest.raises(Refused):
-            chosen(other, [only])
+            chosen(other, allowed)
+    launcher, _, _, _, *where = command
+    asked = [*follower.arguments["verb"][1:], "60", launcher, "status", *where, "nova"]
+    assert where == follower.arguments["cloud"] and chosen(asked, allowed) != allowed[0]
     steps = cloud_steps(compute, Nobody(), dry_run=True)
     Graph(steps)
     names = {step.name for step in steps}

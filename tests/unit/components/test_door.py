@@ -18,7 +18,7 @@ from onestack.cluster.membership import Issued, Member, Membership, Wish
 from onestack.cluster.settings import DoorSettings
 from onestack.components import certificates
 from onestack.components import hosts as joined
-from onestack.components.door import JOIN, LAUNCHER, Door, follower
+from onestack.components.door import JOIN, LAUNCHER, Door, follower, verbs
 from onestack.model.declared import Declared
 from onestack.model.findings import Severity
 from onestack.model.host import Joined
@@ -73,6 +73,62 @@ def test_what_it_may_have_run_as_root_is_one_command(tmp_path: Path) -> None:
     ):
         with pytest.raises(Refused):
             chosen(other, allowed)
+
+
+def test_what_a_host_does_for_its_controller_is_five_verbs(tmp_path: Path) -> None:
+    """Also where who asks is not its controller any more."""
+    ctx = dataclasses.replace(
+        context(tmp_path, DOOR, name="a", **{JOIN: "y"}), joined=Joined("192.0.2.1", "x", {})
+    )
+    made = Declared(DOOR, ctx)
+    (allowed,) = made.root_commands.values()
+    (follower,) = (one for one in made.processes if one.name == "follower")
+    helper, *before = follower.arguments["verb"]
+    assert helper.endswith("/runtime/root-helper")
+    where = follower.arguments["cloud"]
+    assert where == ["--name", "a", "--root", str(ctx.cloud.root)]
+
+    def command(verb: str, *words: str, seconds: str = "58") -> list[str]:
+        return [*before, seconds, follower.arguments["launcher"], verb, *where, *words]
+
+    for verb, word in (
+        ("status", "nova/api"),
+        ("doctor", "--hours=24"),
+        ("logs", "--lines=20"),
+        ("restart", "--timeout=120"),
+        ("blame", "-n20"),
+    ):
+        assert chosen(command(verb, word), allowed).as_root
+        for wrong in (
+            command(verb, "--root=/"),
+            command(verb, "--name", "b"),
+            command(verb, word, "--host=all"),
+            command(verb, "nova;reboot"),
+            command(verb, word, seconds="9999999"),
+            command(verb, word, seconds="--signal=KILL"),
+            command(verb, word, seconds="1 2"),
+            command(verb, word)[1:],
+            command(verb, word)[2:],
+            ["/bin/sh", *command(verb, word)[1:]],
+            [*command(verb)[:-1], "/"],
+            [*before, "58", "/bin/sh", verb, *where],
+        ):
+            with pytest.raises(Refused):
+                chosen(wrong, allowed)
+    for verb in ("up", "down", "destroy", "leave", "shell", "join", "host", "nic", "answers"):
+        with pytest.raises(Refused):
+            chosen(command(verb), allowed)
+    assert Path(before[0]).exists(), "all machines have it: coreutils"
+
+
+def test_hosts_questions_lie_where_the_door_alone_comes(tmp_path: Path) -> None:
+    """In a folder of root's: nobody puts another in its place."""
+    ctx = context(tmp_path, DOOR, **{JOIN: "y"})
+    place = verbs.spool(ctx.cloud)
+    made = {one.path: one for one in Declared(DOOR, ctx).directories}
+    assert (made[place].user, made[place].mode) == ("onestack-door", 0o700)
+    assert place.parent == ctx.cloud.run and place.parent not in made
+    assert json.loads(content(ctx, DOOR, "door.json"))["asked"] == str(place)
 
 
 def test_the_command_is_the_program() -> None:

@@ -19,7 +19,7 @@ from onestack.cluster.membership import Membership
 from onestack.cluster.protocol import PORT
 from onestack.cluster.settings import DoorSettings
 from onestack.components import hosts
-from onestack.components.door import authority, follower, peers, shared
+from onestack.components.door import authority, follower, peers, shared, verbs
 from onestack.components.door.front import ALIVE, Front
 from onestack.components.door.passage import Passage
 from onestack.model.change import Change
@@ -71,6 +71,7 @@ class Doorway(Feature):
         yield Directory(place(ctx), user, user, 0o700)
         yield Directory(ctx.cloud.run / NAME, user, _front(ctx), 0o750)
         yield Directory(_front_run(ctx), _front(ctx), _front(ctx), 0o700)
+        yield Directory(verbs.spool(ctx.cloud), user, user, 0o700)
 
     def files(self, ctx: Context) -> Iterable[ConfigFile]:
         controller = frozenset({Role.CONTROLLER})
@@ -158,6 +159,9 @@ class Way(Feature):
                 "edition": str(hosts.edition(ctx.cloud.etc)),
                 "memory": str(follower.memory(ctx.cloud)),
                 "command": [_helper(ctx), *_follow(ctx)],
+                "verb": [_helper(ctx), *verbs.LIMIT],
+                "launcher": str(LAUNCHER),
+                "cloud": verbs.cloud(ctx),
             },
             probe=NotifyProbe(),
             stop_seconds=5.0,
@@ -165,7 +169,8 @@ class Way(Feature):
 
     def root_commands(self, ctx: Context) -> dict[str, tuple[RootCommand, ...]]:
         words = tuple(re.escape(word) for word in _follow(ctx))
-        return {ctx.cloud.user(NAME): (RootCommand(words),)}
+        asked = verbs.allowed(ctx, str(LAUNCHER))
+        return {ctx.cloud.user(NAME): (RootCommand(words), *asked)}
 
 
 class Door(Component):
@@ -299,6 +304,7 @@ def settings(ctx: Context) -> DoorSettings:
         shared={Role.COMPUTE.value: shared.shared(ctx, Role.COMPUTE)},
         admit=(_helper(ctx), *_admit(ctx)),
         edition=str(hosts.edition(ctx.cloud.etc)),
+        asked=str(verbs.spool(ctx.cloud)),
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from onestack.cluster.protocol import LONGEST, PASSAGE
+from onestack.cluster.protocol import ANSWER, LONGEST, LONGEST_ANSWER, PASSAGE
 from onestack.model.context import in_url
 
 ALIVE = "/-/front"
@@ -102,9 +102,17 @@ listen asked
     # the controller may have to make something first
     timeout server 16m
     timeout http-request 10s
+    # a host asks every few seconds, and longest after 30
+    timeout http-keep-alive 40s
     option http-server-close
     monitor-uri {ALIVE}
-    http-request deny deny_status 413 if {{ req.hdr_val(content-length) gt {LONGEST} }}
+    acl long req.hdr_val(content-length) gt {LONGEST}
+    acl too-long req.hdr_val(content-length) gt {LONGEST_ANSWER}
+    # what a host answers its controller
+    acl answer path {ANSWER}
+    acl shown ssl_c_used
+    acl good ssl_c_verify 0
+    http-request deny deny_status 413 if too-long || long !answer || long !shown || long !good
     http-request deny deny_status 400 if {{ req.hdr(transfer-encoding) -m found }}
     # behind it, "_" in a header's name is "-"
     http-request deny deny_status 400 if {{ req.hdr_names -m sub _ }}

@@ -18,10 +18,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from onestack.cluster import protocol
+from onestack.cluster import asking, protocol
+from onestack.cluster.asking import Spool, Unawaited
 from onestack.cluster.following import Reports, revision
 from onestack.cluster.membership import Issued, Member, Membership, NotAMember, Removed, Wish
 from onestack.cluster.protocol import (
+    Answer,
+    Asked,
     Certify,
     Following,
     Hello,
@@ -65,6 +68,8 @@ class Door:
         self.hosts = Membership(Path(settings.folder), taken=(settings.controller,))
         self.reports = Reports.below(Path(settings.folder))
         self.reports.keep_only({m.identity for m in self.hosts.document().members})
+        self.spool = Spool(Path(settings.asked))
+        self.spool.sweep()
         self._ways: dict[tuple[str, str], Callable[[Environ], object]] = {
             ("GET", protocol.HELLO): self.hello,
             ("POST", protocol.REACH): self.reach,
@@ -75,6 +80,8 @@ class Door:
             ("POST", protocol.CERTIFY): self.certify,
             ("POST", protocol.LEAVE): self.leave,
             ("POST", protocol.FOLLOW): self.follow,
+            ("POST", protocol.ASKED): self.asked,
+            ("POST", protocol.ANSWER): self.answer,
         }
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -211,6 +218,25 @@ class Door:
             renew=not all(issuing.lasts(one.ends) for one in (member.certificates[-1], *shown)),
         )
 
+    def asked(self, environ: Environ) -> Asked:
+        """What the controller's commands ask of the host, if anything."""
+        member = self._member(environ)
+        pause = asking.pause(len(self.hosts.document().members))
+        return Asked(self.spool.take(member.identity), pause)
+
+    def answer(self, environ: Environ) -> dict[str, str]:
+        """What became of that. Of a host that was asked nothing not a byte is read."""
+        member = self._member(environ)
+        if not self.spool.expects(member.identity):
+            raise Unawaited(f"nothing was asked of {member.name}")
+        said = _body(environ, Answer, protocol.LONGEST_ANSWER)
+        try:
+            self.spool.answer(member.identity, said)
+        except OSError as error:
+            LOG.error("what %s answers is not kept: %s", member.name, error)
+            raise Refusal("the answer could not be kept", error.strerror or str(error)) from None
+        return {}
+
     def leave(self, environ: Environ) -> dict[str, str]:
         gone = self.hosts.remove(self._member(environ).name)
         LOG.info("%s has left", gone.name)
@@ -261,10 +287,12 @@ class Door:
         return self.hosts.holder(*issuing.shown(Path(self.settings.ca), der))
 
 
-def _body(environ: Environ, wanted: type[protocol.T]) -> protocol.T:
+def _body(
+    environ: Environ, wanted: type[protocol.T], longest: int = protocol.LONGEST
+) -> protocol.T:
     """What was sent, as a ``wanted``. Raises `Refusal`, which does not repeat it."""
     length = str(environ.get("CONTENT_LENGTH") or "0")
-    if not length.isdecimal() or int(length) > protocol.LONGEST:
+    if not length.isdecimal() or int(length) > longest:
         raise Refusal("the request is too long", exit_code=2)
     try:
         return protocol.heard(wanted, environ["wsgi.input"].read(int(length)))

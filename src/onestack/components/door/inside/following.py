@@ -19,10 +19,12 @@ from pathlib import Path
 from socket import socket
 
 from onestack.cluster import protocol
-from onestack.cluster.client import DoorClient, Place
+from onestack.cluster.client import DoorClient, Line, Place
 from onestack.cluster.following import INTERVAL, LONGEST
-from onestack.cluster.protocol import Following, Refusal, Wanted
+from onestack.cluster.protocol import Asked, Following, Question, Refusal, Wanted
+from onestack.components.door.inside import answering
 from onestack.components.door.inside.admitting import problem, ran
+from onestack.components.door.inside.answering import Answering, Ran
 from onestack.kernel.files import write
 from onestack.model.codec import from_plain, to_plain
 from onestack.model.errors import OnestackError
@@ -166,17 +168,31 @@ def follow(spec: Process, sockets: dict[str, socket]) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s"
     )
-    told = {name: str(value) for name, value in spec.arguments.items() if name != "command"}
-    command = tuple(map(str, spec.arguments["command"]))
+    lists = ("command", "verb", "cloud")
+    told = {name: str(value) for name, value in spec.arguments.items() if name not in lists}
+    command, verb, cloud = (tuple(map(str, spec.arguments[name])) for name in lists)
 
-    def ask(word: Following) -> Wanted:
+    def client() -> DoorClient:
         # Read each time: what is shown is another one once it was renewed.
         own = Path(told["certificate"]), Path(told["key"])
-        client = DoorClient(Place.read(told["door"]), Path(told["ca"]).read_text(), own)
-        return client.ask("POST", protocol.FOLLOW, Wanted, word)
+        return DoorClient(Place.read(told["door"]), Path(told["ca"]).read_text(), own)
 
+    def ask(word: Following) -> Wanted:
+        return client().ask("POST", protocol.FOLLOW, Wanted, word)
+
+    def run(question: Question, seconds: int) -> Ran:
+        words = (str(seconds), told["launcher"], question.verb, *cloud, *question.options)
+        return answering.ran((*verb, *words), seconds)
+
+    line = Line(client)
+    answers = Answering(
+        lambda: line.ask(protocol.ASKED, Asked),
+        lambda answer: client().ask("POST", protocol.ANSWER, dict[str, str], answer),
+        run,
+    )
     applied, edition, memory = (Path(told[name]) for name in ("applied", "edition", "memory"))
     follower = Follower(applied, edition, memory, ask, lambda: up(command))
+    answering.answer(answers)
     tell_ready()
     while True:
         follower.step()

@@ -1,0 +1,277 @@
+"""Questions of the controller's commands, where its door finds them, and what hosts answer.
+
+A question is a file in a folder of the door's own, for one host, and becomes another by its name:
+
+    IDENTITY.ID.asked → IDENTITY.ID.taken → IDENTITY.ID.done, and IDENTITY.ID.answer beside it
+
+Each of these steps is one rename, which happens once: a question is handed out once, and answered
+once. Who asks holds a lock on its question for as long as it waits. The kernel lets go of that
+lock however it ends: what nobody waits for is handed to no host, and removed.
+
+The folder's owner, which hears hosts, may be anybody's one day: root follows no link there, and
+reads plain files alone, so far.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from onestack.cluster.following import shown
+from onestack.cluster.protocol import LONGEST, LONGEST_ANSWER, Answer, Question
+from onestack.kernel.files import write
+from onestack.model.codec import from_plain, to_plain
+from onestack.model.errors import OnestackError
+
+OUT, ERR = 1 << 20, 64 * 1024
+"""Characters of what a verb prints that are kept."""
+MOST = 2000
+"""Files in the folder, from which on nothing more is asked."""
+PAUSE = 2.0
+"""Seconds after which a host asks again whether there is something for it."""
+LONGEST_PAUSE = 30.0
+RATE = 25.0
+"""Times in a second that the door is asked for that at most, by all hosts together."""
+HALF_WRITTEN = 60.0
+"""Seconds after which a file that has no name yet is nobody's."""
+ASKED, TAKEN, DONE, ANSWERED = "asked", "taken", "done", "answer"
+_NAME = re.compile(r"([0-9a-f-]{36})\.([0-9a-f]{32})\.(asked|taken|done|answer)")
+
+
+class Unawaited(OnestackError):
+    """A host answers what nobody has asked it, or what nobody waits for any more."""
+
+
+def pause(hosts: int) -> float:
+    """Seconds between two questions of one host, where there are so many."""
+    return min(max(PAUSE, hosts / RATE), LONGEST_PAUSE)
+
+
+def now() -> float:
+    """Seconds that pass for all of a machine alike, whatever its clock is set to, or asleep."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    verb: str
+    options: tuple[str, ...]
+    ends: float
+    """By `now`."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A question, as who asked it sees it."""
+
+    spool: Spool
+    identity: str
+    id: str
+    ends: float
+    lock: int
+
+    @property
+    def taken(self) -> bool:
+        """Whether the host has been given it."""
+        return not self.spool.path(self.identity, self.id, ASKED).exists()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the door had an answer and could not keep it."""
+        left = (self.spool.path(self.identity, self.id, state) for state in (ASKED, TAKEN, DONE))
+        return not any(path.exists() for path in left) and self.answer() is None
+
+    def answer(self) -> Answer | None:
+        """What the host has answered, without what a terminal would obey."""
+        try:
+            path = self.spool.path(self.identity, self.id, ANSWERED)
+            return _fit(from_plain(Answer, _read(path, LONGEST_ANSWER + LONGEST)))
+        except (OSError, ValueError, RecursionError):
+            return None
+
+    def take_back(self) -> bool:
+        """Have it not asked any more. False: the host was given it by then."""
+        try:
+            self.spool.path(self.identity, self.id, ASKED).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def withdraw(self) -> None:
+        """At the end, once: nothing is left of it. What the host has begun it goes on with."""
+        # In the order in which it goes from one to the next: it slips through nowhere.
+        for state in (ASKED, TAKEN, DONE, ANSWERED):
+            self.spool.remove(self.identity, self.id, state)
+        os.close(self.lock)
+
+
+@dataclass(frozen=True)
+class Spool:
+    """``folder`` is the door's own, in one of root's."""
+
+    folder: Path
+
+    def path(self, identity: str, key: str, state: str) -> Path:
+        name = f"{identity}.{key}.{state}"
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name[:200]!r} is no question's name")
+        return self.folder / name
+
+    def remove(self, identity: str, key: str, state: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.path(identity, key, state).unlink()
+
+    # -- by the controller's commands ------------------------------------------
+
+    def ask(self, identity: str, verb: str, options: Sequence[str], seconds: float) -> Waiting:
+        """Of one host; what it answers is looked for until `Waiting.withdraw`.
+
+        Raises `OnestackError`.
+        """
+        key, ends = secrets.token_hex(16), now() + seconds
+        try:
+            if len(os.listdir(self.folder)) >= MOST:
+                raise OnestackError(
+                    "too much is asked of the cloud's hosts at once",
+                    f"{self.folder} holds {MOST} questions and answers",
+                    "wait for the others, and type it again",
+                )
+            owner = self.folder.stat()
+            path = self.path(identity, key, ASKED)
+            new = path.with_name(f".{key}.new")
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            lock = os.open(new, flags, 0o600)
+        except (OSError, ValueError) as error:
+            raise _no_place(self.folder, error) from None
+        try:
+            # Before it can be seen: nobody finds it without who asks.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            text = json.dumps(to_plain(_Kept(verb, tuple(options), ends)))
+            os.write(lock, text.encode())
+            os.fchown(lock, owner.st_uid, owner.st_gid)
+            os.rename(new, path)
+        except OSError as error:
+            os.close(lock)
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise _no_place(self.folder, error) from None
+        return Waiting(self, identity, key, ends, lock)
+
+    # -- by the door ---------------------------------------------------------------
+
+    def take(self, identity: str) -> Question | None:
+        """The next question for that host, which nobody is given once more."""
+        for owner, key, state in self._living():
+            if (owner, state) != (identity, ASKED):
+                continue
+            path = self.path(identity, key, ASKED)
+            try:
+                kept = from_plain(_Kept, _read(path, LONGEST))
+                left = kept.ends - now()
+                if left > 0:
+                    path.rename(self.path(identity, key, TAKEN))
+                    return Question(key, kept.verb, kept.options, left)
+            except (OSError, ValueError):
+                continue  # it was withdrawn just now
+        return None
+
+    def expects(self, identity: str) -> bool:
+        """Whether that host is to answer something."""
+        return any((o, s) == (identity, TAKEN) for o, _, s in self._living())
+
+    def answer(self, identity: str, said: Answer) -> None:
+        """Keep it for who waits. Raises `Unawaited`, and `OSError` where it cannot be kept."""
+        if (identity, said.id, TAKEN) not in set(self._living()):
+            raise _not_asked()
+        done = self.path(identity, said.id, DONE)
+        try:
+            self.path(identity, said.id, TAKEN).rename(done)
+        except FileNotFoundError:
+            raise _not_asked() from None
+        try:
+            text = json.dumps(to_plain(_fit(said)))
+            write(self.path(identity, said.id, ANSWERED), text, 0o600)
+        except OSError:
+            done.unlink(missing_ok=True)
+            raise
+
+    def _living(self) -> Iterator[tuple[str, str, str]]:
+        """Identity, id and state of questions that somebody waits for; others are removed."""
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return
+        found = []
+        for name in names:
+            if match := _NAME.fullmatch(name):
+                found.append(match.groups())
+            else:
+                self._forget_half_written(self.folder / name)
+        asked = {(owner, key) for owner, key, state in found if state != ANSWERED}
+        for owner, key, state in found:
+            if state == ANSWERED:
+                if (owner, key) not in asked:
+                    self.remove(owner, key, state)
+            elif _waited_for(self.path(owner, key, state)):
+                yield owner, key, state
+            else:
+                self.remove(owner, key, state)
+                self.remove(owner, key, ANSWERED)
+
+    def _forget_half_written(self, path: Path) -> None:
+        """Of who was killed meanwhile."""
+        with contextlib.suppress(OSError):
+            if time.time() - path.lstat().st_mtime > HALF_WRITTEN:
+                path.unlink()
+
+    def sweep(self) -> None:
+        """Remove what nobody waits for."""
+        for _ in self._living():
+            pass
+
+
+def _waited_for(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _read(path: Path, most: int) -> Any:
+    """JSON of a plain file. Raises `OSError` and `ValueError`."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(path, flags), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{path} is no file")
+        return json.loads(file.read(most))
+
+
+def _fit(said: Answer) -> Answer:
+    out, err = shown(said.out.expandtabs(), OUT), shown(said.err.expandtabs(), ERR)
+    return replace(said, out=out, err=err)
+
+
+def _not_asked() -> Unawaited:
+    return Unawaited("nobody waits for that answer", "it came late, or this host was not asked")
+
+
+def _no_place(folder: Path, error: Exception) -> OnestackError:
+    why = f"{error.strerror}" if isinstance(error, OSError) else str(error)
+    return OnestackError("hosts cannot be asked", f"{folder}: {why}", "onestack up makes its place")
