@@ -59,6 +59,14 @@ KNOWN: tuple[tuple[str, str], ...] = (
         "placement of its host: upstream tells it again at once, up to four times, and logs each",
     ),
     (
+        r"^neutron-l3-agent\.log: .*'arping', .*Cannot open network namespace \"qrouter-",
+        "a router is deleted while the agent still announces an address that it had",
+    ),
+    (
+        r"^neutron-openvswitch-agent\.log: .* aborted: Cannot find Port with name=(qvo|tap)",
+        "a server is deleted while the agent prepares its port, which the switch has no more",
+    ),
+    (
         r"^ceilometer\.log: .* ERROR ceilometer\.compute\.virt\.libvirt\.utils .*Domain not found",
         "a server is deleted while it is measured: libvirt does not know it any more",
     ),
