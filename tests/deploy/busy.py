@@ -21,6 +21,8 @@ rm /tmp/empty-{here}
 openstack flavor create load --ram 64 --disk 1
 """
 """The image is a disk with nothing on it: a guest of it halts in its BIOS."""
+PATIENCE = 450
+"""Seconds: a request that was lost is given up after five minutes, and the next look."""
 LISTED = (
     *("server list --all-projects", "volume list --all-projects"),
     *("volume snapshot list --all-projects", "network list", "port list"),
@@ -54,8 +56,7 @@ def given(cloud: Typed, clients: int, projects: int, **more: Any) -> dict[str, A
         "clients": [
             {**env, "OS_USERNAME": n, "OS_PROJECT_NAME": n, "OS_PASSWORD": PASSWORD} for n in names
         ],
-        # A request that was lost is given up after five minutes, and the next look.
-        "patience": 450,
+        "patience": PATIENCE,
         **more,
     }
 

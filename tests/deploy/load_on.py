@@ -42,6 +42,8 @@ KINDS = (
 """Who must go before whom: of each service, what it calls a thing, and where it has them."""
 MOVING = KINDS[:3]
 """These have states, and ends of them that say why."""
+MOMENT = 10.0
+"""Seconds: state and reason are written one after the other."""
 RESTING = ("active", "shutoff", "available", "in-use")
 
 
@@ -87,15 +89,21 @@ class Stubborn(Client):
         self.refusals[f"{type(error).__name__}: {error}"[:60]] += 1
 
     def explain(self, service: str, kind: str, one: str) -> None:
-        """Who has the thing can read why it is in error."""
+        """Who has the thing can read why it is in error, at the latest a moment after it is."""
+        until = time.monotonic() + MOMENT
+        while not (told := self.told(service, kind, one)) and time.monotonic() < until:
+            time.sleep(1)
+        if not told:
+            self.unexplained.append(f"{kind} {one}")
+
+    def told(self, service: str, kind: str, one: str) -> bool:
         if kind == "server":
             said = self.api.get(service, f"/servers/{one}")["server"].get("fault", {})
             words = [said.get("message", "")]
         else:
             listed = self.api.get(service, f"/messages?resource_uuid={one}")["messages"]
             words = [message["user_message"] for message in listed]
-        if not any(words):
-            self.unexplained.append(f"{kind} {one}")
+        return any(words)
 
     def own(self) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
         """Service, kind, path and what is told of each thing in the project."""

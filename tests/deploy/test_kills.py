@@ -66,7 +66,7 @@ def clients(cloud: CloudUnderTest, place: Path) -> Iterator[Callable[[], dict[st
 
     def end() -> dict[str, Any]:
         sign.unlink()
-        said, _ = process.communicate(timeout=1200)
+        said, _ = process.communicate(timeout=4 * busy.PATIENCE)
         found: dict[str, Any] = json.loads(said)
         print(json.dumps(found, indent=1))
         return found

@@ -347,7 +347,7 @@ def client(server: Server) -> str:
     """The command of one who makes and deletes while there is `AT_WORK`."""
     administrator = Administrator(server)
     busy.prepare(administrator, 1)
-    patience = 300 * server.slower
+    patience = busy.PATIENCE * server.slower
     given = busy.given(administrator, 1, 1, patience=patience, **{"while": AT_WORK})
     server.type(f"cat >/root/given.json <<'END'\n{json.dumps(given)}\nEND")
     return "/usr/bin/python3 /root/onestack/tests/deploy/load_on.py /root/given.json"
@@ -358,10 +358,13 @@ def test_power_is_cut_in_the_middle_of_work(server: Server, client: str, moment:
     """What was under way has come to its end, or failed and says why; nothing of it is left."""
     server.type(f"touch {AT_WORK} && systemd-run --unit=client {client}")
     time.sleep(moment * server.slower)
+    assert server.type("systemctl is-active client || :").strip() == "active"
+    made = Administrator(server).type("openstack network list --project load-0 -f value -c ID")
+    assert made.split() or moment < 10, "it works"
     server.power_cut()
     timed("all after a power cut at work", server, lambda: await_ready(server))
     server.type(f"rm {AT_WORK}")
-    found = json.loads(server.type(client, timeout=1200))
+    found = json.loads(server.type(client, timeout=4 * busy.PATIENCE))
     assert (found["stuck"], found["unexplained"], found["left"]) == ([], [], [])
     assert volume(server) == "available"
     disks = server.type(f"ls {ROOT}/data/nova/instances").split()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import sys
 import tempfile
 from pathlib import Path
@@ -19,19 +18,19 @@ from nova.db.api import models as api_models
 from nova.db.main import api as database
 from nova.db.main import models
 from nova.network.model import NetworkInfo
-from oslo_utils import timeutils
 from oslo_utils.fixture import uuidsentinel
 
 import onestack.components.nova.inside.preload  # noqa: F401 -- first, for native threads
-from onestack.components.nova.inside import interrupted
+from onestack.components.nova.inside import forgotten, interrupted
 
 HOST = "here"
+PLACE = tempfile.TemporaryDirectory()
 CELL0, CELL1 = objects.CellMapping.CELL0_UUID, "11111111-1111-1111-1111-111111111111"
 
 
 def tables() -> Any:
     """Of the API and of two cells, empty; an administrator."""
-    place = Path(tempfile.mkdtemp())
+    place = Path(PLACE.name)
     config.parse_args(["trial"], default_config_files=[])
     objects.register_all()
     own, of_api = f"sqlite:///{place}/cell1", f"sqlite:///{place}/api"
@@ -74,24 +73,26 @@ def server(admin: Any, name: str, **more: Any) -> Any:
     )  # fmt: skip
 
 
-def request(admin: Any, name: str, age: float, cell: Any = None) -> None:
-    """As the API leaves it to the conductor, so many seconds ago."""
+def request(admin: Any, name: str, cell: Any = None) -> None:
+    """As the API leaves it to the conductor."""
     instance = server(admin, name)
-    disk = objects.BlockDeviceMapping(
-        admin, source_type="image", destination_type="local", boot_index=0, device_name="vda",
-        delete_on_termination=True, instance_uuid=instance.uuid, image_id=uuidsentinel.image,
-        volume_size=None,
-    )  # fmt: skip
-    made = objects.BuildRequest(
+    disks = [
+        objects.BlockDeviceMapping(
+            admin, source_type="image", destination_type="local", boot_index=0, device_name="vda",
+            delete_on_termination=True, instance_uuid=instance.uuid, image_id=uuidsentinel.image,
+            volume_size=None,
+        ),
+        objects.BlockDeviceMapping(
+            admin, source_type="volume", destination_type="volume", boot_index=None,
+            device_name=None, delete_on_termination=False, instance_uuid=instance.uuid,
+            volume_id=uuidsentinel.volume, volume_size=1, attachment_id=uuidsentinel.attachment,
+        ),
+    ]  # fmt: skip
+    objects.BuildRequest(
         admin, instance_uuid=instance.uuid, project_id="p", instance=instance,
-        block_device_mappings=objects.BlockDeviceMappingList(objects=[disk]),
-        tags=objects.TagList(objects=[]),
-    )  # fmt: skip
-    made.create()
-    since = timeutils.utcnow() - datetime.timedelta(seconds=age)
-    with api_database.context_manager.writer.using(admin):
-        rows = admin.session.query(api_models.BuildRequest)
-        rows.filter_by(instance_uuid=instance.uuid).update({"created_at": since})
+        block_device_mappings=objects.BlockDeviceMappingList(objects=disks),
+        tags=objects.TagList(objects=[objects.Tag(tag="mine")]),
+    ).create()  # fmt: skip
     objects.InstanceMapping(
         admin, instance_uuid=instance.uuid, cell_mapping=cell, project_id="p", user_id="u"
     ).create()
@@ -116,40 +117,124 @@ def reason(there: Any, instance: Any) -> str:
     return faults[0].message if faults else ""
 
 
+class Tasks(conductor.ComputeTaskManager):  # type: ignore[misc]
+    """Upstream's, without what they would tell other services."""
+
+    report_client: Any = None
+
+    def __init__(self) -> None:
+        self.notifier, self.host = rpc.get_notifier("compute"), HOST
+        self.report_client = mock.Mock()
+        self.report_client.get_allocations_for_consumer.return_value = {}
+
+
+class Conductor:
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.tasks: list[Any] = []
+        self.compute_task_mgr = Tasks()
+
+    def add_periodic_task(self, task: Any) -> None:
+        self.tasks.append(task)
+
+    def look(self, admin: Any, *seconds: float) -> None:
+        """Once now, and once more after each of so many seconds."""
+        (task,) = self.tasks
+        for later in (0, *seconds):
+            self.now += later
+            task(self, admin)
+
+
 def requests() -> None:
     """A request whose conductor is gone ends where that was, and no other."""
     admin = tables()
     cells = {cell.name: cell for cell in objects.CellMappingList.get_all(admin)}
-    tasks = object.__new__(conductor.ComputeTaskManager)
-    tasks.notifier, tasks.host = rpc.get_notifier("compute"), HOST
-    service = SimpleNamespace(compute_task_mgr=tasks)
-    request(admin, "young", interrupted.FORGOTTEN - 30)
-    for name in ("begun", "made", "buried"):
-        request(admin, name, interrupted.FORGOTTEN + 30)
-    request(admin, "mapped", interrupted.FORGOTTEN + 30, cells["cell1"])
-    for name, cell in (("made", "cell1"), ("mapped", "cell1"), ("buried", "cell0")):
+    service = Conductor()
+    held: list[str] = []
+
+    def schedule(context: Any, build_requests: Any) -> None:
+        held.append("held")
+        service.look(admin, interrupted.LOST)
+        assert mapped(admin, "begun").cell_mapping is None, "a conductor has it in hand"
+
+    service.compute_task_mgr.schedule_and_build_instances = schedule
+    forgotten.end_at_the_conductor(service, lambda: service.now)
+    for name in ("begun", "made", "half", "buried"):
+        request(admin, name)
+    request(admin, "mapped", cells["cell1"])
+    request(admin, "burying", cells["cell0"])
+    where = {"made": "cell1", "half": "cell1", "mapped": "cell1", "buried": "cell0"}
+    where["burying"] = "cell0"
+    for name, cell in where.items():
         with context.target_cell(admin, cells[cell]) as there:
             server(there, name).create()
-    interrupted.end_forgotten(service, admin)
+    with context.target_cell(admin, cells["cell1"]) as there:
+        wanted = {r.instance_uuid: r for r in objects.BuildRequestList.get_all(admin)}
+        one = wanted[uuidsentinel.half]
+        disks = forgotten._disks(there, one)[:1]
+        mapper = service.compute_task_mgr._create_block_device_mapping
+        mapper(cells["cell1"], server(there, "half").flavor, one.instance_uuid, disks)
+    service.compute_task_mgr.schedule_and_build_instances(
+        admin, build_requests=list(wanted.values())
+    )
+    assert held == ["held"]
+    service.look(admin, interrupted.LOST - 10)
+    assert len(objects.BuildRequestList.get_all(admin)) == 6, "it is not so long ago yet"
+    request(admin, "young")
+    service.look(admin, 11)
     (stays,) = objects.BuildRequestList.get_all(admin)
     assert stays.instance_uuid == uuidsentinel.young
     assert mapped(admin, "young").cell_mapping is None
-    found = {name: mapped(admin, name).cell_mapping.name for name in ("begun", "made", "buried")}
-    assert found == {"begun": "cell0", "made": "cell1", "buried": "cell0"}, found
-    for name, cell in (*found.items(), ("mapped", "cell1")):
+    for name, cell in ({"begun": "cell0"} | where).items():
+        assert mapped(admin, name).cell_mapping.name == cell, name
         with context.target_cell(admin, cells[cell]) as there:
-            one = objects.Instance.get_by_uuid(there, getattr(uuidsentinel, name))
+            one = objects.Instance.get_by_uuid(
+                there, getattr(uuidsentinel, name), expected_attrs=["tags"]
+            )
             disks = objects.BlockDeviceMappingList.get_by_instance_uuid(there, one.uuid)
-            assert len(disks) == (0 if name == "mapped" else 1), name
+            # The conductor maps a server when it has all that belongs to it.
+            has = (0, 0) if name == "mapped" else (2, 1)
+            assert (len(disks), len(one.tags)) == has, (name, len(disks), len(one.tags))
             if cell == "cell0":
                 assert (one.vm_state, one.task_state) == (vm_states.ERROR, None), name
                 assert "was lost" in reason(there, one), name
             else:
                 # It is for the compute service to end, which may have been told.
                 assert one.vm_state == vm_states.BUILDING, name
-    # once more, nothing is there to do
-    interrupted.end_forgotten(service, admin)
-    assert len(objects.BuildRequestList.get_all(admin)) == 1
+    freed = service.compute_task_mgr.report_client.delete_allocation_for_instance
+    assert [call.args[1] for call in freed.call_args_list] == [uuidsentinel.begun]
+
+
+def rescheduled() -> None:
+    """A server that has left its host after a failure, and that nobody makes elsewhere."""
+    admin = tables()
+    service = Conductor()
+    placed: dict[str, Any] = {uuidsentinel.placed: {"node": {}}}
+    asked = service.compute_task_mgr.report_client.get_allocations_for_consumer
+    asked.side_effect = lambda there, identity: placed.get(identity, {})
+    names = ("left", "placed", "hosted", "gone")
+    made = {name: server(admin, name) for name in names}
+    made["hosted"].host = HOST
+    for one in made.values():
+        one.create()
+    made["gone"].destroy()
+
+    def states() -> dict[str, str]:
+        there = {n: objects.Instance.get_by_uuid(admin, made[n].uuid) for n in names[:3]}
+        return {n: o.vm_state for n, o in there.items() if o.vm_state != vm_states.BUILDING}
+
+    def build(context: Any, instances: Any) -> None:
+        service.look(admin, interrupted.LOST)
+        assert states() == {}, "a conductor has it in hand"
+
+    service.compute_task_mgr.build_instances = build
+    forgotten.end_at_the_conductor(service, lambda: service.now)
+    service.compute_task_mgr.build_instances(admin, instances=list(made.values()))
+    service.look(admin, interrupted.LOST - 1)
+    assert states() == {}
+    service.look(admin, 2)
+    assert states() == {"left": vm_states.ERROR}
+    assert "was lost" in reason(admin, made["left"])
 
 
 class Compute:
@@ -191,6 +276,15 @@ def explained() -> None:
         assert one.vm_state == vm_states.ERROR
         assert said in reason(admin, one), reason(admin, one)
     assert "Delete" not in reason(admin, again), "it has content"
+    # One that ran, and that the host cannot start again.
+    other = Compute(set())
+    other._init_instance = lambda context, one: other._set_instance_obj_error_state(one)
+    interrupted.end_at_the_compute(other)
+    ran = server(admin, "ran", host=HOST)
+    ran.vm_state, ran.task_state = vm_states.ACTIVE, None
+    ran.create()
+    other._init_instance(admin, ran)
+    assert "could not start it again" in reason(admin, ran)
     # An error of before is not this one's.
     broken = server(admin, "broken", host=HOST)
     broken.vm_state = vm_states.ERROR
@@ -212,7 +306,7 @@ def unclaimed() -> None:
     compute = Compute({one.uuid for name, one in made.items() if name != "another"})
     interrupted.end_at_the_compute(compute, lambda: now[0])
     (task,) = compute.tasks
-    assert task._periodic_spacing == interrupted.PASS
+    assert task._periodic_spacing == interrupted.LOOK
 
     def states() -> dict[str, str]:
         there = {n: objects.Instance.get_by_uuid(admin, o.uuid) for n, o in made.items()}
@@ -224,12 +318,12 @@ def unclaimed() -> None:
     assert states() == {}
     compute.build_and_run_instance(admin, made["queued"])
     assert compute.built == [made["queued"].uuid]
-    now[0] += interrupted.WAITS
+    now[0] += interrupted.LOST
     task(compute, admin)
     assert states() == {"lost": vm_states.ERROR}
     assert "was lost" in reason(admin, made["lost"])
     # It waits for its turn as long as that may take; then it is claimed, and forgotten.
-    now[0] += 100 * interrupted.WAITS
+    now[0] += 100 * interrupted.LOST
     task(compute, admin)
     assert states() == {"lost": vm_states.ERROR}
     made["queued"].host = HOST
@@ -238,7 +332,7 @@ def unclaimed() -> None:
     made["queued"].host = None
     made["queued"].save()
     task(compute, admin)
-    now[0] += interrupted.WAITS
+    now[0] += interrupted.LOST
     task(compute, admin)
     assert set(states()) == {"lost", "queued"}, "a second message is one of its own"
     # Where placement does not answer nobody is ended.
@@ -247,12 +341,12 @@ def unclaimed() -> None:
     made["lost"].vm_state = vm_states.BUILDING
     made["lost"].save()
     for _ in range(3):
-        now[0] += interrupted.WAITS
+        now[0] += interrupted.LOST
         task(compute, admin)
     assert set(states()) == {"queued"}
 
 
-TRIALS = {call.__name__: call for call in (requests, explained, unclaimed)}
+TRIALS = {call.__name__: call for call in (requests, rescheduled, explained, unclaimed)}
 
 if __name__ == "__main__":
     TRIALS[sys.argv[1]](*sys.argv[2:])

@@ -29,12 +29,12 @@ def api(spec: Process, sockets: dict[str, socket]) -> None:
     from nova.conductor import rpcapi as conductor
     from nova.scheduler import rpcapi as scheduler
 
-    from onestack.components.nova.inside import interrupted
+    from onestack.components.nova.inside import forgotten
 
     compute = wsgi_app.init_application("osapi_compute", "nova-api-os-compute")
     metadata = wsgi_app.init_application("metadata", "nova-metadata-api")
     tasks = _service("nova-conductor", topic=conductor.RPC_TOPIC)
-    interrupted.end_at_the_conductor(tasks.manager)
+    forgotten.end_at_the_conductor(tasks.manager)
     wsgi.serve_many(
         [(compute, sockets["api"], 8), (metadata, sockets["metadata"], 4)],
         beside=(
