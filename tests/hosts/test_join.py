@@ -471,15 +471,7 @@ def test_a_removed_host_is_refused_by_the_others_libvirtds(
         wait_until("it is refused", lambda: heard() == "refused", 60, pause=3)
         follows(controller, "web1", 300)
         is_on(controller, "on-web1", "web1")
-        # The broker was started anew: what a host was saying then it says again a minute later.
-        before = last_heard(controller, "web1")
-        wait_until("it is heard", lambda: last_heard(controller, "web1") != before, 120, 3)
         is_there(controller)
-
-
-def last_heard(controller: TestHost, name: str) -> str:
-    services = listed(controller, "compute", "service", "list", "--host", name)
-    return str(services[0]["Updated At"])
 
 
 class Guest:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import oslo_messaging as messaging
 from nova import config, context, exception, objects, rpc
 from nova.compute import manager, task_states, vm_states
 from nova.conductor import manager as conductor
@@ -21,7 +23,7 @@ from nova.network.model import NetworkInfo
 from oslo_utils.fixture import uuidsentinel
 
 import onestack.components.nova.inside.preload  # noqa: F401 -- first, for native threads
-from onestack.components.nova.inside import forgotten, interrupted
+from onestack.components.nova.inside import forgotten, interrupted, reports
 
 HOST = "here"
 PLACE = tempfile.TemporaryDirectory()
@@ -346,7 +348,28 @@ def unclaimed() -> None:
     assert set(states()) == {"queued"}
 
 
-TRIALS = {call.__name__: call for call in (requests, rescheduled, explained, unclaimed)}
+def report() -> None:
+    """That it is up is said again soon where nobody answers; all else is waited for."""
+    admin = tables()
+    told = reports.Conductor()
+    CONF.set_override("report_interval", 1)
+    CONF.set_override("rpc_response_timeout", 5)
+    objects.base.NovaObject.indirection_api = told
+    took = {}
+    # As a service has it whom the conductor has told before.
+    up = objects.Service(admin, id=1, host=HOST, binary="nova-compute", topic="compute")
+    up.obj_reset_changes()
+    up.report_count = 2
+    for name, one in (("report", up), ("other", server(admin, "other"))):
+        begun = time.monotonic()
+        try:
+            one.save() if name == "report" else one.create()
+        except messaging.MessagingTimeout:
+            took[name] = time.monotonic() - begun
+    assert 0.5 < took["report"] < 4 < took["other"], took
+
+
+TRIALS = {call.__name__: call for call in (requests, rescheduled, explained, unclaimed, report)}
 
 if __name__ == "__main__":
     TRIALS[sys.argv[1]](*sys.argv[2:])

@@ -13,6 +13,6 @@ TRIALS = Path(__file__).with_name("nova_interrupted_trials.py")
 
 
 @needs_services
-@pytest.mark.parametrize("trial", ["requests", "rescheduled", "explained", "unclaimed"])
+@pytest.mark.parametrize("trial", ["requests", "rescheduled", "explained", "unclaimed", "report"])
 def test_none_stays_in_between_and_each_says_why(trial: str) -> None:
     tried(TRIALS, trial)

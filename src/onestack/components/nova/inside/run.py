@@ -52,11 +52,10 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     import os_brick
     import os_vif
     from nova.compute import rpcapi
-    from nova.conductor import rpcapi as conductor_rpcapi
     from nova.objects import base
     from oslo_service import opts
 
-    from onestack.components.nova.inside import interrupted, moved_volumes, volumes
+    from onestack.components.nova.inside import interrupted, moved_volumes, reports, volumes
 
     if elsewhere := spec.arguments.get("elsewhere"):
         _may_go(**json.loads(elsewhere))
@@ -68,7 +67,7 @@ def compute(spec: Process, sockets: dict[str, socket]) -> None:
     os_vif.initialize()
     # compute reaches the database only through the conductor
     nova.db.main.api.DISABLE_DB_ACCESS = True
-    base.NovaObject.indirection_api = conductor_rpcapi.ConductorAPI()
+    base.NovaObject.indirection_api = reports.Conductor()
     if trusted := spec.arguments.get("trusted"):
         messaging.admit_only(callers.admits(json.loads(trusted)))
     made = _service("nova-compute", topic=rpcapi.RPC_TOPIC, topic_alt=rpcapi.RPC_TOPIC_ALT)
