@@ -85,23 +85,23 @@ class Moving:
         identity = server["id"]
         if server["status"] != OFF:
             return self.compute.migrate_live(identity)
-        self.begun.add(identity, self.host, self._newest(identity).get("uuid", ""))
+        newest: Item = next(iter(self.compute.migrations(identity)), {})
+        self.begun.add(identity, self.host, newest.get("uuid", ""))
         why = self.compute.migrate_cold(identity)
         if why:
             self.begun.drop(identity)
         return why
 
-    def _newest(self, identity: str) -> Item:
-        return next(iter(self.compute.migrations(identity)), {})
-
-    def _is_ours(self, identity: str, newest: Item) -> bool:
-        """Whether the move that waits to be confirmed is one that a drain has begun."""
-        before = self.begun.of(self.host).get(identity)
-        return (
-            before is not None
-            and newest.get("uuid") != before
+    def _ours(self, identity: str) -> Item | None:
+        """The move that waits to be confirmed, if a drain has begun it: the first one after what
+        was noted. Of a second one nobody knows whose it is."""
+        newest, *older = self.compute.migrations(identity)
+        before = older[0]["uuid"] if older else ""
+        ours = (
+            self.begun.of(self.host).get(identity) == before
             and (newest["migration_type"], newest["source_compute"]) == ("migration", self.host)
         )
+        return newest if ours else None
 
     def _left(self, server: Item, why: str) -> list[Left]:
         if not why:
@@ -168,11 +168,11 @@ class Moving:
         if now["status"] == "ERROR":
             return str((now.get("fault") or {}).get("message") or "nova gave up")
         if now["status"] == WAITS:
-            newest = self._newest(identity)
-            if not self._is_ours(identity, newest):
+            ours = self._ours(identity)
+            if ours is None:
                 return STAYS[WAITS]
             # it is confirmed a moment before its server says so
-            return (newest["status"] == "finished" and self.compute.confirm(identity)) or None
+            return (ours["status"] == "finished" and self.compute.confirm(identity)) or None
         if now[HOST] != self.host:
             self.say(f"{now['name']} is on {now[HOST]}")
             return ""

@@ -386,6 +386,7 @@ def test_what_others_have_begun_is_not_confirmed(
         migrations=[
             migration("id-resized", "resize", "finished"),
             migration("id-moved", "resize", "finished"),
+            {**migration("id-moved", "migration", "confirmed"), "uuid": "m-before"},
             migration("id-back", "migration", "finished", source="web2"),
         ],
     )
@@ -395,6 +396,26 @@ def test_what_others_have_begun_is_not_confirmed(
     assert nova.asked == []
     told = capsys.readouterr().err
     assert told.count("waits to be confirmed") == 3
+
+
+@pytest.mark.parametrize("before", ["", "m-before"])
+@pytest.mark.parametrize("what", ["drain", "undrain"])
+def test_who_moves_it_himself_after_a_killed_drain_keeps_the_way_back(
+    typed: Any, etc: Path, before: str, what: str
+) -> None:
+    """He has reverted the drain's move: his own from the same host looks just like it."""
+    older = [{**migration("id-off", "migration", "confirmed"), "uuid": before}] if before else []
+    nova = Nova(
+        [server("off", "head", status="VERIFY_RESIZE")],
+        migrations=[
+            migration("id-off", "migration", "finished"),
+            migration("id-off", "migration", "reverted"),
+            *older,
+        ],
+    )
+    (etc / "etc" / "draining.json").write_text(json.dumps({"id-off": ["web1", before]}))
+    assert typed(nova, what) == 1
+    assert nova.asked == [] and nova.migrations[0]["status"] == "finished"
 
 
 def test_a_note_that_is_damaged_is_said(typed: Any, etc: Path) -> None:
