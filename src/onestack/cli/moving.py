@@ -35,9 +35,9 @@ def run(cloud: Cloud, args: argparse.Namespace) -> int:
         return evacuated(ctx, compute, name, service, args.yes)
 
 
-def begun(ctx: Context) -> Begun:
+def begun(ctx: Context, host: str) -> Begun:
     """Kept by the cloud, root's: what a drain that is killed has done with servers that are off."""
-    return Begun(ctx.cloud.etc / "draining.json")
+    return Begun(ctx.cloud.etc / f"draining-{host}.json")
 
 
 def host_of(ctx: Context, text: str) -> str:
@@ -76,9 +76,12 @@ def drained(ctx: Context, compute: Compute, name: str, service: Item) -> int:
     if service["status"] != "disabled":
         compute.change_service(service["id"], status="disabled", disabled_reason=REASON)
     output.say(f"{name} is given no more servers.")
-    left = Moving(compute, name, begun(ctx), output.say).drained()
+    left = Moving(compute, name, begun(ctx, name), output.say).drained()
+    stay = [one for one in left if one.there]
+    if stay:
+        tell(stay, f"{len(stay)} of {len(servers)} servers are still on {name}:")
+    tell_elsewhere([one for one in left if not one.there], name)
     if left:
-        tell(left, f"{len(left)} of {len(servers)} servers are still on {name}:")
         return 1
     output.say(f"{name} has no servers. It takes some again after: onestack host undrain {name}")
     return 0
@@ -95,9 +98,8 @@ def undrained(ctx: Context, compute: Compute, name: str, service: Item) -> int:
     if service["status"] == "disabled":
         compute.change_service(service["id"], status="enabled")
     output.say(f"{name} is given servers.")
-    left = Moving(compute, name, begun(ctx), output.say).ended()
-    if left:
-        tell(left, f"{len(left)} servers that a drain of {name} has moved are not well:")
+    left = Moving(compute, name, begun(ctx, name), output.say).ended()
+    tell_elsewhere(left, name)
     return int(bool(left))
 
 
@@ -125,7 +127,7 @@ def evacuated(ctx: Context, compute: Compute, name: str, service: Item, yes: boo
             "they would run twice",
             "say so with --yes",
         )
-    left = Moving(compute, name, begun(ctx), output.say).evacuated()
+    left = Moving(compute, name, begun(ctx, name), output.say).evacuated()
     if left:
         tell(left, f"{len(left)} of {len(servers)} servers of {name} were not made anew:")
         return 1
@@ -134,6 +136,11 @@ def evacuated(ctx: Context, compute: Compute, name: str, service: Item, yes: boo
         f"onestack host remove {name}"
     )
     return 0
+
+
+def tell_elsewhere(left: list[Left], name: str) -> None:
+    if left:
+        tell(left, f"{len(left)} servers have left {name}, which keeps what they were:")
 
 
 def tell(left: list[Left], what: str) -> None:

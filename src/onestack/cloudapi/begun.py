@@ -16,31 +16,19 @@ from onestack.model.errors import OnestackError
 
 @dataclass(frozen=True)
 class Begun:
-    """``path`` is root's: JSON, by server's id: host, and the newest migration before (uuid)."""
+    """Of one host. ``path`` is root's: JSON, by server's id: the newest migration before (uuid;
+    empty: none was)."""
 
     path: Path
 
-    def of(self, host: str) -> dict[str, str]:
-        """Server's id to the migration that was its newest before it was sent; empty: none was."""
-        return {one: before for one, (name, before) in self._read().items() if name == host}
-
-    def add(self, server: str, host: str, before: str) -> None:
-        """Raises `OnestackError` where it cannot be written."""
-        self._write(self._read() | {server: (host, before)})
-
-    def drop(self, server: str) -> None:
-        """One that is not there is no mistake. Raises as `add`."""
-        found = self._read()
-        if found.pop(server, None):
-            self._write(found)
-
-    def _read(self) -> dict[str, tuple[str, str]]:
+    def servers(self) -> dict[str, str]:
+        """Server's id to the migration that was its newest before it was sent."""
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
-            return {str(one): (str(host), str(before)) for one, (host, before) in found.items()}
+            return {str(one): str(before) for one, before in found.items()}
         except FileNotFoundError:
             return {}
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, AttributeError) as error:
             raise OnestackError(
                 f"{self.path} does not say which servers a drain has sent on",
                 f"it is damaged: {error}",
@@ -48,7 +36,17 @@ class Begun:
                 "to be confirmed; confirm them, remove the file, and run the same command again",
             ) from None
 
-    def _write(self, found: dict[str, tuple[str, str]]) -> None:
+    def add(self, server: str, before: str) -> None:
+        """Raises `OnestackError` where it cannot be written."""
+        self._write(self.servers() | {server: before})
+
+    def drop(self, server: str) -> None:
+        """One that is not there is no mistake. Raises as `add`."""
+        found = self.servers()
+        if found.pop(server, None) is not None:
+            self._write(found)
+
+    def _write(self, found: dict[str, str]) -> None:
         try:
             if found:
                 write(self.path, json.dumps(found, indent=1) + "\n", 0o600)

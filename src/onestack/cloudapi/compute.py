@@ -164,6 +164,15 @@ class Compute:
         )
         return list(answer.json()["migrations"])
 
+    def waiting(self, host: str) -> list[str]:
+        """Servers (ids) that have gone from there and may come back; of some that is over."""
+        answer = self.session.get(
+            f"{self.url}/os-migrations",
+            params={"source_compute": host, "status": "finished"},
+            headers=_MOVING,
+        )
+        return sorted({one["instance_uuid"] for one in answer.json()["migrations"]})
+
     def why_failed(self, server: str, action: str) -> str:
         """What nova says of the last ``action`` (``live-migration``, ``migrate``) of a server."""
         url = f"{self.url}/servers/{server}/os-instance-actions"

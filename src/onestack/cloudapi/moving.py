@@ -39,11 +39,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Left:
-    """A server that is where it was, and why."""
+    """A server that the host is not rid of, and why; ``there`` is whether it is on the host, and
+    else it is elsewhere."""
 
     identity: str
     name: str
     why: str
+    there: bool
 
 
 @dataclass(frozen=True)
@@ -56,24 +58,40 @@ class Moving:
     say: Say
 
     def drained(self) -> list[Left]:
-        """Each that can is moved, as it runs or as it is off; those that stay.
+        """Each that can is moved, as it runs or as it is off; those that stay, and those elsewhere
+        that may come back.
 
         Raises `OnestackError`.
         """
-        return self.ended() + self._each("live-migration", _stays, self._send)
+        left = self.ended() + self._each("live-migration", _stays, self._send)
+        told = {one.identity for one in left}
+        return left + [one for one in self._may_come_back() if one.identity not in told]
 
     def ended(self) -> list[Left]:
         """What another drain has begun that was killed: those that are elsewhere, and not well."""
         left = []
-        for identity in self.begun.of(self.host):
+        for identity in self.begun.servers():
             server = self.compute.server(identity)
             if server is not None and (server["status"] == WAITS or _under_way(server, cold=True)):
                 why = self._awaited(server, "migrate")
-                now = self.compute.server(identity)
-                if now is not None and now[HOST] != self.host:
-                    left += self._left(server, why)
-            self.begun.drop(identity)
+                left += [one for one in self._left(server, why) if not one.there]
+            self._forget(identity)
         return left
+
+    def _may_come_back(self) -> list[Left]:
+        """Whoever moved them, or gave them another flavor: the host alone has what they were."""
+        left = []
+        for identity in self.compute.waiting(self.host):
+            server = self.compute.server(identity)
+            if server is not None and server["status"] == WAITS and server[HOST] != self.host:
+                left += self._left(server, STAYS[WAITS])
+        return left
+
+    def _forget(self, identity: str) -> None:
+        """What a drain has noted of it, unless it is still to be confirmed."""
+        server = self.compute.server(identity)
+        if server is None or server["status"] != WAITS:
+            self.begun.drop(identity)
 
     def evacuated(self) -> list[Left]:
         """Each is made anew elsewhere; those that are not. Raises `OnestackError`."""
@@ -85,29 +103,31 @@ class Moving:
         identity = server["id"]
         if server["status"] != OFF:
             return self.compute.migrate_live(identity)
-        self.begun.add(identity, self.host, self._newest(identity).get("uuid", ""))
+        newest: Item = next(iter(self.compute.migrations(identity)), {})
+        self.begun.add(identity, newest.get("uuid", ""))
         why = self.compute.migrate_cold(identity)
         if why:
             self.begun.drop(identity)
         return why
 
-    def _newest(self, identity: str) -> Item:
-        return next(iter(self.compute.migrations(identity)), {})
-
-    def _is_ours(self, identity: str, newest: Item) -> bool:
-        """Whether the move that waits to be confirmed is one that a drain has begun."""
-        before = self.begun.of(self.host).get(identity)
-        return (
-            before is not None
-            and newest.get("uuid") != before
+    def _ours(self, identity: str) -> Item | None:
+        """The move that waits to be confirmed, if a drain has begun it: the first one after what
+        was noted. Of a second one nobody knows whose it is."""
+        newest, *older = self.compute.migrations(identity)
+        before = older[0]["uuid"] if older else ""
+        ours = (
+            self.begun.servers().get(identity) == before
             and (newest["migration_type"], newest["source_compute"]) == ("migration", self.host)
         )
+        return newest if ours else None
 
     def _left(self, server: Item, why: str) -> list[Left]:
-        if not why:
+        now = self.compute.server(server["id"]) if why else None
+        if now is None:
             return []
-        self.say(f"{server['name']} ({server['id']}) stays: {why}")
-        return [Left(server["id"], server["name"], why)]
+        there = now[HOST] == self.host
+        self.say(f"{now['name']} ({now['id']}) {'stays' if there else 'is not done'}: {why}")
+        return [Left(now["id"], now["name"], why, there)]
 
     def _each(
         self, action: str, stays: Callable[[Item], str], move: Callable[[Item], str]
@@ -125,9 +145,10 @@ class Moving:
                 why = stays(server) or move(server)
             if not why:
                 self.say(f"{name} ({identity}) moves: {number} of {len(servers)}")
-                cold = identity in self.begun.of(self.host)
+                cold = identity in self.begun.servers()
                 why = self._awaited(server, "migrate" if cold else action)
-                self.begun.drop(identity)
+                if cold:
+                    self._forget(identity)
             left += self._left(server, why)
         return left
 
@@ -168,11 +189,11 @@ class Moving:
         if now["status"] == "ERROR":
             return str((now.get("fault") or {}).get("message") or "nova gave up")
         if now["status"] == WAITS:
-            newest = self._newest(identity)
-            if not self._is_ours(identity, newest):
+            ours = self._ours(identity)
+            if ours is None:
                 return STAYS[WAITS]
             # it is confirmed a moment before its server says so
-            return (newest["status"] == "finished" and self.compute.confirm(identity)) or None
+            return (ours["status"] == "finished" and self.compute.confirm(identity)) or None
         if now[HOST] != self.host:
             self.say(f"{now['name']} is on {now[HOST]}")
             return ""

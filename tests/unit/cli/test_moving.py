@@ -6,8 +6,10 @@ import argparse
 import http.server
 import itertools
 import json
+import re
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +19,12 @@ import pytest
 from keystoneauth1.noauth import NoAuth
 
 from onestack.cli import moving
+from onestack.cloudapi import begun as notes
 from onestack.cloudapi import moving as verb
 from onestack.cloudapi.compute import Compute
 from onestack.cloudapi.session import CloudSession
 from onestack.components import ALL
+from onestack.kernel.files import write
 from onestack.model.errors import BadAnswers, OnestackError
 from tests.unit.components.rooms import context
 
@@ -121,8 +125,9 @@ class Nova:
             assert "host=web1" in query and "all_tenants=True" in query
             return 200, {"servers": [s for s in self.servers if s[HOST] == "web1"]}
         if parts == ["os-migrations"]:
-            asked = query.removeprefix("instance_uuid=")
-            mine = [m for m in self.migrations if m["instance_uuid"] == asked]
+            asked = dict(urllib.parse.parse_qsl(query))
+            assert asked.keys() in ({"instance_uuid"}, {"source_compute", "status"})
+            mine = [m for m in self.migrations if asked.items() <= m.items()]
             return 200, {"migrations": mine}
         found = self.one(parts[1])
         if found is None:
@@ -157,6 +162,8 @@ class Nova:
         (action,) = body
         mine = [m for m in self.migrations if m["instance_uuid"] == identity]
         if action == "confirmResize":
+            if self.state != "up":
+                return 409, {"conflictingRequest": {"message": "Service is unavailable"}}
             if not mine or mine[0]["status"] != "finished":
                 return 400, {"badRequest": {"message": "Instance has not been resized."}}
             mine[0]["status"], found["looks"] = "confirming", 0
@@ -288,7 +295,7 @@ def test_a_drain_that_was_killed_goes_on(typed: Any) -> None:
 
 
 def begun(nova_of: Path) -> dict[str, Any]:
-    file = nova_of / "etc" / "draining.json"
+    file = nova_of / "etc" / "draining-web1.json"
     return dict(json.loads(file.read_text())) if file.exists() else {}
 
 
@@ -356,7 +363,7 @@ def test_a_drain_killed_over_one_that_is_off(
         patched.setattr(time, "sleep", killed)
         with pytest.raises(KeyboardInterrupt):
             typed(nova, "drain")
-    assert begun(etc)["id-off"][0] == "web1"
+    assert begun(etc) == {"id-off": ""}
     if moment == "asked":
         # nova has not written down that there is a migration
         nova.migrations.clear()
@@ -386,19 +393,116 @@ def test_what_others_have_begun_is_not_confirmed(
         migrations=[
             migration("id-resized", "resize", "finished"),
             migration("id-moved", "resize", "finished"),
+            {**migration("id-moved", "migration", "confirmed"), "uuid": "m-before"},
             migration("id-back", "migration", "finished", source="web2"),
         ],
     )
-    note = {"id-moved": ["web1", "m-before"], "id-back": ["web1", ""]}
-    (etc / "etc" / "draining.json").write_text(json.dumps(note))
+    note = {"id-moved": "m-before", "id-back": ""}
+    (etc / "etc" / "draining-web1.json").write_text(json.dumps(note))
     assert typed(nova, "drain") == 1
     assert nova.asked == []
     told = capsys.readouterr().err
     assert told.count("waits to be confirmed") == 3
 
 
+@pytest.mark.parametrize("before", ["", "m-before"])
+@pytest.mark.parametrize("what", ["drain", "undrain"])
+def test_who_moves_it_himself_after_a_killed_drain_keeps_the_way_back(
+    typed: Any, etc: Path, before: str, what: str
+) -> None:
+    """He has reverted the drain's move: his own from the same host looks just like it."""
+    older = [{**migration("id-off", "migration", "confirmed"), "uuid": before}] if before else []
+    nova = Nova(
+        [server("off", "head", status="VERIFY_RESIZE")],
+        migrations=[
+            migration("id-off", "migration", "finished"),
+            migration("id-off", "migration", "reverted"),
+            *older,
+        ],
+    )
+    (etc / "etc" / "draining-web1.json").write_text(json.dumps({"id-off": before}))
+    assert typed(nova, what) == 1
+    assert nova.asked == [] and nova.migrations[0]["status"] == "finished"
+
+
+@pytest.mark.parametrize("what", ["drain", "undrain"])
+def test_what_could_not_be_confirmed_is_told_and_confirmed_later(
+    typed: Any, etc: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    """The host was started anew meanwhile."""
+    moved = migration("id-off", "migration", "finished")
+    nova = Nova([server("off", "head", status="VERIFY_RESIZE")], migrations=[moved], state="down")
+    (etc / "etc" / "draining-web1.json").write_text(json.dumps({"id-off": ""}))
+    assert typed(nova, what) == 1
+    told = capsys.readouterr().err
+    assert "1 servers have left web1" in told and "Service is unavailable" in told
+    assert "still on web1" not in told and begun(etc) == {"id-off": ""}
+    nova.state = "up"
+    assert typed(nova, what) == 0
+    assert (nova.servers[0]["status"], begun(etc)) == ("SHUTOFF", {})
+
+
+def test_one_that_a_drain_sends_and_cannot_confirm_is_not_still_there(
+    typed: Any, etc: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nova = Nova([server("off", status="SHUTOFF")])
+
+    def ends(seconds: float) -> None:
+        nova.state = "down"
+
+    monkeypatch.setattr(time, "sleep", ends)
+    assert typed(nova, "drain") == 1
+    told = capsys.readouterr().err
+    assert "1 servers have left web1" in told and told.count("id-off") == 1
+    assert "still on web1" not in told and begun(etc) == {"id-off": ""}
+
+
+def test_a_host_that_keeps_what_others_go_back_to_is_not_empty(
+    typed: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user's, with another flavor elsewhere; of some it is over, or they are gone."""
+    nova = Nova(
+        [
+            server("resized", "head", status="VERIFY_RESIZE"),
+            server("from-web2", "head", status="VERIFY_RESIZE"),
+            server("again", "head"),
+        ],
+        migrations=[
+            migration("id-resized", "resize", "finished"),
+            migration("id-from-web2", "resize", "finished", source="web2"),
+            migration("id-again", "resize", "finished"),
+            migration("id-deleted", "resize", "finished"),
+        ],
+    )
+    assert typed(nova, "drain") == 1
+    said = capsys.readouterr()
+    assert "has no servers" not in said.out and nova.asked == []
+    assert "1 servers have left web1, which keeps what they were" in said.err
+    assert "resized (id-resized): its resize waits" in said.err
+    assert not re.search("from-web2|again|deleted", said.err)
+    nova.servers[0]["status"] = "ACTIVE"
+    assert typed(nova, "drain") == 0
+
+
+def test_drains_of_two_hosts_do_not_lose_each_others_notes(
+    etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each writes between the other's look and its writing."""
+    ctx = context(etc, *ALL)
+    one, other = (moving.begun(ctx, name) for name in ("web1", "web2"))
+
+    def late(*given: Any) -> None:
+        monkeypatch.undo()
+        other.add("id-other", "m-2")
+        write(*given)
+
+    monkeypatch.setattr(notes, "write", late)
+    one.add("id-one", "m-1")
+    assert (one.servers(), other.servers()) == ({"id-one": "m-1"}, {"id-other": "m-2"})
+
+
 def test_a_note_that_is_damaged_is_said(typed: Any, etc: Path) -> None:
-    (etc / "etc" / "draining.json").write_text("{")
+    (etc / "etc" / "draining-web1.json").write_text("{")
     with pytest.raises(OnestackError, match="does not say which servers"):
         typed(Nova([]), "drain")
 

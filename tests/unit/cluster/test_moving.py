@@ -105,6 +105,7 @@ def test_each_host_is_reached_where_it_is(moving: Context) -> None:
         assert options["live_migration_scheme"] == "tls"
         assert options["live_migration_with_native_tls"] == "true"
         assert options["live_migration_inbound_addr"] == address
+        assert options["migration_inbound_addr"] == address
         assert f'migration_address = "{address}"' in text(ctx, "qemu.conf")
         assert "default_tls_x509_verify = 1" in text(ctx, "qemu.conf")
         assert libvirtd(ctx).mounts["/etc/pki"].startswith(str(ctx.cloud.root))

@@ -79,6 +79,10 @@ def goes(shown: str, port: str, here: str, there: str) -> None:
         both.mkdir(parents=True)
         assert one._is_path_shared_with(HOST, str(both)) is True
         assert not [*both.iterdir()]
+        # what is removed there would be the only one
+        (both / "disk").write_text("it")
+        way.remove_dir(HOST, str(both))
+        assert [*both.iterdir()] == [both / "disk"] and (both / "disk").read_text() == "it"
 
     disk = own / "disk"
     with disk.open("wb") as file:
@@ -155,6 +159,13 @@ def full(shown: str, port: str, here: str) -> None:
     target = f"{HOST}:{own}/disk"
     told = refused(way.copy_file, str(own / "disk"), target)
     assert "No space left" in told, told
+    # by so little that all of it was sent when libvirtd found out, which it does not say then
+    for over in (100, 300, 1100):
+        (own / "disk").write_bytes(os.urandom(16 * MIB + over * 1024))
+        told = refused(way.copy_file, str(own / "disk"), target)
+        assert "No space left" in told or "were written" in told, told
+        with way.driver._connected(HOST) as there, files_elsewhere._folder(there, own) as pool:
+            assert pool.listVolumes() == []
     way.copy_file(str(own / "small"), target)
     way.remove_dir(HOST, str(own))
 

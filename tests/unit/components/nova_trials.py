@@ -29,6 +29,7 @@ from nova.conf import CONF
 from nova.console.securityproxy import rfb
 from nova.virt.libvirt import driver, guest, migration
 from nova.virt.libvirt import host as libvirt_host
+from oslo_concurrency.processutils import ProcessExecutionError
 
 import onestack.components.nova.inside.preload  # noqa: F401 -- first, for native threads
 from onestack.components.nova.inside import (
@@ -575,6 +576,11 @@ def refused_cold() -> None:
             assert Path(f"{one.folder}_resize", "disk").exists() and (one.folder / "disk").exists()
 
 
+def said_by(log: mock.Mock) -> str:
+    text, *values = log.call_args.args
+    return str(text % tuple(values))
+
+
 def failed_cold() -> None:
     """A copy that ends in the middle: the server is what it was, and the other end has nothing."""
     upstream = driver.LibvirtDriver.migrate_disk_and_power_off
@@ -584,18 +590,31 @@ def failed_cold() -> None:
             with tempfile.TemporaryDirectory() as place:
                 one = Cold(place, True, state)
 
+                def away(*given: Any) -> None:
+                    one.did.append(("remove_dir", *given))
+                    raise exception.MigrationError(reason="it starts anew")
+
                 def copy(src: str, dst: str, host: str, problem: Any = problem, **_: Any) -> None:
+                    one.driver._remotefs.remove_dir = away
                     files_elsewhere._copying.far(40)
                     if dst.endswith("eph0"):
                         raise problem
 
-                with mock.patch.object(driver.libvirt_utils, "copy_image", copy):
+                with (
+                    mock.patch.object(driver.libvirt_utils, "copy_image", copy),
+                    mock.patch.object(cold_moves, "LOG") as log,
+                ):
                     assert one.refused(attached()) is problem
+                assert log.warning.call_count == 1 and one.instance.progress == 0
+                assert "192.0.2.2" in (told := said_by(log.warning)) and str(one.folder) in told
                 assert sorted(p.name for p in one.folder.iterdir()) == ["disk", "disk.eph0"]
                 assert not Path(f"{one.folder}_resize").exists() and one.saved == [40, 40]
-                assert ("remove_dir", "192.0.2.2", str(one.folder)) in one.did
-                assert one.did[-1][0] == "finish_revert_migration"
-                assert one.did[-1][-1] == ("power_on", runs)
+                # upstream, which says nothing of what stays, and once more
+                removed = ("remove_dir", "192.0.2.2", str(one.folder))
+                reverted, last = one.did[-2:]
+                assert one.did.count(removed) == 2 and last == removed
+                assert reverted[0] == "finish_revert_migration"
+                assert reverted[-1] == ("power_on", runs)
     # who deletes it meanwhile wants it back nowhere
     driver.LibvirtDriver.migrate_disk_and_power_off = upstream
     with tempfile.TemporaryDirectory() as place:
@@ -620,12 +639,17 @@ def given_back() -> None:
         status="migrating", dest_compute="web1", dest_host="192.0.2.2", save=lambda: None
     )
 
+    # the second: upstream's own way, by ssh, where servers do not move any more
+    away = [exception.MigrationError(reason="away"), ProcessExecutionError(stderr="no shell")]
+
     def remove(*given: Any) -> None:
         did.append(given)
-        raise exception.MigrationError(reason="it is away, too")
+        raise away[0]
 
     begun = mock.patch.object(
-        manager.ComputeManager, "_init_instance", lambda self, context, one: did.append(one.uuid)
+        manager.ComputeManager,
+        "_init_instance",
+        lambda self, context, one: did.append((one.uuid, one.progress)),
     )
     found = mock.patch.object(
         objects.Migration, "get_by_id_and_instance", lambda context, number, uuid: migration
@@ -641,20 +665,26 @@ def given_back() -> None:
             did.clear()
             moves = SimpleNamespace(migration_id=3)
             one = SimpleNamespace(uuid=SERVER, host=host, task_state=task, migration_context=moves)
+            one.progress = 40
             service._init_instance(None, one)
             return did
 
         path = ("192.0.2.2", f"/instances/{SERVER}")
         for host, task in (("head", None), ("head", "resize_migrated")):
-            assert starts(host, task) == [SERVER]
-        assert starts("web1", "resize_migrating") == [SERVER] and migration.status == "migrating"
-        assert starts("head", "resize_migrating") == [SERVER, "allocation", path]
-        assert migration.status == "error"
+            assert starts(host, task) == [(SERVER, 40)]
+        assert starts("web1", "resize_migrating") == [(SERVER, 40)]
+        assert migration.status == "migrating"
+        while away:
+            with mock.patch.object(cold_moves, "LOG") as log:
+                assert starts("head", "resize_migrating") == [(SERVER, 0), "allocation", path]
+            assert path[0] in (told := said_by(log.warning)) and path[1] in told
+            assert not log.exception.called and migration.status == "error"
+            away.pop(0)
         migration.dest_compute = "head"
-        assert starts("head", "resize_migrating") == [SERVER, "allocation"]
+        assert starts("head", "resize_migrating") == [(SERVER, 0), "allocation"]
         # and the other servers are not kept waiting by one
         service._revert_allocation = mock.Mock(side_effect=RuntimeError("placement"))
-        assert starts("head", "resize_migrating") == [SERVER]
+        assert starts("head", "resize_migrating") == [(SERVER, 0)]
 
 
 def forgotten() -> None:
@@ -671,6 +701,13 @@ def forgotten() -> None:
     with mock.patch.object(objects.MigrationList, "get_by_filters", found):
         cold_moves.forget_failed(service)
     assert ended == [1] and service._pending_dest_resizes == {"goes": 2}
+    # who knows it is gone, or says nothing: what comes after that is to come
+    silent = threading.Event()
+    for answer in (mock.Mock(side_effect=RuntimeError("the bus")), lambda *_: silent.wait()):
+        asked = mock.patch.object(objects.MigrationList, "get_by_filters", answer)
+        with asked, mock.patch.object(cold_moves, "ASKING", 0.1):
+            cold_moves.forget_failed(service)
+    silent.set()
     # which upstream has from its start
     assert "self._pending_dest_resizes = {}" in inspect.getsource(manager.ComputeManager.__init__)
 

@@ -126,6 +126,22 @@ def test_another_address_is_another_certificate(controller: Context) -> None:
     assert sum("certificate that this host shows" in what for what in made(there)) == 3
 
 
+def test_who_commands_libvirtd_alone_reads_its_key(
+    controller: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nova's API and its proxy of consoles are of another group; where servers stay none is."""
+    own = {"libvirt": "daemon", "nova": "nogroup"}
+    monkeypatch.setattr(Cloud, "user", lambda self, service: own.get(service, "root"))
+    for change in peers.ensure_carriers(controller):
+        change.do()
+    folder = hosts.carriers(controller)
+    assert {path.group() for path in (folder, *folder.iterdir())} == {"daemon"}
+    stays = cloud(controller.cloud.root, move="n")
+    (left,) = (one for one in Door()._certificates(stays) if str(folder) in one.what)
+    left.do()
+    assert not folder.exists() and list(peers.ensure_carriers(stays)) == []
+
+
 def test_a_dry_run_says_what_it_would_make(tmp_path: Path) -> None:
     ctx = cloud(tmp_path / "cloud")
     said = [

@@ -255,7 +255,7 @@ class Door(Component):
             yield from authority.ensure_shown(ctx)
             if hosts.purposes(ctx):
                 yield from peers.ensure_shown(ctx)
-                yield from peers.ensure_carriers(ctx)
+            yield from peers.ensure_carriers(ctx)
             return
         gone = [one.serial for one in Membership(place(ctx)).revoked()]
         signers = ctx.cloud.user(self.name)
@@ -264,7 +264,7 @@ class Door(Component):
         if hosts.purposes(ctx):
             yield from peers.ensure_own(ctx)
             yield from peers.ensure_shown(ctx)
-            yield from peers.ensure_carriers(ctx)
+        yield from peers.ensure_carriers(ctx)
         if ctx.offers(hosts.VOLUMES):
             yield from peers.ensure_volumes(ctx)
 

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 from onestack.cluster.protocol import LIBVIRT, VOLUMES, holder
 from onestack.components import hosts
 from onestack.components.door import authority
-from onestack.host.files import ensure_directory, ensure_file, ensure_owner, write_file
+from onestack.host.files import (
+    ensure_directory,
+    ensure_file,
+    ensure_owner,
+    remove_tree,
+    write_file,
+)
 from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.errors import OnestackError
@@ -171,10 +177,15 @@ def ensure_carriers(ctx: Context) -> Iterator[Change]:
     """What the compute service shows to another host's libvirtd: what this host's libvirtd does.
 
     It commands that one as it is, and by it the others: a key of its own would open nothing less.
+    So who may read it is who gets at that one's socket; nova's other services do not. Where
+    servers do not move, or do no more, there is none.
     """
+    place, pki = hosts.carriers(ctx), hosts.pki(ctx)
     if LIBVIRT not in hosts.purposes(ctx):
+        if place.exists():
+            yield Change(f"remove {place}", functools.partial(remove_tree, place))
         return
-    place, group, pki = hosts.carriers(ctx), ctx.cloud.user("nova"), hosts.pki(ctx)
+    group = ctx.at("hypervisor").group
     certificate, key = _places(pki, LIBVIRT, "client")
     files = {
         "cacert.pem": pki / "CA" / "cacert.pem",

@@ -519,13 +519,17 @@ def _console(ctx: Context, url: str) -> dict[str, Value]:
 
 
 def _moving(ctx: Context) -> dict[str, Value]:
-    """How a server that runs goes to another host: by TLS, whatever the answer of old says."""
+    """How a server goes to another host: by TLS, whatever the answer of old says.
+
+    The second address is that of servers that are off; else it is the one of ``my_ip``.
+    """
     if not hosts.moving(ctx):
         return {"live_migration_scheme": str(ctx.answers["CONFIG_NOVA_COMPUTE_MIGRATE_PROTOCOL"])}
     return {
         "live_migration_scheme": "tls",
         "live_migration_with_native_tls": True,
         "live_migration_inbound_addr": ctx.host.addresses[Network.GUESTS],
+        "migration_inbound_addr": ctx.host.addresses[Network.GUESTS],
     }
 
 

@@ -8,6 +8,7 @@ taken. (Services' environment.)
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 from nova import context as nova_context
@@ -30,6 +31,8 @@ OF_A_GROUP = (
 )
 UNDER_WAY = ("pre-migrating", "migrating", "post-migrating")
 """States of a migration that another host is still at."""
+ASKING = 5.0
+"""Seconds for which a service that ends waits to hear of them."""
 
 LOG = log.getLogger("nova.onestack.cold_moves")
 
@@ -76,7 +79,11 @@ def refuse_or_finish(moving: bool) -> None:
             self.finish_revert_migration(
                 context, instance, network_info, None, block_device_info, power_on=runs
             )
+            # upstream did so, and does not tell whether it could
+            _remove_copied(self, dest, instance)
             raise exception.InstanceFaultRollback(problem) from problem
+        finally:
+            instance.progress = 0
 
     libvirt_driver.LibvirtDriver.migrate_disk_and_power_off = migrating
 
@@ -101,6 +108,8 @@ def give_back_at_start() -> None:
     @functools.wraps(begin)
     def init_instance(self: Any, context: Any, instance: Any) -> None:
         copied = instance.host == self.host and instance.task_state == task_states.RESIZE_MIGRATING
+        if copied:
+            instance.progress = 0  # upstream saves it
         begin(self, context, instance)
         if copied:
             try:
@@ -118,20 +127,38 @@ def _give_back(service: Any, context: Any, instance: Any) -> None:
     migration.status = "error"
     migration.save()
     service._revert_allocation(context, instance, migration)
-    if migration.dest_compute == service.host:
-        return
+    if migration.dest_compute != service.host:
+        _remove_copied(service.driver, migration.dest_host, instance)
+
+
+def _remove_copied(driver: Any, host: str, instance: Any) -> None:
+    """What has come to another host for nothing; it says so where that stays."""
+    folder = utils.get_instance_path(instance)
     try:
-        folder = utils.get_instance_path(instance)
-        service.driver._remotefs.remove_dir(migration.dest_host, folder)
-    except exception.MigrationError as problem:
-        LOG.warning("What was copied stays: %s", problem, instance=instance)
+        driver._remotefs.remove_dir(host, folder)
+    except Exception as problem:  # upstream's own way, where servers do not move
+        LOG.warning(
+            "What was copied stays on %s: %s. Remove %s there, unless hosts share it: until then "
+            "the server cannot go there as it runs.",
+            *(host, problem, folder),
+            instance=instance,
+        )
 
 
 def forget_failed(service: Any) -> None:
     """Resizes and moves to this host that were given up: nobody tells it, and as it ends upstream
-    waits for them, in vain."""
-    admin = nova_context.get_admin_context()
-    for server in list(service._pending_dest_resizes):
-        wanted = {"instance_uuid": server, "status": list(UNDER_WAY)}
-        if not objects.MigrationList.get_by_filters(admin, wanted):
-            service._end_pending_dest_resize_task(server)
+    waits for them, in vain. Who knows them may be gone, and is not waited for long."""
+
+    def ask() -> None:
+        admin = nova_context.get_admin_context()
+        try:
+            for server in list(service._pending_dest_resizes):
+                wanted = {"instance_uuid": server, "status": list(UNDER_WAY)}
+                if not objects.MigrationList.get_by_filters(admin, wanted):
+                    service._end_pending_dest_resize_task(server)
+        except Exception:  # of the bus, or of who is asked there
+            LOG.exception("Whether moves to this host were given up is not known.")
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(ASKING)

@@ -72,7 +72,7 @@ class OverTls(remotefs.RemoteFilesystemDriver):  # type: ignore[misc]
         told from those that do not."""
         path = _inside(dst_path, FILE)
         with self._connected(host) as there, _folder(there, path.parent) as pool:
-            pool.createXML(_volume(path.name, 0, 0o644, _owner(there)))
+            pool.createXML(_volume(path.name, 0o644, _owner(there)))
 
     def remove_file(self, host: str, dst_path: str, **unused: Any) -> None:
         path = _inside(dst_path, FILE)
@@ -89,12 +89,21 @@ class OverTls(remotefs.RemoteFilesystemDriver):  # type: ignore[misc]
             raise exception.InstanceFaultRollback(problem) from problem
 
     def remove_dir(self, host: str, dst_path: str, **unused: Any) -> None:
-        """With the files in it; one that is not there is no mistake."""
+        """With the files in it; one that is not there is no mistake.
+
+        One that hosts share stays: it is this host's too. Upstream asks whether they do, and takes
+        it for a no where nobody answered.
+        """
         path = _inside(dst_path, FOLDER)
         with self._connected(host) as there:
             if not _is_there(there, path):
                 return
             with _folder(there, path) as pool:
+                asked = path / f"{uuid.uuid4().hex}.tmp"
+                made = pool.createXML(_volume(asked.name, 0o644, _owner(there)))
+                if asked.exists():
+                    made.delete()
+                    return
                 for volume in pool.listAllVolumes():
                     volume.delete()
             _standing(there, _servers()).storageVolLookupByName(path.name).delete()
@@ -118,13 +127,18 @@ class OverTls(remotefs.RemoteFilesystemDriver):  # type: ignore[misc]
             about = os.fstat(file.fileno())
             if target.name in pool.listVolumes():
                 pool.storageVolLookupByName(target.name).delete()
-            wanted = _volume(target.name, about.st_size, about.st_mode & 0o777, _owner(there))
+            wanted = _volume(target.name, about.st_mode & 0o777, _owner(there))
             volume, stream = pool.createXML(wanted), there.newStream()
             try:
                 sparse = libvirt.VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM
                 volume.upload(stream, 0, about.st_size, sparse)
                 _poured(file.fileno(), about.st_size, stream, f"{source} to {host}")
                 stream.finish()
+                # libvirtd says nothing of what it could not write behind the last word
+                _, _, length = volume.infoFlags(libvirt.VIR_STORAGE_VOL_GET_PHYSICAL)
+                if length != about.st_size:
+                    reason = f"{source} to {host}: {length} of {about.st_size} bytes were written"
+                    raise exception.MigrationError(reason=f"{reason}; its disk may be full")
             except BaseException:
                 with contextlib.suppress(libvirt.libvirtError):
                     stream.abort()
@@ -266,10 +280,10 @@ def _pool(path: str, owner: tuple[str, str] | None = None) -> str:
     )
 
 
-def _volume(name: str, size: int, mode: int, owner: tuple[str, str]) -> str:
-    """A file that is taken as it is, whatever is in it."""
+def _volume(name: str, mode: int, owner: tuple[str, str]) -> str:
+    """A file that is taken as it is, whatever is in it; as long as what is written into it."""
     return (
-        f"<volume><name>{escape(name)}</name><capacity>{size}</capacity><allocation>0</allocation>"
+        f"<volume><name>{escape(name)}</name><capacity>0</capacity><allocation>0</allocation>"
         f"<target><format type='raw'/>{_access(mode, owner)}</target></volume>"
     )
 
