@@ -202,6 +202,30 @@ def test_a_command_outlives_its_asker_and_its_process_but_not_the_cloud(cloud: B
 
 
 @needs_root
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_nobody_waits_for_any_more_is_not_begun(bench: Bench, waits: bool) -> None:
+    """The supervisor was held up, and its asker has given up meanwhile."""
+    bench.launch(root_commands={"root": (SHELL,)})
+    place, file = bench.root / "run" / "supervisor" / "root.sock", bench.root / "begun"
+    (supervisor,) = proc.belonging(bench.root)
+    os.kill(supervisor, signal.SIGSTOP)
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(place))
+        request = json.dumps(["sh", "-c", f"echo >{file}"]).encode() + b"\n"
+        socket.send_fds(asking, [request], [0, 1, 2])
+        if waits:
+            asking.shutdown(socket.SHUT_WR)  # it has nothing more to say
+        else:
+            asking.close()
+        os.kill(supervisor, signal.SIGCONT)
+        if waits:
+            assert json.loads(asking.makefile().readline()) == {"code": 0}
+    word = "has run" if waits else "is gone, and has not run"
+    until(lambda: f"{word}: sh -c" in bench.log("supervisor"))
+    assert file.exists() == waits
+
+
+@needs_root
 def test_who_says_nothing_holds_nobody_up(cloud: Bench) -> None:
     place = str(cloud.root / "run" / "supervisor" / "root.sock")
     assert stat.S_IMODE(os.stat(place).st_mode) == 0o666
