@@ -28,6 +28,7 @@ from onestack.cluster.asking import HALF_WRITTEN, MOST, OUT, Spool, Unawaited, p
 from onestack.cluster.client import Line, NoDoor
 from onestack.cluster.following import INTERVAL
 from onestack.cluster.protocol import (
+    AT_ONCE,
     LONGEST,
     LONGEST_ANSWER,
     SERVER,
@@ -38,7 +39,7 @@ from onestack.cluster.protocol import (
 )
 from onestack.components import certificates
 from onestack.components.door.inside import answering
-from onestack.components.door.inside.answering import AT_ONCE, AWAY, MARGIN, Answering, Ran, ran
+from onestack.components.door.inside.answering import AWAY, MARGIN, Answering, Ran, ran
 from onestack.model.errors import OnestackError
 from tests.support.door import OpenDoor, needs_haproxy
 from tests.support.needs import needs_root
