@@ -19,6 +19,7 @@ import pytest
 from onestack.kernel import proc
 from onestack.model.process import Roster
 from onestack.model.root_command import ANY, Refused, RootCommand, chosen
+from onestack.supervise.privsep import peer_of
 from onestack.supervise.states import State
 from tests.unit.supervise.bench import SOURCE, Bench, needs_root, toy, until
 
@@ -207,10 +208,10 @@ def test_what_nobody_waits_for_any_more_is_not_begun(bench: Bench, waits: bool) 
     """The supervisor was held up, and its asker has given up meanwhile."""
     bench.launch(root_commands={"root": (SHELL,)})
     place, file = bench.root / "run" / "supervisor" / "root.sock", bench.root / "begun"
-    (supervisor,) = proc.belonging(bench.root)
-    os.kill(supervisor, signal.SIGSTOP)
     with socket.socket(socket.AF_UNIX) as asking:
         asking.connect(str(place))
+        supervisor = peer_of(asking).pid
+        os.kill(supervisor, signal.SIGSTOP)
         request = json.dumps(["sh", "-c", f"echo >{file}"]).encode() + b"\n"
         socket.send_fds(asking, [request], [0, 1, 2])
         if waits:
