@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from onestack.cluster.asking import Spool, Waiting, now, pause
 from onestack.cluster.following import Condition, Reports
 from onestack.cluster.membership import Member
-from onestack.cluster.protocol import Answer
+from onestack.cluster.protocol import AT_ONCE, Answer
 from onestack.components import hosts
 from onestack.components.door import verbs
 from onestack.model.cloud import Cloud
@@ -39,6 +39,8 @@ class Questions:
     cloud: Cloud
     verb: str
     seconds: float
+    coming: float
+    """Seconds within which a host comes for it, if it does."""
     asked: dict[str, Waiting | OnestackError]
     """By the hosts' names, in their order; or why one is not asked."""
 
@@ -47,7 +49,6 @@ class Questions:
         asked = self.asked[name]
         if isinstance(asked, OnestackError):
             raise asked
-        coming = COMES + 3 * pause(len(self.asked))
         while (found := asked.answer()) is None:
             passed = now() - (asked.ends - self.seconds)
             if asked.lost:
@@ -56,12 +57,13 @@ class Questions:
                     "the cloud's door had it, and could not keep it",
                     "onestack logs door",
                 )
-            if passed > coming and not asked.taken and asked.take_back():
+            late = passed > min(self.coming, self.seconds)
+            if late and not asked.taken and asked.take_back():
                 raise self._does_not_come(name, asked.identity, passed)
             if passed > self.seconds:
                 raise OnestackError(
                     f"{name} has not answered within {self.seconds:.0f} s",
-                    f"it has begun with `{self.verb}`, and may go on with it",
+                    f"it was given `{self.verb}`, and may have begun with it",
                     f"on {name}: onestack {self.verb}",
                 )
             time.sleep(LOOK)
@@ -74,7 +76,8 @@ class Questions:
             f"{name} does not come for what it is asked",
             f"not within {passed:.0f} s: it is away"
             + (f" (heard of last at {at})" if at else "")
-            + ", or has an older onestack; it will not run this later",
+            + f", or busy with {AT_ONCE} others, or has an older onestack; "
+            "it will not run this later",
             f"see whether it runs and reaches this machine: on {name}, onestack status",
         )
 
@@ -82,16 +85,20 @@ class Questions:
 @contextmanager
 def questions(
     cloud: Cloud,
-    known: Iterable[tuple[Member, Condition]],
+    meant: Iterable[tuple[Member, Condition]],
+    of: int,
     verb: str,
     words: Sequence[str],
     seconds: float,
 ) -> Iterator[Questions]:
-    """They are asked when this begins, and when it ends nobody is asked any more."""
+    """They are asked when this begins, and when it ends nobody is asked any more.
+
+    ``of`` so many hosts, by which each is told how often to come.
+    """
     place, closed = Spool(verbs.spool(cloud)), closed_door(cloud)
     asked: dict[str, Waiting | OnestackError] = {}
     try:
-        for member, at in known:
+        for member, at in meant:
             if at.word in NOT_ASKED:
                 asked[member.name] = _not_asked(member.name, at)
             elif closed:
@@ -101,7 +108,7 @@ def questions(
                     asked[member.name] = place.ask(member.identity, verb, words, seconds)
                 except OnestackError as error:
                     asked[member.name] = error
-        yield Questions(cloud, verb, seconds, asked)
+        yield Questions(cloud, verb, seconds, COMES + 3 * pause(of), asked)
     finally:
         for one in asked.values():
             if isinstance(one, Waiting):

@@ -13,6 +13,7 @@ import contextlib
 import io
 import itertools
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -61,21 +62,22 @@ def run(verb: str, args: argparse.Namespace, here: Here, words: Words, more: flo
     """
     if args.host is None:
         return here(args)
-    cloud, wanted = cloud_of(args), normal(args.host)
-    need_cloud(cloud)
-    own, members = _hosts(cloud, wanted)
-    if wanted == own:
-        return here(args)
-    if not members:
-        return _all((own, _captured(here, args)), (), _as_json(args))
-    asked = _checked(verb, args, words)
-    # Imported late: nobody else needs it, and `blame` has the standard library alone.
-    from onestack.cli.asked import questions
+    # Imported late, as the rest: without hosts `blame` has the standard library alone.
     from onestack.cli.main import need_root
 
     need_root(verb)
+    cloud, wanted = cloud_of(args), normal(args.host)
+    need_cloud(cloud)
+    own, meant, of = _hosts(cloud, wanted)
+    if wanted == own:
+        return here(args)
+    if not meant:
+        return _all((own, _captured(here, args)), (), _as_json(args))
+    asked = _checked(verb, args, words)
+    from onestack.cli.asked import questions
+
     seconds = SECONDS.get(verb, OTHERWISE) + more
-    with questions(cloud, members, verb, asked, seconds) as all_of_them:
+    with questions(cloud, meant, of, verb, asked, seconds) as all_of_them:
         if wanted != ALL:
             return _one(_told(all_of_them, wanted), wanted, _as_json(args))
         mine = _captured(here, args)
@@ -98,8 +100,8 @@ def _checked(verb: str, args: argparse.Namespace, words: Words) -> list[str]:
     return found
 
 
-def _hosts(cloud: Cloud, wanted: str) -> tuple[str, list[tuple[Member, Condition]]]:
-    """This machine's name in the cloud, and those of its other hosts that are meant.
+def _hosts(cloud: Cloud, wanted: str) -> tuple[str, list[tuple[Member, Condition]], int]:
+    """This machine's name in the cloud, those of its other hosts that are meant, and of how many.
 
     Raises `BadAnswers` for a name that none has, and `OnestackError` where this is no controller.
     """
@@ -110,7 +112,7 @@ def _hosts(cloud: Cloud, wanted: str) -> tuple[str, list[tuple[Member, Condition
     if kept := Places.of(cloud).kept():
         own = kept.standing.name
         if wanted == own:
-            return own, []
+            return own, [], 0
         raise OnestackError(
             "this machine is a host of the cloud, and not its controller",
             f"it is {own}, and knows no other; the controller is "
@@ -119,14 +121,14 @@ def _hosts(cloud: Cloud, wanted: str) -> tuple[str, list[tuple[Member, Condition
         )
     own, known = own_name(cloud), conditions(cloud)
     if wanted in (ALL, own):
-        return own, known if wanted == ALL else []
+        return own, known if wanted == ALL else [], len(known)
     found = [(member, at) for member, at in known if member.name == wanted]
     if not found:
         names = ", ".join((own, *(member.name for member, _ in known)))
         raise BadAnswers(
             f"the cloud has no host {wanted[:80]!r}", f"there are: {names}", "onestack host list"
         )
-    return own, found
+    return own, found, len(known)
 
 
 def _captured(here: Here, args: argparse.Namespace) -> Told:
@@ -217,15 +219,15 @@ def _read(text: str) -> Any:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return found if _flat(found) else None
+    return found if _writable(found) else None
 
 
-def _flat(value: Any, left: int = DEEPEST) -> bool:
-    """Whether it is not so deep that printing it would fail."""
+def _writable(value: Any, left: int = DEEPEST) -> bool:
+    """Whether it can be written as JSON again: not too deep, and with numbers that JSON has."""
     if isinstance(value, dict | list):
         inner = value.values() if isinstance(value, dict) else value
-        return left > 0 and all(_flat(one, left - 1) for one in inner)
-    return True
+        return left > 0 and all(_writable(one, left - 1) for one in inner)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _unreadable(name: str) -> OnestackError:

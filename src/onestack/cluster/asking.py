@@ -2,11 +2,11 @@
 
 A question is a file in a folder of the door's own, for one host, and becomes another by its name:
 
-    IDENTITY.ID.asked → IDENTITY.ID.taken → IDENTITY.ID.done, and IDENTITY.ID.answer beside it
+    IDENTITY.ID.asked → IDENTITY.ID.taken, and then IDENTITY.ID.answer beside it
 
-Each of these steps is one rename, which happens once: a question is handed out once, and answered
-once. Who asks holds a lock on its question for as long as it waits. The kernel lets go of that
-lock however it ends: what nobody waits for is handed to no host, and removed.
+Each of these steps happens once: a question is handed out once, and answered once. Who asks holds
+a lock on its question for as long as it waits. The kernel lets go of that lock however it ends:
+what nobody waits for is handed to no host, and removed.
 
 The folder's owner, which hears hosts, may be anybody's one day: root follows no link there, and
 reads plain files alone, so far.
@@ -42,10 +42,12 @@ PAUSE = 2.0
 LONGEST_PAUSE = 30.0
 RATE = 25.0
 """Times in a second that the door is asked for that at most, by all hosts together."""
+SWEEP = 60.0
+"""Seconds between two looks for what nobody waits for."""
 HALF_WRITTEN = 60.0
 """Seconds after which a file that has no name yet is nobody's."""
-ASKED, TAKEN, DONE, ANSWERED = "asked", "taken", "done", "answer"
-_NAME = re.compile(r"([0-9a-f-]{36})\.([0-9a-f]{32})\.(asked|taken|done|answer)")
+ASKED, TAKEN, ANSWERED = "asked", "taken", "answer"
+_NAME = re.compile(r"([0-9a-f-]{36})\.([0-9a-f]{32})\.(asked|taken|answer)")
 
 
 class Unawaited(OnestackError):
@@ -88,7 +90,7 @@ class Waiting:
     @property
     def lost(self) -> bool:
         """Whether the door had an answer and could not keep it."""
-        left = (self.spool.path(self.identity, self.id, state) for state in (ASKED, TAKEN, DONE))
+        left = (self.spool.path(self.identity, self.id, state) for state in (ASKED, TAKEN))
         return not any(path.exists() for path in left) and self.answer() is None
 
     def answer(self) -> Answer | None:
@@ -110,7 +112,7 @@ class Waiting:
     def withdraw(self) -> None:
         """At the end, once: nothing is left of it. What the host has begun it goes on with."""
         # In the order in which it goes from one to the next: it slips through nowhere.
-        for state in (ASKED, TAKEN, DONE, ANSWERED):
+        for state in (ASKED, TAKEN, ANSWERED):
             self.spool.remove(self.identity, self.id, state)
         os.close(self.lock)
 
@@ -171,9 +173,7 @@ class Spool:
 
     def take(self, identity: str) -> Question | None:
         """The next question for that host, which nobody is given once more."""
-        for owner, key, state in self._living():
-            if (owner, state) != (identity, ASKED):
-                continue
+        for key in self._waited_for(identity, ASKED):
             path = self.path(identity, key, ASKED)
             try:
                 kept = from_plain(_Kept, _read(path, LONGEST))
@@ -187,46 +187,59 @@ class Spool:
 
     def expects(self, identity: str) -> bool:
         """Whether that host is to answer something."""
-        return any((o, s) == (identity, TAKEN) for o, _, s in self._living())
+        return any(self._unanswered(identity))
 
     def answer(self, identity: str, said: Answer) -> None:
         """Keep it for who waits. Raises `Unawaited`, and `OSError` where it cannot be kept."""
-        if (identity, said.id, TAKEN) not in set(self._living()):
+        if said.id not in self._unanswered(identity):
             raise _not_asked()
-        done = self.path(identity, said.id, DONE)
+        new = self.folder / f".{secrets.token_hex(16)}.new"
         try:
-            self.path(identity, said.id, TAKEN).rename(done)
-        except FileNotFoundError:
+            write(new, json.dumps(to_plain(_fit(said))), 0o600)
+            os.link(new, self.path(identity, said.id, ANSWERED))
+        except FileExistsError:  # it is sent twice
             raise _not_asked() from None
-        try:
-            text = json.dumps(to_plain(_fit(said)))
-            write(self.path(identity, said.id, ANSWERED), text, 0o600)
         except OSError:
-            done.unlink(missing_ok=True)
+            self.remove(identity, said.id, TAKEN)
             raise
+        finally:
+            new.unlink(missing_ok=True)
 
-    def _living(self) -> Iterator[tuple[str, str, str]]:
-        """Identity, id and state of questions that somebody waits for; others are removed."""
-        try:
-            names = os.listdir(self.folder)
-        except FileNotFoundError:
-            return
-        found = []
-        for name in names:
-            if match := _NAME.fullmatch(name):
-                found.append(match.groups())
-            else:
-                self._forget_half_written(self.folder / name)
-        asked = {(owner, key) for owner, key, state in found if state != ANSWERED}
-        for owner, key, state in found:
+    def sweep(self) -> None:
+        """Remove what nobody waits for."""
+        for name in self._names():
+            path = self.folder / name
+            if not (match := _NAME.fullmatch(name)):
+                self._forget_half_written(path)
+                continue
+            owner, key, state = match.groups()
             if state == ANSWERED:
-                if (owner, key) not in asked:
-                    self.remove(owner, key, state)
-            elif _waited_for(self.path(owner, key, state)):
-                yield owner, key, state
+                abandoned = not self.path(owner, key, TAKEN).exists()
             else:
+                abandoned = _abandoned(path)
+            if abandoned:
                 self.remove(owner, key, state)
                 self.remove(owner, key, ANSWERED)
+
+    def _names(self) -> list[str]:
+        """By the time that one is looked at, it may be another, or gone."""
+        try:
+            return os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+
+    def _waited_for(self, identity: str, state: str) -> Iterator[str]:
+        """Ids of that host's questions in that state, but for those of who is gone."""
+        for name in self._names():
+            if name.startswith(identity) and (match := _NAME.fullmatch(name)):
+                owner, key, found = match.groups()
+                if (owner, found) == (identity, state) and not _abandoned(self.folder / name):
+                    yield key
+
+    def _unanswered(self, identity: str) -> Iterator[str]:
+        for key in self._waited_for(identity, TAKEN):
+            if not self.path(identity, key, ANSWERED).exists():
+                yield key
 
     def _forget_half_written(self, path: Path) -> None:
         """Of who was killed meanwhile."""
@@ -234,24 +247,20 @@ class Spool:
             if time.time() - path.lstat().st_mtime > HALF_WRITTEN:
                 path.unlink()
 
-    def sweep(self) -> None:
-        """Remove what nobody waits for."""
-        for _ in self._living():
-            pass
 
-
-def _waited_for(path: Path) -> bool:
+def _abandoned(path: Path) -> bool:
+    """Whether who asked is gone: a lock that was got says so, and nothing else does."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return False
+        return False  # it has another name by now; or files cannot be opened at this moment
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+    except OSError:
+        return False
     finally:
         os.close(handle)
-    return False
+    return True
 
 
 def _read(path: Path, most: int) -> Any:

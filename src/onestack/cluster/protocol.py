@@ -37,6 +37,8 @@ LONGEST = 64 * 1024
 """Bytes of a request."""
 LONGEST_ANSWER = 4 << 20
 """Bytes of a host's answer (`Answer`), which alone may be longer: 1 MiB of text, as JSON has it."""
+AT_ONCE = 4
+"""Questions that a host answers at once; others wait at the door."""
 CLOCKS = 5.0
 """Seconds by which two hosts' clocks may differ: nova tells by them who is alive."""
 

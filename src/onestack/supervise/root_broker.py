@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shlex
 import socket
 from pathlib import Path
@@ -79,7 +80,11 @@ class RootBroker:
             asking.answer(refused=str(refused))
             return
         words = command[known.leading :]
-        if known.as_root:
+        if asking.gone:
+            # It waited here for longer than its asker did: that one has told that it will not run.
+            log(f"root: pid {peer.pid} of {peer.user} is gone, and has not run: {_shown(words)}")
+            asking.answer()
+        elif known.as_root:
             self._run(asking, peer, known, words)
         else:
             log(f"root: pid {peer.pid} of {peer.user} runs, without root: {_shown(words)}")
@@ -129,6 +134,13 @@ class _Asking:
         self._closed = False
         loop.watch(sock, READ, self._ready)
         self._timer = loop.later(SECONDS, self._close)
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody is at the other end any more."""
+        end = select.poll()
+        end.register(self.sock, 0)  # as it is told of that in any case
+        return bool(end.poll(0))
 
     def answer(self, **values: Any) -> None:
         """Say it, and be done. Nobody waits for a helper that does not listen any more."""

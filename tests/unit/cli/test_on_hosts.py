@@ -221,6 +221,19 @@ def test_one_object_for_scripts(
     assert "is away since" in found["web4"]["error"]
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_numbers_that_json_does_not_have(
+    cloud: Cloud, own: list[str], capsys: pytest.CaptureFixture[str], number: str
+) -> None:
+    (web1,) = joined(cloud, "web1")
+    with answering(cloud, {web1.identity: says(0, f'{{"a": [1.5, {number}]}}')}):
+        type_it(status, cloud, "--json", "--host", "all")
+        found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+        assert found["web1"] == {"error": "it printed no JSON"}
+        with pytest.raises(OnestackError, match="is no JSON"):
+            type_it(status, cloud, "--json", "--host", "web1")
+
+
 def test_of_one_host_its_own_object(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
     (web1,) = joined(cloud, "web1")
     with answering(cloud, {web1.identity: says(1, '{"a": "\\u001b[2J"}')}):
@@ -306,7 +319,38 @@ def test_one_that_does_not_come_is_asked_no_more(
     with pytest.raises(OnestackError, match="web1 does not come") as problem:
         type_it(restart, cloud, "nova", "--host", "web1")
     assert "heard of last at" in problem.value.why and left(cloud) == []
+    assert "busy with 4 others" in problem.value.why
     assert Spool(verbs.spool(cloud)).take(web1.identity) is None
+    # Nor is it told otherwise where its time is over before it need have come.
+    monkeypatch.setattr(asked, "COMES", 99.0)
+    monkeypatch.setattr(on_hosts, "OTHERWISE", 0.3)
+    with pytest.raises(OnestackError, match="web1 does not come"):
+        type_it(status, cloud, "--host", "web1")
+
+
+def test_one_of_many_comes_less_often_and_is_waited_for(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By as many as the cloud has, which is what the door tells each, and not by the one asked."""
+    members = joined(cloud, *(f"web{number}" for number in range(1, 7)))
+    monkeypatch.setattr(asked, "COMES", 0.0)
+    monkeypatch.setattr(asked, "pause", lambda hosts: 5.0 if hosts == len(members) else 0.0)
+    there = {members[0].identity: says(0, "slow, and well\n")}
+
+    end = threading.Event()
+
+    def comes_late() -> None:
+        time.sleep(1)
+        with answering(cloud, there):
+            end.wait(30)
+
+    host = threading.Thread(target=comes_late)
+    host.start()
+    try:
+        assert type_it(status, cloud, "--host", "web1") == 0
+    finally:
+        end.set()
+        host.join()
 
 
 def test_one_that_does_not_answer(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +365,7 @@ def test_one_that_does_not_answer(cloud: Cloud, monkeypatch: pytest.MonkeyPatch)
     with answering(cloud, {web1.identity: waits}):
         with pytest.raises(OnestackError, match=r"web1 has not answered within 0 s") as problem:
             type_it(status, cloud, "--host", "web1")
-        assert "it has begun" in problem.value.why and left(cloud) == []
+        assert "was given `status`, and may have begun" in problem.value.why and left(cloud) == []
         go.set()
     assert left(cloud) == [], "nor is what it says then kept"
 
@@ -501,6 +545,11 @@ def test_only_root_asks(cloud: Cloud, own: list[str], monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(PreflightRefused):
         type_it(blame, cloud, "--host", "web1")
+    # What the cloud has no ordinary user can read, and none is told to mend it.
+    monkeypatch.setattr(on_hosts, "_hosts", pytest.fail)
+    monkeypatch.setattr(on_hosts, "need_cloud", pytest.fail)
+    with pytest.raises(PreflightRefused):
+        type_it(blame, cloud, "--host", "all")
     assert type_it(blame, cloud) == 0
     assert not main.VERBS["blame"].root
 
@@ -579,12 +628,12 @@ def test_what_each_condition_is_told(cloud: Cloud) -> None:
     (web1,) = joined(cloud, "web1")
     for word in asked.NOT_ASKED:
         at = Condition(word, "is something")
-        with asked.questions(cloud, [(web1, at)], "status", [], 60) as found:
+        with asked.questions(cloud, [(web1, at)], 1, "status", [], 60) as found:
             with pytest.raises(OnestackError, match="web1 is something") as problem:
                 found.answer("web1")
             assert problem.value.cure and "{" not in problem.value.cure
     for word in ("current", "following", "failed", "other", "unknown"):
-        with asked.questions(cloud, [(web1, Condition(word, "x"))], "status", [], 60):
+        with asked.questions(cloud, [(web1, Condition(word, "x"))], 1, "status", [], 60):
             assert len(left(cloud)) == 1
 
 

@@ -28,6 +28,7 @@ from onestack.cluster.asking import HALF_WRITTEN, MOST, OUT, Spool, Unawaited, p
 from onestack.cluster.client import Line, NoDoor
 from onestack.cluster.following import INTERVAL
 from onestack.cluster.protocol import (
+    AT_ONCE,
     LONGEST,
     LONGEST_ANSWER,
     SERVER,
@@ -38,7 +39,7 @@ from onestack.cluster.protocol import (
 )
 from onestack.components import certificates
 from onestack.components.door.inside import answering
-from onestack.components.door.inside.answering import AT_ONCE, AWAY, MARGIN, Answering, Ran, ran
+from onestack.components.door.inside.answering import AWAY, MARGIN, Answering, Ran, ran
 from onestack.model.errors import OnestackError
 from tests.support.door import OpenDoor, needs_haproxy
 from tests.support.needs import needs_root
@@ -151,6 +152,7 @@ def test_what_a_killed_command_asked_is_not_run(spool: Spool) -> None:
     with somebody_asks(spool):
         assert len(names(spool)) == 1
     assert spool.take(WEB1) is None
+    spool.sweep()
     assert names(spool) == []
 
 
@@ -159,18 +161,125 @@ def test_nor_is_its_answer_kept(spool: Spool) -> None:
         question = taken(spool)
     with pytest.raises(Unawaited):
         spool.answer(WEB1, said(question))
+    spool.sweep()
     assert names(spool) == []
     with somebody_asks(spool):
         question = taken(spool)
         spool.answer(WEB1, said(question))
         assert len(names(spool)) == 2
-    # by whatever host comes next, or by the door's start
-    assert spool.take(WEB2) is None
-    assert names(spool) == []
-    with somebody_asks(spool):
-        pass
     spool.sweep()
     assert names(spool) == []
+
+
+Between = Callable[[], object]
+
+
+def between(spool: Spool, monkeypatch: pytest.MonkeyPatch, then: Between) -> None:
+    """``then`` happens once, after a look at the folder's names and before one at its files."""
+    look, left = os.listdir, [then]
+
+    def listdir(folder: Path) -> list[str]:
+        found = look(folder)
+        if left:
+            left.pop()()
+        return found
+
+    monkeypatch.setattr(asking.os, "listdir", listdir)
+
+
+POLLS: tuple[Callable[[Spool], object], ...] = (Spool.sweep, lambda spool: spool.take(WEB2))
+
+
+@pytest.mark.parametrize("poll", POLLS)
+def test_an_answer_that_comes_while_another_host_asks(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, poll: Callable[[Spool], object]
+) -> None:
+    """What a look at the folder has found is called otherwise by then."""
+
+    def answered() -> None:
+        spool.answer(WEB1, said(taken(spool)))
+
+    waiting = spool.ask(WEB1, "status", [], 60)
+    between(spool, monkeypatch, answered)
+    poll(spool)
+    assert waiting.answer() is not None
+    waiting.withdraw()
+    waiting, question = spool.ask(WEB1, "status", [], 60), taken(spool)
+    between(spool, monkeypatch, lambda: spool.answer(WEB1, said(question)))
+    poll(spool)
+    assert waiting.answer() is not None
+    # Nor need a look find all the names of a folder that is changed meanwhile.
+    monkeypatch.setattr(asking.os, "listdir", lambda _: [f"{WEB1}.{question.id}.answer"])
+    poll(spool)
+    assert waiting.answer() is not None
+    waiting.withdraw()
+
+
+def test_what_cannot_be_opened_is_not_taken_for_abandoned(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_many(*given: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    waiting, question = spool.ask(WEB1, "status", [], 60), taken(spool)
+    with monkeypatch.context() as patched:
+        patched.setattr(asking.os, "open", too_many)
+        spool.sweep()
+        assert spool.take(WEB2) is None and spool.expects(WEB1)
+    spool.answer(WEB1, said(question))
+    assert waiting.answer() is not None
+    waiting.withdraw()
+
+
+def test_what_is_another_hosts_is_not_opened(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = [spool.ask(WEB1, "status", [], 60) for _ in range(3)]
+    taken(spool)
+
+    def opened(*given: object) -> int:
+        raise AssertionError(given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asking.os, "open", opened)
+        assert spool.take(WEB2) is None and not spool.expects(WEB2)
+        with pytest.raises(Unawaited):
+            spool.answer(WEB2, Answer(waiting[0].id, 0, "", ""))
+    for one in waiting:
+        one.withdraw()
+
+
+def test_an_answer_is_sent_anew_to_a_door_that_was_killed_while_it_kept_it(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*given: object) -> None:
+        raise SystemExit
+
+    waiting, question = spool.ask(WEB1, "restart", ["nova"], 60), taken(spool)
+    with monkeypatch.context() as patched:
+        patched.setattr(asking, "write", killed)
+        with pytest.raises(SystemExit):
+            spool.answer(WEB1, said(question))
+    assert not waiting.lost and spool.take(WEB1) is None
+    spool.answer(WEB1, said(question))
+    assert waiting.answer() is not None
+    waiting.withdraw()
+
+
+def test_an_answer_that_is_sent_twice_at_once_is_kept_once(spool: Spool) -> None:
+    waiting, question = spool.ask(WEB1, "status", [], 60), taken(spool)
+
+    def sent(number: int) -> bool:
+        try:
+            spool.answer(WEB1, said(question, f"{number}" * 100_000))
+        except Unawaited:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        kept = list(pool.map(sent, range(8)))
+    assert sum(kept) == 1 and len(names(spool)) == 2
+    answer = waiting.answer()
+    assert answer is not None and answer.out == f"{kept.index(True)}" * 100_000
+    waiting.withdraw()
 
 
 def test_what_was_half_written_goes_too(spool: Spool) -> None:
@@ -602,6 +711,23 @@ def test_a_connection_that_was_closed_is_opened_anew(
     with pytest.raises(Refusal, match="none of the cloud's any more"):
         line.ask(protocol.ASKED, Asked)
     line.close()
+
+
+@needs_root
+@needs_haproxy
+def test_the_door_removes_once_in_a_while_what_nobody_waits_for(
+    door: OpenDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, own = joined(door, tmp_path)
+    door.client(own).ask("POST", protocol.ASKED, Asked)
+    with somebody_asks(door.app.spool):
+        pass
+    door.client(own).ask("POST", protocol.ASKED, Asked)
+    assert len(names(door.app.spool)) == 1, "it costs more than one question is worth"
+    later = asking.now() + asking.SWEEP
+    monkeypatch.setattr(asking, "now", lambda: later)
+    door.client(own).ask("POST", protocol.ASKED, Asked)
+    assert names(door.app.spool) == []
 
 
 @needs_root

@@ -19,6 +19,7 @@ import pytest
 from onestack.kernel import proc
 from onestack.model.process import Roster
 from onestack.model.root_command import ANY, Refused, RootCommand, chosen
+from onestack.supervise.privsep import peer_of
 from onestack.supervise.states import State
 from tests.unit.supervise.bench import SOURCE, Bench, needs_root, toy, until
 
@@ -199,6 +200,30 @@ def test_a_command_outlives_its_asker_and_its_process_but_not_the_cloud(cloud: B
     cloud.client.shutdown()
     assert not proc.alive(pid) and not proc.alive(daemon)
     assert not (cloud.root / "run" / "supervisor" / "root.sock").exists()
+
+
+@needs_root
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_nobody_waits_for_any_more_is_not_begun(bench: Bench, waits: bool) -> None:
+    """The supervisor was held up, and its asker has given up meanwhile."""
+    bench.launch(root_commands={"root": (SHELL,)})
+    place, file = bench.root / "run" / "supervisor" / "root.sock", bench.root / "begun"
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(place))
+        supervisor = peer_of(asking).pid
+        os.kill(supervisor, signal.SIGSTOP)
+        request = json.dumps(["sh", "-c", f"echo >{file}"]).encode() + b"\n"
+        socket.send_fds(asking, [request], [0, 1, 2])
+        if waits:
+            asking.shutdown(socket.SHUT_WR)  # it has nothing more to say
+        else:
+            asking.close()
+        os.kill(supervisor, signal.SIGCONT)
+        if waits:
+            assert json.loads(asking.makefile().readline()) == {"code": 0}
+    word = "has run" if waits else "is gone, and has not run"
+    until(lambda: f"{word}: sh -c" in bench.log("supervisor"))
+    assert file.exists() == waits
 
 
 @needs_root

@@ -24,11 +24,9 @@ from typing import IO
 from onestack.cluster import asking, verbs
 from onestack.cluster.asking import ERR, OUT
 from onestack.cluster.following import INTERVAL
-from onestack.cluster.protocol import Answer, Asked, Question, Refusal
+from onestack.cluster.protocol import AT_ONCE, Answer, Asked, Question, Refusal
 from onestack.model.errors import OnestackError
 
-AT_ONCE = 4
-"""Questions that are answered at once; others wait at the door."""
 AWAY = 5.0
 """Seconds until a door that is not reached is asked again."""
 AGAIN = 1.0

@@ -10,6 +10,7 @@ import base64
 import binascii
 import ipaddress
 import logging
+import math
 import re
 import socket
 import threading
@@ -69,7 +70,8 @@ class Door:
         self.reports = Reports.below(Path(settings.folder))
         self.reports.keep_only({m.identity for m in self.hosts.document().members})
         self.spool = Spool(Path(settings.asked))
-        self.spool.sweep()
+        self._swept = -math.inf
+        self._sweep()
         self._ways: dict[tuple[str, str], Callable[[Environ], object]] = {
             ("GET", protocol.HELLO): self.hello,
             ("POST", protocol.REACH): self.reach,
@@ -221,8 +223,15 @@ class Door:
     def asked(self, environ: Environ) -> Asked:
         """What the controller's commands ask of the host, if anything."""
         member = self._member(environ)
+        self._sweep()
         pause = asking.pause(len(self.hosts.document().members))
         return Asked(self.spool.take(member.identity), pause)
+
+    def _sweep(self) -> None:
+        """What was left by who asked and was killed; once in a while."""
+        if (at := asking.now()) >= self._swept + asking.SWEEP:
+            self._swept = at
+            self.spool.sweep()
 
     def answer(self, environ: Environ) -> dict[str, str]:
         """What became of that. Of a host that was asked nothing not a byte is read."""
