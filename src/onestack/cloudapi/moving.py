@@ -113,13 +113,12 @@ class Moving:
     def _ours(self, identity: str) -> Item | None:
         """The move that waits to be confirmed, if a drain has begun it: the first one after what
         was noted. Of a second one nobody knows whose it is."""
-        newest, *older = self.compute.migrations(identity)
-        before = older[0]["uuid"] if older else ""
-        ours = (
-            self.begun.servers().get(identity) == before
-            and (newest["migration_type"], newest["source_compute"]) == ("migration", self.host)
-        )
-        return newest if ours else None
+        found = self.compute.migrations(identity)
+        before = found[1]["uuid"] if found[1:] else ""
+        if not found or self.begun.servers().get(identity) != before:
+            return None
+        kind = found[0]["migration_type"], found[0]["source_compute"]
+        return found[0] if kind == ("migration", self.host) else None
 
     def _left(self, server: Item, why: str) -> list[Left]:
         now = self.compute.server(server["id"]) if why else None

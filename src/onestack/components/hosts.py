@@ -130,7 +130,8 @@ def pki(ctx: Context) -> Path:
 
 def carriers(ctx: Context) -> Path:
     """What the compute service shows to another host's libvirtd, for files of a server that is off
-    and goes there; as libvirt's clients look for it (``pkipath``)."""
+    and goes there; as libvirt's clients look for it (``pkipath``). For members of the group that
+    gets at libvirtd's socket."""
     return directory(ctx) / "carriers"
 
 

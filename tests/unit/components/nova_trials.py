@@ -590,12 +590,13 @@ def failed_cold() -> None:
             with tempfile.TemporaryDirectory() as place:
                 one = Cold(place, True, state)
 
-                def away(*given: Any) -> None:
-                    one.did.append(("remove_dir", *given))
+                def away(*given: Any, did: list[Any] = one.did) -> None:
+                    did.append(("remove_dir", *given))
                     raise exception.MigrationError(reason="it starts anew")
 
+                one.driver._remotefs.remove_dir = away
+
                 def copy(src: str, dst: str, host: str, problem: Any = problem, **_: Any) -> None:
-                    one.driver._remotefs.remove_dir = away
                     files_elsewhere._copying.far(40)
                     if dst.endswith("eph0"):
                         raise problem

@@ -17,6 +17,7 @@ from nova.compute import manager, task_states, vm_states
 from nova.virt import block_device, driver
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import utils
+from oslo_concurrency.processutils import ProcessExecutionError
 from oslo_log import log
 
 from onestack.components.nova.inside import files_elsewhere
@@ -136,7 +137,8 @@ def _remove_copied(driver: Any, host: str, instance: Any) -> None:
     folder = utils.get_instance_path(instance)
     try:
         driver._remotefs.remove_dir(host, folder)
-    except Exception as problem:  # upstream's own way, where servers do not move
+    # the others: of upstream's own way, where servers do not move
+    except (exception.MigrationError, ProcessExecutionError, OSError) as problem:
         LOG.warning(
             "What was copied stays on %s: %s. Remove %s there, unless hosts share it: until then "
             "the server cannot go there as it runs.",
