@@ -186,7 +186,7 @@ def between(spool: Spool, monkeypatch: pytest.MonkeyPatch, then: Between) -> Non
             left.pop()()
         return found
 
-    monkeypatch.setattr(asking.os, "listdir", listdir)
+    monkeypatch.setattr(os, "listdir", listdir)
 
 
 POLLS: tuple[Callable[[Spool], object], ...] = (Spool.sweep, lambda spool: spool.take(WEB2))
@@ -211,7 +211,7 @@ def test_an_answer_that_comes_while_another_host_asks(
     poll(spool)
     assert waiting.answer() is not None
     # Nor need a look find all the names of a folder that is changed meanwhile.
-    monkeypatch.setattr(asking.os, "listdir", lambda _: [f"{WEB1}.{question.id}.answer"])
+    monkeypatch.setattr(os, "listdir", lambda _: [f"{WEB1}.{question.id}.answer"])
     poll(spool)
     assert waiting.answer() is not None
     waiting.withdraw()
@@ -225,7 +225,7 @@ def test_what_cannot_be_opened_is_not_taken_for_abandoned(
 
     waiting, question = spool.ask(WEB1, "status", [], 60), taken(spool)
     with monkeypatch.context() as patched:
-        patched.setattr(asking.os, "open", too_many)
+        patched.setattr(os, "open", too_many)
         spool.sweep()
         assert spool.take(WEB2) is None and spool.expects(WEB1)
     spool.answer(WEB1, said(question))
@@ -241,7 +241,7 @@ def test_what_is_another_hosts_is_not_opened(spool: Spool, monkeypatch: pytest.M
         raise AssertionError(given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(asking.os, "open", opened)
+        patched.setattr(os, "open", opened)
         assert spool.take(WEB2) is None and not spool.expects(WEB2)
         with pytest.raises(Unawaited):
             spool.answer(WEB2, Answer(waiting[0].id, 0, "", ""))
