@@ -94,7 +94,8 @@ def _checked(verb: str, args: argparse.Namespace, words: Words) -> list[str]:
     if word := misfit(verb, found):
         raise BadAnswers(
             f"a host cannot be asked for {word!r}",
-            "names of components and processes, and plain numbers, are all that is sent to one",
+            "names of components and processes, and plain numbers (seconds and hours below 10000), "
+            "are all that is sent to one",
             f"see onestack {verb} --help",
         )
     return found
@@ -151,7 +152,7 @@ def _told(asked: Questions, name: str) -> Told:
     code = found.code if found.code in CODES else 1
     err = found.err
     if found.cut:
-        err += "\nThere was more than is sent: ask for less, or type it on that host.\n"
+        err += "\nThese are the last lines: there was more than is sent.\n"
     return Told(code, found.out, err)
 
 

@@ -20,21 +20,21 @@ import json
 import os
 import re
 import secrets
-import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from onestack.cluster.following import shown
-from onestack.cluster.protocol import LONGEST, LONGEST_ANSWER, Answer, Question
+from onestack.cluster.following import read, shown
+from onestack.cluster.protocol import LONGEST, Answer, Question
 from onestack.kernel.files import write
 from onestack.model.codec import from_plain, to_plain
 from onestack.model.errors import OnestackError
 
 OUT, ERR = 1 << 20, 64 * 1024
-"""Characters of what a verb prints that are kept."""
+"""So much of what a verb prints is kept, the last of it: bytes on the host, else characters."""
+LARGEST = 4 * (OUT + ERR) + LONGEST
+"""Bytes of an answer, as it is kept: no character takes more than four."""
 MOST = 2000
 """Files in the folder, from which on nothing more is asked."""
 PAUSE = 2.0
@@ -97,15 +97,15 @@ class Waiting:
         """What the host has answered, without what a terminal would obey."""
         try:
             path = self.spool.path(self.identity, self.id, ANSWERED)
-            return _fit(from_plain(Answer, _read(path, LONGEST_ANSWER + LONGEST)))
+            return _fit(from_plain(Answer, read(path, LARGEST)[0]))
         except (OSError, ValueError, RecursionError):
             return None
 
     def take_back(self) -> bool:
-        """Have it not asked any more. False: the host was given it by then."""
+        """Have it not asked any more. False: the host was given it by then, or may have been."""
         try:
             self.spool.path(self.identity, self.id, ASKED).unlink()
-        except FileNotFoundError:
+        except OSError:
             return False
         return True
 
@@ -130,7 +130,8 @@ class Spool:
         return self.folder / name
 
     def remove(self, identity: str, key: str, state: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        # The folder's owner may have made anything of it: that is its own.
+        with contextlib.suppress(OSError):
             self.path(identity, key, state).unlink()
 
     # -- by the controller's commands ------------------------------------------
@@ -176,7 +177,7 @@ class Spool:
         for key in self._waited_for(identity, ASKED):
             path = self.path(identity, key, ASKED)
             try:
-                kept = from_plain(_Kept, _read(path, LONGEST))
+                kept = from_plain(_Kept, read(path, LONGEST)[0])
                 left = kept.ends - now()
                 if left > 0:
                     path.rename(self.path(identity, key, TAKEN))
@@ -195,7 +196,7 @@ class Spool:
             raise _not_asked()
         new = self.folder / f".{secrets.token_hex(16)}.new"
         try:
-            write(new, json.dumps(to_plain(_fit(said))), 0o600)
+            write(new, json.dumps(to_plain(_fit(said)), ensure_ascii=False), 0o600)
             os.link(new, self.path(identity, said.id, ANSWERED))
         except FileExistsError:  # it is sent twice
             raise _not_asked() from None
@@ -263,18 +264,10 @@ def _abandoned(path: Path) -> bool:
     return True
 
 
-def _read(path: Path, most: int) -> Any:
-    """JSON of a plain file. Raises `OSError` and `ValueError`."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with open(os.open(path, flags), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{path} is no file")
-        return json.loads(file.read(most))
-
-
 def _fit(said: Answer) -> Answer:
-    out, err = shown(said.out.expandtabs(), OUT), shown(said.err.expandtabs(), ERR)
-    return replace(said, out=out, err=err)
+    out, err = said.out[-OUT:].expandtabs(), said.err[-ERR:].expandtabs()
+    cut = said.cut or len(out) > OUT or len(err) > ERR
+    return replace(said, out=shown(out[-OUT:], OUT), err=shown(err[-ERR:], ERR), cut=cut)
 
 
 def _not_asked() -> Unawaited:

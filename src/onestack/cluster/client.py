@@ -121,7 +121,14 @@ class DoorClient:
             told = protocol.refused(raw)
             if told is None:
                 return protocol.heard(wanted, raw)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (
+            ValueError,
+            OverflowError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ):
             raise _another(self.place) from None
         raise told
 

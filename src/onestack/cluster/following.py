@@ -11,10 +11,12 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from onestack.cluster import protocol
 from onestack.cluster.protocol import Following, Standing
@@ -69,11 +71,10 @@ class Reports:
 
     def of(self, identity: str) -> Heard | None:
         """``None`` for one that was never heard of."""
-        path = self._path(identity)
         try:
-            said = from_plain(Following, json.loads(path.read_text(encoding="utf-8")))
-            return Heard(said, path.stat().st_mtime)
-        except (OSError, ValueError):
+            said, at = read(self._path(identity), protocol.LONGEST)
+            return Heard(_fit(from_plain(Following, said)), at)
+        except (OSError, ValueError, RecursionError):
             return None
 
     def keep_only(self, identities: Collection[str]) -> None:
@@ -85,6 +86,19 @@ class Reports:
 
     def _path(self, identity: str) -> Path:
         return self.folder / f"{identity}.json"
+
+
+def read(path: Path, most: int) -> tuple[Any, float]:
+    """JSON of a plain file of at most so many bytes, whoever put it there, and when it was changed.
+
+    Raises `OSError`, `ValueError` and `RecursionError`.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(path, flags), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError(f"{path} is no file")
+        return json.loads(file.read(most)), found.st_mtime
 
 
 def shown(text: str, longest: int = LONGEST) -> str:

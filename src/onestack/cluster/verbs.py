@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 _NAME = r"[a-z0-9][a-z0-9._-]{0,80}"
 _WHAT = rf"{_NAME}(?:/{_NAME})?"
-_NUMBER = r"[0-9]{1,6}(?:\.[0-9]{1,3})?"
+_NUMBER = r"[0-9]{1,4}(?:\.[0-9]{1,3})?"
 FURTHER = {
     "status": rf"--json|{_WHAT}",
     "doctor": rf"--json|--hours={_NUMBER}",
@@ -22,8 +22,10 @@ FURTHER = {
 """Verb to what each word after it matches as a whole."""
 WORDS = 8
 """Such words at most."""
-SECONDS = r"[0-9]{1,6}"
-"""How long one may take, as it is written."""
+LONGEST = 9999
+"""Seconds that one may take."""
+SECONDS = r"[1-9][0-9]{0,3}"
+"""The same, as it is written; never 0, which is no limit to `timeout`."""
 
 
 def misfit(verb: str, options: Sequence[str]) -> str:

@@ -514,6 +514,7 @@ def test_a_host_that_has_joined_knows_itself_alone(cloud: Cloud, own: list[str])
         (doctor, ("--facts",), "--facts and --markdown do not go with --host"),
         (doctor, ("--hours", "inf"), "cannot be asked for '--hours=inf'"),
         (logs, ("-n", "-1"), "cannot be asked for '--lines=-1'"),
+        (restart, ("nova", "--timeout", "10000"), "cannot be asked for '--timeout=10000'"),
         (status, ("nova api",), "cannot be asked for 'nova api'"),
         (status, ("../x",), "cannot be asked for '../x'"),
         (restart, ("door",), "door is not restarted by --host"),

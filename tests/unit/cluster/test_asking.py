@@ -8,6 +8,7 @@ import http.client
 import json
 import math
 import os
+import re
 import signal
 import socket
 import ssl
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +27,7 @@ import pytest
 from onestack.cluster import asking, protocol, verbs
 from onestack.cluster import client as clients
 from onestack.cluster.asking import HALF_WRITTEN, MOST, OUT, Spool, Unawaited, pause
-from onestack.cluster.client import Line, NoDoor
+from onestack.cluster.client import DoorClient, Line, NoDoor, Place
 from onestack.cluster.following import INTERVAL
 from onestack.cluster.protocol import (
     AT_ONCE,
@@ -184,7 +186,7 @@ def between(spool: Spool, monkeypatch: pytest.MonkeyPatch, then: Between) -> Non
             left.pop()()
         return found
 
-    monkeypatch.setattr(asking.os, "listdir", listdir)
+    monkeypatch.setattr(os, "listdir", listdir)
 
 
 POLLS: tuple[Callable[[Spool], object], ...] = (Spool.sweep, lambda spool: spool.take(WEB2))
@@ -209,7 +211,7 @@ def test_an_answer_that_comes_while_another_host_asks(
     poll(spool)
     assert waiting.answer() is not None
     # Nor need a look find all the names of a folder that is changed meanwhile.
-    monkeypatch.setattr(asking.os, "listdir", lambda _: [f"{WEB1}.{question.id}.answer"])
+    monkeypatch.setattr(os, "listdir", lambda _: [f"{WEB1}.{question.id}.answer"])
     poll(spool)
     assert waiting.answer() is not None
     waiting.withdraw()
@@ -223,7 +225,7 @@ def test_what_cannot_be_opened_is_not_taken_for_abandoned(
 
     waiting, question = spool.ask(WEB1, "status", [], 60), taken(spool)
     with monkeypatch.context() as patched:
-        patched.setattr(asking.os, "open", too_many)
+        patched.setattr(os, "open", too_many)
         spool.sweep()
         assert spool.take(WEB2) is None and spool.expects(WEB1)
     spool.answer(WEB1, said(question))
@@ -239,7 +241,7 @@ def test_what_is_another_hosts_is_not_opened(spool: Spool, monkeypatch: pytest.M
         raise AssertionError(given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(asking.os, "open", opened)
+        patched.setattr(os, "open", opened)
         assert spool.take(WEB2) is None and not spool.expects(WEB2)
         with pytest.raises(Unawaited):
             spool.answer(WEB2, Answer(waiting[0].id, 0, "", ""))
@@ -349,13 +351,14 @@ def test_root_reads_what_is_a_file_and_nothing_else(spool: Spool, tmp_path: Path
 
 def test_what_a_host_says_is_text(spool: Spool) -> None:
     """By whatever way it came there."""
-    rude = "\x1b]0;x\x07\x1b[2J\u202e\ud800\ta\r\n" + "x" * (2 * OUT)
+    rude = "x" * (2 * OUT) + "\x1b]0;x\x07\x1b[2J\u202e\ud800\ta\r\n"
     waiting = spool.ask(WEB1, "status", [], 60)
     spool.answer(WEB1, Answer(taken(spool).id, 0, rude, rude))
     answer = waiting.answer()
     assert answer is not None
     for text in (answer.out, answer.err):
-        assert not set(text) & set("\x1b\x07\u202e\ud800\r\t") and text.startswith("?]0;x??[2J??")
+        assert not set(text) & set("\x1b\x07\u202e\ud800\r\t")
+        assert "?]0;x??[2J??" in text and text.endswith("a?\n")
     assert len(answer.out) == OUT and len(answer.err) == asking.ERR
     place = spool.path(WEB1, waiting.id, asking.ANSWERED)
     kept = json.loads(place.read_text())
@@ -363,6 +366,43 @@ def test_what_a_host_says_is_text(spool: Spool) -> None:
     place.write_text(json.dumps({"id": "x", "code": 0, "out": "\x1b[2J", "err": ""}))
     again = waiting.answer()
     assert again is not None and again.out == "?[2J"
+    waiting.withdraw()
+
+
+@pytest.mark.parametrize("character", ["a", '"', "\u00e9", "\ufffd", "\U0001f600"])
+def test_an_answer_of_any_characters_is_read_as_it_was_kept(spool: Spool, character: str) -> None:
+    waiting = spool.ask(WEB1, "logs", [], 60)
+    spool.answer(WEB1, Answer(taken(spool).id, 0, character * OUT, character * asking.ERR))
+    answer = waiting.answer()
+    assert answer is not None and answer.out == character * OUT and not answer.cut
+    waiting.withdraw()
+
+
+def test_a_long_answer_costs_the_door_little(spool: Spool) -> None:
+    """Tabs become eight characters each, of what is kept alone."""
+    waiting = spool.ask(WEB1, "logs", [], 60)
+    answer = Answer(taken(spool).id, 0, "\t" * LONGEST_ANSWER, "")
+    tracemalloc.start()
+    try:
+        spool.answer(WEB1, answer)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 8 * LONGEST_ANSWER
+    found = waiting.answer()
+    assert found is not None and found.out == " " * OUT and found.cut
+    waiting.withdraw()
+
+
+def test_folders_among_the_questions_break_nothing(spool: Spool) -> None:
+    """Who has taken over the door makes of its folder what it likes."""
+    waiting = spool.ask(WEB1, "status", [], 60)
+    spool.path(WEB1, waiting.id, asking.ASKED).unlink()
+    for state in (asking.ASKED, asking.TAKEN, asking.ANSWERED):
+        spool.path(WEB1, waiting.id, state).mkdir()
+    assert not waiting.take_back() and not waiting.lost and waiting.answer() is None
+    assert spool.take(WEB1) is None
+    spool.sweep()
     waiting.withdraw()
 
 
@@ -426,11 +466,20 @@ def test_what_may_be_asked(verb: str, words: list[str]) -> None:
         ("logs", ["-f"]),
         ("logs", ["--lines=-1"]),
         ("restart", ["--timeout=1e9"]),
+        ("restart", ["--timeout=10000"]),
         ("blame", ["--verb=UP"]),
     ],
 )
 def test_what_may_not(verb: str, words: list[str]) -> None:
     assert verbs.misfit(verb, words)
+
+
+def test_how_long_one_may_take() -> None:
+    """As it is written for `timeout`, to which 0 is no limit."""
+    for text in ("1", "58", str(verbs.LONGEST)):
+        assert re.fullmatch(verbs.SECONDS, text)
+    for text in ("", "0", "00", "010", "-1", "1.5", str(verbs.LONGEST + 1), "inf"):
+        assert not re.fullmatch(verbs.SECONDS, text)
 
 
 # -- on the host ----------------------------------------------------------------------
@@ -505,7 +554,7 @@ def test_what_was_long_on_its_way_is_not_run(controller: Controller) -> None:
     assert controller.runs == []
     controller.questions = [Question("a", "restart", ("nova",), math.inf)]
     controller.host().step()
-    assert controller.runs == [("restart", 999_999)]
+    assert controller.runs == [("restart", verbs.LONGEST)]
 
 
 def test_what_took_too_long_is_not_sent(controller: Controller) -> None:
@@ -529,6 +578,21 @@ def test_an_answer_waits_for_a_door_that_is_started_anew(controller: Controller)
     controller.refused = [NoDoor("nothing listens there") for _ in range(1000)]
     controller.host().step()
     assert 1000 - len(controller.refused) == 6, "for as long as somebody waits, and less often"
+
+
+def test_what_is_longer_than_the_door_takes_is_shortened(controller: Controller) -> None:
+    """A byte that is no text takes six."""
+    of, text = controller.host(), "\ufffd" * (OUT - 4) + "end\n"
+    of.run = lambda question, seconds: Ran(0, text, "x" * asking.ERR)
+    controller.questions = [Question("a", "logs", (), 60.0)]
+    of.step()
+    (answer,) = controller.answers
+    assert len(protocol.said(answer)) <= LONGEST_ANSWER and answer.cut
+    assert text.endswith(answer.out) and len(answer.out) > OUT // 3
+    # As much as ends in time, too, where it is not the verb that is long.
+    controller.questions = [Question("a" * (LONGEST_ANSWER + 1), "logs", (), 60.0)]
+    of.step()
+    assert controller.answers[-1].out == ""
 
 
 @pytest.mark.parametrize(
@@ -596,10 +660,12 @@ def test_what_a_verb_prints_is_kept() -> None:
 
 
 def test_so_much_of_it() -> None:
-    found = shell("yes", most=(1000, 10))
-    assert found.cut and len(found.out) == 1000 and found.code, "and it ends by that"
-    found = shell("yes >&2; echo out", most=(1000, 10))
-    assert found.cut and found.err.startswith("y\n" * 5) and found.out == "out\n"
+    """The last of it, which is what one wants of a log; and it ends as it would."""
+    found = shell("seq 100000; exit 3", most=(1000, 10))
+    assert found.cut and len(found.out) == 1000 and found.code == 3
+    assert found.out.endswith("\n99999\n100000\n")
+    found = shell("seq 100000 >&2; echo out", most=(1000, 10))
+    assert found.cut and found.err == "99\n100000\n" and found.out == "out\n"
     assert not shell("printf %0100d 0").cut
     assert shell("printf %0101d 0").cut
 
@@ -711,6 +777,15 @@ def test_a_connection_that_was_closed_is_opened_anew(
     with pytest.raises(Refusal, match="none of the cloud's any more"):
         line.ask(protocol.ASKED, Asked)
     line.close()
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", '"x"', "{}"])
+def test_a_refusal_that_is_none_is_no_doors(number: str) -> None:
+    """Of what answers there, which may be anybody, nothing ends the host's process."""
+    told = '"what": "x", "why": "", "cure": "", "gone": false'
+    raw = f'{{"refused": {{{told}, "exit_code": {number}}}}}'.encode()
+    with pytest.raises(NoDoor):
+        DoorClient(Place("192.0.2.1"), "").heard(Asked, raw)
 
 
 @needs_root

@@ -8,6 +8,8 @@ import errno
 import itertools
 import json
 import math
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -354,6 +356,32 @@ def test_how_far_a_host_is() -> None:
     found = condition(Heard(failed, 1000.0), "one", "e", now=1010.0)
     assert found.sentence == "could not follow, and tries again in 50 s: no room"
     assert found.problem == "no room\nmore" and not found.well
+
+
+def test_root_reads_what_is_a_file_of_what_hosts_said(tmp_path: Path) -> None:
+    """The folder is the door's, which may be anybody's one day."""
+    reports = Reports.below(tmp_path)
+    reports.put("web1", Following("x", "e"))
+    path = reports.folder / "web1.json"
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert reports.of("web1") is None
+    path.unlink()
+    path.write_text("[" * 60_000)
+    assert reports.of("web1") is None
+    rude = dataclasses.asdict(Following("x", "e", problem="\x1b[2J"))
+    path.write_text(json.dumps(rude))
+    heard = reports.of("web1")
+    assert heard is not None and heard.said.problem == "?[2J"
+    path.write_text(json.dumps(rude) + " " * protocol.LONGEST + "x")
+    assert reports.of("web1") is not None, "so much of it, and no more, is read"
+    path.unlink()
+    os.mkfifo(path)
+    found: list[Heard | None] = []
+    reads = threading.Thread(target=lambda: found.append(reports.of("web1")), daemon=True)
+    reads.start()
+    reads.join(10)
+    assert found == [None], "it waits for nobody who could write there"
 
 
 def test_what_a_host_sends_is_shown_to_people(tmp_path: Path) -> None:

@@ -18,13 +18,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 from onestack.cluster import asking, verbs
 from onestack.cluster.asking import ERR, OUT
 from onestack.cluster.following import INTERVAL
-from onestack.cluster.protocol import AT_ONCE, Answer, Asked, Question, Refusal
+from onestack.cluster.protocol import (
+    AT_ONCE,
+    LONGEST_ANSWER,
+    Answer,
+    Asked,
+    Question,
+    Refusal,
+    said,
+)
 from onestack.model.errors import OnestackError
 
 AWAY = 5.0
@@ -95,8 +103,8 @@ class Answering:
                 ran = Ran(REFUSED, "", what)
             else:
                 LOG.info("the controller asks for %s", " ".join((question.verb, *question.options)))
-                ran = self.run(question, int(min(left, 999_999)))
-            self._send(Answer(question.id, ran.code, ran.out, ran.err, ran.cut), ends)
+                ran = self.run(question, int(min(left, verbs.LONGEST)))
+            self._send(_short(Answer(question.id, ran.code, ran.out, ran.err, ran.cut)), ends)
 
     def _send(self, answer: Answer, ends: float) -> None:
         pause = AGAIN
@@ -108,7 +116,6 @@ class Answering:
                 return
             except (OnestackError, OSError) as error:
                 LOG.info("the answer is not sent: %s", str(error).partition("\n")[0])
-                # It may be a long one, which the door does not want: that is no answer by then.
                 time.sleep(pause)
                 pause *= 2
             else:
@@ -121,11 +128,15 @@ class Answering:
         self._said = what
 
 
-def ran(command: Sequence[str], seconds: int, most: tuple[int, int] = (OUT, ERR)) -> Ran:
-    """How ``command`` ended; of its output and errors so many bytes are kept.
+def _short(answer: Answer) -> Answer:
+    """As the door takes it: a byte that is no text takes six of an answer."""
+    while answer.out and len(said(answer)) > LONGEST_ANSWER:
+        answer = replace(answer, out=answer.out[len(answer.out) // 2 + 1 :], cut=True)
+    return answer
 
-    Where there is more nobody listens any more, and it ends by that.
-    """
+
+def ran(command: Sequence[str], seconds: int, most: tuple[int, int] = (OUT, ERR)) -> Ran:
+    """How ``command`` ended; of its output and errors the last so many bytes are kept."""
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -157,11 +168,13 @@ def _read(
         while selector.get_map() and (left := until - time.monotonic()) > 0:
             for key, _ in selector.select(left):
                 number = streams.index(key.fileobj)  # type: ignore[arg-type]
-                stream, room = streams[number], most[number] - len(kept[streams[number]])
+                stream = streams[number]
                 data = os.read(stream.fileno(), 65536)
-                kept[stream] += data[:room]
-                if not data or len(data) > room:
-                    cut = cut or len(data) > room
+                kept[stream] += data
+                if (over := len(kept[stream]) - most[number]) > 0:
+                    del kept[stream][:over]
+                    cut = True
+                if not data:
                     selector.unregister(stream)
                     stream.close()
     out, err = (bytes(kept[stream]).decode(errors="replace") for stream in streams)
