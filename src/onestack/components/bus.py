@@ -1,8 +1,11 @@
-"""What nova's services share at the bus, where other hosts may join.
+"""What of nova's is at the bus before anybody connects.
 
-oslo.messaging makes it whenever it connects, and who may make something at the broker may delete
-it. So the broker makes these itself, before anybody connects, and nova's services take them as
-they are (`onestack.components.nova.inside.standing`).
+What nova's services share where other hosts may join: oslo.messaging makes it whenever it
+connects, and who may make something at the broker may delete it. So the broker makes it, and
+nova's services take it as it is (`onestack.components.nova.inside.standing`).
+
+And the queues of compute services: what is said to one while it starts waits there. It makes
+them itself when it has looked at all its servers, and until then whatever is said is lost.
 """
 
 from __future__ import annotations
@@ -22,3 +25,8 @@ EXCHANGES = (
 )
 QUEUES = tuple(BusQueue(topic, EXCHANGE, durable=_DURABLE) for topic in TOPICS)
 """Of whatever server takes a message first; nova sends none there, and none reads them here."""
+
+
+def queues_of(host: str) -> tuple[BusQueue, ...]:
+    """Those of the host's compute service, as it declares them."""
+    return tuple(BusQueue(f"{topic}.{host}", EXCHANGE, durable=_DURABLE) for topic in TOPICS)

@@ -144,6 +144,8 @@ def host(main_url: str, own_url: str, name: str, process: str, folder: str) -> N
         for alone in (True, False):
             refused(own_url, f"read {queue}", functools.partial(_reads, queue, alone))
     main, own = transport(main_url, "web2", process), transport(own_url, name, process)
+    # Nobody serves it yet.
+    client(main, "compute", server=name).cast({}, "note", done="early")
     servers = [
         server(main, "conductor", "head"),
         server(main, "scheduler", "head"),
@@ -151,6 +153,9 @@ def host(main_url: str, own_url: str, name: str, process: str, folder: str) -> N
         server(own, "compute", name),
         server(own, "compute-alt", name),
     ]
+    assert EVENT.wait(20), "what was said before it started is lost"
+    assert [(f"compute.{name}", "early")] == HEARD
+    EVENT.clear()
     # each asks the other, and is answered
     assert client(own, "conductor").call({}, "who") == "conductor.head"
     assert client(main, "compute", server=name).call({}, "who") == f"compute.{name}"

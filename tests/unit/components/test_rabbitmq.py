@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from onestack.components.nova import Nova
 from onestack.components.rabbitmq import Rabbitmq, accounts, boot
 from onestack.components.rabbitmq.accounts import Account, definitions
 from onestack.deploy.roster import ports
@@ -290,3 +291,17 @@ def test_another_broker_in_the_way_is_found(tmp_path: Path, address: str) -> Non
         found = look(Subject(ctx.cloud, Machine(machine()), needs), [check_ports])
     expected = [] if address == "127.0.0.1" else [f"port 25672 of {ctx.internal} is taken"]
     assert [finding.what for finding in found] == expected
+
+
+def test_what_is_said_to_a_compute_service_waits_for_it(tmp_path: Path) -> None:
+    """Its queues are there before it is, in a cloud of one machine too."""
+    ctx = context(tmp_path, RABBITMQ, Nova())
+    found = json.loads(content(ctx, RABBITMQ, "definitions.json"))
+    names = [f"{topic}.{ctx.host.name}" for topic in ("compute", "compute-alt")]
+    assert [queue["name"] for queue in found["queues"]] == names
+    assert [(b["source"], b["routing_key"]) for b in found["bindings"]] == [
+        ("nova", name) for name in names
+    ]
+    assert [(e["name"], e["type"]) for e in found["exchanges"]] == [("nova", "topic")]
+    lean = context(tmp_path, RABBITMQ)
+    assert json.loads(content(lean, RABBITMQ, "definitions.json"))["queues"] == []

@@ -61,10 +61,15 @@ def accounts(ctx: Context) -> list[Account]:
 
 
 def _standing(ctx: Context) -> dict[str, Any]:
-    """What hosts that join use together, and none of them may make or delete."""
-    if not ctx.offers(DOOR):
+    """Queues of compute services, which may start later; what hosts that join use together."""
+    door = ctx.offers(DOOR)
+    if not door and not ctx.offers("compute"):
         return {}
-    return {"exchanges": bus.EXCHANGES, "queues": bus.QUEUES}
+    names = (ctx.host.name, *(member.name for member in ctx.members))
+    own = tuple(queue for name in names for queue in bus.queues_of(name))
+    if door:
+        return {"exchanges": bus.EXCHANGES, "queues": (*bus.QUEUES, *own)}
+    return {"exchanges": bus.EXCHANGES[:1], "queues": own}
 
 
 def definitions(wanted: Iterable[Account]) -> str:
