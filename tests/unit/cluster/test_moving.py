@@ -189,4 +189,5 @@ def test_nova_takes_what_the_broker_has_made(alone: Context, staying: Context) -
         assert told == dict.fromkeys(names, made)
     assert not any("standing" in p.arguments for p in alone.model["nova"].processes)
     lone = json.loads(text(alone, "definitions.json"))
-    assert lone["exchanges"] == lone["queues"] == lone["bindings"] == []
+    assert [exchange["name"] for exchange in lone["exchanges"]] == ["nova"]
+    assert [queue["name"] for queue in lone["queues"]] == own[:2]
