@@ -174,8 +174,8 @@ def test_nova_takes_what_the_broker_has_made(alone: Context, staying: Context) -
         kind: [one["name"] for one in defined[kind] if one["vhost"] == "/"]
         for kind in ("exchanges", "queues")
     }
-    names = (staying.host.name, *(member.name for member in staying.members))
-    own = [f"{topic}.{name}" for name in names for topic in ("compute", "compute-alt")]
+    computes = (staying.host.name, *(member.name for member in staying.members))
+    own = [f"{topic}.{name}" for name in computes for topic in ("compute", "compute-alt")]
     assert made["exchanges"] and made["queues"] == ["compute", "compute-alt", *own]
     # Its own it reads.
     made["queues"] = made["queues"][:2]
