@@ -843,5 +843,55 @@ def firewall_service_drivers() -> None:
     assert not agent.is_supported_l2_port({})
 
 
+def networks_that_change_while_dhcp_starts() -> None:
+    """By upstream's own state of the agent: gone, new and changed ones are looked at once more."""
+    from types import SimpleNamespace
+
+    import oslo_messaging as messaging
+    from neutron.agent.dhcp import agent as dhcp_agent
+    from neutron.agent.linux.dhcp import NetModel
+
+    from onestack.components.neutron.inside import dhcp_changes
+
+    def network(name: str, *ports: str) -> Any:
+        made = [{"id": port, "fixed_ips": []} for port in ports]
+        return NetModel({"id": name, "subnets": [], "ports": made, "mtu": 1450})
+
+    answers = [
+        [network("kept", "p"), network("gone"), network("grown", "p")],
+        [network("grown", "p", "q"), network("new"), network("kept", "p")],
+    ]
+    manager = object.__new__(dhcp_agent.DhcpAgent)
+    assert callable(manager.schedule_resync) and callable(manager.sync_state)
+    scheduled: list[Any] = []
+    manager.schedule_resync = lambda reason, network_id=None: scheduled.append(network_id)
+
+    def asked(enable_dhcp_filter: bool = True) -> Any:
+        assert not enable_dhcp_filter
+        if not answers:
+            raise messaging.MessagingTimeout("nobody")
+        return answers.pop(0)
+
+    manager.plugin_rpc = SimpleNamespace(get_active_networks_info=asked)
+
+    def started() -> None:
+        manager.plugin_rpc.get_active_networks_info(enable_dhcp_filter=False)
+
+    agent = SimpleNamespace(manager=manager, start=started, stop=lambda: None)
+    dhcp_changes.Attentive(agent).start()
+    assert scheduled == ["gone", "grown", "new"], scheduled
+    assert manager.plugin_rpc.get_active_networks_info is asked
+    # Who is not answered looks at all once more.
+    scheduled.clear()
+    answers.append([network("kept")])
+    dhcp_changes.Attentive(agent).start()
+    assert scheduled == [None]
+    # That upstream's own start was not answered upstream itself sees to.
+    scheduled.clear()
+    agent.start = lambda: None
+    dhcp_changes.Attentive(agent).start()
+    assert scheduled == []
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]]()

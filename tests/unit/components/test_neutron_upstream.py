@@ -25,6 +25,7 @@ NAMES = (
     "metadata_port_without_mtu",
     "mtu_of_metadata_ports",
     "local_networks_are_wired",
+    "networks_that_change_while_dhcp_starts",
     "programs_with_a_loader",
     "untagged_frames",
     "untagged_frames_of_many_at_once",

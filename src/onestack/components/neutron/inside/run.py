@@ -222,6 +222,10 @@ def _serve(spec: Process, binary: str, topic: str, manager: str) -> None:
         manager=manager,
         report_interval=cfg.CONF.AGENT.report_interval,
     )
+    if binary.endswith("dhcp-agent"):
+        from onestack.components.neutron.inside import dhcp_changes
+
+        agent = dhcp_changes.Attentive(agent)
     service.serve(agent)
 
 
