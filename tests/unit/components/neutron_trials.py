@@ -849,13 +849,12 @@ def networks_that_change_while_dhcp_starts() -> None:
 
     import oslo_messaging as messaging
     from neutron.agent.dhcp import agent as dhcp_agent
-    from neutron.agent.linux.dhcp import NetModel
 
     from onestack.components.neutron.inside import dhcp_changes
 
     def network(name: str, *ports: str) -> Any:
         made = [{"id": port, "fixed_ips": []} for port in ports]
-        return NetModel({"id": name, "subnets": [], "ports": made, "mtu": 1450})
+        return {"id": name, "subnets": [], "ports": made, "mtu": 1450}
 
     answers = [
         [network("kept", "p"), network("gone"), network("grown", "p")],
@@ -866,21 +865,22 @@ def networks_that_change_while_dhcp_starts() -> None:
     scheduled: list[Any] = []
     manager.schedule_resync = lambda reason, network_id=None: scheduled.append(network_id)
 
-    def asked(enable_dhcp_filter: bool = True) -> Any:
-        assert not enable_dhcp_filter
+    def call(context: Any, method: str, host: str, enable_dhcp_filter: bool) -> Any:
+        assert (method, enable_dhcp_filter) == ("get_active_networks_info", False)
         if not answers:
             raise messaging.MessagingTimeout("nobody")
         return answers.pop(0)
 
-    manager.plugin_rpc = SimpleNamespace(get_active_networks_info=asked)
-
     def started() -> None:
+        """As upstream's own, which makes this then."""
+        manager.plugin_rpc = api = object.__new__(dhcp_agent.DhcpPluginApi)
+        api.context, api.host = None, "here"
+        api.client = SimpleNamespace(prepare=lambda **more: SimpleNamespace(call=call))
         manager.plugin_rpc.get_active_networks_info(enable_dhcp_filter=False)
 
     agent = SimpleNamespace(manager=manager, start=started, stop=lambda: None)
     dhcp_changes.Attentive(agent).start()
     assert scheduled == ["gone", "grown", "new"], scheduled
-    assert manager.plugin_rpc.get_active_networks_info is asked
     # Who is not answered looks at all once more.
     scheduled.clear()
     answers.append([network("kept")])

@@ -7,9 +7,11 @@ is started once more.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import oslo_messaging as messaging
+from neutron.agent.dhcp.agent import DhcpPluginApi
 from oslo_log import log as logging
 
 LOG = logging.getLogger(__name__)
@@ -21,16 +23,25 @@ class Attentive:
 
     def __init__(self, agent: Any) -> None:
         self._agent, self._manager = agent, agent.manager
-        self._asked = self._manager.plugin_rpc.get_active_networks_info
         self._before: dict[str, str] | None = None
-        self._manager.plugin_rpc.get_active_networks_info = self._first
+        asked = DhcpPluginApi.get_active_networks_info
+
+        @functools.wraps(asked)
+        def get_active_networks_info(api: Any, **more: Any) -> Any:
+            found = asked(api, **more)
+            if self._before is None:
+                self._before = known(found)
+            return found
+
+        DhcpPluginApi.get_active_networks_info = get_active_networks_info
 
     def start(self) -> None:
         self._agent.start()
         if self._before is None:
             return  # it is to ask again by itself: it was not answered
         try:
-            now = known(self._asked(enable_dhcp_filter=False))
+            asked = self._manager.plugin_rpc.get_active_networks_info
+            now = known(asked(enable_dhcp_filter=False))
         except messaging.MessagingException as error:
             self._manager.schedule_resync(error)
             return
@@ -41,12 +52,6 @@ class Attentive:
 
     def stop(self) -> None:
         self._agent.stop()
-
-    def _first(self, **more: Any) -> Any:
-        found = self._asked(**more)
-        self._before = known(found)
-        self._manager.plugin_rpc.get_active_networks_info = self._asked
-        return found
 
 
 def known(networks: Any) -> dict[str, str]:
