@@ -874,7 +874,7 @@ def networks_that_change_while_dhcp_starts() -> None:
     def started() -> None:
         """As upstream's own, which makes this then."""
         manager.plugin_rpc = api = object.__new__(dhcp_agent.DhcpPluginApi)
-        api.context, api.host = None, "here"
+        api.host = "here"
         api.client = SimpleNamespace(prepare=lambda **more: SimpleNamespace(call=call))
         manager.plugin_rpc.get_active_networks_info(enable_dhcp_filter=False)
 
