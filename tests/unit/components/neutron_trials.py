@@ -849,6 +849,7 @@ def networks_that_change_while_dhcp_starts() -> None:
 
     import oslo_messaging as messaging
     from neutron.agent.dhcp import agent as dhcp_agent
+    from oslo_config import cfg
 
     from onestack.components.neutron.inside import dhcp_changes
 
@@ -860,6 +861,7 @@ def networks_that_change_while_dhcp_starts() -> None:
         [network("kept", "p"), network("gone"), network("grown", "p")],
         [network("grown", "p", "q"), network("new"), network("kept", "p")],
     ]
+    cfg.CONF([])
     manager = object.__new__(dhcp_agent.DhcpAgent)
     assert callable(manager.schedule_resync) and callable(manager.sync_state)
     scheduled: list[Any] = []
