@@ -26,6 +26,7 @@ from onestack.components.door import authority, peers, verbs
 from onestack.components.door.front import Front
 from onestack.components.door.inside.app import Door
 from onestack.host.files import write_file
+from onestack.model.cloud import Cloud
 from onestack.model.context import Context
 from tests.unit.components.rooms import context
 
@@ -108,6 +109,34 @@ def certified(ctx: Context) -> None:
         change.do()
     ctx.authority.parent.mkdir(parents=True, exist_ok=True)
     write_file(ctx.authority, "the front's authority\n")
+
+
+def told(cloud: Cloud) -> DoorSettings:
+    """What a controller's door was told, by which a host's condition is known; of its certificates
+    there is one."""
+    etc = cloud.etc / "door"
+    ca = str(etc / "ca.pem")
+    settings = DoorSettings(
+        cloud="onestack",
+        release="2026.2",
+        controller="head",
+        address="192.0.2.1",
+        folder=str(cloud.data / "door"),
+        ca=ca,
+        ca_key="",
+        authority=ca,
+        peers=ca,
+        peers_key="",
+        peers_revoked=ca,
+        purposes=(),
+        accounts="",
+        shared={},
+        admit=(),
+        edition=str(etc / "edition"),
+    )
+    (etc / "edition").write_text("e\n")
+    (etc / "door.json").write_text(settings.to_json())
+    return settings
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 from onestack.cluster.membership import Member
@@ -11,6 +12,7 @@ from onestack.components.door import Door, peers
 from onestack.components.door.inside import issuing
 from onestack.components.libvirt import Libvirt
 from onestack.components.nova import Nova
+from onestack.model.change import Change
 from onestack.model.context import Context
 from onestack.model.host import Network
 from tests.unit.components.rooms import context
@@ -26,14 +28,19 @@ def cloud(root: Path, move: str = "y") -> Context:
 
 def made(ctx: Context, *gone: str) -> list[str]:
     """What was changed."""
-    found = []
-    for generator in (
+    return done(
         peers.ensure_authority(ctx, "root", gone),
         peers.ensure_own(ctx),
         peers.ensure_shown(ctx),
         peers.ensure_carriers(ctx),
-    ):
-        for change in generator:
+    )
+
+
+def done(*steps: Iterable[Change]) -> list[str]:
+    """All that they find missing, one after the other, as the next may need it."""
+    found = []
+    for step in steps:
+        for change in step:
             change.do()
             found.append(change.what)
     return found

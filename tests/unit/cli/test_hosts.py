@@ -21,7 +21,6 @@ from onestack.cluster.client import Place
 from onestack.cluster.following import Reports, revision
 from onestack.cluster.membership import Issued, Member, Membership, Wish
 from onestack.cluster.protocol import Following, Projection, Standing
-from onestack.cluster.settings import DoorSettings
 from onestack.cluster.tokens import JoinToken
 from onestack.components import hosts as rooms
 from onestack.components.door import follower
@@ -35,7 +34,7 @@ from onestack.model.host import Joined
 from onestack.release.release import release
 from onestack.supervise.client import Client
 from onestack.supervise.protocol import PreloadStatus, SupervisorStatus
-from tests.support.door import certified
+from tests.support.door import certified, told
 from tests.support.needs import needs_root
 from tests.unit.components.rooms import context
 
@@ -145,28 +144,7 @@ def test_how_far_each_has_followed_is_said(
     hosts(controller).admitted([one.identity])
     type_it(host, controller, "list")
     assert "onestack up tells" in capsys.readouterr().out
-    etc = controller.etc / "door"
-    ca = str(etc / "ca.pem")
-    settings = DoorSettings(
-        cloud="onestack",
-        release="2026.2",
-        controller="head",
-        address="192.0.2.1",
-        folder=str(controller.data / "door"),
-        ca=ca,
-        ca_key="",
-        authority=ca,
-        peers=ca,
-        peers_key="",
-        peers_revoked=ca,
-        purposes=(),
-        accounts="",
-        shared={},
-        admit=(),
-        edition=str(etc / "edition"),
-    )
-    (etc / "edition").write_text("e\n")
-    (etc / "door.json").write_text(settings.to_json())
+    settings = told(controller)
     wanted = revision(settings.standing(hosts(controller).member("web1")))
     reports = Reports.below(controller.data / "door")
     for said, word, sentence in (

@@ -32,7 +32,7 @@ from onestack.model.cloud import FORMAT, Cloud, CloudRecord, HostRecord, record_
 from onestack.model.codec import to_plain
 from onestack.model.errors import BadAnswers, NotYet, OnestackError, PreflightRefused
 from onestack.supervise.states import State
-from tests.support.door import OpenDoor, needs_haproxy
+from tests.support.door import OpenDoor, needs_haproxy, told
 from tests.support.needs import needs_root
 from tests.unit.cluster.test_door import joined as joined_at
 from tests.unit.components.rooms import context
@@ -268,28 +268,7 @@ def away(cloud: Cloud, member: Member, ago: float = SILENT + 1) -> None:
     reports.put(member.identity, Following("x", "e"))
     heard = time.time() - ago
     os.utime(reports.folder / f"{member.identity}.json", (heard, heard))
-    settings(cloud)
-
-
-def settings(cloud: Cloud) -> None:
-    """What the door is told, by which a host's condition is known."""
-    from onestack.cluster.settings import DoorSettings
-
-    etc = cloud.etc / "door"
-    ca = str(etc / "ca.pem")
-    files = {"ca": ca, "authority": ca, "peers": ca, "peers_revoked": ca, "ca_key": ""}
-    made = DoorSettings(
-        *("onestack", "2026.2", "head", "192.0.2.1", str(cloud.data / "door")),
-        **files,
-        peers_key="",
-        purposes=(),
-        accounts="",
-        shared={},
-        admit=(),
-        edition=str(etc / "edition"),
-    )
-    (etc / "edition").write_text("e\n")
-    (etc / "door.json").write_text(made.to_json())
+    told(cloud)
 
 
 def test_a_host_that_is_away_is_said_at_once_and_not_asked(

@@ -24,6 +24,7 @@ from tests.support.door import certified, free_port
 from tests.support.joined import elsewhere, member
 from tests.support.machines import with_device_mapper
 from tests.support.needs import needs_root
+from tests.support.peers import done
 from tests.unit.components.rooms import context
 
 
@@ -128,16 +129,11 @@ def test_the_controller_has_something_to_show(
     certified(ctx)
 
     def made() -> list[str]:
-        done = []
-        for generator in (
+        return done(
             peers.ensure_authority(ctx, "root", ()),
             peers.ensure_own(ctx),
             peers.ensure_volumes(ctx),
-        ):
-            for change in generator:
-                change.do()
-                done.append(change.what)
-        return done
+        )
 
     assert any("volumes" in what for what in made())
     assert made() == []

@@ -21,6 +21,7 @@ from oslo_log import log as logging
 from oslo_service import periodic_task
 
 LOG = logging.getLogger(__name__)
+AGAIN = "Delete it and make it again."
 LOOK = 60
 """Seconds between two looks."""
 LOST = 300.0
@@ -88,8 +89,7 @@ def end_at_the_compute(service: Any, clock: Callable[[], float] = time.monotonic
         state, task = instance.vm_state, instance.task_state
         if state == vm_states.BUILDING:
             # Always in error by what comes: a kill in between must not keep the reason back.
-            cure = "Delete it and make it again."
-            told = Interrupted(host=service.host, what=task or state, cure=cure)
+            told = Interrupted(host=service.host, what=task or state, cure=AGAIN)
             explain(context, instance, told)
         begin(context, instance)
         if instance.vm_state == vm_states.ERROR and state not in (
